@@ -1,0 +1,81 @@
+# `make help` says what there is.  Only python3 (3.11 or newer) and make are needed.
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_FLAGS ?=
+PYTEST_FLAGS ?= -q
+# Empty: the CPU build of torch where there is no NVIDIA GPU, the usual build where there is one.
+TORCH ?=
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-compile $(PIP_FLAGS) \
+	-c constraints.txt
+TORCH_PIN := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
+INPUTS := constraints.txt pyproject.toml
+
+.DELETE_ON_ERROR:
+.PHONY: help venv demo test check docs bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@echo
+	@echo 'Settings: make demo PYTHON=python3.12 VENV=/tmp/v PIP_FLAGS="--proxy ..." TORCH="$(TORCH_PIN)"'
+
+venv: $(VENV)/.installed ## the environment with the package and what it needs to run
+
+demo: $(VENV)/.installed ## the main job on real input, with a table and a report
+	$(PY) demo/run.py
+
+test: $(VENV)/.installed-test ## the fast tests
+	$(PY) -m pytest $(PYTEST_FLAGS) -m "not slow and not gpu"
+
+check: $(VENV)/.installed-dev ## format, lint, types, and the fast tests, those of the docs among them
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(PY) -m pytest $(PYTEST_FLAGS) -m "not slow and not gpu"
+
+docs: $(VENV)/.installed ## regenerate docs/cli.md and the tables made from docs/results
+	$(PY) -m wherefrom.cli.reference > docs/cli.md.new
+	mv docs/cli.md.new docs/cli.md
+	$(PY) experiments/render_docs.py
+
+bench: $(VENV)/.installed-bench ## run every benchmark; takes long
+	set -e; for script in benchmarks/*.py; do $(PY) "$$script"; done
+
+clean: ## remove the environment and every cache
+	rm -rf $(VENV) .ci/venv .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name .git -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/.torch: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is missing or older than 3.11; name another one: make PYTHON=python3.12" >&2; \
+		exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+		echo "$(PYTHON) cannot make environments; install its venv package (python3-venv)" >&2; \
+		exit 1; }
+	@echo "making $(VENV), with torch and what it needs: a minute or two"
+	@$(PYTHON) -m venv $(VENV)
+	@if [ -n "$(TORCH)" ]; then $(PIP) $(TORCH); \
+	elif command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then $(PIP) $(TORCH_PIN); \
+	elif $(PIP) $(TORCH_PIN)+cpu 2>/dev/null; then :; \
+	else \
+		echo "no CPU build of torch is offered here, so the usual one is installed (several GB);"; \
+		echo "for the small one: make PIP_FLAGS='--extra-index-url ADDRESS-OF-AN-INDEX-OF-CPU-BUILDS'"; \
+		$(PIP) $(TORCH_PIN); \
+	fi
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.torch $(INPUTS)
+	@echo "installing wherefrom into $(VENV)"
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-%: $(VENV)/.installed $(INPUTS)
+	@echo "installing the extras for make $*"
+	@$(PIP) -e '.[$(EXTRAS_$*)]'
+	@touch $@
+
+EXTRAS_test := test,diffusers
+EXTRAS_dev := dev,diffusers
+EXTRAS_bench := bench,diffusers

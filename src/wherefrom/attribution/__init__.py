@@ -1,0 +1,29 @@
+"""Did my model make this image?
+
+from wherefrom import attribution
+from wherefrom.generators import load_generator
+
+fitted = attribution.fit(load_generator("my.py:G", weights=path), others)
+fitted.score(images), fitted.check(images), fitted.save("mine.attributor")
+"""
+
+from wherefrom.attribution.checking import check_paths
+from wherefrom.attribution.config import PRESETS, FlipadConfig
+from wherefrom.attribution.evaluation import evaluate
+from wherefrom.attribution.fitted import FittedFlipad, load
+from wherefrom.attribution.method import fit
+from wherefrom.attribution.result import CheckResult, EvaluationResult, ImageVerdict, SourceRow
+
+__all__ = [
+    "PRESETS",
+    "CheckResult",
+    "EvaluationResult",
+    "FittedFlipad",
+    "FlipadConfig",
+    "ImageVerdict",
+    "SourceRow",
+    "check_paths",
+    "evaluate",
+    "fit",
+    "load",
+]

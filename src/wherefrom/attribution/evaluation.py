@@ -1,0 +1,70 @@
+"""How an attributor fares on sources of known origin: the protocol of FLIPAD, Section 5.1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from wherefrom.attribution.fitted import FittedFlipad
+from wherefrom.attribution.result import CheckResult, EvaluationResult, SourceRow
+from wherefrom.core.errors import InputError
+from wherefrom.core.progress import Track, quiet
+from wherefrom.metrics.detection import auroc, balanced_accuracy, exact_interval
+
+OWN = "own"
+
+
+def evaluate(
+    fitted: FittedFlipad,
+    own: Tensor,
+    others: Mapping[str, Tensor],
+    *,
+    track: Track = quiet,
+) -> EvaluationResult:
+    """Judge own images and each named source, all (N, C, H, W); none may come from the fit."""
+    if OWN in others:
+        raise InputError(f"a source cannot be called {OWN!r}; give it another name")
+    if not others or not len(own) or not all(len(images) for images in others.values()):
+        raise InputError("evaluation needs own images and at least one other source, none empty")
+    checks = {OWN: fitted.check(own, track=track)}
+    checks |= {name: fitted.check(images, track=track) for name, images in others.items()}
+    scores = {name: tuple(_scores(check)) for name, check in checks.items()}
+    rejected = {
+        name: sum(score > fitted.threshold for score in values) for name, values in scores.items()
+    }
+    own_share = rejected[OWN] / len(own)
+
+    def row(name: str) -> SourceRow:
+        count = len(scores[name])
+        share = rejected[name] / count
+        low, high = exact_interval(rejected[name], count)
+        mine = name == OWN
+        return SourceRow(
+            source=name,
+            count=count,
+            rejected=share,
+            low=low,
+            high=high,
+            accuracy=1 - own_share if mine else balanced_accuracy(own_share, share),
+            auroc=None if mine else auroc(_tensor(scores[OWN]), _tensor(scores[name])),
+            verdicts=checks[name].counts(),
+        )
+
+    return EvaluationResult(
+        own=row(OWN),
+        others=tuple(row(name) for name in others),
+        scores=scores,
+        threshold=fitted.threshold,
+        false_negative_rate=fitted.config.false_negative_rate,
+        attributor=fitted.describe(),
+    )
+
+
+def _scores(check: CheckResult) -> list[float]:
+    return [image.score for image in check.images if image.score is not None]
+
+
+def _tensor(values: tuple[float, ...]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)

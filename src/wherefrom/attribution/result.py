@@ -1,0 +1,111 @@
+"""What `check` and `evaluate` return.  Larger score = less likely made by the owner's model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from wherefrom.calibration.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class ImageVerdict:
+    """The answer for one image.
+
+    `p_value`: share of the model's own calibration images with a score at least as large.
+    `p_other`: share of the other calibration images with a score at least as small.
+    All three numbers are None when the image could not be scored; `reason` then says why.
+    """
+
+    name: str
+    verdict: Verdict
+    p_value: float | None
+    p_other: float | None
+    score: float | None
+    reason: str
+    digest: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self) | {"verdict": str(self.verdict)}
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The answers for a set of images, with what they rest on."""
+
+    images: tuple[ImageVerdict, ...]
+    threshold: float
+    false_negative_rate: float
+    false_positive_rate: float
+    attributor: Mapping[str, Any]  # kind, digests, sizes of the calibration sets, versions
+
+    def counts(self) -> dict[str, int]:
+        """How many images got each verdict; every verdict is a key."""
+        found = Counter(str(image.verdict) for image in self.images)
+        return {str(verdict): found[str(verdict)] for verdict in Verdict}
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "images": [image.to_dict() for image in self.images],
+            "counts": self.counts(),
+            "threshold": self.threshold,
+            "false_negative_rate": self.false_negative_rate,
+            "false_positive_rate": self.false_positive_rate,
+            "attributor": dict(self.attributor),
+        }
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """How an attributor fares on one named source of images.
+
+    `accuracy` is the paper's: the mean of the own images kept and of this source's images
+    rejected, by the threshold alone.  For the own row it is the share kept.  `low` and `high` are
+    the exact (Clopper-Pearson) 95 % interval of `rejected`.
+    """
+
+    source: str
+    count: int
+    rejected: float
+    low: float
+    high: float
+    accuracy: float
+    auroc: float | None
+    verdicts: Mapping[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self) | {"verdicts": dict(self.verdicts)}
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """One row for the model's own images, one per other source, and the scores behind them."""
+
+    own: SourceRow
+    others: tuple[SourceRow, ...]
+    scores: Mapping[str, tuple[float, ...]]
+    threshold: float
+    false_negative_rate: float
+    attributor: Mapping[str, Any]
+
+    @property
+    def mean_accuracy(self) -> float:
+        """Accuracy averaged over the other sources (FLIPAD, Table 1)."""
+        return sum(row.accuracy for row in self.others) / len(self.others)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "own": self.own.to_dict(),
+            "others": [row.to_dict() for row in self.others],
+            "mean_accuracy": self.mean_accuracy,
+            "threshold": self.threshold,
+            "false_negative_rate": self.false_negative_rate,
+            "scores": {name: list(values) for name, values in self.scores.items()},
+            "attributor": dict(self.attributor),
+        }

@@ -1,0 +1,1 @@
+"""Every verdict passes here: conformal p-values, thresholds by rate, "cannot say"."""

@@ -1,0 +1,55 @@
+"""Split-conformal calibration of anomaly scores.
+
+Vovk, Gammerman, Shafer: Algorithmic Learning in a Random World, 2005; Bates et al.: Testing for
+Outliers with Conformal p-values, Annals of Statistics 2023.
+
+If a new score is exchangeable with the n calibration scores, its p-value is at most `rate` with
+probability at most `rate`, whatever the distribution.  A set of n scores cannot support a rate
+below 1 / (n + 1): no p-value can be that small.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from wherefrom.core.errors import InputError
+
+
+def upper_p_values(scores: Tensor, calibration: Tensor) -> Tensor:
+    """p = (1 + #{calibration >= score}) / (n + 1) per score, (N,) float64: small = too large."""
+    ordered = calibration.double().sort().values
+    below = torch.searchsorted(ordered, scores.double().contiguous(), side="left")
+    return (1 + len(ordered) - below).double() / (len(ordered) + 1)
+
+
+def lower_p_values(scores: Tensor, calibration: Tensor) -> Tensor:
+    """p = (1 + #{calibration <= score}) / (n + 1) per score, (N,) float64: small = too small."""
+    return upper_p_values(-scores.double(), -calibration.double())
+
+
+def require_rate(rate: float, count: int, *, what: str) -> None:
+    """An `InputError` if `count` calibration scores cannot support `rate`."""
+    if not 0 < rate < 1:
+        raise InputError(f"the {what} is {rate}, but it must lie strictly between 0 and 1")
+    if rate * (count + 1) < 1:
+        needed = math.ceil(1 / rate) - 1
+        raise InputError(
+            f"a {what} of {rate} cannot be supported by {count} held-out samples; "
+            f"use at least {needed} samples, or a rate of at least {1 / (count + 1):.4g}"
+        )
+
+
+def threshold_at_rate(calibration: Tensor, rate: float) -> float:
+    """The score above which upper p-values are at most `rate`.
+
+    This is the ceil((n + 1)(1 - rate))-th smallest calibration score: the (1 - rate)-quantile of
+    FLIPAD, App. G.1, with the finite-sample correction.
+    Deviation: the paper takes the plain quantile, whose error rate exceeds `rate` on average.
+    """
+    require_rate(rate, len(calibration), what="rate")
+    n = len(calibration)
+    allowed = math.floor(rate * (n + 1) + 1e-9)  # p <= rate needs 1 + #{>=} <= allowed
+    return float(calibration.double().sort().values[n - allowed])

@@ -1,0 +1,38 @@
+"""From two p-values to a verdict that may be "cannot say".
+
+The first p-value asks whether the score is too large for an image of this model, the second
+whether it is too small for one of the other images the owner gave.  An accusation needs both: an
+image that fits the model, and that the others do not explain.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """The three answers of `check`."""
+
+    OURS = "made by this model"
+    NOT_OURS = "not made by this model"
+    CANNOT_SAY = "cannot say"
+
+
+def decide(
+    p_value: float, p_other: float, *, false_negative_rate: float, false_positive_rate: float
+) -> tuple[Verdict, str]:
+    """Verdict and reason (empty when there is nothing to explain).
+
+    `p_value`: own calibration images with a score as large; an image of the model is called "not
+    made by this model" with probability at most `false_negative_rate`.
+    `p_other`: other calibration images with a score as small; an image like them is called "made by
+    this model" with probability at most `false_positive_rate`.
+    """
+    if p_value <= false_negative_rate:
+        return Verdict.NOT_OURS, ""
+    if p_other <= false_positive_rate:
+        return Verdict.OURS, ""
+    return Verdict.CANNOT_SAY, (
+        f"the score fits this model (p = {p_value:.3g}) but also the other images "
+        f"(p = {p_other:.3g} > {false_positive_rate:g})"
+    )

@@ -1,0 +1,1 @@
+"""The command line: reads, calls one function, saves, prints."""

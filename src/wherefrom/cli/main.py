@@ -1,0 +1,122 @@
+"""The `wherefrom` command: global options, and how every ending becomes an exit code.
+
+0 the answer was given; 2 the user has something to mend; 130 interrupted; 141 the reader of the
+output went away.  A bug keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+import click
+from click.shell_completion import shell_complete
+
+from wherefrom import __version__
+from wherefrom.cli.lazy import LazyGroup
+from wherefrom.core.errors import WherefromError
+
+PROGRAM = "wherefrom"
+COMPLETE_VARIABLE = "_WHEREFROM_COMPLETE"
+LEVELS = ("debug", "info", "warning", "error")
+USER_ERROR = 2
+INTERRUPTED = 128 + signal.SIGINT
+READER_GONE = 141  # what the shell reports for a program that dies of a closed pipe
+
+MEMBERS = {
+    "attribution": ("wherefrom.cli.attribution:attribution", "Did my model make this image?"),
+    "zoo": ("wherefrom.cli.zoo:zoo", "Small GANs to try things on: train, sample, list."),
+    "doctor": ("wherefrom.cli.doctor:doctor", "Say what is installed and whether it works."),
+    "completion": ("wherefrom.cli.completion:completion", "Print the shell completion script."),
+}
+
+
+@click.group(
+    cls=LazyGroup, members=MEMBERS, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name=PROGRAM)
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress and no notes.")
+@click.option(
+    "--log-level",
+    type=click.Choice(LEVELS),
+    default="warning",
+    show_default=True,
+    help="What the libraries may report on stderr.",
+)
+@click.pass_context
+def cli(ctx: click.Context, quiet: bool, log_level: str) -> None:
+    """Where did this generated image come from, and who deserves the credit?
+
+    The result goes to stdout, progress and notes go to stderr.
+
+    \b
+    Example:
+      wherefrom attribution check mine.attributor suspect.png
+    """
+    from wherefrom.cli.console import Session  # after --help, which needs none of it
+
+    logging.basicConfig(
+        level=log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
+    )
+    ctx.obj = Session(quiet=quiet)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    _survive_any_text(sys.stdout)
+    _survive_any_text(sys.stderr)
+    request = os.environ.get(COMPLETE_VARIABLE)
+    if request:
+        sys.exit(shell_complete(cli, {}, PROGRAM, COMPLETE_VARIABLE, request))
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; its exit code.  Only a bug raises."""
+    try:
+        with cli.make_context(PROGRAM, list(arguments)) as context:
+            cli.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
+    except click.ClickException as error:
+        error.show()
+        return USER_ERROR
+    except WherefromError as error:
+        _complain(str(error))
+        return USER_ERROR
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        _silence(sys.stdout)
+        return READER_GONE
+    return 0
+
+
+def _complain(message: str) -> None:
+    from wherefrom.report.text import printable
+
+    click.echo(f"error: {printable(' '.join(message.split()))}", err=True)
+
+
+def _survive_any_text(stream: TextIO) -> None:
+    # A file name that the terminal's encoding lacks must not end the program.
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+
+
+def _silence(stream: TextIO) -> None:
+    # Python flushes once more at exit, and would complain about the closed pipe then.
+    handle = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(handle, stream.fileno())
+    os.close(handle)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""Options derived from configs, and the ones that several commands share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from wherefrom.core.config import Config, SettingInfo
+from wherefrom.core.errors import InputError
+
+C = TypeVar("C", bound=Config)
+F = TypeVar("F", bound=Callable[..., Any])
+Presets = Mapping[str, Config]
+
+DEST = "setting"
+FILE = click.Path(path_type=Path)
+
+
+class ConfigCommand(click.Command):
+    """A command with one option per setting of a config.
+
+    `presets` is called when the options are needed, not before: importing a config imports its
+    method.  Its first entry gives the defaults; with several entries there is a `--preset`.  The
+    callback receives the resolved config as `config`; only options that were given override it.
+    """
+
+    def __init__(self, *args: Any, presets: Callable[[], Presets], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._presets = presets
+        self._derived: list[click.Parameter] = []
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The declared options, then the derived ones."""
+        if not self._derived:
+            self._derived = list(_derive(self._presets()))
+        declared = super().get_params(ctx)
+        return [*declared[:-1], *self._derived, declared[-1]]  # --help stays last
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Replace the derived parameters by `config`."""
+        presets = self._presets()
+        config = presets[ctx.params.pop("preset", next(iter(presets)))]
+        given = {}
+        for name in [name for name in ctx.params if name.startswith(f"{DEST}__")]:
+            value = ctx.params.pop(name)
+            if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+                given[name.removeprefix(f"{DEST}__")] = value
+        ctx.params["config"] = override(config, given)
+        return super().invoke(ctx)
+
+
+def override(config: C, given: Mapping[str, Any]) -> C:
+    """The config with some settings replaced; `lasso__gap` names one of a nested config."""
+    changes: dict[str, Any] = {}
+    nested: dict[str, dict[str, Any]] = {}
+    for name, value in given.items():
+        head, separator, rest = name.partition("__")
+        if separator:
+            nested.setdefault(head, {})[rest] = value
+        else:
+            changes[name] = value
+    for head, inner in nested.items():
+        changes[head] = override(getattr(config, head), inner)
+    return dataclasses.replace(config, **changes)
+
+
+def _derive(presets: Presets) -> Iterator[click.Option]:
+    if len(presets) > 1:
+        first = next(iter(presets))
+        yield click.Option(
+            ["--preset"],
+            type=click.Choice(list(presets)),
+            default=first,
+            show_default=True,
+            help="A set of settings; the options below override single ones.",
+        )
+    yield from _options_of(next(iter(presets.values())), DEST, "--")
+
+
+def _options_of(config: Config, dest: str, flag: str) -> Iterator[click.Option]:
+    for info in config.describe():
+        value = getattr(config, info.name)
+        name = f"{flag}{info.name.replace('_', '-')}"
+        if isinstance(value, Config):
+            yield from _options_of(value, f"{dest}__{info.name}", f"{name}-")
+        else:
+            yield _option(info, value, f"{dest}__{info.name}", name)
+
+
+def _option(info: SettingInfo, default: Any, dest: str, flag: str) -> click.Option:
+    source = f"  ({info.source})" if info.source else ""
+    if info.type is bool:
+        declaration = [dest, f"{flag}/--no-{flag.removeprefix('--')}"]
+        return click.Option(
+            declaration, default=default, show_default=True, help=info.help + source
+        )
+    kind: click.ParamType[Any] = (
+        click.Choice(info.choices) if info.choices else click.types.convert_type(info.type)
+    )
+    return click.Option(
+        [dest, flag],
+        type=OrNone(kind) if info.optional else kind,
+        default=default,
+        show_default="none" if default is None else True,
+        help=info.help + source,
+    )
+
+
+class OrNone(click.ParamType[Any]):
+    """A value of another type, or the word `none`."""
+
+    def __init__(self, kind: click.ParamType[Any]) -> None:
+        self.kind = kind
+        self.name = f"{kind.name}|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """None for `none`, else what the other type makes of it."""
+        return None if value == "none" else self.kind.convert(value, param, ctx)
+
+
+class Numbers(click.ParamType[tuple[Any, ...]]):
+    """Numbers separated by commas, as in `100,1,1`."""
+
+    def __init__(self, kind: type[int] | type[float], example: str, count: int | None = None):
+        self.kind, self.example, self.count = kind, example, count
+        self.name = example
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        """The numbers as a tuple."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(self.kind(part) for part in value.split(","))
+        except ValueError:
+            numbers = ()
+        if not numbers or len(numbers) != (self.count or len(numbers)):
+            self.fail(f"{value!r} is not of the form {self.example}", param, ctx)
+        return numbers
+
+
+class NamedFolder(click.ParamType[tuple[str, Path]]):
+    """`name=folder`."""
+
+    name = "name=folder"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Path]:
+        """The name and the path."""
+        if isinstance(value, tuple):
+            return value
+        name, separator, path = value.partition("=")
+        if not (name and separator and path):
+            self.fail(f"{value!r} is not of the form name=folder", param, ctx)
+        return name, Path(path)
+
+
+def generator_options(command: F) -> F:
+    """`--weights`, `--latent` and `--value-range` of `generators.loading.load_generator`."""
+    for option in (
+        click.option(
+            "--value-range",
+            type=Numbers(float, "-1,1", 2),
+            help="Lowest and highest value that the generator gives out; default: found by itself.",
+        ),
+        click.option(
+            "--latent",
+            type=Numbers(int, "100,1,1"),
+            help="Shape of one latent; default: found by itself.",
+        ),
+        click.option("--weights", type=FILE, help="A .safetensors file, or plain tensors in .pt."),
+    ):
+        command = option(command)
+    return command
+
+
+def device_option(command: F) -> F:
+    """`--device`, to be passed through `resolve_device`."""
+    return click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        help="auto, cpu, cuda, cuda:1 or mps; auto takes the fastest there is.",
+    )(command)
+
+
+def resolve_device(name: str) -> str:
+    """`auto` becomes cuda, mps or cpu; a device that is not there is an `InputError`."""
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            f"the device {name!r} cannot be used here; pass --device auto or --device cpu"
+        ) from error
+    return name

@@ -1,0 +1,181 @@
+"""`wherefrom zoo`: train, sample, list."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wherefrom.cli.console import Session, print_json, print_table
+from wherefrom.cli.options import (
+    FILE,
+    ConfigCommand,
+    device_option,
+    generator_options,
+    resolve_device,
+)
+from wherefrom.core.errors import InputError
+
+if TYPE_CHECKING:
+    from wherefrom.generators.zoo_training import ZooTrainingConfig
+
+
+@click.group()
+def zoo() -> None:
+    """Small GANs to try things on: train, sample, list.
+
+    \b
+    Example:
+      wherefrom zoo list
+    """
+
+
+def _defaults() -> Mapping[str, ZooTrainingConfig]:
+    from wherefrom.generators.zoo_training import ZooTrainingConfig
+
+    return {"default": ZooTrainingConfig()}
+
+
+@zoo.command(cls=ConfigCommand, presets=_defaults)
+@click.option(
+    "--data", type=FILE, required=True, help="A folder of images, a .tar, .npz or idx file."
+)
+@click.option(
+    "--out", type=FILE, required=True, help="Folder of checkpoint, sample grids, weights."
+)
+@click.option("--limit", type=click.IntRange(1), help="Use that many images, spread evenly.")
+@click.option(
+    "--sample-every",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Steps between two grids of samples.",
+)
+@click.option(
+    "--checkpoint-every",
+    type=click.IntRange(1),
+    default=500,
+    show_default=True,
+    help="Steps between two checkpoints.",
+)
+@device_option
+@click.pass_obj
+def train(
+    session: Session,
+    *,
+    data: Path,
+    out: Path,
+    limit: int | None,
+    sample_every: int,
+    checkpoint_every: int,
+    device: str,
+    config: ZooTrainingConfig,
+) -> None:
+    """Train one of the paper's GANs.
+
+    The same command given again continues where it stopped.
+
+    \b
+    Example:
+      wherefrom zoo train --data photos/ --out runs/dcgan --width 16 --steps 2000
+    """
+    from wherefrom.data import load_training_images
+    from wherefrom.generators.zoo_files import train_zoo
+
+    place = resolve_device(device)
+    source = load_training_images(
+        data, size=config.size, channels=config.channels, limit=limit, track=session.track
+    )
+    session.note(source.description)
+    weights = train_zoo(
+        source.images,
+        out,
+        config=config,
+        digest=source.digest,
+        command=shlex.join(["wherefrom", *sys.argv[1:]]),
+        sample_every=sample_every,
+        checkpoint_every=checkpoint_every,
+        device=place,
+        track=session.track,
+    )
+    click.echo(weights)
+
+
+@zoo.command()
+@click.argument("spec")
+@generator_options
+@click.option("--count", type=click.IntRange(1), required=True, help="How many images.")
+@click.option("--out", type=FILE, required=True, help="Folder for the PNG files.")
+@click.option(
+    "--seed", default=0, show_default=True, help="Image i depends on the seed and i only."
+)
+@click.option("--overwrite", is_flag=True, help="Write into a folder that is not empty.")
+@click.pass_obj
+def sample(
+    session: Session,
+    *,
+    spec: str,
+    weights: Path | None,
+    latent: tuple[int, ...] | None,
+    value_range: tuple[float, float] | None,
+    count: int,
+    out: Path,
+    seed: int,
+    overwrite: bool,
+) -> None:
+    """Write images of a generator as PNG files.
+
+    SPEC is file.py:factory (the file is RUN), model.pt, model.pt2, a diffusers VAE folder, zoo:NAME
+    for a shipped model, or zoo: with --weights for one trained by `wherefrom zoo train`.
+
+    \b
+    Example:
+      wherefrom zoo sample zoo: --weights runs/dcgan/generator.safetensors --count 8 --out own/
+    """
+    from wherefrom.data import save_png, to_uint8
+    from wherefrom.generators.loading import load_generator
+
+    _refuse_filled(out, overwrite=overwrite)
+    generator = load_generator(spec, weights=weights, latent=latent, value_range=value_range)
+    out.mkdir(exist_ok=True)
+    batches = generator.sample_with_activations(count, seed, batch=1)
+    digits = len(str(count))
+    for index, (image, _) in enumerate(session.track(batches, "sampling", total=count)):
+        save_png(to_uint8(image)[0], out / f"{index:0{digits}d}.png")
+    click.echo(out)
+
+
+@zoo.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+def list_models(as_json: bool) -> None:
+    """List the models inside the package; `zoo:NAME` loads one.
+
+    \b
+    Example:
+      wherefrom zoo list
+    """
+    from wherefrom.cli.shipped import ZOO_COLUMNS, describe_shipped
+    from wherefrom.report.tables import Table
+
+    models = describe_shipped()
+    if as_json:
+        print_json({"models": [model.to_dict() for model in models]})
+    elif models:
+        print_table(Table(ZOO_COLUMNS, tuple(model.row() for model in models)))
+    else:
+        click.echo("this package ships no models; train one with: wherefrom zoo train")
+
+
+def _refuse_filled(out: Path, *, overwrite: bool) -> None:
+    if not out.parent.is_dir():
+        raise InputError(f"{out.parent} is not a folder; create it, or choose another --out")
+    try:
+        filled = out.exists() and next(out.iterdir(), None) is not None
+    except OSError as error:
+        raise InputError(f"cannot use {out} as a folder: {error.strerror}") from error
+    if filled and not overwrite:
+        raise InputError(f"{out} is not empty; pass --overwrite, or choose another --out")

@@ -1,0 +1,76 @@
+"""Opening a user's file: regular files only, bounded, and one line per problem."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from wherefrom.core.errors import InputError
+
+
+class UnusableFile(InputError):  # noqa: N818 (it is the file that is unusable)
+    """One file that cannot be used.  `reason` is the message without the path in front."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = " ".join(reason.split())
+        super().__init__(f"{show_path(path)}: {self.reason}")
+
+
+def show_path(path: Path) -> str:
+    """The path as one printable line: control characters and undecodable bytes are escaped."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in str(path)
+    )
+
+
+def show_bytes(count: int) -> str:
+    """A byte count for people, as in `200 MiB`."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.4g} {unit}"
+    return f"{count} bytes"
+
+
+@contextmanager
+def open_regular(path: Path, *, max_bytes: int) -> Iterator[BinaryIO]:
+    """Open a regular file of at most `max_bytes`; `UnusableFile` says why it cannot be read."""
+    # Without O_NONBLOCK, opening a FIFO that nobody writes to would wait for ever.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags)
+    except FileNotFoundError as error:
+        raise UnusableFile(path, "there is no such file") from error
+    except OSError as error:
+        raise UnusableFile(path, f"cannot be opened: {error.strerror}") from error
+    except ValueError as error:
+        raise UnusableFile(path, f"is not a usable file name: {error}") from error
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+        raise UnusableFile(path, f"is {kind}, expected a file")
+    with os.fdopen(handle, "rb") as file:
+        size = status.st_size
+        if size > max_bytes:
+            raise UnusableFile(
+                path, f"is too large: {show_bytes(size)}, at most {show_bytes(max_bytes)} are read"
+            )
+        yield file
+
+
+def read_regular(path: Path, *, max_bytes: int) -> bytes:
+    """The bytes of a regular file; `UnusableFile` if it is missing, special or too large."""
+    with open_regular(path, max_bytes=max_bytes) as file:
+        try:
+            data = file.read(max_bytes + 1)
+        except OSError as error:
+            raise UnusableFile(path, f"cannot be read: {error.strerror}") from error
+    if len(data) > max_bytes:
+        raise UnusableFile(path, f"is too large: more than {show_bytes(max_bytes)}")
+    return data

@@ -1,0 +1,66 @@
+"""One image file as 8-bit pixels, and what had to be done to get them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from wherefrom.core.store import digest_bytes
+from wherefrom.data.decoding import DEFAULT_LIMITS, Limits, decode
+from wherefrom.data.files import read_regular
+from wherefrom.data.shaping import to_pixels, with_channels
+
+
+@dataclass(frozen=True, eq=False)
+class ReadImage:
+    """One image file.
+
+    `pixels` is uint8 (C, H, W) with C = 1 or 3, upright; `digest` is SHA-256 of the file's bytes;
+    `lossless` is False where the format itself changes pixels (JPEG, lossy WebP); `notes` lists
+    every change between the file and `pixels`.
+    """
+
+    path: Path
+    pixels: Tensor
+    digest: str
+    format: str
+    lossless: bool
+    notes: tuple[str, ...]
+
+
+def read_image(
+    path: Path, *, channels: int | None = None, limits: Limits = DEFAULT_LIMITS
+) -> ReadImage:
+    """Read one image; with `channels` = 1 or 3 it is turned into grey or colour.
+
+    Transparency is laid over white, 16 bits are rounded to 8, EXIF orientation is applied, the
+    first frame of an animation is taken; colour profiles are not applied.  A file that is missing,
+    special, too large, damaged, truncated or no image is an `InputError` of one line.
+    """
+    path = Path(path)
+    data = read_regular(path, max_bytes=limits.max_bytes)
+    return decode_image(data, path, channels=channels, limits=limits)
+
+
+def decode_image(
+    data: bytes, path: Path, *, channels: int | None = None, limits: Limits = DEFAULT_LIMITS
+) -> ReadImage:
+    """`read_image` of bytes that are in memory already; `path` is the name used in errors."""
+    decoded = decode(data, path, limits)
+    pixels, notes = to_pixels(decoded.image), decoded.notes
+    if channels is not None and channels != pixels.shape[0]:
+        notes = (*notes, _channel_note(pixels))
+    if channels is not None:
+        pixels = with_channels(pixels, channels)
+    return ReadImage(path, pixels, digest_bytes(data), decoded.format, decoded.lossless, notes)
+
+
+def _channel_note(pixels: Tensor) -> str:
+    if pixels.shape[0] == 1:
+        return "grey repeated to 3 channels"
+    if torch.equal(pixels[0], pixels[1]) and torch.equal(pixels[1], pixels[2]):
+        return "equal channels merged to grey"
+    return "colour averaged to grey (ITU-R 601 luma)"

@@ -1,0 +1,56 @@
+"""Size and channels of 8-bit images, the same for files, archives and arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from wherefrom.core.errors import InputError
+
+# ITU-R 601 luma in 16-bit fixed point; the weights add up to 65536, so equal channels stay exact.
+_LUMA = (19595, 38470, 7471)
+
+
+def to_image(pixels: Tensor) -> Image.Image:
+    """A Pillow image of uint8 pixels (1, H, W) or (3, H, W)."""
+    array = pixels.permute(1, 2, 0).contiguous().numpy()
+    return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+
+
+def to_pixels(image: Image.Image) -> Tensor:
+    """uint8 pixels (1, H, W) or (3, H, W) of a Pillow image of mode L or RGB."""
+    array = np.array(image, dtype=np.uint8)
+    array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def with_channels(pixels: Tensor, channels: int) -> Tensor:
+    """uint8 (..., C, H, W) with C = 1 or 3: grey is repeated, colour becomes its luma."""
+    if channels not in (1, 3):
+        raise InputError(f"channels is {channels}; choose 1 (grey) or 3 (colour)")
+    if pixels.shape[-3] == channels:
+        return pixels
+    if channels == 3:
+        return pixels.expand(*pixels.shape[:-3], 3, *pixels.shape[-2:]).contiguous()
+    red, green, blue = (band.to(torch.int32) for band in pixels.unbind(-3))
+    luma = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue + 32768
+    return (luma >> 16).to(torch.uint8).unsqueeze(-3)
+
+
+def crop_and_resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """The largest centred part of uint8 (C, H, W) with the wanted aspect, at `size` = (h, w).
+
+    An image of that size already is returned bit for bit.  Lanczos widens with the reduction, so
+    it does not alias, and unlike a box it keeps fine texture, which is what generators differ in.
+    """
+    height, width = pixels.shape[-2:]
+    if (height, width) == size:
+        return pixels
+    scale = min(height / size[0], width / size[1])
+    tall = min(height, max(1, round(size[0] * scale)))
+    wide = min(width, max(1, round(size[1] * scale)))
+    top, left = (height - tall) // 2, (width - wide) // 2
+    part = to_image(pixels[..., top : top + tall, left : left + wide])
+    return to_pixels(part.resize((size[1], size[0]), Image.Resampling.LANCZOS))

@@ -1,0 +1,69 @@
+"""Pixels out again: float to 8-bit, grids of samples, PNG files written whole."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from wherefrom.core.errors import InputError
+from wherefrom.core.store import write_file
+from wherefrom.data.files import show_path
+from wherefrom.data.shaping import to_image
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Floating-point images in [0, 1] as uint8 of the same shape: 255 x, half to even, clamped."""
+    if not images.is_floating_point():
+        raise InputError(f"images are {images.dtype}, expected floating point in [0, 1]")
+    if not bool(torch.isfinite(images).all()):
+        raise InputError("images hold NaN or infinite pixels, which have no 8-bit value")
+    wide = images if images.dtype == torch.float64 else images.to(torch.float32)
+    return (wide * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 images as float32 in [0, 1], same shape."""
+    if images.dtype != torch.uint8:
+        raise InputError(f"images are {images.dtype}, expected uint8")
+    return images.to(torch.float32) / 255
+
+
+def image_grid(images: Tensor, columns: int, *, gap: int = 2) -> Tensor:
+    """uint8 (N, C, H, W) row by row as one uint8 (C, H', W'), `gap` white pixels between."""
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[0] == 0:
+        raise InputError(
+            f"images are {images.dtype} {tuple(images.shape)}, expected uint8 (N, C, H, W), N > 0"
+        )
+    if columns < 1 or gap < 0:
+        raise InputError(f"columns is {columns} and gap {gap}; give at least 1 and 0")
+    count, bands, height, width = images.shape
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    shape = (bands, rows * (height + gap) - gap, columns * (width + gap) - gap)
+    grid = torch.full(shape, 255, dtype=torch.uint8, device=images.device)
+    for index, image in enumerate(images):
+        top, left = index // columns * (height + gap), index % columns * (width + gap)
+        grid[:, top : top + height, left : left + width] = image
+    return grid
+
+
+def save_png(pixels: Tensor, path: Path) -> None:
+    """Write uint8 (H, W), (1, H, W) or (3, H, W) as a PNG file, whole or not at all."""
+    shown = pixels[None] if pixels.ndim == 2 else pixels
+    if shown.dtype != torch.uint8 or shown.ndim != 3 or shown.shape[0] not in (1, 3):
+        raise InputError(
+            f"pixels are {pixels.dtype} {tuple(pixels.shape)}, expected uint8 (H, W), (1, H, W) "
+            "or (3, H, W)"
+        )
+    if shown.numel() == 0:
+        raise InputError(f"pixels of shape {tuple(pixels.shape)} hold no pixel")
+    buffer = io.BytesIO()
+    to_image(shown.detach().cpu()).save(buffer, format="PNG")
+    path = Path(path)
+    try:
+        write_file(path, buffer.getvalue())
+    except OSError as error:
+        raise InputError(f"cannot write {show_path(path)}: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""One-class and semi-supervised detectors.  Larger score = more anomalous."""

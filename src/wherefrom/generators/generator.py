@@ -1,0 +1,228 @@
+"""A generator ready for attribution: seeded samples, their last activations, and the final split.
+
+Images leave it as float32 (N, C, H, W) in [0, 1]; the model's own value range stays inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wherefrom.core.errors import InputError
+from wherefrom.core.rng import derive_seed, stream
+from wherefrom.core.store import digest_tensors
+from wherefrom.generators.introspection import FinalLayerSplit, introspect, run_split
+from wherefrom.generators.last_layer import LastLayer
+from wherefrom.generators.output_map import OutputMap, Range
+
+# (number of images, seed) -> the model's own output: what a user's `sample` promises.
+SampleFunction = Callable[[int, int], Tensor]
+
+LATENT_ATTRIBUTES = ("latent_dim", "z_dim", "nz")
+# Values in one batch of images: 32 images of 64x64x3, one of 512x512x3.
+BATCH_VALUES = 2**19
+MAX_BATCH = 64
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Generator:
+    """A wrapped generator.  Make one with `wrap_generator` or `loading.load_generator`.
+
+    Image i of a seed depends on (seed, i) only: the module always runs on the same `batch_size`
+    neighbours, so that a sample of one image or of a thousand holds the same bits.
+    """
+
+    module: nn.Module
+    split: FinalLayerSplit
+    latent_shape: tuple[int, ...] | None  # None: the model draws by its own `sample(n, seed)`
+    sample_function: SampleFunction | None
+    batch_size: int
+    was_training: bool
+    digest: str
+
+    @property
+    def last_layer(self) -> LastLayer:
+        """G_L and its bias."""
+        return self.split.last_layer
+
+    @property
+    def output_map(self) -> OutputMap:
+        """From the last layer's output to images in [0, 1]."""
+        return self.split.output_map
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.split.image_shape
+
+    def sample(self, n: int, seed: int = 0) -> Tensor:
+        """Images 0 to n-1 of this seed, float32 (n, C, H, W) in [0, 1]."""
+        return torch.cat([images for images, _ in self.sample_with_activations(n, seed)])
+
+    def sample_with_activations(
+        self, n: int, seed: int = 0, batch: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images 0 to n-1 of this seed with their z, float32 (B, *last_layer.input_shape).
+
+        At most `batch` at once.  z belongs to the image before any 8-bit rounding.
+        """
+        if n < 1 or (batch is not None and batch < 1):
+            raise InputError(f"asked for {n} images in batches of {batch}; both must be at least 1")
+        return self._batches(n, seed, min(batch or self.batch_size, self.batch_size))
+
+    def describe(self) -> dict[str, Any]:
+        """What it is, as JSON values."""
+        return {
+            "model": type(self.module).__name__,
+            "digest": self.digest,
+            "image_shape": list(self.image_shape),
+            "latent_shape": None if self.latent_shape is None else list(self.latent_shape),
+            "last_layer": {"name": self.last_layer.name, **self.last_layer.to_meta()},
+            "output_map": self.output_map.to_meta(),
+            "was_training": self.was_training,
+            "batch_size": self.batch_size,
+            "self_test_deviation": self.split.max_deviation,
+        }
+
+    def _batches(self, n: int, seed: int, chunk: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, n, self.batch_size):
+            images, z = run_split(lambda first=start: self._draw(first, seed), self.split)  # type: ignore[misc]
+            keep = min(n - start, self.batch_size)
+            yield from zip(
+                torch.split(images[:keep], chunk), torch.split(z[:keep], chunk), strict=True
+            )
+
+    def _draw(self, start: int, seed: int) -> Tensor:
+        if self.sample_function is not None:
+            number = start // self.batch_size
+            return self.sample_function(self.batch_size, derive_seed(seed, "batch", number))
+        shape = self.latent_shape or ()
+        return _run_on_latents(self.module, shape, range(start, start + self.batch_size), seed)
+
+
+def wrap_generator(
+    module: nn.Module,
+    *,
+    latent: tuple[int, ...] | None = None,
+    value_range: Range | None = None,
+    sample: SampleFunction | None = None,
+) -> Generator:
+    """Put `module` in evaluation mode, find its last linear layer and check that it can be undone.
+
+    The module maps latents (N, *latent) ~ N(0, 1) to images (N, C, H, W).  The latent shape is
+    `latent`, or the module's `latent_shape`, `latent_dim`, `z_dim` or `nz`, or what its first
+    layer takes.  Any other way to draw goes through `sample(n, seed)`, given here or a method of
+    the module: it returns n outputs of the module that depend on the seed only (it is called with
+    a seed of its own per batch of fixed size).  An `InputError` says why a generator does not fit.
+    """
+    was_training = any(bool(part.training) for part in module.modules())
+    module.eval()
+    state = {key: value for key, value in module.state_dict().items() if isinstance(value, Tensor)}
+    check_finite(state)
+    method = getattr(module, "sample", None)
+    if sample is None and latent is None and callable(method):
+        sample = method
+    if sample is not None:
+        shape, split = None, introspect(sample, value_range=value_range)
+    else:
+        shape, split = _split_of_latents(module, latent, value_range)
+    c, h, w = split.image_shape
+    return Generator(
+        module=module,
+        split=split,
+        latent_shape=shape,
+        sample_function=sample,
+        batch_size=max(1, min(MAX_BATCH, _power_of_two(BATCH_VALUES // (c * h * w)))),
+        was_training=was_training,
+        digest=digest_tensors(state),
+    )
+
+
+def check_finite(state: dict[str, Tensor]) -> None:
+    """An `InputError` that names the first tensor with NaN or infinity in it."""
+    for key, value in state.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise InputError(
+                f"the weight {key!r} contains NaN or infinity; train or export it again"
+            )
+
+
+def _split_of_latents(
+    module: nn.Module, latent: tuple[int, ...] | None, value_range: Range | None
+) -> tuple[tuple[int, ...], FinalLayerSplit]:
+    shape = _latent_shape(module, latent)
+
+    def draw(n: int, seed: int) -> Tensor:
+        return _run_on_latents(module, shape, range(n), seed)
+
+    return shape, introspect(draw, value_range=value_range)
+
+
+def _latent_shape(module: nn.Module, latent: tuple[int, ...] | None) -> tuple[int, ...]:
+    if latent is not None:
+        return _checked_shape(latent, "the latent shape")
+    stated = getattr(module, "latent_shape", None)
+    if stated is not None:
+        stated = (stated,) if isinstance(stated, int) else stated
+        return _checked_shape(stated, "the module's latent_shape")
+    tried = _candidates(module)
+    for shape in tried:
+        if _accepts(module, shape):
+            return shape
+    also = f" ({' and '.join(map(str, tried))} failed)" if tried else ""
+    raise InputError(
+        f"the latent shape of {type(module).__name__} is not known{also}; pass latent (command "
+        "line: --latent 100,1,1), or give the module a sample(n, seed) method"
+    )
+
+
+def _candidates(module: nn.Module) -> list[tuple[int, ...]]:
+    for name in LATENT_ATTRIBUTES:
+        size = getattr(module, name, None)
+        if isinstance(size, int):
+            return [(size,), (size, 1, 1)]
+    for part in module.modules():
+        # A TorchScript part keeps the name of the class it was compiled from.
+        kind = getattr(part, "original_name", type(part).__name__)
+        weight = getattr(part, "weight", None)
+        if kind == "Linear" and isinstance(weight, Tensor):
+            return [(weight.shape[1],)]
+        if kind == "ConvTranspose2d" and isinstance(weight, Tensor):
+            return [(weight.shape[0], 1, 1), (weight.shape[0],)]
+        if isinstance(weight, Tensor):
+            # A convolution takes any size, so the size of its latent cannot be guessed.
+            return []
+    return []
+
+
+def _accepts(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    try:
+        with torch.no_grad():
+            output = _run_on_latents(module, shape, range(2), 0)
+    except Exception:  # a probe: whatever a user's model raises, this shape is not the one
+        return False
+    return isinstance(output, Tensor) and output.ndim == 4 and len(output) == 2
+
+
+def _checked_shape(shape: Any, what: str) -> tuple[int, ...]:
+    sizes = tuple(shape)
+    if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise InputError(f"{what} is {sizes}, expected positive sizes such as 100 or 100,1,1")
+    return sizes
+
+
+def _run_on_latents(module: nn.Module, shape: tuple[int, ...], numbers: range, seed: int) -> Tensor:
+    latents = [torch.randn(shape, generator=stream(seed, "latent", i)) for i in numbers]
+    home = next(chain(module.parameters(), module.buffers()), latents[0])
+    dtype = home.dtype if home.is_floating_point() else torch.float32
+    output: Tensor = module(torch.stack(latents).to(device=home.device, dtype=dtype))
+    return output
+
+
+def _power_of_two(limit: int) -> int:
+    return 1 << (limit.bit_length() - 1) if limit > 0 else 1

@@ -1,0 +1,198 @@
+"""Splits a generator into z -> G_L z + b -> image by watching it run, and proves the split.
+
+Laszkiewicz, Ricker, Lederer, Fischer: Single-Model Attribution of Generative Models Through
+Final-Layer Inversion, ICML 2024, Section 4.1.
+
+Symbols:
+    z   input activation of the last linear operation, (N, *input_shape)
+    o   its output G_L z + b, (N, *output_shape)
+
+The "input of the layer" is what the operation itself gets: a convolution with reflection padding
+sees the padded activation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wherefrom.core.errors import InputError
+from wherefrom.generators.last_layer import LastLayer
+from wherefrom.generators.linear_call import build_last_layer
+from wherefrom.generators.output_map import OutputMap, Range, Reshape
+from wherefrom.generators.output_steps import (
+    FIRST_BATCH,
+    SECOND_BATCH,
+    added_bias,
+    make_steps,
+    walk_back,
+)
+from wherefrom.generators.tracing import LinearCall, LinearObserver, Node, Trace, watch
+
+# Largest difference, as a share of the value range, between the generator's own output and the
+# last layer applied again: 1/40 of an 8-bit level, ~1000 float32 roundings.
+SELF_TEST_TOLERANCE = 1e-4
+
+# (number of images, seed) -> the generator's output.
+Draw = Callable[[int, int], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class FinalLayerSplit:
+    """A generator's last linear operation and what follows it."""
+
+    last_layer: LastLayer
+    output_map: OutputMap
+    image_shape: tuple[int, int, int]
+    linear_index: int  # which of the linear operations of one run it is
+    max_deviation: float  # of the self-test, as a share of the value range
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    output: Tensor
+    trace: Trace
+    last: Node
+    after: list[Node]
+
+
+def introspect(draw: Draw, *, value_range: Range | None = None) -> FinalLayerSplit:
+    """Find the last linear operation behind `draw` and check it on fresh samples.
+
+    `draw(n, seed)` runs the generator in evaluation mode; the same arguments must give the same
+    output, (n, C, H, W) floats.  `value_range` is the model's own (black, white); it is needed
+    where no tanh, sigmoid or clamp fixes it.  An `InputError` says why a generator cannot be split.
+    """
+    first = _trace(draw, FIRST_BATCH, 0)
+    second = _trace(draw, SECOND_BATCH, 1, wanted=first.last.linear_index)
+    output, captured = _capture(lambda: draw(FIRST_BATCH, 0), first.last.linear_index)
+    _check_repeatable(first.output, output)
+    if [n.op for n in (first.last, *first.after)] != [n.op for n in (second.last, *second.after)]:
+        raise InputError("the generator takes another path for another number of images")
+    if second.trace.captured is None or second.last.linear_index != first.last.linear_index:
+        raise InputError("the generator runs another number of layers for another batch of images")
+    calls = (captured, second.trace.captured)
+    layer, raw_shape = build_last_layer((first.last, second.last), calls, added_bias(first.after))
+    steps = make_steps(first.after, second.after)
+    own_shape = (-1, *layer.output_shape)
+    if raw_shape != own_shape:
+        steps = (Reshape(own_shape, raw_shape), *steps)
+    output_map = OutputMap.make(steps, value_range)
+    deviation = max(
+        _deviation(layer, output_map, call.activation, out)
+        for call, out in zip(calls, (output, second.output), strict=True)
+    )
+    if not deviation <= SELF_TEST_TOLERANCE:
+        raise InputError(
+            f"applying {layer.name} again does not give the generator's output (off by "
+            f"{deviation:.1e} of the value range, at most {SELF_TEST_TOLERANCE:.0e} allowed; its "
+            f"input is {captured.activation.dtype}); use float32 and a plain last layer"
+        )
+    _, channels, height, width = output.shape
+    return FinalLayerSplit(
+        last_layer=layer,
+        output_map=output_map,
+        image_shape=(channels, height, width),
+        linear_index=first.last.linear_index or 0,
+        max_deviation=deviation,
+    )
+
+
+def run_split(call: Callable[[], Tensor], split: FinalLayerSplit) -> tuple[Tensor, Tensor]:
+    """Run the generator once: images (N, C, H, W) in [0, 1], activations z (N, *input_shape).
+
+    Both float32.  No other intermediate result is kept.
+    """
+    output, captured = _capture(call, split.linear_index)
+    z = _plain(captured.activation).float().reshape(len(output), *split.last_layer.input_shape)
+    if tuple(output.shape[1:]) != split.image_shape:
+        raise InputError(
+            f"the generator made images of shape {tuple(output.shape[1:])}, "
+            f"but {split.image_shape} when it was wrapped; wrap it again"
+        )
+    return split.output_map.normalise(output.float()), z
+
+
+def _trace(draw: Draw, n: int, seed: int, wanted: int | None = None) -> _Run:
+    trace = Trace(wanted)
+    output = _checked_output(_call(lambda: draw(n, seed), trace), n)
+    if trace.batch_statistics:
+        raise InputError(
+            "a batch_norm uses the statistics of the batch even after eval(), so each image "
+            "depends on its neighbours; keep running statistics and use evaluation mode"
+        )
+    last, after = walk_back(trace.operand(output))
+    return _Run(output, trace, last, after)
+
+
+def _capture(call: Callable[[], Tensor], linear_index: int | None) -> tuple[Tensor, LinearCall]:
+    observer = LinearObserver(linear_index)
+    output = _call(call, observer)
+    if observer.captured is None:
+        raise InputError("the generator runs another number of layers for another batch of images")
+    return _plain(output), observer.captured
+
+
+def _call(call: Callable[[], Tensor], observer: LinearObserver) -> Tensor:
+    try:
+        output = watch(observer, call)
+    except InputError:
+        raise
+    except Exception as error:  # a user's model may raise anything
+        first_line = (str(error).splitlines() or [""])[0]
+        raise InputError(f"the generator failed: {type(error).__name__}: {first_line}") from error
+    if not isinstance(output, Tensor):
+        raise InputError(
+            f"the generator returned {type(output).__name__}, expected one tensor (N, C, H, W)"
+        )
+    return output
+
+
+def _checked_output(output: Tensor, n: int) -> Tensor:
+    shape = tuple(output.shape)
+    if len(shape) != 4 or shape[0] != n or not output.dtype.is_floating_point:
+        raise InputError(
+            f"the generator returned {output.dtype} of shape {shape} for {n} latents, expected "
+            f"floats of shape ({n}, C, H, W)"
+        )
+    if shape[-1] in (1, 3) and shape[1] > 4:
+        raise InputError(f"the generator's output {shape} has its channels last; permute it")
+    if not torch.isfinite(output).all():
+        raise InputError("the generator's output contains NaN or infinity; check its weights")
+    return output
+
+
+def _check_repeatable(first: Tensor, second: Tensor) -> None:
+    reach = float(first.abs().max()) or 1.0
+    if first.shape != second.shape or float((first - second).abs().max()) > 1e-4 * reach:
+        raise InputError(
+            "the generator gives another image for the same latent when called again (dropout or "
+            "unseeded noise that eval() does not stop); give the module a sample(n, seed) method "
+            "that seeds it"
+        )
+
+
+def _deviation(
+    layer: LastLayer, output_map: OutputMap, activation: Tensor, output: Tensor
+) -> float:
+    """Largest difference to the generator's own output, as a share of the value range.
+
+    Image by image, so that a chain that mixes the images of a batch does not pass.
+    """
+    z = _plain(activation).float().reshape(len(output), *layer.input_shape)
+    low, high = output_map.value_range
+    worst = 0.0
+    for own, image in zip(z[:, None], output.float()[:, None], strict=True):
+        again = output_map.to_output(layer.apply(own))
+        worst = max(
+            worst, float((again - image).abs().max()) if again.shape == image.shape else 1.0
+        )
+    return worst / (high - low)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """Without gradient, and usable outside of inference mode."""
+    return tensor.clone() if tensor.is_inference() else tensor.detach()

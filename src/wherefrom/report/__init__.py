@@ -1,0 +1,1 @@
+"""Results as tables, plots and pages.  Nothing is computed here that is not in the result."""

@@ -1,0 +1,209 @@
+"""Plots as SVG data addresses, each in a light and a dark scheme.
+
+Matplotlib is used through its objects only: no window system, no global figure.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure as Canvas
+from numpy.typing import NDArray
+
+from wherefrom.report.html import data_uri
+from wherefrom.report.text import printable
+
+Scores: TypeAlias = NDArray[np.float64]
+
+# Above this ratio of the 99 % point to the median a linear axis would hide the bulk.
+HEAVY_TAIL = 10.0
+BINS = 60
+MAX_MARKS = 1000
+MAX_LABEL = 40
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Colours of one rendering; blue and orange stay apart for colour-blind readers."""
+
+    ink: str
+    soft: str
+    line: str
+    own: str
+    other: str
+    accent: str
+
+
+LIGHT = Scheme("#1c2330", "#5b6577", "#dfe3ea", "#1f5fa8", "#d9822b", "#a3262a")
+DARK = Scheme("#e6e9ef", "#9aa4b5", "#2c3442", "#8fc1f7", "#f0a35e", "#ff8a80")
+Draw: TypeAlias = Callable[[Canvas, Scheme], None]
+
+
+def score_histogram(
+    own: Scores, other: Scores, threshold: float, checked: Scores
+) -> tuple[str, str]:
+    """Calibration scores of both kinds, the threshold, and a mark per checked image."""
+    edges, heavy = _bins(np.concatenate([own, other, checked, [threshold]]))
+
+    def draw(canvas: Canvas, scheme: Scheme) -> None:
+        with_marks = len(checked) > 0
+        ratios = [6, 1] if with_marks else [1]
+        axes = np.atleast_1d(
+            canvas.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
+        ).tolist()
+        main = axes[0]
+        for values, colour, label in (
+            (own, scheme.own, f"held-out images of the model ({len(own)})"),
+            (other, scheme.other, f"held-out other images ({len(other)})"),
+        ):
+            weights = np.full(len(values), 100 / max(len(values), 1))
+            main.hist(values, edges, weights=weights, color=colour, alpha=0.35)
+            main.hist(values, edges, weights=weights, histtype="step", color=colour, label=label)
+        for ax in axes:
+            ax.axvline(threshold, color=scheme.accent, linestyle="--", linewidth=1.3)
+        main.plot([], [], color=scheme.accent, linestyle="--", label="threshold")
+        main.set_ylabel("share of images, %")
+        if heavy:
+            main.set_xscale("log")
+        _legend(main, scheme)
+        if with_marks:
+            marks = checked if len(checked) <= MAX_MARKS else _spread(checked)
+            axes[1].vlines(marks, 0, 1, color=scheme.ink, linewidth=1.1)
+            axes[1].set_yticks([])
+            axes[1].set_ylim(-0.15, 1.15)
+            axes[1].set_ylabel("checked", rotation=0, ha="right", va="center")
+        axes[-1].set_xlabel("score (larger = less likely made by the model)")
+        _dress(axes, scheme)
+
+    return _render(draw, height=3.9)
+
+
+def p_value_curves(p_values: Mapping[str, Scores], own: str, rate: float) -> tuple[str, str]:
+    """Share of each source's images with a p-value of at most x; the own ones follow y = x."""
+
+    def draw(canvas: Canvas, scheme: Scheme) -> None:
+        ax = canvas.subplots()
+        ax.plot([0, 1], [0, 1], color=scheme.soft, linestyle=":", label="perfectly calibrated")
+        styles = ["-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1))]
+        rivals = [name for name in p_values if name != own]
+        for index, name in enumerate(rivals):
+            _curve(ax, p_values[name], name, color=scheme.other, linestyle=styles[index % 5])
+        _curve(ax, p_values[own], f"{own} (the model's)", color=scheme.own, linewidth=2.2)
+        ax.axvline(rate, color=scheme.accent, linestyle="--", linewidth=1, label="rate in force")
+        ax.set_xlim(0, 1)
+        ax.set_ylim(0, 1.02)
+        ax.set_xlabel("p-value")
+        ax.set_ylabel("share of images with a p-value this small")
+        _legend(ax, scheme, loc="lower right")
+        _dress([ax], scheme)
+
+    return _render(draw, height=4.2)
+
+
+def source_scores(scores: Mapping[str, Scores], own: str, threshold: float) -> tuple[str, str]:
+    """A box per source: the middle half, the median, and whiskers from 1 % to 99 %."""
+    _, heavy = _bins(np.concatenate([*scores.values(), [threshold]]))
+    names = list(scores)[::-1]
+
+    def draw(canvas: Canvas, scheme: Scheme) -> None:
+        ax = canvas.subplots()
+        boxes = ax.boxplot(
+            [scores[name] for name in names],
+            orientation="horizontal",
+            whis=(1, 99),
+            showfliers=False,
+            patch_artist=True,
+            medianprops={"color": scheme.ink},
+            whiskerprops={"color": scheme.soft},
+            capprops={"color": scheme.soft},
+        )
+        for name, box in zip(names, boxes["boxes"], strict=True):
+            box.set(
+                facecolor=scheme.own if name == own else scheme.other,
+                alpha=0.6,
+                edgecolor=scheme.soft,
+            )
+        ax.axvline(threshold, color=scheme.accent, linestyle="--", linewidth=1.3, label="threshold")
+        if heavy:
+            ax.set_xscale("log")
+        ax.set_yticks(range(1, len(names) + 1), [_label(name) for name in names])
+        for text in ax.get_yticklabels():
+            text.set_parse_math(False)
+        ax.set_xlabel("score (larger = less likely made by the model)")
+        _legend(ax, scheme)
+        _dress([ax], scheme)
+
+    return _render(draw, height=1.4 + 0.42 * len(names))
+
+
+def _bins(values: Scores) -> tuple[Scores, bool]:
+    low, high = float(values.min()), float(values.max())
+    middle, tail = np.quantile(values, [0.5, 0.99])
+    if low > 0 and tail > HEAVY_TAIL * middle:
+        return np.geomspace(low * 0.95, high * 1.05, BINS + 1), True
+    margin = 0.02 * (high - low) or 1.0
+    return np.linspace(low - margin, high + margin, BINS + 1), False
+
+
+def _spread(values: Scores) -> Scores:
+    chosen: Scores = np.sort(values)[np.linspace(0, len(values) - 1, MAX_MARKS).astype(int)]
+    return chosen
+
+
+def _curve(ax: Any, values: Scores, name: str, **style: Any) -> None:
+    ordered = np.sort(values)
+    share = np.arange(1, len(ordered) + 1) / max(len(ordered), 1)
+    ax.step(np.r_[0, ordered, 1], np.r_[0, share, 1], where="post", label=_label(name), **style)
+
+
+def _label(name: str) -> str:
+    # A label with a leading underscore would silently vanish from the legend.
+    shown = printable(name)
+    short = shown if len(shown) <= MAX_LABEL else shown[: MAX_LABEL - 1] + "…"
+    return "\u200b" + short if short.startswith("_") else short
+
+
+def _legend(ax: Any, scheme: Scheme, loc: str = "best") -> None:
+    legend = ax.legend(frameon=False, fontsize=9, labelcolor=scheme.ink, loc=loc)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _dress(axes: Sequence[Any], scheme: Scheme) -> None:
+    for ax in axes:
+        ax.set_facecolor("none")
+        for side in ("top", "right"):
+            ax.spines[side].set_visible(False)
+        for side in ("left", "bottom"):
+            ax.spines[side].set_color(scheme.soft)
+        ax.tick_params(which="both", colors=scheme.soft, labelcolor=scheme.ink, labelsize=9)
+        ax.xaxis.label.set(color=scheme.ink, fontsize=10)
+        ax.yaxis.label.set(color=scheme.ink, fontsize=10)
+
+
+def _render(draw: Draw, *, height: float) -> tuple[str, str]:
+    return _svg(draw, LIGHT, height), _svg(draw, DARK, height)
+
+
+def _svg(draw: Draw, scheme: Scheme, height: float) -> str:
+    settings: dict[Any, Any] = {
+        "svg.fonttype": "none",  # the reader's fonts know more scripts than ours
+        "svg.hashsalt": "wherefrom",  # the same result is the same file
+        "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans"],
+    }
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        # Only the measuring font lacks the glyph; the text in the file is complete.
+        warnings.filterwarnings("ignore", r"Glyph \d+")
+        canvas = Canvas(figsize=(9, height), layout="constrained")
+        canvas.patch.set_alpha(0)
+        draw(canvas, scheme)
+        buffer = io.BytesIO()
+        canvas.savefig(buffer, format="svg", metadata={"Date": None})
+    return data_uri(buffer.getvalue(), "image/svg+xml")

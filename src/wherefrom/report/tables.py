@@ -1,0 +1,181 @@
+"""Results as tables: plain text for terminals and pipes, Markdown for docs, CSV for spreadsheets.
+
+A table holds the result's own values; only the writers round or escape them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from rich.cells import cell_len
+
+from wherefrom.report.text import csv_text, markdown_text, percent, plural, printable
+
+if TYPE_CHECKING:  # importing a question's package imports torch, which `doctor` may lack
+    from wherefrom.attribution.result import CheckResult, EvaluationResult, SourceRow
+
+Cell: TypeAlias = str | float | int | None
+
+
+def _p_value(value: Cell) -> str:
+    return f"{value:.3g}"
+
+
+def _score(value: Cell) -> str:
+    return f"{value:.4g}"
+
+
+def _percent(value: Cell) -> str:
+    return percent(float(value or 0))
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its heading, how its values are shown, whether a terminal may fold them."""
+
+    title: str
+    show: Callable[[Any], str] = str
+    numeric: bool = False
+    folds: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings and rows of raw values; None is an empty cell."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    def shown(self) -> list[list[str]]:
+        """The cells as printable text without escapes of any format."""
+        return [
+            [
+                "" if cell is None else printable(column.show(cell))
+                for column, cell in zip(self.columns, row, strict=True)
+            ]
+            for row in self.rows
+        ]
+
+    def select(self, *titles: str) -> Table:
+        """The same rows with these columns only, in this order."""
+        places = [[column.title for column in self.columns].index(title) for title in titles]
+        return replace(
+            self,
+            columns=tuple(self.columns[place] for place in places),
+            rows=tuple(tuple(row[place] for place in places) for row in self.rows),
+        )
+
+
+CHECK_COLUMNS = (
+    Column("image", folds=True),
+    Column("verdict"),
+    Column("p-value", _p_value, numeric=True),
+    Column("score", _score, numeric=True),
+    Column("reason", folds=True),
+    Column("p-value of the others", _p_value, numeric=True),
+    Column("digest"),
+)
+CHECK_SHOWN = ("image", "verdict", "p-value", "score", "reason")
+
+
+def check_table(result: CheckResult) -> Table:
+    """One row per image; larger score = less likely made by the model."""
+    rows = tuple(
+        (
+            image.name,
+            str(image.verdict),
+            image.p_value,
+            image.score,
+            image.reason,
+            image.p_other,
+            image.digest,
+        )
+        for image in result.images
+    )
+    return Table(CHECK_COLUMNS, rows)
+
+
+def evaluation_table(result: EvaluationResult) -> Table:
+    """The own row first, then one row per other source."""
+    verdicts = tuple(result.own.verdicts)
+    columns = (
+        Column("source"),
+        Column("images", numeric=True),
+        Column("rejected", _percent, numeric=True),
+        Column("95% from", _percent, numeric=True),
+        Column("to", _percent, numeric=True),
+        Column("accuracy", _percent, numeric=True),
+        Column("AUROC", _score, numeric=True),
+        *(Column(verdict, numeric=True) for verdict in verdicts),
+    )
+    rows = tuple(_source_row(row, verdicts) for row in (result.own, *result.others))
+    return Table(columns, rows)
+
+
+def _source_row(row: SourceRow, verdicts: tuple[str, ...]) -> tuple[Cell, ...]:
+    return (
+        row.source,
+        row.count,
+        row.rejected,
+        row.low,
+        row.high,
+        row.accuracy,
+        row.auroc,
+        *(row.verdicts[verdict] for verdict in verdicts),
+    )
+
+
+def count_line(result: CheckResult) -> str:
+    """How many images got which verdict, as one line."""
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in result.counts().items())
+    return f"{plural(len(result.images), 'image')}: {counts}"
+
+
+def accuracy_line(result: EvaluationResult) -> str:
+    """The headline of an evaluation, as one line."""
+    return (
+        f"mean accuracy over {plural(len(result.others), 'other source')}: "
+        f"{percent(result.mean_accuracy)}"
+    )
+
+
+def to_plain(table: Table, *, heading: bool = True) -> str:
+    """Aligned columns, two spaces apart, never shortened; lines end without spaces."""
+    titles = [[column.title for column in table.columns]] if heading else []
+    grid = [*titles, *table.shown()]
+    widths = [max(map(cell_len, cells)) for cells in zip(*grid, strict=True)]
+    lines = [
+        "  ".join(
+            _pad(cell, width, column.numeric)
+            for cell, width, column in zip(row, widths, table.columns, strict=True)
+        ).rstrip()
+        for row in grid
+    ]
+    return "\n".join(lines)
+
+
+def to_markdown(table: Table) -> str:
+    """A Markdown table; text from outside cannot become markup."""
+    titles = [column.title for column in table.columns]
+    rules = ["---:" if column.numeric else "---" for column in table.columns]
+    cells = [[markdown_text(cell) for cell in row] for row in table.shown()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (titles, rules, *cells))
+
+
+def to_csv(table: Table) -> str:
+    """CSV with unrounded numbers; text from outside cannot become a formula."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\r\n")
+    writer.writerow(column.title for column in table.columns)
+    for row in table.rows:
+        writer.writerow(csv_text(cell) if isinstance(cell, str) else cell for cell in row)
+    return buffer.getvalue()
+
+
+def _pad(cell: str, width: int, right: bool) -> str:
+    space = " " * (width - cell_len(cell))
+    return space + cell if right else cell + space

@@ -1,0 +1,43 @@
+"""Small pictures of checked files, bounded in number and size."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from wherefrom.attribution.result import ImageVerdict
+from wherefrom.core.errors import InputError
+from wherefrom.core.progress import Track, quiet
+from wherefrom.data.images import read_image
+from wherefrom.data.shaping import to_image
+from wherefrom.report.html import data_uri
+
+MAX_SIDE = 96
+MAX_COUNT = 200
+
+
+def thumbnails(rows: Sequence[ImageVerdict], *, track: Track = quiet) -> dict[str, str]:
+    """PNG data addresses by name, for the first `MAX_COUNT` rows that name a readable file.
+
+    A file that changed since it was checked gets none: the picture must show what was judged.
+    """
+    found = {}
+    few = rows[:MAX_COUNT]
+    for row in track(few, "drawing thumbnails", total=len(few)):
+        try:
+            image = read_image(Path(row.name))
+        except InputError:
+            continue  # the row itself says what is wrong with the file
+        if row.digest is None or row.digest == image.digest:
+            found[row.name] = _encode(to_image(image.pixels))
+    return found
+
+
+def _encode(image: Image.Image) -> str:
+    image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    return data_uri(buffer.getvalue(), "image/png")

@@ -1,0 +1,99 @@
+"""What the verdicts mean, in words that hold for a reader who knows no statistics."""
+
+from __future__ import annotations
+
+from wherefrom.attribution.result import CheckResult, EvaluationResult
+from wherefrom.calibration.verdict import Verdict
+from wherefrom.report.text import percent, plural
+
+
+def answer(result: CheckResult) -> str:
+    """The result of a check as one or two sentences."""
+    if len(result.images) > 1:
+        return (
+            f"{plural(len(result.images), 'image')} were checked against one generative model. "
+            "The answer for each stands in the table below."
+        )
+    only = result.images[0]
+    because = f": {only.reason}" if only.reason else ""
+    return f"The image {only.name} was checked. The answer is: {only.verdict}{because}."
+
+
+def verdict_meanings(
+    result: CheckResult, own_count: int, other_count: int
+) -> tuple[tuple[str, str], ...]:
+    """Each verdict, the error rate that stands behind it, and what it was calibrated on."""
+    return (
+        (
+            str(Verdict.OURS),
+            "The image fits what this model's last layer produces, and images from elsewhere do "
+            f"not. An image that resembles the {other_count} other images held out "
+            f"for calibration is wrongly called so in at most {percent(result.false_positive_rate)}"
+            " of cases.",
+        ),
+        (
+            str(Verdict.NOT_OURS),
+            "The image does not fit this model. An unaltered image that the model did make is "
+            f"wrongly called so in at most {percent(result.false_negative_rate)} of cases; the "
+            f"rate was set on {own_count} images that the model made and the method never saw.",
+        ),
+        (
+            str(Verdict.CANNOT_SAY),
+            "The evidence does not suffice for either answer, or the file could not be judged. The "
+            "reason stands beside the image. It is not a weak form of yes or no.",
+        ),
+    )
+
+
+def limits() -> tuple[tuple[str, str], ...]:
+    """What the rates do not cover."""
+    return (
+        (
+            "One model, one set of weights",
+            "The answer concerns the weights whose digest stands below. A retrained or fine-tuned "
+            "copy is another model.",
+        ),
+        (
+            "Unaltered images",
+            "The rates hold for images as the model gave them out, saved without loss. Scaling, "
+            "cropping, filters or JPEG compression remove the traces: “not made by this model” "
+            "then means that this file is not the model's direct output, not that its content came "
+            "from elsewhere.",
+        ),
+        (
+            "Other sources like those in calibration",
+            "The rate of false accusations is known for images like the others the owner supplied. "
+            "A source unlike all of them can be mistaken more often; measure it with "
+            "“wherefrom attribution evaluate”.",
+        ),
+        (
+            "Rates, not certainty",
+            "The rates are averages over many images. Among many images some verdicts are wrong, "
+            "and a p-value is not the probability that the image was made by the model.",
+        ),
+    )
+
+
+def p_value_meaning() -> str:
+    """How to read the columns of the verdict table."""
+    return (
+        "p-value: the share of the model's own held-out images whose score is at least as large as "
+        "this image's; a small value means that the image does not fit the model. Score: distance "
+        "from the model's images; larger means less likely made by the model. The digest is the "
+        "SHA-256 of the file that was read."
+    )
+
+
+def evaluation_meaning(result: EvaluationResult) -> tuple[str, ...]:
+    """How to read the evaluation."""
+    return (
+        "Images of known origin were judged as if their origin were unknown; none of them was used "
+        "to fit or calibrate.",
+        "Rejected: share of images whose score lies above the threshold, with the exact "
+        "(Clopper-Pearson) 95% interval. For the model's own images this is the error rate, set "
+        f"to at most {percent(result.false_negative_rate)}; for every other source it should be "
+        "near 100%. Accuracy: the mean of the own images kept and of the source's images rejected "
+        "(for the own row, the share kept). AUROC: the probability that an image of the source "
+        "scores higher than an own one, 1 is perfect and 0.5 is chance. The last columns count the "
+        "verdicts that a check would give.",
+    )

@@ -1,0 +1,120 @@
+"""Who may import whom: lower floors never know of higher ones, and rooms not of each other."""
+
+import ast
+import functools
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src"
+
+# From the ground up.  What stands on one floor does not import each other.  Training lies below
+# detectors and generators, because both train with it.
+FLOORS = [
+    {"core"},
+    {"data"},
+    {"training"},
+    {"encoders", "generators", "detectors", "calibration", "metrics"},
+    {"attribution", "origin", "anomaly", "credit", "inversion"},
+    {"report"},
+    {"cli", "web"},
+]
+# Each costs more to import than a person should wait for `wherefrom --help`.
+HEAVY = {"diffusers", "transformers", "accelerate", "sklearn", "scipy", "matplotlib", "jinja2"}
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def name_of(path):
+    """The dotted name of a module's file."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@functools.cache
+def tree_of(path):
+    """The module's syntax tree."""
+    return ast.parse(path.read_text(), filename=str(path))
+
+
+def imported(nodes):
+    """Dotted names of all that the nodes import, and of what they may import from packages."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import: write the whole name"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def at_start(body):
+    """The statements that run when a module is imported: not those inside functions."""
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            yield from at_start(node.orelse)
+            continue
+        yield node
+        yield from at_start(ast.iter_child_nodes(node))
+
+
+def floor_of(module):
+    """(floor, room) of a dotted name, None for the package itself and for other packages."""
+    parts = module.split(".")
+    if parts[0] != "wherefrom" or len(parts) == 1:
+        return None
+    return next(((i, parts[1]) for i, rooms in enumerate(FLOORS) if parts[1] in rooms), None)
+
+
+def forbidden(module, names):
+    """The names among `names` that `module` may not import."""
+    here = floor_of(module)
+    for name in names:
+        there = floor_of(name)
+        if there is None:
+            continue
+        if here is None or there[0] > here[0] or (there[0] == here[0] and there != here):
+            yield name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_only_point_down__identity_arrows(path):
+    module = name_of(path)
+    assert sorted(set(forbidden(module, imported(ast.walk(tree_of(path)))))) == []
+
+
+def test_every_folder_stands_on_a_floor__identity_arrows():
+    rooms = {p.name for p in (SOURCE / "wherefrom").iterdir() if (p / "__init__.py").exists()}
+    assert rooms <= set().union(*FLOORS)
+
+
+def test_the_command_line_starts_without_heavy_packages__identity_lazy():
+    files = {name_of(path): path for path in MODULES}
+    waiting, seen = [name for name in files if name.startswith("wherefrom.cli")], {}
+    while waiting:
+        module = waiting.pop()
+        if module in files and module not in seen:
+            seen[module] = set(imported(at_start(tree_of(files[module]).body)))
+            waiting += [*seen[module], *(module.rpartition(".")[:1])]
+    assert "wherefrom.core.errors" in seen
+    heavy = {m: sorted(n for n in names if n.split(".")[0] in HEAVY) for m, names in seen.items()}
+    assert {module: names for module, names in heavy.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("wherefrom.core.store", "wherefrom.data"),
+        ("wherefrom.data.images", "wherefrom.generators.zoo"),
+        ("wherefrom.training.loop", "wherefrom.detectors"),
+        ("wherefrom.detectors.deep_sad", "wherefrom.generators.zoo"),
+        ("wherefrom.origin.method", "wherefrom.attribution.lasso"),
+        ("wherefrom.attribution.method", "wherefrom.report.html"),
+        ("wherefrom.web.app", "wherefrom.cli.main"),
+        ("wherefrom", "wherefrom.core"),
+    ],
+)
+def test_arrows_that_point_up_or_sideways__rejects(module, name):
+    assert list(forbidden(module, [name])) == [name]
+    assert list(forbidden("wherefrom.cli.main", ["wherefrom", "torch", "wherefrom.core"])) == []
