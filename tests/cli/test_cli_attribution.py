@@ -110,6 +110,10 @@ def test_check_fails_if_nothing_could_be_judged__rejects_all_broken(here, capsys
             "'a,1' is not of the form 100,1,1",
         ),
         (
+            ["fit", "--generator", "g.py:G", "--others", "own", "--out", "n", "--value-range", "1"],
+            "'1' is not of the form -1,1",
+        ),
+        (
             ["fit", "--generator", "g.py:G", "--others", "own", "--out", "n", "--device", "abacus"],
             "error: the device 'abacus' cannot be used here",
         ),

@@ -50,7 +50,12 @@ def test_training_stopped_and_given_again_ends_the_same__identity_resume(
         patched.setattr(zoo_files.GanTask, "step", stop_at_one)
         assert train(data, tmp_path / "cut", "--steps", "2") == 130
     assert not (tmp_path / "cut" / "generator.safetensors").exists()
+    done = []
+    monkeypatch.setattr(
+        zoo_files.GanTask, "step", lambda self, index: done.append(index) or real(self, index)
+    )
     assert train(data, tmp_path / "cut", "--steps", "2") == 0
+    assert done == [1]
     whole, cut = (load_file(tmp_path / n / "generator.safetensors") for n in ("whole", "cut"))
     assert all(torch.equal(whole[key], cut[key]) for key in whole)
     assert (tmp_path / "cut" / "samples-000002.png").exists()

@@ -100,6 +100,7 @@ def test_unknown_dotted_names__rejects_what_is_no_setting(name):
         ({"lam": 1.5}, r"in \[0.0, 1.0\]"),
         ({"lam": -0.5}, r"in \[0.0, 1.0\]"),
         ({"limit": 2.0}, "type int"),
+        ({"limit": True}, "type int"),
         ({"twice": 1}, "type bool"),
         ({"twice": None}, "type bool"),
         ({"inner": 3}, "Outer.inner is 3, but it must be of type Inner"),

@@ -88,7 +88,7 @@ def test_bad_files_are_skipped_with_their_reason__closed_form(tmp_path: Path) ->
     assert torch.equal(batch.images, torch.stack([images[0], images[2]]))
     reasons = {path.name: reason for path, reason in batch.skipped}
     assert sorted(reasons) == ["001.png", "pipe.png", "wide.png", "zzz.png"]
-    assert "is 8x5 px, expected 6x6; pass --resize" in reasons["wide.png"]
+    assert "is 8x5 px, expected 6x6 px" in reasons["wide.png"]
     assert "has the same pixels as" in reasons["zzz.png"]
     assert batch.duplicates == 1
     both = read_images([tmp_path], channels=3, size=(6, 6), drop_duplicates=False)
@@ -111,7 +111,7 @@ def test_without_a_size_the_first_image_sets_it__closed_form(tmp_path: Path) -> 
     save_png(noise(5, 7, 6), tmp_path / "001.png")
     batch = read_images([tmp_path], channels=3, size=None)
     assert batch.images.shape == (1, 3, 6, 6)
-    assert batch.skipped[0][1] == "is 6x7 px, expected 6x6; pass --resize to crop and scale"
+    assert batch.skipped[0][1] == "is 6x7 px, expected 6x6 px"
 
 
 def test_lossy_files_are_counted__closed_form(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_too_few_images_name_the_first_problem__rejects_small_folder(tmp_path: P
         read_images([tmp_path], channels=3, size=(6, 6), at_least=200)
     assert str(caught.value) == (
         f"{tmp_path}/: 3 usable images, at least 200 are needed (first problem: {tmp_path}/a.png "
-        "is 48x48 px, expected 6x6; pass --resize to crop and scale)"
+        "is 48x48 px, expected 6x6 px); pass --resize to crop and scale other sizes"
     )
 
 
@@ -150,7 +150,7 @@ def test_settings_that_make_no_sense__rejects_arguments(tmp_path: Path) -> None:
         ({"channels": 2, "size": (6, 6)}, "channels is 2"),
         ({"channels": 3, "size": (0, 6)}, "size is"),
         ({"channels": 3, "size": None, "resize": True}, "needs a size"),
-        ({"channels": 3, "size": None, "at_least": 0}, "at_least is 0"),
+        ({"channels": 3, "size": None, "at_least": -1}, "at_least is -1"),
         ({"channels": 3, "size": None, "limits": Limits(max_batch_bytes=99)}, "need 108 bytes"),
     ]:
         with pytest.raises(InputError, match=says):

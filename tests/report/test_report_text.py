@@ -53,6 +53,7 @@ def test_plain_tables_align_wide_characters_and_never_shorten__closed_form():
     assert lines[0] == "n" + " " * 302 + "v  r"
     assert lines[1] == "写" + " " * 301 + "1"
     assert lines[2] == f"{long}  20  b"
+    assert to_plain(Table((Column("n"), Column("r")), (("写写", "b"),))) == "n     r\n写写  b"
 
 
 def test_selected_columns_keep_their_rows__identity_same_values():

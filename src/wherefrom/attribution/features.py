@@ -40,12 +40,7 @@ class FeatureMap:
             self._reduce(inverter.invert(part).activations)
             for part in track(torch.split(target, self.lasso.chunk), "inverting", total=None)
         ]
-        return torch.cat(parts) if parts else self._reduce(target.new_empty(0, *self.input_shape))
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one recovered activation."""
-        return tuple(self.mean_activation.shape)
+        return torch.cat(parts)
 
     def _reduce(self, z: Tensor) -> Tensor:
         if self.channels is not None:

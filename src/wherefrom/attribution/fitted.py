@@ -62,7 +62,7 @@ class FittedFlipad:
             self.detector.score(self.features.extract(to_float(part)))
             for part in track(parts, "scoring", total=len(parts))
         ]
-        return torch.cat(scores) if scores else torch.empty(0, dtype=torch.float64)
+        return torch.cat(scores)
 
     def check(
         self,

@@ -8,7 +8,7 @@ image by the gradient scheme of O'Donoghue and Candes (2015).  Two efforts:
 
 Images are worked on in chunks of a fixed size (short chunks are padded with zero targets), and no
 image's steps, restarts or stopping look at another image.  The result for an image is therefore the
-same whether it comes alone or among a thousand.
+same whether it comes alone or among a thousand; another chunk size may change the last bits.
 
 Deviation: the official code starts at z = 2 z_bar, uses hand-set steps and stops the whole batch at
 once; here z starts at z_bar (z' = 0), the step is computed and each image stops by itself.
@@ -44,7 +44,9 @@ class LassoConfig(Config):
     max_iterations: int = setting(
         10_000, "the exact effort stops here even without the gap", source="App. G.7's code", low=1
     )
-    chunk: int = setting(8, "images solved together; changes memory, not results", low=1)
+    chunk: int = setting(
+        2, "images solved together: 2 suits a CPU's cache, 64 a GPU", source="docs/speed.md", low=1
+    )
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,6 @@ class Inverter:
         """Activations of targets o (N, *output_shape), in the dtype and on the device of o."""
         chunks = torch.split(o, self.config.chunk)
         parts = [self._solve(part) for part in track(chunks, "inverting", total=len(chunks))]
-        if not parts:
-            parts = [self._solve(o)]
         columns = zip(*parts, strict=True)
         return Inversion(*(torch.cat(column) for column in columns))
 
@@ -91,13 +91,13 @@ class Inverter:
         o_shift = F.pad(
             (o - self._image_of_mean).flatten(1), (0, 0, 0, self.config.chunk - count)
         ).reshape(-1, *o.shape[1:])
-        target = self._operator.layout(self._operator.to_phases(o_shift))
+        target = self._operator.to_phases(o_shift)
         run = _Fista(self._operator, target, self._norm2, self.config, self._layer.input_shape)
         z_shift, iterations = run.solve()
         r = self._operator.linear(z_shift) - target
         primal, gap = duality_gap(z_shift, r, target, self._operator.adjoint(r), self.config.lam)
         residual = r.flatten(1).square().sum(dim=1, dtype=torch.float64)
-        z = z_shift.contiguous() + self._z_bar
+        z = z_shift + self._z_bar
         return tuple(x[:count] for x in (z, primal, gap, residual, iterations))
 
 
@@ -115,7 +115,7 @@ class _Fista:
         self.operator, self.target, self.config = operator, target, config
         self.step = 1.0 / norm2 if norm2 > 0 else 0.0
         self.shrink = self.step * config.lam / 2
-        self.z = operator.layout(target.new_zeros(len(target), *input_shape))
+        self.z = target.new_zeros(len(target), *input_shape)
         self.y = self.z
         self.t = target.new_ones(len(target))
         self._ones = (-1, *([1] * len(input_shape)))

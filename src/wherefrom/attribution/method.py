@@ -20,7 +20,7 @@ from wherefrom.attribution.config import PRESETS, FlipadConfig
 from wherefrom.attribution.features import FeatureMap, select_channels
 from wherefrom.attribution.fitted import FittedFlipad, eight_bit
 from wherefrom.attribution.impostors import make_impostors
-from wherefrom.calibration.conformal import require_rate
+from wherefrom.calibration.conformal import needed_samples, require_rate
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
@@ -152,11 +152,9 @@ def _split_others(pool: Tensor, config: FlipadConfig, seed: int) -> dict[str, li
 def needed_others(config: FlipadConfig) -> int:
     """The smallest number of other images that supports the false-positive rate."""
     share = config.other_calibration_share
-    count = MIN_TRAINING_OTHERS
-    while (
-        count - round(share * count) < MIN_TRAINING_OTHERS
-        or config.false_positive_rate * (round(share * count) + 1) < 1
-    ):
+    held = needed_samples(config.false_positive_rate, what="false-positive rate")
+    count = max(MIN_TRAINING_OTHERS, int((held - 1) / share))
+    while count - round(share * count) < MIN_TRAINING_OTHERS or round(share * count) < held:
         count += 1
     return count
 

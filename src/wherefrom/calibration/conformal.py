@@ -32,14 +32,30 @@ def lower_p_values(scores: Tensor, calibration: Tensor) -> Tensor:
 
 def require_rate(rate: float, count: int, *, what: str) -> None:
     """An `InputError` if `count` calibration scores cannot support `rate`."""
-    if not 0 < rate < 1:
-        raise InputError(f"the {what} is {rate}, but it must lie strictly between 0 and 1")
-    if rate * (count + 1) < 1:
-        needed = math.ceil(1 / rate) - 1
+    needed = needed_samples(rate, what=what)
+    if count < needed:
         raise InputError(
             f"a {what} of {rate} cannot be supported by {count} held-out samples; "
-            f"use at least {needed} samples, or a rate of at least {1 / (count + 1):.4g}"
+            f"use at least {needed} samples, or a rate of at least 1/{count + 1}"
         )
+
+
+def needed_samples(rate: float, *, what: str) -> int:
+    """The smallest number of calibration scores that supports `rate`."""
+    if not 0 < rate < 1:
+        raise InputError(f"the {what} is {rate}, but it must lie strictly between 0 and 1")
+    count = max(1, math.ceil(1 / rate) - 2)
+    while not _ranks_within(rate, count):
+        count += 1
+    return count
+
+
+def _ranks_within(rate: float, count: int) -> int:
+    """The largest k with k / (count + 1) <= rate, decided as the p-values are: in float64."""
+    k = math.floor(rate * (count + 1)) + 1
+    while k / (count + 1) > rate:
+        k -= 1
+    return k
 
 
 def threshold_at_rate(calibration: Tensor, rate: float) -> float:
@@ -51,5 +67,5 @@ def threshold_at_rate(calibration: Tensor, rate: float) -> float:
     """
     require_rate(rate, len(calibration), what="rate")
     n = len(calibration)
-    allowed = math.floor(rate * (n + 1) + 1e-9)  # p <= rate needs 1 + #{>=} <= allowed
+    allowed = _ranks_within(rate, n)  # p <= rate needs 1 + #{>=} <= allowed
     return float(calibration.double().sort().values[n - allowed])

@@ -34,6 +34,17 @@ def zoo() -> None:
     """
 
 
+def _parse_span(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    start, colon, stop = value.partition(":")
+    if not (colon and start.isdecimal() and stop.isdecimal()):
+        raise click.BadParameter(f"{value!r}: expected START:STOP, such as 0:40000")
+    return int(start), int(stop)
+
+
 def _defaults() -> Mapping[str, ZooTrainingConfig]:
     from wherefrom.generators.zoo_training import ZooTrainingConfig
 
@@ -46,6 +57,12 @@ def _defaults() -> Mapping[str, ZooTrainingConfig]:
 )
 @click.option(
     "--out", type=FILE, required=True, help="Folder of checkpoint, sample grids, weights."
+)
+@click.option(
+    "--span",
+    metavar="START:STOP",
+    callback=_parse_span,
+    help="Use only these images of the source, counted from 0; the rest stays for tests.",
 )
 @click.option("--limit", type=click.IntRange(1), help="Use that many images, spread evenly.")
 @click.option(
@@ -69,6 +86,7 @@ def train(
     *,
     data: Path,
     out: Path,
+    span: tuple[int, int] | None,
     limit: int | None,
     sample_every: int,
     checkpoint_every: int,
@@ -88,7 +106,12 @@ def train(
 
     place = resolve_device(device)
     source = load_training_images(
-        data, size=config.size, channels=config.channels, limit=limit, track=session.track
+        data,
+        size=config.size,
+        channels=config.channels,
+        limit=limit,
+        span=span,
+        track=session.track,
     )
     session.note(source.description)
     weights = train_zoo(

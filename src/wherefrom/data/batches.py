@@ -21,6 +21,7 @@ from wherefrom.data.files import UnusableFile, show_bytes, show_path
 from wherefrom.data.images import ReadImage, decode_image
 from wherefrom.data.shaping import crop_and_resize
 
+WRONG_SIZE = " px, expected "
 _THREADS = min(8, os.cpu_count() or 1)
 
 
@@ -73,8 +74,8 @@ class Wanted:
             raise InputError(f"the image size is {self.size}; both sides must be at least 1 px")
         if self.size is None and self.resize:
             raise InputError("resizing needs a size; give height and width")
-        if self.at_least < 1:
-            raise InputError(f"at_least is {self.at_least}; give 1 or more")
+        if self.at_least < 0:
+            raise InputError(f"at_least is {self.at_least}; give 0 or more")
 
 
 def gather_images(
@@ -90,6 +91,8 @@ def gather_images(
             kept.add(source.path, result)
     if len(kept.paths) < wanted.at_least:
         first = f" (first problem: {kept.first_problem()})" if kept.skipped else ""
+        if not wanted.resize and any(WRONG_SIZE in reason for _, reason in kept.skipped):
+            first += "; pass --resize to crop and scale other sizes"
         usable = "1 usable image" if len(kept.paths) == 1 else f"{len(kept.paths)} usable images"
         raise InputError(f"{where}: {usable}, at least {wanted.at_least} are needed{first}")
     return kept.batch()
@@ -147,8 +150,11 @@ class _Kept:
 
     def batch(self) -> ImageBatch:
         count = len(self.paths)
+        if not count:
+            shape = (0, self.wanted.channels, *(self.wanted.size or (0, 0)))
+            self.buffer = torch.empty(shape, dtype=torch.uint8)
         return ImageBatch(
-            images=self.buffer if count == self.most else self.buffer[:count].clone(),
+            images=self.buffer if count in (0, self.most) else self.buffer[:count].clone(),
             paths=tuple(self.paths),
             digests=tuple(self.digests),
             lossless=tuple(self.lossless),
@@ -185,4 +191,4 @@ def _prepare(wanted: Wanted, source: Source) -> ReadImage | UnusableFile:
 
 def _wrong_size(pixels: Tensor, size: tuple[int, ...]) -> str:
     height, width = pixels.shape[1:]
-    return f"is {width}x{height} px, expected {size[1]}x{size[0]}; pass --resize to crop and scale"
+    return f"is {width}x{height}{WRONG_SIZE}{size[1]}x{size[0]} px"

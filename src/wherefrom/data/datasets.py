@@ -53,14 +53,45 @@ class TrainingImages:
     description: str
 
 
+@dataclass(frozen=True)
+class Part:
+    """Which items of a data set to take: first those in `span`, of these `limit` evenly spread."""
+
+    limit: int | None = None
+    span: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"the limit is {self.limit}; give 1 or more")
+        if self.span is not None and not 0 <= self.span[0] < self.span[1]:
+            raise InputError(f"the span is {self.span[0]}:{self.span[1]}; give start:stop, 0 first")
+
+    def of(self, items: Sequence[T]) -> Sequence[T]:
+        """The chosen items, in their order."""
+        if self.span is not None:
+            if self.span[0] >= len(items):
+                raise InputError(f"the span starts at {self.span[0]}, the source has {len(items)}")
+            items = items[slice(*self.span)]
+        if self.limit is None or self.limit >= len(items):
+            return items
+        return [items[row * len(items) // self.limit] for row in range(self.limit)]
+
+
 def load_training_images(
-    path: Path, *, size: int, channels: int, limit: int | None = None, track: Track = quiet
+    path: Path,
+    *,
+    size: int,
+    channels: int,
+    limit: int | None = None,
+    span: tuple[int, int] | None = None,
+    track: Track = quiet,
 ) -> TrainingImages:
     """Load the data set at `path` as square images of `size` px, centre-cropped and scaled.
 
     `path` is a folder of images, a `.tar` of images (read in place), an `.npz` with `images`
     uint8 (N, H, W, 3), or an idx file as `train-images-idx3-ubyte.gz` (28 px become 32 by a black
-    border).  `limit` takes that many, spread evenly, as archives are often sorted by class.
+    border).  `span` takes the images start to stop - 1 in the order of the source, which leaves the
+    rest for tests; `limit` takes that many, spread evenly, as archives are often sorted by class.
     Anything else, or a damaged file, is an `InputError`.
     """
     path = Path(path)
@@ -68,16 +99,15 @@ def load_training_images(
         raise InputError(f"the image size is {size}; choose 1 to {MAX_SIDE} px")
     if channels not in (1, 3):
         raise InputError(f"channels is {channels}; choose 1 (grey) or 3 (colour)")
-    if limit is not None and limit < 1:
-        raise InputError(f"the limit is {limit}; give 1 or more")
-    images, labels, remark = _reader(path)(path, size, channels, limit, track)
+    part = Part(limit, span)
+    images, labels, remark = _reader(path)(path, size, channels, part, track)
     count = images.shape[0]
     text = f"{path.name}: {count} images of {size}x{size} px, {channels} channels{remark}"
     return TrainingImages(images, digest_tensors({"images": images}), labels, text)
 
 
 _Loaded = tuple[Tensor, Tensor | None, str]
-_Reader = Callable[[Path, int, int, int | None, Track], _Loaded]
+_Reader = Callable[[Path, int, int, Part, Track], _Loaded]
 
 
 def _reader(path: Path) -> _Reader:
@@ -97,18 +127,18 @@ def _reader(path: Path) -> _Reader:
     )
 
 
-def _from_folder(path: Path, size: int, channels: int, limit: int | None, track: Track) -> _Loaded:
+def _from_folder(path: Path, size: int, channels: int, part: Part, track: Track) -> _Loaded:
     sources = [
         Source(file, partial(read_regular, file, max_bytes=DEFAULT_LIMITS.max_bytes))
-        for file in _spread(list_images([path]), limit)
+        for file in part.of(list_images([path]))
     ]
     wanted = Wanted(channels, (size, size), resize=True)
     return _labelled(gather_images(sources, f"{show_path(path)}/", wanted, track=track))
 
 
-def _from_tar(path: Path, size: int, channels: int, limit: int | None, track: Track) -> _Loaded:
+def _from_tar(path: Path, size: int, channels: int, part: Part, track: Track) -> _Loaded:
     with open_regular(path, max_bytes=MAX_FILE_BYTES) as file:
-        members = _spread(_list_members(path, file), limit)
+        members = part.of(_list_members(path, file))
         sources = [
             Source(Path(name), partial(_read_at, Path(name), file.fileno(), start, length))
             for name, start, length in members
@@ -160,7 +190,7 @@ def _folder_labels(paths: Sequence[Path]) -> Tensor | None:
     return torch.tensor([classes[path.parent] for path in paths])
 
 
-def _from_npz(path: Path, size: int, channels: int, limit: int | None, track: Track) -> _Loaded:
+def _from_npz(path: Path, size: int, channels: int, part: Part, track: Track) -> _Loaded:
     arrays = read_npz(path)
     images = arrays["images"]
     if images.ndim == 3:
@@ -171,18 +201,18 @@ def _from_npz(path: Path, size: int, channels: int, limit: int | None, track: Tr
             f"holds 'images' of {images.dtype} {images.shape}, expected uint8 (N, H, W, 3)",
         )
     return _shaped(
-        path, images.transpose(0, 3, 1, 2), arrays.get("labels"), size, channels, limit, track
+        path, images.transpose(0, 3, 1, 2), arrays.get("labels"), size, channels, part, track
     )
 
 
-def _from_idx(path: Path, size: int, channels: int, limit: int | None, track: Track) -> _Loaded:
+def _from_idx(path: Path, size: int, channels: int, part: Part, track: Track) -> _Loaded:
     images = read_idx(path, IDX_IMAGES, 3)
     match = cast(re.Match[str], _IDX_NAME.match(path.name))
     beside = path.with_name(f"{match[1]}labels{match[2]}idx1-ubyte{match[3] or ''}")
     labels = read_idx(beside, IDX_LABELS, 1) if beside.exists() else None
     if size == 32 and images.shape[1:] == (28, 28):
         images = np.pad(images, ((0, 0), (2, 2), (2, 2)))
-    return _shaped(path, images[:, None], labels, size, channels, limit, track)
+    return _shaped(path, images[:, None], labels, size, channels, part, track)
 
 
 def _shaped(
@@ -191,7 +221,7 @@ def _shaped(
     labels: NDArray[Any] | None,
     size: int,
     channels: int,
-    limit: int | None,
+    part: Part,
     track: Track,
 ) -> _Loaded:
     """uint8 (N, C, H, W) arrays at the wanted size and channels."""
@@ -202,7 +232,7 @@ def _shaped(
         raise UnusableFile(
             path, f"has labels of {labels.dtype} {labels.shape}, expected integers ({count},)"
         )
-    chosen = _spread(range(count), limit)
+    chosen = part.of(range(count))
     if (needed := len(chosen) * channels * size * size) > MAX_ARRAY_BYTES:
         raise InputError(
             f"{len(chosen)} images of {size}x{size} px need {show_bytes(needed)}, at most "
@@ -214,9 +244,3 @@ def _shaped(
         out[row] = with_channels(crop_and_resize(pixels, (size, size)), channels)
     known = None if labels is None else torch.from_numpy(labels[list(chosen)].astype(np.int64))
     return out, known, ""
-
-
-def _spread(items: Sequence[T], limit: int | None) -> Sequence[T]:
-    if limit is None or limit >= len(items):
-        return items
-    return [items[row * len(items) // limit] for row in range(limit)]

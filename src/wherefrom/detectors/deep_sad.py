@@ -80,7 +80,7 @@ class FittedDeepSad:
         if tuple(x.shape[1:]) != self.shape:
             raise InputError(f"inputs of shape {tuple(x.shape[1:])}, expected {self.shape}")
         parts = [self._score_chunk(part) for part in torch.split(x.float(), SCORE_CHUNK)]
-        return torch.cat(parts) if parts else x.new_empty(0, dtype=torch.float64)
+        return torch.cat(parts)
 
     def _score_chunk(self, x: Tensor) -> Tensor:
         padded = x.new_zeros(SCORE_CHUNK, *self.shape)

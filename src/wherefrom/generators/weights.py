@@ -87,7 +87,12 @@ def _state_inside(value: Any, depth: int) -> dict[str, Tensor] | None:
         if found is not None:
             return found
     tensors = {str(key): item for key, item in value.items() if isinstance(item, Tensor)}
-    return tensors if tensors and len(tensors) == len(value) else None
+    if tensors and len(tensors) == len(value):
+        return tensors
+    # Under another name: fine as long as there is only one.
+    inside = [_state_inside(item, depth - 1) for item in value.values()]
+    states = [state for state in inside if state is not None]
+    return states[0] if len(states) == 1 else None
 
 
 def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:

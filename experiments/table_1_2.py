@@ -1,0 +1,221 @@
+"""FLIPAD's Table 1 and Table 2 at reduced scale, from one command.
+
+    python experiments/table_1_2.py --data ../shared/data/fashion-mnist
+
+Eight generators on Fashion-MNIST (32 px, grey, width 32): DCGAN, WGAN-GP, LSGAN, EBGAN, two seeds
+each.  The owner's is seed 0.  Table 1: against real images and the three other architectures.
+Table 2: against the same architecture with the other seed.  Own, training, calibration and test
+images are disjoint; no rival's image enters a fit, except in the rows called "+ rivals", where the
+kind of rival that is tested stays out.
+
+Methods: RawPAD (Deep SAD on pixels), FLIPAD as the paper (Deep SAD on inverted activations, real
+images as negatives), FLIPAD with impostors (this project's default).  Every repetition draws new
+images and trains a new detector.  It continues where it stopped: each cell is kept in --work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wherefrom import __version__
+from wherefrom.attribution.config import PRESETS, FlipadConfig
+from wherefrom.attribution.features import FeatureMap
+from wherefrom.attribution.impostors import make_impostors
+from wherefrom.attribution.method import mean_activation, sample_eight_bit
+from wherefrom.calibration.conformal import threshold_at_rate
+from wherefrom.core.rng import derive_seed, stream
+from wherefrom.data import load_training_images, to_float, to_uint8
+from wherefrom.detectors.deep_sad import DeepSadConfig, fit_deep_sad
+from wherefrom.generators.generator import Generator
+from wherefrom.generators.loading import load_generator
+from wherefrom.metrics.detection import auroc, balanced_accuracy
+
+ARCHITECTURES = ("dcgan", "wgan-gp", "lsgan", "ebgan")
+METHODS = ("RawPAD", "FLIPAD, paper", "FLIPAD + impostors", "FLIPAD + impostors + rivals")
+
+
+class Repetition:
+    """One owner, one repetition: images, features, detectors."""
+
+    def __init__(self, owner: str, number: int, real: Tensor, args: argparse.Namespace) -> None:
+        self.owner, self.args = owner, args
+        self.seed = derive_seed(args.seed, "table", owner, number)
+        self.generator = _zoo(owner, 0)
+        self.config: FlipadConfig = replace(PRESETS["default"], train_samples=args.train)
+        self.sad = DeepSadConfig(epochs=args.epochs, precision="bf16")
+        self.real = real[torch.randperm(len(real), generator=stream(self.seed, "real"))]
+        self.map = FeatureMap(
+            self.generator.last_layer,
+            self.generator.output_map,
+            mean_activation(self.generator, 2000, self.seed),
+            self.config.lasso,
+            self.config.max_side,
+            None,
+        )
+
+    def images(self) -> dict[str, Tensor]:
+        """uint8 images by role; `test: <source>` are judged, `rival: <kind>` may be trained on."""
+        n, test = self.args.train, self.args.test
+        draw = lambda g, count, name: sample_eight_bit(g, count, derive_seed(self.seed, name))  # noqa: E731
+        base = draw(self.generator, n, "impostors")
+        fakes = make_impostors(to_float(base), seed=self.seed, moved=self.config.moved)
+        found = {
+            "own": draw(self.generator, n, "own"),
+            "held": draw(self.generator, self.args.calibration, "held"),
+            "others": self.real[:n],
+            "impostors": to_uint8(fakes),
+            "test: own": draw(self.generator, test, "test own"),
+            "test: real": self.real[n : n + test],
+        }
+        for kind in ARCHITECTURES:
+            if kind != self.owner:
+                found[f"test: {kind}"] = draw(_zoo(kind, 0), test, f"test {kind}")
+                found[f"rival: {kind}"] = draw(_zoo(kind, 1), n // 2, f"rival {kind}")
+        found["test: other seed"] = draw(_zoo(self.owner, 1), test, "test other seed")
+        return found
+
+    def run(self) -> dict[str, Any]:
+        """Accuracy and AUROC per method and source."""
+        images = self.images()
+        features = {name: self.map.extract(to_float(x)) for name, x in images.items()}
+        pixels = {name: to_float(x) for name, x in images.items()}
+        f = features
+        rivals = {k.removeprefix("rival: "): v for k, v in f.items() if k.startswith("rival")}
+        cells = {
+            "RawPAD": self._judge(pixels, [pixels["others"]], "none", "raw"),
+            "FLIPAD, paper": self._judge(f, [f["others"]], "inliers", "paper"),
+            "FLIPAD + impostors": self._judge(f, [f["others"], f["impostors"]], "inliers", "ours"),
+        }
+        if self.args.rivals:
+            cells[METHODS[3]] = self._held_out(f, rivals)
+        return cells
+
+    def _held_out(self, f: dict[str, Tensor], rivals: dict[str, Tensor]) -> dict[str, Any]:
+        """Each tested architecture is judged by a detector that never saw its kind.
+
+        Real images and the other seed are judged by the detector that saw all three kinds: none of
+        those is of the owner's own architecture.
+        """
+        found: dict[str, Any] = {}
+        base = [f["others"], f["impostors"]]
+        for out in (*rivals, None):
+            seen = [x for kind, x in rivals.items() if kind != out]
+            keep = {
+                k: v
+                for k, v in f.items()
+                if not k.startswith("test: ")
+                or k == "test: own"
+                or (k == f"test: {out}" if out else k in ("test: real", "test: other seed"))
+            }
+            found |= self._judge(keep, base + seen, "inliers", f"without {out}")
+        return found
+
+    def _judge(
+        self, sets: dict[str, Tensor], negatives: list[Tensor], standardise: str, name: str
+    ) -> dict[str, Any]:
+        x = torch.cat([sets["own"], *negatives])
+        y = torch.ones(len(x))
+        y[len(sets["own"]) :] = -1
+        config = replace(self.sad, standardise=standardise)
+        detector = fit_deep_sad(x, y, config=config, seed=derive_seed(self.seed, name))
+        threshold = threshold_at_rate(detector.score(sets["held"]), self.args.fnr)
+        own = detector.score(sets["test: own"])
+        missed = float((own > threshold).double().mean())
+        found = {}
+        for key, value in sets.items():
+            source = key.removeprefix("test: ")
+            if key.startswith("test: ") and source != "own":
+                scores = detector.score(value)
+                rejected = float((scores > threshold).double().mean())
+                found[source] = {
+                    "accuracy": balanced_accuracy(missed, rejected),
+                    "auroc": auroc(own, scores),
+                    "own_rejected": missed,
+                }
+        return found
+
+
+def _zoo(kind: str, seed: int) -> Generator:
+    return load_generator(f"zoo:fashion-{kind}-{seed}")
+
+
+def summarise(cells: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Mean and standard deviation over the repetitions, per owner, method and source."""
+    rows = []
+    for owner, repetitions in cells.items():
+        for method in repetitions[0]:
+            for source in repetitions[0][method]:
+                for number in ("accuracy", "auroc", "own_rejected"):
+                    values = [r[method][source][number] for r in repetitions]
+                    rows.append(
+                        {
+                            "owner": owner,
+                            "method": method,
+                            "source": source,
+                            "measure": number,
+                            "mean": statistics.fmean(values),
+                            "std": statistics.stdev(values) if len(values) > 1 else None,
+                            "repetitions": len(values),
+                        }
+                    )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of Fashion-MNIST's idx.gz")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/table_1_2.json"))
+    parser.add_argument("--work", type=Path, default=Path("build/table_1_2"))
+    parser.add_argument("--owners", nargs="*", default=list(ARCHITECTURES))
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--train", type=int, default=1500, help="own images; as many others")
+    parser.add_argument("--calibration", type=int, default=1000)
+    parser.add_argument("--test", type=int, default=500, help="images per source")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--fnr", type=float, default=0.005)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rivals", action="store_true", help="also the held-out-kind rows")
+    args = parser.parse_args()
+    # The generators saw the first 40,000 training images; these are the other 20,000.
+    data = args.data / "train-images-idx3-ubyte.gz"
+    loaded = load_training_images(data, size=32, channels=1, span=(40_000, 60_000))
+    real = torch.unique(loaded.images, dim=0)
+    args.work.mkdir(parents=True, exist_ok=True)
+    cells: dict[str, list[dict[str, Any]]] = {}
+    for number in range(args.repetitions):
+        for owner in args.owners:
+            kept = args.work / f"{owner}-{number}.json"
+            if not kept.exists():
+                result = Repetition(owner, number, real, args).run()
+                kept.write_text(json.dumps(result))
+                shown = {
+                    m: round(statistics.fmean(c["accuracy"] for c in v.values()), 4)
+                    for m, v in result.items()
+                }
+                print(owner, number, shown, flush=True)
+            cells.setdefault(owner, []).append(json.loads(kept.read_text()))
+    settings = {k: v for k, v in vars(args).items() if k not in ("data", "out", "work", "owners")}
+    found = {
+        "command": "python experiments/table_1_2.py --data FASHION_MNIST"
+        + (" --rivals" if args.rivals else ""),
+        "wherefrom": __version__,
+        "torch": torch.__version__,
+        "data": loaded.digest,
+        "settings": settings,
+        "rows": summarise(cells),
+    }
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"wrote {args.out}")
+
+
+if __name__ == "__main__":
+    main()
