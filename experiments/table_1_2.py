@@ -148,25 +148,21 @@ def _zoo(kind: str, seed: int) -> Generator:
 
 
 def summarise(cells: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Mean and standard deviation over the repetitions, per owner, method and source."""
-    rows = []
-    for owner, repetitions in cells.items():
-        for method in repetitions[0]:
-            for source in repetitions[0][method]:
-                for number in ("accuracy", "auroc", "own_rejected"):
-                    values = [r[method][source][number] for r in repetitions]
-                    rows.append(
-                        {
-                            "owner": owner,
-                            "method": method,
-                            "source": source,
-                            "measure": number,
-                            "mean": statistics.fmean(values),
-                            "std": statistics.stdev(values) if len(values) > 1 else None,
-                            "repetitions": len(values),
-                        }
-                    )
-    return rows
+    """One row per owner, method and source; each measure as a list over the repetitions."""
+    return [
+        {
+            "owner": owner,
+            "method": method,
+            "source": source,
+            **{
+                measure: [r[method][source][measure] for r in repetitions]
+                for measure in ("accuracy", "auroc", "own_rejected")
+            },
+        }
+        for owner, repetitions in cells.items()
+        for method, sources in repetitions[0].items()
+        for source in sources
+    ]
 
 
 def main() -> None:
@@ -176,9 +172,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/table_1_2"))
     parser.add_argument("--owners", nargs="*", default=list(ARCHITECTURES))
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--train", type=int, default=1500, help="own images; as many others")
+    parser.add_argument("--train", type=int, default=1000, help="own images; as many others")
     parser.add_argument("--calibration", type=int, default=1000)
-    parser.add_argument("--test", type=int, default=500, help="images per source")
+    parser.add_argument("--test", type=int, default=400, help="images per source")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--fnr", type=float, default=0.005)
     parser.add_argument("--seed", type=int, default=0)
@@ -210,7 +206,7 @@ def main() -> None:
         "torch": torch.__version__,
         "data": loaded.digest,
         "settings": settings,
-        "rows": summarise(cells),
+        "cells": summarise(cells),
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(found, indent=1) + "\n")

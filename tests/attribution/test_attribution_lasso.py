@@ -191,7 +191,7 @@ def test_an_image_is_solved_alike_alone_and_among_others__identity_batch_indepen
     layer = layer_of(module.float(), shape)
     o, z_bar = drawn(layer, 21, dtype=torch.float32)
     o = o * torch.logspace(-1, 1, 21).reshape(-1, *[1] * (o.ndim - 1))  # unlike each other
-    inverter = Inverter(layer, z_bar, LassoConfig(lam=0.05, effort=effort, gap=1e-2))
+    inverter = Inverter(layer, z_bar, LassoConfig(lam=0.2, effort=effort, gap=0.02))
     together = inverter.invert(o)
     assert len(set(together.iterations.tolist())) > 1 or effort == "fast"
     order = torch.randperm(21)

@@ -115,8 +115,3 @@ def test_wrong_values__rejects_type_range_and_choice(values, message):
 
 def test_whole_numbers_are_taken_as_floats__identity_type():
     assert isinstance(Outer(lam=1).lam, float)
-
-
-def test_a_value_cannot_be_changed_afterwards__rejects_assignment():
-    with pytest.raises(AttributeError):
-        Outer().lam = 0.1

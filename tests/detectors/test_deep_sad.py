@@ -162,10 +162,10 @@ def test_a_detector_survives_saving__roundtrip(tmp_path, shape):
 @pytest.mark.parametrize("shape", [(8,), (3, 16, 16)])
 def test_an_easy_problem_is_solved__limit(shape):
     """New outliers in the direction of the labelled ones: nearly all are found."""
-    x, y = blobs(64, shape, shift=1.0)
+    x, y = blobs(64, shape, shift=2.0)
     config = DeepSadConfig(epochs=6, batch=32, representation=16)
     fitted = fit_deep_sad(x, y, config=config)
-    new, _ = blobs(100, shape, shift=1.0)
+    new, _ = blobs(100, shape, shift=2.0)
     scores = fitted.score(new)
     assert auroc(scores[:100], scores[100:]) > 0.95
 

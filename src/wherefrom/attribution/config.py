@@ -36,7 +36,7 @@ class FlipadConfig(Config):
         1.0, "self-made negatives per own training image; 0: the paper", low=0.0
     )
     moved: float = setting(
-        0.5, "share of the impostors that is mirrored or moved", low=0.0, high=1.0
+        0.8, "share of the impostors that is mirrored or moved", low=0.0, high=1.0
     )
     max_side: int = setting(
         32, "activations are max-pooled down to this side", source="App. G.7: 32", low=4

@@ -42,13 +42,20 @@ def _noise(x: Tensor, rng: torch.Generator, levels: float) -> Tensor:
     return x + torch.randn(x.shape, generator=rng).to(x) * (levels / 255)
 
 
+def _shift(x: Tensor, down: int, right: int) -> Tensor:
+    """Move by whole pixels; the edge is repeated, so that no seam gives the impostor away."""
+    height, width = x.shape[-2:]
+    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    return padded[..., 1 - down : 1 - down + height, 1 - right : 1 - right + width]
+
+
 MOVES: tuple[Change, ...] = (
     lambda x, _: x.flip(3),
-    lambda x, _: x.roll(1, 2),
-    lambda x, _: x.roll(1, 3),
-    lambda x, _: x.flip(2),
+    lambda x, _: _shift(x, 1, 0),
+    lambda x, _: _shift(x, 0, 1),
+    lambda x, _: _shift(x, -1, -1),
+    lambda x, _: _shift(x.flip(3), 1, 0),
     lambda x, _: x.flip(2).flip(3),
-    lambda x, _: x.roll((1, 1), (2, 3)),
 )
 RETOUCHES: tuple[Change, ...] = (
     lambda x, _: _blur(x, 0.4),

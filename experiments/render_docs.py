@@ -1,0 +1,194 @@
+"""Put the numbers of docs/results/*.json into the pages of docs/ and the README.
+
+    python experiments/render_docs.py
+
+A page marks the place of a table with `<!-- table NAME -->` and `<!-- end -->`; what stands between
+is replaced.  No number in such a table is typed by hand, and a test fails when one is stale.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
+MARK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+NAMES = {"dcgan": "DCGAN", "wgan-gp": "WGAN-GP", "lsgan": "LSGAN", "ebgan": "EBGAN"}
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def load(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
+
+
+def percent(mean: float, std: float | None) -> str:
+    spread = "" if std is None else f" ± {100 * std:.1f}"
+    return f"{100 * mean:.1f}{spread}"
+
+
+def _repetition_means(found: dict[str, Any], owner: str, method: str, other_seed: bool) -> str:
+    values = [
+        c
+        for c in found["cells"]
+        if c["owner"] == owner
+        and c["method"] == method
+        and (c["source"] == "other seed") is other_seed
+    ]
+    count = len(values[0]["accuracy"])
+    per_repetition = [statistics.fmean(c["accuracy"][i] for c in values) for i in range(count)]
+    return percent(statistics.fmean(per_repetition), statistics.stdev(per_repetition))
+
+
+def attribution_table(other_seed: bool) -> str:
+    found = load("table_1_2")
+    owners = list(dict.fromkeys(c["owner"] for c in found["cells"]))
+    methods = list(dict.fromkeys(c["method"] for c in found["cells"]))
+    rows = [
+        [m, *(_repetition_means(found, owner, m, other_seed) for owner in owners)] for m in methods
+    ]
+    return table(["accuracy, %", *(NAMES[o] for o in owners)], rows)
+
+
+def detail_table() -> str:
+    found = load("table_1_2")
+    rows = []
+    for c in found["cells"]:
+        rows.append(
+            [
+                f"{NAMES[c['owner']]}: {c['method']}",
+                NAMES.get(c["source"], c["source"]),
+                *(
+                    percent(statistics.fmean(c[k]), statistics.stdev(c[k]))
+                    for k in ("accuracy", "auroc", "own_rejected")
+                ),
+            ]
+        )
+    return table(["owner: method", "source", "accuracy", "AUROC", "own rejected"], rows)
+
+
+def face_table() -> str:
+    found = load("face_dcgan")
+    rows = [
+        [
+            r["method"],
+            r["source"],
+            r["in_fit"],
+            *(
+                percent(statistics.fmean(r[k]), statistics.stdev(r[k]))
+                for k in ("accuracy", "auroc", "rejected")
+            ),
+        ]
+        for r in found["rows"]
+    ]
+    head = ["method", "source", "kind seen in the fit", "accuracy", "AUROC", "rejected"]
+    return table(head, rows)
+
+
+def loops_table() -> str:
+    found = load("inversion")
+    rows = []
+    for solver in ("official loop", "FISTA at 1/L"):
+        mine = [r for r in found["loops"] if r["solver"] == solver]
+        rows.append([solver, "10,000 iterations", *_median(mine)])
+    targets = sorted({r["target"] for r in found["loops"] if r["target"]}, reverse=True)
+    for target in targets:
+        mine = [r for r in found["loops"] if r["target"] == target]
+        label = "the official loop's gap" if mine[0]["is_official_gap"] else f"{target:g}"
+        rows.append(["ours, exact", label, *_median(mine)])
+    base = _seconds(found, "official loop")
+    for row, seconds in zip(rows, _all_seconds(found, targets), strict=True):
+        row.append(f"{base / seconds:.1f}x")
+    head = ["solver", "until", "iterations", "relative gap", "s per image", "faster than official"]
+    return table(head, rows)
+
+
+def _median(rows: list[dict[str, Any]]) -> list[str]:
+    keys = (("iterations", ".0f"), ("relative_gap", ".1e"), ("seconds_per_image", ".3g"))
+    return [format(statistics.median(r[k] for r in rows), spec) for k, spec in keys]
+
+
+def _seconds(found: dict[str, Any], solver: str) -> float:
+    return statistics.median(
+        r["seconds_per_image"] for r in found["loops"] if r["solver"] == solver
+    )
+
+
+def _all_seconds(found: dict[str, Any], targets: list[float]) -> list[float]:
+    exact = [
+        statistics.median(r["seconds_per_image"] for r in found["loops"] if r["target"] == t)
+        for t in targets
+    ]
+    return [_seconds(found, "official loop"), _seconds(found, "FISTA at 1/L"), *exact]
+
+
+def libraries_table() -> str:
+    found = load("inversion")
+    by = {
+        s: [r for r in found["libraries"] if r["solver"] == s]
+        for s in ("celer", "scikit-learn", "ours, exact")
+    }
+    ours = statistics.median(r["seconds_per_image"] for r in by["ours, exact"])
+    rows = []
+    for solver, mine in by.items():
+        seconds = statistics.median(r["seconds_per_image"] for r in mine)
+        gap = statistics.median(r["relative_gap"] for r in mine)
+        rows.append([solver, f"{gap:.1e}", f"{seconds:.3g}", f"{seconds / ours:.0f}x"])
+    return table(["solver", "relative gap reached", "s per image", "ours is faster by"], rows)
+
+
+def cost_table() -> str:
+    cost = load("inversion")["cost"]
+    rows = []
+    for count in sorted({r["images"] for r in cost["batch"]}):
+        speeds = [r["images_per_second"] for r in cost["batch"] if r["images"] == count]
+        rows.append([f"{count} images of 64 px", f"{statistics.median(speeds):.0f} images/s"])
+    for r in cost["size"]:
+        rows.append([f"16 images of {r['pixels']} px", f"{r['milliseconds_per_image']:.1f} ms each"])
+    for r in cost["parts"]:
+        rows.append(
+            [f"one iteration: {r['part']}", f"{r['milliseconds_per_image']:.3f} ms per image"]
+        )
+    return table(["fast effort", "cost"], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "attribution_1": lambda: attribution_table(other_seed=False),
+    "attribution_2": lambda: attribution_table(other_seed=True),
+    "attribution_detail": detail_table,
+    "face": face_table,
+    "loops": loops_table,
+    "libraries": libraries_table,
+    "cost": cost_table,
+}
+
+
+def render_all() -> dict[Path, str]:
+    """Every page that has a table, with its tables made anew."""
+    pages = {}
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = path.read_text()
+        new = MARK.sub(lambda m: f"{m[1]}{TABLES[m[2]]()}{m[3]}", text)
+        if MARK.search(text):
+            pages[path] = new
+    return pages
+
+
+def main() -> None:
+    for path, text in render_all().items():
+        path.write_text(text)
+        print(f"wrote {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

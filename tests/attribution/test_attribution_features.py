@@ -1,0 +1,64 @@
+"""Features: pooling, channels, and one set per image whatever its neighbours."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from wherefrom.attribution.features import pool_to, select_channels
+from wherefrom.attribution.lasso import Inverter
+from wherefrom.data.writing import to_float
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "after"),
+    [((8, 8), 8, (8, 8)), ((16, 16), 8, (8, 8)), ((33, 20), 8, (8, 5)), ((64, 64), 5, (4, 4))],
+)
+def test_pooling_takes_the_largest_of_each_block__naive_loop(size, side, after):
+    z = torch.randn(2, 3, *size)
+    expected = z
+    while max(expected.shape[-2:]) > side:
+        height, width = (s // 2 * 2 for s in expected.shape[-2:])
+        blocks = expected[:, :, :height, :width]
+        quarters = [blocks[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+        expected = torch.stack(quarters).amax(dim=0)
+    assert torch.equal(pool_to(z, side), expected)
+    assert tuple(expected.shape[-2:]) == after
+
+
+@pytest.mark.parametrize("inner", [(), (2, 3)])
+def test_channels_that_differ_most_are_kept__naive_loop(inner):
+    own = torch.randn(30, 6, *inner)
+    others = torch.randn(20, 6, *inner)
+    others[:, 4] += 3
+    others[:, 1] -= 2
+    differences = []
+    for c in range(6):
+        mean, scale = own[:, c].mean(dim=0), own[:, c].std(dim=0) + 0.05
+        differences.append(float(((others[:, c].mean(dim=0) - mean) / scale).abs().mean()))
+    ranked = sorted(range(6), key=lambda c: -differences[c])
+    assert ranked[:2] == [4, 1]
+    for count in (1, 2, 4):
+        assert select_channels(own, others, count).tolist() == sorted(ranked[:count])
+    assert select_channels(own, others, 99).tolist() == list(range(6))
+
+
+def test_features_are_the_inverted_activations_pooled__reference_inverter(fitted, smooth):
+    images = to_float(smooth(5, 1))
+    f = dataclasses.replace(fitted.features, max_side=8, channels=torch.tensor([0, 3, 5]))
+    o = f.output_map.inverse(images)
+    z = Inverter(f.last_layer, f.mean_activation, f.lasso).invert(o).activations
+    expected = pool_to(z[:, [0, 3, 5]], 8).half()
+    assert f.extract(images).dtype == torch.float16
+    assert torch.equal(f.extract(images), expected)
+    assert f.extract(images).shape == (5, 3, 8, 8)
+
+
+def test_features_do_not_depend_on_neighbours__identity_batch_independence(fitted, smooth):
+    images = to_float(smooth(19, 1))
+    together = fitted.features.extract(images)
+    order = torch.randperm(19)
+    assert torch.equal(fitted.features.extract(images[order]), together[order])
+    for i in (0, 7, 8, 18):
+        assert torch.equal(fitted.features.extract(images[i : i + 1]), together[i : i + 1])
+    assert fitted.features.extract(images[:0]).shape == (0, *together.shape[1:])
