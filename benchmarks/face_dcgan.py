@@ -31,11 +31,11 @@ from wherefrom.generators.zoo_training import ZooTrainingConfig
 FACE = Path(__file__).parents[1] / "examples" / "face_dcgan.py"
 STUDENTS = {
     "LSGAN student": ZooTrainingConfig(
-        architecture="lsgan", width=32, steps=1000, batch=64, generator_every=2, precision="bf16",
+        architecture="lsgan", width=32, steps=400, batch=64, generator_every=2, precision="bf16",
         seed=2,
     ),
     "DCGAN student": ZooTrainingConfig(
-        architecture="dcgan", width=64, steps=1000, batch=64, generator_every=1, precision="bf16",
+        architecture="dcgan", width=64, steps=600, batch=64, generator_every=1, precision="bf16",
         seed=1,
     ),
 }  # fmt: skip

@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ OFFICIAL_STEP, OFFICIAL_ITERATIONS = 0.025, 10_000
 def plain_fista(
     layer: LastLayer, target: Tensor, lam: float, *, step: float, iterations: int, start: Tensor
 ) -> Tensor:
-    """FISTA without restart at a constant step: the official code's loop, written from its facts."""
+    """FISTA without restart at a constant step: the official loop, written from its facts."""
     z, y, t = start.clone(), start.clone(), 1.0
     for _ in range(iterations):
         gradient = layer.adjoint(layer.linear(y) - target)
@@ -176,7 +177,7 @@ def against_libraries(case: Case, lam: float, repeats: int, side: int) -> list[d
         for name, solver in solvers.items():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                seconds, fitted = timed(lambda solver=solver: solver.fit(matrix, y))
+                seconds, fitted = timed(partial(solver.fit, matrix, y))
             z = torch.from_numpy(fitted.coef_).reshape(1, *layer.input_shape)
             rows.append(
                 {
@@ -229,7 +230,7 @@ def parts_of_an_iteration(case: Case, repeats: int) -> list[dict[str, Any]]:
 
     operator = FastOperator.of(case.layer)
     count = LassoConfig().chunk
-    y = operator.layout(torch.randn(count, *case.layer.input_shape))
+    y = torch.randn(count, *case.layer.input_shape)
     r = operator.linear(y)
     work: dict[str, Callable[[], Any]] = {
         "G_L (sub-pixel form)": lambda: operator.linear(y),

@@ -62,18 +62,17 @@ def attribution_table(other_seed: bool) -> str:
 
 def detail_table() -> str:
     found = load("table_1_2")
-    rows = []
-    for c in found["cells"]:
-        rows.append(
-            [
-                f"{NAMES[c['owner']]}: {c['method']}",
-                NAMES.get(c["source"], c["source"]),
-                *(
-                    percent(statistics.fmean(c[k]), statistics.stdev(c[k]))
-                    for k in ("accuracy", "auroc", "own_rejected")
-                ),
-            ]
-        )
+    rows = [
+        [
+            f"{NAMES[c['owner']]}: {c['method']}",
+            NAMES.get(c["source"], c["source"]),
+            *(
+                percent(statistics.fmean(c[k]), statistics.stdev(c[k]))
+                for k in ("accuracy", "auroc", "own_rejected")
+            ),
+        ]
+        for c in found["cells"]
+    ]
     return table(["owner: method", "source", "accuracy", "AUROC", "own rejected"], rows)
 
 
@@ -153,12 +152,14 @@ def cost_table() -> str:
     for count in sorted({r["images"] for r in cost["batch"]}):
         speeds = [r["images_per_second"] for r in cost["batch"] if r["images"] == count]
         rows.append([f"{count} images of 64 px", f"{statistics.median(speeds):.0f} images/s"])
-    for r in cost["size"]:
-        rows.append([f"16 images of {r['pixels']} px", f"{r['milliseconds_per_image']:.1f} ms each"])
-    for r in cost["parts"]:
-        rows.append(
-            [f"one iteration: {r['part']}", f"{r['milliseconds_per_image']:.3f} ms per image"]
-        )
+    rows += [
+        [f"16 images of {r['pixels']} px", f"{r['milliseconds_per_image']:.1f} ms each"]
+        for r in cost["size"]
+    ]
+    rows += [
+        [f"one iteration: {r['part']}", f"{r['milliseconds_per_image']:.3f} ms per image"]
+        for r in cost["parts"]
+    ]
     return table(["fast effort", "cost"], rows)
 
 

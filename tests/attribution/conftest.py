@@ -57,7 +57,7 @@ def matrix_of():
 
 
 SMALL = FlipadConfig(
-    train_samples=64,
+    train_samples=60,
     calibration_samples=60,
     mean_samples=64,
     false_negative_rate=0.05,

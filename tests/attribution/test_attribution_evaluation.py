@@ -35,7 +35,7 @@ def test_numbers_are_those_of_the_scores__reference_sklearn_and_scipy(fitted, so
         assert row.accuracy == pytest.approx(balanced_accuracy_score(labels, predicted))
         hits = int((scores > fitted.threshold).sum())
         assert row.rejected == hits / len(images)
-        if 0 < hits:
+        if hits > 0:
             low = beta.ppf(0.025, hits, len(images) - hits + 1)
             assert row.low == pytest.approx(low, rel=1e-6)
         assert row.verdicts == fitted.check(images).counts()

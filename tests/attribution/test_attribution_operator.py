@@ -127,7 +127,9 @@ def unphased():
     """Layers that keep their layout."""
     yield nn.ConvTranspose2d(4, 2, 3, 1, 1), (4, 4, 5)
     yield nn.ConvTranspose2d(4, 2, 4, 2, 1, groups=2), (4, 4, 5)
-    yield nn.ConvTranspose2d(4, 2, 4, 2, 0), (4, 4, 5)
+    yield nn.ConvTranspose2d(4, 2, 4, 2, (0, 1)), (4, 4, 5)
+    yield nn.ConvTranspose2d(4, 2, 4, 2, (1, 0)), (4, 4, 5)
+    yield nn.ConvTranspose2d(4, 2, 3, 2, 2, dilation=2, output_padding=1), (4, 4, 5)
     yield nn.ConvTranspose2d(4, 2, (4, 3), (2, 1), 1), (4, 4, 5)
     yield nn.ConvTranspose1d(4, 2, 4, 2, 1), (4, 6)
     yield nn.Conv2d(4, 2, 3, 1, 1), (4, 4, 5)

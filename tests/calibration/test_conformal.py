@@ -1,4 +1,4 @@
-"""Conformal p-values: exact counts, ties against the claim, validity on average, honest refusals."""
+"""Conformal p-values: exact counts, ties against the claim, validity, honest refusals."""
 
 import math
 
@@ -98,7 +98,7 @@ def test_the_rate_advised_is_accepted__identity_advice(count):
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, 1.5, math.nan])
 def test_rates_outside_zero_and_one__rejects_rates(rate):
-    with pytest.raises(InputError, match="the false-positive rate is .* strictly between 0 and 1"):
+    with pytest.raises(InputError, match=r"the false-positive rate is .* strictly between 0 and 1"):
         require_rate(rate, 1000, what="false-positive rate")
 
 

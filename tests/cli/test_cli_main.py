@@ -115,7 +115,7 @@ class Outer(Config):
     mode: str = setting("a", "which", choices=("a", "b"))
     fast: bool = setting(False, "hurry")
     rate: float | None = setting(0.1, "a rate")
-    inner: Inner = setting(Inner(), "the inner part")  # noqa: RUF009 (frozen)
+    inner: Inner = setting(Inner(), "the inner part")
 
 
 def resolved(arguments, presets=None):

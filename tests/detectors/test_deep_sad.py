@@ -122,7 +122,9 @@ def test_score_is_the_squared_distance_to_the_centre__naive_loop():
     fitted = fit_deep_sad(x, y, config=SHORT)
     for value, row in zip(fitted.score(x), x, strict=True):
         output = fitted.network(((row - fitted.mean) / fitted.scale)[None])[0]
-        distance = sum((float(a) - float(b)) ** 2 for a, b in zip(output, fitted.centre, strict=True))
+        distance = sum(
+            (float(a) - float(b)) ** 2 for a, b in zip(output, fitted.centre, strict=True)
+        )
         assert float(value) == pytest.approx(distance, rel=1e-4)
     assert fitted.score(x).dtype == torch.float64
 

@@ -97,6 +97,14 @@ def test_discriminators_have_the_papers_layers__closed_form():
     assert size_of(coder) == 2 * sum(16 * a * b for a, b in widths) + 2 * 2 * (64 + 128)
 
 
+@pytest.mark.parametrize("width", [4, 32])
+def test_lsgans_discriminator_keeps_its_widths__identity_deviation(width):
+    """Deviation: its widths are the paper's whatever `width` is."""
+    narrow = make_discriminator("lsgan", size=64, channels=3, width=width)
+    full = make_discriminator("lsgan", size=64, channels=3, width=64)
+    assert [p.shape for p in narrow.parameters()] == [p.shape for p in full.parameters()]
+
+
 def test_a_critic_judges_each_image_by_itself__identity_batch_independence():
     """WGAN-GP: the penalty is per image, so no norm may mix them."""
     critic = make_discriminator("wgan-gp", size=32, channels=1, width=4)
@@ -127,15 +135,21 @@ def test_initialisation_follows_its_stream__limit(architecture):
     state, same, different = (m.state_dict() for m in (first, again, other))
     assert all(torch.equal(state[name], same[name]) for name in state)
     for name, module in first.named_modules():
-        weight = f"{name}.weight"
+        weight = state.get(f"{name}.weight")
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            assert float(state[weight].std()) == pytest.approx(0.02, rel=0.2)
-            assert abs(float(state[weight].mean())) < 0.005
+            if architecture == "lsgan":  # U(+-b) with b = 1 / sqrt(fan in) has b / sqrt(3)
+                bound = weight[0].numel() ** -0.5
+                assert float(weight.abs().max()) <= bound
+                deviation = bound / 3**0.5
+            else:
+                deviation = 0.02
+            assert float(weight.std()) == pytest.approx(deviation, rel=0.2)
+            assert abs(float(weight.mean())) < deviation / 4
         elif isinstance(module, nn.BatchNorm2d):
-            assert float((state[weight] - 1).abs().max()) < 0.12  # six deviations
-            assert float((state[weight] - 1).abs().max()) > 0
-        if weight in state:
-            assert not torch.equal(state[weight], different[weight])
+            off = float((weight - 1).abs().max())
+            assert off == 0 if architecture == "lsgan" else 0 < off < 0.12  # six deviations
+        if weight is not None and weight.unique().numel() > 1:
+            assert not torch.equal(weight, different[f"{name}.weight"])
         if getattr(module, "bias", None) is not None:
             assert not state[f"{name}.bias"].any()
 

@@ -38,6 +38,10 @@ class FlipadConfig(Config):
     moved: float = setting(
         0.8, "share of the impostors that is mirrored or moved", low=0.0, high=1.0
     )
+    contrast_samples: int = setting(
+        4000, "own images behind the contrasts; 0: no contrasts, the paper", low=0
+    )
+    contrast_ridge: float = setting(1e-2, "ridge of the contrasts' directions", low=1e-6)
     max_side: int = setting(
         32, "activations are max-pooled down to this side", source="App. G.7: 32", low=4
     )
@@ -53,8 +57,9 @@ PRESETS: dict[str, FlipadConfig] = {
     "paper": FlipadConfig(
         train_samples=10_000,
         impostors=0.0,
+        contrast_samples=0,
         lasso=LassoConfig(effort="exact", gap=1e-2),
         detector=DeepSadConfig(epochs=50),
     ),
-    "quick": FlipadConfig(train_samples=1000, mean_samples=1000),
+    "quick": FlipadConfig(train_samples=1000, mean_samples=1000, contrast_samples=3000),
 }

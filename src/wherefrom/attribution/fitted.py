@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.attribution.config import FlipadConfig
+from wherefrom.attribution.evidence import Evidence
 from wherefrom.attribution.features import FeatureMap
 from wherefrom.attribution.result import CheckResult, ImageVerdict
 from wherefrom.calibration.conformal import lower_p_values, threshold_at_rate, upper_p_values
@@ -24,7 +25,6 @@ from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.store import digest_bytes, load_artifact, save_artifact
 from wherefrom.data.writing import to_float, to_uint8
-from wherefrom.detectors.deep_sad import FittedDeepSad
 from wherefrom.generators.last_layer import LastLayer
 from wherefrom.generators.output_map import OutputMap
 
@@ -41,8 +41,7 @@ class FittedFlipad:
 
     kind: ClassVar[str] = "attribution/flipad"
     config: FlipadConfig
-    features: FeatureMap
-    detector: FittedDeepSad
+    evidence: Evidence
     image_shape: tuple[int, int, int]
     own_scores: Tensor  # (n,) float64, held-out own images
     other_scores: Tensor  # (m,) float64, held-out other images
@@ -59,7 +58,7 @@ class FittedFlipad:
         chunk = 512
         parts = torch.split(pixels, chunk)
         scores = [
-            self.detector.score(self.features.extract(to_float(part)))
+            self.evidence.score(to_float(part)).cpu()
             for part in track(parts, "scoring", total=len(parts))
         ]
         return torch.cat(scores)
@@ -123,9 +122,8 @@ class FittedFlipad:
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write the attributor folder, whole or not at all."""
-        detector_meta, detector_tensors = self.detector.to_saved()
-        f = self.features
-        tensors = {f"detector.{k}": v for k, v in detector_tensors.items()}
+        detector_meta, tensors = self.evidence.to_saved()
+        f = self.evidence.features
         tensors |= {f"last_layer.{k}": v for k, v in f.last_layer.to_tensors().items()}
         tensors |= {"mean_activation": f.mean_activation}
         tensors |= {"own_scores": self.own_scores, "other_scores": self.other_scores}
@@ -177,7 +175,7 @@ class FittedFlipad:
 def load(path: Path | str, *, device: torch.device | str = "cpu") -> FittedFlipad:
     """Read an attributor folder; an `ArtifactError` says what is wrong with it."""
     meta, tensors = load_artifact(Path(path), kind=FittedFlipad.kind, schema=SCHEMA)
-    parts: dict[str, dict[str, Tensor]] = {"detector": {}, "last_layer": {}}
+    parts: dict[str, dict[str, Tensor]] = {"detector": {}, "contrasts": {}, "last_layer": {}}
     for key, value in tensors.items():
         head, _, rest = key.partition(".")
         if rest:
@@ -196,8 +194,9 @@ def load(path: Path | str, *, device: torch.device | str = "cpu") -> FittedFlipa
         c, h, w = meta["image_shape"]
         return FittedFlipad(
             config,
-            features,
-            FittedDeepSad.from_saved(meta["detector"], parts["detector"]).to(device),
+            Evidence.from_saved(
+                features, meta["detector"], parts["detector"], parts["contrasts"], device
+            ),
             (c, h, w),
             tensors["own_scores"],
             tensors["other_scores"],

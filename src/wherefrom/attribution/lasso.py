@@ -16,6 +16,7 @@ once; here z starts at z_bar (z' = 0), the step is computed and each image stops
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -99,6 +100,13 @@ class Inverter:
         residual = r.flatten(1).square().sum(dim=1, dtype=torch.float64)
         z = z_shift + self._z_bar
         return tuple(x[:count] for x in (z, primal, gap, residual, iterations))
+
+
+def _full_precision(o: Tensor) -> AbstractContextManager[None]:
+    """No TF32 on CUDA: ten bits of mantissa are not enough for a badly conditioned lasso."""
+    if not o.is_cuda:
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 class _Fista:

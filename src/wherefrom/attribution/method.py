@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from wherefrom.attribution.config import PRESETS, FlipadConfig
+from wherefrom.attribution.evidence import Evidence, log_scores, pre_activations
 from wherefrom.attribution.features import FeatureMap, select_channels
 from wherefrom.attribution.fitted import FittedFlipad, eight_bit
-from wherefrom.attribution.impostors import make_impostors
+from wherefrom.attribution.impostors import each_change, make_impostors
 from wherefrom.calibration.conformal import needed_samples, require_rate
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
@@ -27,10 +28,12 @@ from wherefrom.core.rng import derive_seed
 from wherefrom.core.store import digest_bytes, digest_tensors
 from wherefrom.data.splits import split_indices
 from wherefrom.data.writing import to_float, to_uint8
+from wherefrom.detectors.contrasts import fit_contrasts
 from wherefrom.detectors.deep_sad import fit_deep_sad
 from wherefrom.generators.generator import Generator
 
 MIN_TRAINING_OTHERS = 50
+REFERENCE_SAMPLES = 500  # own images behind the units in which the two scores are joined
 
 
 def fit(
@@ -70,10 +73,13 @@ def fit(
     y = torch.ones(len(x), device=x.device)
     y[len(own) :] = -1
     detector = fit_deep_sad(x, y, config=config.detector, seed=seed, track=track)
+    evidence = Evidence(features, detector, None, None)
+    if config.contrast_samples:
+        real = to_float(pool[parts["train"]])
+        evidence = add_contrasts(evidence, generator, real, config, seed=seed, track=track)
     fitted = FittedFlipad(
         config,
-        features,
-        detector,
+        evidence,
         generator.image_shape,
         torch.empty(0),
         torch.empty(0),
@@ -81,9 +87,46 @@ def fit(
     )
     return dataclasses.replace(
         fitted,
-        own_scores=fitted.score(own_held, track=track).cpu(),
-        other_scores=fitted.score(pool[parts["calibration"]], track=track).cpu(),
+        own_scores=fitted.score(own_held, track=track),
+        other_scores=fitted.score(pool[parts["calibration"]], track=track),
     )
+
+
+def add_contrasts(
+    evidence: Evidence,
+    generator: Generator,
+    others: Tensor,
+    config: FlipadConfig,
+    *,
+    seed: int,
+    track: Track = quiet,
+) -> Evidence:
+    """The evidence with contrasts against the others and against every change of impostors.
+
+    Three sets of own images are drawn: for the directions, for the Gaussian along them, and for the
+    units in which the two scores are joined.  None is used for training or calibration.
+    """
+
+    def draw(count: int, name: str) -> Tensor:
+        source = derive_seed(seed, "flipad", "contrasts", name)
+        return to_float(sample_eight_bit(generator, count, source, track=track))
+
+    def o(images: Tensor) -> Tensor:
+        return pre_activations(evidence.features, images)
+
+    images = draw(config.contrast_samples, "directions")
+    own = o(images)
+    mean = own.mean(dim=0)
+    changed = each_change(images, seed=derive_seed(seed, "flipad", "contrasts", "changes"))
+    # The changes act on the same images, so that their content cancels in the difference.
+    shifts = [o(to_float(to_uint8(kind))).mean(dim=0) - mean for kind in changed]
+    shifts.append(o(others).mean(dim=0) - mean)
+    fresh = o(draw(max(REFERENCE_SAMPLES, config.contrast_samples // 2), "fresh"))
+    contrasts = fit_contrasts(own, torch.stack(shifts), fresh, ridge=config.contrast_ridge)
+    evidence = dataclasses.replace(evidence, contrasts=contrasts)
+    logs = log_scores(evidence, draw(REFERENCE_SAMPLES, "reference"))
+    reference = torch.stack([logs.mean(dim=0), logs.std(dim=0)])
+    return dataclasses.replace(evidence, reference=reference)
 
 
 def mean_activation(generator: Generator, count: int, seed: int, *, track: Track = quiet) -> Tensor:

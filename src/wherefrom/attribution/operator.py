@@ -125,11 +125,9 @@ def _phase_kernel(layer: LastLayer) -> tuple[Tensor, tuple[int, int]]:
     """Kernel (C s^2, C_in, K, K) and its padding: output row s i + a takes kernel row
     a + p - s t from input row i + t."""
     weight, s = layer.weight, layer.stride[0]
-    size, reach = weight.shape[2:], []
-    for k, p in zip(size, layer.padding, strict=True):
-        low = min(-((k - 1 - a - p) // s) for a in range(s))
-        high = max((a + p) // s for a in range(s))
-        reach.append(max(-low, high))
+    size = weight.shape[2:]
+    # k + output_padding = s + 2 p (`_has_phases`): no row lies further away on the other side.
+    reach = [(s - 1 + p) // s for p in layer.padding]
     inputs, outputs = weight.shape[:2]
     kernel = weight.new_zeros(outputs, s, s, inputs, 2 * reach[0] + 1, 2 * reach[1] + 1)
     offsets = (range(-n, n + 1) for n in reach)

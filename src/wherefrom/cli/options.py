@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,24 +48,9 @@ class ConfigCommand(click.Command):
         for name in [name for name in ctx.params if name.startswith(f"{DEST}__")]:
             value = ctx.params.pop(name)
             if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
-                given[name.removeprefix(f"{DEST}__")] = value
-        ctx.params["config"] = override(config, given)
+                given[name.removeprefix(f"{DEST}__").replace("__", ".")] = value
+        ctx.params["config"] = config.with_values(given)
         return super().invoke(ctx)
-
-
-def override(config: C, given: Mapping[str, Any]) -> C:
-    """The config with some settings replaced; `lasso__gap` names one of a nested config."""
-    changes: dict[str, Any] = {}
-    nested: dict[str, dict[str, Any]] = {}
-    for name, value in given.items():
-        head, separator, rest = name.partition("__")
-        if separator:
-            nested.setdefault(head, {})[rest] = value
-        else:
-            changes[name] = value
-    for head, inner in nested.items():
-        changes[head] = override(getattr(config, head), inner)
-    return dataclasses.replace(config, **changes)
 
 
 def _derive(presets: Presets) -> Iterator[click.Option]:

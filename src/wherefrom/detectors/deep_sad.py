@@ -175,12 +175,11 @@ class _SadTask:
     def step(self, index: int) -> dict[str, float]:
         c = self.config
         epoch, place = divmod(index, self.per_epoch)
-        if place == 0:
-            rng = stream(self.seed, "deep-sad", "order", epoch)
-            self._order = torch.randperm(len(self.x), generator=rng).to(self.x.device)
+        rng = stream(self.seed, "deep-sad", "order", epoch)
+        order = torch.randperm(len(self.x), generator=rng).to(self.x.device)
         for group in self._adam.param_groups:
             group["lr"] = c.learning_rate * (0.1 if epoch >= c.drop_at * c.epochs else 1.0)
-        chosen = self._order[place * self.batch : (place + 1) * self.batch]
+        chosen = order[place * self.batch : (place + 1) * self.batch]
         x = _fast_layout((self.x[chosen].float() - self.mean) / self.scale)
         self.network.train()
         with torch.autocast(x.device.type, torch.bfloat16, enabled=c.precision == "bf16"):

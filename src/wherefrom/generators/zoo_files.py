@@ -50,6 +50,9 @@ def train_zoo(
     shape = (config.channels, config.size, config.size)
     if tuple(images.shape[1:]) != shape:
         raise InputError(f"training images are {tuple(images.shape[1:])}, the settings say {shape}")
+    if images.dtype != torch.uint8 or not len(images):
+        what = f"they are {images.dtype}" if len(images) else "there is no training image"
+        raise InputError(f"training needs images as uint8 (N, C, S, S), but {what}")
     out.mkdir(parents=True, exist_ok=True)
     task = GanTask(images, config, device)
     identity = {"config": config.to_dict(), "images": digest}
@@ -99,8 +102,11 @@ def read_origin(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot read the zoo weights {path}: {error}") from error
     if text is None:
         raise InputError(f"{path} was not written by `wherefrom zoo train`; name its Python file")
-    origin: dict[str, Any] = json.loads(text)
-    return origin
+    try:
+        origin: dict[str, Any] = dict(json.loads(text))
+        return {"config": origin.pop("config"), **origin}
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"the header of {path} is damaged; export or download it again") from error
 
 
 def load_zoo(name: str, weights: Path | None) -> nn.Module:
