@@ -259,8 +259,8 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="gan-face-generate weights.tar")
     parser.add_argument("--out", type=Path, default=Path("docs/results/inversion.json"))
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--images", type=int, default=2, help="images for the slow loops")
-    parser.add_argument("--side", type=int, default=16, help="activation side for the libraries")
+    parser.add_argument("--images", type=int, default=1, help="images for the slow loops")
+    parser.add_argument("--side", type=int, default=8, help="activation side for the libraries")
     parser.add_argument("--lam", type=float, default=1e-3, help="paper's Eq. 5; 1e-3 = its code's")
     args = parser.parse_args()
     torch.set_grad_enabled(False)
@@ -277,7 +277,7 @@ def main() -> None:
         "cost": cost(case, args.lam, args.repeats),
     }
     found["loops"] = against_loops(case, args.lam, args.repeats, args.images)
-    found["libraries"] = against_libraries(case, args.lam, args.repeats, args.side)
+    found["libraries"] = against_libraries(case, args.lam, 1, args.side)
     for key in ("loops", "libraries"):
         for solver in sorted({row["solver"] for row in found[key]}):
             mine = [r for r in found[key] if r["solver"] == solver]

@@ -32,9 +32,10 @@ def load(name: str) -> dict[str, Any]:
     return found
 
 
-def percent(mean: float, std: float | None) -> str:
-    spread = "" if std is None else f" ± {100 * std:.1f}"
-    return f"{100 * mean:.1f}{spread}"
+def percent(values: list[float]) -> str:
+    """Mean and, from two values on, standard deviation."""
+    spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.fmean(values):.1f}{spread}"
 
 
 def _repetition_means(found: dict[str, Any], owner: str, method: str, other_seed: bool) -> str:
@@ -47,7 +48,7 @@ def _repetition_means(found: dict[str, Any], owner: str, method: str, other_seed
     ]
     count = len(values[0]["accuracy"])
     per_repetition = [statistics.fmean(c["accuracy"][i] for c in values) for i in range(count)]
-    return percent(statistics.fmean(per_repetition), statistics.stdev(per_repetition))
+    return percent(per_repetition)
 
 
 def attribution_table(other_seed: bool) -> str:
@@ -66,10 +67,7 @@ def detail_table() -> str:
         [
             f"{NAMES[c['owner']]}: {c['method']}",
             NAMES.get(c["source"], c["source"]),
-            *(
-                percent(statistics.fmean(c[k]), statistics.stdev(c[k]))
-                for k in ("accuracy", "auroc", "own_rejected")
-            ),
+            *(percent(c[k]) for k in ("accuracy", "auroc", "own_rejected")),
         ]
         for c in found["cells"]
     ]
@@ -83,10 +81,7 @@ def face_table() -> str:
             r["method"],
             r["source"],
             r["in_fit"],
-            *(
-                percent(statistics.fmean(r[k]), statistics.stdev(r[k]))
-                for k in ("accuracy", "auroc", "rejected")
-            ),
+            *(percent(r[k]) for k in ("accuracy", "auroc", "rejected")),
         ]
         for r in found["rows"]
     ]

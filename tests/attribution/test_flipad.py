@@ -177,7 +177,11 @@ def test_an_attributor_survives_saving__roundtrip(fitted, smooth, tmp_path):
 def test_channels_chosen_are_saved_too__roundtrip(generator, smooth, small, tmp_path):
     config = small.with_values({"channels": 3, "detector.epochs": 1})
     fitted = fit(generator, smooth(80, 0), config=config)
-    assert len(fitted.features.channels) == 3 and fitted.detector.shape == (3, 16, 16)
+    assert len(fitted.evidence.features.channels) == 3 and fitted.evidence.detector.shape == (
+        3,
+        16,
+        16,
+    )
     fitted.save(tmp_path / "mine.attributor")
     images = smooth(3, 5)
     assert torch.equal(load(tmp_path / "mine.attributor").score(images), fitted.score(images))
@@ -203,7 +207,7 @@ def test_a_model_without_an_image_side__limit(small):
     generator = wrap_generator(module)
     config = small.with_values({"detector.epochs": 1})
     fitted = fit(generator, torch.rand(80, 3, 4, 4), config=config)
-    assert fitted.detector.shape == (20,)
+    assert fitted.evidence.detector.shape == (20,)
     assert fitted.score(generator.sample(3, seed=8)).shape == (3,)
 
 
