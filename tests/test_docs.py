@@ -68,7 +68,8 @@ def commands_in(text):
 
 def parse(words):
     """Walk the real commands and options; `click.UsageError` for what does not exist."""
-    command, context = cli, click.Context(cli, info_name=PROGRAM)
+    # As click itself makes it: a command keeps the help option of the first context it meets.
+    command, context = cli, click.Context(cli, info_name=PROGRAM, **cli.context_settings)
     while True:
         params = {param.name: param for param in command.get_params(context)}
         given, words, _ = command.make_parser(context).parse_args(list(words))
