@@ -19,7 +19,7 @@ INPUTS := constraints.txt pyproject.toml
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 	@echo
-	@echo 'Settings: make demo PYTHON=python3.12 VENV=/tmp/v PIP_FLAGS="--proxy ..." TORCH="$(TORCH_PIN)"'
+	@echo 'Settings: make demo PYTHON=python3.12 VENV=../v PIP_FLAGS="--proxy ..." TORCH="$(TORCH_PIN)"'
 
 venv: $(VENV)/.installed ## the environment with the package and what it needs to run
 

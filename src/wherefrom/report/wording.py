@@ -26,8 +26,8 @@ def verdict_meanings(
     return (
         (
             str(Verdict.OURS),
-            "The image fits what this model's last layer produces, and images from elsewhere do "
-            f"not. An image that resembles the {other_count} other images held out "
+            "The image fits what this model's last layer produces, and the other images given do "
+            f"not. A rival's image may still fit. An image that resembles the {other_count} other images held out "
             f"for calibration is wrongly called so in at most {percent(result.false_positive_rate)}"
             " of cases.",
         ),
