@@ -27,9 +27,9 @@ def verdict_meanings(
         (
             str(Verdict.OURS),
             "The image fits what this model's last layer produces, and the other images given do "
-            f"not. A rival's image may still fit. An image that resembles the {other_count} other images held out "
-            f"for calibration is wrongly called so in at most {percent(result.false_positive_rate)}"
-            " of cases.",
+            f"not. A rival's image may still fit. An image that resembles the {other_count} other "
+            f"images held out for calibration is wrongly called so in at most "
+            f"{percent(result.false_positive_rate)} of cases.",
         ),
         (
             str(Verdict.NOT_OURS),
