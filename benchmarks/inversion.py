@@ -255,7 +255,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, required=True, help="gan-face-generate weights.tar")
     parser.add_argument("--out", type=Path, default=Path("docs/results/inversion.json"))
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--images", type=int, default=1, help="images for the slow loops")
     parser.add_argument("--side", type=int, default=12, help="activation side for the libraries")
     parser.add_argument("--lam", type=float, default=1e-3, help="paper's Eq. 5; 1e-3 = its code's")
