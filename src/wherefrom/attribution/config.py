@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from wherefrom.attribution.lasso import LassoConfig
 from wherefrom.core.config import Config, setting
+from wherefrom.detectors.classifier import ClassifierConfig
 from wherefrom.detectors.deep_sad import DeepSadConfig
 
 
@@ -38,10 +39,11 @@ class FlipadConfig(Config):
     moved: float = setting(
         0.8, "share of the impostors that is mirrored or moved", low=0.0, high=1.0
     )
-    contrast_samples: int = setting(
-        4000, "own images behind the contrasts; 0: no contrasts, the paper", low=0
+    classifier_samples: int = setting(
+        16_000,
+        "own crops, and as many impostors and other layers' ones, for the classifier; 0: the paper",
+        low=0,
     )
-    contrast_ridge: float = setting(1e-2, "ridge of the contrasts' directions", low=1e-6)
     max_side: int = setting(
         32, "activations are max-pooled down to this side", source="App. G.7: 32", low=4
     )
@@ -50,6 +52,7 @@ class FlipadConfig(Config):
     )
     lasso: LassoConfig = setting(LassoConfig(), "final-layer inversion")
     detector: DeepSadConfig = setting(DeepSadConfig(epochs=10), "Deep SAD")
+    classifier: ClassifierConfig = setting(ClassifierConfig(), "classifier on pre-activations")
 
 
 PRESETS: dict[str, FlipadConfig] = {
@@ -57,9 +60,9 @@ PRESETS: dict[str, FlipadConfig] = {
     "paper": FlipadConfig(
         train_samples=10_000,
         impostors=0.0,
-        contrast_samples=0,
+        classifier_samples=0,
         lasso=LassoConfig(effort="exact", gap=1e-2),
         detector=DeepSadConfig(epochs=50),
     ),
-    "quick": FlipadConfig(train_samples=1000, mean_samples=1000, contrast_samples=3000),
+    "quick": FlipadConfig(train_samples=1000, mean_samples=1000, classifier_samples=4000),
 }

@@ -1,8 +1,8 @@
-"""One score from two pieces of evidence: Deep SAD on activations, contrasts on pre-activations.
+"""One score from two pieces of evidence: Deep SAD on activations, a classifier on pre-activations.
 
 Deviation: the paper scores by Deep SAD alone.  Deep SAD is strong against images of another kind
-and needs many samples against a sibling; the contrasts ask a narrower question of o = sigma^-1(x)
-and answer it from a few thousand own images.  `contrast_samples = 0` is the paper.
+and needs many samples against a sibling; the classifier asks a narrower question of
+o = sigma^-1(x): own, or an impostor of own?  `classifier_samples = 0` is the paper.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.attribution.features import FeatureMap
-from wherefrom.detectors.contrasts import FittedContrasts
+from wherefrom.detectors.classifier import FittedClassifier
 from wherefrom.detectors.deep_sad import FittedDeepSad
 
 
@@ -23,29 +23,32 @@ from wherefrom.detectors.deep_sad import FittedDeepSad
 class Evidence:
     """Images in [0, 1] -> one anomaly score each.
 
-    Without contrasts the score is Deep SAD's squared distance.  With them, the logarithm of each
-    score is put in units of its spread over own reference images, and `combine` joins the two.
+    Without a classifier the score is Deep SAD's squared distance.  With one, the logarithm of that
+    distance and the logit are put in units of their spread over own reference images, and `combine`
+    joins the two.
     """
 
     features: FeatureMap
     detector: FittedDeepSad
-    contrasts: FittedContrasts | None
-    reference: Tensor | None  # (2, 2) float64: mean and deviation of the two log scores
+    classifier: FittedClassifier | None
+    reference: Tensor | None  # (2, 2) float64: mean and deviation of both
 
     def score(self, images: Tensor) -> Tensor:
         """Anomaly score, (N,) float64; images float32 (N, C, H, W) in [0, 1]."""
-        if self.contrasts is None or self.reference is None:
+        if self.classifier is None or self.reference is None:
             return self.detector.score(self.features.extract(images))
         mean, spread = self.reference
-        return combine((log_scores(self, images) - mean) / spread)
+        return combine((both_scores(self, images) - mean) / spread)
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """JSON values and tensors for `core.store`."""
-        meta, tensors = self.detector.to_saved()
+        detector, tensors = self.detector.to_saved()
+        meta: dict[str, Any] = {"detector": detector, "classifier": None}
         named = {f"detector.{k}": v for k, v in tensors.items()}
-        if self.contrasts is not None and self.reference is not None:
-            named |= {f"contrasts.{k}": v for k, v in self.contrasts.to_tensors().items()}
-            named["contrasts.reference"] = self.reference
+        if self.classifier is not None and self.reference is not None:
+            meta["classifier"], tensors = self.classifier.to_saved()
+            named |= {f"classifier.{k}": v for k, v in tensors.items()}
+            named["reference"] = self.reference
         return meta, named
 
     @classmethod
@@ -53,32 +56,38 @@ class Evidence:
         cls,
         features: FeatureMap,
         meta: Mapping[str, Any],
-        detector: Mapping[str, Tensor],
-        contrasts: Mapping[str, Tensor],
+        tensors: Mapping[str, Tensor],
         device: torch.device | str,
     ) -> Self:
-        """The inverse of `to_saved`, its tensors sorted by their first name."""
-        found = FittedDeepSad.from_saved(meta, detector).to(device)
-        if not contrasts:
+        """The inverse of `to_saved`."""
+        parts: dict[str, dict[str, Tensor]] = {"detector": {}, "classifier": {}}
+        for key, value in tensors.items():
+            head, _, rest = key.partition(".")
+            if head in parts:
+                parts[head][rest] = value
+        found = FittedDeepSad.from_saved(meta["detector"], parts["detector"]).to(device)
+        if meta["classifier"] is None:
             return cls(features, found, None, None)
-        moved = {k: v.to(device) for k, v in contrasts.items()}
-        reference = moved.pop("reference")
-        return cls(features, found, FittedContrasts(**moved), reference)
+        classifier = FittedClassifier.from_saved(meta["classifier"], parts["classifier"], device)
+        return cls(features, found, classifier, tensors["reference"].to(device))
 
 
-def log_scores(evidence: Evidence, images: Tensor) -> Tensor:
-    """Logarithms of both scores, (N, 2) float64."""
-    if evidence.contrasts is None:
-        raise TypeError("evidence without contrasts has one score")
+def both_scores(evidence: Evidence, images: Tensor) -> Tensor:
+    """Logarithm of Deep SAD's score, and the logit, (N, 2) float64."""
+    if evidence.classifier is None:
+        raise TypeError("evidence without a classifier has one score")
     sad = evidence.detector.score(evidence.features.extract(images))
-    o = pre_activations(evidence.features, images)
-    both = torch.stack([sad, evidence.contrasts.score(o)], dim=1)
-    return both.clamp_min(torch.finfo(torch.float64).tiny).log()
+    logit = evidence.classifier.score(pre_activations(evidence.features, images))
+    return torch.stack([sad.clamp_min(torch.finfo(torch.float64).tiny).log(), logit], dim=1)
 
 
 def pre_activations(features: FeatureMap, images: Tensor) -> Tensor:
-    """o = sigma^-1(x), flat: (N, D_out) float32 on the device of the features."""
-    return features.output_map.inverse(images.to(features.mean_activation)).flatten(1)
+    """o = sigma^-1(x), float32 (N, C, H, W), on the device of the features.
+
+    A layer that puts out no image, as a dense one, has its o laid out like the image.
+    """
+    o = features.output_map.inverse(images.to(features.mean_activation))
+    return o if o.ndim == 4 else o.reshape(images.shape)
 
 
 def combine(z: Tensor) -> Tensor:

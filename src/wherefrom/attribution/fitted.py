@@ -28,7 +28,7 @@ from wherefrom.data.writing import to_float, to_uint8
 from wherefrom.generators.last_layer import LastLayer
 from wherefrom.generators.output_map import OutputMap
 
-SCHEMA = 1
+SCHEMA = 2
 SATURATED = 0.98  # share of clipped pixels from which an image says nothing about the last layer
 
 
@@ -122,7 +122,7 @@ class FittedFlipad:
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write the attributor folder, whole or not at all."""
-        detector_meta, tensors = self.evidence.to_saved()
+        evidence, tensors = self.evidence.to_saved()
         f = self.evidence.features
         tensors |= {f"last_layer.{k}": v for k, v in f.last_layer.to_tensors().items()}
         tensors |= {"mean_activation": f.mean_activation}
@@ -131,7 +131,7 @@ class FittedFlipad:
             tensors["channels"] = f.channels
         meta = {
             "config": self.config.to_dict(),
-            "detector": detector_meta,
+            "evidence": evidence,
             "last_layer": f.last_layer.to_meta(),
             "output_map": f.output_map.to_meta(),
             "image_shape": list(self.image_shape),
@@ -175,16 +175,13 @@ class FittedFlipad:
 def load(path: Path | str, *, device: torch.device | str = "cpu") -> FittedFlipad:
     """Read an attributor folder; an `ArtifactError` says what is wrong with it."""
     meta, tensors = load_artifact(Path(path), kind=FittedFlipad.kind, schema=SCHEMA)
-    parts: dict[str, dict[str, Tensor]] = {"detector": {}, "contrasts": {}, "last_layer": {}}
-    for key, value in tensors.items():
-        head, _, rest = key.partition(".")
-        if rest:
-            parts[head][rest] = value
+    head = "last_layer."
+    layer = {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
     try:
         config = FlipadConfig.from_dict(meta["config"])
         channels = tensors.get("channels")
         features = FeatureMap(
-            LastLayer.from_saved(meta["last_layer"], parts["last_layer"]).to(device),
+            LastLayer.from_saved(meta["last_layer"], layer).to(device),
             OutputMap.from_meta(meta["output_map"]),
             tensors["mean_activation"].to(device),
             config.lasso,
@@ -194,9 +191,7 @@ def load(path: Path | str, *, device: torch.device | str = "cpu") -> FittedFlipa
         c, h, w = meta["image_shape"]
         return FittedFlipad(
             config,
-            Evidence.from_saved(
-                features, meta["detector"], parts["detector"], parts["contrasts"], device
-            ),
+            Evidence.from_saved(features, meta["evidence"], tensors, device),
             (c, h, w),
             tensors["own_scores"],
             tensors["other_scores"],

@@ -11,7 +11,7 @@ passes (the paper's LSGAN falls to 69.75 % in Table 2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -87,9 +87,3 @@ def make_impostors(images: Tensor, *, seed: int, moved: float) -> Tensor:
             rng = stream(seed, "impostors", len(changes), index)
             result[place] = change(images[place], rng).clamp(0, 1)
     return result
-
-
-def each_change(images: Tensor, *, seed: int) -> Iterator[Tensor]:
-    """All images under one change after the other, float32 (N, C, H, W) in [0, 1]."""
-    for index, change in enumerate((*MOVES, *RETOUCHES)):
-        yield change(images, stream(seed, "each change", index)).clamp(0, 1)

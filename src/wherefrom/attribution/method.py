@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from wherefrom.attribution.config import PRESETS, FlipadConfig
-from wherefrom.attribution.evidence import Evidence, log_scores, pre_activations
+from wherefrom.attribution.evidence import Evidence, both_scores, pre_activations
 from wherefrom.attribution.features import FeatureMap, select_channels
 from wherefrom.attribution.fitted import FittedFlipad, eight_bit
-from wherefrom.attribution.impostors import each_change, make_impostors
+from wherefrom.attribution.impostors import make_impostors
+from wherefrom.attribution.other_layers import draw_by_other_layers
 from wherefrom.calibration.conformal import needed_samples, require_rate
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
@@ -28,11 +29,12 @@ from wherefrom.core.rng import derive_seed
 from wherefrom.core.store import digest_bytes, digest_tensors
 from wherefrom.data.splits import split_indices
 from wherefrom.data.writing import to_float, to_uint8
-from wherefrom.detectors.contrasts import fit_contrasts
+from wherefrom.detectors.classifier import crop_count, fit_classifier, random_crops
 from wherefrom.detectors.deep_sad import fit_deep_sad
 from wherefrom.generators.generator import Generator
 
 MIN_TRAINING_OTHERS = 50
+CROP_CHUNK = 512
 REFERENCE_SAMPLES = 500  # own images behind the units in which the two scores are joined
 
 
@@ -74,9 +76,9 @@ def fit(
     y[len(own) :] = -1
     detector = fit_deep_sad(x, y, config=config.detector, seed=seed, track=track)
     evidence = Evidence(features, detector, None, None)
-    if config.contrast_samples:
-        real = to_float(pool[parts["train"]])
-        evidence = add_contrasts(evidence, generator, real, config, seed=seed, track=track)
+    if config.classifier_samples:
+        real = pool[parts["train"]]
+        evidence = add_classifier(evidence, generator, real, config, seed=seed, track=track)
     fitted = FittedFlipad(
         config,
         evidence,
@@ -92,7 +94,7 @@ def fit(
     )
 
 
-def add_contrasts(
+def add_classifier(
     evidence: Evidence,
     generator: Generator,
     others: Tensor,
@@ -101,32 +103,47 @@ def add_contrasts(
     seed: int,
     track: Track = quiet,
 ) -> Evidence:
-    """The evidence with contrasts against the others and against every change of impostors.
+    """The evidence with a classifier of own against impostors, other last layers and `others`.
 
-    Three sets of own images are drawn: for the directions, for the Gaussian along them, and for the
-    units in which the two scores are joined.  None is used for training or calibration.
+    Every kind comes from own images that were drawn for it alone; more of them give the units in
+    which the two scores are joined.  None is used to train Deep SAD or to calibrate.
     """
+    side = config.classifier.side
+    per_image = crop_count(generator.image_shape, side)
+    count = -(-config.classifier_samples // per_image)
 
-    def draw(count: int, name: str) -> Tensor:
-        source = derive_seed(seed, "flipad", "contrasts", name)
-        return to_float(sample_eight_bit(generator, count, source, track=track))
+    def source(name: str) -> int:
+        return derive_seed(seed, "flipad", "classifier", name)
 
-    def o(images: Tensor) -> Tensor:
-        return pre_activations(evidence.features, images)
+    def crops(images: Tensor, name: str) -> Tensor:
+        """Random crops of o in half precision: they are many, and 8-bit images lose nothing."""
+        parts = [
+            random_crops(
+                pre_activations(evidence.features, to_float(part)).half(),
+                side,
+                per_image,
+                seed=derive_seed(source(name), index),
+            )
+            for index, part in enumerate(torch.split(images, CROP_CHUNK))
+        ]
+        return torch.cat(parts)
 
-    images = draw(config.contrast_samples, "directions")
-    own = o(images)
-    mean = own.mean(dim=0)
-    changed = each_change(images, seed=derive_seed(seed, "flipad", "contrasts", "changes"))
-    # The changes act on the same images, so that their content cancels in the difference.
-    shifts = [o(to_float(to_uint8(kind))).mean(dim=0) - mean for kind in changed]
-    shifts.append(o(others).mean(dim=0) - mean)
-    fresh = o(draw(max(REFERENCE_SAMPLES, config.contrast_samples // 2), "fresh"))
-    contrasts = fit_contrasts(own, torch.stack(shifts), fresh, ridge=config.contrast_ridge)
-    evidence = dataclasses.replace(evidence, contrasts=contrasts)
-    logs = log_scores(evidence, draw(REFERENCE_SAMPLES, "reference"))
-    reference = torch.stack([logs.mean(dim=0), logs.std(dim=0)])
-    return dataclasses.replace(evidence, reference=reference)
+    own = crops(sample_eight_bit(generator, count, source("own"), track=track), "own")
+    base = sample_eight_bit(generator, count, source("impostors"), track=track)
+    moved = make_impostors(to_float(base), seed=source("changes"), moved=config.moved)
+    drawn = draw_by_other_layers(generator, count, seed=source("layers"), track=track)
+    negatives = [
+        crops(to_uint8(moved), "impostors"),
+        crops(drawn, "layers"),
+        crops(others, "others"),
+    ]
+    classifier = fit_classifier(
+        own, torch.cat(negatives), config=config.classifier, seed=seed, track=track
+    )
+    evidence = dataclasses.replace(evidence, classifier=classifier)
+    images = to_float(sample_eight_bit(generator, REFERENCE_SAMPLES, source("reference")))
+    both = both_scores(evidence, images)
+    return dataclasses.replace(evidence, reference=torch.stack([both.mean(dim=0), both.std(dim=0)]))
 
 
 def mean_activation(generator: Generator, count: int, seed: int, *, track: Track = quiet) -> Tensor:

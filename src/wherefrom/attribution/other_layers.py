@@ -1,0 +1,98 @@
+"""The owner's own content drawn by other last layers.
+
+A sibling of the model, trained again or copied, makes like pictures and ends in other numbers.
+The owner needs no sibling to show a detector what that looks like: their own activations z, sent
+through altered copies of G_L, are such pictures.
+
+Deviation: FLIPAD's negatives are real images (or one rival's) only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from wherefrom.core.progress import Track, quiet
+from wherefrom.core.rng import stream
+from wherefrom.data.writing import to_uint8
+from wherefrom.generators.generator import Generator
+from wherefrom.generators.last_layer import LastLayer
+
+IMAGES_PER_LAYER = 32
+
+Change = Callable[[LastLayer, torch.Generator], Tensor]
+
+
+def _noise(share: float) -> Change:
+    def change(layer: LastLayer, rng: torch.Generator) -> Tensor:
+        w = layer.weight
+        return w + share * w.std() * torch.randn(w.shape, generator=rng).to(w)
+
+    return change
+
+
+def _mix_inputs(layer: LastLayer, rng: torch.Generator) -> Tensor:
+    w = layer.weight.movedim(_input_axis(layer), -1)
+    size = w.shape[-1]
+    mixing = torch.eye(size) + 0.3 * torch.randn(size, size, generator=rng) / size**0.5
+    mixed: Tensor = w @ mixing.to(w)
+    return mixed.movedim(-1, _input_axis(layer))
+
+
+def _drop_inputs(layer: LastLayer, rng: torch.Generator) -> Tensor:
+    """An eighth of the input channels less, the others louder by as much."""
+    keep = 7 / 8
+    axis = _input_axis(layer)
+    kept = torch.rand(layer.weight.shape[axis], generator=rng) < keep
+    shape = [-1 if i == axis else 1 for i in range(layer.weight.ndim)]
+    louder: Tensor = kept.to(layer.weight).reshape(shape) / keep
+    return layer.weight * louder
+
+
+def _flatten_kernels(layer: LastLayer, rng: torch.Generator) -> Tensor:
+    """Half of the input channels lose half of what varies within their kernels."""
+    w, axis = layer.weight, _input_axis(layer)
+    space = tuple(range(2, w.ndim))
+    chosen = torch.rand(w.shape[axis], generator=rng) < 0.5
+    shape = [-1 if i == axis else 1 for i in range(w.ndim)]
+    flat = 0.5 * (w + w.mean(dim=space, keepdim=True))
+    return torch.where(chosen.to(w.device).reshape(shape), flat, w)
+
+
+def _blend_mirrored(layer: LastLayer, rng: torch.Generator) -> Tensor:
+    w = layer.weight
+    axis = int(torch.randint(2, w.ndim, (1,), generator=rng))
+    return 0.5 * (w + w.flip(axis))
+
+
+def layer_changes(layer: LastLayer) -> tuple[Change, ...]:
+    """The changes that mean something for this layer."""
+    changes: list[Change] = [_noise(0.08), _noise(0.15), _noise(0.3), _noise(0.5), _drop_inputs]
+    if layer.kind != "dense":
+        changes.append(_mix_inputs)
+    if any(size > 1 for size in layer.weight.shape[2:]):
+        changes += [_flatten_kernels, _blend_mirrored]
+    return tuple(changes)
+
+
+def draw_by_other_layers(
+    generator: Generator, count: int, *, seed: int, track: Track = quiet
+) -> Tensor:
+    """`count` images of the generator's content, 8-bit (count, C, H, W), a new layer every 32."""
+    layer = generator.last_layer
+    changes = layer_changes(layer)
+    images = []
+    batches = generator.sample_with_activations(count, seed, batch=IMAGES_PER_LAYER)
+    for index, (_, z) in enumerate(track(batches, "sampling other last layers", total=None)):
+        rng = stream(seed, "other layers", index)
+        weight = changes[index % len(changes)](layer, rng)
+        other = dataclasses.replace(layer, weight=weight)
+        images.append(to_uint8(generator.output_map.forward(other.apply(z))))
+    return torch.cat(images)
+
+
+def _input_axis(layer: LastLayer) -> int:
+    return 0 if layer.kind == "conv_transpose" else 1

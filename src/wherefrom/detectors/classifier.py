@@ -1,0 +1,346 @@
+"""A few small convolutional networks that tell inliers from chosen negatives, averaged.
+
+One-class detectors ask what is usual; this one asks a narrower question, and answers it only as
+well as the negatives were chosen.  Every other network first whitens overlapping patches: the
+directions in which inliers hardly vary, where the fingerprint of a last layer is, weigh as much as
+the loud ones.
+
+Large images are seen through crops: training draws them, scoring tiles the image and averages.
+Crops lie on a grid of 8 pixels, so that what repeats with the stride of a layer stays in phase.
+
+Symbols:
+    x    inputs, (N, C, H, W) float
+    y    0 inlier, 1 negative
+    L    logit of y = 1, mean over networks and tiles
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wherefrom.core.config import Config, setting
+from wherefrom.core.errors import InputError
+from wherefrom.core.progress import Track, quiet
+from wherefrom.core.rng import derive_seed, stream
+from wherefrom.detectors.networks import initialise
+from wherefrom.training.loop import run
+
+GRID = 8
+PATCH = 6
+RIDGE = 1e-3  # of the patch covariance: a few 8-bit steps through tanh, so rounding is not blown up
+LIMIT = 8.0  # whitened values beyond this many deviations are cut: rivals must not saturate bf16
+WHITENING_INPUTS = 4000
+SCORE_CHUNK = 64
+WARM_UP = 0.15  # share of the steps in which the learning rate rises
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierConfig(Config):
+    """Settings of `fit_classifier`."""
+
+    members: int = setting(2, "networks that are averaged", low=1)
+    epochs: int = setting(8, "passes over the training inputs", low=1)
+    batch: int = setting(128, "inputs per step", low=2)
+    learning_rate: float = setting(4e-3, "AdamW's largest step, on one cycle", low=0.0)
+    weight_decay: float = setting(1e-2, "decoupled l2 penalty", low=0.0)
+    width: int = setting(64, "channels after the first layers", low=8)
+    side: int = setting(32, "side of the crops that the networks see", low=GRID)
+    precision: str = setting("fp32", "arithmetic in training", choices=("fp32", "bf16"))
+
+
+class ConvClassifier(nn.Module):
+    """Stem at half the resolution, four convolutions, mean and maximum over places, one logit.
+
+    Input (N, C, h, w), output (N,).  `whitens`: the stem is a fixed whitening of patches.
+    """
+
+    def __init__(self, channels: int, width: int, *, whitens: bool) -> None:
+        super().__init__()
+        self.whitens = whitens
+        if whitens:
+            size = channels * PATCH**2
+            stem: list[nn.Module] = [
+                nn.Conv2d(channels, size, PATCH, stride=2, padding=PATCH // 2 - 1),
+                nn.Hardtanh(-LIMIT, LIMIT),
+            ]
+            stem[0].requires_grad_(False)
+        else:
+            size = width // 2
+            stem = [*_block(channels, size, 5, 1, 2), *_block(size, size, 4, 2, 1)]
+        wide = width * 3 // 2
+        self.stem = nn.Sequential(*stem)
+        self.trunk = nn.Sequential(
+            *_block(size, width, 3, 1, 1),
+            *_block(width, width, 3, 1, 1),
+            *_block(width, wide, 4, 2, 1),
+            *_block(wide, wide, 3, 1, 1),
+        )
+        self.logit = nn.Linear(2 * wide, 1)
+        nn.init.zeros_(self.logit.bias)  # `initialise` draws the weights only
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) -> logits (N,)."""
+        with torch.autocast(
+            x.device.type, enabled=torch.is_autocast_enabled() and not self.whitens
+        ):
+            stem = self.stem(x)
+        places = self.trunk(stem)
+        pooled = torch.cat([places.mean(dim=(2, 3)), places.amax(dim=(2, 3))], dim=1)
+        logits: Tensor = self.logit(pooled)[:, 0]
+        return logits
+
+
+@dataclass(frozen=True, eq=False)
+class FittedClassifier:
+    """Trained networks.  Larger score = more like the negatives."""
+
+    kind: ClassVar[str] = "detectors/classifier"
+    config: ClassifierConfig
+    channels: int
+    members: tuple[ConvClassifier, ...]
+
+    @torch.no_grad()
+    def score(self, x: Tensor) -> Tensor:
+        """L per input, (N,) float64, whatever batch x (N, C, H, W) comes in."""
+        if x.ndim != 4 or x.shape[1] != self.channels:
+            raise InputError(
+                f"inputs of shape {tuple(x.shape)}, expected (N, {self.channels}, H, W)"
+            )
+        tiles = [
+            torch.cat([self._score_chunk(part) for part in torch.split(tile, SCORE_CHUNK)])
+            for tile in each_tile(x.float(), self.config.side)
+        ]
+        return torch.stack(tiles).mean(dim=0)
+
+    def _score_chunk(self, x: Tensor) -> Tensor:
+        padded = x.new_zeros(SCORE_CHUNK, *x.shape[1:])
+        padded[: len(x)] = x
+        padded = padded.contiguous(memory_format=torch.channels_last)
+        logits = torch.stack([member(padded).double() for member in self.members])
+        return logits.mean(dim=0)[: len(x)]
+
+    def to(self, device: torch.device | str) -> FittedClassifier:
+        """The same networks on another device."""
+        return type(self).from_saved(*self.to_saved(), device)
+
+    def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """JSON values and tensors for `core.store`."""
+        tensors = {
+            f"{index}.{k}": v
+            for index, member in enumerate(self.members)
+            for k, v in member.state_dict().items()
+        }
+        return {"config": self.config.to_dict(), "channels": self.channels}, tensors
+
+    @classmethod
+    def from_saved(
+        cls,
+        meta: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+        device: torch.device | str = "cpu",
+    ) -> Self:
+        """The inverse of `to_saved`."""
+        config = ClassifierConfig.from_dict(meta["config"])
+        channels = int(meta["channels"])
+        members = []
+        for index in range(config.members):
+            head = f"{index}."
+            state = {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
+            member = ConvClassifier(channels, config.width, whitens=_whitens(index))
+            member.load_state_dict(state)
+            members.append(_frozen(member.to(device)))
+        return cls(config, channels, tuple(members))
+
+
+def fit_classifier(
+    own: Tensor,
+    negatives: Tensor,
+    *,
+    config: ClassifierConfig | None = None,
+    seed: int = 0,
+    track: Track = quiet,
+) -> FittedClassifier:
+    """Train on crops (`random_crops`) of inliers (N, C, h, w) and of negatives (M, C, h, w)."""
+    config = config or ClassifierConfig()
+    _check(own, negatives)
+    members = []
+    for index in range(config.members):
+        network = ConvClassifier(own.shape[1], config.width, whitens=_whitens(index))
+        initialise(network, stream(seed, "classifier", "init", index))
+        if network.whitens:
+            _set_whitening(network, own[:WHITENING_INPUTS].float())
+        network.to(own.device)
+        task = _ClassifierTask(network, own, negatives, config, derive_seed(seed, index))
+        label = f"training classifier {index + 1} of {config.members}"
+        run(task, task.steps, label=label, track=track)
+        members.append(_frozen(network))
+    return FittedClassifier(config, own.shape[1], tuple(members))
+
+
+def random_crops(x: Tensor, side: int, count: int, *, seed: int) -> Tensor:
+    """`count` crops per image at random places of the grid, (N * count, C, h, w).
+
+    Smaller images are whole, and then one crop is all there is.
+    """
+    ys, xs = (_places(size, side) for size in x.shape[-2:])
+    if len(ys) * len(xs) == 1:
+        return next(each_tile(x, side))
+    rng = stream(seed, "crops")
+    chosen = torch.randint(len(ys) * len(xs), (len(x), count), generator=rng).tolist()
+    crops = [
+        _crop(image, ys[place // len(xs)], xs[place % len(xs)], side)
+        for image, row in zip(x, chosen, strict=True)
+        for place in row
+    ]
+    return torch.stack(crops)
+
+
+def crop_count(shape: tuple[int, ...], side: int, limit: int = 4) -> int:
+    """How many crops of `side` one image (C, H, W) is worth: its tiles, at most `limit`."""
+    tiles = 1
+    for size in shape[-2:]:
+        tiles *= -(-size // side)
+    return min(tiles, limit)
+
+
+def each_tile(x: Tensor, side: int) -> Iterator[Tensor]:
+    """Crops of all images at the same place, one place after the other, that cover the image."""
+    for top in _spread(x.shape[-2], side):
+        for left in _spread(x.shape[-1], side):
+            yield _crop(x, top, left, side)
+
+
+def _places(size: int, side: int) -> list[int]:
+    return list(range(0, max(size - side, 0) + 1, GRID))
+
+
+def _spread(size: int, side: int) -> list[int]:
+    """Starts of the fewest crops that cover `size`, evenly spread over the grid.
+
+    A rest narrower than the grid at the far edge may stay out.
+    """
+    places = _places(size, side)
+    wanted = -(-size // side)
+    last = len(places) - 1
+    return sorted({places[round(last * i / max(wanted - 1, 1))] for i in range(wanted)})
+
+
+def _crop(x: Tensor, top: int, left: int, side: int) -> Tensor:
+    return x[..., top : top + side, left : left + side]
+
+
+def _whitens(index: int) -> bool:
+    return index % 2 == 0
+
+
+def _frozen(network: ConvClassifier) -> ConvClassifier:
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.eval().requires_grad_(False)
+
+
+def _block(before: int, after: int, kernel: int, stride: int, padding: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(before, after, kernel, stride, padding, bias=False)
+    return [convolution, nn.BatchNorm2d(after), nn.ReLU()]
+
+
+@torch.no_grad()
+def _set_whitening(network: ConvClassifier, x: Tensor) -> None:
+    """Fill the stem with the principal directions of the patches over their deviations."""
+    stem = network.stem[0]
+    if not isinstance(stem, nn.Conv2d) or stem.bias is None:
+        raise TypeError("this network does not whiten")
+    size, count = x.shape[1] * PATCH**2, 0
+    mean = x.new_zeros(size, dtype=torch.float64)
+    second = x.new_zeros(size, size, dtype=torch.float64)
+    for part in torch.split(x, SCORE_CHUNK):
+        unfolded = F.unfold(part, PATCH, stride=2, padding=PATCH // 2 - 1)
+        patches = unfolded.transpose(1, 2).flatten(0, 1).double()
+        count += len(patches)
+        mean += patches.sum(dim=0)
+        second += patches.T @ patches
+    mean /= count
+    values, vectors = torch.linalg.eigh(second / count - torch.outer(mean, mean))
+    rows = (vectors / (values.clamp_min(0) + RIDGE).sqrt()).T
+    stem.weight.copy_(rows.reshape(stem.weight.shape).float())
+    stem.bias.copy_(-(rows @ mean).float())
+
+
+class _ClassifierTask:
+    """One network in training: balanced logistic loss, AdamW, one cycle of the step."""
+
+    def __init__(
+        self,
+        network: ConvClassifier,
+        own: Tensor,
+        negatives: Tensor,
+        config: ClassifierConfig,
+        seed: int,
+    ) -> None:
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.own, self.negatives, self.config, self.seed = own, negatives, config, seed
+        total = len(own) + len(negatives)
+        self.batch = min(config.batch, total)
+        self.per_epoch = total // self.batch
+        self.steps = config.epochs * self.per_epoch
+        self.weight = torch.tensor(len(own) / len(negatives), device=own.device)
+        trained = [p for p in network.parameters() if p.requires_grad]
+        self._adam = torch.optim.AdamW(
+            trained, config.learning_rate, weight_decay=config.weight_decay
+        )
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"network": self.network}
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"network": self._adam}
+
+    def step(self, index: int) -> dict[str, float]:
+        epoch, place = divmod(index, self.per_epoch)
+        rng = stream(self.seed, "classifier", "order", epoch)
+        order = torch.randperm(len(self.own) + len(self.negatives), generator=rng)
+        chosen = order[place * self.batch : (place + 1) * self.batch]
+        negative = chosen >= len(self.own)
+        x = torch.cat(
+            [self.own[chosen[~negative]], self.negatives[chosen[negative] - len(self.own)]]
+        )
+        y = negative.sort().values.to(x.device, torch.float32)
+        for group in self._adam.param_groups:
+            group["lr"] = self.config.learning_rate * one_cycle((index + 1) / self.steps)
+        self.network.train()
+        x = x.float().contiguous(memory_format=torch.channels_last)
+        bf16 = self.config.precision == "bf16"
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+            logits = self.network(x)
+        loss = F.binary_cross_entropy_with_logits(logits.float(), y, pos_weight=self.weight)
+        self._adam.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._adam.step()
+        return {"loss": loss.item()}
+
+
+def one_cycle(done: float) -> float:
+    """Share of the largest step after a share `done` of the training: up, then down by a cosine.
+
+    Smith and Topin: Super-Convergence, 2019.
+    """
+    rising = done < WARM_UP
+    phase = done / WARM_UP if rising else 1 - (done - WARM_UP) / (1 - WARM_UP)
+    return 0.5 - 0.5 * float(torch.cos(torch.tensor(torch.pi * phase)))
+
+
+def _check(own: Tensor, negatives: Tensor) -> None:
+    if own.ndim != 4 or own.shape[1:] != negatives.shape[1:]:
+        raise InputError(
+            f"inliers of shape {tuple(own.shape)} and negatives of shape "
+            f"{tuple(negatives.shape)}: expected (N, C, H, W) of one size"
+        )
+    if len(own) < 2 or len(negatives) < 2:
+        raise InputError("a classifier needs at least two inliers and two negatives")
+    if min(own.shape[-2:]) < GRID:
+        raise InputError(f"inputs of {own.shape[-2]}x{own.shape[-1]}; give at least {GRID}x{GRID}")
