@@ -8,9 +8,9 @@ Table 2: against the same architecture with the other seed.  Own, training, cali
 images are disjoint; no rival's image enters a fit.
 
 Methods: RawPAD (Deep SAD on pixels), FLIPAD as the paper (Deep SAD on inverted activations, real
-images as negatives), the same with impostors, and this project's default (impostors and
-contrasts).  Every repetition draws new
-images and trains a new detector.  It continues where it stopped: each cell is kept in --work.
+images as negatives), the same with impostors, and this project's default (impostors and the
+classifier).  Every repetition draws new images and trains new detectors.  It continues where it
+stopped: each cell is kept in --work.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from wherefrom.attribution.config import PRESETS, FlipadConfig
 from wherefrom.attribution.evidence import Evidence, combine, pre_activations
 from wherefrom.attribution.features import FeatureMap
 from wherefrom.attribution.impostors import make_impostors
-from wherefrom.attribution.method import add_contrasts, mean_activation, sample_eight_bit
+from wherefrom.attribution.method import add_classifier, mean_activation, sample_eight_bit
 from wherefrom.calibration.conformal import threshold_at_rate
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.data import load_training_images, to_float, to_uint8
@@ -91,10 +91,10 @@ class Repetition:
         ours = self._fit(f, [f["others"], f["impostors"]], "inliers", "ours")
         judged = [name for name in f if name == "held" or name.startswith("test: ")]
         sad = {name: ours.score(f[name]) for name in judged}
-        evidence = add_contrasts(
+        evidence = add_classifier(
             Evidence(self.map, ours, None, None),
             self.generator,
-            images["others"],
+            to_uint8(images["others"]),
             self.config,
             seed=self.seed,
         )
@@ -117,11 +117,11 @@ class Repetition:
 
     def _join(self, evidence: Evidence, sad: Tensor, images: Tensor) -> Tensor:
         """`Evidence.score` without a second inversion of the same images."""
-        if evidence.contrasts is None or evidence.reference is None:
-            raise TypeError("the default has contrasts")
-        other = evidence.contrasts.score(pre_activations(self.map, images))
-        mean, spread = evidence.reference
-        return combine((torch.stack([sad, other], dim=1).log() - mean) / spread)
+        if evidence.classifier is None or evidence.reference is None:
+            raise TypeError("the default has a classifier")
+        logit = evidence.classifier.score(pre_activations(self.map, images))
+        median, spread = evidence.reference
+        return combine((torch.stack([sad.log(), logit], dim=1) - median) / spread)
 
     def _judge(self, scores: dict[str, Tensor]) -> dict[str, Any]:
         threshold = threshold_at_rate(scores["held"], self.args.fnr)
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/table_1_2.json"))
     parser.add_argument("--work", type=Path, default=Path("build/table_1_2"))
     parser.add_argument("--owners", nargs="*", default=list(ARCHITECTURES))
-    parser.add_argument("--repetitions", type=int, default=2)
+    parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--train", type=int, default=1000, help="own images; as many others")
     parser.add_argument("--calibration", type=int, default=1000)
     parser.add_argument("--test", type=int, default=400, help="images per source")

@@ -18,27 +18,29 @@ from wherefrom.attribution.features import FeatureMap
 from wherefrom.detectors.classifier import FittedClassifier
 from wherefrom.detectors.deep_sad import FittedDeepSad
 
+NORMAL_99 = 2.3263478740408408  # the 99 % quantile of the standard normal
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """Images in [0, 1] -> one anomaly score each.
 
     Without a classifier the score is Deep SAD's squared distance.  With one, the logarithm of that
-    distance and the logit are put in units of their spread over own reference images, and `combine`
-    joins the two.
+    distance and the logit are put in units of their upper spread over own reference images, and
+    `combine` joins the two.
     """
 
     features: FeatureMap
     detector: FittedDeepSad
     classifier: FittedClassifier | None
-    reference: Tensor | None  # (2, 2) float64: mean and deviation of both
+    reference: Tensor | None  # (2, 2) float64: median and upper spread of both
 
     def score(self, images: Tensor) -> Tensor:
         """Anomaly score, (N,) float64; images float32 (N, C, H, W) in [0, 1]."""
         if self.classifier is None or self.reference is None:
             return self.detector.score(self.features.extract(images))
-        mean, spread = self.reference
-        return combine((both_scores(self, images) - mean) / spread)
+        median, spread = self.reference
+        return combine((both_scores(self, images) - median) / spread)
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """JSON values and tensors for `core.store`."""
@@ -79,6 +81,16 @@ def both_scores(evidence: Evidence, images: Tensor) -> Tensor:
     sad = evidence.detector.score(evidence.features.extract(images))
     logit = evidence.classifier.score(pre_activations(evidence.features, images))
     return torch.stack([sad.clamp_min(torch.finfo(torch.float64).tiny).log(), logit], dim=1)
+
+
+def reference_of(both: Tensor) -> Tensor:
+    """Median and upper spread of scores (N, 2), as (2, 2) float64.
+
+    The spread is that of a Gaussian with the same 99 % quantile: the threshold lies in the upper
+    tail, and the score with the heavier one must not decide there alone.
+    """
+    median, upper = torch.quantile(both, both.new_tensor([0.5, 0.99]), dim=0)
+    return torch.stack([median, (upper - median) / NORMAL_99])
 
 
 def pre_activations(features: FeatureMap, images: Tensor) -> Tensor:

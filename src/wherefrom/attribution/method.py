@@ -17,7 +17,12 @@ import torch
 from torch import Tensor
 
 from wherefrom.attribution.config import PRESETS, FlipadConfig
-from wherefrom.attribution.evidence import Evidence, both_scores, pre_activations
+from wherefrom.attribution.evidence import (
+    Evidence,
+    both_scores,
+    pre_activations,
+    reference_of,
+)
 from wherefrom.attribution.features import FeatureMap, select_channels
 from wherefrom.attribution.fitted import FittedFlipad, eight_bit
 from wherefrom.attribution.impostors import make_impostors
@@ -27,15 +32,16 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
 from wherefrom.core.store import digest_bytes, digest_tensors
+from wherefrom.data.crops import crop_count, random_crops
 from wherefrom.data.splits import split_indices
 from wherefrom.data.writing import to_float, to_uint8
-from wherefrom.detectors.classifier import crop_count, fit_classifier, random_crops
+from wherefrom.detectors.classifier import fit_classifier
 from wherefrom.detectors.deep_sad import fit_deep_sad
 from wherefrom.generators.generator import Generator
 
 MIN_TRAINING_OTHERS = 50
 CROP_CHUNK = 512
-REFERENCE_SAMPLES = 500  # own images behind the units in which the two scores are joined
+REFERENCE_SAMPLES = 1000  # own images behind the units in which the two scores are joined
 
 
 def fit(
@@ -142,8 +148,7 @@ def add_classifier(
     )
     evidence = dataclasses.replace(evidence, classifier=classifier)
     images = to_float(sample_eight_bit(generator, REFERENCE_SAMPLES, source("reference")))
-    both = both_scores(evidence, images)
-    return dataclasses.replace(evidence, reference=torch.stack([both.mean(dim=0), both.std(dim=0)]))
+    return dataclasses.replace(evidence, reference=reference_of(both_scores(evidence, images)))
 
 
 def mean_activation(generator: Generator, count: int, seed: int, *, track: Track = quiet) -> Tensor:

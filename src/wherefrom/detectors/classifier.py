@@ -1,12 +1,12 @@
 """A few small convolutional networks that tell inliers from chosen negatives, averaged.
 
 One-class detectors ask what is usual; this one asks a narrower question, and answers it only as
-well as the negatives were chosen.  Every other network first whitens overlapping patches: the
-directions in which inliers hardly vary, where the fingerprint of a last layer is, weigh as much as
-the loud ones.
+well as the negatives were chosen.  Every network sees overlapping patches.  The first one, and
+every other after it, sees them whitened: the directions in which inliers hardly vary, where the
+fingerprint of a last layer is, weigh as much as the loud ones.
 
-Large images are seen through crops: training draws them, scoring tiles the image and averages.
-Crops lie on a grid of 8 pixels, so that what repeats with the stride of a layer stays in phase.
+Large images are seen through crops (`data.crops`): the caller trains on some, scoring tiles the
+image and averages.
 
 Symbols:
     x    inputs, (N, C, H, W) float
@@ -16,7 +16,8 @@ Symbols:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -28,10 +29,10 @@ from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed, stream
+from wherefrom.data.crops import GRID, each_tile
 from wherefrom.detectors.networks import initialise
 from wherefrom.training.loop import run
 
-GRID = 8
 PATCH = 6
 RIDGE = 1e-3  # of the patch covariance: a few 8-bit steps through tanh, so rounding is not blown up
 LIMIT = 8.0  # whitened values beyond this many deviations are cut: rivals must not saturate bf16
@@ -45,52 +46,50 @@ class ClassifierConfig(Config):
     """Settings of `fit_classifier`."""
 
     members: int = setting(2, "networks that are averaged", low=1)
-    epochs: int = setting(8, "passes over the training inputs", low=1)
+    epochs: int = setting(5, "passes over the training inputs", low=1)
     batch: int = setting(128, "inputs per step", low=2)
     learning_rate: float = setting(4e-3, "AdamW's largest step, on one cycle", low=0.0)
     weight_decay: float = setting(1e-2, "decoupled l2 penalty", low=0.0)
     width: int = setting(64, "channels after the first layers", low=8)
     side: int = setting(32, "side of the crops that the networks see", low=GRID)
-    precision: str = setting("fp32", "arithmetic in training", choices=("fp32", "bf16"))
+    precision: str = setting(
+        "auto",
+        "arithmetic in training; auto: bf16 where the device multiplies it",
+        choices=("auto", "fp32", "bf16"),
+    )
 
 
 class ConvClassifier(nn.Module):
-    """Stem at half the resolution, four convolutions, mean and maximum over places, one logit.
+    """Patches at half the resolution, four convolutions, mean and maximum over places, one logit.
 
-    Input (N, C, h, w), output (N,).  `whitens`: the stem is a fixed whitening of patches.
+    Input (N, C, h, w), output (N,).  `whitens`: the patches are whitened, and that stays fixed.
     """
 
     def __init__(self, channels: int, width: int, *, whitens: bool) -> None:
         super().__init__()
         self.whitens = whitens
-        if whitens:
-            size = channels * PATCH**2
-            stem: list[nn.Module] = [
-                nn.Conv2d(channels, size, PATCH, stride=2, padding=PATCH // 2 - 1),
-                nn.Hardtanh(-LIMIT, LIMIT),
-            ]
-            stem[0].requires_grad_(False)
-        else:
-            size = width // 2
-            stem = [*_block(channels, size, 5, 1, 2), *_block(size, size, 4, 2, 1)]
+        size = channels * PATCH**2 if whitens else width // 2
+        self.patches = nn.Conv2d(channels, size, PATCH, 2, PATCH // 2 - 1, bias=whitens)
+        self.patches.requires_grad_(not whitens)
+        after = (nn.Hardtanh(-LIMIT, LIMIT),) if whitens else (nn.BatchNorm2d(size), nn.ReLU())
         wide = width * 3 // 2
-        self.stem = nn.Sequential(*stem)
         self.trunk = nn.Sequential(
-            *_block(size, width, 3, 1, 1),
-            *_block(width, width, 3, 1, 1),
-            *_block(width, wide, 4, 2, 1),
-            *_block(wide, wide, 3, 1, 1),
+            *after,
+            *_block(size, width, 3, 1),
+            *_block(width, width, 3, 1),
+            *_block(width, wide, 4, 2),
+            *_block(wide, wide, 3, 1),
         )
         self.logit = nn.Linear(2 * wide, 1)
         nn.init.zeros_(self.logit.bias)  # `initialise` draws the weights only
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> logits (N,)."""
-        with torch.autocast(
-            x.device.type, enabled=torch.is_autocast_enabled() and not self.whitens
-        ):
-            stem = self.stem(x)
-        places = self.trunk(stem)
+        # Quiet directions are differences of loud pixels: whitening is not for half precision.
+        whole = torch.autocast(x.device.type, enabled=False) if self.whitens else nullcontext()
+        with whole:
+            patches = self.patches(x)
+        places = self.trunk(patches)
         pooled = torch.cat([places.mean(dim=(2, 3)), places.amax(dim=(2, 3))], dim=1)
         logits: Tensor = self.logit(pooled)[:, 0]
         return logits
@@ -166,7 +165,7 @@ def fit_classifier(
     seed: int = 0,
     track: Track = quiet,
 ) -> FittedClassifier:
-    """Train on crops (`random_crops`) of inliers (N, C, h, w) and of negatives (M, C, h, w)."""
+    """Train on inliers (N, C, h, w) and negatives (M, C, h, w), crops where images are large."""
     config = config or ClassifierConfig()
     _check(own, negatives)
     members = []
@@ -183,58 +182,6 @@ def fit_classifier(
     return FittedClassifier(config, own.shape[1], tuple(members))
 
 
-def random_crops(x: Tensor, side: int, count: int, *, seed: int) -> Tensor:
-    """`count` crops per image at random places of the grid, (N * count, C, h, w).
-
-    Smaller images are whole, and then one crop is all there is.
-    """
-    ys, xs = (_places(size, side) for size in x.shape[-2:])
-    if len(ys) * len(xs) == 1:
-        return next(each_tile(x, side))
-    rng = stream(seed, "crops")
-    chosen = torch.randint(len(ys) * len(xs), (len(x), count), generator=rng).tolist()
-    crops = [
-        _crop(image, ys[place // len(xs)], xs[place % len(xs)], side)
-        for image, row in zip(x, chosen, strict=True)
-        for place in row
-    ]
-    return torch.stack(crops)
-
-
-def crop_count(shape: tuple[int, ...], side: int, limit: int = 4) -> int:
-    """How many crops of `side` one image (C, H, W) is worth: its tiles, at most `limit`."""
-    tiles = 1
-    for size in shape[-2:]:
-        tiles *= -(-size // side)
-    return min(tiles, limit)
-
-
-def each_tile(x: Tensor, side: int) -> Iterator[Tensor]:
-    """Crops of all images at the same place, one place after the other, that cover the image."""
-    for top in _spread(x.shape[-2], side):
-        for left in _spread(x.shape[-1], side):
-            yield _crop(x, top, left, side)
-
-
-def _places(size: int, side: int) -> list[int]:
-    return list(range(0, max(size - side, 0) + 1, GRID))
-
-
-def _spread(size: int, side: int) -> list[int]:
-    """Starts of the fewest crops that cover `size`, evenly spread over the grid.
-
-    A rest narrower than the grid at the far edge may stay out.
-    """
-    places = _places(size, side)
-    wanted = -(-size // side)
-    last = len(places) - 1
-    return sorted({places[round(last * i / max(wanted - 1, 1))] for i in range(wanted)})
-
-
-def _crop(x: Tensor, top: int, left: int, side: int) -> Tensor:
-    return x[..., top : top + side, left : left + side]
-
-
 def _whitens(index: int) -> bool:
     return index % 2 == 0
 
@@ -244,16 +191,16 @@ def _frozen(network: ConvClassifier) -> ConvClassifier:
     return network.eval().requires_grad_(False)
 
 
-def _block(before: int, after: int, kernel: int, stride: int, padding: int) -> list[nn.Module]:
-    convolution = nn.Conv2d(before, after, kernel, stride, padding, bias=False)
+def _block(before: int, after: int, kernel: int, stride: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(before, after, kernel, stride, padding=1, bias=False)
     return [convolution, nn.BatchNorm2d(after), nn.ReLU()]
 
 
 @torch.no_grad()
 def _set_whitening(network: ConvClassifier, x: Tensor) -> None:
-    """Fill the stem with the principal directions of the patches over their deviations."""
-    stem = network.stem[0]
-    if not isinstance(stem, nn.Conv2d) or stem.bias is None:
+    """Patches become their principal components over the deviations of these."""
+    layer = network.patches
+    if layer.bias is None:
         raise TypeError("this network does not whiten")
     size, count = x.shape[1] * PATCH**2, 0
     mean = x.new_zeros(size, dtype=torch.float64)
@@ -267,8 +214,8 @@ def _set_whitening(network: ConvClassifier, x: Tensor) -> None:
     mean /= count
     values, vectors = torch.linalg.eigh(second / count - torch.outer(mean, mean))
     rows = (vectors / (values.clamp_min(0) + RIDGE).sqrt()).T
-    stem.weight.copy_(rows.reshape(stem.weight.shape).float())
-    stem.bias.copy_(-(rows @ mean).float())
+    layer.weight.copy_(rows.reshape(layer.weight.shape).float())
+    layer.bias.copy_(-(rows @ mean).float())
 
 
 class _ClassifierTask:
@@ -289,6 +236,7 @@ class _ClassifierTask:
         self.per_epoch = total // self.batch
         self.steps = config.epochs * self.per_epoch
         self.weight = torch.tensor(len(own) / len(negatives), device=own.device)
+        self.halved = _halves(config.precision, own.device)
         trained = [p for p in network.parameters() if p.requires_grad]
         self._adam = torch.optim.AdamW(
             trained, config.learning_rate, weight_decay=config.weight_decay
@@ -314,14 +262,21 @@ class _ClassifierTask:
             group["lr"] = self.config.learning_rate * one_cycle((index + 1) / self.steps)
         self.network.train()
         x = x.float().contiguous(memory_format=torch.channels_last)
-        bf16 = self.config.precision == "bf16"
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.halved):
             logits = self.network(x)
         loss = F.binary_cross_entropy_with_logits(logits.float(), y, pos_weight=self.weight)
         self._adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._adam.step()
         return {"loss": loss.item()}
+
+
+def _halves(precision: str, device: torch.device) -> bool:
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cpu":
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()
 
 
 def one_cycle(done: float) -> float:
