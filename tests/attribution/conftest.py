@@ -57,7 +57,7 @@ def matrix_of():
 
 
 SMALL = FlipadConfig(
-    contrast_samples=0,
+    classifier_samples=0,
     train_samples=60,
     calibration_samples=60,
     mean_samples=64,

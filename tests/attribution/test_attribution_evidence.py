@@ -1,14 +1,18 @@
-"""How Deep SAD and the contrasts become one score."""
+"""How Deep SAD and the classifier become one score."""
 
 import math
 
 import pytest
 import torch
+from torch import nn
 
 from wherefrom import attribution
-from wherefrom.attribution.evidence import combine, log_scores
+from wherefrom.attribution.evidence import combine, pre_activations, reference_of
+from wherefrom.attribution.features import FeatureMap
+from wherefrom.attribution.lasso import LassoConfig
 from wherefrom.attribution.method import sample_eight_bit
 from wherefrom.data import to_float
+from wherefrom.generators.generator import wrap_generator
 
 
 def test_scores_above_average_join_by_their_squares__closed_form():
@@ -23,36 +27,61 @@ def test_joined_score_is_never_below_the_largest_and_grows__identity_monotone():
     assert bool((combine(grid + torch.tensor([0.1, 0.0])) >= combine(grid)).all())
 
 
+def test_units_are_the_median_and_the_upper_spread__closed_form():
+    """A Gaussian has its own mean and deviation; a long lower tail changes nothing."""
+    quantiles = torch.linspace(0.0005, 0.9995, 1000, dtype=torch.float64)
+    gaussian = 3 + 2 * torch.special.ndtri(quantiles)
+    skewed = torch.where(gaussian < 3, 3 + 50 * (gaussian - 3), gaussian)
+    median, spread = reference_of(torch.stack([gaussian, skewed], dim=1))
+    assert median.tolist() == pytest.approx([3, 3], abs=0.2)
+    assert spread.tolist() == pytest.approx([2, 2], rel=0.02)
+
+
 @pytest.fixture(scope="module")
-def with_contrasts(generator, small):
+def joined(generator, small):
     others = torch.randint(
         0, 256, (250, *generator.image_shape), dtype=torch.uint8,
         generator=torch.Generator().manual_seed(5),
     )  # fmt: skip
-    return attribution.fit(generator, others, config=small.with_values({"contrast_samples": 80}))
+    settings = {"classifier_samples": 80, "classifier.epochs": 1, "classifier.width": 8}
+    return attribution.fit(generator, others, config=small.with_values(settings))
 
 
-def test_score_joins_the_standardised_logarithms__naive_loop(with_contrasts, generator):
+def test_score_joins_the_standardised_scores__naive_loop(joined, generator):
     """Deviation: the paper scores by Deep SAD alone."""
     images = to_float(sample_eight_bit(generator, 6, 9))
-    evidence = with_contrasts.evidence
-    logs = log_scores(evidence, images)
-    mean, spread = evidence.reference
-    for index, score in enumerate(with_contrasts.score(images).tolist()):
-        z = [float((logs[index, j] - mean[j]) / spread[j]) for j in (0, 1)]
+    evidence = joined.evidence
+    sad = evidence.detector.score(evidence.features.extract(images)).log()
+    logit = evidence.classifier.score(pre_activations(evidence.features, images))
+    median, spread = evidence.reference
+    for index, score in enumerate(joined.score(images).tolist()):
+        z = [float((v[index] - median[j]) / spread[j]) for j, v in enumerate((sad, logit))]
         wanted = math.hypot(*(max(v, 0.0) for v in z)) if max(z) > 0 else max(z)
         assert score == pytest.approx(wanted, rel=1e-12)
 
 
-def test_evidence_survives_saving__roundtrip(with_contrasts, generator, tmp_path):
+def test_evidence_survives_saving__roundtrip(joined, generator, tmp_path):
     images = generator.sample(5, 3)
-    with_contrasts.save(tmp_path / "a")
+    joined.save(tmp_path / "a")
     loaded = attribution.load(tmp_path / "a")
-    assert torch.equal(loaded.score(images), with_contrasts.score(images))
+    assert torch.equal(loaded.score(images), joined.score(images))
 
 
-def test_no_contrasts_is_the_paper__identity_deep_sad(fitted, generator):
-    assert fitted.evidence.contrasts is None
+def test_no_classifier_is_the_paper__identity_deep_sad(fitted, generator):
+    assert fitted.evidence.classifier is None
     images = to_float(sample_eight_bit(generator, 4, 2))
     alone = fitted.evidence.detector.score(fitted.evidence.features.extract(images))
     assert torch.equal(fitted.score(images), alone)
+
+
+def test_a_flat_output_is_laid_out_like_the_image__identity_layout():
+    module = nn.Sequential(nn.Linear(6, 20), nn.ReLU(), nn.Linear(20, 3 * 8 * 8), nn.Tanh())
+    shaped = wrap_generator(nn.Sequential(module, nn.Unflatten(1, (3, 8, 8))))
+    z_bar = torch.zeros(shaped.last_layer.input_shape)
+    features = FeatureMap(
+        shaped.last_layer, shaped.output_map, z_bar, LassoConfig(iterations=2), 32, None
+    )
+    images = shaped.sample(3, 1)
+    o = pre_activations(features, images)
+    assert o.shape == images.shape
+    assert torch.allclose((o.tanh() + 1) / 2, images, atol=1e-4)
