@@ -43,7 +43,7 @@ STUDENT = ZooTrainingConfig(
 )
 RATES = (0.005, 0.05)
 METHODS = {
-    "FLIPAD, paper": {"impostors": 0.0, "contrast_samples": 0},
+    "FLIPAD, paper": {"impostors": 0.0, "classifier_samples": 0},
     "FLIPAD, default": {},
 }
 

@@ -9,6 +9,7 @@ fitted.score(images), fitted.check(images), fitted.save("mine.attributor")
 
 from wherefrom.attribution.checking import check_paths
 from wherefrom.attribution.config import PRESETS, FlipadConfig
+from wherefrom.attribution.discovery import control_discoveries
 from wherefrom.attribution.evaluation import evaluate
 from wherefrom.attribution.fitted import FittedFlipad, load
 from wherefrom.attribution.method import fit
@@ -23,6 +24,7 @@ __all__ = [
     "ImageVerdict",
     "SourceRow",
     "check_paths",
+    "control_discoveries",
     "evaluate",
     "fit",
     "load",

@@ -41,6 +41,7 @@ class CheckResult:
     false_negative_rate: float
     false_positive_rate: float
     attributor: Mapping[str, Any]  # kind, digests, sizes of the calibration sets, versions
+    false_discovery_rate: float | None = None  # None: every image is judged alone
 
     def counts(self) -> dict[str, int]:
         """How many images got each verdict; every verdict is a key."""
@@ -55,6 +56,7 @@ class CheckResult:
             "threshold": self.threshold,
             "false_negative_rate": self.false_negative_rate,
             "false_positive_rate": self.false_positive_rate,
+            "false_discovery_rate": self.false_discovery_rate,
             "attributor": dict(self.attributor),
         }
 

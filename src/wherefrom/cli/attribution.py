@@ -146,6 +146,11 @@ def fit(
 @attribution.command()
 @click.argument("attributor", type=FILE)
 @click.argument("paths", type=FILE, nargs=-1, required=True)
+@click.option(
+    "--false-discovery-rate",
+    type=float,
+    help="Judge all images together: at most this share of each answer is wrong.",
+)
 @_outputs
 @click.pass_obj
 def check(
@@ -153,6 +158,7 @@ def check(
     *,
     attributor: Path,
     paths: tuple[Path, ...],
+    false_discovery_rate: float | None,
     as_json: bool,
     report: Path | None,
     csv: Path | None,
@@ -172,6 +178,8 @@ def check(
     outputs.prepare()
     fitted = method.load(attributor)
     result = method.check_paths(fitted, paths, track=session.track)
+    if false_discovery_rate is not None:
+        result = method.control_discoveries(result, false_discovery_rate)
     table = check_table(result)
     outputs.save_csv(table)
     if report is not None:

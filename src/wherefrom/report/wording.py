@@ -10,9 +10,15 @@ from wherefrom.report.text import percent, plural
 def answer(result: CheckResult) -> str:
     """The result of a check as one or two sentences."""
     if len(result.images) > 1:
+        together = (
+            ""
+            if result.false_discovery_rate is None
+            else " They were judged together: of each answer at most "
+            f"{percent(result.false_discovery_rate)} are wrong, on average over folders like this."
+        )
         return (
             f"{plural(len(result.images), 'image')} were checked against one generative model. "
-            "The answer for each stands in the table below."
+            f"The answer for each stands in the table below.{together}"
         )
     only = result.images[0]
     because = f": {only.reason}" if only.reason else ""

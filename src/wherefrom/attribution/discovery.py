@@ -1,0 +1,40 @@
+"""A folder judged as a whole: answers that chance alone could have given are taken back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from wherefrom.attribution.result import CheckResult, ImageVerdict
+from wherefrom.calibration.discovery import discoveries
+from wherefrom.calibration.verdict import Verdict
+
+BEHIND: dict[Verdict, Callable[[ImageVerdict], float | None]] = {
+    Verdict.NOT_OURS: lambda image: image.p_value,
+    Verdict.OURS: lambda image: image.p_other,
+}
+
+
+def control_discoveries(result: CheckResult, rate: float) -> CheckResult:
+    """The result with at most a share `rate` of each answer wrong, on average over folders.
+
+    Each image alone is called by its own error rate, so that in a folder of 1,000 own images some
+    are called "not made by this model" by chance.  Here the p-values of all judged images are taken
+    together (`calibration.discovery`); an answer that does not stand becomes "cannot say".
+    """
+    judged = [i for i, image in enumerate(result.images) if image.score is not None]
+    images = list(result.images)
+    for verdict, p_of in BEHIND.items():
+        p_values = [p_of(images[i]) for i in judged]
+        kept = discoveries([1.0 if p is None else p for p in p_values], rate).tolist()
+        for i, p, stands in zip(judged, p_values, kept, strict=True):
+            if result.images[i].verdict is verdict and not stands:
+                reason = (
+                    f"alone it would be called {str(verdict)!r} (p = {p:.3g}), but among "
+                    f"{len(judged)} images judged together that is not rare enough for a "
+                    f"false-discovery rate of {rate:g}"
+                )
+                images[i] = dataclasses.replace(
+                    images[i], verdict=Verdict.CANNOT_SAY, reason=reason
+                )
+    return dataclasses.replace(result, images=tuple(images), false_discovery_rate=rate)

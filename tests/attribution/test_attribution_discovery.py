@@ -1,0 +1,49 @@
+"""A folder judged as a whole: which answers stand, and what the others say."""
+
+import dataclasses
+
+import pytest
+
+from wherefrom.attribution.discovery import control_discoveries
+from wherefrom.attribution.result import CheckResult, ImageVerdict
+from wherefrom.calibration.verdict import Verdict
+
+
+def result_of(*images):
+    return CheckResult(tuple(images), 3.0, 0.05, 0.05, {})
+
+
+def image(verdict, p_value, p_other, score=1.0):
+    return ImageVerdict("x.png", verdict, p_value, p_other, score, "")
+
+
+def test_one_rare_image_among_many_is_taken_back__closed_form():
+    """0.04 alone is below 0.05; the smallest of 20 must be below 0.05 / 20."""
+    usual = [image(Verdict.OURS, 0.5, 0.001) for _ in range(19)]
+    result = control_discoveries(result_of(image(Verdict.NOT_OURS, 0.04, 0.9), *usual), 0.05)
+    assert result.false_discovery_rate == 0.05
+    first, *rest = result.images
+    assert first.verdict is Verdict.CANNOT_SAY
+    assert "'not made by this model' (p = 0.04)" in first.reason and "20 images" in first.reason
+    assert first.p_value == 0.04
+    assert all(i.verdict is Verdict.OURS for i in rest)
+
+
+def test_many_rare_images_stand__closed_form():
+    rivals = [image(Verdict.NOT_OURS, 0.04, 0.9) for _ in range(19)]
+    result = control_discoveries(result_of(image(Verdict.OURS, 0.5, 0.04), *rivals), 0.05)
+    assert result.counts()["not made by this model"] == 19
+    assert result.images[0].verdict is Verdict.CANNOT_SAY  # 0.04 > 0.05 / 20
+
+
+def test_images_without_a_score_neither_count_nor_change__identity():
+    broken = dataclasses.replace(image(Verdict.CANNOT_SAY, None, None, None), reason="corrupt")
+    alone = image(Verdict.NOT_OURS, 0.04, 0.9)
+    result = control_discoveries(result_of(alone, *[broken] * 30), 0.05)
+    assert result.images == (alone, *[broken] * 30)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_impossible_rate__rejects_rate(rate):
+    with pytest.raises(ValueError, match="false-discovery rate"):
+        control_discoveries(result_of(image(Verdict.OURS, 0.5, 0.1)), rate)
