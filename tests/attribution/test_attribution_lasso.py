@@ -10,8 +10,19 @@ from torch import nn
 from wherefrom.attribution.equations import kkt_violation, lasso_objective, soft_threshold
 from wherefrom.attribution.lasso import Inverter, LassoConfig
 from wherefrom.attribution.operator import squared_norm
+from wherefrom.core.errors import InputError
 
 EXACT = {"effort": "exact", "max_iterations": 5_000}
+SOLVERS = pytest.mark.parametrize("solver", ["fista", "admm"])
+EFFORTS = pytest.mark.parametrize(
+    "effort",
+    [
+        {"effort": "fast"},
+        {"effort": "exact", "solver": "fista"},
+        {"effort": "exact", "solver": "admm"},
+    ],
+    ids=["fast", "fista", "admm"],
+)
 # float64: the solvers agree on the objective to their own gaps, 1e-10 of it.
 GAP = 1e-10
 RESTARTED = 200  # iterations after which each of the problems below has overshot and restarted
@@ -48,15 +59,16 @@ def seeded(module):
     return module.double()
 
 
+@SOLVERS
 @PROBLEMS
 @pytest.mark.parametrize("library", [celer, sklearn.linear_model], ids=["celer", "sklearn"])
 def test_objective_and_solution_agree__reference_solvers(
-    layer_of, matrix_of, library, module, shape
+    layer_of, matrix_of, library, module, shape, solver
 ):
     layer = layer_of(seeded(module), shape)
     matrix, lam = matrix_of(layer), 0.2
     o, z_bar = drawn(layer, 3)
-    ours = Inverter(layer, z_bar, LassoConfig(lam=lam, gap=GAP, **EXACT)).invert(o)
+    ours = Inverter(layer, z_bar, LassoConfig(lam=lam, gap=GAP, solver=solver, **EXACT)).invert(o)
     o_shift = (o - layer.apply(z_bar[None])).flatten(1).numpy()
     solver = library.Lasso(
         alpha=lam / (2 * len(matrix)), fit_intercept=False, tol=1e-13, max_iter=100_000
@@ -72,13 +84,14 @@ def test_objective_and_solution_agree__reference_solvers(
         assert bool((distance <= 2 * (2 * GAP * best).sqrt() / sigma).all())
 
 
+@SOLVERS
 @PROBLEMS
 def test_exact_effort_meets_its_certificate_and_the_optimality_conditions__identity_gap(
-    layer_of, module, shape
+    layer_of, module, shape, solver
 ):
     layer = layer_of(seeded(module), shape)
     o, z_bar = drawn(layer, 9)
-    config = LassoConfig(lam=0.2, gap=1e-12, **EXACT)
+    config = LassoConfig(lam=0.2, gap=1e-12, solver=solver, **EXACT)
     found = Inverter(layer, z_bar, config).invert(o)
     assert bool((found.relative_gap <= 1e-12).all())
     assert bool((found.iterations < config.max_iterations).all())
@@ -88,42 +101,47 @@ def test_exact_effort_meets_its_certificate_and_the_optimality_conditions__ident
     assert bool((kkt_violation(z_shift, gradient, 0.2) < 1e-3).all())
 
 
-def test_what_is_returned_belongs_together__identity_objective(layer_of):
+@EFFORTS
+def test_what_is_returned_belongs_together__identity_objective(layer_of, effort):
     layer = layer_of(seeded(nn.ConvTranspose2d(6, 2, 4, 2, 1)), (6, 3, 3))
     o, z_bar = drawn(layer, 11)
-    for effort in ("fast", "exact"):
-        found = Inverter(layer, z_bar, LassoConfig(lam=0.1, effort=effort, chunk=4)).invert(o)
-        z = found.activations
-        objective = lasso_objective(z, o, layer.apply, z_bar, 0.1)
-        assert torch.allclose(found.objective, objective, rtol=1e-10)
-        squares = (layer.apply(z) - o).square().flatten(1).sum(dim=1)
-        assert torch.allclose(found.residual, squares, rtol=1e-10)
-        assert torch.allclose(found.relative_gap, found.gap / objective, rtol=1e-8)
-        assert found.iterations.dtype == torch.int64 and len(found.iterations) == 11
+    found = Inverter(layer, z_bar, LassoConfig(lam=0.1, chunk=4, **effort)).invert(o)
+    z = found.activations
+    objective = lasso_objective(z, o, layer.apply, z_bar, 0.1)
+    assert torch.allclose(found.objective, objective, rtol=1e-10)
+    squares = (layer.apply(z) - o).square().flatten(1).sum(dim=1)
+    assert torch.allclose(found.residual, squares, rtol=1e-10)
+    assert torch.allclose(found.relative_gap, found.gap / objective, rtol=1e-8)
+    assert found.iterations.dtype == torch.int64 and len(found.iterations) == 11
 
 
-def test_exact_effort_in_float32__limit(layer_of):
+@SOLVERS
+def test_exact_effort_in_float32__limit(layer_of, solver):
     layer = layer_of(nn.ConvTranspose2d(6, 2, 4, 2, 1), (6, 4, 4))
     o, z_bar = drawn(layer, 5, dtype=torch.float32)
-    found = Inverter(layer, z_bar, LassoConfig(lam=0.2, gap=FLOAT32_GAP, **EXACT)).invert(o)
+    found = Inverter(
+        layer, z_bar, LassoConfig(lam=0.2, gap=FLOAT32_GAP, solver=solver, **EXACT)
+    ).invert(o)
     assert found.activations.dtype == torch.float32
     assert bool((found.relative_gap <= FLOAT32_GAP).all())
     assert bool((found.iterations < 5_000).all())
 
 
-def test_exact_effort_stops_at_its_limit_and_says_so__limit(layer_of):
+@SOLVERS
+def test_exact_effort_stops_at_its_limit_and_says_so__limit(layer_of, solver):
     layer = layer_of(seeded(nn.Linear(30, 11)), (30,))
     o, z_bar = drawn(layer, 3)
-    found = Inverter(
-        layer, z_bar, LassoConfig(lam=1e-3, effort="exact", gap=1e-14, max_iterations=60)
-    ).invert(o)
-    assert found.iterations.tolist() == [60, 60, 60]
+    config = LassoConfig(lam=1e-3, effort="exact", solver=solver, gap=1e-14, max_iterations=25)
+    found = Inverter(layer, z_bar, config).invert(o)
+    assert found.iterations.tolist() == [25, 25, 25]
     assert bool((found.relative_gap > 1e-14).all())
-    steps = Inverter(layer, z_bar, LassoConfig(lam=1e-3, iterations=60)).invert(o)
-    assert torch.equal(found.activations, steps.activations)
+    if solver == "fista":
+        steps = Inverter(layer, z_bar, LassoConfig(lam=1e-3, iterations=25)).invert(o)
+        assert torch.equal(found.activations, steps.activations)
 
 
-def test_an_orthogonal_pointwise_layer_is_soft_thresholding__closed_form(layer_of):
+@EFFORTS
+def test_an_orthogonal_pointwise_layer_is_soft_thresholding__closed_form(layer_of, effort):
     """G^T G = I: z = z_bar + soft(G^T o', lam / 2)."""
     module = nn.Conv2d(4, 4, 1).double()
     rotation = torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64)).Q
@@ -132,10 +150,9 @@ def test_an_orthogonal_pointwise_layer_is_soft_thresholding__closed_form(layer_o
     layer = layer_of(module, (4, 3, 3))
     o, z_bar = drawn(layer, 3)
     expected = z_bar + soft_threshold(layer.adjoint(o - layer.apply(z_bar[None])), 0.35)
-    for effort in ("fast", "exact"):
-        config = LassoConfig(lam=0.7, effort=effort, gap=1e-14)
-        found = Inverter(layer, z_bar, config).invert(o)
-        assert torch.allclose(found.activations, expected, atol=1e-10)
+    config = LassoConfig(lam=0.7, gap=1e-14, **effort)
+    found = Inverter(layer, z_bar, config).invert(o)
+    assert torch.allclose(found.activations, expected, atol=1e-6 if "solver" in effort else 1e-10)
 
 
 def fista(matrix, target, lam, step, iterations):
@@ -177,7 +194,7 @@ def test_fast_effort_takes_the_steps_of_restarted_fista__naive_loop(
         assert max(restarts for _, restarts in by_hand) > 0
 
 
-@pytest.mark.parametrize("effort", ["fast", "exact"])
+@EFFORTS
 @pytest.mark.parametrize(
     ("module", "shape"),
     [
@@ -193,9 +210,9 @@ def test_an_image_is_solved_alike_alone_and_among_others__identity_batch_indepen
     layer = layer_of(module.float(), shape)
     o, z_bar = drawn(layer, 21, dtype=torch.float32)
     o = o * torch.logspace(-1, 1, 21).reshape(-1, *[1] * (o.ndim - 1))  # unlike each other
-    inverter = Inverter(layer, z_bar, LassoConfig(lam=0.2, effort=effort, gap=0.02))
+    inverter = Inverter(layer, z_bar, LassoConfig(lam=0.2, gap=0.02, **effort))
     together = inverter.invert(o)
-    assert len(set(together.iterations.tolist())) > 1 or effort == "fast"
+    assert len(set(together.iterations.tolist())) > 1 or effort["effort"] == "fast"
     order = torch.randperm(21)
     shuffled = inverter.invert(o[order])
     alone = [inverter.invert(o[i : i + 1]) for i in (0, 7, 8, 20)]
@@ -206,28 +223,28 @@ def test_an_image_is_solved_alike_alone_and_among_others__identity_batch_indepen
             assert torch.equal(getattr(one, name)[0], value[i]), name
 
 
-def test_the_image_of_z_bar_gives_z_bar__limit(layer_of):
+@EFFORTS
+def test_the_image_of_z_bar_gives_z_bar__limit(layer_of, effort):
     layer = layer_of(nn.ConvTranspose2d(6, 2, 4, 2, 1), (6, 4, 4))
     _, z_bar = drawn(layer, 1, dtype=torch.float32)
-    for effort in ("fast", "exact"):
-        found = Inverter(layer, z_bar, LassoConfig(effort=effort)).invert(layer.apply(z_bar[None]))
-        assert torch.equal(found.activations[0], z_bar)
-        assert found.objective.item() == found.gap.item() == found.relative_gap.item() == 0
+    found = Inverter(layer, z_bar, LassoConfig(**effort)).invert(layer.apply(z_bar[None]))
+    assert torch.equal(found.activations[0], z_bar)
+    assert found.objective.item() == found.gap.item() == found.relative_gap.item() == 0
 
 
+@EFFORTS
 @PROBLEMS
-def test_from_the_critical_weight_on_z_is_z_bar__limit(layer_of, module, shape):
+def test_from_the_critical_weight_on_z_is_z_bar__limit(layer_of, module, shape, effort):
     """0 solves the shifted problem if and only if lam >= 2 ||G^T o'||_inf."""
     layer = layer_of(seeded(module), shape)
     o, z_bar = drawn(layer, 1)
     critical = 2 * float(layer.adjoint(o - layer.apply(z_bar[None])).abs().max())
-    for effort in ("fast", "exact"):
-        at = Inverter(layer, z_bar, LassoConfig(lam=critical * (1 + 1e-9), effort=effort)).invert(o)
-        assert torch.equal(at.activations[0], z_bar)
-        assert abs(at.relative_gap.item()) < 1e-8
-        config = LassoConfig(lam=0.9 * critical, effort=effort, gap=1e-8)
-        below = Inverter(layer, z_bar, config).invert(o)
-        assert not torch.equal(below.activations[0], z_bar)
+    at = Inverter(layer, z_bar, LassoConfig(lam=critical * (1 + 1e-9), **effort)).invert(o)
+    assert torch.equal(at.activations[0], z_bar)
+    assert abs(at.relative_gap.item()) < 1e-8
+    config = LassoConfig(lam=0.9 * critical, gap=1e-8, **effort)
+    below = Inverter(layer, z_bar, config).invert(o)
+    assert not torch.equal(below.activations[0], z_bar)
 
 
 def test_without_weight_it_is_least_squares__limit(layer_of, matrix_of):
@@ -252,3 +269,17 @@ def test_no_image_gives_no_activation__limit(layer_of):
     found = Inverter(layer, torch.zeros(4, 5, 5), LassoConfig()).invert(torch.empty(0, 2, 3, 3))
     assert found.activations.shape == (0, 4, 5, 5)
     assert found.objective.shape == found.iterations.shape == (0,)
+
+
+def test_admm_where_it_has_no_factor__rejects_solver(layer_of):
+    layer = layer_of(nn.Conv2d(3, 900, 3, padding=1), (3, 8, 8))
+    z_bar = torch.zeros(3, 8, 8)
+    config = LassoConfig(effort="exact", solver="admm")
+    with pytest.raises(InputError, match=r"Conv2d\(3, 900\).*use the solver auto or fista"):
+        Inverter(layer, z_bar, config)
+    with pytest.raises(InputError, match="positive lam"):
+        Inverter(layer, z_bar, config.with_values({"lam": 0.0}))
+    o = layer.apply(z_bar[None] + 1)
+    auto = Inverter(layer, z_bar, config.with_values({"solver": "auto"})).invert(o)
+    named = Inverter(layer, z_bar, config.with_values({"solver": "fista"})).invert(o)
+    assert torch.equal(auto.activations, named.activations)

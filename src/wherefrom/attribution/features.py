@@ -6,6 +6,7 @@ FLIPAD, Section 4.3 and App. G.7: o = sigma^-1(x), final-layer inversion, max-po
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -34,13 +35,16 @@ class FeatureMap:
 
     def extract(self, images: Tensor, *, track: Track = quiet) -> Tensor:
         """Features of the images, one set per image whatever its neighbours."""
-        inverter = Inverter(self.last_layer, self.mean_activation, self.lasso)
         target = self.output_map.inverse(images.to(self.mean_activation))
         parts = [
-            self._reduce(inverter.invert(part).activations)
+            self._reduce(self._inverter.invert(part).activations)
             for part in track(torch.split(target, self.lasso.chunk), "inverting", total=None)
         ]
         return torch.cat(parts)
+
+    @cached_property
+    def _inverter(self) -> Inverter:
+        return Inverter(self.last_layer, self.mean_activation, self.lasso)
 
     def _reduce(self, z: Tensor) -> Tensor:
         if self.channels is not None:

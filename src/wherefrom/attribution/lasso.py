@@ -1,10 +1,12 @@
 """Final-layer inversion: the lasso of FLIPAD's Eq. 5, solved for a whole set of images.
 
-FISTA (Beck and Teboulle 2009) with the exact step 1 / ||G_L||^2, started at z' = 0, restarted per
-image by the gradient scheme of O'Donoghue and Candes (2015).  Two efforts:
+Two efforts:
 
-    fast    a fixed number of iterations;
-    exact   until the image's own relative duality gap is below `gap`: a certificate, not a guess.
+    fast    a fixed number of iterations of FISTA (Beck and Teboulle 2009) with the exact step
+            1 / ||G_L||^2, started at z' = 0, restarted per image by the gradient scheme of
+            O'Donoghue and Candes (2015);
+    exact   until the image's own relative duality gap is below `gap`, a certificate and not a
+            guess: by ADMM (`admm`) where the layer allows its factor, else by FISTA.
 
 Images are worked on in chunks of a fixed size (short chunks are padded with zero targets), and no
 image's steps, restarts or stopping look at another image.  The result for an image is therefore the
@@ -23,9 +25,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wherefrom.attribution.admm import CHUNK, Admm
 from wherefrom.attribution.equations import duality_gap, soft_threshold
 from wherefrom.attribution.operator import FastOperator, squared_norm
 from wherefrom.core.config import Config, setting
+from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.generators.last_layer import LastLayer
 
@@ -41,6 +45,11 @@ class LassoConfig(Config):
         choices=("fast", "exact"),
     )
     iterations: int = setting(50, "iterations of the fast effort", source="docs/speed.md", low=1)
+    solver: str = setting(
+        "auto",
+        "of the exact effort; auto: ADMM where its factor is cheap, else FISTA",
+        choices=("auto", "fista", "admm"),
+    )
     gap: float = setting(1e-3, "relative duality gap that ends the exact effort", low=0.0)
     max_iterations: int = setting(
         10_000, "the exact effort stops here even without the gap", source="App. G.7's code", low=1
@@ -79,27 +88,49 @@ class Inverter:
         self._operator = FastOperator.of(layer)
         self._norm2 = squared_norm(layer)
         self._image_of_mean = layer.apply(z_bar[None])
+        self._admm = _admm_for(layer, z_bar, config)
+        self._chunk = config.chunk if self._admm is None else CHUNK
 
     def invert(self, o: Tensor, *, track: Track = quiet) -> Inversion:
         """Activations of targets o (N, *output_shape), in the dtype and on the device of o."""
-        chunks = torch.split(o, self.config.chunk)
-        parts = [self._solve(part) for part in track(chunks, "inverting", total=len(chunks))]
+        chunks = torch.split(o, self._chunk)
+        with _full_precision(o):
+            parts = [self._solve(part) for part in track(chunks, "inverting", total=len(chunks))]
         columns = zip(*parts, strict=True)
         return Inversion(*(torch.cat(column) for column in columns))
 
     def _solve(self, o: Tensor) -> tuple[Tensor, ...]:
         count = len(o)
         o_shift = F.pad(
-            (o - self._image_of_mean).flatten(1), (0, 0, 0, self.config.chunk - count)
+            (o - self._image_of_mean).flatten(1), (0, 0, 0, self._chunk - count)
         ).reshape(-1, *o.shape[1:])
+        if self._admm is None:
+            solved = self._by_fista(o_shift)
+        else:
+            solved = self._admm.solve(o_shift, self.config.gap, self.config.max_iterations)
+        z_shift, *certificate = solved
+        return tuple(x[:count] for x in (z_shift + self._z_bar, *certificate))
+
+    def _by_fista(self, o_shift: Tensor) -> tuple[Tensor, ...]:
         target = self._operator.to_phases(o_shift)
         run = _Fista(self._operator, target, self._norm2, self.config, self._layer.input_shape)
         z_shift, iterations = run.solve()
         r = self._operator.linear(z_shift) - target
         primal, gap = duality_gap(z_shift, r, target, self._operator.adjoint(r), self.config.lam)
         residual = r.flatten(1).square().sum(dim=1, dtype=torch.float64)
-        z = z_shift + self._z_bar
-        return tuple(x[:count] for x in (z, primal, gap, residual, iterations))
+        return z_shift, primal, gap, residual, iterations
+
+
+def _admm_for(layer: LastLayer, z_bar: Tensor, config: LassoConfig) -> Admm | None:
+    if config.effort == "fast" or config.solver == "fista":
+        return None
+    found = Admm.of(layer, z_bar, config.lam)
+    if found is None and config.solver == "admm":
+        raise InputError(
+            f"ADMM needs a positive lam and a layer with a cheap factor, not {layer.name} to "
+            f"{layer.output_shape}; use the solver auto or fista"
+        )
+    return found
 
 
 def _full_precision(o: Tensor) -> AbstractContextManager[None]:

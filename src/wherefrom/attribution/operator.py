@@ -107,6 +107,12 @@ class FastOperator:
             return o
         return F.pixel_unshuffle(o, self.layer.stride[0])
 
+    def from_phases(self, o: Tensor) -> Tensor:
+        """The inverse of `to_phases`."""
+        if self.forward_kernel is None:
+            return o
+        return F.pixel_shuffle(o, self.layer.stride[0])
+
 
 def _has_phases(layer: LastLayer) -> bool:
     """A square-stride 2-D transposed convolution whose output is a whole number of phases."""

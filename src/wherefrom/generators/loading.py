@@ -62,7 +62,7 @@ Loader = Callable[[Request], Source]
 def load_generator(
     spec: str,
     *,
-    weights: Path | None = None,
+    weights: Path | str | None = None,
     latent: tuple[int, ...] | None = None,
     value_range: Range | None = None,
 ) -> Generator:
@@ -81,7 +81,8 @@ def load_generator(
     """
     scheme, _, rest = spec.partition(":")
     name = rest if scheme in LOADERS else spec
-    source = LOADERS[_kind(spec)](Request(name, weights, latent))
+    path = None if weights is None else Path(weights)
+    source = LOADERS[_kind(spec)](Request(name, path, latent))
     return wrap_generator(
         source.module,
         latent=latent if latent is not None else source.latent,
