@@ -52,7 +52,7 @@ class Admm:
 
         Every image stops by itself: at its own relative gap, or after `limit` iterations.
         """
-        rho, shrink = self.factor.rho, self.lam / 2 / self.factor.rho
+        shrink = self.lam / 2 / self.factor.rho
         z = target.new_zeros(len(target), *self.operator.layer.input_shape)
         u = z
         # At z' = 0 the target itself is the residual: no iteration is needed where that is best.
@@ -68,7 +68,7 @@ class Admm:
             z = soft_threshold(v, shrink)
             u = v.sub_(z)
             if k % CHECK_EVERY == 0 or k == limit:
-                found = _keep(done, found, self._certified(z, rho * s, rho * change, target, k))
+                found = _keep(done, found, self._certified(z, s, change, target, k))
                 done |= found[2] <= gap * found[1]
         return found
 
@@ -78,10 +78,11 @@ class Admm:
     def _certified(
         self, z: Tensor, theta: Tensor, gradient: Tensor, target: Tensor, k: int
     ) -> tuple[Tensor, ...]:
+        """`theta` is any multiple of a dual point, `gradient` G^T theta."""
         r = self._linear(z) - target
         primal = shifted_objective(z, r, self.lam)
         correlation = gradient.flatten(1).abs().amax(dim=1)
-        gap = primal - dual_objective(-theta, target, correlation, self.lam)
+        gap = primal - dual_objective(theta, target, correlation, self.lam)
         residual = r.flatten(1).square().sum(dim=1, dtype=torch.float64)
         took = torch.full_like(primal, k, dtype=torch.int64)
         return z, primal, gap, residual, took

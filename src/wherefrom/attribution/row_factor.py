@@ -104,14 +104,14 @@ def _from_rows(rows: Tensor, shape: torch.Size) -> Tensor:
 
 
 def _couplings(layer: LastLayer, reach: int) -> Tensor:
-    """G_L G_L^T by rows, float64 (rows, 2 reach + 1, D, D): [i, t] couples i with i + t - reach.
+    """Lower half of G_L G_L^T by rows, float64 (rows, reach + 1, D, D): [i, t] couples i with i - t.
 
     Rows further apart than the reach do not meet, so many are probed at once.
     """
     wide = layer.to(dtype=torch.float64)
     sample = layer.weight.new_zeros(1, *layer.output_shape, dtype=torch.float64)
     rows, columns, _ = _to_rows(sample).shape
-    found = sample.new_zeros(rows, 2 * reach + 1, columns, columns)
+    found = sample.new_zeros(rows, reach + 1, columns, columns)
     for first in range(min(2 * reach + 1, rows)):
         probed = range(first, rows, 2 * reach + 1)
         for start in range(0, columns, PROBES):
@@ -122,8 +122,8 @@ def _couplings(layer: LastLayer, reach: int) -> Tensor:
             shape = torch.Size((stop - start, *layer.output_shape))
             answer = _to_rows(wide.linear(wide.adjoint(_from_rows(probe, shape).contiguous())))
             for j in probed:
-                for i in range(max(0, j - reach), min(rows, j + reach + 1)):
-                    found[i, j - i + reach, :, start:stop] = answer[i]
+                for i in range(j, min(rows, j + reach + 1)):
+                    found[i, i - j, :, start:stop] = answer[i]
     return found
 
 
@@ -134,26 +134,26 @@ def _grouping(couplings: Tensor, reach: int) -> tuple[int, ...] | None:
     """
     rows, columns = couplings.shape[0], couplings.shape[-1]
     met = (couplings != 0).flatten(2).any(dim=2)
-    pairs = [(i, i + t - reach) for i, t in met.nonzero().tolist()]
+    pairs = [(i, i - t) for i, t in met.nonzero().tolist()]
     for size in range(1, max(reach, 1) + 1):
         if size * columns > LARGEST_BLOCK:
             return None
         for offset in range(size):
             starts = sorted({0, *range(offset, rows, size)})
             group = [bisect_right(starts, row) for row in range(rows)]
-            if all(abs(group[i] - group[j]) <= 1 for i, j in pairs):
+            if all(group[i] - group[j] <= 1 for i, j in pairs):
                 return (*starts, rows)
     return None
 
 
 def _block(couplings: Tensor, starts: tuple[int, ...], k: int, m: int) -> Tensor:
-    """The block of G_L G_L^T that couples group k with group m."""
-    reach, columns = couplings.shape[1] // 2, couplings.shape[-1]
+    """The block of G_L G_L^T that couples group k with group m <= k; its lower half if m = k."""
+    columns = couplings.shape[-1]
     high, wide = starts[k + 1] - starts[k], starts[m + 1] - starts[m]
     block = couplings.new_zeros(high, columns, wide, columns)
     for a in range(high):
         for b in range(wide):
-            t = (starts[m] + b) - (starts[k] + a) + reach
+            t = (starts[k] + a) - (starts[m] + b)
             if 0 <= t < couplings.shape[1]:
                 block[a, :, b] = couplings[starts[k] + a, t]
     return block.reshape(high * columns, wide * columns)
