@@ -1,5 +1,7 @@
 """Made-up latents for tests: 1/f fields, and edits that keep some bands and redraw others."""
 
+import functools
+
 import torch
 
 from wherefrom.encoders import EncoderIdentity
@@ -50,3 +52,33 @@ def mean_average_precision(queries, references, owner):
     right = similarities.gather(1, owner[:, None])
     ranks = (similarities >= right).sum(dim=1)  # ties go to the worst rank
     return float((1 / ranks).mean())
+
+
+@functools.cache
+def training_pairs():
+    """The pairs that most tests fit to; do not change them in place."""
+    return make_pairs(500, 4, 0)
+
+
+@functools.cache
+def seen_queries():
+    """Held-out pairs of the editor of `training_pairs`."""
+    return make_pairs(250, 1, 1)
+
+
+@functools.cache
+def unseen_queries():
+    """Pairs of an editor that keeps other frequencies."""
+    return make_pairs(250, 1, 2, kept=(1.5, 4.5))
+
+
+def precision(fitted, pairs):
+    """mAP of a map's projections."""
+    origins, edits, owner = pairs
+    return mean_average_precision(fitted.project(edits), fitted.project(origins), owner)
+
+
+def raw_precision(pairs):
+    """mAP of the embeddings as they are."""
+    origins, edits, owner = pairs
+    return mean_average_precision(edits, origins, owner)

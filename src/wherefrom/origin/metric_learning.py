@@ -29,6 +29,8 @@ from wherefrom.origin.equations import (
     transform,
 )
 
+ORIGIN = torch.tensor([-1])  # in the place of an edit's row
+
 
 class Pairs:
     """Origins (N, n), edits (M, n) and their owners (M,), as classes of images.
@@ -52,23 +54,21 @@ class Pairs:
 
         Without replacement where a class is large enough, else with it.
         """
-        rows, classes = [], []
+        members, classes = [], []
         for index in chosen.tolist():
-            size = len(self.of_class[index]) + 1
+            size = len(self.of_class[index]) + 1  # the origin comes last
             if size >= count:
                 places = torch.randperm(size, generator=rng)[:count]
             else:
                 places = torch.randint(size, (count,), generator=rng)
-            for place in places.tolist():
-                origin = place == size - 1
-                rows.append(
-                    self.origins[self.ids[index]]
-                    if origin
-                    else self.edits[self.of_class[index][place]]
-                )
-                classes.append(index)
-        z = torch.stack(rows).float() - self.mean
-        return z, torch.tensor(classes, device=z.device)
+            members.append(torch.cat([self.of_class[index], ORIGIN])[places])
+            classes.append(torch.full((count,), index))
+        device = self.origins.device
+        row, y = torch.cat(members).to(device), torch.cat(classes).to(device)
+        is_origin = row < 0
+        z = self.edits[row.clamp_min(0)].float()
+        z[is_origin] = self.origins[self.ids[y[is_origin]]].float()
+        return z - self.mean, y
 
 
 class MapModule(nn.Module):
