@@ -184,6 +184,10 @@ def test_prepared_images_embed_alike__identity_resize(sd):
     x = torch.rand(2, 3, 300, 200)
     assert torch.equal(prepare(prepare(x)), prepare(x))
     assert torch.equal(encoder.embed(prepare(x)), encoder.embed(x))
+    for side in range(100, 1000, 37):
+        white = prepare(torch.ones(1, 3, side, 300))
+        assert float(white.max()) <= 1
+        assert torch.allclose(white, torch.ones(()))
 
 
 def test_images_that_do_not_fit__rejects_in_one_line(sd):
@@ -328,8 +332,9 @@ def test_a_pipeline_folder__rejects_and_names_the_part(tmp_path, sd):
         load_encoder(tmp_path)
     with pytest.raises(InputError, match="is not a folder"):
         load_encoder(sd / "config.json")
-    with pytest.raises(InputError, match="is not a folder"):
-        load_encoder("missing")
+    for name in ("missing", "../missing/vae", "./a/b", str(tmp_path / "missing")):
+        with pytest.raises(InputError, match="is not a folder"):
+            load_encoder(name)
 
 
 def test_hub_models_come_from_the_cache_unless_allowed__identity_offline(sd, monkeypatch):
@@ -355,6 +360,11 @@ def test_without_diffusers_the_extra_is_named__rejects_missing_extra(sd, monkeyp
     monkeypatch.setitem(__import__("sys").modules, "diffusers", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'wherefrom\[diffusers\]'"):
         load_encoder(sd)
+    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    with pytest.raises(InputError, match="is not a folder"):
+        load_encoder("owner/name")
+    with pytest.raises(MissingExtraError, match=r"pip install 'wherefrom\[diffusers\]'"):
+        load_encoder("owner/name", allow_download=True)
 
 
 def test_modules_without_latents__rejects():

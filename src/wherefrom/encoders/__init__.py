@@ -56,7 +56,7 @@ def load_encoder(source: Path | str, *, allow_download: bool = False) -> Encoder
     folder = Path(source)
     if not folder.is_dir():
         parts = str(source).split("/")
-        if isinstance(source, Path) or len(parts) < 2 or not all(parts) or "." in parts:
+        if isinstance(source, Path) or len(parts) < 2 or not all(part.strip(".") for part in parts):
             raise InputError(f"the encoder {source} is not a folder; give an autoencoder's folder")
         folder = cached_folder(str(source), allow_download=allow_download)
     kind = read_config(folder)["_class_name"]

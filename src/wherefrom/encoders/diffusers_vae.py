@@ -119,6 +119,10 @@ def cached_folder(source: str, *, allow_download: bool) -> Path:
     try:
         from huggingface_hub import snapshot_download  # comes with diffusers
     except ImportError as error:
+        if not allow_download:
+            raise InputError(
+                f"the encoder {source} is not a folder; give a local folder"
+            ) from error
         raise MissingExtraError("diffusers", "diffusers", f"the hub model {source}") from error
     owner, name, *rest = source.split("/")
     head = "".join(f"{part}/" for part in rest)

@@ -113,9 +113,10 @@ def make_encoder(module: nn.Module, *, kind: str, config: Mapping[str, Any]) -> 
 
 
 def prepare(images: Tensor) -> Tensor:
-    """Images (N, 3, H, W) squashed to (N, 3, 256, 256), float32 contiguous; those are unchanged.
+    """Images (N, 3, H, W) in [0, 1] squashed to (N, 3, 256, 256) float32.
 
-    `embed(prepare(x))` equals `embed(x)`: photographs of many sizes can be shrunk as they are read.
+    Images of that size are unchanged, so `embed(prepare(x))` equals `embed(x)`: photographs of many
+    sizes can be shrunk as they are read.
     """
     x = images.float().contiguous()
     if x.shape[-2:] == (RESOLUTION, RESOLUTION):
@@ -123,7 +124,7 @@ def prepare(images: Tensor) -> Tensor:
     # One at a time, so that the batch has no say in which kernel is used.
     size = (RESOLUTION, RESOLUTION)
     rows = [F.interpolate(row, size, mode="bilinear", antialias=True) for row in torch.split(x, 1)]
-    return torch.cat(rows)
+    return torch.cat(rows).clamp(0, 1)  # white may come out one rounding above 1
 
 
 @contextmanager
