@@ -22,11 +22,12 @@ from wherefrom.origin import (
     EditMapConfig,
     FittedEditMap,
     PairMoments,
+    closed_form,
     fit_edit_map,
     fit_from_moments,
     load_edit_map,
 )
-from wherefrom.origin.method import closed_form, moments_of
+from wherefrom.origin.closed_form import from_moments, from_samples, moments_of
 from wherefrom.origin.theory import report_pairs
 
 CLOSED = EditMapConfig(rank=48)
@@ -63,7 +64,7 @@ def test_closed_form_solves_the_generalised_problem__reference_scipy():
     S_d = d.T @ d / 60
     B = S_d + 1e-2 * S_d.trace() / 9 * torch.eye(9, dtype=torch.float64)
     values, vectors = scipy.linalg.eigh(S_t.numpy(), B.numpy())
-    W = closed_form(moments, config)
+    W = from_moments(moments, config)
     for column, (value, vector) in enumerate(zip(values[:-5:-1], vectors.T[:-5:-1], strict=True)):
         v = torch.from_numpy(vector.copy())
         v = v * v[v.abs().argmax()].sign()
@@ -74,7 +75,7 @@ def test_closed_form_solves_the_generalised_problem__reference_scipy():
 
 def test_with_a_huge_ridge_w_is_principal_components__limit():
     origins, _, _, moments, config = small_moments(ridge=1e9)
-    W = closed_form(moments, config)
+    W = from_moments(moments, config)
     W = W / W.norm(dim=0)
     _, vectors = torch.linalg.eigh(torch.cov(origins.T, correction=0))
     for column in range(4):
@@ -88,11 +89,46 @@ def test_isotropic_edits_give_principal_components_too__closed_form():
     change = 0.1 * torch.eye(5, dtype=torch.float64)
     edits, owner = torch.cat([origins[:5] + change, origins[5:] - change]), torch.arange(10)
     moments = moments_of(origins, edits, owner, encoder=ENCODER)
-    W = closed_form(moments, EditMapConfig(rank=2))
+    W = from_moments(moments, EditMapConfig(rank=2))
     scale = (0.1**2 / 5 * 1.01) ** -0.5
     expected = torch.zeros(5, 2, dtype=torch.float64)
     expected[4, 0] = expected[3, 1] = scale
     assert torch.allclose(W, expected, atol=EIGEN * scale)
+
+
+@pytest.mark.parametrize("columns", [2048, 50])
+def test_inner_products_of_images_give_the_same_map__identity_dual(monkeypatch, columns):
+    """Fewer images than dimensions, so that S_d alone has no inverse."""
+    monkeypatch.setattr(closed_form, "COLUMNS", columns)
+    origins, edits, owner = make_pairs(30, 2, 0)
+    config = EditMapConfig(rank=20)
+    moments = moments_of(origins, edits, owner, encoder=ENCODER)
+    expected = from_moments(moments, config)
+    found = from_samples(origins, edits, owner, config=config)
+    assert torch.allclose(found, expected, atol=EIGEN * float(expected.abs().max()))
+    fitted = fit_edit_map(origins, edits, owner, encoder=ENCODER, config=config)
+    assert torch.equal(fitted.weight, found.float())
+    with pytest.raises(InputError, match="60 edits do not vary in every direction"):
+        from_moments(moments, config.with_values({"ridge": 0.0}))
+    assert torch.allclose(
+        fit_from_moments(moments, config=config).project(edits),
+        fitted.project(edits),
+        atol=100 * SINGLE,
+    )
+
+
+def test_duplicates_do_not_count_as_directions__rejects():
+    origins, edits, owner = make_pairs(20, 2, 0)
+    twice = torch.cat([origins, origins])
+    for more in (edits, edits.repeat(3, 1)):  # fewer images than dimensions, and more
+        with pytest.raises(InputError, match="too alike to span 30 directions"):
+            fit_edit_map(
+                twice,
+                more,
+                owner.repeat(len(more) // 40),
+                encoder=ENCODER,
+                config=EditMapConfig(rank=30),
+            )
 
 
 def test_a_planted_invariant_subspace_is_found__limit():

@@ -4,9 +4,7 @@ Wang et al.: Generalizable Origin Identification for Text-Guided Image-to-Image 
 2025.  Theorem 1 asks for a W with (z - z_o) W near 0 for every pair; W = 0 fulfils it, so something
 must keep unrelated origins apart.
 
-Deviation: the default solver is no gradient descent.  W maximises the spread of origins over that
-of the differences, column by column: S_t v = lambda (S_d + eps I) v, largest lambda first, with
-v^T (S_d + eps I) v = 1 and eps = ridge * tr(S_d) / n.
+Deviation: the default solver is no gradient descent but the closed form (`closed_form`).
 """
 
 from __future__ import annotations
@@ -22,10 +20,11 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.store import digest_tensors
 from wherefrom.encoders.identity import EncoderIdentity
+from wherefrom.origin.closed_form import from_moments, require_rank, solve
 from wherefrom.origin.edit_map import EditMapConfig, FittedEditMap, through_layers
 from wherefrom.origin.equations import row_cosines, transform
 from wherefrom.origin.metric_learning import EditMapTask, Pairs
-from wherefrom.origin.moments import ROWS, PairMoments
+from wherefrom.origin.moments import PairMoments
 from wherefrom.training.loop import Checkpoints, run
 
 Watched = Mapping[str, tuple[Tensor, Tensor]]  # name -> edits (M, n) and their origins (M, n)
@@ -59,15 +58,12 @@ def fit_edit_map(
         "data": digest_tensors(data),
         "seed": seed,
     }
-    if config.solver == "closed":
-        moments = moments_of(origins, edits, owner, encoder=encoder, track=track)
-        return fit_from_moments(moments, config=config, watch=watch, provenance=provenance)
-    mean = origins.double().mean(dim=0).float() if config.centre else origins.new_zeros(1).float()
-    mean = mean.expand(origins.shape[1]).clone()
+    mean = origins.mean(dim=0, dtype=torch.float64).float() * config.centre
     start = None
-    if config.start == "closed":
-        moments = moments_of(origins, edits, owner, encoder=encoder, track=track)
-        start = closed_form(moments, config).to(origins.device)
+    if "closed" in (config.solver, config.start):
+        start = solve(origins, edits, owner, config=config, track=track).float().to(mean.device)
+    if start is not None and config.solver == "closed":
+        return _closed_map(start, mean, encoder, config, watch, provenance)
     task = EditMapTask(Pairs(origins, edits, owner, mean), config, seed, start)
     history = _train(task, provenance, watch or {}, checkpoint, track)
     layers = tuple(layer.detach() for layer in task.averaged.layers)
@@ -80,77 +76,27 @@ def fit_from_moments(
     *,
     config: EditMapConfig | None = None,
     watch: Watched | None = None,
-    provenance: Mapping[str, Any] | None = None,
 ) -> FittedEditMap:
     """Fit W in closed form to moments gathered elsewhere: streamed, merged or updated."""
     config = config or EditMapConfig()
     if config.solver != "closed":
         raise InputError("moments fit the closed form only; choose the solver 'closed'")
-    weight = closed_form(moments, config).float()
-    mean = moments.mean().float() if config.centre else torch.zeros_like(weight[:, 0])
-    layers: tuple[Tensor, ...] = ()
-    device = moments.origin_sum.device
-    weight, mean = weight.to(device), mean.to(device)
-    counts = {"origins": moments.origin_count, "edits": moments.edit_count}
-    history = (_mean_cosines(weight, layers, mean, watch),) if watch else ()
-    return FittedEditMap(
-        config, weight, layers, mean, moments.encoder, history, provenance or counts
-    )
+    mean = moments.mean().float() * config.centre
+    weight = from_moments(moments, config).float().to(mean.device)
+    provenance = {"origins": moments.origin_count, "edits": moments.edit_count}
+    return _closed_map(weight, mean, moments.encoder, config, watch, provenance)
 
 
-def moments_of(
-    origins: Tensor,
-    edits: Tensor,
-    owner: Tensor,
-    *,
+def _closed_map(
+    weight: Tensor,
+    mean: Tensor,
     encoder: EncoderIdentity,
-    track: Track = quiet,
-) -> PairMoments:
-    """The moments of origins (N, n) and edits (M, n) with their owners (M,)."""
-    moments = PairMoments(encoder, origins.shape[1])
-    moments.add_origins(origins)
-    places = range(0, len(edits), ROWS)
-    for first in track(places, "summing pairs", total=len(places)):
-        part = slice(first, first + ROWS)
-        moments.add_edits(edits[part], origins[owner[part]])
-    return moments
-
-
-def closed_form(moments: PairMoments, config: EditMapConfig) -> Tensor:
-    """W (n, m) float64 on the CPU: the top generalised eigenvectors, largest first.
-
-    With S_d + eps I = L L^T they are L^-T u for eigenvectors u of L^-1 S_t L^-T.  The sign of each
-    is that which makes its largest entry positive.
-    """
-    n, m = moments.dimension, config.rank
-    _require_rank(m, n)
-    if moments.origin_count <= m:
-        raise InputError(
-            f"{moments.origin_count} origins span fewer than the {m} directions asked for; give "
-            f"more origins (they need no edits) or a rank below {moments.origin_count}"
-        )
-    S_t, S_d = moments.total().cpu(), moments.difference().cpu()  # noqa: N806 (the paper's letters)
-    mean_change = float(S_d.trace()) / n
-    if not mean_change > 0:
-        raise InputError(
-            "every edit equals its origin, so there is nothing to fit; give real edits"
-        )
-    from scipy.linalg import eigh  # slow to import
-
-    S_d.diagonal().add_(config.ridge * mean_change)
-    L, failed = torch.linalg.cholesky_ex(S_d)  # noqa: N806
-    if int(failed):
-        raise InputError(
-            f"{moments.edit_count} edits do not vary in every direction; give a ridge above 0"
-        )
-    half = torch.linalg.solve_triangular(L, S_t, upper=False)
-    whitened = torch.linalg.solve_triangular(L, half.T, upper=False)
-    whitened = (whitened + whitened.T) / 2
-    _, vectors = eigh(whitened.numpy(), subset_by_index=[n - m, n - 1], driver="evr")
-    u = torch.from_numpy(vectors).flip(1)
-    W: Tensor = torch.linalg.solve_triangular(L.T, u, upper=True)  # noqa: N806
-    largest = W.gather(0, W.abs().argmax(dim=0, keepdim=True))
-    return W * largest.sign()
+    config: EditMapConfig,
+    watch: Watched | None,
+    provenance: Mapping[str, Any],
+) -> FittedEditMap:
+    history = (_mean_cosines(weight, (), mean, watch),) if watch else ()
+    return FittedEditMap(config, weight, (), mean, encoder, history, provenance)
 
 
 def _train(
@@ -218,18 +164,10 @@ def _check(origins: Tensor, edits: Tensor, owner: Tensor, config: EditMapConfig)
         raise InputError(f"owner names rows outside 0 .. {len(origins) - 1} of the origins")
     if _count_ids(owner) < 2:
         raise InputError("all edits are of one origin; a map needs edits of at least two origins")
-    _require_rank(config.rank, origins.shape[1])
+    require_rank(config.rank, origins.shape[1])
     if config.solver == "closed" and config.layers > 1:
         raise InputError("the closed form is linear; for more layers choose the solver 'sgd'")
 
 
 def _count_ids(owner: Tensor) -> int:
     return int((torch.bincount(owner) > 0).sum())
-
-
-def _require_rank(rank: int, dimension: int) -> None:
-    if rank > dimension:
-        raise InputError(
-            f"rank {rank} is more than the {dimension} dimensions of an embedding; give at most "
-            f"{dimension}"
-        )
