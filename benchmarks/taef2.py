@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from wherefrom.encoders import Encoder, make_encoder
+
 
 def _conv(before: int, after: int, *, stride: int = 1, bias: bool = True) -> nn.Conv2d:
     return nn.Conv2d(before, after, 3, stride, 1, bias=bias)
@@ -75,3 +77,8 @@ class TAEF2(nn.Module):
         """decode(encode(x)), float32 in [0, 1]."""
         parts = [self.decoder(self.encoder(part)).clamp(0, 1) for part in images.split(16)]
         return torch.cat(parts)
+
+
+def load_taef2(folder: Path) -> Encoder:
+    """The encoding half as an encoder of the package, embeddings of 32 * 32 * 32."""
+    return make_encoder(TAEF2(folder).encoder, kind="taef2", config={})

@@ -104,7 +104,7 @@ def _from_rows(rows: Tensor, shape: torch.Size) -> Tensor:
 
 
 def _couplings(layer: LastLayer, reach: int) -> Tensor:
-    """Lower half of G_L G_L^T by rows, float64 (rows, reach + 1, D, D): [i, t] couples i with i - t.
+    """Lower half of G_L G_L^T, float64 (rows, reach + 1, D, D): [i, t] couples rows i and i - t.
 
     Rows further apart than the reach do not meet, so many are probed at once.
     """

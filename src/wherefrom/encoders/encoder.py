@@ -1,0 +1,152 @@
+"""A frozen feature extractor: images in, one row per image out, the same in whatever batch.
+
+Wang et al.: Generalizable Origin Identification for Text-Guided Image-to-Image Diffusion Models,
+2025: an image is resized to 256 x 256 (Section 5.1), encoded by a VAE and flattened (Eq. 1, Eq. 8).
+
+Symbols:
+    x    images, (N, 3, H, W) float32 in [0, 1]
+    z    latents, (N, c, h, w) float32, in the scale that the model's own config states
+    D    c * h * w, the length of an embedding
+
+Deviation: the paper does not say how the VAE's posterior becomes one vector, and its authors' code
+draws a sample; here it is the posterior's mode, so that an image has one embedding and not many.
+Deviation: the config's shift and scale are applied; under the cosine only the shift matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wherefrom.core.errors import InputError
+from wherefrom.core.progress import Track, quiet
+from wherefrom.encoders.identity import RESOLUTION, EncoderIdentity, identify
+
+# Images per forward pass.  It never varies on one device, because a kernel may be chosen by the
+# size of the batch.  On a CPU one image at a time is as quick as several.
+CPU_CHUNK, DEVICE_CHUNK = 1, 16
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A loaded encoder.  `module` maps images (N, 3, 256, 256) in [0, 1] to latents."""
+
+    identity: EncoderIdentity
+    module: nn.Module
+    latent_shape: tuple[int, int, int]  # (c, h, w)
+
+    @property
+    def dimension(self) -> int:
+        """D, the length of an embedding."""
+        c, h, w = self.latent_shape
+        return c * h * w
+
+    def embed(self, images: Tensor, *, track: Track = quiet) -> Tensor:
+        """Embeddings (N, D) float32 of images (N, 3, H, W) float in [0, 1], channels first."""
+        return self.latents(images, track=track).flatten(1)
+
+    @torch.no_grad()
+    def latents(self, images: Tensor, *, track: Track = quiet) -> Tensor:
+        """Latents z (N, c, h, w) float32 of images (N, 3, H, W) float in [0, 1].
+
+        `InputError` for other shapes, dtypes or values.
+        """
+        _check(images)
+        size = CPU_CHUNK if images.device.type == "cpu" else DEVICE_CHUNK
+        parts = torch.split(images, size) if len(images) else ()
+        found = [
+            self._encode_chunk(prepare(part), size)
+            for part in track(parts, "encoding images", total=len(parts))
+        ]
+        return torch.cat(found) if found else images.new_zeros(0, *self.latent_shape).float()
+
+    def _encode_chunk(self, x: Tensor, size: int) -> Tensor:
+        padded = x.new_zeros(size, *x.shape[1:])
+        padded[: len(x)] = x
+        with _full_precision(x.device):
+            z: Tensor = self.module(padded)
+        return z[: len(x)].float()
+
+    def last_convolution(self) -> Tensor:
+        """Weights (out, in, k, k) of the encoder's last convolution.  The paper, Table 3."""
+        # In diffusers' models the quantising convolution follows the encoder proper.
+        found = [
+            part.weight
+            for name, part in self.module.named_modules()
+            if isinstance(part, nn.Conv2d) and "quant_conv" not in name
+        ]
+        if not found:
+            raise InputError(f"the encoder {self.identity.kind} has no convolution to compare")
+        return found[-1].detach()
+
+    def to(self, device: torch.device | str) -> Encoder:
+        """This encoder with its module moved to another device."""
+        return replace(self, module=self.module.to(device))
+
+
+def make_encoder(module: nn.Module, *, kind: str, config: Mapping[str, Any]) -> Encoder:
+    """An `Encoder` of a module that maps images (N, 3, 256, 256) in [0, 1] to latents (N, c, h, w).
+
+    The module is frozen, set to evaluation and to float32.  `config` (JSON values) and the weights
+    become its identity.  `InputError` if a grey image does not give finite latents.
+    """
+    module = module.float().eval().requires_grad_(False)
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    with torch.no_grad(), _full_precision(device):
+        z = module(torch.full((1, 3, RESOLUTION, RESOLUTION), 0.5, device=device))
+    if not isinstance(z, Tensor) or z.ndim != 4:
+        raise InputError(
+            f"the encoder {kind} gives no latents of shape (N, c, h, w); check its config"
+        )
+    if not bool(torch.isfinite(z).all()):
+        raise InputError(
+            f"the encoder {kind} gives NaN or infinite latents; its weights are damaged"
+        )
+    c, h, w = z.shape[1:]
+    return Encoder(identify(kind, config, module.state_dict()), module, (c, h, w))
+
+
+def prepare(images: Tensor) -> Tensor:
+    """Images (N, 3, H, W) in [0, 1] squashed to (N, 3, 256, 256) float32.
+
+    Images of that size are unchanged, so `embed(prepare(x))` equals `embed(x)`: photographs of many
+    sizes can be shrunk as they are read.
+    """
+    x = images.float().contiguous()
+    if x.shape[-2:] == (RESOLUTION, RESOLUTION):
+        return x
+    # One at a time, so that the batch has no say in which kernel is used.
+    size = (RESOLUTION, RESOLUTION)
+    rows = [F.interpolate(row, size, mode="bilinear", antialias=True) for row in torch.split(x, 1)]
+    return torch.cat(rows).clamp(0, 1)  # white may come out one rounding above 1
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """fp32 as on paper: no autocast, no TF32, no kernel chosen by timing."""
+    flags = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    with torch.autocast(device.type, enabled=False), flags:
+        yield
+
+
+def _check(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
+        raise InputError(
+            f"images of shape {tuple(images.shape)}, expected (N, 3, H, W); repeat a grey channel "
+            "three times"
+        )
+    if not images.is_floating_point():
+        raise InputError(f"images are {images.dtype}, expected float32 in [0, 1]; divide by 255")
+    if len(images) == 0:
+        return
+    low, high = (float(value) for value in torch.aminmax(images))
+    if not (low >= 0 and high <= 1):
+        raise InputError(f"images hold values from {low:g} to {high:g}, expected [0, 1]")
