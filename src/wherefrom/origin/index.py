@@ -29,6 +29,7 @@ from wherefrom.data.files import show_path
 from wherefrom.origin import intake, merging, scan
 from wherefrom.origin.exact import Part, gather
 from wherefrom.origin.manifest import Manifest, Place, as_json
+from wherefrom.origin.protocol import VectorIndex
 from wherefrom.origin.result import (
     AddResult,
     IndexedImage,
@@ -42,7 +43,7 @@ SEGMENTS = "segments"
 REFRESH_ATTEMPTS = 10
 
 
-class Index:
+class Index(VectorIndex):
     """An open index: `Index.create` or `Index.open`.  Use it from the thread that opened it."""
 
     def __init__(self, path: Path, *, writable: bool) -> None:
@@ -128,6 +129,7 @@ class Index:
         An `InputError` naming the image, before anything is written, for a vector that is NaN,
         infinite or all zeros, or a path given twice with different digests.
         """
+        self._manifest.refuse_reader()
         names = intake.checked_names(paths, digests)
         self._refuse_shape(vectors, "vectors", count=len(names))
         unit = unit_rows(vectors, lambda i: show_path(Path(paths[i])))
@@ -206,6 +208,8 @@ class Index:
     def vectors(self, ids: Sequence[int]) -> Tensor:
         """The stored vectors (N, dim) float32 of these ids."""
         self.get(ids)
+        if not len(ids):
+            return torch.empty(0, self.dim)
         parts = self._rows_on(torch.device("cpu")).parts
         order = torch.cat([part.ids for part in parts]).sort()
         wanted = torch.tensor([int(image) for image in ids], dtype=torch.int64)
@@ -224,6 +228,7 @@ class Index:
 
         Readers that hold the old files go on with them.
         """
+        self._manifest.refuse_reader()
         self._refresh()
         self._merge([held for held in self._held if merging.is_worthwhile(*held)])
 

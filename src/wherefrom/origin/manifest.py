@@ -117,6 +117,13 @@ class Manifest:
             if connection is not None:
                 connection.close()
 
+    def refuse_reader(self) -> None:
+        """An `InputError` unless the manifest was opened for writing."""
+        if self._lock is None:
+            raise InputError(
+                f"{show_path(self.folder)} was opened for reading; open it with writable=True"
+            )
+
     def version(self) -> int:
         """A number that changes when another connection has committed."""
         with self._errors():
@@ -149,7 +156,8 @@ class Manifest:
 
     def records(self, ids: Iterable[int]) -> dict[int, tuple[bytes, str, float]]:
         """(path, digest, time added) of the live images among `ids`."""
-        return dict(self._look_up("id, path, digest, added", "id", ids))
+        known = (image for image in ids if 0 < image < 2**63)  # what SQLite can be asked for
+        return dict(self._look_up("id, path, digest, added", "id", known))
 
     def live_paths(self, paths: Iterable[bytes]) -> dict[bytes, tuple[int, str]]:
         """(id, digest) of the live images among `paths`."""
@@ -240,10 +248,7 @@ class Manifest:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        if self._lock is None:
-            raise InputError(
-                f"{show_path(self.folder)} was opened for reading; open it with writable=True"
-            )
+        self.refuse_reader()
         with self._transaction("BEGIN IMMEDIATE") as base:
             yield base
 

@@ -28,12 +28,14 @@ QUERY_BLOCK = 256
 GROUP = 64  # neighbouring rows of which only the best is looked at first
 MIN_CANDIDATES = 64
 LOW_PRECISION_BATCH = 16  # below, converting the rows to bfloat16 costs more than it saves
+LOW_PRECISION_ROWS = 8192  # below, there is no time to save, and roundings do not average out
 ROW_NORM = 1 + 2**-9  # of a unit vector after rounding to float16, at most
 BFLOAT16_ROUNDING = 2**-8  # half a unit in the last of 8 significant bits
 # How far the reported standard deviation may be from that of the exact scores, relative to it,
 # and hence how far two layouts or batch sizes may differ.  Roundings of single scores are nearly
 # independent, so that they hardly add to the spread; the largest error seen in tests is 4e-4.
-STD_TOLERANCE = 1e-3
+# Where all scores are nearly equal, float32 scores leave an absolute error instead.
+STD_TOLERANCE, STD_FLOOR = 1e-3, 1e-6
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ class _Rough:
         self.base = torch.zeros_like(queries[:, 0])
         if self.centre is not None:
             self.base = queries @ self.centre.double()
+        # What is left of each query's mean score, to be taken off before scores are squared.
+        self.middle = None if low else (queries.cpu() @ rows.mean).to(queries.device).float()
         self.radius = rows.radius if low else ROW_NORM
         # Cauchy-Schwarz over the rounding of the query, the additions in float32 in whatever
         # order (with a factor of two to spare), and the rounding of the rows.
@@ -136,14 +140,15 @@ def _multiplies_all_of_float32() -> bool:
 
 def _scan_block(rows: Rows, queries: Tensor, k: int, batch: int) -> tuple[Tensor, Tensor, Tensor]:
     queries = queries.to(rows.parts[0].rows.device)
-    low = batch >= LOW_PRECISION_BATCH and multiplies_bfloat16(queries.device)
+    low = batch >= LOW_PRECISION_BATCH and rows.count >= LOW_PRECISION_ROWS
+    low = low and multiplies_bfloat16(queries.device)
     rough = _Rough(rows, queries, torch.bfloat16 if low else torch.float32)
     wanted = min(max(MIN_CANDIDATES, 4 * k), rows.count)
     best = torch.empty(len(queries), 0, device=queries.device)
     places = torch.empty_like(best, dtype=torch.int64)
     sums = torch.zeros(2, len(queries), dtype=torch.float64, device=queries.device)
     for start, part, first, scores in _rough_scores(rows, rough):
-        sums += _sums(part, first, scores)
+        sums += _sums(part, first, scores, rough.middle)
         values, at = _largest(scores, wanted)
         best, places = torch.cat([best, values], 1), torch.cat([places, at + start], 1)
         best, order = best.topk(min(wanted, best.shape[1]))
@@ -199,12 +204,14 @@ def _dead(part: Part, first: int, size: int) -> Tensor:
     return part.dead[low:high] - first
 
 
-def _sums(part: Part, first: int, scores: Tensor) -> Tensor:
-    """Sums (2, Q) float64 of the scores and of their squares, but for those that are -inf."""
+def _sums(part: Part, first: int, scores: Tensor, middle: Tensor | None) -> Tensor:
+    """Sums (2, Q) float64 of scores less `middle`, and of their squares; without those of -inf."""
     size = min(len(part.ids) - first, CHUNK_ROWS)
+    if middle is not None:
+        scores = scores - middle.unsqueeze(1)
     if scores.shape[1] != size or len(_dead(part, first, size)):
         scores = torch.where(scores == -torch.inf, 0.0, scores)
-    groups = scores.view(len(scores), -1, GROUP)
+    groups = scores.view(len(scores), scores.shape[1] // GROUP, GROUP)
     # Float32 within groups, where sums are short, and float64 over them.
     squares = torch.linalg.vector_norm(groups, dim=-1).double().square().sum(1)
     return torch.stack([groups.sum(-1).double().sum(1), squares])
@@ -216,7 +223,7 @@ def _largest(scores: Tensor, wanted: int) -> tuple[Tensor, Tensor]:
     The `wanted` largest lie in the `wanted` groups with the largest maxima, so that most scores
     are looked at once.
     """
-    groups = scores.view(len(scores), -1, GROUP)
+    groups = scores.view(len(scores), scores.shape[1] // GROUP, GROUP)
     if groups.shape[1] <= wanted:
         values, at = scores.topk(min(wanted, scores.shape[1]))
         return values, at
