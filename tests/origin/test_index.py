@@ -3,15 +3,16 @@
 import os
 import sqlite3
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from making import IDENTITY, digest, make, naive, state, stored, vectors
+from making import IDENTITY, REAL_CONNECT, digest, make, naive, state, stored, vectors
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.origin import Index
-from wherefrom.origin.manifest import NAME
+from wherefrom.origin.manifest import NAME, Manifest
 
 
 def test_a_search_of_several_batches__naive_loop(tmp_path):
@@ -248,6 +249,30 @@ def test_an_index_of_a_later_version__rejects(tmp_path):
     base.close()
     with pytest.raises(ArtifactError, match=r"later wherefrom \(index schema 2, .* reads 1\)"):
         Index.open(tmp_path / "i")
+
+
+def test_a_change_waits_for_the_disk_step_by_step__reference_order(tmp_path, monkeypatch):
+    index, steps = make(tmp_path / "i", [vectors(1)]), []
+    assert index._manifest._base.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    index.close()
+
+    def note(name, call):
+        def noted(*arguments, **options):
+            kind = "folder" if name == "fsync" and os.path.isdir(arguments[0]) else ""  # noqa: PTH112
+            steps.append(name + kind)
+            return call(*arguments, **options)
+
+        return noted
+
+    monkeypatch.setattr(sqlite3, "connect", REAL_CONNECT)
+    monkeypatch.setattr(os, "fsync", note("fsync", os.fsync))
+    monkeypatch.setattr(Path, "rename", note("rename", Path.rename))
+    monkeypatch.setattr(Manifest, "insert", note("insert", Manifest.insert))
+    with Index.open(tmp_path / "i", writable=True) as index:
+        index.add(["/n"], [digest("n")], vectors(1))
+        assert steps == ["fsync", "rename", "fsyncfolder", "insert"]
+        # 3 is EXTRA: the journal's folder too is flushed when a commit removes the journal.
+        assert index._manifest._base.execute("PRAGMA synchronous").fetchone() == (3,)
 
 
 def test_a_second_writer__rejects_until_the_first_is_done(tmp_path):

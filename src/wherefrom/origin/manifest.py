@@ -105,10 +105,12 @@ class Manifest:
         """Write the manifest of an empty index into `folder`."""
         base = _connect(folder / NAME, mode="rwc")
         base.execute("PRAGMA synchronous = EXTRA")
-        base.executescript(TABLES)
+        # In one transaction: each commit waits for the disk.
+        base.executescript(f"BEGIN; {TABLES}")
         base.execute("INSERT INTO identity VALUES (?, ?)", (dim, as_json(identity)))
         base.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         base.execute(f"PRAGMA user_version = {SCHEMA}")
+        base.execute("COMMIT")
         base.close()
 
     def close(self) -> None:
