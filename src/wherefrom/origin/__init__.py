@@ -1,13 +1,54 @@
-"""Which of my images was this edited picture made from?"""
+"""Which of my images was this edited picture made from?
 
+from wherefrom import origin
+from wherefrom.encoders import load_encoder
+
+edit_map = origin.fit_edit_map(origins, edits, owner, encoder=encoder.identity)
+references = origin.References.create("refs.index", load_encoder("vae/"), edit_map=edit_map)
+references.add(photographs), references.search(["suspect.png"])
+"""
+
+from wherefrom.origin.answers import (
+    AddReport,
+    Candidate,
+    ModelRow,
+    OriginAnswer,
+    RetrievalReport,
+)
+from wherefrom.origin.decision import Answer, NullScores
 from wherefrom.origin.edit_map import EditMapConfig, FittedEditMap, load_edit_map
+from wherefrom.origin.index import Index
 from wherefrom.origin.method import fit_edit_map, fit_from_moments
 from wherefrom.origin.moments import PairMoments
+from wherefrom.origin.protocol import VectorIndex
+from wherefrom.origin.references import References
+from wherefrom.origin.result import (
+    AddResult,
+    IndexedImage,
+    ScanStatistics,
+    SearchResult,
+    Verification,
+)
 
 __all__ = [
+    "AddReport",
+    "AddResult",
+    "Answer",
+    "Candidate",
     "EditMapConfig",
     "FittedEditMap",
+    "Index",
+    "IndexedImage",
+    "ModelRow",
+    "NullScores",
+    "OriginAnswer",
     "PairMoments",
+    "References",
+    "RetrievalReport",
+    "ScanStatistics",
+    "SearchResult",
+    "VectorIndex",
+    "Verification",
     "fit_edit_map",
     "fit_from_moments",
     "load_edit_map",

@@ -1,0 +1,93 @@
+"""What `search` and `evaluate` return.  Larger score = more likely the origin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from wherefrom.origin.decision import Answer
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One image of the index, with its cosine to the query under W."""
+
+    path: str
+    digest: str
+    score: float
+
+
+@dataclass(frozen=True)
+class OriginAnswer:
+    """The answer for one image.
+
+    `p_value`: share of images without an origin in the index whose best match stands out as much.
+    `z`: how many deviations the best match lies above the index.  Both are None where not known.
+    """
+
+    name: str
+    answer: Answer
+    p_value: float | None
+    z: float | None
+    candidates: tuple[Candidate, ...]  # best first
+    reason: str
+    digest: str | None = None
+
+    def sentence(self) -> str:
+        """The answer as a person says it."""
+        if self.answer is Answer.COPY:
+            return f"copy of {self.candidates[0].path} (the same file)"
+        if self.answer is Answer.EDIT:
+            return f"made from {self.candidates[0].path} (p = {self.p_value:.3g})"
+        return f"{self.answer}: {self.reason}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self) | {"answer": str(self.answer), "sentence": self.sentence()}
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """How well origins are found among edits of one generating model.
+
+    `found` and `wrong`: shares of queries called "made from" the right and another image; None
+    without a calibration.
+    """
+
+    model: str
+    queries: int
+    mean_average_precision: float
+    accuracy: float
+    curve: Mapping[int, float]  # k -> share of right origins among the first k
+    found: float | None
+    wrong: float | None
+
+
+@dataclass(frozen=True)
+class RetrievalReport:
+    """One row per generating model and one for all; `ranks` is that of each right origin."""
+
+    rows: tuple[ModelRow, ...]
+    indexed: int
+    ranks: tuple[int, ...]
+    skipped: tuple[tuple[str, str], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class AddReport:
+    """What became of the files given to `build` and `add`."""
+
+    added: int
+    unchanged: int
+    replaced: int
+    duplicates: int
+    skipped: tuple[tuple[str, str], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)

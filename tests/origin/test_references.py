@@ -1,0 +1,252 @@
+"""A folder of references: what is added, found, called a copy, and refused."""
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from wherefrom.core.errors import InputError
+from wherefrom.core.rng import stream
+from wherefrom.data import save_png, to_uint8
+from wherefrom.encoders import TinyConvConfig, as_encoder, make_autoencoder, save_autoencoder
+from wherefrom.origin import Answer, EditMapConfig, References, fit_edit_map
+from wherefrom.origin.decision import NullScores, leave_out, make_null, z_scores
+from wherefrom.origin.result import ScanStatistics
+
+SMALL = TinyConvConfig(latent_channels=2, width_half=4, width_quarter=4, width_eighth=4, blocks=0)
+KNOWN, UNKNOWN, EDITED = 40, 30, 8
+
+
+def picture(number):
+    """A smooth picture of its own, float32 (3, 40, 48)."""
+    coarse = torch.rand(1, 3, 5, 6, generator=stream(number, "picture"))
+    return F.interpolate(coarse, (40, 48), mode="bicubic", align_corners=False).clamp(0, 1)[0]
+
+
+def edited(number):
+    """The same picture, darker, with noise."""
+    noise = torch.randn(3, 40, 48, generator=stream(number, "edit"))
+    return (0.8 * picture(number) + 0.02 * noise).clamp(0, 1)
+
+
+def write(folder, numbers, make):
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"{number:03d}.png" for number in numbers]
+    for number, path in zip(numbers, paths, strict=True):
+        save_png(to_uint8(make(number)), path)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return as_encoder(make_autoencoder(SMALL, seed=1))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, encoder):
+    """Photographs, edits of them, and edits of others; an index of the photographs."""
+    home = tmp_path_factory.mktemp("origin")
+    write(home / "photos", range(KNOWN), picture)
+    write(home / "edits", range(EDITED), edited)
+    write(home / "elsewhere", range(KNOWN, KNOWN + UNKNOWN), picture)
+    write(home / "foreign", range(KNOWN, KNOWN + UNKNOWN), edited)
+    references = References.create(home / "refs.index", encoder)
+    with contextlib.chdir(home):
+        references.add([Path("photos")])
+    foreign, elsewhere = (
+        sorted((home / "foreign").iterdir()),
+        sorted((home / "elsewhere").iterdir()),
+    )
+    references = references.calibrate(foreign, elsewhere, rate=0.1)
+    references.index.close()
+    return home
+
+
+@pytest.fixture
+def home(made, tmp_path, monkeypatch):
+    shutil.copytree(made, tmp_path / "home")
+    monkeypatch.chdir(tmp_path / "home")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def references(home, encoder):
+    opened = References.open(home / "refs.index", encoder=encoder, writable=True)
+    yield opened
+    opened.index.close()
+
+
+def test_edits_lead_to_their_photographs__naive_loop(references, home):
+    answers = references.search([home / "edits"])
+    rows = references.encoder.embed(
+        torch.stack([picture(n).mul(255).round() / 255 for n in range(KNOWN)])
+    )
+    for number, answer in enumerate(answers):
+        query = references.encoder.embed((edited(number)[None].mul(255).round() / 255).clamp(0, 1))
+        cosines = F.normalize(rows.double()) @ F.normalize(query.double())[0]
+        best = int(cosines.argmax())
+        assert answer.candidates[0].path.endswith(f"{best:03d}.png")
+        assert answer.candidates[0].score == pytest.approx(float(cosines.max()), abs=2e-3)
+        z = float((cosines.max() - cosines.mean()) / cosines.std(correction=0))
+        assert answer.z == pytest.approx(z, rel=0.02)
+    assert sum(a.candidates[0].path.endswith(f"{i:03d}.png") for i, a in enumerate(answers)) >= 6
+
+
+def test_answers_follow_the_conformal_p_value__closed_form(references, home):
+    for answer in references.search([home / "edits", home / "foreign"]):
+        above = int((references.null.z >= answer.z).sum())
+        assert answer.p_value == (1 + above) / (UNKNOWN + 1)
+        assert answer.answer is (Answer.EDIT if answer.p_value <= 0.1 else Answer.NONE)
+        if answer.answer is Answer.EDIT:
+            assert (
+                answer.sentence()
+                == f"made from {answer.candidates[0].path} (p = {answer.p_value:.3g})"
+            )
+        else:
+            assert answer.sentence().startswith("no origin in this index: the best match")
+
+
+def test_false_alarms_on_the_calibration_set_are_at_most_the_rate__limit(references, home):
+    foreign = references.search([home / "foreign"])
+    assert sum(a.answer is Answer.EDIT for a in foreign) <= 0.1 * UNKNOWN
+
+
+def test_the_same_file_is_a_copy_not_an_edit__identity(references, home):
+    shutil.copy(home / "photos" / "007.png", home / "renamed.png")
+    (answer,) = references.search([home / "renamed.png"])
+    assert answer.answer is Answer.COPY and answer.p_value is None
+    assert answer.candidates[0].path.endswith("007.png") and len(answer.candidates) == 1
+
+
+def test_adding_again_embeds_only_what_is_new_or_changed__identity(references, home):
+    again = references.add([Path("photos")])
+    assert (again.added, again.unchanged, again.replaced) == (0, KNOWN, 0)
+    shutil.copy(home / "elsewhere" / "041.png", home / "photos" / "001.png")
+    shutil.copy(home / "elsewhere" / "042.png", home / "photos" / "new\nname é.png")
+    (home / "photos" / "torn.png").write_bytes((home / "photos" / "002.png").read_bytes()[:300])
+    changed = references.add([Path("photos")])
+    assert (changed.added, changed.unchanged, changed.replaced) == (1, KNOWN - 1, 1)
+    assert [path for path, _ in changed.skipped] == ["photos/torn.png"]
+    assert references.index.count() == KNOWN + 1
+
+
+def test_removed_images_are_not_found__identity(references, home):
+    assert references.remove([Path("photos/003.png")]) == 1
+    (answer,) = references.search([home / "edits" / "003.png"])
+    assert all(not c.path.endswith("003.png") for c in answer.candidates)
+    with pytest.raises(InputError, match="nothing was removed"):
+        references.remove([home / "nowhere.png"])
+
+
+def test_a_broken_query_is_a_row_not_a_stop__closed_form(references, home):
+    (home / "edits" / "zz.png").write_bytes(b"no image")
+    answers = references.search([home / "edits"])
+    assert len(answers) == EDITED + 1
+    assert answers[-1].answer is Answer.UNKNOWN and answers[-1].p_value is None
+
+
+def test_origins_in_the_index_are_left_out_of_the_calibration__identity(references, home):
+    """Calibrated by edits of its own images, the null scores are those of an index without them."""
+    edits, photos = sorted((home / "edits").iterdir()), sorted((home / "photos").iterdir())[:EDITED]
+    mixed = references.calibrate(edits, photos, rate=0.2)
+    z = []
+    for number, edit in enumerate(edits):
+        with_it = References.create(home / f"without-{number}", references.encoder)
+        with_it.add([p for p in sorted((home / "photos").iterdir()) if p != photos[number]])
+        result = with_it.index.search(
+            with_it.encoder.embed((edited(number)[None].mul(255).round() / 255).clamp(0, 1)), 1
+        )
+        z.append(float(z_scores(result.statistics)))
+        with_it.index.close()
+        assert edit.name == photos[number].name
+    assert mixed.null.z.tolist() == pytest.approx(sorted(z), rel=5e-3)
+
+
+def test_evaluation_ranks_the_right_origin__naive_loop(references, home):
+    edits, photos = sorted((home / "edits").iterdir()), sorted((home / "photos").iterdir())[:EDITED]
+    models = ["a"] * 3 + ["b"] * 5
+    report = references.evaluate(edits, photos, models)
+    answers = references.search(edits)
+    ranks = []
+    for answer, photo in zip(answers, photos, strict=True):
+        places = [i for i, c in enumerate(answer.candidates) if c.path.endswith(photo.name)]
+        ranks.append(places[0] + 1 if places else None)
+    assert all(r is None or r == found for r, found in zip(ranks, report.ranks, strict=True))
+    everything, a, b = report.rows
+    assert (everything.model, a.model, b.model) == ("all", "a", "b")
+    assert (everything.queries, a.queries, b.queries) == (8, 3, 5)
+    assert everything.mean_average_precision == pytest.approx(
+        np.mean([1 / r for r in report.ranks])
+    )
+    called = [x.answer is Answer.EDIT for x in answers]
+    right = [r == 1 for r in report.ranks]
+    assert everything.found == pytest.approx(
+        np.mean([c and r for c, r in zip(called, right, strict=True)])
+    )
+    with pytest.raises(InputError, match="is not in the index; add it first"):
+        references.evaluate(edits[:1], [home / "elsewhere" / "041.png"], ["a"])
+
+
+def test_an_edit_map_is_kept_with_the_index__roundtrip(home, encoder):
+    numbers = range(60)
+    origins = encoder.embed(torch.stack([picture(n) for n in numbers]))
+    edits = encoder.embed(torch.stack([edited(n) for n in numbers]))
+    owner = torch.arange(60)
+    fitted = fit_edit_map(
+        origins, edits, owner, encoder=encoder.identity,
+        config=EditMapConfig(rank=16),
+    )  # fmt: skip
+    built = References.create(home / "mapped.index", encoder, edit_map=fitted)
+    built.add([home / "photos"])
+    first = built.search([home / "edits"])
+    built.index.close()
+    opened = References.open(home / "mapped.index", encoder=encoder)
+    assert opened.index.dim == 16
+    assert opened.search([home / "edits"]) == first
+    assert first[0].answer is Answer.UNKNOWN and "not calibrated" in first[0].reason
+    opened.index.close()
+
+
+def test_another_encoder__rejects_encoder(home):
+    other = as_encoder(make_autoencoder(SMALL, seed=2))
+    with pytest.raises(InputError, match="weights"):
+        References.open(home / "refs.index", encoder=other)
+    with pytest.raises(InputError, match="pass --encoder"):
+        References.open(home / "refs.index")
+
+
+def test_the_remembered_encoder_is_loaded__roundtrip(home):
+    module = make_autoencoder(SMALL, seed=1)
+    save_autoencoder(module, home / "vae")
+    built = References.create(home / "own.index", as_encoder(module), source=str(home / "vae"))
+    built.index.close()
+    opened = References.open(home / "own.index")
+    assert opened.encoder.identity == built.encoder.identity
+    opened.index.close()
+
+
+def test_statistics_without_an_image__naive_loop():
+    scores = torch.randn(30, dtype=torch.float64, generator=stream(0, "scores"))
+    whole = ScanStatistics(
+        scores.mean()[None], scores.std(correction=0)[None], scores.max()[None], scores[:1], 30
+    )
+    rest = torch.cat([scores[:4], scores[6:]])
+    found = leave_out(whole, 0, float(rest.max()), scores[4:6])
+    assert found.count == 28
+    assert float(found.mean) == pytest.approx(float(rest.mean()))
+    assert float(found.std) == pytest.approx(float(rest.std(correction=0)))
+
+
+def test_too_few_null_scores_or_images__rejects_sizes(tmp_path):
+    with pytest.raises(InputError, match="cannot be supported by 30"):
+        make_null(torch.randn(30), 0.01, indexed=40, provenance={})
+    few = torch.ones(1, dtype=torch.float64)
+    with pytest.raises(InputError, match="at least 20"):
+        z_scores(ScanStatistics(few, few, few, few, 19))
+    null = make_null(torch.randn(30), 0.1, indexed=40, provenance={"edits": 30})
+    null.save(tmp_path / "null")
+    assert torch.equal(NullScores.load(tmp_path / "null").z, null.z)
