@@ -13,7 +13,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
 from wherefrom.data import save_png, to_uint8
 from wherefrom.encoders import TinyConvConfig, as_encoder, make_autoencoder, save_autoencoder
-from wherefrom.origin import Answer, EditMapConfig, References, fit_edit_map
+from wherefrom.origin import Answer, EditMapConfig, References, fit_edit_map, remove
 from wherefrom.origin.decision import NullScores, leave_out, make_null, z_scores
 from wherefrom.origin.result import ScanStatistics
 
@@ -135,11 +135,11 @@ def test_adding_again_embeds_only_what_is_new_or_changed__identity(references, h
 
 
 def test_removed_images_are_not_found__identity(references, home):
-    assert references.remove([Path("photos/003.png")]) == 1
+    assert remove(references.index, [Path("photos/003.png")]) == 1
     (answer,) = references.search([home / "edits" / "003.png"])
     assert all(not c.path.endswith("003.png") for c in answer.candidates)
     with pytest.raises(InputError, match="nothing was removed"):
-        references.remove([home / "nowhere.png"])
+        remove(references.index, [home / "nowhere.png"])
 
 
 def test_a_broken_query_is_a_row_not_a_stop__closed_form(references, home):

@@ -20,8 +20,9 @@ from wherefrom.origin.edit_map import EditMapConfig, FittedEditMap, load_edit_ma
 from wherefrom.origin.index import Index
 from wherefrom.origin.method import fit_edit_map, fit_from_moments
 from wherefrom.origin.moments import PairMoments
+from wherefrom.origin.pairs import PairRow, PairsManifest, read_pairs, write_pairs
 from wherefrom.origin.protocol import VectorIndex
-from wherefrom.origin.references import References
+from wherefrom.origin.references import References, remove
 from wherefrom.origin.result import (
     AddResult,
     IndexedImage,
@@ -43,6 +44,8 @@ __all__ = [
     "NullScores",
     "OriginAnswer",
     "PairMoments",
+    "PairRow",
+    "PairsManifest",
     "References",
     "RetrievalReport",
     "ScanStatistics",
@@ -52,4 +55,7 @@ __all__ = [
     "fit_edit_map",
     "fit_from_moments",
     "load_edit_map",
+    "read_pairs",
+    "remove",
+    "write_pairs",
 ]

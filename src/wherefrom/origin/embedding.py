@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from wherefrom.core.errors import InputError
+from wherefrom.core.progress import Track, quiet
 from wherefrom.data.files import UnusableFile
 from wherefrom.data.images import read_image
 from wherefrom.data.writing import to_float
 from wherefrom.encoders import Encoder, prepare
+from wherefrom.origin.pairs import PairsManifest
 
 CHUNK = 64
 
@@ -46,7 +49,7 @@ class Reader:
         if held:
             yield self._embedded(held)
 
-    def embed(self, paths: Sequence[Path]) -> tuple[list[Path], list[str], Tensor]:
+    def embed(self, paths: Iterable[Path]) -> tuple[list[Path], list[str], Tensor]:
         """All usable files at once: paths, digests, embeddings (N, D)."""
         found = list(self.chunks(paths))
         if not found:
@@ -60,3 +63,35 @@ class Reader:
     ) -> tuple[list[Path], list[str], Tensor]:
         paths, digests, images = zip(*held, strict=True)
         return list(paths), list(digests), self.encoder.embed(torch.cat(images))
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedPairs:
+    """What `fit_edit_map` takes: origins (N, D), edits (M, D), and whose each edit is (M,)."""
+
+    origins: Tensor
+    edits: Tensor
+    owner: Tensor
+    skipped: tuple[tuple[str, str], ...]
+
+
+def embed_pairs(
+    manifest: PairsManifest, encoder: Encoder, *, track: Track = quiet
+) -> EmbeddedPairs:
+    """Embed every origin and every edit; an edit counts only if both could be read."""
+    reader = Reader(encoder)
+    everything = [*manifest.origins, *manifest.edits]
+    paths, _, rows = reader.embed(track(everything, "embedding pairs", total=len(everything)))
+    place = {path: i for i, path in enumerate(paths)}
+    origins = [path for path in manifest.origins if path in place]
+    number = {path: i for i, path in enumerate(origins)}
+    kept = [
+        (place[edit], number[manifest.origins[whose]])
+        for edit, whose in zip(manifest.edits, manifest.owner, strict=True)
+        if edit in place and manifest.origins[whose] in number
+    ]
+    if not kept:
+        raise InputError(f"{manifest.folder}: no pair could be read; see what is skipped")
+    edits, owner = (torch.tensor(column, dtype=torch.int64) for column in zip(*kept, strict=True))
+    skipped = tuple((str(path), reason) for path, reason in reader.skipped)
+    return EmbeddedPairs(rows[[place[path] for path in origins]], rows[edits], owner, skipped)

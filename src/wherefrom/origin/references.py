@@ -56,7 +56,7 @@ GROWTH = 1.5  # change of the index's size from which a calibration is called ol
 
 @dataclass(frozen=True, eq=False)
 class References:
-    """An open folder of references; `create` or `open` it, and close it by `index.close()`."""
+    """An open folder of references; `create` or `open` it, best in a `with` statement."""
 
     index: Index
     encoder: Encoder
@@ -102,6 +102,16 @@ class References:
             raise
         return cls(index, found, edit_map, null)
 
+    def require_map(self, edit_map: FittedEditMap | None) -> None:
+        """An `InputError` if the images were projected by another map."""
+        _require_same(self.index, self.encoder, edit_map)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.index.close()
+
     def add(self, paths: Sequence[Path], *, track: Track = quiet) -> AddReport:
         """Add files and folders; what is there unchanged is not embedded again.
 
@@ -126,15 +136,6 @@ class References:
             duplicates += len(result.duplicates)
         skipped = tuple((str(path), reason) for path, reason in reader.skipped)
         return AddReport(added - replaced, len(unchanged), replaced, duplicates, skipped)
-
-    def remove(self, paths: Sequence[Path]) -> int:
-        """Forget the images at these paths, as they were added; how many there were."""
-        ids = self.index.find(paths)
-        for path, found in zip(paths, ids, strict=True):
-            if found is None:
-                raise InputError(f"{path} is not in {self.index.path}; nothing was removed")
-        self.index.delete([i for i in ids if i is not None])
-        return len(ids)
 
     def search(self, paths: Sequence[Path], *, track: Track = quiet) -> tuple[OriginAnswer, ...]:
         """An answer per image file, in the order in which they are listed."""
@@ -268,6 +269,16 @@ class References:
             ids = {known.get(digests[path]), by_path[path]} - {None}
             rows.append(torch.tensor(sorted(i for i in ids if i is not None), dtype=torch.int64))
         return rows
+
+
+def remove(index: Index, paths: Sequence[Path]) -> int:
+    """Forget the images at these paths, as they were added; how many there were."""
+    ids = index.find(paths)
+    for path, found in zip(paths, ids, strict=True):
+        if found is None:
+            raise InputError(f"{path} is not in {index.path}; nothing was removed")
+    index.delete([found for found in ids if found is not None])
+    return len(ids)
 
 
 def _identity(encoder: Encoder, edit_map: FittedEditMap | None) -> dict[str, object]:

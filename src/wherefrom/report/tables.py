@@ -17,6 +17,7 @@ from wherefrom.report.text import csv_text, markdown_text, percent, plural, prin
 
 if TYPE_CHECKING:  # importing a question's package imports torch, which `doctor` may lack
     from wherefrom.attribution.result import CheckResult, EvaluationResult, SourceRow
+    from wherefrom.origin.answers import RetrievalReport
 
 Cell: TypeAlias = str | float | int | None
 
@@ -127,6 +128,33 @@ def _source_row(row: SourceRow, verdicts: tuple[str, ...]) -> tuple[Cell, ...]:
         row.auroc,
         *(row.verdicts[verdict] for verdict in verdicts),
     )
+
+
+def retrieval_table(report: RetrievalReport) -> Table:
+    """All queries first, then one row per generating model."""
+    depths = tuple(report.rows[0].curve)
+    called = report.rows[0].found is not None
+    columns = (
+        Column("edited by"),
+        Column("queries", numeric=True),
+        Column("mAP", _percent, numeric=True),
+        Column("accuracy", _percent, numeric=True),
+        *(Column(f"first {k}", _percent, numeric=True) for k in depths if k > 1),
+        *((Column("found", _percent, numeric=True),) if called else ()),
+        *((Column("wrong origin", _percent, numeric=True),) if called else ()),
+    )
+    rows = tuple(
+        (
+            row.model,
+            row.queries,
+            row.mean_average_precision,
+            row.accuracy,
+            *(row.curve[k] for k in depths if k > 1),
+            *((row.found, row.wrong) if called else ()),
+        )
+        for row in report.rows
+    )
+    return Table(columns, rows)
 
 
 def count_line(result: CheckResult) -> str:

@@ -1,0 +1,294 @@
+"""`wherefrom origin`: build, add, remove, train, calibrate, search, evaluate."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wherefrom.cli.console import Session, print_json, print_table
+from wherefrom.cli.options import FILE, ConfigCommand
+from wherefrom.core.errors import InputError
+
+if TYPE_CHECKING:
+    from wherefrom.origin import AddReport, EditMapConfig, PairsManifest
+    from wherefrom.origin.references import References
+
+
+@click.group()
+def origin() -> None:
+    """Which of my images was this AI-edited picture made from?
+
+    \b
+    Example:
+      wherefrom origin search refs.index suspect.png
+    """
+
+
+encoder_option_required = click.option(
+    "--encoder",
+    required=True,
+    help="Folder of a VAE (diffusers or the project's own), or owner/name in the hub's cache.",
+)
+encoder_option = click.option("--encoder", help="The encoder, if it is no longer where it was.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+
+
+def _presets() -> Mapping[str, EditMapConfig]:
+    from wherefrom.origin import EditMapConfig
+
+    return {"default": EditMapConfig()}
+
+
+@origin.command()
+@click.argument("photos", type=FILE, nargs=-1, required=True)
+@encoder_option_required
+@click.option("--edit-map", type=FILE, help="W from `train`; without it, raw embeddings.")
+@click.option("--out", type=FILE, required=True, help="The index: a new folder.")
+@json_option
+@click.pass_obj
+def build(
+    session: Session,
+    *,
+    photos: tuple[Path, ...],
+    encoder: str,
+    edit_map: Path | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Make a searchable index of images and folders.
+
+    Given again, it goes on: what is there unchanged is not embedded again.
+
+    \b
+    Example:
+      wherefrom origin build photos/ --encoder vae/ --edit-map editmap --out refs.index
+    """
+    from wherefrom.data.folders import list_images
+    from wherefrom.encoders import load_encoder
+    from wherefrom.origin import References, load_edit_map
+
+    list_images(photos)  # refuse impossible paths before the folder is made
+    found = load_encoder(encoder)
+    fitted = None if edit_map is None else load_edit_map(edit_map)
+    if out.is_dir():
+        references = References.open(out, encoder=found, writable=True)
+        references.require_map(fitted)
+    else:
+        references = References.create(out, found, edit_map=fitted, source=encoder)
+    with references:
+        _tell_added(session, references.add(photos, track=session.track), as_json)
+    session.note(f"saved {out}")
+
+
+@origin.command()
+@click.argument("index", type=FILE)
+@click.argument("photos", type=FILE, nargs=-1, required=True)
+@encoder_option
+@json_option
+@click.pass_obj
+def add(
+    session: Session, *, index: Path, photos: tuple[Path, ...], encoder: str | None, as_json: bool
+) -> None:
+    """Add images and folders to an index; what is there unchanged is left as it is.
+
+    \b
+    Example:
+      wherefrom origin add refs.index more/
+    """
+    with _opened(index, encoder, writable=True) as references:
+        _tell_added(session, references.add(photos, track=session.track), as_json)
+
+
+@origin.command()
+@click.argument("index", type=FILE)
+@click.argument("photos", type=FILE, nargs=-1, required=True)
+def remove(*, index: Path, photos: tuple[Path, ...]) -> None:
+    """Remove images by the paths under which they were added.
+
+    \b
+    Example:
+      wherefrom origin remove refs.index photos/a.jpg
+    """
+    from wherefrom.origin import Index
+    from wherefrom.origin import remove as forget
+
+    with Index.open(index, writable=True) as opened:
+        count = forget(opened, photos)
+        click.echo(f"{count} removed, {opened.count()} left")
+
+
+@origin.command(cls=ConfigCommand, presets=_presets)
+@click.argument("pairs", type=FILE)
+@encoder_option_required
+@click.option("--out", type=FILE, required=True, help="The edit map: a new folder.")
+@click.option("--overwrite", is_flag=True, help="Replace an edit map that exists.")
+@click.option("--seed", default=0, show_default=True, help="Seed of --solver sgd.")
+@click.pass_obj
+def train(
+    session: Session,
+    *,
+    pairs: Path,
+    encoder: str,
+    out: Path,
+    overwrite: bool,
+    seed: int,
+    config: EditMapConfig,
+) -> None:
+    """Learn W from pairs of an origin and its edits.
+
+    \b
+    Example:
+      wherefrom origin train pairs/ --encoder vae/ --out editmap
+    """
+    from wherefrom.core.store import refuse_existing
+    from wherefrom.encoders import load_encoder
+    from wherefrom.origin import fit_edit_map, read_pairs
+    from wherefrom.origin.embedding import embed_pairs
+
+    refuse_existing(out, overwrite=overwrite)
+    found = load_encoder(encoder)
+    embedded = embed_pairs(read_pairs(pairs), found, track=session.track)
+    _tell_skipped(session, embedded.skipped)
+    fitted = fit_edit_map(
+        embedded.origins,
+        embedded.edits,
+        embedded.owner,
+        encoder=found.identity,
+        config=config,
+        seed=seed,
+        track=session.track,
+    )
+    fitted.save(out, overwrite=overwrite)
+    session.note(f"saved {out}")
+    click.echo(
+        f"W of rank {fitted.rank} from {len(embedded.edits)} edits of "
+        f"{len(embedded.origins)} origins"
+    )
+
+
+@origin.command()
+@click.argument("index", type=FILE)
+@click.option("--pairs", type=FILE, required=True, help="Edits of known origin.")
+@click.option("--fpr", type=float, required=True, help="False alarms, at most.")
+@encoder_option
+@click.option("--seed", default=0, show_default=True, help="Which edit of an origin is taken.")
+@click.pass_obj
+def calibrate(
+    session: Session, *, index: Path, pairs: Path, fpr: float, encoder: str | None, seed: int
+) -> None:
+    """Set when an index says that it does not hold the origin.
+
+    The pairs should be none that the edit map was trained on.  An origin that is in the index is
+    left out of the comparison with its own edit.
+
+    \b
+    Example:
+      wherefrom origin calibrate refs.index --pairs held_out_pairs/ --fpr 0.01
+    """
+    from wherefrom.origin import read_pairs
+
+    manifest = read_pairs(pairs)
+    with _opened(index, encoder, writable=True) as references:
+        edits, origins, _ = _columns(manifest)
+        fitted = references.calibrate(edits, origins, rate=fpr, seed=seed, track=session.track)
+    if fitted.null is not None:
+        click.echo(f"calibrated on {len(fitted.null.z)} origins for {fpr:g} false alarms")
+
+
+@origin.command()
+@click.argument("index", type=FILE)
+@click.argument("paths", type=FILE, nargs=-1, required=True)
+@encoder_option
+@json_option
+@click.pass_obj
+def search(
+    session: Session, *, index: Path, paths: tuple[Path, ...], encoder: str | None, as_json: bool
+) -> None:
+    """Say for images and folders which image of the index each was made from.
+
+    Exits with 2 if not a single image could be read.
+
+    \b
+    Example:
+      wherefrom origin search refs.index suspect.png
+    """
+    with _opened(index, encoder) as references:
+        answers = references.search(paths, track=session.track)
+    if as_json:
+        print_json({"answers": [answer.to_dict() for answer in answers]})
+    else:
+        from wherefrom.report.text import printable
+
+        for answer in answers:
+            click.echo(f"{printable(answer.name)}: {printable(answer.sentence())}")
+    if all(answer.digest is None for answer in answers):
+        sys.stdout.flush()
+        first = answers[0]
+        raise InputError(f"no image could be read; the first: {first.name}: {first.reason}")
+
+
+@origin.command()
+@click.argument("pairs", type=FILE)
+@click.option("--index", type=FILE, required=True, help="An index that holds the origins.")
+@encoder_option
+@json_option
+@click.pass_obj
+def evaluate(
+    session: Session, *, pairs: Path, index: Path, encoder: str | None, as_json: bool
+) -> None:
+    """Measure how well the origins of known edits are found, per generating model.
+
+    \b
+    Example:
+      wherefrom origin evaluate held_out_pairs/ --index refs.index
+    """
+    from wherefrom.origin import read_pairs
+
+    manifest = read_pairs(pairs)
+    with _opened(index, encoder) as references:
+        report = references.evaluate(*_columns(manifest), track=session.track)
+    _tell_skipped(session, report.skipped)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        from wherefrom.report.tables import retrieval_table
+
+        print_table(retrieval_table(report))
+        click.echo(f"{report.indexed} images in the index")
+
+
+def _opened(index: Path, encoder: str | None, *, writable: bool = False) -> References:
+    from wherefrom.encoders import load_encoder
+    from wherefrom.origin import References
+
+    found = None if encoder is None else load_encoder(encoder)
+    return References.open(index, encoder=found, writable=writable)
+
+
+def _columns(manifest: PairsManifest) -> tuple[list[Path], list[Path], list[str]]:
+    """The edits, the origin of each, and the model that made each."""
+    origins = [manifest.origins[whose] for whose in manifest.owner]
+    return list(manifest.edits), origins, list(manifest.model_of)
+
+
+def _tell_added(session: Session, report: AddReport, as_json: bool) -> None:
+    _tell_skipped(session, report.skipped)
+    if as_json:
+        print_json(report.to_dict())
+        return
+    click.echo(
+        f"{report.added} added, {report.replaced} replaced, {report.unchanged} unchanged, "
+        f"{report.duplicates} of them the same file as another, {len(report.skipped)} left out"
+    )
+
+
+def _tell_skipped(session: Session, skipped: Sequence[tuple[str, str]]) -> None:
+    if skipped:
+        from wherefrom.report.text import plural
+
+        path, reason = skipped[0]
+        session.note(f"note: {plural(len(skipped), 'file')} left out; the first: {path}: {reason}")

@@ -1,0 +1,130 @@
+"""`wherefrom origin`, from files to answers."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from wherefrom.cli.main import run
+from wherefrom.core.rng import stream
+from wherefrom.core.store import digest_file
+from wherefrom.data import save_png, to_uint8
+from wherefrom.encoders import TinyConvConfig, make_autoencoder, save_autoencoder
+from wherefrom.origin import PairRow, PairsManifest, write_pairs
+
+SMALL = TinyConvConfig(latent_channels=2, width_half=4, width_quarter=4, width_eighth=4, blocks=0)
+
+
+def write(folder, numbers, *, edited=False):
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        coarse = torch.rand(1, 3, 5, 6, generator=stream(number, "picture"))
+        image = F.interpolate(coarse, (40, 48), mode="bicubic", align_corners=False).clamp(0, 1)
+        if edited:
+            noise = torch.randn(image.shape, generator=stream(number, "edit"))
+            image = (0.8 * image + 0.02 * noise).clamp(0, 1)
+        save_png(to_uint8(image)[0], Path(folder) / f"{number:03d}.png")
+
+
+def pair_up(folder, numbers, photos):
+    write(f"{folder}/edits", numbers, edited=True)
+    rows = [
+        PairRow(
+            id=f"{n}",
+            origin=str(Path(photos, f"{n:03d}.png").resolve()),
+            origin_digest=digest_file(Path(photos, f"{n:03d}.png")),
+            edit=f"edits/{n:03d}.png",
+            edit_digest=digest_file(Path(folder, "edits", f"{n:03d}.png")),
+            model="darker",
+        )
+        for n in numbers
+    ]
+    write_pairs(PairsManifest(Path(folder), tuple(rows)))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_autoencoder(make_autoencoder(SMALL, seed=1), tmp_path / "vae")
+    write("photos", range(30))
+    write("more", range(30, 40))
+    write("elsewhere", range(50, 75))
+    pair_up("pairs", range(10), "photos")
+    pair_up("null", range(50, 75), "elsewhere")
+    return tmp_path
+
+
+def answers_of(capsys, *arguments):
+    assert run(["--quiet", "origin", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_whole_way_from_photographs_to_an_answer__closed_form(here, capsys):
+    told = answers_of(capsys, "train", "pairs", "--encoder", "vae", "--rank", "8", "--out", "map")
+    assert told == "W of rank 8 from 10 edits of 10 origins\n"
+    build = ("build", "photos", "--encoder", "vae", "--edit-map", "map", "--out", "refs.index")
+    assert answers_of(capsys, *build).startswith("30 added, 0 replaced, 0 unchanged")
+    assert answers_of(capsys, *build).startswith("0 added, 0 replaced, 30 unchanged")
+    assert answers_of(capsys, "add", "refs.index", "more").startswith("10 added")
+    told = answers_of(capsys, "remove", "refs.index", "more/035.png", "more/036.png")
+    assert told == "2 removed, 38 left\n"
+    told = answers_of(capsys, "calibrate", "refs.index", "--pairs", "null", "--fpr", "0.1")
+    assert told == "calibrated on 25 origins for 0.1 false alarms\n"
+    found = json.loads(answers_of(capsys, "search", "refs.index", "pairs/edits", "--json"))
+    sentences = [answer["sentence"] for answer in found["answers"]]
+    right = [f"made from photos/{n:03d}.png (p = " in s for n, s in enumerate(sentences)]
+    assert sum(right) >= 7
+    told = answers_of(capsys, "search", "refs.index", "photos/004.png")
+    assert told == "photos/004.png: copy of photos/004.png (the same file)\n"
+    table = answers_of(capsys, "evaluate", "pairs", "--index", "refs.index").splitlines()
+    assert table[0].split() == [
+        *("edited", "by", "queries", "mAP", "accuracy"),
+        *("first", "5", "first", "10", "first", "100", "found", "wrong", "origin"),
+    ]
+    assert table[1].split()[:2] == ["all", "10"] and table[2].split()[0] == "darker"
+    assert table[-1] == "38 images in the index"
+
+
+def test_search_goes_on_past_a_broken_file_and_fails_if_all_are__rejects_all_broken(here, capsys):
+    answers_of(capsys, "build", "photos", "--encoder", "vae", "--out", "refs.index")
+    Path("torn.png").write_bytes(b"\x89PNG nothing")
+    told = answers_of(capsys, "search", "refs.index", "torn.png", "pairs/edits/000.png")
+    assert told.startswith("torn.png: cannot say: ") and "not calibrated" in told.splitlines()[1]
+    assert run(["origin", "search", "refs.index", "torn.png"]) == 2
+    assert "no image could be read; the first: torn.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["build", "nowhere", "--encoder", "vae", "--out", "x"], "no such file or folder"),
+        (["build", "photos", "--encoder", "none", "--out", "x"], "none is not a folder"),
+        (["search", "photos", "photos/000.png"], "photos"),
+        (["train", "photos", "--encoder", "vae", "--out", "x"], "no pairs folder"),
+        (["train", "pairs", "--encoder", "vae", "--out", "x"], "rank"),
+    ],
+)
+def test_wrong_arguments_end_with_one_line_and_2__rejects_arguments(
+    here, capsys, arguments, message
+):
+    assert run(["origin", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and message in err
+    assert not Path("x").exists()
+
+
+def test_too_few_pairs_for_the_rate_leave_the_calibration_alone__rejects_rate(here, capsys):
+    answers_of(capsys, "build", "photos", "--encoder", "vae", "--out", "refs.index")
+    assert run(["origin", "calibrate", "refs.index", "--pairs", "null", "--fpr", "0.001"]) == 2
+    assert "cannot be supported by 25 held-out samples" in capsys.readouterr().err
+    assert not Path("refs.index/calibration").exists()
+
+
+def test_an_index_of_another_map_is_not_built_on__rejects_map(here, capsys):
+    answers_of(capsys, "train", "pairs", "--encoder", "vae", "--rank", "8", "--out", "map")
+    answers_of(capsys, "build", "photos", "--encoder", "vae", "--out", "refs.index")
+    arguments = ["build", "photos", "--encoder", "vae", "--edit-map", "map", "--out", "refs.index"]
+    assert run(["origin", *arguments]) == 2
+    assert "built with another edit map" in capsys.readouterr().err
