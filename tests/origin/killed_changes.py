@@ -88,8 +88,11 @@ def again(folder, states, change):
 
 def orphans(folder):
     """Files in the folder of the segments that no row of the manifest names, and the reverse."""
-    with Index.open(folder) as index:
-        named = {place.info.name for place, _ in index._held}
+    try:
+        with Index.open(folder) as index:
+            named = {place.info.name for place, _ in index._held}
+    except WherefromError as error:
+        return [f"error: {error}"]
     return sorted(named ^ {path.name for path in (folder / "segments").iterdir()})
 
 
@@ -117,11 +120,10 @@ def every_moment(folder):
     return outcomes
 
 
-def keep_changing(folder, pipe):
-    """Add batches for ever, say each when it is done; now and then delete one, or compact."""
-    rng = random.Random(os.getpid())  # noqa: S311 (moments, not cryptography)
+def keep_changing(folder, pipe, number):
+    """Add batches from `number` on, say each when it is done; at times delete one, or compact."""
+    rng = random.Random(number)  # noqa: S311 (moments, not cryptography)
     with Index.open(folder, writable=True) as index:
-        number = index.count() and max(int(path[1:]) for path in state(index)) // BATCH + 1
         while True:
             some = range(number * BATCH, number * BATCH + BATCH)
             index.add([f"/{n}" for n in some], list(map(digest, some)), vectors(BATCH, seed=number))
@@ -144,7 +146,7 @@ def random_moments(folder, rounds):
         read, write = os.pipe()
         child = os.fork()
         if not child:
-            keep_changing(target, write)
+            keep_changing(target, write, 10_000 * n)
         os.close(write)
         time.sleep(random.Random(n).uniform(0.01, 0.15))  # noqa: S311
         os.kill(child, signal.SIGKILL)
@@ -157,9 +159,12 @@ def random_moments(folder, rounds):
 
 def compared(target, said):
     """Every batch that was added and not deleted is there, whole and right; others whole or not."""
-    with Index.open(target) as index:
-        index.verify()
-        seen = state(index)
+    try:
+        with Index.open(target) as index:
+            index.verify()
+            seen = state(index)
+    except WherefromError as error:
+        return [str(error)]
     trouble = []
     numbers = {int(path[1:]) // BATCH for path in seen} | {int(word[1:]) for word in said}
     for number in numbers:

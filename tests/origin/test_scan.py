@@ -58,7 +58,7 @@ def assert_same(found, expected):
     np.testing.assert_allclose(found[3], expected[3], rtol=STD_TOLERANCE, atol=STD_FLOOR)
 
 
-@pytest.mark.parametrize("together", [0.0, 3.0], ids=["all ways", "one way"])
+@pytest.mark.parametrize("together", [0.0, 3.0, 100.0], ids=["all ways", "one way", "nearly equal"])
 @pytest.mark.parametrize("count", [1, 2, 63, 65, 512, 513, 3000])
 def test_the_best_rows_and_the_spread_of_all__naive_loop(count, together):
     table, queries = stored(vectors(count, together=together)), vectors(5, seed=1)
@@ -147,6 +147,7 @@ def test_no_rough_score_is_further_off_than_its_bound__identity_bound(dtype, pre
 def test_the_largest_of_a_row_of_scores__reference_torch():
     scores = torch.randn(3, 64 * 100, generator=torch.Generator().manual_seed(0))
     scores[0, 128:192] += 9  # all in one group
+    scores[1, : 64 * 70 : 64] += 9  # each in a group of its own
     values, at = scan._largest(scores, 70)
     assert torch.equal(values, scores.topk(70).values)
     assert torch.equal(scores.gather(1, at), values)

@@ -137,6 +137,13 @@ def test_fewer_rows_than_announced__rejects_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to(path)])
+def test_what_is_no_file__rejects_at_once(tmp_path, make):
+    make(tmp_path / "x")
+    with pytest.raises(ArtifactError, match=r"x (is damaged|cannot be read)"):
+        Segment(tmp_path / "x", dim=DIM, info=SegmentInfo("x", 1, "sha256:"))
+
+
 def test_a_missing_segment__rejects_with_its_own_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         Segment(tmp_path / "x", dim=DIM, info=SegmentInfo("x", 1, "sha256:"))

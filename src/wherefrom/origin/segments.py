@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import stat
 import struct
 import weakref
 from collections.abc import Callable, Iterable
@@ -131,10 +132,11 @@ class Segment:
     def __init__(self, path: Path, *, dim: int, info: SegmentInfo) -> None:
         """Map the file.
 
-        `FileNotFoundError` if it is gone, `ArtifactError` if header or size are not as announced.
+        `FileNotFoundError` if it is gone, `ArtifactError` if it cannot be read, or its header or
+        size are not as announced.
         """
         self.path, self.info = path, info
-        self._handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._handle = _opened(path)
         # The handle is kept, so that a reader can verify what a compaction has since removed.
         weakref.finalize(self, os.close, self._handle)
         _refuse_header(path, os.pread(self._handle, HEADER.size, 0), dim=dim, info=info)
@@ -177,6 +179,21 @@ class Segment:
         if device not in self._copies:
             self._copies[device] = self.rows.to(device)
         return self._copies[device]
+
+
+def _opened(path: Path) -> int:
+    try:
+        # Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        handle = os.open(path, flags)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise ArtifactError(_damage(path, "it is not a regular file"))
+    return handle
 
 
 def _refuse_header(path: Path, header: bytes, *, dim: int, info: SegmentInfo) -> None:
