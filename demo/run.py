@@ -74,7 +74,7 @@ def main() -> None:
     flags = [w for o in others if not o.startswith("own=") for w in ("--other", o)]
     wherefrom(
         *("attribution", "evaluate", mine, "--own", OUT / "test-own", *flags),
-        *("--report", OUT / "evaluation.html"),
+        *("--report", OUT / "evaluation.html", "--csv", OUT / "evaluation.csv"),
     )
     print(f"\nDone in {time.monotonic() - start:.0f} s.  Open {OUT / 'check.html'}")
 

@@ -41,9 +41,12 @@ class Admm:
     factor: RowFactor
 
     @classmethod
-    def of(cls, layer: LastLayer, z_bar: Tensor, lam: float) -> Admm | None:
-        """The solver, or None where FISTA is the better one: lam is 0, or no cheap factor."""
-        scale = float(z_bar.abs().mean()) or 1.0
+    def of(cls, layer: LastLayer, z_bar: Tensor, lam: float, norm2: float) -> Admm | None:
+        """The solver, or None where FISTA is the better one: lam is 0, or no cheap factor.
+
+        `norm2`: ||G_L||^2, which sets the scale of z' where z_bar is 0.
+        """
+        scale = float(z_bar.abs().mean()) or (9 * norm2) ** -0.5 if norm2 > 0 else 1.0
         factor = factor_rows(layer, lam / 2 / (STEP * scale)) if lam > 0 else None
         return None if factor is None else cls(FastOperator.of(layer), lam, factor)
 

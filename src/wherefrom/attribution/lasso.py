@@ -88,7 +88,7 @@ class Inverter:
         self._operator = FastOperator.of(layer)
         self._norm2 = squared_norm(layer)
         self._image_of_mean = layer.apply(z_bar[None])
-        self._admm = _admm_for(layer, z_bar, config)
+        self._admm = _admm_for(layer, z_bar, config, self._norm2)
         self._chunk = config.chunk if self._admm is None else CHUNK
 
     def invert(self, o: Tensor, *, track: Track = quiet) -> Inversion:
@@ -121,10 +121,10 @@ class Inverter:
         return z_shift, primal, gap, residual, iterations
 
 
-def _admm_for(layer: LastLayer, z_bar: Tensor, config: LassoConfig) -> Admm | None:
+def _admm_for(layer: LastLayer, z_bar: Tensor, config: LassoConfig, norm2: float) -> Admm | None:
     if config.effort == "fast" or config.solver == "fista":
         return None
-    found = Admm.of(layer, z_bar, config.lam)
+    found = Admm.of(layer, z_bar, config.lam, norm2)
     if found is None and config.solver == "admm":
         raise InputError(
             f"ADMM needs a positive lam and a layer with a cheap factor, not {layer.name} to "
