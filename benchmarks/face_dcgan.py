@@ -83,6 +83,7 @@ def one_seed(
             "mean_samples": 1000,
             "detector.epochs": args.epochs,
             "detector.precision": "bf16",
+            "classifier_samples": args.classifier,
         }
         config = attribution.PRESETS["default"].with_values({**settings, **changes})
         fitted = attribution.fit(owner, pool, config=config, seed=seed)
@@ -128,7 +129,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/face_dcgan"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/face_dcgan.json"))
     parser.add_argument("--train", type=int, default=400)
-    parser.add_argument("--calibration", type=int, default=400)
+    parser.add_argument("--classifier", type=int, default=8000, help="crops per kind of image")
+    parser.add_argument("--calibration", type=int, default=1000)
     parser.add_argument("--test", type=int, default=200)
     parser.add_argument("--photographs", type=int, default=150, help="held out for the test")
     parser.add_argument("--epochs", type=int, default=10)
