@@ -291,7 +291,7 @@ def test_a_save_killed_at_any_moment_leaves_the_old_or_the_new__identity_whole(t
         assert all(p.name.endswith(".artifact") or p.name[0] == "." for p in place.iterdir())
 
 
-@pytest.mark.parametrize("step", ["save_tensors", "write_file", "_flush_folder"])
+@pytest.mark.parametrize("step", ["save_tensors", "write_file", "flush_folder"])
 def test_a_save_that_fails_leaves_nothing_behind__identity_absent(tmp_path, monkeypatch, step):
     def fail(*args, **kwargs):
         raise OSError(28, "No space left on device")

@@ -96,7 +96,7 @@ def scratch_beside(target: Path) -> Iterator[Path]:
         yield scratch
         refuse_existing(target, overwrite=False)
         scratch.replace(target)
-        _flush_folder(target.parent)
+        flush_folder(target.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -114,7 +114,7 @@ def write_file(path: Path, data: bytes) -> None:
         with suppress(OSError):
             scratch.unlink()
         raise
-    _flush_folder(path.parent)
+    flush_folder(path.parent)
 
 
 def save_artifact(
@@ -174,7 +174,7 @@ def _replace(target: Path, text: bytes, blob: bytes) -> None:
     write_file(target / NEXT_TENSORS_NAME, blob)
     write_file(target / META_NAME, text)
     (target / NEXT_TENSORS_NAME).replace(target / TENSORS_NAME)
-    _flush_folder(target)
+    flush_folder(target)
 
 
 def _finish_replacing(target: Path) -> None:
@@ -249,7 +249,8 @@ def _hidden_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

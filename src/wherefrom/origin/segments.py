@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.store import flush_folder
 
 Float16 = npt.NDArray[np.float16]
 
@@ -94,7 +95,7 @@ def write_segment(folder: Path, chunks: Iterable[Float16], *, dim: int, rows: in
     try:
         digest = _write(scratch, chunks, HEADER.pack(MAGIC, VERSION, dim, rows, NO_DIGEST))
         scratch.rename(folder / name)
-        _flush_folder(folder)
+        flush_folder(folder)
     except OSError as error:
         raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
     finally:
@@ -208,11 +209,3 @@ def _refuse_header(path: Path, header: bytes, *, dim: int, info: SegmentInfo) ->
 
 def _damage(path: Path, problem: str) -> str:
     return f"{path} is damaged ({problem}); restore it from a copy, or build the index again"
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
