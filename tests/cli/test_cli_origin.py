@@ -1,6 +1,7 @@
 """`wherefrom origin`, from files to answers."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,21 @@ def test_the_whole_way_from_photographs_to_an_answer__closed_form(here, capsys):
     ]
     assert table[1].split()[:2] == ["all", "10"] and table[2].split()[0] == "darker"
     assert table[-1] == "38 images in the index"
+
+
+def test_a_page_shows_each_image_beside_its_origin__closed_form(here, capsys):
+    answers_of(capsys, "build", "photos", "--encoder", "vae", "--out", "refs.index")
+    answers_of(capsys, "calibrate", "refs.index", "--pairs", "null", "--fpr", "0.1")
+    asked = ("photos/004.png", "pairs/edits", "--report", "r.html", "--json")
+    answers = json.loads(answers_of(capsys, "search", "refs.index", *asked))["answers"]
+    page = Path("r.html").read_text()
+    assert "http" not in re.sub(r"data:image/png;base64,[^\"]*", "", page).replace("http-equiv", "")
+    for answer in answers:
+        assert answer["name"] in page and answer["digest"] in page
+        if answer["answer"] == "made from":
+            assert f"{answer['p_value']:.3g}" in page and answer["candidates"][0]["path"] in page
+    assert page.count("Most similar to") == len(answers) - 1  # the copy needs no candidates
+    assert "set on 25 edits whose origins were left out" in page and "10%" in page
 
 
 def test_search_goes_on_past_a_broken_file_and_fails_if_all_are__rejects_all_broken(here, capsys):

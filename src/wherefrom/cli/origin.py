@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +14,7 @@ from wherefrom.cli.options import FILE, ConfigCommand
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
-    from wherefrom.origin import AddReport, EditMapConfig, PairsManifest
+    from wherefrom.origin import AddReport, EditMapConfig, OriginAnswer, PairsManifest
     from wherefrom.origin.references import References
 
 
@@ -203,10 +203,17 @@ def calibrate(
 @click.argument("index", type=FILE)
 @click.argument("paths", type=FILE, nargs=-1, required=True)
 @encoder_option
+@click.option("--report", type=FILE, help="Also write a page there (.html is replaced).")
 @json_option
 @click.pass_obj
 def search(
-    session: Session, *, index: Path, paths: tuple[Path, ...], encoder: str | None, as_json: bool
+    session: Session,
+    *,
+    index: Path,
+    paths: tuple[Path, ...],
+    encoder: str | None,
+    report: Path | None,
+    as_json: bool,
 ) -> None:
     """Say for images and folders which image of the index each was made from.
 
@@ -214,10 +221,16 @@ def search(
 
     \b
     Example:
-      wherefrom origin search refs.index suspect.png
+      wherefrom origin search refs.index suspect.png --report suspect.html
     """
+    if report is not None:
+        from wherefrom.report.files import check_target
+
+        check_target(report, option="--report", suffixes=(".html", ".htm"))
     with _opened(index, encoder) as references:
         answers = references.search(paths, track=session.track)
+        if report is not None:
+            _write_page(session, report, answers, references.describe())
     if as_json:
         print_json({"answers": [answer.to_dict() for answer in answers]})
     else:
@@ -267,6 +280,17 @@ def _opened(index: Path, encoder: str | None, *, writable: bool = False) -> Refe
 
     found = None if encoder is None else load_encoder(encoder)
     return References.open(index, encoder=found, writable=writable)
+
+
+def _write_page(
+    session: Session, report: Path, answers: Sequence[OriginAnswer], basis: Mapping[str, Any]
+) -> None:
+    from wherefrom.report.origin import pictures_of, write_search_report
+    from wherefrom.report.thumbnails import thumbnails
+
+    pictures = thumbnails(pictures_of(answers), track=session.track)
+    write_search_report(report, answers, basis, thumbnails=pictures)
+    session.note(f"wrote {report}")
 
 
 def _columns(manifest: PairsManifest) -> tuple[list[Path], list[Path], list[str]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -105,6 +105,20 @@ class References:
     def require_map(self, edit_map: FittedEditMap | None) -> None:
         """An `InputError` if the images were projected by another map."""
         _require_same(self.index, self.encoder, edit_map)
+
+    def describe(self) -> dict[str, Any]:
+        """What an answer rests on, as JSON values."""
+        null = self.null
+        return {
+            "index": {"path": str(self.index.path), "images": self.index.count()},
+            "encoder": self.encoder.identity.to_dict(),
+            "edit_map": None
+            if self.edit_map is None
+            else {"rank": self.edit_map.rank, "digest": self.edit_map.digest},
+            "calibration": None
+            if null is None
+            else {"edits": len(null.z), "rate": null.rate, "images_then": null.indexed},
+        }
 
     def __enter__(self) -> Self:
         return self

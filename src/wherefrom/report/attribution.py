@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +27,7 @@ from wherefrom.report.html import (
     Points,
     Prose,
     Section,
+    page_footer,
     write_report,
 )
 from wherefrom.report.tables import check_table, evaluation_table
@@ -73,7 +73,7 @@ def write_check_report(
         Section("Where the images lie", (_histogram(result, fitted),)),
         *_method_card(result.attributor, fitted.config),
     ]
-    write_report(path, "Was this image made by the model?", sections, footer=_footer())
+    write_report(path, "Was this image made by the model?", sections, footer=page_footer())
 
 
 def write_evaluation_report(path: Path, result: EvaluationResult, fitted: Attributor) -> None:
@@ -85,7 +85,7 @@ def write_evaluation_report(path: Path, result: EvaluationResult, fitted: Attrib
         Section("What the rates do not cover", (Points(wording.limits()),)),
         *_method_card(result.attributor, fitted.config),
     ]
-    write_report(path, "How reliable is this attributor?", sections, footer=_footer())
+    write_report(path, "How reliable is this attributor?", sections, footer=page_footer())
 
 
 def _verdict_blocks(result: CheckResult, thumbnails: Mapping[str, str]) -> tuple[Block, ...]:
@@ -202,8 +202,3 @@ def _array(values: Tensor) -> figures.Scores:
 
 def _values(values: tuple[float, ...]) -> figures.Scores:
     return _array(torch.tensor(values, dtype=torch.float64))
-
-
-def _footer() -> str:
-    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return f"Written by wherefrom {__version__} on {now}. The page loads nothing from outside."

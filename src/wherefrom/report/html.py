@@ -8,9 +8,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, TypeAlias
 
+from wherefrom import __version__
 from wherefrom.report.files import check_target, write_text
 from wherefrom.report.text import printable
 
@@ -112,6 +114,12 @@ def render_page(title: str, sections: Sequence[Section], *, footer: str = "") ->
     environment.filters["printable"] = printable
     template = environment.get_template("page.html.j2")
     return template.render(title=title, sections=tuple(sections), footer=footer)
+
+
+def page_footer() -> str:
+    """Who wrote the page, and when."""
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"Written by wherefrom {__version__} on {now}. The page loads nothing from outside."
 
 
 def write_report(path: Path, title: str, sections: Sequence[Section], *, footer: str = "") -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from PIL import Image
 
-from wherefrom.attribution.result import ImageVerdict
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.images import read_image
@@ -19,7 +19,21 @@ MAX_SIDE = 96
 MAX_COUNT = 200
 
 
-def thumbnails(rows: Sequence[ImageVerdict], *, track: Track = quiet) -> dict[str, str]:
+class Pictured(Protocol):
+    """A row about a file; `digest` of its bytes when it was read, None if it could not be."""
+
+    @property
+    def name(self) -> str:
+        """The file's path."""
+        ...
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256."""
+        ...
+
+
+def thumbnails(rows: Sequence[Pictured], *, track: Track = quiet) -> dict[str, str]:
     """PNG data addresses by name, for the first `MAX_COUNT` rows that name a readable file.
 
     A file that changed since it was checked gets none: the picture must show what was judged.
