@@ -88,13 +88,13 @@ def _overview(answers: Sequence[OriginAnswer], thumbnails: Mapping[str, str]) ->
                 Cell(answer.name, below=answer.digest or ""),
                 Cell(str(answer.answer), tone=TONES[answer.answer]),
                 Cell("", image="" if best is None else thumbnails.get(best.path, "")),
-                Cell("" if best is None else best.path, below="" if best is None else best.digest),
+                # What is said instead of an origin stands in its place, where there is room.
+                Cell(answer.reason) if best is None else Cell(best.path, below=best.digest),
                 Cell("" if answer.p_value is None else f"{answer.p_value:.3g}", numeric=True),
-                Cell(answer.reason),
             )
         )
-    columns = ("", "image", "answer", "", "origin", "p-value", "reason")
-    return Grid(columns, tuple(rows), (False, False, False, False, False, True, False))
+    columns = ("", "image", "answer", "", "origin, or why none is named", "p-value")
+    return Grid(columns, tuple(rows), (False, False, False, False, False, True))
 
 
 def _candidates(
