@@ -36,6 +36,7 @@ from wherefrom.generators.loading import load_generator
 
 FACE = Path(__file__).parents[1] / "examples" / "face_dcgan.py"
 OFFICIAL_STEP, OFFICIAL_ITERATIONS = 0.025, 10_000
+ADMM_ITERATIONS = 2_000
 
 
 def plain_fista(
@@ -113,7 +114,11 @@ def against_loops(case: Case, lam: float, repeats: int, images: int) -> list[dic
             ("ADMM, one image alone", 1, gap),
         ):
             config = LassoConfig(
-                lam=lam, effort="exact", solver=solver.partition(",")[0].lower(), gap=target
+                lam=lam,
+                effort="exact",
+                solver=solver.partition(",")[0].lower(),
+                gap=target,
+                max_iterations=OFFICIAL_ITERATIONS if "FISTA" in solver else ADMM_ITERATIONS,
             )
             seconds, reached, result = case.ours(config, count)
             rows.append(
@@ -263,7 +268,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="gan-face-generate weights.tar")
     parser.add_argument("--out", type=Path, default=Path("docs/results/inversion.json"))
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--images", type=int, default=16, help="images for the slow loops")
+    parser.add_argument("--images", type=int, default=8, help="images for the loops")
     parser.add_argument("--side", type=int, default=12, help="activation side for the libraries")
     parser.add_argument("--lam", type=float, default=1e-3, help="paper's Eq. 5; 1e-3 = its code's")
     args = parser.parse_args()
