@@ -45,8 +45,8 @@ def test_prompts_are_dealt_before_they_repeat__identity_deck(tmp_path):
     got = drawn(path, 27)
     for start in (0, 9, 18):
         assert len(set(got[start : start + 9])) == 9
-    one = drawn("{a|b|c|d|e|f|g|h} and {1|2|3|4}", 8)
-    assert len(set(one)) == 8
+    one = drawn("{a|b|c|d|e|f|g|h} and {1|2|3|4}", 16)
+    assert len(set(one)) == 16
 
 
 def test_choices_are_equally_likely__closed_form():
