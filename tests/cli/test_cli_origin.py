@@ -13,7 +13,7 @@ from wherefrom.core.rng import stream
 from wherefrom.core.store import digest_file
 from wherefrom.data import save_png, to_uint8
 from wherefrom.encoders import TinyConvConfig, make_autoencoder, save_autoencoder
-from wherefrom.origin import PairRow, PairsManifest, write_pairs
+from wherefrom.origin import PairRow, PairsManifest, read_pairs, write_pairs
 
 SMALL = TinyConvConfig(latent_channels=2, width_half=4, width_quarter=4, width_eighth=4, blocks=0)
 
@@ -112,12 +112,22 @@ def test_search_goes_on_past_a_broken_file_and_fails_if_all_are__rejects_all_bro
     assert "no image could be read; the first: torn.png" in capsys.readouterr().err
 
 
+def test_edits_made_elsewhere_become_pairs__closed_form(here, capsys):
+    Path("mine").mkdir()
+    for number in (3, 4):
+        Path(f"pairs/edits/{number:03d}.png").rename(f"mine/{number:03d}__darker.png")
+    assert answers_of(capsys, "pairs", "photos", "--edits", "mine") == "2 edits of 2 origins\n"
+    assert read_pairs(Path("mine")).origins[0] == Path("photos/003.png").resolve()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["build", "nowhere", "--encoder", "vae", "--out", "x"], "no such file or folder"),
         (["build", "photos", "--encoder", "none", "--out", "x"], "none is not a folder"),
         (["search", "photos", "photos/000.png"], "photos"),
+        (["pairs", "photos", "--out", "x"], "give --pipeline, --prompts and --out"),
+        (["pairs", "photos", "--pipeline", "vae", "--prompts", "a", "--out", "x"], "model_index"),
         (["train", "photos", "--encoder", "vae", "--out", "x"], "no pairs folder"),
         (["train", "pairs", "--encoder", "vae", "--out", "x"], "rank"),
     ],

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wherefrom.cli.console import Session, print_json, print_table
-from wherefrom.cli.options import FILE, ConfigCommand
+from wherefrom.cli.options import FILE, ConfigCommand, device_option, resolve_device
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
     from wherefrom.origin import AddReport, EditMapConfig, OriginAnswer, PairsManifest
+    from wherefrom.origin.pairs_config import PairsConfig
     from wherefrom.origin.references import References
 
 
@@ -119,6 +120,72 @@ def remove(*, index: Path, photos: tuple[Path, ...]) -> None:
     with Index.open(index, writable=True) as opened:
         count = forget(opened, photos)
         click.echo(f"{count} removed, {opened.count()} left")
+
+
+def _pair_presets() -> Mapping[str, PairsConfig]:
+    from wherefrom.origin.pairs_config import PairsConfig
+
+    return {"default": PairsConfig()}
+
+
+@origin.command(cls=ConfigCommand, presets=_pair_presets)
+@click.argument("photos", type=FILE, nargs=-1, required=True)
+@click.option("--pipeline", type=FILE, help="Folder of a diffusers image-to-image pipeline.")
+@click.option("--prompts", help="A file of prompts, one per line, or one prompt.")
+@click.option("--per-origin", default=1, show_default=True, help="Edits of each photograph.")
+@click.option("--edits", type=FILE, help="Instead: a folder of edits made elsewhere.")
+@click.option("--table", type=FILE, help="With --edits: CSV of edit,origin[,model,prompt].")
+@click.option("--out", type=FILE, help="The pairs folder; goes on where it stopped.")
+@click.option("--seed", default=0, show_default=True, help="Seed of prompts and noise.")
+@device_option
+@click.pass_obj
+def pairs(
+    session: Session,
+    *,
+    photos: tuple[Path, ...],
+    pipeline: Path | None,
+    prompts: str | None,
+    per_origin: int,
+    edits: Path | None,
+    table: Path | None,
+    out: Path | None,
+    seed: int,
+    device: str,
+    config: PairsConfig,
+) -> None:
+    """Make edits of photographs with a local editor, or list edits that you have.
+
+    \b
+    Examples:
+      wherefrom origin pairs photos/ --pipeline img2img/ --prompts prompts.txt --out pairs/
+      wherefrom origin pairs photos/ --edits edits/ --table edits.csv
+    """
+    from wherefrom.origin import write_pairs
+    from wherefrom.origin.pairs_builder import build_pairs
+    from wherefrom.origin.pairs_folders import pairs_from_folders
+    from wherefrom.origin.pipelines import load_pipeline
+    from wherefrom.origin.prompts import load_prompts
+
+    if edits is not None:
+        if len(photos) != 1 or pipeline is not None:
+            raise InputError("with --edits give one folder of photographs and no --pipeline")
+        manifest = pairs_from_folders(photos[0], edits, table=table)
+        write_pairs(manifest)
+    elif pipeline is None or prompts is None or out is None:
+        raise InputError("give --pipeline, --prompts and --out, or --edits for edits you have")
+    else:
+        manifest = build_pairs(
+            photos,
+            load_pipeline(pipeline, device=resolve_device(device)),
+            load_prompts(prompts),
+            out,
+            per_origin=per_origin,
+            config=config,
+            seed=seed,
+            track=session.track,
+        )
+    _tell_skipped(session, [(str(path), reason) for path, reason in manifest.skipped])
+    click.echo(f"{len(manifest.rows)} edits of {len(manifest.origins)} origins")
 
 
 @origin.command(cls=ConfigCommand, presets=_presets)

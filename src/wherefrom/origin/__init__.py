@@ -21,6 +21,8 @@ from wherefrom.origin.index import Index
 from wherefrom.origin.method import fit_edit_map, fit_from_moments
 from wherefrom.origin.moments import PairMoments
 from wherefrom.origin.pairs import PairRow, PairsManifest, read_pairs, write_pairs
+from wherefrom.origin.pairs_builder import build_pairs
+from wherefrom.origin.pairs_folders import pairs_from_folders
 from wherefrom.origin.protocol import VectorIndex
 from wherefrom.origin.references import References, remove
 from wherefrom.origin.result import (
@@ -52,9 +54,11 @@ __all__ = [
     "SearchResult",
     "VectorIndex",
     "Verification",
+    "build_pairs",
     "fit_edit_map",
     "fit_from_moments",
     "load_edit_map",
+    "pairs_from_folders",
     "read_pairs",
     "remove",
     "write_pairs",

@@ -7,6 +7,7 @@ is on disk.  A last line that was cut short, as by a killed writer, does not cou
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import typing
@@ -203,7 +204,7 @@ def append_row(folder: Path, row: PairRow) -> None:
 
 def origin_entry(origin: Path, folder: Path) -> str:
     """An origin's path as a row names it."""
-    full, home = Path(os.path.abspath(origin)), Path(os.path.abspath(folder))
+    full, home = origin.resolve(), folder.resolve()
     inside = full.is_relative_to(home)
     return full.relative_to(home).as_posix() if inside else str(full)
 
@@ -215,16 +216,20 @@ def _line(row: PairRow) -> bytes:
 
 def _parse(line: bytes, where: str) -> Any:
     try:
-        return json.loads(line)
+        return json.loads(line, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{where} is not JSON ({error}); remove that line, or make the pairs anew"
         ) from error
 
 
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
 def _is_json(tail: bytes) -> bool:
     try:
-        json.loads(tail)
+        json.loads(tail, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return False
     return True
@@ -246,6 +251,8 @@ def _require_inside(folder: Path, row: PairRow, where: str) -> None:
 
 def _verify(path: Path, digest: str, what: str, known: dict[Path, str]) -> None:
     if path not in known:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise InputError(f"the {what} {show_path(path)} is no file; build the pairs anew")
         try:
             known[path] = digest_file(path)
         except OSError as error:
@@ -264,6 +271,7 @@ def _brief(digest: str | None) -> str:
     return "unknown" if digest is None else digest.removeprefix("sha256:")[:12]
 
 
+@functools.cache
 def _kinds() -> dict[str, tuple[type, ...]]:
     """For each entry of a row the types it may have; a whole number passes for a float."""
     hints = typing.get_type_hints(PairRow)

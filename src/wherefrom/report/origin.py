@@ -135,10 +135,11 @@ def _meanings(basis: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     if calibration is None:
         known = "This index is not calibrated, so it cannot say how rare such a match is."
     else:
+        rate = percent(calibration["rate"])
         known = (
             f"It was set on {calibration['edits']} edits whose origins were left out: an image "
-            f"without an origin in the index is given one in at most {percent(calibration['rate'])} "
-            "of cases, if it is like those edits."
+            f"without an origin in the index is given one in at most {rate} of cases, if it is "
+            "like those edits."
         )
     return (
         (str(Answer.COPY), "The file itself is in the index, byte for byte."),

@@ -1,0 +1,430 @@
+"""Making edits: the same whatever the order, whatever was interrupted; and what is refused."""
+
+import dataclasses
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tiny_pipelines import write_instruct, write_photos, write_stable_diffusion
+
+from wherefrom.core.errors import InputError
+from wherefrom.core.rng import derive_seed
+from wherefrom.core.store import digest_file
+from wherefrom.data.images import read_image
+from wherefrom.origin.pairs import read_pairs
+from wherefrom.origin.pairs_builder import build_pairs
+from wherefrom.origin.pairs_config import PairsConfig, Strengths
+from wherefrom.origin.pipelines import WithheldEdit, load_pipeline
+from wherefrom.origin.prompts import load_prompts
+
+pytest.importorskip("diffusers")
+pytest.importorskip("transformers")
+
+PROMPTS = load_prompts("a {photo|painting} of {snow|sand}")
+CONFIG = PairsConfig(size=32, steps=2, strength="0.5,0.9", guidance=2.0, negative="rain")
+TWO = {"per_origin": 2, "config": CONFIG, "seed": 3}
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """Folders of a text-to-image and an InstructPix2Pix pipeline, and of another random one."""
+    home = tmp_path_factory.mktemp("models")
+    write_stable_diffusion(home / "sd")
+    write_instruct(home / "instruct")
+    return home
+
+
+@pytest.fixture(scope="session")
+def sd(models):
+    return load_pipeline(models / "sd")
+
+
+@pytest.fixture(scope="session")
+def instruct(models):
+    return load_pipeline(models / "instruct")
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    return write_photos(tmp_path_factory.mktemp("here") / "photos", 3)
+
+
+@pytest.fixture(scope="session")
+def whole(sd, photos, tmp_path_factory):
+    """A build that nothing interrupted."""
+    return build_pairs(photos, sd, PROMPTS, tmp_path_factory.mktemp("whole") / "pairs", **TWO)
+
+
+class Killed(BaseException):
+    """What stands for a killed process: nothing may catch it."""
+
+
+def killed_after(count):
+    """A progress tracker that stops the build after `count` edits."""
+
+    def track(items, label, *, total=None):
+        yield from itertools.islice(items, count)
+        raise Killed
+
+    return track
+
+
+class Counting:
+    """A pipeline that counts its edits, and may be told to fail."""
+
+    def __init__(self, pipeline):
+        self.pipeline, self.count, self.fault = pipeline, 0, None
+
+    def __getattr__(self, name):
+        return getattr(self.pipeline, name)
+
+    def edit(self, image, **settings):
+        self.count += 1
+        if self.fault is not None:
+            raise self.fault
+        return self.pipeline.edit(image, **settings)
+
+
+def contents(manifest):
+    """What each row is, and the bytes of its edit."""
+    return {row.id: (row, (manifest.folder / row.edit).read_bytes()) for row in manifest.rows}
+
+
+def files_of(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def test_every_row_says_how_its_edit_was_made__closed_form(whole, sd, photos):
+    manifest = read_pairs(whole.folder)
+    assert manifest.rows == whole.rows
+    assert manifest.origins == tuple(photos)
+    assert manifest.owner == (0, 0, 1, 1, 2, 2)
+    assert manifest.models == ("sd",)
+    edits = {row.edit for row in manifest.rows}
+    assert files_of(whole.folder) == ["edits", *sorted(edits), "pairs.jsonl"]
+    for index, row in enumerate(manifest.rows):
+        assert (row.pipeline, row.scheduler) == ("StableDiffusionImg2ImgPipeline", "DDPMScheduler")
+        assert (row.steps, row.guidance, row.image_guidance, row.size) == (2, 2.0, None, 32)
+        assert (row.negative, row.dtype, row.model_digest) == ("rain", "float32", sd.digest)
+        assert row.strength in (0.5, 0.9)
+        assert row.seed == derive_seed(3, "edit", digest_file(photos[index // 2]), index % 2)
+        assert read_image(whole.folder / row.edit).pixels.shape == (3, 32, 32)
+    assert len({row.prompt for row in manifest.rows[:2]}) == 2
+    assert len({row.strength for row in manifest.rows}) == 2
+
+
+def test_an_edit_can_be_made_again_from_its_row__reference_diffusers(whole, models):
+    import diffusers
+
+    pipe = diffusers.AutoPipelineForImage2Image.from_pretrained(models / "sd")
+    row = whole.rows[3]
+    photo = Image.open(row.origin).convert("RGB").resize((32, 32), Image.Resampling.LANCZOS)
+    made = pipe(
+        prompt=row.prompt,
+        negative_prompt=row.negative,
+        image=photo,
+        strength=row.strength,
+        num_inference_steps=row.steps,
+        guidance_scale=row.guidance,
+        generator=torch.Generator("cpu").manual_seed(row.seed),
+    ).images[0]
+    assert made.tobytes() == Image.open(whole.folder / row.edit).tobytes()
+
+
+def test_neither_order_nor_the_global_seed_matters__identity_order(whole, sd, photos, tmp_path):
+    torch.manual_seed(99)
+    backwards = build_pairs(photos[::-1], sd, PROMPTS, tmp_path / "pairs", **TWO)
+    assert [row.id for row in backwards.rows] != [row.id for row in whole.rows]
+    assert contents(backwards) == contents(whole)
+
+
+def test_fewer_edits_each_are_the_first_ones__identity_prefix(whole, sd, photos, tmp_path):
+    one = build_pairs(photos, sd, PROMPTS, tmp_path / "pairs", **(TWO | {"per_origin": 1}))
+    assert contents(one).items() <= contents(whole).items()
+    assert len(one.rows) == 3
+
+
+@pytest.mark.parametrize("done", [1, 4])
+def test_an_interrupted_build_goes_on__identity_resume(whole, sd, photos, tmp_path, done):
+    out = tmp_path / "pairs"
+    with pytest.raises(Killed):
+        build_pairs(photos, sd, PROMPTS, out, track=killed_after(done), **TWO)
+    assert len(read_pairs(out).rows) == done
+    # A writer killed in the middle of a line and of a picture.
+    manifest = out / "pairs.jsonl"
+    manifest.write_bytes(manifest.read_bytes()[:-50])
+    (out / "edits" / ".abc.png.0123").write_bytes(b"half")
+    counting = Counting(sd)
+    again = build_pairs(photos, counting, PROMPTS, out, **TWO)
+    assert counting.count == 6 - done + 1
+    assert contents(again) == contents(whole)
+    assert read_pairs(out).rows == again.rows
+    assert files_of(out) == files_of(whole.folder)
+
+
+def test_a_finished_build_does_nothing__identity_resume(whole, sd, photos):
+    before = (whole.folder / "pairs.jsonl").read_bytes()
+    counting = Counting(sd)
+    again = build_pairs(photos, counting, PROMPTS, whole.folder, **TWO)
+    assert (counting.count, again.rows) == (0, whole.rows)
+    assert (whole.folder / "pairs.jsonl").read_bytes() == before
+
+
+def test_lost_and_damaged_edits_are_made_again__identity_resume(whole, sd, photos, tmp_path):
+    out = tmp_path / "pairs"
+    made = build_pairs(photos, sd, PROMPTS, out, **TWO)
+    (out / made.rows[0].edit).unlink()
+    (out / made.rows[4].edit).write_bytes(b"\x89PNG")
+    counting = Counting(sd)
+    again = build_pairs(photos, counting, PROMPTS, out, **TWO)
+    assert counting.count == 2
+    assert contents(again) == contents(whole)
+    assert read_pairs(out).rows == made.rows
+
+
+def test_a_stale_digest_is_mended_with_its_edit__identity_resume(sd, photos, tmp_path):
+    out = tmp_path / "pairs"
+    made = build_pairs(photos[:1], sd, PROMPTS, out, **TWO)
+    manifest = out / "pairs.jsonl"
+    manifest.write_text(manifest.read_text().replace(made.rows[0].edit_digest, "sha256:00"))
+    build_pairs(photos[:1], sd, PROMPTS, out, **TWO)
+    assert read_pairs(out).rows == made.rows
+
+
+KILL_ME = """
+import sys
+from pathlib import Path
+from wherefrom.origin.pairs_builder import build_pairs
+from wherefrom.origin.pairs_config import PairsConfig
+from wherefrom.origin.pipelines import load_pipeline
+from wherefrom.origin.prompts import load_prompts
+photos, model, out = map(Path, sys.argv[1:])
+config = PairsConfig(size=32, steps=2, strength="0.5,0.9", guidance=2.0, negative="rain")
+prompts = load_prompts("a {photo|painting} of {snow|sand}")
+build_pairs([photos], load_pipeline(model), prompts, out, per_origin=400, config=config, seed=3)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL there")
+def test_a_killed_process_loses_one_row_at_most__identity_resume(
+    whole, models, sd, photos, tmp_path
+):
+    out = tmp_path / "pairs"
+    arguments = [sys.executable, "-c", KILL_ME, photos[0].parent, models / "sd", out]
+    child = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 60
+        while len(list(out.glob("edits/*.png"))) < 3:
+            assert child.poll() is None, child.stdout.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        child.kill()
+        said, _ = child.communicate()
+    assert said == b""  # nothing on the screen: the library is silent
+    pictures = len(list(out.glob("edits/[!.]*.png")))
+    assert pictures - 1 <= len(read_pairs(out).rows) <= pictures
+    build_pairs(photos, sd, PROMPTS, out, **TWO)
+    assert contents(whole).items() <= contents(read_pairs(out)).items()
+
+
+def test_a_pipeline_without_strength_does_not_get_it__closed_form(instruct, photos, tmp_path):
+    config = dataclasses.replace(CONFIG, strength="0.1", image_guidance=1.5)
+    made = build_pairs(photos[:1], instruct, PROMPTS, tmp_path / "p", config=config)
+    (row,) = made.rows
+    assert row.pipeline == "StableDiffusionInstructPix2PixPipeline"
+    assert (row.strength, row.guidance, row.image_guidance) == (None, 2.0, 1.5)
+
+
+def test_two_models_share_a_folder__identity_union(sd, instruct, photos, tmp_path):
+    out = tmp_path / "pairs"
+    first = build_pairs(photos[:2], sd, PROMPTS, out, config=CONFIG)
+    both = build_pairs(photos[:2], instruct, PROMPTS, out, config=CONFIG)
+    assert both.rows[:2] == first.rows
+    assert both.models == ("sd", "instruct")
+    assert both.owner == (0, 1, 0, 1)
+    # The same prompts and seeds, so that models are compared on the same task.
+    assert [row.prompt for row in both.rows[2:]] == [row.prompt for row in first.rows]
+    assert read_pairs(out).rows == both.rows
+
+
+def test_settings_left_out_are_those_of_the_class__reference_diffusers(sd, photos, tmp_path):
+    seen = {}
+
+    class Watching(Counting):
+        def edit(self, image, **settings):
+            seen.update(settings)
+            return torch.zeros(3, 32, 32, dtype=torch.uint8)
+
+    made = build_pairs(
+        photos[:1], Watching(sd), PROMPTS, tmp_path / "p", config=PairsConfig(size=32)
+    )
+    (row,) = made.rows
+    assert (row.strength, row.steps, row.guidance) == (0.8, 50, 7.5)
+    assert (seen["strength"], seen["num_inference_steps"]) == (0.8, 50)
+    assert "negative_prompt" not in seen
+    assert "height" not in seen  # the img2img call of Stable Diffusion takes no size
+
+
+def test_broken_photos_do_not_stop_a_folder__identity_rest(whole, sd, photos, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for photo in photos:
+        (folder / photo.name).write_bytes(photo.read_bytes())
+    (folder / "photo-0b.png").write_bytes(photos[0].read_bytes()[:200])
+    (folder / "photo-1b.jpg").write_bytes(b"")
+    (folder / "same.png").write_bytes(photos[0].read_bytes())
+    counting = Counting(sd)
+    made = build_pairs([folder], counting, PROMPTS, tmp_path / "pairs", **TWO)
+    assert {row.id for row in made.rows} == {row.id for row in whole.rows}
+    assert counting.count == 6
+    reasons = {path.name: reason for path, reason in made.skipped}
+    assert set(reasons) == {"photo-0b.png", "photo-1b.jpg", "same.png"}
+    assert "photo-0.png" in reasons["same.png"]
+
+
+def test_broken_photos_alone_leave_nothing_behind__rejects(sd, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"no edit was made; first problem: .*a\.png: "):
+        build_pairs([tmp_path / "photos"], sd, PROMPTS, tmp_path / "pairs", **TWO)
+    assert files_of(tmp_path) == ["photos", "photos/a.png"]
+
+
+def test_a_withheld_edit_is_named_and_the_rest_made__identity_rest(sd, photos, tmp_path):
+    out = tmp_path / "pairs"
+    build_pairs(photos[:1], sd, PROMPTS, out, **TWO)
+    counting = Counting(sd)
+    counting.fault = WithheldEdit("the pipeline's safety checker withheld this edit")
+    made = build_pairs(photos[:2], counting, PROMPTS, out, **TWO)
+    assert [path for path, _ in made.skipped] == [photos[1], photos[1]]
+    assert len(read_pairs(out).rows) == 2
+
+
+def test_what_the_safety_checker_blacked_out_is_no_edit__closed_form(sd, monkeypatch):
+    class Made:
+        images, nsfw_content_detected = torch.zeros(1, 3, 8, 8), [True]
+
+    pipeline = dataclasses.replace(sd, pipe=lambda **settings: Made)
+    with pytest.raises(WithheldEdit, match="safety checker"):
+        pipeline.edit(Image.new("RGB", (8, 8)), seed=0)
+    monkeypatch.setattr(Made, "nsfw_content_detected", [False])
+    assert pipeline.edit(Image.new("RGB", (8, 8)), seed=0).shape == (3, 8, 8)
+    monkeypatch.setattr(Made, "images", torch.full((1, 3, 8, 8), torch.nan))
+    with pytest.raises(InputError, match="NaN or infinite pixels in float32"):
+        pipeline.edit(Image.new("RGB", (8, 8)), seed=0)
+
+
+def test_edits_inside_the_photos_folder_are_no_photos__identity_resume(sd, photos, tmp_path):
+    (tmp_path / "a.png").write_bytes(photos[0].read_bytes())
+    for _ in range(2):
+        made = build_pairs([tmp_path], sd, PROMPTS, tmp_path / "pairs", config=CONFIG)
+        assert len(made.rows) == 1
+
+
+def test_a_moved_photo_is_found_by_its_bytes__identity_resume(sd, photos, tmp_path):
+    out, moved = tmp_path / "pairs", tmp_path / "new.png"
+    (tmp_path / "old.png").write_bytes(photos[0].read_bytes())
+    build_pairs([tmp_path / "old.png"], sd, PROMPTS, out, config=CONFIG)
+    (tmp_path / "old.png").rename(moved)
+    counting = Counting(sd)
+    build_pairs([moved], counting, PROMPTS, out, config=CONFIG)
+    assert counting.count == 0
+    assert read_pairs(out).origins == (moved,)
+
+
+@pytest.mark.parametrize("strength", ["0.3", "0.9,0.4", "0.49..1"])
+def test_a_strength_that_leaves_no_step__rejects_before_any_work(sd, photos, tmp_path, strength):
+    config = dataclasses.replace(CONFIG, strength=strength)
+    with pytest.raises(InputError, match=r"2 steps at strength 0\.\d+ leave no step") as caught:
+        build_pairs(photos, sd, PROMPTS, tmp_path / "pairs", config=config)
+    least = int(str(caught.value).split("at least ")[1].split()[0])
+    low = min(Strengths.parse(strength).values)
+    assert int(least * low) >= 1 > int((least - 1) * low)
+    assert files_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ["0", "1.1", "-0.5", "half", "0.3..", "0.9..0.3", "nan", ",", ""])
+def test_strengths_that_are_none__rejects(text):
+    with pytest.raises(InputError, match="strength is"):
+        PairsConfig(strength=text)
+
+
+def test_a_range_of_strengths_is_filled__closed_form():
+    strengths = Strengths.parse("0.3..0.7")
+    rng = torch.Generator().manual_seed(0)
+    drawn = [strengths.draw(rng) for _ in range(400)]
+    assert 0.3 <= min(drawn) < 0.31
+    assert 0.69 < max(drawn) <= 0.7
+    # The mean of 400 uniform draws over 0.4 has a deviation of 0.4 / sqrt(12 * 400) = 0.0058.
+    assert abs(sum(drawn) / 400 - 0.5) < 6 * 0.0058
+    assert len(set(drawn)) > 100
+
+
+REFUSED = {
+    "size": ({"size": 33}, "size is 33, but StableDiffusionImg2ImgPipeline needs a multiple of 2"),
+    "image_guidance": ({"image_guidance": 1.0}, "takes no image_guidance_scale"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_settings_that_a_pipeline_cannot_follow__rejects(sd, photos, tmp_path, case):
+    changed, said = REFUSED[case]
+    config = dataclasses.replace(CONFIG, **changed)
+    with pytest.raises(InputError, match=said):
+        build_pairs(photos, sd, PROMPTS, tmp_path / "pairs", config=config)
+    assert files_of(tmp_path) == []
+
+
+def test_folders_that_are_no_pairs_folder__rejects(sd, photos, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for out, said in (
+        (tmp_path / "full", "holds other files and no pairs.jsonl"),
+        (tmp_path / "file", "is no folder"),
+        (tmp_path / "not" / "there", "is not a folder; create it"),
+        (photos[0].parent, "all photos lie inside"),
+    ):
+        with pytest.raises(InputError, match=said):
+            build_pairs(photos, sd, PROMPTS, out, config=CONFIG)
+    assert files_of(tmp_path) == ["file", "full", "full/letter.txt"]
+    with pytest.raises(InputError, match="per_origin is 0"):
+        build_pairs(photos, sd, PROMPTS, tmp_path / "pairs", per_origin=0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no flock there")
+def test_a_second_builder_of_one_folder__rejects(sd, photos, tmp_path):
+    out = tmp_path / "pairs"
+
+    class Nested(Counting):
+        def edit(self, image, **settings):
+            build_pairs(photos[:1], sd, PROMPTS, out, config=CONFIG)
+
+    with pytest.raises(InputError, match="another build is writing"):
+        build_pairs(photos[:1], Nested(sd), PROMPTS, out, config=CONFIG)
+    assert len(build_pairs(photos[:1], sd, PROMPTS, out, config=CONFIG).rows) == 1
+
+
+def test_a_broken_manifest_stops_the_build__rejects(sd, photos, tmp_path):
+    out = tmp_path / "pairs"
+    build_pairs(photos[:1], sd, PROMPTS, out, **TWO)
+    path = out / "pairs.jsonl"
+    damaged = path.read_bytes()[40:]
+    path.write_bytes(damaged)
+    with pytest.raises(InputError, match="line 1 is not JSON"):
+        build_pairs(photos[:1], sd, PROMPTS, out, **TWO)
+    assert path.read_bytes() == damaged
+
+
+def test_rows_are_json_with_the_names_of_the_fields__closed_form(whole):
+    line = (whole.folder / "pairs.jsonl").read_text().splitlines()[0]
+    assert json.loads(line) == dataclasses.asdict(whole.rows[0])
+    assert Path(whole.rows[0].origin).is_absolute()
