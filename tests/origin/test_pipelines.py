@@ -1,6 +1,7 @@
 """Loading a pipeline: its identity, and the folders that are refused."""
 
 import json
+import logging
 import shutil
 import sys
 
@@ -47,6 +48,26 @@ def test_a_text_to_image_folder_becomes_image_to_image__closed_form(folder, capf
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_libraries_speak_again_afterwards__identity_restored(folder):
+    import diffusers
+    import transformers
+
+    modules = [diffusers.utils.logging, transformers.utils.logging]
+    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers")]
+
+    def state():
+        bars = [module.is_progress_bar_enabled() for module in modules]
+        return bars, [(list(log.handlers), log.propagate, log.level) for log in loggers]
+
+    modules[1].set_verbosity_error()  # not the level that loading needs
+    try:
+        before = state()
+        load_pipeline(folder)
+        assert state() == before
+    finally:
+        modules[1].set_verbosity_warning()
+
+
 def test_the_digest_sees_weights_and_settings_and_no_notes__identity_digest(folder):
     before = digest(folder)
     (folder / "README.md").write_text("a note")
@@ -87,7 +108,22 @@ def pickle_weights(folder):
     path.unlink()
 
 
+def lose_weight(folder, name):
+    path = folder / name
+    tensors = load_file(path)
+    tensors.pop(sorted(tensors)[-3])
+    save_file(tensors, path, {"format": "pt"})
+
+
 BREAKING = {
+    "text weight lost": (
+        lambda f: lose_weight(f, "text_encoder/model.safetensors"),
+        "lacks some of its weights",
+    ),
+    "unet weight lost": (
+        lambda f: lose_weight(f, WEIGHTS),
+        "lacks some of its weights|cannot be loaded",
+    ),
     "no index": (lambda f: (f / "model_index.json").unlink(), "no readable model_index.json"),
     "index cut": (lambda f: (f / "model_index.json").write_text("{"), "no readable model_index"),
     "no class": (lambda f: change_index(f, _class_name=None), "names no _class_name"),

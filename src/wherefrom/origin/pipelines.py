@@ -9,10 +9,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ BEYOND = ("mask_image", "control_image")  # a second picture per photo
 READ = (".json", ".safetensors", ".txt", ".model")  # what loading may read, so what is digested
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 LIBRARIES = ("diffusers", "transformers")
+MADE_UP = "newly initialized"  # as diffusers and transformers both put it
 _VARIANT = re.compile(r"\.(\w+?)(-\d+-of-\d+)?\.safetensors")
 
 
@@ -107,8 +109,9 @@ def load_pipeline(
     index = read_index(folder)
     kind = str(index["_class_name"])
     _require_libraries(kind, index)
-    with _silence():
+    with _silence() as heard:
         pipe = _load(folder, kind, index, device, dtype)
+    _require_whole(folder, heard)
     pipe.set_progress_bar_config(disable=True)
     return EditPipeline(
         pipe=pipe,
@@ -182,6 +185,14 @@ def _load(
         ) from error
 
 
+def _require_whole(folder: Path, heard: list[str]) -> None:
+    """An `InputError` if a library said that it made up weights which the files lack."""
+    told = next((text for text in heard if MADE_UP in text), None)
+    if told is not None:
+        what = " ".join(told.split())[:200]
+        raise InputError(f"{show_path(folder)} lacks some of its weights; get it anew ({what})")
+
+
 def _parts(index: Mapping[str, Any]) -> dict[str, str]:
     """Component -> library, of the components that are present."""
     # A name that is no identifier is no component, and could lead out of the folder.
@@ -241,26 +252,45 @@ def _call_defaults(pipe: Any, folder: Path) -> dict[str, Any]:
     return found
 
 
+class _Listener(logging.Handler):
+    """Keeps what libraries log, and shows nothing of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.append(record.getMessage())
+
+
 @contextmanager
-def _silence() -> Iterator[None]:
-    """No bars, logs or warnings of diffusers and transformers on the user's screen."""
-    logs = []
-    for library in LIBRARIES:
-        with suppress(ImportError):  # not every pipeline needs transformers
-            logs.append(importlib.import_module(f"{library}.utils.logging"))
-    before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
-    with warnings.catch_warnings():
+def _silence() -> Iterator[list[str]]:
+    """No bars, logs or warnings of the libraries on the user's screen; what they logged is kept."""
+    listener = _Listener()
+    with warnings.catch_warnings(), ExitStack() as stack:
         warnings.simplefilter("ignore")
-        try:
-            for log in logs:
-                log.set_verbosity_error()
-                log.disable_progress_bar()
-            yield
-        finally:
-            for log, level, shows in before:
-                log.set_verbosity(level)
-                if shows:
-                    log.enable_progress_bar()
+        for library in LIBRARIES:
+            with suppress(ImportError):  # not every pipeline needs transformers
+                stack.enter_context(_muted(library, listener))
+        yield listener.heard
+
+
+@contextmanager
+def _muted(library: str, listener: logging.Handler) -> Iterator[None]:
+    settings: Any = importlib.import_module(f"{library}.utils.logging")
+    logger = logging.getLogger(library)
+    before = logger.handlers, logger.propagate, logger.level
+    shows = settings.is_progress_bar_enabled()
+    try:
+        logger.handlers, logger.propagate = [listener], False
+        logger.setLevel(logging.WARNING)
+        settings.disable_progress_bar()
+        yield
+    finally:
+        logger.handlers, logger.propagate, level = before
+        logger.setLevel(level)
+        if shows:
+            settings.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:
