@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/table_1_2.json"))
     parser.add_argument("--work", type=Path, default=Path("build/table_1_2"))
     parser.add_argument("--owners", nargs="*", default=list(ARCHITECTURES))
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--repetitions", type=int, default=4)
     parser.add_argument("--train", type=int, default=1000, help="own images; as many others")
     parser.add_argument("--calibration", type=int, default=1000)
     parser.add_argument("--test", type=int, default=400, help="images per source")
