@@ -64,5 +64,10 @@ PRESETS: dict[str, FlipadConfig] = {
         lasso=LassoConfig(effort="exact", gap=1e-2),
         detector=DeepSadConfig(epochs=50),
     ),
-    "quick": FlipadConfig(train_samples=1000, mean_samples=1000, classifier_samples=4000),
+    "quick": FlipadConfig(
+        train_samples=1000,
+        mean_samples=1000,
+        classifier_samples=3000,
+        classifier=ClassifierConfig(epochs=4),
+    ),
 }
