@@ -156,7 +156,7 @@ def pairs(
     """Make edits of photographs with a local editor, or list edits that you have.
 
     \b
-    Examples:
+    Example:
       wherefrom origin pairs photos/ --pipeline img2img/ --prompts prompts.txt --out pairs/
       wherefrom origin pairs photos/ --edits edits/ --table edits.csv
     """
