@@ -274,7 +274,7 @@ def test_no_image_gives_no_activation__limit(layer_of):
 def test_admm_where_it_has_no_factor__rejects_solver(layer_of):
     layer = layer_of(nn.Conv2d(3, 900, 3, padding=1), (3, 8, 8))
     z_bar = torch.zeros(3, 8, 8)
-    config = LassoConfig(effort="exact", solver="admm")
+    config = LassoConfig(effort="exact", solver="admm", max_iterations=20)
     with pytest.raises(InputError, match=r"Conv2d\(3, 900\).*use the solver auto or fista"):
         Inverter(layer, z_bar, config)
     with pytest.raises(InputError, match="positive lam"):

@@ -22,7 +22,8 @@ def G():
 FIT = [
     *("--train-samples", "120", "--calibration-samples", "60", "--mean-samples", "50"),
     *("--false-negative-rate", "0.05", "--false-positive-rate", "0.1", "--device", "cpu"),
-    *("--detector-epochs", "2", "--lasso-iterations", "20"),
+    *("--detector-epochs", "2", "--lasso-iterations", "20", "--classifier-samples", "600"),
+    *("--classifier-epochs", "3", "--classifier-width", "16"),
 ]
 
 
