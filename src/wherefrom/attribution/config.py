@@ -67,7 +67,6 @@ PRESETS: dict[str, FlipadConfig] = {
     "quick": FlipadConfig(
         train_samples=1000,
         mean_samples=1000,
-        classifier_samples=3000,
-        classifier=ClassifierConfig(epochs=4),
+        classifier_samples=6000,
     ),
 }

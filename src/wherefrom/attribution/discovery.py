@@ -16,11 +16,14 @@ BEHIND: dict[Verdict, Callable[[ImageVerdict], float | None]] = {
 
 
 def control_discoveries(result: CheckResult, rate: float) -> CheckResult:
-    """The result with at most a share `rate` of each answer wrong, on average over folders.
+    """The result with a false-discovery rate of at most `rate` for each answer.
 
-    Each image alone is called by its own error rate, so that in a folder of 1,000 own images some
-    are called "not made by this model" by chance.  Here the p-values of all judged images are taken
-    together (`calibration.discovery`); an answer that does not stand becomes "cannot say".
+    On average over folders at most that share of "not made by this model" are unaltered images of
+    the model, and of "made by this model" images like the others of the fit: what the two p-values
+    are about, and no more.  Each image alone is called by its own error rate, so that in a folder
+    of 1,000 own images some are called "not made by this model" by chance.  Here the p-values of
+    all judged images are taken together (`calibration.discovery`); an answer that does not stand
+    becomes "cannot say".
     """
     judged = [i for i, image in enumerate(result.images) if image.score is not None]
     images = list(result.images)

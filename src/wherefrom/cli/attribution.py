@@ -149,7 +149,7 @@ def fit(
 @click.option(
     "--false-discovery-rate",
     type=float,
-    help="Judge all images together: at most this share of each answer is wrong.",
+    help="Judge all images together: at most this share of each answer is false.",
 )
 @_outputs
 @click.pass_obj

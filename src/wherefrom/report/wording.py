@@ -13,8 +13,9 @@ def answer(result: CheckResult) -> str:
         together = (
             ""
             if result.false_discovery_rate is None
-            else " They were judged together: of each answer at most "
-            f"{percent(result.false_discovery_rate)} are wrong, on average over folders like this."
+            else " They were judged together: on average over folders at most "
+            f"{percent(result.false_discovery_rate)} of each answer are errors of the kinds that "
+            "the rates below are about."
         )
         return (
             f"{plural(len(result.images), 'image')} were checked against one generative model. "
