@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from wherefrom.cli.main import run
 from wherefrom.core.rng import stream
 from wherefrom.core.store import digest_file
 from wherefrom.data import save_png, to_uint8
-from wherefrom.encoders import TinyConvConfig, make_autoencoder, save_autoencoder
+from wherefrom.encoders import TinyConvConfig, make_autoencoder, save_autoencoder, shipped
 from wherefrom.origin import PairRow, PairsManifest, read_pairs, write_pairs
 
 SMALL = TinyConvConfig(latent_channels=2, width_half=4, width_quarter=4, width_eighth=4, blocks=0)
@@ -86,6 +87,25 @@ def test_the_whole_way_from_photographs_to_an_answer__closed_form(here, capsys):
     ]
     assert table[1].split()[:2] == ["all", "10"] and table[2].split()[0] == "darker"
     assert table[-1] == "38 images in the index"
+
+
+def test_without_a_named_encoder_the_shipped_one_is_used__identity(here, capsys, monkeypatch):
+    Path("packed").mkdir()
+    save_autoencoder(make_autoencoder(SMALL, seed=3), Path("packed/default"))
+    monkeypatch.setattr(shipped, "FOLDER", here / "packed")
+    for name, encoder in (("named", ("--encoder", "packed/default")), ("shipped", ())):
+        answers_of(capsys, "train", "pairs", *encoder, "--rank", "8", "--out", f"{name}.map")
+        build = ("build", "photos", *encoder, "--edit-map", f"{name}.map", "--out", f"{name}.index")
+        assert answers_of(capsys, *build).startswith("30 added")
+        answers_of(capsys, "calibrate", f"{name}.index", "--pairs", "null", "--fpr", "0.1")
+    found = [
+        answers_of(capsys, "search", f"{name}.index", "pairs/edits")
+        for name in ("named", "shipped")
+    ]
+    assert found[0] == found[1] and "made from" in found[0]
+    shutil.rmtree("packed")
+    assert run(["origin", "search", "shipped.index", "pairs/edits"]) == 2
+    assert "ships no encoder" in capsys.readouterr().err
 
 
 def test_a_page_shows_each_image_beside_its_origin__closed_form(here, capsys):

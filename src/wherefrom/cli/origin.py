@@ -29,12 +29,17 @@ def origin() -> None:
     """
 
 
-encoder_option_required = click.option(
+encoder_option = click.option(
     "--encoder",
-    required=True,
+    default="default",
+    show_default="the small one of this package",
     help="Folder of a VAE (diffusers or the project's own), or owner/name in the hub's cache.",
 )
-encoder_option = click.option("--encoder", help="The encoder, if it is no longer where it was.")
+same_encoder_option = click.option(
+    "--encoder",
+    show_default="the one that the index was built with",
+    help="Where that encoder is now, if it was moved.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 
 
@@ -46,7 +51,7 @@ def _presets() -> Mapping[str, EditMapConfig]:
 
 @origin.command()
 @click.argument("photos", type=FILE, nargs=-1, required=True)
-@encoder_option_required
+@encoder_option
 @click.option("--edit-map", type=FILE, help="W from `train`; without it, raw embeddings.")
 @click.option("--out", type=FILE, required=True, help="The index: a new folder.")
 @json_option
@@ -66,7 +71,7 @@ def build(
 
     \b
     Example:
-      wherefrom origin build photos/ --encoder vae/ --edit-map editmap --out refs.index
+      wherefrom origin build photos/ --edit-map editmap --out refs.index
     """
     from wherefrom.data.folders import list_images
     from wherefrom.encoders import load_encoder
@@ -88,7 +93,7 @@ def build(
 @origin.command()
 @click.argument("index", type=FILE)
 @click.argument("photos", type=FILE, nargs=-1, required=True)
-@encoder_option
+@same_encoder_option
 @json_option
 @click.pass_obj
 def add(
@@ -190,7 +195,7 @@ def pairs(
 
 @origin.command(cls=ConfigCommand, presets=_presets)
 @click.argument("pairs", type=FILE)
-@encoder_option_required
+@encoder_option
 @click.option("--out", type=FILE, required=True, help="The edit map: a new folder.")
 @click.option("--overwrite", is_flag=True, help="Replace an edit map that exists.")
 @click.option("--seed", default=0, show_default=True, help="Seed of --solver sgd.")
@@ -209,7 +214,7 @@ def train(
 
     \b
     Example:
-      wherefrom origin train pairs/ --encoder vae/ --out editmap
+      wherefrom origin train pairs/ --out editmap
     """
     from wherefrom.core.store import refuse_existing
     from wherefrom.encoders import load_encoder
@@ -241,7 +246,7 @@ def train(
 @click.argument("index", type=FILE)
 @click.option("--pairs", type=FILE, required=True, help="Edits of known origin.")
 @click.option("--fpr", type=float, required=True, help="False alarms, at most.")
-@encoder_option
+@same_encoder_option
 @click.option("--seed", default=0, show_default=True, help="Which edit of an origin is taken.")
 @click.pass_obj
 def calibrate(
@@ -269,7 +274,7 @@ def calibrate(
 @origin.command()
 @click.argument("index", type=FILE)
 @click.argument("paths", type=FILE, nargs=-1, required=True)
-@encoder_option
+@same_encoder_option
 @click.option("--report", type=FILE, help="Also write a page there (.html is replaced).")
 @json_option
 @click.pass_obj
@@ -314,7 +319,7 @@ def search(
 @origin.command()
 @click.argument("pairs", type=FILE)
 @click.option("--index", type=FILE, required=True, help="An index that holds the origins.")
-@encoder_option
+@same_encoder_option
 @json_option
 @click.pass_obj
 def evaluate(

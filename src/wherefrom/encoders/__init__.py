@@ -2,7 +2,7 @@
 
 from wherefrom.encoders import load_encoder
 
-encoder = load_encoder("path/to/vae")
+encoder = load_encoder("path/to/vae")  # or load_encoder(), the one that comes with the package
 encoder.embed(images), encoder.identity
 """
 
@@ -15,6 +15,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.encoders.diffusers_vae import cached_folder, load_diffusers, read_config
 from wherefrom.encoders.encoder import Encoder, make_encoder, prepare
 from wherefrom.encoders.identity import EncoderIdentity
+from wherefrom.encoders.shipped import DEFAULT, default_folder, shipped_encoders
 from wherefrom.encoders.tiny_conv import (
     TinyConvConfig,
     as_encoder,
@@ -25,6 +26,7 @@ from wherefrom.encoders.tiny_conv import (
 )
 
 __all__ = [
+    "DEFAULT",
     "KINDS",
     "Encoder",
     "EncoderIdentity",
@@ -36,6 +38,7 @@ __all__ = [
     "make_encoder",
     "prepare",
     "save_autoencoder",
+    "shipped_encoders",
 ]
 
 # `_class_name` in config.json -> loader of the folder.
@@ -47,13 +50,15 @@ KINDS: dict[str, Callable[[Path], Encoder]] = {
 }
 
 
-def load_encoder(source: Path | str, *, allow_download: bool = False) -> Encoder:
+def load_encoder(source: Path | str = DEFAULT, *, allow_download: bool = False) -> Encoder:
     """The encoder in a local folder, on the CPU; its config.json says of which kind it is.
 
-    A `source` of the form `owner/name` or `owner/name/subfolder` that is no folder is looked up in
-    the hub's cache, and with `allow_download` on the hub.  Every fault is an `InputError`.
+    The word `default` is the small one that comes with the package; a folder of that name is
+    `./default`.  A `source` of the form `owner/name` or `owner/name/subfolder` that is no folder
+    is looked up in the hub's cache, and with `allow_download` on the hub.  Every fault is an
+    `InputError`.
     """
-    folder = Path(source)
+    folder = default_folder() if source == DEFAULT else Path(source)
     if not folder.is_dir():
         parts = str(source).split("/")
         if isinstance(source, Path) or len(parts) < 2 or not all(part.strip(".") for part in parts):
