@@ -25,8 +25,8 @@ a {{muted|vivid}} {{{"|".join(HUES)}}} photo {{smooth|busy}}
 a {{dark|bright}} photo {{soft|hard}}
 a {{{"|".join(HUES)}}} photo
 """
-SETTINGS = PairsConfig(strength="0.4..0.9", steps=20, guidance=3.0, size=SIDE)
-EDITS = {"test": 3, "calibration": 1, "train": 5}  # per photograph
+SETTINGS = PairsConfig(strength="0.4..0.9", steps=12, guidance=3.0, size=SIDE)
+EDITS = {"test": 3, "calibration": 1, "train": 4}  # per photograph
 
 
 def main() -> None:

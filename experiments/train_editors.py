@@ -268,13 +268,14 @@ def train_editor(name: str, photos: list[Path], out: Path, steps: int, vae_steps
     unet.load_state_dict(task.mean.module["unet"].state_dict())
     text.load_state_dict(task.mean.module["text"].state_dict())
     kind = getattr(diffusers, editor.scheduler)
-    extra = {"clip_sample": False, "steps_offset": 1} if kind is diffusers.DDIMScheduler else {}
+    noise["steps_offset"] = 1
+    noise |= {"clip_sample": False} if kind is diffusers.DDIMScheduler else {}
     diffusers.StableDiffusionPipeline(
         vae=vae,
         text_encoder=text,
         tokenizer=tokenizer,
         unet=unet.to(memory_format=torch.contiguous_format),
-        scheduler=kind(**noise, **extra),
+        scheduler=kind(**noise),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -337,7 +338,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--editor", choices=[*EDITORS], required=True)
     parser.add_argument("--out", type=Path, default=Path("build/editors"))
-    parser.add_argument("--steps", type=int, default=6_000)
+    parser.add_argument("--steps", type=int, default=3_000)
     parser.add_argument("--vae-steps", type=int, default=6_000)
     parser.add_argument("--vae-only", action="store_true")
     args = parser.parse_args()
