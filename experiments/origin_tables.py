@@ -8,7 +8,8 @@ Photographs are split by content: editors (the diffusion models' own), train (W)
 Queries are three edits of each of 200 test photographs by each editor.  The index holds all 801
 photographs, crops of those that are neither calibration nor test, and pictures of CIFAR-10.
 Intervals are 95 % of 1,000 bootstrap samples over test photographs; "±" is the deviation over maps
-fitted to three draws of 150 of the 200 training photographs.
+fitted to three draws of 150 of the 200 training photographs.  The covariance of origins is that of
+the photographs for editors and training and their crops.
 """
 
 from __future__ import annotations
@@ -124,9 +125,11 @@ class Data:
             self.place |= {path.resolve(): len(self.place) + i for i, path in enumerate(paths)}
             parts.append(self.store.get(f"photos-{split}", lambda p=paths: opened(p)))
         self.photo_rows = torch.cat(parts)
+        others = [*self.photos["editors"], *self.photos["train"]]
+        self.known = self.photo_rows[: len(others)]  # origins that W may learn from
         if not small:
-            others = [*self.photos["editors"], *self.photos["train"]]
             parts.append(self.store.get("crops", lambda: crops(others)))
+            self.known = torch.cat([self.known, parts[-1]])
             parts.append(self.store.get("cifar", self._cifar))
         self.references = torch.cat(parts)
 
@@ -149,8 +152,7 @@ class Data:
         if chosen is not None:
             kept = torch.isin(origins, chosen)
             rows, origins = rows[kept], origins[kept]
-        known = len(self.photos["editors"]) + len(self.photos["train"])
-        return self.photo_rows[:known], rows, origins
+        return self.known, rows, origins
 
 
 def ranks_of(queries: Tensor, references: Tensor, right: Tensor) -> Tensor:
@@ -309,7 +311,7 @@ def other_encoder(args: argparse.Namespace) -> list[dict[str, Any]]:
         tables = Tables(Data(args, encoder, small=True))
         ways = {
             "raw embedding": lambda x: x,
-            "W, closed form": tables.fit(SEEN, EditMapConfig()).project,
+            "W, closed form": tables.fit(SEEN, EditMapConfig(rank=256)).project,
         }
         for method, way in ways.items():
             rows += [
