@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from PIL import Image
+from refusing import refused
 from safetensors.torch import load_file, save_file
 from tiny_captioners import MAKERS, write_captioner
 from tiny_pipelines import write_photos, write_stable_diffusion
@@ -227,9 +228,8 @@ BREAKING = {
 def test_folders_that_hold_no_captioner__rejects_in_one_line(folder, case):
     damage, said = BREAKING[case]
     damage(folder)
-    with pytest.raises(InputError, match=said) as caught:
+    with refused(said):
         load_captioner(folder)
-    assert "\n" not in str(caught.value)
 
 
 def test_without_transformers__rejects_with_the_pip_line(folder, monkeypatch):
@@ -240,6 +240,5 @@ def test_without_transformers__rejects_with_the_pip_line(folder, monkeypatch):
 
 def test_a_fault_inside_the_captioner_is_one_line__rejects(home):
     captioner = load_captioner(home / "git")
-    with pytest.raises(InputError, match="the captioner git failed: ") as caught:
+    with refused("the captioner git failed: "):
         captioner.caption("no picture")
-    assert "\n" not in str(caught.value)

@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 from PIL import Image
+from refusing import refused
 from tiny_captioners import write_captioner
 from tiny_pipelines import write_adapter, write_instruct, write_photos, write_stable_diffusion
 
@@ -160,9 +161,8 @@ def test_adapters_that_cannot_be_used__rejects_in_one_line(home, tmp_path, case)
     folder = shutil.copytree(home / "adapter", tmp_path / "adapter")
     damage, said = BREAKING[case]
     damage(folder)
-    with pytest.raises(InputError, match=said) as caught:
+    with refused(said):
         load_pipeline(home / "sd", ip_adapter=folder)
-    assert "\n" not in str(caught.value)
 
 
 def test_an_instruction_pipeline_takes_no_adapter__rejects(home):

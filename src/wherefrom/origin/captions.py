@@ -19,10 +19,10 @@ from wherefrom.data.files import show_path
 from wherefrom.origin.local_models import (
     digest_files,
     first_line,
+    loading,
     readable_files,
     refuse_pickles,
     require_libraries,
-    require_whole,
     silence,
 )
 
@@ -76,9 +76,8 @@ def load_captioner(folder: Path, *, device: torch.device | str = "cpu") -> Capti
             f"{show_path(folder)} holds no tokenizer; give the captioner's whole folder"
         )
     require_libraries(["transformers"], purpose=f"the captioner {kind}")
-    with silence() as heard:
+    with loading(folder):
         model, processor, tokenizer = _load(folder, kind)
-    require_whole(folder, heard)
     return Captioner(
         name=folder.resolve().name,
         digest=digest_files(readable_files(folder), folder),

@@ -44,8 +44,11 @@ def refuse_pickles(folder: Path) -> None:
         )
 
 
-def require_whole(folder: Path, heard: list[str]) -> None:
-    """An `InputError` if a library said that it made up weights which the files lack."""
+@contextmanager
+def loading(folder: Path) -> Iterator[None]:
+    """Silence; an `InputError` if a library said that it made up weights which the files lack."""
+    with silence() as heard:
+        yield
     told = next((text for text in heard if MADE_UP in text), None)
     if told is not None:
         what = " ".join(told.split())[:200]

@@ -29,10 +29,10 @@ from wherefrom.origin.local_models import (
     LIBRARIES,
     digest_files,
     first_line,
+    loading,
     readable_files,
     refuse_pickles,
     require_libraries,
-    require_whole,
     silence,
 )
 from wherefrom.origin.pairs import IMAGE_TO_IMAGE, IP_ADAPTER
@@ -125,11 +125,10 @@ def load_pipeline(
     paradigm = IMAGE_TO_IMAGE if adapter is None else IP_ADAPTER
     libraries = {"diffusers", *_parts(index).values()} & set(LIBRARIES)
     require_libraries(libraries, purpose=f"the pipeline {index['_class_name']}")
-    with silence() as heard:
+    with loading(folder):
         pipe = _load(folder, index, device, dtype, text_only=adapter is not None)
         if adapter is not None:
             _attach(adapter, pipe, adapter_scale)
-    require_whole(folder, heard)
     pipe.set_progress_bar_config(disable=True)
     digest, called = digest_pipeline(folder, index), name or folder.resolve().name
     if adapter is not None:
