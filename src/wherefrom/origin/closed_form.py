@@ -171,8 +171,8 @@ def require_rank(rank: int, dimension: int) -> None:
 def _too_large(shape: Shape) -> InputError:
     return InputError(
         f"{shape.origins} origins and {shape.edits} edits of {shape.dimension} dimensions are too "
-        f"many for the closed form: of images or of dimensions there may be {LIMIT}; leave edits "
-        "out, take an encoder with smaller latents, or train with the solver 'sgd'"
+        f"many for the closed form (at most {LIMIT} origins and edits, or {LIMIT} dimensions); "
+        "leave edits out, take an encoder with smaller latents, or train with the solver 'sgd'"
     )
 
 
