@@ -37,6 +37,7 @@ from wherefrom.origin.result import (
     SearchResult,
     Verification,
 )
+from wherefrom.origin.rough import TILE_ROWS, Rows
 from wherefrom.origin.segments import Segment, refuse_unusable, unit_rows, write_segment
 
 SEGMENTS = "segments"
@@ -54,7 +55,7 @@ class Index(VectorIndex):
         self.identity: Mapping[str, Any] = self._manifest.identity
         self._seen: int | None = None
         self._held: list[tuple[Place, Segment]] = []
-        self._rows: dict[torch.device, scan.Rows] = {}
+        self._rows: dict[torch.device, Rows] = {}
         try:
             self._refresh()
             if writable:
@@ -303,7 +304,7 @@ class Index(VectorIndex):
             for p in places
         ]
 
-    def _rows_on(self, device: torch.device) -> scan.Rows:
+    def _rows_on(self, device: torch.device) -> Rows:
         """What is to be scanned on `device`: at least one image, of intact segments."""
         self._refresh()
         if not any(len(place.ids) for place, _ in self._held):
@@ -314,7 +315,7 @@ class Index(VectorIndex):
             for _, segment in self._held:
                 segment.verify(again=False)
             parts = [_part(place, segment, device) for place, segment in self._held]
-            self._rows[device] = scan.Rows(parts)
+            self._rows[device] = Rows(parts)
         return self._rows[device]
 
     def _merge_like_sized(self) -> None:
@@ -341,7 +342,7 @@ def _part(place: Place, segment: Segment, device: torch.device) -> Part:
     ids[place.rows] = place.ids
     dead = torch.from_numpy(np.flatnonzero(ids < 0))
     total = segment.total.clone()
-    for some in torch.split(dead, scan.CHUNK_ROWS):
+    for some in torch.split(dead, TILE_ROWS):
         total -= segment.rows[some].double().sum(0)
     rows = segment.rows_on(device)
     return Part(rows, torch.from_numpy(ids).to(device), dead.to(device), total)
