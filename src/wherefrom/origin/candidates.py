@@ -25,7 +25,7 @@ class Candidates:
         self._threshold = torch.full((queries,), -torch.inf, device=device)
         nothing = torch.empty(0, dtype=torch.int64, device=device)
         self._found = [(self._threshold[:0], nothing, nothing)]
-        self._count = 0
+        self._count, self._most = 0, wanted * queries
 
     def offer(self, scores: Tensor, place: int) -> None:
         """Look at `scores` (n, Q) float32 of the rows at `place` and after.
@@ -39,13 +39,10 @@ class Candidates:
             values, rows = scores.topk(min(self.wanted, len(scores)), dim=0)
             query = torch.arange(scores.shape[1], device=scores.device).expand_as(rows)
             self._keep(values.flatten(), query.flatten(), rows.flatten() + place)
-            self._drop()
         elif len(group):
             inside = groups[group, :, query]
             hit, at = (inside > self._threshold[query].unsqueeze(1)).nonzero(as_tuple=True)
             self._keep(inside[hit, at], query[hit], group[hit] * GROUP + at + place)
-            if self._count > POOL * self.wanted * scores.shape[1]:
-                self._drop()
 
     def best(self) -> tuple[Tensor, Tensor]:
         """Scores and places (Q, wanted), best first; every other row's score is at most the last.
@@ -65,6 +62,8 @@ class Candidates:
     def _keep(self, values: Tensor, query: Tensor, places: Tensor) -> None:
         self._found.append((values, query, places))
         self._count += len(values)
+        if self._count >= self._most:
+            self._drop()
 
     def _drop(self) -> None:
         best, places = self.best()
@@ -73,4 +72,4 @@ class Candidates:
         query = torch.arange(len(best), device=best.device).unsqueeze(1).expand_as(places)
         real = best > -torch.inf
         self._found = [(best[real], query[real], places[real])]
-        self._count = len(self._found[0][0])
+        self._count, self._most = len(self._found[0][0]), POOL * self.wanted * len(best)
