@@ -196,6 +196,13 @@ class Index(VectorIndex):
             for image in wanted
         )
 
+    def images(self) -> tuple[IndexedImage, ...]:
+        """All images, in order of id."""
+        ids = np.sort(
+            np.concatenate([p.ids for p in self._manifest.places()] or [np.empty(0, np.int64)])
+        )
+        return self.get(ids.tolist())
+
     def find(self, paths: Sequence[str | os.PathLike[str]]) -> tuple[int | None, ...]:
         """The id of the image at each path, None where there is none."""
         names = [os.fsencode(path) for path in paths]
