@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-GROUP = 32  # rows, neighbours in the index
+GROUP = 16  # rows, neighbours in the index
 # Above this share of groups the threshold is no use, as in the first tile.
 CROWDED = 0.25
 POOL = 4  # times the candidates wanted are kept before all but the best are dropped
@@ -35,14 +35,27 @@ class Candidates:
         groups = scores.view(-1, GROUP, scores.shape[1])
         largest = groups.amax(1)
         group, query = (largest > self._threshold).nonzero(as_tuple=True)
-        if len(group) > CROWDED * largest.numel():
-            values, rows = scores.topk(min(self.wanted, len(scores)), dim=0)
-            query = torch.arange(scores.shape[1], device=scores.device).expand_as(rows)
-            self._keep(values.flatten(), query.flatten(), rows.flatten() + place)
-        elif len(group):
+        if group.shape[0] > CROWDED * largest.numel():
+            self._raise(scores, largest)
+            group, query = (largest > self._threshold).nonzero(as_tuple=True)
+        if group.shape[0]:
             inside = groups[group, :, query]
             hit, at = (inside > self._threshold[query].unsqueeze(1)).nonzero(as_tuple=True)
-            self._keep(inside[hit, at], query[hit], group[hit] * GROUP + at + place)
+            self._found.append((inside[hit, at], query[hit], group[hit] * GROUP + at + place))
+            self._count += hit.shape[0]
+            if self._count >= self._most:
+                self._drop()
+
+    def _raise(self, scores: Tensor, largest: Tensor) -> None:
+        """Lift the thresholds to just below the last of the `wanted` best of these scores alone.
+
+        Or, where that is enough to look into few groups, of the best scores of different groups.
+        """
+        some = largest if len(largest) >= 2 * self.wanted else scores
+        if len(some) >= self.wanted:
+            last = some.topk(self.wanted, dim=0).values[-1]
+            below = torch.nextafter(last, torch.full_like(last, -torch.inf))
+            self._threshold = torch.maximum(self._threshold, below)
 
     def best(self) -> tuple[Tensor, Tensor]:
         """Scores and places (Q, wanted), best first; every other row's score is at most the last.
@@ -58,12 +71,6 @@ class Candidates:
         ragged[query[order], at] = values[order]
         best, which = ragged.topk(min(self.wanted, ragged.shape[1]))
         return best, places[order[(first.unsqueeze(1) + which).clamp(max=len(order) - 1)]]
-
-    def _keep(self, values: Tensor, query: Tensor, places: Tensor) -> None:
-        self._found.append((values, query, places))
-        self._count += len(values)
-        if self._count >= self._most:
-            self._drop()
 
     def _drop(self) -> None:
         best, places = self.best()
