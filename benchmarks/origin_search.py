@@ -4,7 +4,7 @@
         --out docs/results/origin_search.json
 
 Unit vectors with a decaying spectrum: coordinate i of D is Gaussian with variance 1/i, which leaves
-about 60 effective dimensions of 512 (printed); a query is a stored vector with as much noise of the
+35 effective dimensions of 512; a query is a stored vector with as much noise of the
 same kind as it is long, so that its cosine to its origin is about 0.7.  FAISS gets the vectors that
 the index has stored, as float32.  The engines take turns, in one process with as many threads.
 

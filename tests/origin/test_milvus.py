@@ -54,6 +54,8 @@ def test_a_search__reference_local_index(index, tmp_path):
         assert torch.equal(getattr(found.statistics, name), getattr(expected.statistics, name))
     assert torch.allclose(found.statistics.std, expected.statistics.std, rtol=1e-5)
     assert found.statistics.count == 300
+    assert torch.equal(index.search(queries, 1).ids, found.ids[:, :1])
+    assert index.search(queries[:0], 3).ids.shape == (0, 3)
 
 
 def test_what_is_added_replaced_and_deleted__closed_form(index):

@@ -168,21 +168,26 @@ class Index(VectorIndex):
         An `InputError` for an empty index and for a query that is NaN, infinite or all zeros; an
         `ArtifactError` naming the file if a segment is not as it was written.
         """
-        self._refuse_shape(queries, "queries")
+        unit = self.unit_queries(queries)
         if k < 1:
             raise InputError(f"k is {k}, but at least one image must be asked for")
-        exact = queries.detach().cpu().double()
-        norms = torch.linalg.vector_norm(exact, dim=1, keepdim=True)
-        refuse_unusable(norms.squeeze(1), lambda i: f"query {i}")
-        rows = self._rows_on(torch.device(device) if device is not None else queries.device)
+        rows = self.rows_on(torch.device(device) if device is not None else queries.device)
         # Two at least, for the statistics.
-        ids, scores, spread = scan.scan(rows, exact / norms, min(max(k, 2), rows.count))
+        ids, scores, spread = scan.scan(rows, unit, min(max(k, 2), rows.count))
         top2 = scores[:, 1] if rows.count > 1 else torch.full_like(scores[:, 0], torch.nan)
         return SearchResult(
             ids=ids[:, :k],
             scores=scores[:, :k],
             statistics=ScanStatistics(spread.mean, spread.std, scores[:, 0], top2, rows.count),
         )
+
+    def unit_queries(self, queries: Tensor) -> Tensor:
+        """Queries (Q, dim) at unit norm, float64 on the CPU; `InputError` for unusable ones."""
+        self._refuse_shape(queries, "queries")
+        exact = queries.detach().cpu().double()
+        norms = torch.linalg.vector_norm(exact, dim=1, keepdim=True)
+        refuse_unusable(norms.squeeze(1), lambda i: f"query {i}")
+        return exact / norms
 
     def get(self, ids: Sequence[int]) -> tuple[IndexedImage, ...]:
         """The images of these ids, in this order; an id that is not there is an `InputError`."""
@@ -218,7 +223,7 @@ class Index(VectorIndex):
         self.get(ids)
         if not len(ids):
             return torch.empty(0, self.dim)
-        parts = self._rows_on(torch.device("cpu")).parts
+        parts = self.rows_on(torch.device("cpu")).parts
         order = torch.cat([part.ids for part in parts]).sort()
         wanted = torch.tensor([int(image) for image in ids], dtype=torch.int64)
         at = order.indices[torch.searchsorted(order.values, wanted)]
@@ -311,7 +316,7 @@ class Index(VectorIndex):
             for p in places
         ]
 
-    def _rows_on(self, device: torch.device) -> Rows:
+    def rows_on(self, device: torch.device) -> Rows:
         """What is to be scanned on `device`: at least one image, of intact segments."""
         self._refresh()
         if not any(len(place.ids) for place, _ in self._held):

@@ -187,11 +187,11 @@ class MilvusIndex(VectorIndex):
         norms = torch.linalg.vector_norm(exact, dim=1, keepdim=True)
         refuse_unusable(norms.squeeze(1), lambda i: f"query {i}")
         spread = self._sample.search(queries.cpu(), 1).statistics
-        k = min(max(k, 2), count)
-        ids, scores = self._nearest(exact / norms, k)
-        top2 = scores[:, 1] if k > 1 else torch.full_like(scores[:, 0], torch.nan)
+        # Two at least, for the statistics.
+        ids, scores = self._nearest(exact / norms, min(max(k, 2), count))
+        top2 = scores[:, 1] if count > 1 else torch.full_like(scores[:, 0], torch.nan)
         statistics = ScanStatistics(spread.mean, spread.std, scores[:, 0], top2, count)
-        return SearchResult(ids, scores, statistics)
+        return SearchResult(ids[:, :k], scores[:, :k], statistics)
 
     def get(self, ids: Sequence[int]) -> tuple[IndexedImage, ...]:
         """As `Index.get`."""
