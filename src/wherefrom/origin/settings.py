@@ -1,0 +1,37 @@
+"""How an index is asked.  A calibration holds for the settings it was made with, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wherefrom.core.config import Config, setting
+from wherefrom.core.errors import InputError
+from wherefrom.origin.decision import STATISTICS
+from wherefrom.origin.views import VIEWS
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig(Config):
+    """Settings of `References.search`, `calibrate` and `evaluate`."""
+
+    views: str = setting("flip", "ways in which a query is looked at", choices=VIEWS)
+    rerank: bool = setting(
+        False, "lay the query over the best 64 files again, by their latents (slow)"
+    )
+    statistic: str = setting(
+        "z",
+        "what is tested: z of the best match, its gap to the second, or its exponential tail",
+        choices=STATISTICS,
+    )
+
+    def require_same(self, asked: Mapping[str, Any], *, where: str) -> None:
+        """An `InputError` if `asked` differs from these settings, those of a calibration."""
+        mine = self.to_dict()
+        other = [f"{name} {asked[name]}, not {mine[name]}" for name in asked if asked[name] != mine[name]]
+        if other:
+            raise InputError(
+                f"{where} is calibrated for other settings than asked for ({'; '.join(other)}); "
+                "leave them out, or calibrate again with them"
+            )
