@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
@@ -26,12 +24,14 @@ class SearchConfig(Config):
         choices=STATISTICS,
     )
 
-    def require_same(self, asked: Mapping[str, Any], *, where: str) -> None:
+    def require_same(self, asked: SearchConfig, *, where: str) -> None:
         """An `InputError` if `asked` differs from these settings, those of a calibration."""
-        mine = self.to_dict()
-        other = [f"{name} {asked[name]}, not {mine[name]}" for name in asked if asked[name] != mine[name]]
-        if other:
+        mine, other = self.to_dict(), asked.to_dict()
+        differing = "; ".join(
+            f"{name} {other[name]}, not {mine[name]}" for name in mine if other[name] != mine[name]
+        )
+        if differing:
             raise InputError(
-                f"{where} is calibrated for other settings than asked for ({'; '.join(other)}); "
+                f"{where} is calibrated for other settings than asked for ({differing}); "
                 "leave them out, or calibrate again with them"
             )
