@@ -15,7 +15,13 @@ from wherefrom.cli.origin_pairs import pairs, tell_out_of_scope, tell_skipped
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
-    from wherefrom.origin import AddReport, EditMapConfig, OriginAnswer, PairsManifest
+    from wherefrom.origin import (
+        AddReport,
+        EditMapConfig,
+        OriginAnswer,
+        PairsManifest,
+        SearchConfig,
+    )
     from wherefrom.origin.references import References
 
 
@@ -42,7 +48,23 @@ same_encoder_option = click.option(
     show_default="the one that the index was built with",
     help="Where that encoder is now, if it was moved.",
 )
+views_option = click.option(
+    "--views",
+    type=click.Choice(["none", "flip", "flip+crops"]),
+    help="Ways in which a query is looked at; default: those of the calibration.",
+)
+rerank_option = click.option(
+    "--rerank/--no-rerank",
+    default=None,
+    help="Compare the files of the best 64 again; default: as the calibration.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+
+
+def _search_presets() -> Mapping[str, SearchConfig]:
+    from wherefrom.origin import SearchConfig
+
+    return {"default": SearchConfig()}
 
 
 def _presets() -> Mapping[str, EditMapConfig]:
@@ -179,7 +201,7 @@ def train(
     )
 
 
-@origin.command()
+@origin.command(cls=ConfigCommand, presets=_search_presets)
 @click.argument("index", type=FILE)
 @click.option("--pairs", type=FILE, required=True, help="Edits of known origin.")
 @click.option("--fpr", type=float, required=True, help="False alarms, at most.")
@@ -187,9 +209,18 @@ def train(
 @click.option("--seed", default=0, show_default=True, help="Which edit of an origin is taken.")
 @click.pass_obj
 def calibrate(
-    session: Session, *, index: Path, pairs: Path, fpr: float, encoder: str | None, seed: int
+    session: Session,
+    *,
+    index: Path,
+    pairs: Path,
+    fpr: float,
+    encoder: str | None,
+    seed: int,
+    config: SearchConfig,
 ) -> None:
     """Set when an index says that it does not hold the origin.
+
+    It holds for searches with the same views, re-ranking and statistic, which are its defaults.
 
     The pairs should be none that the edit map was trained on.  An origin that is in the index is
     left out of the comparison with its own edit.
@@ -204,15 +235,19 @@ def calibrate(
     tell_out_of_scope(session, manifest)
     with _opened(index, encoder, writable=True) as references:
         edits, origins, _ = _columns(manifest)
-        fitted = references.calibrate(edits, origins, rate=fpr, seed=seed, track=session.track)
+        fitted = references.calibrate(
+            edits, origins, rate=fpr, config=config, seed=seed, track=session.track
+        )
     if fitted.null is not None:
-        click.echo(f"calibrated on {len(fitted.null.z)} origins for {fpr:g} false alarms")
+        click.echo(f"calibrated on {len(fitted.null.values)} origins for {fpr:g} false alarms")
 
 
 @origin.command()
 @click.argument("index", type=FILE)
 @click.argument("paths", type=FILE, nargs=-1, required=True)
 @same_encoder_option
+@views_option
+@rerank_option
 @click.option("--report", type=FILE, help="Also write a page there (.html is replaced).")
 @json_option
 @click.pass_obj
@@ -222,6 +257,8 @@ def search(
     index: Path,
     paths: tuple[Path, ...],
     encoder: str | None,
+    views: str | None,
+    rerank: bool | None,
     report: Path | None,
     as_json: bool,
 ) -> None:
@@ -238,9 +275,10 @@ def search(
 
         check_target(report, option="--report", suffixes=(".html", ".htm"))
     with _opened(index, encoder) as references:
-        answers = references.search(paths, track=session.track)
+        config = references.configured(_asked(views, rerank))
+        answers = references.search(paths, config=config, track=session.track)
         if report is not None:
-            _write_page(session, report, answers, references.describe())
+            _write_page(session, report, answers, references, config)
     if as_json:
         print_json({"answers": [answer.to_dict() for answer in answers]})
     else:
@@ -248,6 +286,8 @@ def search(
 
         for answer in answers:
             click.echo(f"{printable(answer.name)}: {printable(answer.sentence())}")
+            for note in answer.notes:
+                session.note(f"note: {printable(answer.name)}: {printable(note)}")
     if all(answer.digest is None for answer in answers):
         sys.stdout.flush()
         first = answers[0]
@@ -258,10 +298,19 @@ def search(
 @click.argument("pairs", type=FILE)
 @click.option("--index", type=FILE, required=True, help="An index that holds the origins.")
 @same_encoder_option
+@views_option
+@rerank_option
 @json_option
 @click.pass_obj
 def evaluate(
-    session: Session, *, pairs: Path, index: Path, encoder: str | None, as_json: bool
+    session: Session,
+    *,
+    pairs: Path,
+    index: Path,
+    encoder: str | None,
+    views: str | None,
+    rerank: bool | None,
+    as_json: bool,
 ) -> None:
     """Measure how well the origins of known edits are found, per generating model.
 
@@ -274,7 +323,8 @@ def evaluate(
     manifest = read_pairs(pairs)
     tell_out_of_scope(session, manifest)
     with _opened(index, encoder) as references:
-        report = references.evaluate(*_columns(manifest), track=session.track)
+        config = references.configured(_asked(views, rerank))
+        report = references.evaluate(*_columns(manifest), config=config, track=session.track)
     tell_skipped(session, report.skipped)
     if as_json:
         print_json(report.to_dict())
@@ -293,14 +343,25 @@ def _opened(index: Path, encoder: str | None, *, writable: bool = False) -> Refe
     return References.open(index, encoder=found, writable=writable)
 
 
+def _asked(views: str | None, rerank: bool | None) -> dict[str, Any]:
+    given = {"views": views, "rerank": rerank}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def _write_page(
-    session: Session, report: Path, answers: Sequence[OriginAnswer], basis: Mapping[str, Any]
+    session: Session,
+    report: Path,
+    answers: Sequence[OriginAnswer],
+    references: References,
+    config: SearchConfig,
 ) -> None:
     from wherefrom.report.origin import pictures_of, write_search_report
     from wherefrom.report.thumbnails import thumbnails
 
     pictures = thumbnails(pictures_of(answers), track=session.track)
-    write_search_report(report, answers, basis, thumbnails=pictures)
+    evidence = references.evidence(answers, track=session.track)
+    basis = references.describe(config)
+    write_search_report(report, answers, basis, thumbnails=pictures, evidence=evidence)
     session.note(f"wrote {report}")
 
 

@@ -11,6 +11,7 @@ references.add(photographs), references.search(["suspect.png"])
 from wherefrom.origin.answers import (
     AddReport,
     Candidate,
+    CopyEvidence,
     ModelRow,
     OriginAnswer,
     RetrievalReport,
@@ -33,12 +34,14 @@ from wherefrom.origin.result import (
     SearchResult,
     Verification,
 )
+from wherefrom.origin.settings import SearchConfig
 
 __all__ = [
     "AddReport",
     "AddResult",
     "Answer",
     "Candidate",
+    "CopyEvidence",
     "EditMapConfig",
     "FittedEditMap",
     "Index",
@@ -53,6 +56,7 @@ __all__ = [
     "References",
     "RetrievalReport",
     "ScanStatistics",
+    "SearchConfig",
     "SearchResult",
     "VectorIndex",
     "Verification",

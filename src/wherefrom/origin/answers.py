@@ -15,12 +15,15 @@ class Candidate:
 
     `score`: its cosine to the query under W, in the view in which it does best.  `deviations`: how
     many of them it lies above the index, with what re-ranking adds; candidates are ranked by it.
+    `p_value`: share of images without an origin in the index whose *best* match stands out as much;
+    beyond the first candidate it is known for the statistic z only.
     """
 
     path: str
     digest: str
     score: float
     deviations: float | None
+    p_value: float | None = None
 
 
 @dataclass(frozen=True)

@@ -71,24 +71,32 @@ def answer_of(
     notes: tuple[str, ...],
 ) -> OriginAnswer:
     """The answer for a picture that is no copy, by the conformal test of its best match."""
-    found = index.get(standing.ids[:SHOWN].tolist())
-    candidates = tuple(
-        Candidate(image.path, image.digest, cosine, score)
-        for image, cosine, score in zip(
-            found, standing.cosines.tolist(), standing.scores.tolist(), strict=False
-        )
-    )
     notes += tuple(f"{name} was not laid over again: it {why}" for name, why in standing.unread)
-    best = candidates[0].deviations
-    if null is None:
+    candidates = _candidates(standing, index, null, config)
+    best = candidates[0]
+    if null is None or best.p_value is None:
         reason = "this index is not calibrated; run calibrate with edits of known origin"
-        answer, p = Answer.UNKNOWN, None
+        answer = Answer.UNKNOWN
     else:
-        p = p_value_of(standing, config, null)
-        answer, reason = decide(p, null)
+        answer, reason = decide(best.p_value, null)
         ratio = index.count() / null.indexed
         if not 1 / GROWTH < ratio < GROWTH:
-            reason = (
-                f"{reason}; " if reason else ""
-            ) + f"calibrated when the index held {null.indexed} images; calibrate again"
-    return OriginAnswer(str(path), answer, p, best, candidates, reason, digest, notes=notes)
+            old = f"calibrated when the index held {null.indexed} images; calibrate again"
+            reason = f"{reason}; {old}" if reason else old
+    return OriginAnswer(
+        str(path), answer, best.p_value, best.deviations, candidates, reason, digest, notes=notes
+    )
+
+
+def _candidates(
+    standing: Standing, index: Index, null: NullScores | None, config: SearchConfig
+) -> tuple[Candidate, ...]:
+    images = index.get(standing.ids[:SHOWN].tolist())
+    scores = standing.scores[: len(images)]
+    p_values: list[float | None] = [None] * len(images)
+    if null is not None and config.statistic == "z":
+        p_values[:] = null.p_values(scores).tolist()
+    if null is not None:
+        p_values[0] = p_value_of(standing, config, null)
+    rows = zip(images, standing.cosines.tolist(), scores.tolist(), p_values, strict=False)
+    return tuple(Candidate(image.path, image.digest, *values) for image, *values in rows)

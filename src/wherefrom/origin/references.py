@@ -33,6 +33,7 @@ from wherefrom.origin.decision import Answer, NullScores, make_null, standing_ou
 from wherefrom.origin.edit_map import FittedEditMap, load_edit_map
 from wherefrom.origin.embedding import Reader
 from wherefrom.origin.evaluation import rank_of, rows_of
+from wherefrom.origin.evidence import Evidence, gather_evidence
 from wherefrom.origin.index import Index
 from wherefrom.origin.matching import Matcher
 from wherefrom.origin.reranking import Originals
@@ -96,8 +97,14 @@ class References:
         """An `InputError` if the images were projected by another map."""
         _require_same(self.index, self.encoder, edit_map)
 
-    def describe(self) -> dict[str, Any]:
-        """What an answer rests on, as JSON values."""
+    def evidence(
+        self, answers: Sequence[OriginAnswer], *, track: Track = quiet
+    ) -> dict[tuple[str, str], Evidence]:
+        """Where the first candidates differ from their query, by names of query and candidate."""
+        return gather_evidence(answers, self.encoder, track=track)
+
+    def describe(self, config: SearchConfig | None = None) -> dict[str, Any]:
+        """What an answer rests on, as JSON values; `config` is that of the search."""
         null = self.null
         return {
             "index": {"path": str(self.index.path), "images": self.index.count()},
@@ -108,7 +115,7 @@ class References:
             "calibration": None
             if null is None
             else {"edits": len(null.values), "rate": null.rate, "images_then": null.indexed},
-            "settings": self.configured({}).to_dict(),
+            "search": (config or self.configured({})).to_dict(),
         }
 
     def __enter__(self) -> Self:

@@ -23,7 +23,7 @@ from wherefrom.origin.result import IndexedImage
 from wherefrom.origin.spatial import Alignment, align
 
 DEPTH = 64
-WEIGHT = 0.5  # deviations of the agreement count half as much as those of the cosine
+WEIGHT = 0.25  # of a deviation of the agreement, against one of the cosine
 HELD_BYTES = 256 * 2**20  # of latents
 TO_SIGMA = 1.4826  # median absolute deviation -> standard deviation, of a normal distribution
 

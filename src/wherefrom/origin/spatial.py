@@ -18,6 +18,7 @@ divided by the deviation of the query's, so that no channel outweighs the others
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,9 +51,15 @@ class Alignment:
     right: float
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the two show the same extent, but for a shift of cells."""
+        sides = self.bottom - self.top, self.right - self.left
+        return all(math.isclose(side, 1) for side in sides)
+
+    @property
     def is_plain(self) -> bool:
         """Whether the two lie on each other as they are, but for a shift of cells."""
-        return not self.mirrored and self.bottom - self.top == self.right - self.left == 1
+        return self.is_whole and not self.mirrored
 
 
 def align(q: Tensor, o: Tensor) -> list[Alignment]:
