@@ -37,6 +37,8 @@ SCHEMA = 1
 BITS = 256
 MOST_BITS = 31  # PDQ's documentation: a match differs in at most so many bits
 FLAT = 49  # and a hash of at most this quality (0 to 100) is to be dropped
+# Of 30 photographs: at most 0.08 after JPEG at quality 30; at most 0.10 for nine in ten at a quarter
+# of the size; at least 0.10 after a change within a twentieth of the picture.
 MOST_DIFFERENT = 0.08
 CELLS = 32  # a side of the grid on which two pictures are compared
 TABLE = "CREATE TABLE hashes (digest TEXT PRIMARY KEY, bits BLOB NOT NULL, quality INT NOT NULL)"
@@ -64,10 +66,12 @@ def hash_picture(image: Tensor) -> PictureHash:
     """PDQ of a picture (3, H, W) float in [0, 1]; at 256 px a side it takes 2 ms."""
     import pdqhash
 
-    pixels = image.mul(255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-    turned, quality = pdqhash.compute_dihedral(pixels)
-    upright, mirrored = (np.packbits(turned[i].astype(np.uint8)).tobytes() for i in (0, 5))
-    return PictureHash(upright, mirrored, int(quality))
+    pixels = image.mul(255).round().to(torch.uint8).permute(1, 2, 0)
+    # PDQ can derive the mirror image's hash from the same transform, but that one is tens of bits
+    # away from the hash of a picture that was mirrored.
+    bits, quality = pdqhash.compute(pixels.contiguous().numpy())
+    mirrored, _ = pdqhash.compute(pixels.flip(1).contiguous().numpy())
+    return PictureHash(_packed(bits), _packed(mirrored), int(quality))
 
 
 def difference(picture: Tensor, other: Tensor) -> float:
@@ -86,6 +90,7 @@ class CopyHashes:
     def __init__(self, folder: Path, *, writable: bool) -> None:
         """Open the hashes; without the file there are none, and a writer makes it."""
         self.path = folder / NAME
+        self._writable = writable
         self._base: sqlite3.Connection | None = None
         self._loaded: tuple[int, list[str], npt.NDArray[np.uint64]] | None = None
         if not (writable or self.path.is_file()):
@@ -158,8 +163,10 @@ class CopyHashes:
         return self._loaded[1], self._loaded[2]
 
     def _write(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
-        if self._base is None:
-            raise InputError(f"{show_path(self.path)} is open for reading; open it with writable")
+        if self._base is None or not self._writable:
+            raise InputError(
+                f"{show_path(self.path)} was opened for reading; open it with writable=True"
+            )
         if not rows:
             return
         self._loaded = None
@@ -183,6 +190,10 @@ class CopyHashes:
                 f"{show_path(self.path)} is damaged ({error}); remove that file, and add the "
                 "images again"
             ) from error
+
+
+def _packed(bits: npt.NDArray[np.int64]) -> bytes:
+    return np.packbits(bits.astype(np.uint8)).tobytes()
 
 
 def _distances(table: npt.NDArray[np.uint64], bits: bytes) -> npt.NDArray[np.int64]:

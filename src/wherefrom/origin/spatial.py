@@ -128,9 +128,9 @@ def _surroundings(n: int) -> Tensor:
 @functools.cache
 def _resizing(n: int, to: int) -> Tensor:
     """(to, n): linear interpolation, widened where it reduces."""
-    unit = torch.eye(n)[None, :, :, None]
-    table: Tensor = F.interpolate(unit, (to, 1), mode="bilinear", antialias=True)[0, :, :, 0]
-    return table.T
+    unit = torch.eye(n)[None, None]
+    table: Tensor = F.interpolate(unit, (to, n), mode="bilinear", antialias=True)[0, 0]
+    return table
 
 
 @functools.cache
