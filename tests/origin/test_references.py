@@ -26,7 +26,7 @@ from wherefrom.origin.result import ScanStatistics
 
 SMALL = TinyConvConfig(latent_channels=2, width_half=4, width_quarter=4, width_eighth=4, blocks=0)
 KNOWN, UNKNOWN, EDITED = 40, 30, 8
-PLAIN = SearchConfig(views="none")
+PLAIN = SearchConfig(views="none", rerank=False)
 
 
 def picture(number):
@@ -212,11 +212,11 @@ def test_an_edit_map_is_kept_with_the_index__roundtrip(home, encoder):
     )  # fmt: skip
     built = References.create(home / "mapped.index", encoder, edit_map=fitted)
     built.add([home / "photos"])
-    first = built.search([home / "edits"])
+    first = built.search([home / "edits"], config=PLAIN)
     built.close()
     opened = References.open(home / "mapped.index", encoder=encoder)
     assert opened.index.dim == 16
-    assert opened.search([home / "edits"]) == first
+    assert opened.search([home / "edits"], config=PLAIN) == first
     assert first[0].answer is Answer.UNKNOWN and "not calibrated" in first[0].reason
     opened.close()
 

@@ -56,7 +56,7 @@ views_option = click.option(
 rerank_option = click.option(
     "--rerank/--no-rerank",
     default=None,
-    help="Compare the files of the best 64 again; default: as the calibration.",
+    help="Lay the query over the files of the best 64; default: as the calibration.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 

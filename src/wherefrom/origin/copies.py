@@ -37,8 +37,8 @@ SCHEMA = 1
 BITS = 256
 MOST_BITS = 31  # PDQ's documentation: a match differs in at most so many bits
 FLAT = 49  # and a hash of at most this quality (0 to 100) is to be dropped
-# Of 30 photographs: at most 0.08 after JPEG at quality 30; at most 0.10 for nine in ten at a quarter
-# of the size; at least 0.10 after a change within a twentieth of the picture.
+# Of 30 photographs: at most 0.08 after JPEG at quality 30; at most 0.10 for nine in ten at a
+# quarter of the size; at least 0.10 after a change within a twentieth of the picture.
 MOST_DIFFERENT = 0.08
 CELLS = 32  # a side of the grid on which two pictures are compared
 TABLE = "CREATE TABLE hashes (digest TEXT PRIMARY KEY, bits BLOB NOT NULL, quality INT NOT NULL)"

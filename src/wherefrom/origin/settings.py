@@ -16,7 +16,7 @@ class SearchConfig(Config):
 
     views: str = setting("flip", "ways in which a query is looked at", choices=VIEWS)
     rerank: bool = setting(
-        False, "lay the query over the best 64 files again, by their latents (slow)"
+        True, "lay the query over the files of the best 64: decodes and encodes them again"
     )
     statistic: str = setting(
         "z",

@@ -116,7 +116,8 @@ def _looked_at(
         blocks: list[Block] = [Prose(told), *([Strip(panels)] if panels else [])]
         if len(answer.candidates) > 1:
             blocks.append(_candidates(answer, thumbnails, evidence))
-        yield Section(f"Most similar to {answer.name}", tuple(blocks))
+        title = f"{'A copy' if answer.answer is Answer.COPY else 'Most similar'}: {answer.name}"
+        yield Section(title, tuple(blocks))
 
 
 def _panels(
