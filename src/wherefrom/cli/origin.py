@@ -1,17 +1,18 @@
-"""`wherefrom origin`: build, add, remove, train, calibrate, search, evaluate."""
+"""`wherefrom origin`: build, search and the rest."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from wherefrom.cli.console import Session, print_json, print_table
 from wherefrom.cli.options import FILE, ConfigCommand
 from wherefrom.cli.origin_pairs import pairs, tell_out_of_scope, tell_skipped
+from wherefrom.cli.origin_settings import asked, rerank_option, search_presets, views_option
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,23 +49,7 @@ same_encoder_option = click.option(
     show_default="the one that the index was built with",
     help="Where that encoder is now, if it was moved.",
 )
-views_option = click.option(
-    "--views",
-    type=click.Choice(["none", "flip", "flip+crops"]),
-    help="Ways in which a query is looked at; default: those of the calibration.",
-)
-rerank_option = click.option(
-    "--rerank/--no-rerank",
-    default=None,
-    help="Lay the query over the files of the best 64; default: as the calibration.",
-)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
-
-
-def _search_presets() -> Mapping[str, SearchConfig]:
-    from wherefrom.origin import SearchConfig
-
-    return {"default": SearchConfig()}
 
 
 def _presets() -> Mapping[str, EditMapConfig]:
@@ -201,7 +186,7 @@ def train(
     )
 
 
-@origin.command(cls=ConfigCommand, presets=_search_presets)
+@origin.command(cls=ConfigCommand, presets=search_presets)
 @click.argument("index", type=FILE)
 @click.option("--pairs", type=FILE, required=True, help="Edits of known origin.")
 @click.option("--fpr", type=float, required=True, help="False alarms, at most.")
@@ -248,6 +233,7 @@ def calibrate(
 @same_encoder_option
 @views_option
 @rerank_option
+@click.option("--accelerated", is_flag=True, help="Use what `accelerate` made.")
 @click.option("--report", type=FILE, help="Also write a page there (.html is replaced).")
 @json_option
 @click.pass_obj
@@ -259,6 +245,7 @@ def search(
     encoder: str | None,
     views: str | None,
     rerank: bool | None,
+    accelerated: bool,
     report: Path | None,
     as_json: bool,
 ) -> None:
@@ -275,8 +262,10 @@ def search(
 
         check_target(report, option="--report", suffixes=(".html", ".htm"))
     with _opened(index, encoder) as references:
-        config = references.configured(_asked(views, rerank))
-        answers = references.search(paths, config=config, track=session.track)
+        config = references.configured(asked(views, rerank))
+        answers = references.search(
+            paths, config=config, accelerated=accelerated, track=session.track
+        )
         if report is not None:
             _write_page(session, report, answers, references, config)
     if as_json:
@@ -292,6 +281,28 @@ def search(
         sys.stdout.flush()
         first = answers[0]
         raise InputError(f"no image could be read; the first: {first.name}: {first.reason}")
+
+
+@origin.command()
+@click.argument("index", type=FILE)
+@click.option("--floor", default=0.99, show_default=True, help="Of what the exact scan finds.")
+@click.option("--seed", default=0, show_default=True, help="Of the queries of the measurement.")
+@click.pass_obj
+def accelerate(session: Session, *, index: Path, floor: float, seed: int) -> None:
+    """Make the lists for `search --accelerated`, for indexes of millions.
+
+    They may miss an image.  How many of the ten nearest they find is measured, and lists below the
+    floor are refused.  When the index changes, run it again.
+
+    \b
+    Example:
+      wherefrom origin accelerate refs.index
+    """
+    from wherefrom.origin import Accelerator, Index
+
+    with Index.open(index, writable=True) as opened:
+        made = Accelerator.build(opened, floor=floor, seed=seed, track=session.track)
+    click.echo(f"finds {100 * made.recall:.2f} % of the ten nearest that the exact scan finds")
 
 
 @origin.command()
@@ -323,7 +334,7 @@ def evaluate(
     manifest = read_pairs(pairs)
     tell_out_of_scope(session, manifest)
     with _opened(index, encoder) as references:
-        config = references.configured(_asked(views, rerank))
+        config = references.configured(asked(views, rerank))
         report = references.evaluate(*_columns(manifest), config=config, track=session.track)
     tell_skipped(session, report.skipped)
     if as_json:
@@ -341,11 +352,6 @@ def _opened(index: Path, encoder: str | None, *, writable: bool = False) -> Refe
 
     found = None if encoder is None else load_encoder(encoder)
     return References.open(index, encoder=found, writable=writable)
-
-
-def _asked(views: str | None, rerank: bool | None) -> dict[str, Any]:
-    given = {"views": views, "rerank": rerank}
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def _write_page(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -39,10 +40,19 @@ class Standing:
     unread: tuple[tuple[str, str], ...]
 
 
+class Searcher(Protocol):
+    """Finds the most similar images of queries (Q, D)."""
+
+    def search(self, queries: Tensor, k: int) -> SearchResult:
+        """As `Index.search`."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Matcher:
-    """Asks an index as `config` says."""
+    """Asks an index as `config` says, `by` way of itself or of what searches it faster."""
 
+    by: Searcher
     index: Index
     encoder: Encoder
     edit_map: FittedEditMap | None
@@ -62,7 +72,7 @@ class Matcher:
         none = torch.zeros(0, dtype=torch.int64)
         out = [none] * len(images) if left_out is None else left_out
         most = max(k, DEPTH) + max((len(ids) for ids in out), default=0)
-        result = self.index.search(seen, min(most, self.index.count()))
+        result = self.by.search(seen, min(most, self.index.count()))
         count = views.count(self.config.views)
         found = []
         for row, (frame, ids) in enumerate(zip(frames, out, strict=True)):
@@ -120,7 +130,7 @@ def merge(result: SearchResult, rows: slice, left_out: Tensor, own: Tensor, k: i
     mean, std = moments_without(spread, own)
     ids, cosines = result.ids[rows], result.scores[rows]
     scores = ((cosines - mean[:, None]) / std[:, None]).nan_to_num(0.0)
-    kept = ~torch.isin(ids, left_out)
+    kept = ~torch.isin(ids, left_out) & cosines.isfinite()  # an accelerator may find fewer
     ids, cosines, scores = ids[kept], cosines[kept], scores[kept]
     order = ids.argsort(stable=True)
     order = order[scores[order].argsort(descending=True, stable=True)]

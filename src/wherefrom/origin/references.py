@@ -26,6 +26,7 @@ from wherefrom.core.rng import stream
 from wherefrom.core.store import digest_file, is_artifact, load_artifact, save_artifact
 from wherefrom.data.folders import list_images
 from wherefrom.encoders import Encoder, load_encoder
+from wherefrom.origin.accelerator import Accelerator
 from wherefrom.origin.answers import AddReport, OriginAnswer, RetrievalReport
 from wherefrom.origin.cascade import answer_of, copy_of, find_copy, p_value_of
 from wherefrom.origin.copies import CopyHashes, hash_picture
@@ -173,15 +174,23 @@ class References:
         return AddReport(added - replaced, unchanged, replaced, duplicates, skipped)
 
     def search(
-        self, paths: Sequence[Path], *, config: SearchConfig | None = None, track: Track = quiet
+        self,
+        paths: Sequence[Path],
+        *,
+        config: SearchConfig | None = None,
+        accelerated: bool = False,
+        track: Track = quiet,
     ) -> tuple[OriginAnswer, ...]:
         """An answer per image file, in the order in which they are listed.
 
         A cascade: the same file, then a copy of it by its perceptual hash and its picture, then the
         search by W.  `config`: by default that of the calibration; another one is an `InputError`.
+        `accelerated`: by way of the index's `Accelerator`, which may miss an image.
         """
         files = list_images(paths)
         matcher = self._matcher(config)
+        if accelerated:
+            matcher = replace(matcher, by=Accelerator.load(self.index))
         reader = Reader(self.encoder)
         answers: dict[Path, OriginAnswer] = {}
         for some, digests, pictures in reader.images(track(files, "searching", total=len(files))):
@@ -290,7 +299,7 @@ class References:
 
     def _new_matcher(self, config: SearchConfig) -> Matcher:
         originals = Originals(self.encoder)
-        return Matcher(self.index, self.encoder, self.edit_map, config, originals)
+        return Matcher(self.index, self.index, self.encoder, self.edit_map, config, originals)
 
     def _known(self, files: Sequence[Path]) -> list[str | None]:
         ids = self.index.find(files)
