@@ -1,0 +1,1 @@
+"""How natural is each of these generated images, which are broken, and which generator is best?"""
