@@ -154,7 +154,7 @@ def _merges(ranks: Ints) -> tuple[list[_Level], Ints]:
     while half >= BLOCK:
         high = (ranks[order] & half) > 0
         lower, upper = order[~high], order[high]
-        below = np.cumsum(~high)[high]
+        below = np.cumsum(~high, dtype=np.int64)[high]
         start = np.arange(0, len(ranks) // 2, half)[:, None]
         levels.append(_Level(lower, upper, below, start))
         order = np.stack([lower.reshape(-1, half), upper.reshape(-1, half)], axis=1).ravel()
