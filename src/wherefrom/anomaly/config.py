@@ -17,7 +17,7 @@ class AnomalyConfig(Config):
     )
     steps: int = setting(10, "noise steps K along a direction", source="Tab. B.1: 10", low=2)
     directions: int = setting(
-        8, "noise directions R whose complexities are averaged", source="the code: 1", low=1
+        8, "noise directions R that C averages; 0: no complexity", source="the code: 1", low=0
     )
     alpha: float = setting(
         0.01, "change of every value in one attack step", source="Tab. B.1: 0.01", low=1e-9

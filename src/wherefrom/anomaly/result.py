@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -54,13 +54,10 @@ class ImageScores:
     def select(self, rows: Tensor | list[int]) -> ImageScores:
         """The images at these places (indices, int64), with `skipped` as it is."""
         at = torch.as_tensor(rows, dtype=torch.int64)
-        columns = {name: getattr(self, name)[at] for name in COLUMNS}
-        names = {
-            "names": tuple(self.names[i] for i in at.tolist()),
-            "digests": tuple(self.digests[i] for i in at.tolist()),
-        }
-        rest = {name: getattr(self, name) for name in ("skipped", "encoder", "config", "seed")}
-        return ImageScores(**columns, **names, **rest)
+        columns: dict[str, Any] = {name: getattr(self, name)[at] for name in COLUMNS}
+        columns["names"] = tuple(self.names[i] for i in at.tolist())
+        columns["digests"] = tuple(self.digests[i] for i in at.tolist())
+        return replace(self, **columns)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without the features; NaN becomes None."""

@@ -1,4 +1,4 @@
-"""Arithmetic as on paper: no autocast, no TF32, no bfloat16 products, no kernel chosen by timing."""
+"""Arithmetic as on paper: no autocast, no TF32, no bfloat16, no kernel chosen by timing."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 def _backends() -> list[Any]:
     """What else rounds float32 products where it is told to (torch 2.9 and newer)."""
-    known = [torch.backends.cuda.matmul]
+    known: list[Any] = [torch.backends.cuda.matmul]
     known += [getattr(torch.backends.mkldnn, name, None) for name in ("matmul", "conv")]
     return [backend for backend in known if hasattr(backend, "fp32_precision")]
