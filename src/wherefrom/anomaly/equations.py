@@ -39,13 +39,15 @@ def angles(points: Tensor) -> Tensor:
     unit = d / torch.linalg.vector_norm(d, dim=-1, keepdim=True)
     a, b = unit[..., :-1, :], unit[..., 1:, :]
     across: Tensor = torch.linalg.vector_norm(a - b, dim=-1)
-    return torch.atan2(across, torch.linalg.vector_norm(a + b, dim=-1)).mul(2)
+    angle: Tensor = 2 * torch.atan2(across, torch.linalg.vector_norm(a + b, dim=-1))
+    return angle
 
 
 def still_steps(points: Tensor) -> Tensor:
     """How many of the K steps of feature paths (..., K + 1, D) have length zero, (...) int64."""
     d = points.double().diff(dim=-2)
-    return (torch.linalg.vector_norm(d, dim=-1) == 0).sum(dim=-1)
+    lengths: Tensor = torch.linalg.vector_norm(d, dim=-1)
+    return (lengths == 0).sum(dim=-1)
 
 
 def complexity(points: Tensor) -> Tensor:

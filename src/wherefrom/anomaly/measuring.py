@@ -140,6 +140,25 @@ def attacked_image(
         return attack(batch, encoder.features(batch), start, encoder, config)[0]
 
 
+@torch.no_grad()
+def path_complexities(
+    images: Tensor, encoder: FeatureEncoder, *, config: AnomalyConfig, seed: int
+) -> tuple[Tensor, Tensor]:
+    """C along the first direction, (N,) float64, and still steps, (N,), in the images' precision.
+
+    The directions are those of the float32 images, so that two precisions can be compared.
+    """
+    found, still = [], []
+    for image in images.to(encoder.device):
+        n = direction(image, 0, seed=seed).to(image)
+        points = _feature_path(
+            image[None], encoder.features(image[None]), n[None], encoder, config
+        )[0]
+        found.append(equations.complexity(points))
+        still.append(equations.still_steps(points))
+    return torch.tensor(found, dtype=torch.float64), torch.tensor(still, dtype=torch.int64)
+
+
 def direction(x: Tensor, which: int, *, seed: int) -> Tensor:
     """The noise direction n number `which` of the image x (3, H, W), of unit L2 norm."""
     return _direction(stream(seed, "anomaly", digest_pixels(x), "direction", which), tuple(x.shape))
