@@ -7,6 +7,8 @@ Features are the 1280 values after global average pooling.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -53,7 +55,9 @@ def load_efficientnet(resolution: int = RESOLUTION) -> FeatureNetwork:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{path} is damaged; install its package again") from error
+    head = network._fc.eval().requires_grad_(False)  # taken out of the network below
     module = Preprocess(resolution, MEAN, STD, PooledFeatures(network))
-    return make_feature_encoder(
+    made = make_feature_encoder(
         module, kind=KIND, resolution=resolution, config={"mean": MEAN, "std": STD}
     )
+    return replace(made, head=head)

@@ -62,6 +62,10 @@ class FeatureEncoder(Protocol):
         """The same model computed in float64; None where it cannot be."""
         ...
 
+    def logits(self, features: Tensor) -> Tensor | None:
+        """Class logits (N, K) of features (N, D); None of a model without classes."""
+        ...
+
 
 class Preprocess(nn.Module):
     """Images (N, 3, H, W) in [0, 1] -> (N, 3, S, S) in a network's own range."""
@@ -96,6 +100,7 @@ class FeatureNetwork:
     dimension: int
     differentiable: bool
     device: torch.device = torch.device("cpu")  # noqa: RUF009 (an immutable value)
+    head: nn.Module | None = None  # features (N, D) -> class logits (N, K)
 
     @property
     def resolution(self) -> int:
@@ -130,6 +135,14 @@ class FeatureNetwork:
         if not isinstance(self.module, nn.Module):
             return None
         return replace(self, module=copy.deepcopy(self.module).double())
+
+    @torch.no_grad()
+    def logits(self, features: Tensor) -> Tensor | None:
+        """Class logits (N, K) float32 of features (N, D), on their device; None without classes."""
+        if self.head is None:
+            return None
+        found: Tensor = self.head.to(features.device)(features.float())
+        return found
 
     def to(self, device: torch.device | str) -> Self:
         """This encoder on another device; `InputError` for a callable that is no module."""
