@@ -113,18 +113,42 @@ def attack(
     """x^J, (n, 3, H, W), of images x with features `clean`; `start` lies in [-1, 1].
 
     The gradient vanishes at x itself, so the first step needs a start beside it.
+
+    Deviation: a start whose features round to M(x) has no gradient either, and the attack would
+    never move; such a start is doubled, up to one attack step.
     """
-    moved = x + config.start_radius * start
-    moved = moved.clamp(0, 1) if config.clamp else moved
-    for _ in range(config.attack_steps):
-        with torch.enable_grad():
-            moved = moved.detach().requires_grad_()
-            far = (encoder.features(moved) - clean).square().sum()
-            (gradient,) = torch.autograd.grad(far, moved)
+    radius = torch.full((len(x), 1, 1, 1), config.start_radius, device=x.device)
+    moved, gradient, stuck = _first_gradient(x, clean, radius * start, encoder, config)
+    while bool(stuck.any()) and float(radius.max()) < config.alpha:
+        radius[stuck] *= 2
+        moved, gradient, stuck = _first_gradient(x, clean, radius * start, encoder, config)
+    for step in range(config.attack_steps):
+        if step:
+            _, gradient = _gradient(moved, clean, encoder)
         moved = equations.attack_step(
-            moved.detach(), x, gradient, config.alpha, config.bound, clamp=config.clamp
+            moved, x, gradient, config.alpha, config.bound, clamp=config.clamp
         )
     return moved
+
+
+def _first_gradient(
+    x: Tensor, clean: Tensor, offset: Tensor, encoder: FeatureEncoder, config: AnomalyConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The start, its gradient, and which rows are stuck: (n,) bool."""
+    moved = x + offset
+    moved = moved.clamp(0, 1) if config.clamp else moved
+    rows, gradient = _gradient(moved, clean, encoder)
+    fills_up = ~offset.flatten(1).any(dim=1)
+    return moved, gradient, (rows == clean).all(dim=1) & ~fills_up
+
+
+def _gradient(moved: Tensor, clean: Tensor, encoder: FeatureEncoder) -> tuple[Tensor, Tensor]:
+    """M(x^j), and the gradient of |M(x^j) - M(x)|^2 by x^j."""
+    with torch.enable_grad():
+        at = moved.detach().requires_grad_()
+        rows = encoder.features(at)
+        (gradient,) = torch.autograd.grad((rows - clean).square().sum(), at)
+    return rows.detach(), gradient
 
 
 def attacked_image(
