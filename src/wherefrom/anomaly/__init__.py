@@ -9,8 +9,16 @@ calibration.judge(score_files([Path("gen")], encoder), false_alarms=0.01)
 """
 
 from wherefrom.anomaly.assumption import AssumptionCheck, AssumptionConfig, check_assumption
+from wherefrom.anomaly.auditing import Audit, AuditConfig, audit
 from wherefrom.anomaly.cache import FolderCache, MemoryCache
 from wherefrom.anomaly.calibration import Calibration, fit_calibration, load_calibration
+from wherefrom.anomaly.comparison import (
+    Comparison,
+    ComparisonConfig,
+    GeneratorScore,
+    anomaly_score,
+    compare_generators,
+)
 from wherefrom.anomaly.config import PRESETS, AnomalyConfig
 from wherefrom.anomaly.judgement import FalseAlarms, ImageJudgement, worst_first
 from wherefrom.anomaly.localisation import Localisation, LocalisationConfig, explain
@@ -24,18 +32,26 @@ __all__ = [
     "AnomalyConfig",
     "AssumptionCheck",
     "AssumptionConfig",
+    "Audit",
+    "AuditConfig",
     "Calibration",
+    "Comparison",
+    "ComparisonConfig",
     "FalseAlarms",
     "FolderCache",
+    "GeneratorScore",
     "ImageJudgement",
     "ImageScores",
     "Localisation",
     "LocalisationConfig",
     "MemoryCache",
     "NumericsCheck",
+    "anomaly_score",
+    "audit",
     "calibrate",
     "check_assumption",
     "check_numerics",
+    "compare_generators",
     "complexity",
     "explain",
     "fit_calibration",

@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
+from wherefrom.cli.anomaly_inputs import (
+    CACHE,
+    CALIBRATION,
+    against_option,
+    cache_option,
+    encoder_options,
+    false_alarms_option,
+    json_option,
+    load,
+    load_against,
+    named_folders,
+    open_cache,
+    prepare_folder,
+    same_encoder_option,
+    score_against,
+    seed_option,
+    tell_skipped,
+)
 from wherefrom.cli.console import Session, print_json, print_table
-from wherefrom.cli.options import FILE, ConfigCommand, device_option, resolve_device
+from wherefrom.cli.options import FILE, ConfigCommand, device_option
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
-    from wherefrom.anomaly.audit import Audit, AuditConfig
-    from wherefrom.anomaly.calibration import Calibration
+    from wherefrom.anomaly.auditing import Audit, AuditConfig
     from wherefrom.anomaly.config import AnomalyConfig
     from wherefrom.anomaly.localisation import LocalisationConfig
     from wherefrom.anomaly.result import ImageScores
-    from wherefrom.encoders.features import FeatureNetwork
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-CALIBRATION, CACHE = "calibration", "cache"
 
 
 @click.group()
@@ -37,46 +49,8 @@ def anomaly() -> None:
     """
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
-seed_option = click.option("--seed", default=0, show_default=True, help="Seed of every draw.")
-against_option = click.option(
-    "--against", type=FILE, required=True, help="The calibration of an audit."
-)
-false_alarms_option = click.option(
-    "--false-alarms",
-    type=float,
-    default=0.01,
-    show_default=True,
-    help="Share of real images that are flagged, at most.",
-)
-same_encoder_option = click.option(
-    "--encoder", help="The encoder, if it is no longer where the calibration found it."
-)
-cache_option = click.option(
-    "--cache", type=FILE, help="A folder of measurements: what is in it is not measured again."
-)
-
-
-def encoder_options(command: F) -> F:
-    """`--encoder`, `--resolution`, `--download` and `--device`, for `_load`."""
-    for option in (
-        device_option,
-        click.option("--download", is_flag=True, help="Fetch the encoder from the hub if needed."),
-        click.option("--resolution", type=int, help="Side in px at which the encoder sees images."),
-        click.option(
-            "--encoder",
-            default="efficientnet-lite0",
-            show_default=True,
-            help="efficientnet-lite0, dinov2, dino, clip, vit-s, convnext-t, resnet50, "
-            "inception-v3, a folder of transformers, or owner/name of the hub.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
 def _audit_presets() -> Mapping[str, AuditConfig]:
-    from wherefrom.anomaly.audit import AuditConfig
+    from wherefrom.anomaly.auditing import AuditConfig
     from wherefrom.anomaly.config import PRESETS
 
     return {name: AuditConfig(scores=scores) for name, scores in PRESETS.items()}
@@ -114,16 +88,19 @@ def audit(
     Example:
       wherefrom anomaly audit real/ gen_a/ gen_b/ --encoder dinov2 --out report/
     """
-    from wherefrom.anomaly.audit import audit as run_audit
+    from wherefrom.anomaly.auditing import audit as run_audit
+    from wherefrom.anomaly.auditing import require_enough
     from wherefrom.anomaly.cache import FolderCache
     from wherefrom.report.anomaly import PAGE, write_audit
 
-    named = _named(generated)
-    _prepare(out)
+    named = named_folders(generated)
+    network = load(encoder, resolution, download, device)
+    require_enough([real], named, network, config)
+    prepare_folder(out)
     found = run_audit(
         [real],
         named,
-        _load(encoder, resolution, download, device),
+        network,
         config=config,
         seed=seed,
         cache=FolderCache(out / CACHE),
@@ -171,7 +148,9 @@ def score(
     from wherefrom.anomaly.judgement import worst_first
     from wherefrom.report.anomaly_tables import JUDGEMENT_SHOWN, judgement_table
 
-    calibration, scores = _score(session, images, against, false_alarms, encoder, cache, device)
+    calibration, scores = score_against(
+        session, images, against, false_alarms, encoder, cache, device
+    )
     judged = calibration.judge(scores, false_alarms=false_alarms)
     flags = calibration.rate(judged, false_alarms)
     if as_json:
@@ -224,7 +203,7 @@ def explain(
     from wherefrom.report.text import percent
 
     check_target(out, option="--out", suffixes=(".png",))
-    calibration, network = _against(against, encoder, device)
+    calibration, network = load_against(against, encoder, device)
     pixels = load_image(image, network.resolution)
     found = find(
         pixels, network, config=calibration.config, localisation=config, seed=calibration.seed
@@ -276,7 +255,9 @@ def sort_command(
     from wherefrom.report.tables import to_csv
 
     refuse_existing(out, overwrite=False)
-    calibration, scores = _score(session, (folder,), against, false_alarms, encoder, cache, device)
+    calibration, scores = score_against(
+        session, (folder,), against, false_alarms, encoder, cache, device
+    )
     _require_some(scores)
     judged = worst_first(calibration.judge(scores, false_alarms=false_alarms))
     counts = sort_images(judged, out, reasons=to_csv(judgement_table(judged)), copy=copy)
@@ -326,16 +307,16 @@ def reproduce(
     from wherefrom.anomaly.reproduce import reproduce as run
     from wherefrom.report.anomaly_tables import reproduction_tables
 
-    named = _named(generated)
+    named = named_folders(generated)
     people = None if human is None else read_human_table(human)
     found = run(
         [real],
         named,
-        _load(encoder, resolution, download, device),
+        load(encoder, resolution, download, device),
         config=config,
         human=people,
         seed=seed,
-        cache=_cache(cache),
+        cache=open_cache(cache),
         track=session.track,
     )
     if as_json:
@@ -347,93 +328,6 @@ def reproduce(
         session.note(f"note: {found.unmatched} images have no guesses in {human}")
 
 
-def _load(encoder: str, resolution: int | None, download: bool, device: str) -> FeatureNetwork:
-    from wherefrom.encoders import load_feature_encoder
-
-    found = load_feature_encoder(encoder, resolution=resolution, allow_download=download)
-    return found.to(resolve_device(device))
-
-
-def _against(path: Path, encoder: str | None, device: str) -> tuple[Calibration, FeatureNetwork]:
-    """A calibration with the encoder that made it."""
-    from wherefrom.anomaly.calibration import load_calibration
-
-    calibration = load_calibration(path)
-    source = encoder or calibration.provenance.get("encoder_source")
-    if source is None:
-        raise InputError(f"{path} does not say where its encoder is; pass --encoder")
-    resolution = calibration.provenance.get("encoder_resolution")
-    network = _load(str(source), resolution, False, device)
-    calibration.encoder.require_same(network.identity, what=f"the calibration {path}")
-    return calibration, network
-
-
-def _score(
-    session: Session,
-    paths: Sequence[Path],
-    against: Path,
-    false_alarms: float,
-    encoder: str | None,
-    cache: Path | None,
-    device: str,
-) -> tuple[Calibration, ImageScores]:
-    from wherefrom.anomaly.method import score_progressively
-    from wherefrom.calibration.conformal import require_rate
-    from wherefrom.data.folders import list_images
-
-    list_images(paths)  # refuse impossible paths before the encoder is loaded
-    calibration, network = _against(against, encoder, device)
-    require_rate(false_alarms, len(calibration.held_points), what="false-alarm rate")
-    scores = score_progressively(
-        paths,
-        network,
-        calibration,
-        false_alarms=false_alarms,
-        cache=_cache(cache),
-        track=session.track,
-    )
-    if calibration.check is not None and calibration.check.verdict != "holds":
-        session.note(f"note: {calibration.check.message}")
-    _tell_skipped(session, scores.skipped)
-    return calibration, scores
-
-
-def _cache(folder: Path | None) -> Any:
-    from wherefrom.anomaly.cache import FolderCache
-
-    return None if folder is None else FolderCache(folder)
-
-
-def _named(texts: Sequence[str]) -> dict[str, list[Path]]:
-    """Folders by name; `InputError` for two of one name, or one that is not there."""
-    from wherefrom.data.folders import list_images
-
-    found: dict[str, list[Path]] = {}
-    for text in texts:
-        name, separator, rest = text.partition("=")
-        path = Path(rest) if separator and not Path(text).exists() else Path(text)
-        called = name if path == Path(rest) and separator else (path.name or path.resolve().name)
-        if called in found:
-            raise InputError(f"two generators are called {called!r}; give them as name=folder")
-        list_images([path])
-        found[called] = [path]
-    return found
-
-
-def _prepare(out: Path) -> None:
-    """The report's folder: new, empty, or that of an earlier audit."""
-    known = {CALIBRATION, CACHE}
-    if out.is_dir():
-        inside = {entry.name for entry in out.iterdir()}
-        if inside and not inside & known:
-            raise InputError(f"{out} is no folder of an audit, so it is left alone; choose another")
-        return
-    try:
-        out.mkdir()
-    except OSError as error:
-        raise InputError(f"cannot make the folder {out}: {error.strerror}") from error
-
-
 def _tell_audit(session: Session, found: Audit, as_json: bool) -> None:
     from wherefrom.report.anomaly_tables import GENERATOR_SHOWN, generator_table
     from wherefrom.report.anomaly_wording import answer, order
@@ -441,21 +335,13 @@ def _tell_audit(session: Session, found: Audit, as_json: bool) -> None:
     for warning in found.warnings:
         session.note(warning)
     for rows in found.skipped.values():
-        _tell_skipped(session, rows)
+        tell_skipped(session, rows)
     if as_json:
         print_json(found.to_dict())
         return
     print_table(generator_table(found).select(*GENERATOR_SHOWN))
     for line in (*answer(found)[:2], *order(found.comparison)):
         click.echo(line)
-
-
-def _tell_skipped(session: Session, skipped: Sequence[tuple[str, str]]) -> None:
-    if skipped:
-        from wherefrom.report.text import plural
-
-        path, reason = skipped[0]
-        session.note(f"note: {plural(len(skipped), 'file')} left out; the first: {path}: {reason}")
 
 
 def _require_some(scores: ImageScores) -> None:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from wherefrom.anomaly.audit import Audit, AuditedImage
-from wherefrom.anomaly.comparison import anomaly_vectors
+from wherefrom.anomaly.auditing import Audit, AuditedImage
+from wherefrom.anomaly.comparison import Comparison, anomaly_vectors
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.shaping import to_image
@@ -79,7 +79,8 @@ def audit_sections(found: Audit, pictures: Mapping[str, str]) -> list[Section]:
 def _warnings(found: Audit) -> tuple[Block, ...]:
     if not found.warnings:
         return ()
-    told = tuple(("Read this first", text) for text in found.warnings)
+    heads = ("Read this first", *["And this"] * len(found.warnings))
+    told = tuple(zip(heads, found.warnings, strict=False))
     return (Points(told),)
 
 
@@ -107,42 +108,60 @@ def _cards(found: Audit) -> Cards:
 
 def _generators(found: Audit) -> tuple[Block, ...]:
     comparison = found.comparison
+    blocks: tuple[Block, ...] = (_scores(found), Prose(wording.order(comparison)))
+    if len(comparison.generators) > 1:
+        blocks = (*blocks, _grid(pair_table(comparison)))
+    return (*blocks, _shifts(comparison), _other_metrics(comparison))
+
+
+def _scores(found: Audit) -> Grid:
+    comparison = found.comparison
     ranks = dict(zip(comparison.ranking.names, comparison.ranking.ranks, strict=True))
-    rate = comparison.config.error_rate
+    rows = tuple(
+        (
+            Cell(show_rank(ranks[row.name]), numeric=True),
+            Cell(row.name),
+            Cell(str(row.count), numeric=True),
+            Cell(f"{row.anomaly_score:.3f} ({row.low:.3f} to {row.high:.3f})"),
+            Cell(f"{row.baseline:.3f} (95%: {row.baseline_high:.3f})"),
+            Cell(f"p = {row.test.p_value:.3g}"),
+            Cell(percent(round(found.flags[row.name].flagged / row.count, 4)), numeric=True),
+        )
+        for row in comparison.generators
+    )
+    columns = (
+        *("rank", "generator", "images", "AS (95% interval)", "AS of real images"),
+        *("differs from real", "flagged"),
+    )
+    return Grid(columns, rows, (True, False, True, False, False, False, True))
+
+
+def _shifts(comparison: Comparison) -> Grid:
+    rows = tuple(
+        (
+            Cell(row.name),
+            Cell(wording.shift(row.complexity)),
+            Cell(wording.shift(row.vulnerability)),
+        )
+        for row in comparison.generators
+    )
+    return Grid(("generator", "mean C", "mean V"), rows)
+
+
+def _other_metrics(comparison: Comparison) -> Grid:
     rows = []
     for row in comparison.generators:
-        m, flags = row.metrics, found.flags[row.name]
-        alike = row.test.p_value > rate
-        rows.append(
-            (
-                Cell(show_rank(ranks[row.name]), numeric=True),
-                Cell(row.name, below=plural(row.count, "image")),
-                Cell(f"{row.anomaly_score:.3f}", below=f"{row.low:.3f} to {row.high:.3f}"),
-                Cell(f"{row.baseline:.3f}", below=f"95%: {row.baseline_high:.3f}"),
-                Cell(
-                    f"p = {row.test.p_value:.3g}",
-                    tone="no" if alike else "",
-                    below="not told from real" if alike else "",
-                ),
-                Cell(percent(round(flags.flagged / row.count, 4)), numeric=True),
-                Cell(f"{row.complexity.generated:.4g}", below=wording.shift(row.complexity)),
-                Cell(f"{row.vulnerability.generated:.4g}", below=wording.shift(row.vulnerability)),
-                Cell(f"{m.frechet_distance:.4g}", numeric=True),
-                Cell(f"{m.kernel_distance:.3g}", numeric=True),
-                Cell(f"{m.precision:.2f} / {m.recall:.2f}", numeric=True),
-                Cell(f"{m.density:.2f} / {m.coverage:.2f}", numeric=True),
-                Cell(f"{m.realism:.2f}", numeric=True),
-                Cell("" if m.inception_score is None else f"{m.inception_score:.2f}", numeric=True),
-            )
+        m = row.metrics
+        figures_of = (
+            f"{m.frechet_distance:.4g}",
+            f"{m.kernel_distance:.3g}",
+            *(f"{value:.2f}" for value in (m.precision, m.recall, m.density, m.coverage)),
+            f"{m.realism:.2f}",
+            "" if m.inception_score is None else f"{m.inception_score:.2f}",
         )
-    columns = (
-        *("rank", "generator", "AS", "AS of real images", "against real", "flagged", "C", "V"),
-        *("FD", "KD", "precision / recall", "density / coverage", "realism", "IS"),
-    )
-    right = {"rank", "flagged", *columns[8:]}
-    table = Grid(columns, tuple(rows), tuple(title in right for title in columns))
-    blocks: tuple[Block, ...] = (table, Prose(wording.order(comparison)))
-    return (*blocks, _grid(pair_table(comparison))) if len(rows) > 1 else blocks
+        rows.append((Cell(row.name), *(Cell(text, numeric=True) for text in figures_of)))
+    columns = ("generator", "FD", "KD", "precision", "recall", "density", "coverage", "realism")
+    return Grid((*columns, "IS"), tuple(rows), (False, *[True] * 8))
 
 
 def _scatter(found: Audit) -> Figure:
@@ -164,35 +183,32 @@ def _images(found: Audit, pictures: Mapping[str, str]) -> tuple[Block, ...]:
         item.name: encode_picture(to_image(item.picture), side=HEAT_SIDE)
         for item in found.heat_maps
     }
-    stability = {item.name: item.localisation for item in found.heat_maps}
+    parts = {item.name: item.localisation for item in found.heat_maps}
     rows = []
     for image in found.images[:LISTED]:
         name = image.judgement.name
-        parts = stability.get(name)
-        below = ""
-        if parts is not None:
-            shares = ", ".join(percent(round(float(parts.shares[i]), 3)) for i in parts.top)
-            below = f"top 3: {shares} of V; two attacks agree on {percent(parts.stability)}"
-        rows.append(_image_row(image, pictures.get(name, ""), heat.get(name, ""), below))
-    columns = ("rank", "", "where", "image", "", "p-value", "C", "V", "AS-i", "realism")
-    numeric = (True, False, False, False, False, True, True, True, True, True)
-    notes = [wording.listed(found, min(LISTED, len(found.images)))]
-    return Grid(columns, tuple(rows), numeric), Prose(tuple(notes))
+        told = image.judgement.reason
+        if name in parts:
+            told += f". {wording.heat(parts[name])}"
+        rows.append(_image_row(image, pictures.get(name, ""), heat.get(name, ""), told))
+    columns = ("rank", "", "where", "image", "", "p-value", "C", "V", "AS-i")
+    numeric = (True, False, False, False, False, True, True, True, True)
+    notes = (wording.listed(found, min(LISTED, len(found.images))),)
+    return Prose(notes), Grid(columns, tuple(rows), numeric)
 
 
-def _image_row(image: AuditedImage, picture: str, heat: str, below: str) -> tuple[Cell, ...]:
+def _image_row(image: AuditedImage, picture: str, heat: str, told: str) -> tuple[Cell, ...]:
     row = image.judgement
     return (
         Cell(str(image.rank), numeric=True),
         Cell("", image=picture, large=bool(heat)),
-        Cell("", image=heat, large=True, below=below),
-        Cell(f"{image.generator}: {Path(row.name).name}", below=row.reason),
+        Cell("", image=heat, large=True),
+        Cell(f"{image.generator}: {Path(row.name).name}", below=told),
         Cell("flagged" if row.flagged else "not flagged", tone="unsure" if row.flagged else "no"),
         Cell(f"{row.p_value:.3g}", numeric=True),
-        Cell(f"{row.complexity:.4g}", numeric=True),
+        Cell(f"{row.complexity:.3g}", numeric=True),
         Cell(f"{row.vulnerability:.4g}", numeric=True),
-        Cell(f"{row.as_i:.4g}", numeric=True),
-        Cell(f"{image.realism:.2f}", numeric=True),
+        Cell(f"{row.as_i:.3g}", numeric=True),
     )
 
 

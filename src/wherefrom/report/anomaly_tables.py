@@ -9,7 +9,7 @@ from wherefrom.report.tables import Cell, Column, Table, show_p_value, show_scor
 from wherefrom.report.text import percent
 
 if TYPE_CHECKING:  # importing a question's package imports torch
-    from wherefrom.anomaly.audit import Audit, AuditedImage
+    from wherefrom.anomaly.auditing import Audit, AuditedImage
     from wherefrom.anomaly.comparison import Comparison, GeneratorScore
     from wherefrom.anomaly.human import Correlation
     from wherefrom.anomaly.judgement import ImageJudgement

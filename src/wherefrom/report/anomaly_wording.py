@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from wherefrom.anomaly.assumption import AssumptionCheck
-from wherefrom.anomaly.audit import Audit
+from wherefrom.anomaly.auditing import Audit
 from wherefrom.anomaly.comparison import Comparison
+from wherefrom.anomaly.localisation import Localisation
 from wherefrom.anomaly.means import MeanTest
 from wherefrom.report.text import percent, plural
 
@@ -60,8 +61,20 @@ def order(found: Comparison) -> tuple[str, ...]:
 def shift(test: MeanTest) -> str:
     """Whether a mean moved as the paper expects."""
     side = "above" if test.generated > test.real else "below"
-    expected = "as expected" if test.as_expected else "NOT as expected"
-    return f"{side} real {test.real:.4g}, {expected}, p = {test.p_two:.2g}"
+    expected = "as the paper expects" if test.as_expected else "NOT as the paper expects"
+    return (
+        f"{test.generated:.4g}, {side} the real {test.real:.4g}: {expected} "
+        f"(two-tailed p = {test.p_two:.2g})"
+    )
+
+
+def heat(found: Localisation) -> str:
+    """How much the three outlined segments explain, and whether two attacks agree on them."""
+    shares = ", ".join(percent(round(float(found.shares[i]), 2)) for i in found.top)
+    return (
+        f"Outlined: {shares} of V; from another start {percent(round(found.stability, 2))} of "
+        "these segments are the same"
+    )
 
 
 def listed(found: Audit, shown: int) -> str:

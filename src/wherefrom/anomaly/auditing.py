@@ -150,7 +150,7 @@ def audit(
     before anything is scored.  With a `cache` a second run scores only what is new.
     """
     chosen, kept = config or AuditConfig(), MemoryCache() if cache is None else cache
-    _require_enough(reals, generators, encoder, chosen)
+    require_enough(reals, generators, encoder, chosen)
     calibration, real = calibrate(
         reals,
         encoder,
@@ -230,13 +230,13 @@ def _heat_maps(
     return tuple(found)
 
 
-def _require_enough(
+def require_enough(
     reals: Sequence[Path],
     generators: Mapping[str, Sequence[Path]],
     encoder: FeatureEncoder,
     config: AuditConfig,
 ) -> None:
-    """What can be refused before the long work: counts of files are upper bounds."""
+    """`InputError` for what can be refused before the long work; files are counted, not read."""
     require_gradients(encoder, config.scores)
     if not (config.scores.directions and config.scores.restarts):
         raise InputError("an audit needs complexity and vulnerability; use 1 restart or more")
