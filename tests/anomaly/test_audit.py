@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from pictures import SMALL, tiny_encoder, write_images
+from anomaly_pictures import SMALL, tiny_encoder, write_images
 
 from wherefrom.anomaly import auditing
 from wherefrom.anomaly.auditing import audit

@@ -1,13 +1,10 @@
 """`wherefrom anomaly`, from folders to answers."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "anomaly"))
-from pictures import tiny_encoder, write_images
+from anomaly_pictures import tiny_encoder, write_images
 
 from wherefrom.cli.main import run
 
