@@ -1,6 +1,7 @@
 """Ranks among real images: false alarms at the stated rate, and when a score may decide."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.encoders.features import make_feature_encoder
 
 CONFIG = AnomalyConfig(directions=4, restarts=2)
-LIGHT = AssumptionConfig(images=6, grades=1)
+LIGHT = AssumptionConfig(images=10, grades=1)
 
 
 def drawn(count, *, seed, shift=(0.0, 0.0), prefix="image", config=CONFIG):
@@ -155,7 +156,7 @@ def test_borderline_images_are_those_whose_flag_may_change__naive_loop():
     scores = drawn(200, seed=9, config=few)
     limit = float(calibration.held_points[:, 1].sort().values[-3])  # rate 0.05 of 60: three ranks
     # One draw of V deviates by 0.02 sqrt(2); the mean of both from the first by sqrt(1/2) of it.
-    wide = 1 + 3 * 0.02
+    wide = math.exp(3 * 0.02)
     V = scores.vulnerability
     expected = (V * wide > limit) & (V / wide <= limit)
     assert torch.equal(calibration.borderline(scores, false_alarms=0.05), expected)
@@ -165,11 +166,11 @@ def test_borderline_images_are_those_whose_flag_may_change__naive_loop():
 
 
 class Loud(torch.nn.Module):
-    """Features 4 or 1/4 times as large if the right half is not made of flat 4 px blocks."""
+    """Features 100 or 1/100 times as large if the right half is not made of flat 4 px blocks."""
 
     def __init__(self, sign):
         super().__init__()
-        self.gain, self.net = 4.0**sign, Curved(seed=3)
+        self.gain, self.net = 100.0**sign, Curved(seed=3)
 
     def forward(self, x):
         right = x[..., 8:].detach()
@@ -181,14 +182,15 @@ class Loud(torch.nn.Module):
 
 def test_the_assumption_check_tells_right_from_inverted__closed_form():
     rng = torch.Generator().manual_seed(0)
-    images = F.interpolate(torch.rand(14, 3, 4, 4, generator=rng), scale_factor=4.0)
+    blocks = torch.randint(256, (20, 3, 4, 4), generator=rng) / 255
+    images = F.interpolate(blocks, scale_factor=4.0)
     found = {}
     for sign in (1, -1):
         net = encoder(Loud(sign), resolution=16, kind=f"loud {sign}")
         config = AnomalyConfig(directions=2, restarts=1)
-        reals = score_images(images[6:], net, config=config)
+        reals = score_images(images[10:], net, config=config)
         found[sign] = check_assumption(
-            images[:6], net, reals=reals, config=config, assumption=LIGHT
+            images[:10], net, reals=reals, config=config, assumption=LIGHT
         )
     right, wrong = found[1], found[-1]
     assert wrong.mean["vulnerability"] < 0.3 and right.mean["vulnerability"] > 0.7

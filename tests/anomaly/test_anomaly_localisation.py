@@ -109,6 +109,7 @@ def test_the_default_is_steadier_than_twenty_trials__identity_repeats(net, image
     steady = explain(image, net, config=CONFIG, localisation=GRID)
     paper = LocalisationConfig(method="paper", segmentation="grid", segments=16, repeats=4)
     assert steady.correlation > explain(image, net, config=CONFIG, localisation=paper).correlation
+    assert steady.correlation < steady.reliability < 1
     again = explain(image, net, config=CONFIG, localisation=GRID)
     assert torch.equal(steady.contributions, again.contributions)
 

@@ -106,7 +106,8 @@ class Calibration:
 
         The mean of r draws differs from that of all R by a deviation of sqrt(1/r - 1/R) times that
         of one draw; an image is borderline if three such deviations reach across the threshold.
-        The deviation is that of the real images, or the image's own where that is larger.
+        The deviation is that of the real images, or the image's own where that is larger, and
+        counts on a logarithmic scale.
         """
         held = self.scores(self.held_points)[self.decides]
         limit = threshold_at_rate(held, false_alarms)
@@ -115,7 +116,7 @@ class Calibration:
         wanted = (self.config.directions, self.config.restarts)
         wide = torch.stack(
             [
-                1 + BORDER * torch.fmax(own, s).nan_to_num() * max(0.0, 1 / few - 1 / many) ** 0.5
+                (BORDER * torch.fmax(own, s).nan_to_num() * max(0, 1 / few - 1 / many) ** 0.5).exp()
                 for own, s, few, many in zip(
                     _deviations(scores), self.spread, drawn, wanted, strict=True
                 )
