@@ -9,36 +9,20 @@ is replaced.  No number in such a table is typed by hand, and a test fails when 
 from __future__ import annotations
 
 import csv
-import json
 import re
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import origin_pages
+from markdown_tables import RESULTS, load, percent, table
+
 from wherefrom.calibration.verdict import Verdict
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "docs" / "results"
 MARK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NAMES = {"dcgan": "DCGAN", "wgan-gp": "WGAN-GP", "lsgan": "LSGAN", "ebgan": "EBGAN"}
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
-
-
-def load(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
-    return found
-
-
-def percent(values: list[float]) -> str:
-    """Mean and, from two values on, standard deviation."""
-    spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{100 * statistics.fmean(values):.1f}{spread}"
 
 
 def _repetition_means(found: dict[str, Any], owner: str, method: str, other_seed: bool) -> str:
@@ -179,6 +163,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "loops": loops_table,
     "libraries": libraries_table,
     "cost": cost_table,
+    **origin_pages.TABLES,
 }
 
 

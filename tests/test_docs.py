@@ -111,6 +111,7 @@ def rendered(monkeypatch):
     source = ROOT / "experiments" / "render_docs.py"
     spec = importlib.util.spec_from_file_location("render_docs", source)
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.syspath_prepend(source.parent)
     monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look themselves up there
     spec.loader.exec_module(module)
     return module.render_all()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from wherefrom.cli.main import run
 from wherefrom.core.rng import stream
 from wherefrom.core.store import digest_file
 from wherefrom.data import save_png, to_uint8
-from wherefrom.encoders import TinyConvConfig, make_autoencoder, save_autoencoder
+from wherefrom.encoders import TinyConvConfig, make_autoencoder, save_autoencoder, shipped
 from wherefrom.origin import PairRow, PairsManifest, read_pairs, write_pairs
 
 SMALL = TinyConvConfig(latent_channels=2, width_half=4, width_quarter=4, width_eighth=4, blocks=0)
@@ -29,7 +30,7 @@ def write(folder, numbers, *, edited=False):
         save_png(to_uint8(image)[0], Path(folder) / f"{number:03d}.png")
 
 
-def pair_up(folder, numbers, photos):
+def pair_up(folder, numbers, photos, **more):
     write(f"{folder}/edits", numbers, edited=True)
     rows = [
         PairRow(
@@ -39,6 +40,7 @@ def pair_up(folder, numbers, photos):
             edit=f"edits/{n:03d}.png",
             edit_digest=digest_file(Path(folder, "edits", f"{n:03d}.png")),
             model="darker",
+            **more,
         )
         for n in numbers
     ]
@@ -88,6 +90,25 @@ def test_the_whole_way_from_photographs_to_an_answer__closed_form(here, capsys):
     assert table[-1] == "38 images in the index"
 
 
+def test_without_a_named_encoder_the_shipped_one_is_used__identity(here, capsys, monkeypatch):
+    Path("packed").mkdir()
+    save_autoencoder(make_autoencoder(SMALL, seed=3), Path("packed/default"))
+    monkeypatch.setattr(shipped, "FOLDER", here / "packed")
+    for name, encoder in (("named", ("--encoder", "packed/default")), ("shipped", ())):
+        answers_of(capsys, "train", "pairs", *encoder, "--rank", "8", "--out", f"{name}.map")
+        build = ("build", "photos", *encoder, "--edit-map", f"{name}.map", "--out", f"{name}.index")
+        assert answers_of(capsys, *build).startswith("30 added")
+        answers_of(capsys, "calibrate", f"{name}.index", "--pairs", "null", "--fpr", "0.1")
+    found = [
+        answers_of(capsys, "search", f"{name}.index", "pairs/edits")
+        for name in ("named", "shipped")
+    ]
+    assert found[0] == found[1] and "made from" in found[0]
+    shutil.rmtree("packed")
+    assert run(["origin", "search", "shipped.index", "pairs/edits"]) == 2
+    assert "ships no encoder" in capsys.readouterr().err
+
+
 def test_a_page_shows_each_image_beside_its_origin__closed_form(here, capsys):
     answers_of(capsys, "build", "photos", "--encoder", "vae", "--out", "refs.index")
     answers_of(capsys, "calibrate", "refs.index", "--pairs", "null", "--fpr", "0.1")
@@ -110,6 +131,23 @@ def test_search_goes_on_past_a_broken_file_and_fails_if_all_are__rejects_all_bro
     assert told.startswith("torn.png: cannot say: ") and "not calibrated" in told.splitlines()[1]
     assert run(["origin", "search", "refs.index", "torn.png"]) == 2
     assert "no image could be read; the first: torn.png" in capsys.readouterr().err
+
+
+def test_edits_of_an_ip_adapter_are_named_out_of_scope__closed_form(here, capsys):
+    pair_up("adapted", range(10), "photos", paradigm="ip-adapter")
+    answers_of(capsys, "build", "photos", "--encoder", "vae", "--out", "refs.index")
+    commands = {
+        "train": ["train", "{}", "--encoder", "vae", "--rank", "8", "--out", "{}.map"],
+        "calibrate": ["calibrate", "refs.index", "--pairs", "{}", "--fpr", "0.2"],
+        "evaluate": ["evaluate", "{}", "--index", "refs.index"],
+    }
+    for name, command in commands.items():
+        for pairs in ("adapted", "pairs"):
+            assert run(["origin", *(part.format(pairs) for part in command)]) == 0
+            out, err = capsys.readouterr()
+            assert ("note: 10 edits of 10 out of scope: an IP-Adapter" in err) == (pairs[0] == "a")
+            if name == "evaluate":
+                assert ("darker (ip-adapter: out of scope)" in out) == (pairs == "adapted")
 
 
 def test_edits_made_elsewhere_become_pairs__closed_form(here, capsys):

@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from wherefrom.cli import shipped
 from wherefrom.cli.main import run
 from wherefrom.data import read_image, save_png, to_uint8
+from wherefrom.encoders import TinyConvConfig, load_encoder, make_autoencoder, save_autoencoder
+from wherefrom.encoders import shipped as shipped_files
 from wherefrom.generators import zoo_files
 from wherefrom.generators.loading import load_generator
 
@@ -127,3 +129,39 @@ def test_an_empty_list_says_so__closed_form(monkeypatch, capsys):
     monkeypatch.setattr(shipped, "shipped", dict)
     assert run(["zoo", "list"]) == 0
     assert "ships no models" in capsys.readouterr().out
+
+
+def test_doctor_shows_the_digest_of_a_shipped_encoder__closed_form(tmp_path, monkeypatch, capsys):
+    small = TinyConvConfig(latent_channels=1, width_half=2, width_quarter=2, width_eighth=2)
+    for name in ("default", "changed", "unlisted", "broken"):
+        save_autoencoder(make_autoencoder(small), tmp_path / name)
+    for name in ("default", "changed", "broken"):
+        files = sorted((tmp_path / name).iterdir())
+        lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in files]
+        (tmp_path / name / "SHA256SUMS").write_text("\n".join(lines))
+    config = tmp_path / "changed" / "config.json"
+    config.write_text(config.read_text() + " ")
+    (tmp_path / "broken" / "model.safetensors").write_bytes(b"cut")
+    monkeypatch.setattr(shipped_files, "FOLDER", tmp_path)
+    assert run(["doctor", "--json"]) == 2
+    told = json.loads(capsys.readouterr().out)["findings"]
+    encoders = {finding["name"]: finding for finding in told if finding["part"] == "encoders"}
+    good = encoders.pop("default")
+    assert good["state"] == "ok"
+    assert good["value"] == f"ok, {load_encoder(tmp_path / 'default').identity.digest}"
+    assert {finding["state"] for finding in encoders.values()} == {"missing"}
+    for name, why in (
+        ("changed", "changed after packing"),
+        ("unlisted", "not in SHA256SUMS"),
+        ("broken", "not a readable safetensors file"),
+    ):
+        assert why in encoders[name]["value"]
+
+
+def test_doctor_says_if_no_encoder_is_shipped__limit(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(shipped_files, "FOLDER", tmp_path)
+    run(["doctor", "--json"])
+    told = json.loads(capsys.readouterr().out)["findings"]
+    (found,) = [finding for finding in told if finding["part"] == "encoders"]
+    assert (found["name"], found["state"]) == ("default", "note")
+    assert found["value"].startswith("none is shipped")

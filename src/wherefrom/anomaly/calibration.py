@@ -106,18 +106,25 @@ class Calibration:
 
         The mean of r draws differs from that of all R by a deviation of sqrt(1/r - 1/R) times that
         of one draw; an image is borderline if three such deviations reach across the threshold.
+        The deviation is that of the real images, or the image's own where that is larger, and
+        counts on a logarithmic scale.
         """
         held = self.scores(self.held_points)[self.decides]
         limit = threshold_at_rate(held, false_alarms)
         points = anomaly_vectors(scores.complexity, scores.vulnerability)
         drawn = (scores.config.directions, scores.config.restarts)
         wanted = (self.config.directions, self.config.restarts)
-        wide = [
-            1 + BORDER * float(s) * max(0.0, 1 / few - 1 / many) ** 0.5 if few < many else 1.0
-            for s, few, many in zip(self.spread, drawn, wanted, strict=True)
-        ]
+        wide = torch.stack(
+            [
+                (BORDER * torch.fmax(own, s).nan_to_num() * max(0, 1 / few - 1 / many) ** 0.5).exp()
+                for own, s, few, many in zip(
+                    _deviations(scores), self.spread, drawn, wanted, strict=True
+                )
+            ],
+            dim=1,
+        )
         moved = [
-            self.scores(points * torch.tensor([wide[0] ** a, wide[1] ** b]))[self.decides] > limit
+            self.scores(points * wide ** torch.tensor([a, b]))[self.decides] > limit
             for a in (-1, 0, 1)
             for b in (-1, 0, 1)
         ]
@@ -249,13 +256,17 @@ def fit_calibration(
 
 
 def _spread(reals: ImageScores) -> Tensor:
-    """Median over images of the relative deviation of one draw, for C and for V."""
-    c, v = reals.config.directions, reals.config.restarts
-    rows = [
-        reals.complexity_error / reals.complexity * c**0.5,
-        reals.vulnerability_error / reals.vulnerability * v**0.5,
+    """Relative deviation of one draw of C and of V, the root of the mean square over images."""
+    return torch.stack([row.square().nanmean().sqrt() for row in _deviations(reals)])
+
+
+def _deviations(scores: ImageScores) -> list[Tensor]:
+    """The same per image, (N,) each; NaN where there was one draw."""
+    c, v = scores.config.directions, scores.config.restarts
+    return [
+        scores.complexity_error / scores.complexity * c**0.5,
+        scores.vulnerability_error / scores.vulnerability * v**0.5,
     ]
-    return torch.stack([row.nanmedian() for row in rows])
 
 
 def counting(config: AnomalyConfig, *, directions: int, restarts: int) -> AnomalyConfig:

@@ -54,7 +54,9 @@ class LocalisationConfig(Config):
     )
     fewest: int = setting(3, "segments attacked in a trial, at least", source="Supplement D", low=1)
     most: int = setting(6, "segments attacked in a trial, at most", source="Supplement D", low=1)
-    repeats: int = setting(2, "attacks or sets of trials that are compared for stability", low=2)
+    repeats: int = setting(
+        4, "attacks, or sets of trials, whose contributions are averaged and compared", low=2
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +97,15 @@ class Localisation:
         below = torch.tril_indices(len(found), len(found), offset=-1)
         return float(found[below[0], below[1]].mean())
 
+    @property
+    def reliability(self) -> float:
+        """Correlation to expect between the mean contributions of two such runs.
+
+        Spearman-Brown: k r / (1 + (k - 1) r) of the correlation r between k repeats.
+        """
+        k, r = len(self.repeats), self.correlation
+        return k * r / (1 + (k - 1) * r)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
@@ -106,6 +117,7 @@ class Localisation:
             "top": self.top,
             "stability": self.stability,
             "correlation": _finite(self.correlation),
+            "reliability": _finite(self.reliability),
             "forwards": self.forwards,
         }
 

@@ -27,7 +27,7 @@ from wherefrom.core.progress import Track, quiet
 from wherefrom.encoders.features import FeatureEncoder
 
 DEFAULT_ASSUMPTION = AssumptionConfig()
-FIRST_DIRECTIONS, FIRST_RESTARTS = 2, 1
+FIRST_DIRECTIONS, FIRST_RESTARTS = 2, 2
 
 
 def calibrate(
@@ -82,7 +82,7 @@ def score_progressively(
 ) -> ImageScores:
     """Scores of files as `score_files` gives them, with fewer draws for the clear cases.
 
-    Every image gets two directions and one attack; those whose flag at `false_alarms` may still
+    Every image gets two directions and two attacks; those whose flag at `false_alarms` may still
     change get all that the calibration had.  `directions` says which image got how many.
     """
     calibration.encoder.require_same(encoder.identity, what="this calibration")

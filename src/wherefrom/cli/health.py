@@ -115,19 +115,22 @@ def _devices() -> list[Finding]:
 
 def _models() -> list[Finding]:
     try:
-        from wherefrom.cli.shipped import describe_shipped
+        from wherefrom.cli.shipped import describe_encoders, describe_shipped
 
-        models = describe_shipped()
+        models, encoders = describe_shipped(), describe_encoders()
     except ImportError as error:
         return [Finding("models", "zoo", MISSING, f"cannot be read: {error}", "see packages")]
-    if not models:
-        return [Finding("models", "zoo", WARNING, "no models are shipped with this package")]
-    return [
-        Finding(
-            "models", model.name, GOOD if model.state == "ok" else MISSING, model.state, model.path
-        )
-        for model in models
-    ]
+    none = "none is shipped with this package"
+    found = [
+        Finding("encoders", e.name, _good(e.state), f"{e.state}, {e.digest}", e.path)
+        for e in encoders
+    ] or [Finding("encoders", "default", WARNING, none, "name a folder with --encoder")]
+    found += [Finding("models", m.name, _good(m.state), m.state, m.path) for m in models]
+    return found if models else [*found, Finding("models", "zoo", WARNING, none)]
+
+
+def _good(state: str) -> str:
+    return GOOD if state == GOOD else MISSING
 
 
 def _surroundings() -> list[Finding]:

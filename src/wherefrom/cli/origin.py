@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wherefrom.cli.console import Session, print_json, print_table
-from wherefrom.cli.options import FILE, ConfigCommand, device_option, resolve_device
+from wherefrom.cli.options import FILE, ConfigCommand
+from wherefrom.cli.origin_pairs import pairs, tell_out_of_scope, tell_skipped
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
     from wherefrom.origin import AddReport, EditMapConfig, OriginAnswer, PairsManifest
-    from wherefrom.origin.pairs_config import PairsConfig
     from wherefrom.origin.references import References
 
 
@@ -29,12 +29,19 @@ def origin() -> None:
     """
 
 
-encoder_option_required = click.option(
+origin.add_command(pairs)
+
+encoder_option = click.option(
     "--encoder",
-    required=True,
+    default="default",
+    show_default="the small one of this package",
     help="Folder of a VAE (diffusers or the project's own), or owner/name in the hub's cache.",
 )
-encoder_option = click.option("--encoder", help="The encoder, if it is no longer where it was.")
+same_encoder_option = click.option(
+    "--encoder",
+    show_default="the one that the index was built with",
+    help="Where that encoder is now, if it was moved.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 
 
@@ -46,7 +53,7 @@ def _presets() -> Mapping[str, EditMapConfig]:
 
 @origin.command()
 @click.argument("photos", type=FILE, nargs=-1, required=True)
-@encoder_option_required
+@encoder_option
 @click.option("--edit-map", type=FILE, help="W from `train`; without it, raw embeddings.")
 @click.option("--out", type=FILE, required=True, help="The index: a new folder.")
 @json_option
@@ -66,7 +73,7 @@ def build(
 
     \b
     Example:
-      wherefrom origin build photos/ --encoder vae/ --edit-map editmap --out refs.index
+      wherefrom origin build photos/ --edit-map editmap --out refs.index
     """
     from wherefrom.data.folders import list_images
     from wherefrom.encoders import load_encoder
@@ -88,7 +95,7 @@ def build(
 @origin.command()
 @click.argument("index", type=FILE)
 @click.argument("photos", type=FILE, nargs=-1, required=True)
-@encoder_option
+@same_encoder_option
 @json_option
 @click.pass_obj
 def add(
@@ -122,75 +129,9 @@ def remove(*, index: Path, photos: tuple[Path, ...]) -> None:
         click.echo(f"{count} removed, {opened.count()} left")
 
 
-def _pair_presets() -> Mapping[str, PairsConfig]:
-    from wherefrom.origin.pairs_config import PairsConfig
-
-    return {"default": PairsConfig()}
-
-
-@origin.command(cls=ConfigCommand, presets=_pair_presets)
-@click.argument("photos", type=FILE, nargs=-1, required=True)
-@click.option("--pipeline", type=FILE, help="Folder of a diffusers image-to-image pipeline.")
-@click.option("--prompts", help="A file of prompts, one per line, or one prompt.")
-@click.option("--per-origin", default=1, show_default=True, help="Edits of each photograph.")
-@click.option("--edits", type=FILE, help="Instead: a folder of edits made elsewhere.")
-@click.option("--table", type=FILE, help="With --edits: CSV of edit,origin[,model,prompt].")
-@click.option("--out", type=FILE, help="The pairs folder; goes on where it stopped.")
-@click.option("--seed", default=0, show_default=True, help="Seed of prompts and noise.")
-@device_option
-@click.pass_obj
-def pairs(
-    session: Session,
-    *,
-    photos: tuple[Path, ...],
-    pipeline: Path | None,
-    prompts: str | None,
-    per_origin: int,
-    edits: Path | None,
-    table: Path | None,
-    out: Path | None,
-    seed: int,
-    device: str,
-    config: PairsConfig,
-) -> None:
-    """Make edits of photographs with a local editor, or list edits that you have.
-
-    \b
-    Example:
-      wherefrom origin pairs photos/ --pipeline img2img/ --prompts prompts.txt --out pairs/
-      wherefrom origin pairs photos/ --edits edits/ --table edits.csv
-    """
-    from wherefrom.origin import write_pairs
-    from wherefrom.origin.pairs_builder import build_pairs
-    from wherefrom.origin.pairs_folders import pairs_from_folders
-    from wherefrom.origin.pipelines import load_pipeline
-    from wherefrom.origin.prompts import load_prompts
-
-    if edits is not None:
-        if len(photos) != 1 or pipeline is not None:
-            raise InputError("with --edits give one folder of photographs and no --pipeline")
-        manifest = pairs_from_folders(photos[0], edits, table=table)
-        write_pairs(manifest)
-    elif pipeline is None or prompts is None or out is None:
-        raise InputError("give --pipeline, --prompts and --out, or --edits for edits you have")
-    else:
-        manifest = build_pairs(
-            photos,
-            load_pipeline(pipeline, device=resolve_device(device)),
-            load_prompts(prompts),
-            out,
-            per_origin=per_origin,
-            config=config,
-            seed=seed,
-            track=session.track,
-        )
-    _tell_skipped(session, [(str(path), reason) for path, reason in manifest.skipped])
-    click.echo(f"{len(manifest.rows)} edits of {len(manifest.origins)} origins")
-
-
 @origin.command(cls=ConfigCommand, presets=_presets)
 @click.argument("pairs", type=FILE)
-@encoder_option_required
+@encoder_option
 @click.option("--out", type=FILE, required=True, help="The edit map: a new folder.")
 @click.option("--overwrite", is_flag=True, help="Replace an edit map that exists.")
 @click.option("--seed", default=0, show_default=True, help="Seed of --solver sgd.")
@@ -209,7 +150,7 @@ def train(
 
     \b
     Example:
-      wherefrom origin train pairs/ --encoder vae/ --out editmap
+      wherefrom origin train pairs/ --out editmap
     """
     from wherefrom.core.store import refuse_existing
     from wherefrom.encoders import load_encoder
@@ -217,9 +158,10 @@ def train(
     from wherefrom.origin.embedding import embed_pairs
 
     refuse_existing(out, overwrite=overwrite)
-    found = load_encoder(encoder)
-    embedded = embed_pairs(read_pairs(pairs), found, track=session.track)
-    _tell_skipped(session, embedded.skipped)
+    found, manifest = load_encoder(encoder), read_pairs(pairs)
+    tell_out_of_scope(session, manifest)
+    embedded = embed_pairs(manifest, found, track=session.track)
+    tell_skipped(session, embedded.skipped)
     fitted = fit_edit_map(
         embedded.origins,
         embedded.edits,
@@ -241,7 +183,7 @@ def train(
 @click.argument("index", type=FILE)
 @click.option("--pairs", type=FILE, required=True, help="Edits of known origin.")
 @click.option("--fpr", type=float, required=True, help="False alarms, at most.")
-@encoder_option
+@same_encoder_option
 @click.option("--seed", default=0, show_default=True, help="Which edit of an origin is taken.")
 @click.pass_obj
 def calibrate(
@@ -259,6 +201,7 @@ def calibrate(
     from wherefrom.origin import read_pairs
 
     manifest = read_pairs(pairs)
+    tell_out_of_scope(session, manifest)
     with _opened(index, encoder, writable=True) as references:
         edits, origins, _ = _columns(manifest)
         fitted = references.calibrate(edits, origins, rate=fpr, seed=seed, track=session.track)
@@ -269,7 +212,7 @@ def calibrate(
 @origin.command()
 @click.argument("index", type=FILE)
 @click.argument("paths", type=FILE, nargs=-1, required=True)
-@encoder_option
+@same_encoder_option
 @click.option("--report", type=FILE, help="Also write a page there (.html is replaced).")
 @json_option
 @click.pass_obj
@@ -314,7 +257,7 @@ def search(
 @origin.command()
 @click.argument("pairs", type=FILE)
 @click.option("--index", type=FILE, required=True, help="An index that holds the origins.")
-@encoder_option
+@same_encoder_option
 @json_option
 @click.pass_obj
 def evaluate(
@@ -329,9 +272,10 @@ def evaluate(
     from wherefrom.origin import read_pairs
 
     manifest = read_pairs(pairs)
+    tell_out_of_scope(session, manifest)
     with _opened(index, encoder) as references:
         report = references.evaluate(*_columns(manifest), track=session.track)
-    _tell_skipped(session, report.skipped)
+    tell_skipped(session, report.skipped)
     if as_json:
         print_json(report.to_dict())
     else:
@@ -367,7 +311,7 @@ def _columns(manifest: PairsManifest) -> tuple[list[Path], list[Path], list[str]
 
 
 def _tell_added(session: Session, report: AddReport, as_json: bool) -> None:
-    _tell_skipped(session, report.skipped)
+    tell_skipped(session, report.skipped)
     if as_json:
         print_json(report.to_dict())
         return
@@ -375,11 +319,3 @@ def _tell_added(session: Session, report: AddReport, as_json: bool) -> None:
         f"{report.added} added, {report.replaced} replaced, {report.unchanged} unchanged, "
         f"{report.duplicates} of them the same file as another, {len(report.skipped)} left out"
     )
-
-
-def _tell_skipped(session: Session, skipped: Sequence[tuple[str, str]]) -> None:
-    if skipped:
-        from wherefrom.report.text import plural
-
-        path, reason = skipped[0]
-        session.note(f"note: {plural(len(skipped), 'file')} left out; the first: {path}: {reason}")

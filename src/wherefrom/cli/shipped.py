@@ -1,4 +1,4 @@
-"""The models inside the package, as rows for `zoo list` and `doctor`."""
+"""The models and encoders inside the package, for `zoo list` and `doctor`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from typing import Any
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.store import digest_file
+from wherefrom.encoders import load_encoder, shipped_encoders
 from wherefrom.generators.zoo_files import read_origin, shipped
 from wherefrom.report.tables import Cell, Column
 
 SUMS = "SHA256SUMS"
+GOOD = "ok"
+CHANGED = "changed after packing; install the package again"
+UNLISTED = f"not in {SUMS}; install the package again"
 ZOO_COLUMNS = (
     Column("name"),
     Column("architecture"),
@@ -49,18 +53,46 @@ def describe_shipped() -> list[ShippedModel]:
     return [_describe(name, path) for name, path in shipped().items()]
 
 
+@dataclass(frozen=True)
+class ShippedEncoder:
+    """One shipped encoder.  `state` is `ok`, or what is wrong with it."""
+
+    name: str
+    path: str
+    digest: str  # of its identity, as indexes and edit maps record it
+    state: str
+
+
+def describe_encoders() -> list[ShippedEncoder]:
+    """Every shipped encoder, its files compared with the list that was packed beside them."""
+    return [_describe_encoder(name, folder) for name, folder in shipped_encoders().items()]
+
+
 def _describe(name: str, path: Path) -> ShippedModel:
-    digest = digest_file(path)
-    listed = _listed(path.with_name(SUMS)).get(path.name)
     origin: dict[str, Any] = {}
+    state = _packed_state(path)
     try:
         origin = read_origin(path)
-        state = "ok" if listed == digest else "changed after packing; install the package again"
     except InputError as error:
-        state = str(error)
+        state = str(error) if state != UNLISTED else state
+    return ShippedModel(name, str(path), digest_file(path), state, origin)
+
+
+def _describe_encoder(name: str, folder: Path) -> ShippedEncoder:
+    packed = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name != SUMS]
+    states = [_packed_state(path) for path in packed]
+    state = next((state for state in states if state != GOOD), GOOD)
+    try:
+        return ShippedEncoder(name, str(folder), load_encoder(folder).identity.digest, state)
+    except InputError as error:
+        return ShippedEncoder(name, str(folder), "", str(error))
+
+
+def _packed_state(path: Path) -> str:
+    listed = _listed(path.with_name(SUMS)).get(path.name)
     if listed is None:
-        state = f"not in {SUMS}; install the package again"
-    return ShippedModel(name, str(path), digest, state, origin)
+        return UNLISTED
+    return GOOD if listed == digest_file(path) else CHANGED
 
 
 def _listed(sums: Path) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from wherefrom.encoders import load_encoder
 
-encoder = load_encoder("path/to/vae")
+encoder = load_encoder("path/to/vae")  # or load_encoder(), the one that comes with the package
 encoder.embed(images), encoder.identity
 """
 
@@ -18,6 +18,7 @@ from wherefrom.encoders.efficientnet import load_efficientnet
 from wherefrom.encoders.encoder import Encoder, make_encoder, prepare
 from wherefrom.encoders.features import FeatureEncoder, FeatureNetwork, make_feature_encoder
 from wherefrom.encoders.identity import EncoderIdentity
+from wherefrom.encoders.shipped import DEFAULT, default_folder, shipped_encoders
 from wherefrom.encoders.tiny_conv import (
     TinyConvConfig,
     as_encoder,
@@ -29,6 +30,7 @@ from wherefrom.encoders.tiny_conv import (
 from wherefrom.encoders.vision_transformers import PATTERNS, load_vision_model
 
 __all__ = [
+    "DEFAULT",
     "DEFAULT_FEATURES",
     "FEATURE_MODELS",
     "KINDS",
@@ -46,6 +48,7 @@ __all__ = [
     "make_feature_encoder",
     "prepare",
     "save_autoencoder",
+    "shipped_encoders",
 ]
 
 MAX_RESOLUTION = 4096
@@ -59,13 +62,15 @@ KINDS: dict[str, Callable[[Path], Encoder]] = {
 }
 
 
-def load_encoder(source: Path | str, *, allow_download: bool = False) -> Encoder:
+def load_encoder(source: Path | str = DEFAULT, *, allow_download: bool = False) -> Encoder:
     """The encoder in a local folder, on the CPU; its config.json says of which kind it is.
 
-    A `source` of the form `owner/name` or `owner/name/subfolder` that is no folder is looked up in
-    the hub's cache, and with `allow_download` on the hub.  Every fault is an `InputError`.
+    The word `default` is the small one that comes with the package; a folder of that name is
+    `./default`.  A `source` of the form `owner/name` or `owner/name/subfolder` that is no folder
+    is looked up in the hub's cache, and with `allow_download` on the hub.  Every fault is an
+    `InputError`.
     """
-    folder = Path(source)
+    folder = default_folder() if source == DEFAULT else Path(source)
     if not folder.is_dir():
         _require_hub_name(source, "give an autoencoder's folder")
         folder = cached_folder(str(source), allow_download=allow_download)

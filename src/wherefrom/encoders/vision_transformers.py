@@ -115,6 +115,8 @@ def load_vision_model(folder: Path, *, resolution: int | None = None) -> Feature
     options = dict(recipe.options)
     if recipe.attention:
         options["attn_implementation"] = "eager"
+    if kind == "clip" and "projection_dim" in config:  # its image half defaults to another
+        options["projection_dim"] = config["projection_dim"]
     try:
         with _silent(transformers):
             model, report = getattr(transformers, recipe.cls).from_pretrained(
