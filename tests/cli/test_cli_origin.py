@@ -124,6 +124,27 @@ def test_a_page_shows_each_image_beside_its_origin__closed_form(here, capsys):
     assert "set on 25 edits whose origins were left out" in page and "10%" in page
 
 
+def test_an_accelerated_search_finds_the_same__identity_exact(here, capsys, monkeypatch):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr("wherefrom.origin.accelerator.FEWEST", 20)
+    monkeypatch.setattr("wherefrom.origin.accelerator.PROBES", 8)
+    answers_of(capsys, "build", "photos", "--encoder", "vae", "--out", "refs.index")
+    assert run(["origin", "search", "refs.index", "pairs/edits", "--accelerated"]) == 2
+    assert "has no accelerator; make one" in capsys.readouterr().err
+    assert answers_of(capsys, "accelerate", "refs.index") == (
+        "finds 100.00 % of the ten nearest that the exact scan finds\n"
+    )
+    search = ("search", "refs.index", "pairs/edits", "--json")
+    exact = json.loads(answers_of(capsys, *search))
+    fast = json.loads(answers_of(capsys, *search, "--accelerated"))
+    assert [a["candidates"][:5] for a in fast["answers"]] == [
+        a["candidates"][:5] for a in exact["answers"]
+    ]
+    answers_of(capsys, "remove", "refs.index", "photos/003.png")
+    assert run(["origin", *search, "--accelerated"]) == 2
+    assert "has changed since its accelerator was made" in capsys.readouterr().err
+
+
 def test_search_goes_on_past_a_broken_file_and_fails_if_all_are__rejects_all_broken(here, capsys):
     answers_of(capsys, "build", "photos", "--encoder", "vae", "--out", "refs.index")
     Path("torn.png").write_bytes(b"\x89PNG nothing")

@@ -1,4 +1,4 @@
-"""`wherefrom origin`: build, add, remove, train, calibrate, search, evaluate."""
+"""`wherefrom origin`: build, search and the rest."""
 
 from __future__ import annotations
 
@@ -213,6 +213,7 @@ def calibrate(
 @click.argument("index", type=FILE)
 @click.argument("paths", type=FILE, nargs=-1, required=True)
 @same_encoder_option
+@click.option("--accelerated", is_flag=True, help="Use what `accelerate` made.")
 @click.option("--report", type=FILE, help="Also write a page there (.html is replaced).")
 @json_option
 @click.pass_obj
@@ -222,6 +223,7 @@ def search(
     index: Path,
     paths: tuple[Path, ...],
     encoder: str | None,
+    accelerated: bool,
     report: Path | None,
     as_json: bool,
 ) -> None:
@@ -238,7 +240,7 @@ def search(
 
         check_target(report, option="--report", suffixes=(".html", ".htm"))
     with _opened(index, encoder) as references:
-        answers = references.search(paths, track=session.track)
+        answers = references.search(paths, accelerated=accelerated, track=session.track)
         if report is not None:
             _write_page(session, report, answers, references.describe())
     if as_json:
@@ -252,6 +254,28 @@ def search(
         sys.stdout.flush()
         first = answers[0]
         raise InputError(f"no image could be read; the first: {first.name}: {first.reason}")
+
+
+@origin.command()
+@click.argument("index", type=FILE)
+@click.option("--floor", default=0.99, show_default=True, help="Of what the exact scan finds.")
+@click.option("--seed", default=0, show_default=True, help="Of the queries of the measurement.")
+@click.pass_obj
+def accelerate(session: Session, *, index: Path, floor: float, seed: int) -> None:
+    """Make the lists for `search --accelerated`, for indexes of millions.
+
+    They may miss an image.  How many of the ten nearest they find is measured, and lists below the
+    floor are refused.  When the index changes, run it again.
+
+    \b
+    Example:
+      wherefrom origin accelerate refs.index
+    """
+    from wherefrom.origin import Accelerator, Index
+
+    with Index.open(index, writable=True) as opened:
+        made = Accelerator.build(opened, floor=floor, seed=seed, track=session.track)
+    click.echo(f"finds {100 * made.recall:.2f} % of the ten nearest that the exact scan finds")
 
 
 @origin.command()

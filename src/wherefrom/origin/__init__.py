@@ -8,6 +8,7 @@ references = origin.References.create("refs.index", load_encoder("vae/"), edit_m
 references.add(photographs), references.search(["suspect.png"])
 """
 
+from wherefrom.origin.accelerator import Accelerator
 from wherefrom.origin.answers import (
     AddReport,
     Candidate,
@@ -19,6 +20,7 @@ from wherefrom.origin.decision import Answer, NullScores
 from wherefrom.origin.edit_map import EditMapConfig, FittedEditMap, load_edit_map
 from wherefrom.origin.index import Index
 from wherefrom.origin.method import fit_edit_map, fit_from_moments
+from wherefrom.origin.milvus import MilvusIndex
 from wherefrom.origin.moments import PairMoments
 from wherefrom.origin.pair_rows import PairRows
 from wherefrom.origin.pairs import PairRow, PairsManifest, read_pairs, write_pairs
@@ -35,6 +37,7 @@ from wherefrom.origin.result import (
 )
 
 __all__ = [
+    "Accelerator",
     "AddReport",
     "AddResult",
     "Answer",
@@ -43,6 +46,7 @@ __all__ = [
     "FittedEditMap",
     "Index",
     "IndexedImage",
+    "MilvusIndex",
     "ModelRow",
     "NullScores",
     "OriginAnswer",

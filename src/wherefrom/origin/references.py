@@ -27,6 +27,7 @@ from wherefrom.core.store import digest_file, is_artifact, load_artifact, save_a
 from wherefrom.data.folders import list_images
 from wherefrom.encoders import Encoder, load_encoder
 from wherefrom.metrics import retrieval
+from wherefrom.origin.accelerator import Accelerator
 from wherefrom.origin.answers import (
     AddReport,
     Candidate,
@@ -151,13 +152,19 @@ class References:
         skipped = tuple((str(path), reason) for path, reason in reader.skipped)
         return AddReport(added - replaced, len(unchanged), replaced, duplicates, skipped)
 
-    def search(self, paths: Sequence[Path], *, track: Track = quiet) -> tuple[OriginAnswer, ...]:
-        """An answer per image file, in the order in which they are listed."""
+    def search(
+        self, paths: Sequence[Path], *, accelerated: bool = False, track: Track = quiet
+    ) -> tuple[OriginAnswer, ...]:
+        """An answer per image file, in the order in which they are listed.
+
+        `accelerated`: by way of the index's `Accelerator`, which may miss an image.
+        """
         files = list_images(paths)
+        by = Accelerator.load(self.index) if accelerated else self.index
         reader = Reader(self.encoder)
         answers: dict[Path, OriginAnswer] = {}
         for some, digests, embeddings in reader.chunks(track(files, "searching", total=len(files))):
-            result = self.index.search(self._vectors(embeddings), SHOWN)
+            result = by.search(self._vectors(embeddings), SHOWN)
             copies = self.index.copies(digests)
             for row, (path, digest) in enumerate(zip(some, digests, strict=True)):
                 answers[path] = self._answer(path, digest, result, row, copies.get(digest))
