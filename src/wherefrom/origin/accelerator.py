@@ -236,9 +236,9 @@ def _probes(rows: Rows, seed: int) -> Tensor:
     generator = stream(seed, "accelerator", "probes")
     drawn = _some(rows, 3 * PROBES, generator).float()
     drawn = drawn[torch.randperm(len(drawn), generator=generator)]
-    origin, one, other = drawn.split(PROBES)
-    difference = torch.nn.functional.normalize(one - other)
-    return origin + difference * origin.norm(dim=1, keepdim=True)
+    origin, one, other = torch.split(drawn, PROBES)
+    length: Tensor = torch.linalg.vector_norm(origin, dim=1, keepdim=True)
+    return origin + torch.nn.functional.normalize(one - other) * length
 
 
 def _state(rows: Rows) -> str:

@@ -184,8 +184,8 @@ class Index(VectorIndex):
     def unit_queries(self, queries: Tensor) -> Tensor:
         """Queries (Q, dim) at unit norm, float64 on the CPU; `InputError` for unusable ones."""
         self._refuse_shape(queries, "queries")
-        exact = queries.detach().cpu().double()
-        norms = torch.linalg.vector_norm(exact, dim=1, keepdim=True)
+        exact: Tensor = queries.detach().cpu().double()
+        norms: Tensor = torch.linalg.vector_norm(exact, dim=1, keepdim=True)
         refuse_unusable(norms.squeeze(1), lambda i: f"query {i}")
         return exact / norms
 
