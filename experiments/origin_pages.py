@@ -115,6 +115,32 @@ def encoders() -> str:
     return _pivot(_found()["encoders"], ("encoder", "method"), ["encoder", "mAP / Acc, %"], _both)
 
 
+def decision() -> str:
+    lines = [
+        [
+            f"{row['statistic']}, {'re-ranked' if row['rerank'] else 'W alone'}",
+            row["editor"],
+            f"{100 * row['rate']:g} %",
+            *(_share(row[key]) for key in ("found", "wrong", "false_alarms")),
+        ]
+        for row in load("origin_decision")["rows"]
+    ]
+    head = ["statistic", "editor", "false alarms asked", "found, %", "wrong, %", "false alarms, %"]
+    return table(head, lines)
+
+
+def _share(found: dict[str, Any]) -> str:
+    low, high = found["interval"]
+    return f"{100 * found['share']:.1f} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def views() -> str:
+    rows = [{**row, "editor": row["attack"]} for row in load("origin_decision")["attacked"]]
+    return _pivot(
+        rows, ("views",), ["editor a: origin comes first, %"], lambda r: _share(r["first"])
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "origin_methods": methods,
     "origin_choice": choice,
@@ -124,4 +150,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "origin_strengths": strengths,
     "origin_theory": theory,
     "origin_encoders": encoders,
+    "origin_decision": decision,
+    "origin_views": views,
 }
