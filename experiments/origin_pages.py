@@ -56,6 +56,21 @@ def spread() -> str:
     return table(["mAP, %", *dict.fromkeys(r["editor"] for r in rows)], lines)
 
 
+def choice() -> str:
+    rows = _found()["choice"]
+    lines: dict[str, list[float]] = {}
+    for row in rows:
+        if row["solver"] == "sgd":
+            name = f"cosface, start {row['start']}"
+        elif row["stationary"]:
+            name = f"closed form, power {row['power']:g}"
+        else:
+            name = f"closed form, not stationary, ridge {row['ridge']:g}"
+        lines.setdefault(name, []).append(row["mAP"])
+    body = [[name, *(f"{100 * value:.1f}" for value in values)] for name, values in lines.items()]
+    return table(["training pairs only, mAP, %", "first half", "second half"], body)
+
+
 def ranks() -> str:
     rows = [{**row, "rank": str(row["rank"])} for row in _found()["rank_ablation"]]
     return _pivot(rows, ("editor",), ["mAP, %: editor, by rank of W"], column="rank")
@@ -102,6 +117,7 @@ def encoders() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "origin_methods": methods,
+    "origin_choice": choice,
     "origin_spread": spread,
     "origin_ranks": ranks,
     "origin_attacks": attacks,

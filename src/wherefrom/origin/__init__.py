@@ -12,6 +12,7 @@ from wherefrom.origin.accelerator import Accelerator
 from wherefrom.origin.answers import (
     AddReport,
     Candidate,
+    CopyEvidence,
     ModelRow,
     OriginAnswer,
     RetrievalReport,
@@ -35,6 +36,7 @@ from wherefrom.origin.result import (
     SearchResult,
     Verification,
 )
+from wherefrom.origin.settings import SearchConfig
 
 __all__ = [
     "Accelerator",
@@ -42,6 +44,7 @@ __all__ = [
     "AddResult",
     "Answer",
     "Candidate",
+    "CopyEvidence",
     "EditMapConfig",
     "FittedEditMap",
     "Index",
@@ -57,6 +60,7 @@ __all__ = [
     "References",
     "RetrievalReport",
     "ScanStatistics",
+    "SearchConfig",
     "SearchResult",
     "VectorIndex",
     "Verification",
