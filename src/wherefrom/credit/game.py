@@ -52,6 +52,10 @@ class RunTable(NamedTuple):
     values: Floats
     seeds: Ints
 
+    def at(self, rows: Bools | Ints | Sequence[int]) -> RunTable:
+        """Some of the runs."""
+        return RunTable(self.masks[rows], self.values[rows], self.seeds[rows])
+
 
 class RunSource(Protocol):
     """What has finished runs: the ledger."""

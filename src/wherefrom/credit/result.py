@@ -39,6 +39,7 @@ class Shares:
     shrinkage, its standard errors, and the intervals around it that hold for all contributors at
     once with probability `level`; without shrinkage `centers` are the `values`.  Errors of NaN and
     infinite intervals mean that the runs do not carry any.
+    `covariance` (n, n) and `freedom`: of the `centers`; NaN and 0 where the runs carry none.
     `resolved`: the interval excludes zero, so the sign is known.
     `rank_low`, `rank_high`: the best and the worst rank (1 = most credit) that the data allow, for
     all contributors at once.
@@ -55,6 +56,8 @@ class Shares:
     rank_low: Ints
     rank_high: Ints
     anchors: Anchors
+    covariance: Floats
+    freedom: int
     runs: int
     level: float
     shrinkage: float = 0.0
