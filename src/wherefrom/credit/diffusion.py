@@ -244,10 +244,8 @@ def average_decay(index: int, largest: float) -> float:
 
 def start_share(steps: int, largest: float) -> float:
     """The weight that the starting weights have in the average after `steps` steps."""
-    share = 1.0 if largest else float(steps == 0)
-    for index in range(steps):
-        share *= average_decay(index, largest)
-    return share
+    index = torch.arange(steps, dtype=torch.float64)
+    return float(((1 + index) / (10 + index)).clamp(max=largest).prod())
 
 
 def time_steps(batch: int, rng: torch.Generator, *, antithetic: bool) -> Tensor:

@@ -53,18 +53,22 @@ class _Maker:
         """One property."""
         if c.kind == "callable":
             return self.named(c)
-        if c.kind == "loss":
-            images, conditions = self.reference(c)
-            return loss_measure(c.name, images, conditions, draws=c.draws)
+        if c.kind in ("cluster-entropy", "frechet", "loss", "similarity"):
+            return self.compared(c)
         embedder = self.embedder(c.encoder)
         if c.kind == "inception-score":
             return inception_measure(c.name, embedder)
         if c.kind == "diversity":
             return diversity_measure(c.name, embedder)
-        if c.kind == "percentile":
-            weight, bias = self.head(c)
-            return percentile_measure(c.name, embedder, weight, bias, c.quantile)
-        images, _ = self.reference(c)
+        weight, bias = self.head(c)
+        return percentile_measure(c.name, embedder, weight, bias, c.quantile)
+
+    def compared(self, c: PropertyConfig) -> Property:
+        """A property that refers to given images."""
+        images, conditions = self.reference(c)
+        if c.kind == "loss":
+            return loss_measure(c.name, images, conditions, draws=c.draws)
+        embedder = self.embedder(c.encoder)
         if c.kind == "cluster-entropy":
             return cluster_entropy_measure(c.name, embedder, images, c.clusters)
         if c.kind == "frechet":
