@@ -76,6 +76,6 @@ $(VENV)/.installed-%: $(VENV)/.installed $(INPUTS)
 	@$(PIP) -e '.[$(EXTRAS_$*)]'
 	@touch $@
 
-EXTRAS_test := test,diffusers
-EXTRAS_dev := dev,diffusers
-EXTRAS_bench := bench,diffusers
+EXTRAS_test := test,anomaly,diffusers
+EXTRAS_dev := dev,anomaly,diffusers
+EXTRAS_bench := bench,anomaly,diffusers

@@ -36,6 +36,14 @@ def test_many_rare_images_stand__closed_form():
     assert result.images[0].verdict is Verdict.CANNOT_SAY  # 0.04 > 0.05 / 20
 
 
+def test_an_image_without_the_other_p_value_helps_no_other__closed_form():
+    """An attributor without rivals gives no p_other; 0.04 among 20 is then still not rare."""
+    others = [image(Verdict.CANNOT_SAY, 0.5, None) for _ in range(19)]
+    result = control_discoveries(result_of(image(Verdict.OURS, 0.5, 0.04), *others), 0.05)
+    assert result.images[0].verdict is Verdict.CANNOT_SAY
+    assert list(result.images[1:]) == others
+
+
 def test_images_without_a_score_neither_count_nor_change__identity():
     broken = dataclasses.replace(image(Verdict.CANNOT_SAY, None, None, None), reason="corrupt")
     alone = image(Verdict.NOT_OURS, 0.04, 0.9)

@@ -38,8 +38,16 @@ def test_share_of_wrong_discoveries_is_at_most_the_rate__limit():
     assert 0.05 < sum(shares) / len(shares) < 0.15
 
 
+def test_a_p_value_equal_to_its_bound_is_rejected__closed_form():
+    """Two of two may reach 0.25, one of two 0.125: all of them exact in binary."""
+    assert discoveries([0.25, 0.25], 0.25).tolist() == [True, True]
+    assert discoveries([0.5, 0.125], 0.25).tolist() == [False, True]
+    assert discoveries([0.5, 0.13], 0.25).tolist() == [False, False]
+
+
 def test_nothing_to_judge__limit():
-    assert discoveries([], 0.1).shape == (0,)
+    found = discoveries([], 0.1)
+    assert (found.shape, found.dtype) == ((0,), torch.bool)
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, float("nan")])

@@ -30,7 +30,7 @@ def write(folder, numbers, *, edited=False):
         save_png(to_uint8(image)[0], Path(folder) / f"{number:03d}.png")
 
 
-def pair_up(folder, numbers, photos):
+def pair_up(folder, numbers, photos, **more):
     write(f"{folder}/edits", numbers, edited=True)
     rows = [
         PairRow(
@@ -40,6 +40,7 @@ def pair_up(folder, numbers, photos):
             edit=f"edits/{n:03d}.png",
             edit_digest=digest_file(Path(folder, "edits", f"{n:03d}.png")),
             model="darker",
+            **more,
         )
         for n in numbers
     ]
@@ -130,6 +131,23 @@ def test_search_goes_on_past_a_broken_file_and_fails_if_all_are__rejects_all_bro
     assert told.startswith("torn.png: cannot say: ") and "not calibrated" in told.splitlines()[1]
     assert run(["origin", "search", "refs.index", "torn.png"]) == 2
     assert "no image could be read; the first: torn.png" in capsys.readouterr().err
+
+
+def test_edits_of_an_ip_adapter_are_named_out_of_scope__closed_form(here, capsys):
+    pair_up("adapted", range(10), "photos", paradigm="ip-adapter")
+    answers_of(capsys, "build", "photos", "--encoder", "vae", "--out", "refs.index")
+    commands = {
+        "train": ["train", "{}", "--encoder", "vae", "--rank", "8", "--out", "{}.map"],
+        "calibrate": ["calibrate", "refs.index", "--pairs", "{}", "--fpr", "0.2"],
+        "evaluate": ["evaluate", "{}", "--index", "refs.index"],
+    }
+    for name, command in commands.items():
+        for pairs in ("adapted", "pairs"):
+            assert run(["origin", *(part.format(pairs) for part in command)]) == 0
+            out, err = capsys.readouterr()
+            assert ("note: 10 edits of 10 out of scope: an IP-Adapter" in err) == (pairs[0] == "a")
+            if name == "evaluate":
+                assert ("darker (ip-adapter: out of scope)" in out) == (pairs == "adapted")
 
 
 def test_edits_made_elsewhere_become_pairs__closed_form(here, capsys):

@@ -4,7 +4,10 @@ import os
 import sqlite3
 
 import pytest
+from latent_model import CLOSED, ENCODER, training_pairs
 from making import quick_connect
+
+from wherefrom.origin import fit_edit_map
 
 
 @pytest.fixture(autouse=True)
@@ -12,3 +15,9 @@ def no_waiting_for_the_disk(monkeypatch):
     """A crash of a process, unlike a power cut, loses nothing that was written."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
     monkeypatch.setattr(sqlite3, "connect", quick_connect)
+
+
+@pytest.fixture(scope="session")
+def closed():
+    """The map of `training_pairs` in closed form."""
+    return fit_edit_map(*training_pairs(), encoder=ENCODER, config=CLOSED)

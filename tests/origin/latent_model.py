@@ -5,9 +5,11 @@ import functools
 import torch
 
 from wherefrom.encoders import EncoderIdentity
+from wherefrom.origin import EditMapConfig
 
 CHANNELS, SIDE = 2, 8
 DIMENSION = CHANNELS * SIDE**2
+CLOSED = EditMapConfig(rank=48)
 ENCODER = EncoderIdentity("AutoencoderKL", "sha256:config", "sha256:weights")
 
 

@@ -6,6 +6,7 @@ import pytest
 import scipy.linalg
 import torch
 from latent_model import (
+    CLOSED,
     DIMENSION,
     ENCODER,
     make_pairs,
@@ -22,15 +23,13 @@ from wherefrom.origin import (
     EditMapConfig,
     FittedEditMap,
     PairMoments,
-    closed_form,
     fit_edit_map,
     fit_from_moments,
     load_edit_map,
 )
-from wherefrom.origin.closed_form import from_moments, from_samples, moments_of
+from wherefrom.origin.closed_form import from_moments, moments_of
 from wherefrom.origin.theory import report_pairs
 
-CLOSED = EditMapConfig(rank=48)
 TRAINED = EditMapConfig(solver="sgd", rank=48, epochs=1, steps_per_epoch=2, ids_per_batch=32)
 EIGEN = 1e-8  # two float64 eigensolvers on a pencil of condition about 1e3
 SINGLE = 1e-5  # float32 against float64 in products of 128 terms
@@ -39,11 +38,6 @@ SINGLE = 1e-5  # float32 against float64 in products of 128 terms
 @pytest.fixture(scope="module")
 def pairs():
     return training_pairs()
-
-
-@pytest.fixture(scope="module")
-def closed(pairs):
-    return fit_edit_map(*pairs, encoder=ENCODER, config=CLOSED)
 
 
 def small_moments(ridge=1e-2, rank=4):
@@ -96,31 +90,10 @@ def test_isotropic_edits_give_principal_components_too__closed_form():
     assert torch.allclose(W, expected, atol=EIGEN * scale)
 
 
-@pytest.mark.parametrize("columns", [2048, 50])
-def test_inner_products_of_images_give_the_same_map__identity_dual(monkeypatch, columns):
-    """Fewer images than dimensions, so that S_d alone has no inverse."""
-    monkeypatch.setattr(closed_form, "COLUMNS", columns)
-    origins, edits, owner = make_pairs(30, 2, 0)
-    config = EditMapConfig(rank=20)
-    moments = moments_of(origins, edits, owner, encoder=ENCODER)
-    expected = from_moments(moments, config)
-    found = from_samples(origins, edits, owner, config=config)
-    assert torch.allclose(found, expected, atol=EIGEN * float(expected.abs().max()))
-    fitted = fit_edit_map(origins, edits, owner, encoder=ENCODER, config=config)
-    assert torch.equal(fitted.weight, found.float())
-    with pytest.raises(InputError, match="60 edits do not vary in every direction"):
-        from_moments(moments, config.with_values({"ridge": 0.0}))
-    assert torch.allclose(
-        fit_from_moments(moments, config=config).project(edits),
-        fitted.project(edits),
-        atol=100 * SINGLE,
-    )
-
-
 def test_duplicates_do_not_count_as_directions__rejects():
     origins, edits, owner = make_pairs(20, 2, 0)
     twice = torch.cat([origins, origins])
-    for more in (edits, edits.repeat(3, 1)):  # fewer images than dimensions, and more
+    for more in (edits, edits.repeat(4, 1)):  # fewer images than dimensions, and more
         with pytest.raises(InputError, match="too alike to span 30 directions"):
             fit_edit_map(
                 twice,

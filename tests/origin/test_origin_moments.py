@@ -7,14 +7,14 @@ from latent_model import DIMENSION, ENCODER, make_pairs
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.encoders import EncoderIdentity
-from wherefrom.origin import PairMoments, moments
+from wherefrom.origin import PairMoments, PairRows, moments
 
 # 400 float64 terms of size about 1 in another order.
 ROUNDING = 1e-11
 
 
-def gather(origins, edits, owner):
-    found = PairMoments(ENCODER, origins.shape[1])
+def gather(origins, edits, owner, kind=PairMoments):
+    found = kind(ENCODER, origins.shape[1])
     found.add_origins(origins)
     found.add_edits(edits, origins[owner])
     return found
@@ -93,26 +93,37 @@ def test_saved_moments_come_back__roundtrip(tmp_path):
         PairMoments.load(tmp_path / "m")
 
 
-def test_rows_that_do_not_fit__rejects_in_one_line():
+@pytest.mark.parametrize("kind", [PairMoments, PairRows])
+def test_rows_that_do_not_fit__rejects_in_one_line(kind):
     origins, edits, owner = make_pairs(4, 1, 0)
-    found = gather(origins, edits, owner)
+    found = gather(origins, edits, owner, kind)
     bad = origins.clone()
     bad[2, 5] = float("nan")
+    other = EncoderIdentity("AutoencoderKL", "sha256:config", "sha256:others")
     for call, problem in (
         (lambda: found.add_origins(bad), "row 2 of the origins holds NaN"),
         (lambda: found.add_edits(bad, origins), "row 2 of the edits holds NaN"),
+        (lambda: found.add_edits(edits, bad), "row 2 of the origins holds NaN"),
         (lambda: found.add_origins(origins[:, :3]), r"expected floating-point \(N, 128\)"),
         (lambda: found.add_origins(origins.long()), "expected floating-point"),
         (lambda: found.add_edits(edits[:2], origins), "give one for each"),
-        (lambda: found.remove_origins(torch.cat([origins, origins])), "8 origins to remove, but 4"),
-        (lambda: found.remove_edits(edits.repeat(2, 1), origins.repeat(2, 1)), "8 edits to remove"),
-        (lambda: PairMoments(ENCODER, 3).total(), "0 origins and 0 edits are held"),
-        (lambda: found.merge(PairMoments(ENCODER, 3)), "do not merge"),
+        (lambda: kind(ENCODER, 3).mean(), "0 origins and 0 edits are held"),
+        (lambda: found.merge(kind(ENCODER, 3)), "do not merge"),
+        (lambda: found.merge(kind(other, DIMENSION)), "weights sha256:others"),
     ):
-        before = found.total()
+        before = found.mean()
         with pytest.raises(InputError, match=problem):
             call()
-        assert torch.equal(found.total(), before)
-    other = EncoderIdentity("AutoencoderKL", "sha256:config", "sha256:others")
-    with pytest.raises(InputError, match="weights sha256:others"):
-        found.merge(PairMoments(other, DIMENSION))
+        assert torch.equal(found.mean(), before)
+        assert (found.origin_count, found.edit_count) == (4, 4)
+
+
+def test_more_than_is_held_cannot_be_taken_out__rejects():
+    origins, edits, owner = make_pairs(4, 1, 0)
+    found = gather(origins, edits, owner)
+    before = found.total()
+    with pytest.raises(InputError, match="8 origins to remove, but 4"):
+        found.remove_origins(origins.repeat(2, 1))
+    with pytest.raises(InputError, match="8 edits to remove"):
+        found.remove_edits(edits.repeat(2, 1), origins.repeat(2, 1))
+    assert torch.equal(found.total(), before)

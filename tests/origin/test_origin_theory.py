@@ -2,24 +2,13 @@
 
 import pytest
 import torch
-from latent_model import ENCODER, make_pairs, training_pairs
+from latent_model import CLOSED, ENCODER, make_pairs, training_pairs
 
 from wherefrom.core.errors import InputError
 from wherefrom.origin import EditMapConfig, fit_edit_map
 from wherefrom.origin.theory import compare_encoders, compare_maps, report_pairs
 
-CLOSED = EditMapConfig(rank=48)
 SINGLE = 1e-5  # float32 against float64
-
-
-@pytest.fixture(scope="module")
-def pairs():
-    return training_pairs()
-
-
-@pytest.fixture(scope="module")
-def closed(pairs):
-    return fit_edit_map(*pairs, encoder=ENCODER, config=CLOSED)
 
 
 def test_maps_of_two_editors_have_like_singular_values__limit(closed):
@@ -52,8 +41,9 @@ def test_encoders_are_compared_as_in_table_3__naive_loop():
     assert compare_encoders(one, wide, images).to_dict() == {"conv": None, "embed": None}
 
 
-def test_a_report_needs_pairs__rejects(closed, pairs):
+def test_a_report_needs_pairs__rejects(closed):
+    origins, edits, _ = training_pairs()
     with pytest.raises(InputError, match="at least two rows"):
-        report_pairs(closed, pairs[1][:1], pairs[0][:1])
+        report_pairs(closed, edits[:1], origins[:1])
     with pytest.raises(InputError, match="but the map has 128"):
         report_pairs(closed, torch.zeros(2, 3), torch.zeros(2, 3))

@@ -5,6 +5,7 @@ import json
 import os
 
 import pytest
+from refusing import refused
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.store import digest_file
@@ -165,9 +166,8 @@ BREAKING = {
 def test_broken_folders__rejects_in_one_line(pairs, case):
     damage, said = BREAKING[case]
     damage(pairs)
-    with pytest.raises(InputError, match=said) as caught:
+    with refused(said):
         read_pairs(pairs)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from refusing import refused
 from safetensors.torch import load_file, save_file
 from tiny_pipelines import write_stable_diffusion
 
@@ -147,9 +148,8 @@ BREAKING = {
 def test_folders_that_cannot_be_used__rejects_in_one_line(folder, case):
     damage, said = BREAKING[case]
     damage(folder)
-    with pytest.raises(InputError, match=said) as caught:
+    with refused(said):
         load_pipeline(folder)
-    assert "\n" not in str(caught.value)
     assert "antigravity" not in sys.modules
 
 

@@ -91,6 +91,35 @@ def write_instruct(folder, *, seed=0):
     return folder
 
 
+def write_adapter(folder, pipe, *, seed=0):
+    """An IP-Adapter for a pipeline, with its image encoder, as such adapters are published."""
+    from safetensors.torch import save_file
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    torch.manual_seed(seed)
+    vision = CLIPVisionConfig(
+        hidden_size=WIDTH,
+        intermediate_size=WIDTH,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=16,
+        patch_size=4,
+        projection_dim=WIDTH,
+    )
+    CLIPVisionModelWithProjection(vision).save_pretrained(folder / "image_encoder")
+    tokens = {"weight": torch.randn(4 * WIDTH, WIDTH), "bias": torch.randn(4 * WIDTH)}
+    norm = {"weight": torch.ones(WIDTH), "bias": torch.zeros(WIDTH)}
+    state = {f"image_proj.proj.{name}": value for name, value in tokens.items()}
+    state |= {f"image_proj.norm.{name}": value for name, value in norm.items()}
+    attention = [name for name in pipe.unet.attn_processors if ".attn2." in name]
+    for place in range(len(attention)):
+        for letter in "kv":
+            to = torch.randn(STAGES[-1], WIDTH)
+            state[f"ip_adapter.{2 * place + 1}.to_{letter}_ip.weight"] = to
+    save_file(state, folder / "tiny-ip.safetensors")
+    return folder
+
+
 def write_photos(folder, count, *, side=40):
     """`count` random photos of unequal sides in `folder`, sorted by name."""
     from wherefrom.data.writing import save_png

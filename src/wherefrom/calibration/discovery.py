@@ -21,8 +21,6 @@ def discoveries(p_values: Sequence[float], rate: float) -> Tensor:
         raise InputError(
             f"the false-discovery rate is {rate}, but it must lie strictly between 0 and 1"
         )
-    if not p_values:
-        return torch.zeros(0, dtype=torch.bool)
     from scipy.stats import false_discovery_control
 
     return torch.from_numpy(false_discovery_control(list(p_values), method="bh") <= rate)

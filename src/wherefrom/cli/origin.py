@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wherefrom.cli.console import Session, print_json, print_table
-from wherefrom.cli.options import FILE, ConfigCommand, device_option, resolve_device
+from wherefrom.cli.options import FILE, ConfigCommand
+from wherefrom.cli.origin_pairs import pairs, tell_out_of_scope, tell_skipped
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
     from wherefrom.origin import AddReport, EditMapConfig, OriginAnswer, PairsManifest
-    from wherefrom.origin.pairs_config import PairsConfig
     from wherefrom.origin.references import References
 
 
@@ -28,6 +28,8 @@ def origin() -> None:
       wherefrom origin search refs.index suspect.png
     """
 
+
+origin.add_command(pairs)
 
 encoder_option = click.option(
     "--encoder",
@@ -127,72 +129,6 @@ def remove(*, index: Path, photos: tuple[Path, ...]) -> None:
         click.echo(f"{count} removed, {opened.count()} left")
 
 
-def _pair_presets() -> Mapping[str, PairsConfig]:
-    from wherefrom.origin.pairs_config import PairsConfig
-
-    return {"default": PairsConfig()}
-
-
-@origin.command(cls=ConfigCommand, presets=_pair_presets)
-@click.argument("photos", type=FILE, nargs=-1, required=True)
-@click.option("--pipeline", type=FILE, help="Folder of a diffusers image-to-image pipeline.")
-@click.option("--prompts", help="A file of prompts, one per line, or one prompt.")
-@click.option("--per-origin", default=1, show_default=True, help="Edits of each photograph.")
-@click.option("--edits", type=FILE, help="Instead: a folder of edits made elsewhere.")
-@click.option("--table", type=FILE, help="With --edits: CSV of edit,origin[,model,prompt].")
-@click.option("--out", type=FILE, help="The pairs folder; goes on where it stopped.")
-@click.option("--seed", default=0, show_default=True, help="Seed of prompts and noise.")
-@device_option
-@click.pass_obj
-def pairs(
-    session: Session,
-    *,
-    photos: tuple[Path, ...],
-    pipeline: Path | None,
-    prompts: str | None,
-    per_origin: int,
-    edits: Path | None,
-    table: Path | None,
-    out: Path | None,
-    seed: int,
-    device: str,
-    config: PairsConfig,
-) -> None:
-    """Make edits of photographs with a local editor, or list edits that you have.
-
-    \b
-    Example:
-      wherefrom origin pairs photos/ --pipeline img2img/ --prompts prompts.txt --out pairs/
-      wherefrom origin pairs photos/ --edits edits/ --table edits.csv
-    """
-    from wherefrom.origin import write_pairs
-    from wherefrom.origin.pairs_builder import build_pairs
-    from wherefrom.origin.pairs_folders import pairs_from_folders
-    from wherefrom.origin.pipelines import load_pipeline
-    from wherefrom.origin.prompts import load_prompts
-
-    if edits is not None:
-        if len(photos) != 1 or pipeline is not None:
-            raise InputError("with --edits give one folder of photographs and no --pipeline")
-        manifest = pairs_from_folders(photos[0], edits, table=table)
-        write_pairs(manifest)
-    elif pipeline is None or prompts is None or out is None:
-        raise InputError("give --pipeline, --prompts and --out, or --edits for edits you have")
-    else:
-        manifest = build_pairs(
-            photos,
-            load_pipeline(pipeline, device=resolve_device(device)),
-            load_prompts(prompts),
-            out,
-            per_origin=per_origin,
-            config=config,
-            seed=seed,
-            track=session.track,
-        )
-    _tell_skipped(session, [(str(path), reason) for path, reason in manifest.skipped])
-    click.echo(f"{len(manifest.rows)} edits of {len(manifest.origins)} origins")
-
-
 @origin.command(cls=ConfigCommand, presets=_presets)
 @click.argument("pairs", type=FILE)
 @encoder_option
@@ -222,9 +158,10 @@ def train(
     from wherefrom.origin.embedding import embed_pairs
 
     refuse_existing(out, overwrite=overwrite)
-    found = load_encoder(encoder)
-    embedded = embed_pairs(read_pairs(pairs), found, track=session.track)
-    _tell_skipped(session, embedded.skipped)
+    found, manifest = load_encoder(encoder), read_pairs(pairs)
+    tell_out_of_scope(session, manifest)
+    embedded = embed_pairs(manifest, found, track=session.track)
+    tell_skipped(session, embedded.skipped)
     fitted = fit_edit_map(
         embedded.origins,
         embedded.edits,
@@ -264,6 +201,7 @@ def calibrate(
     from wherefrom.origin import read_pairs
 
     manifest = read_pairs(pairs)
+    tell_out_of_scope(session, manifest)
     with _opened(index, encoder, writable=True) as references:
         edits, origins, _ = _columns(manifest)
         fitted = references.calibrate(edits, origins, rate=fpr, seed=seed, track=session.track)
@@ -334,9 +272,10 @@ def evaluate(
     from wherefrom.origin import read_pairs
 
     manifest = read_pairs(pairs)
+    tell_out_of_scope(session, manifest)
     with _opened(index, encoder) as references:
         report = references.evaluate(*_columns(manifest), track=session.track)
-    _tell_skipped(session, report.skipped)
+    tell_skipped(session, report.skipped)
     if as_json:
         print_json(report.to_dict())
     else:
@@ -372,7 +311,7 @@ def _columns(manifest: PairsManifest) -> tuple[list[Path], list[Path], list[str]
 
 
 def _tell_added(session: Session, report: AddReport, as_json: bool) -> None:
-    _tell_skipped(session, report.skipped)
+    tell_skipped(session, report.skipped)
     if as_json:
         print_json(report.to_dict())
         return
@@ -380,11 +319,3 @@ def _tell_added(session: Session, report: AddReport, as_json: bool) -> None:
         f"{report.added} added, {report.replaced} replaced, {report.unchanged} unchanged, "
         f"{report.duplicates} of them the same file as another, {len(report.skipped)} left out"
     )
-
-
-def _tell_skipped(session: Session, skipped: Sequence[tuple[str, str]]) -> None:
-    if skipped:
-        from wherefrom.report.text import plural
-
-        path, reason = skipped[0]
-        session.note(f"note: {plural(len(skipped), 'file')} left out; the first: {path}: {reason}")

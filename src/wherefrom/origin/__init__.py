@@ -20,6 +20,7 @@ from wherefrom.origin.edit_map import EditMapConfig, FittedEditMap, load_edit_ma
 from wherefrom.origin.index import Index
 from wherefrom.origin.method import fit_edit_map, fit_from_moments
 from wherefrom.origin.moments import PairMoments
+from wherefrom.origin.pair_rows import PairRows
 from wherefrom.origin.pairs import PairRow, PairsManifest, read_pairs, write_pairs
 from wherefrom.origin.pairs_builder import build_pairs
 from wherefrom.origin.pairs_folders import pairs_from_folders
@@ -47,6 +48,7 @@ __all__ = [
     "OriginAnswer",
     "PairMoments",
     "PairRow",
+    "PairRows",
     "PairsManifest",
     "References",
     "RetrievalReport",

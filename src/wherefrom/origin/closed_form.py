@@ -8,6 +8,9 @@ Wang et al.: Generalizable Origin Identification for Text-Guided Image-to-Image 
 The columns of W are the m eigenvectors of largest lambda.  The sign of each is that which makes its
 largest entry positive.
 
+The same W comes out of two computations: of (n, n) moments, and of inner products of images, for
+latents so long (16,384 and more) that moments are gigabytes and their eigenvectors hours.
+
 Symbols:
     S_t   covariance of the N origins, A^T A with A (N, n)
     S_d   second moment of the M differences z - z_o, T^T T with T (M, n)
@@ -16,6 +19,9 @@ Symbols:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -23,10 +29,35 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.encoders.identity import EncoderIdentity
 from wherefrom.origin.edit_map import EditMapConfig
-from wherefrom.origin.moments import ROWS, PairMoments
+from wherefrom.origin.moments import LIMIT, ROWS, PairMoments
 
+Columns = Callable[[slice], tuple[Tensor, Tensor]]
 COLUMNS = 2048  # turned into float64 at once
 SMALLEST = 1e-12  # share of the largest eigenvalue below which a direction is rounding
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How many origins N and edits M there are, and of how many dimensions n."""
+
+    origins: int
+    edits: int
+    dimension: int
+
+    @property
+    def prefers_samples(self) -> bool:
+        """Whether inner products of images are the smaller matrices."""
+        return max(self.origins, self.edits) < self.dimension
+
+    @property
+    def fits_samples(self) -> bool:
+        """Whether inner products of images stay within `LIMIT`."""
+        return max(self.origins, self.edits) <= LIMIT
+
+    @property
+    def fits_moments(self) -> bool:
+        """Whether moments stay within it."""
+        return self.dimension <= LIMIT
 
 
 def solve(
@@ -39,13 +70,19 @@ def solve(
 ) -> Tensor:
     """W (n, m) float64 on the CPU, of origins (N, n) and edits (M, n) with owners (M,).
 
-    Through the moments, or where there are fewer images than dimensions through inner products of
-    images: the same W, from matrices of N and M rows instead of n.
+    Through the moments, or where n is more than N and M through inner products of images: the same
+    W, from matrices as wide as N and M instead of n.  `InputError` if all three pass `LIMIT`.
     """
-    if len(origins) + len(edits) < origins.shape[1]:
-        return from_samples(origins, edits, owner, config=config, track=track)
-    nobody = EncoderIdentity("", "", "")
-    return from_moments(moments_of(origins, edits, owner, encoder=nobody, track=track), config)
+    shape = Shape(len(origins), len(edits), origins.shape[1])
+    if shape.fits_moments and not shape.prefers_samples:
+        nobody = EncoderIdentity("", "", "")
+        return from_moments(moments_of(origins, edits, owner, encoder=nobody, track=track), config)
+
+    def columns(part: slice) -> tuple[Tensor, Tensor]:
+        z_o = origins[:, part].double()
+        return z_o, edits[:, part].double() - z_o[owner]
+
+    return from_samples(columns, shape, config, track)
 
 
 def moments_of(
@@ -81,41 +118,44 @@ def from_moments(moments: PairMoments, config: EditMapConfig) -> Tensor:
 
 
 def from_samples(
-    origins: Tensor,
-    edits: Tensor,
-    owner: Tensor,
-    *,
-    config: EditMapConfig,
-    track: Track = quiet,
+    columns: Columns, shape: Shape, config: EditMapConfig, track: Track = quiet
 ) -> Tensor:
-    """W (n, m) float64 on the CPU: v = B^-1 A^T u / sqrt(lambda), A B^-1 A^T u = lambda u.
+    """W (n, m) float64 on the CPU, with no (n, n) matrix: memory goes with N (N + M) + M M.
 
-    By Woodbury B^-1 = (I - T^T (eps I + T T^T)^-1 T) / eps, so that nothing is (n, n).
+    `columns(part)` gives z_o (N, c) and z - z_o (M, c) in float64 for a slice of c dimensions.
+
+    With S_t = A^T A and v = B^-1 A^T u / sqrt(lambda) the problem becomes one of (N, N),
+
+        A B^-1 A^T u = lambda u,   B^-1 = (I - T^T (eps I + T T^T)^-1 T) / eps   (Woodbury)
+
+    because S_t v = lambda B v has v in the span of B^-1 A^T wherever lambda > 0.  So nothing is
+    left out: eps makes B regular on the whole space, and beyond the span lambda is 0.  With
+    eps I + T T^T = L L^T and Y = L^-1 T A^T, the matrix is (A A^T - Y^T Y) / eps.
     """
-    n, m = origins.shape[1], config.rank
-    require_rank(m, n)
-    _require_origins(len(origins), m)
+    require_rank(config.rank, shape.dimension)
+    _require_origins(shape.origins, config.rank)
+    if not shape.fits_samples:
+        raise _too_large(shape)
 
-    def columns(first: int) -> tuple[Tensor, Tensor]:
-        part = slice(first, first + COLUMNS)
-        z_o = origins[:, part].double()
-        t = (edits[:, part].double() - z_o[owner]) / len(edits) ** 0.5
-        return ((z_o - z_o.mean(dim=0)) / len(origins) ** 0.5).cpu(), t.cpu()
+    def scaled(first: int) -> tuple[Tensor, Tensor]:
+        z_o, change = columns(slice(first, first + COLUMNS))
+        a = (z_o - z_o.mean(dim=0)) / shape.origins**0.5
+        return a.cpu(), (change / shape.edits**0.5).cpu()
 
     zero = torch.zeros((), dtype=torch.float64)
     AA = AT = TT = zero  # noqa: N806 (inner products of rows)
-    places = range(0, n, COLUMNS)
-    for a, t in map(columns, track(places, "multiplying pairs", total=len(places))):
+    places = range(0, shape.dimension, COLUMNS)
+    for a, t in map(scaled, track(places, "multiplying pairs", total=len(places))):
         AA, AT, TT = AA + a @ a.T, AT + a @ t.T, TT + t @ t.T  # noqa: N806
-    eps = config.ridge * _mean_change(TT.trace(), n)
+    eps = config.ridge * _mean_change(TT.trace(), shape.dimension)
     TT.diagonal().add_(eps)
     if not eps:
-        raise _too_few(len(edits))
-    L = _root(TT, len(edits))  # noqa: N806
+        raise _too_few(shape.edits)
+    L = _root(TT, shape.edits)  # noqa: N806
     Y = torch.linalg.solve_triangular(L, AT.T, upper=False)  # noqa: N806
-    values, u = _largest((AA - Y.T @ Y) / eps, m)
+    values, u = _largest((AA - Y.T @ Y) / eps, config.rank)
     c = torch.linalg.solve_triangular(L.T, Y @ u, upper=True)
-    rows = [(a.T @ u - t.T @ c) / (eps * values.sqrt()) for a, t in map(columns, places)]
+    rows = [(a.T @ u - t.T @ c) / (eps * values.sqrt()) for a, t in map(scaled, places)]
     return _signed(torch.cat(rows))
 
 
@@ -126,6 +166,14 @@ def require_rank(rank: int, dimension: int) -> None:
             f"rank {rank} is more than the {dimension} dimensions of an embedding; give at most "
             f"{dimension}"
         )
+
+
+def _too_large(shape: Shape) -> InputError:
+    return InputError(
+        f"{shape.origins} origins and {shape.edits} edits of {shape.dimension} dimensions are too "
+        f"many for the closed form (at most {LIMIT} origins and edits, or {LIMIT} dimensions); "
+        "leave edits out, take an encoder with smaller latents, or train with the solver 'sgd'"
+    )
 
 
 def _require_origins(count: int, rank: int) -> None:

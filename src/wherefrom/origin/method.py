@@ -20,11 +20,12 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.store import digest_tensors
 from wherefrom.encoders.identity import EncoderIdentity
-from wherefrom.origin.closed_form import from_moments, require_rank, solve
+from wherefrom.origin.closed_form import Shape, from_moments, from_samples, require_rank, solve
 from wherefrom.origin.edit_map import EditMapConfig, FittedEditMap, through_layers
 from wherefrom.origin.equations import row_cosines, transform
 from wherefrom.origin.metric_learning import EditMapTask, Pairs
 from wherefrom.origin.moments import PairMoments
+from wherefrom.origin.pair_rows import PairRows
 from wherefrom.training.loop import Checkpoints, run
 
 Watched = Mapping[str, tuple[Tensor, Tensor]]  # name -> edits (M, n) and their origins (M, n)
@@ -72,18 +73,26 @@ def fit_edit_map(
 
 
 def fit_from_moments(
-    moments: PairMoments,
+    moments: PairMoments | PairRows,
     *,
     config: EditMapConfig | None = None,
     watch: Watched | None = None,
 ) -> FittedEditMap:
-    """Fit W in closed form to moments gathered elsewhere: streamed, merged or updated."""
+    """Fit W in closed form to what was gathered elsewhere: streamed, merged or updated.
+
+    `PairMoments` for latents of up to 8,192 dimensions, `PairRows` for longer ones.
+    """
     config = config or EditMapConfig()
     if config.solver != "closed":
         raise InputError("moments fit the closed form only; choose the solver 'closed'")
     mean = moments.mean().float() * config.centre
-    weight = from_moments(moments, config).float().to(mean.device)
     provenance = {"origins": moments.origin_count, "edits": moments.edit_count}
+    if isinstance(moments, PairMoments):
+        weight = from_moments(moments, config)
+    else:
+        shape = Shape(moments.origin_count, moments.edit_count, moments.dimension)
+        weight = from_samples(moments.columns, shape, config)
+    weight = weight.float().to(mean.device)
     return _closed_map(weight, mean, moments.encoder, config, watch, provenance)
 
 

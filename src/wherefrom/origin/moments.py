@@ -24,6 +24,7 @@ from wherefrom.encoders.identity import EncoderIdentity
 
 SCHEMA = 1
 ROWS = 4096  # turned into float64 at once
+LIMIT = 8192  # side of a square matrix: half a gigabyte, and minutes for its eigenvectors
 
 
 class PairMoments:
@@ -32,6 +33,11 @@ class PairMoments:
     kind: ClassVar[str] = "origin/moments"
 
     def __init__(self, encoder: EncoderIdentity, dimension: int) -> None:
+        if dimension > LIMIT:
+            raise InputError(
+                f"moments of {dimension} dimensions would take {16 * dimension**2 / 1e9:.0f} GB; "
+                "gather rows (PairRows) instead"
+            )
         self.encoder, self.dimension = encoder, dimension
         self.origin_count = self.edit_count = 0
         self.origin_sum = torch.zeros(dimension, dtype=torch.float64)
@@ -115,7 +121,7 @@ class PairMoments:
         return found
 
     def _put_origins(self, origins: Tensor, sign: int) -> None:
-        self._check(origins, "origins")
+        check_rows(origins, self.dimension, "origins")
         count = self.origin_count + sign * len(origins)
         if count < 0:
             raise InputError(f"{len(origins)} origins to remove, but {self.origin_count} are held")
@@ -130,8 +136,8 @@ class PairMoments:
             self.origin_gram.zero_()
 
     def _put_edits(self, edits: Tensor, origins: Tensor, sign: int) -> None:
-        self._check(edits, "edits")
-        self._check(origins, "origins")
+        check_rows(edits, self.dimension, "edits")
+        check_rows(origins, self.dimension, "origins")
         if len(edits) != len(origins):
             raise InputError(f"{len(edits)} edits and {len(origins)} origins; give one for each")
         count = self.edit_count + sign * len(edits)
@@ -145,16 +151,6 @@ class PairMoments:
         if not count:
             self.difference_gram.zero_()
 
-    def _check(self, rows: Tensor, what: str) -> None:
-        if rows.ndim != 2 or rows.shape[1] != self.dimension or not rows.is_floating_point():
-            raise InputError(
-                f"{what} of shape {tuple(rows.shape)} and {rows.dtype}, expected floating-point "
-                f"(N, {self.dimension})"
-            )
-        bad = (~torch.isfinite(rows).all(dim=1)).nonzero()
-        if len(bad):
-            raise InputError(f"row {int(bad[0])} of the {what} holds NaN or infinity; leave it out")
-
     def _move_to(self, device: torch.device) -> None:
         for name in ("origin_sum", "origin_gram", "difference_gram"):
             setattr(self, name, getattr(self, name).to(device))
@@ -164,3 +160,15 @@ class PairMoments:
             raise InputError(
                 f"{self.origin_count} origins and {self.edit_count} edits are held; add more"
             )
+
+
+def check_rows(rows: Tensor, dimension: int, what: str) -> None:
+    """An `InputError` unless rows are finite floating-point embeddings (N, dimension)."""
+    if rows.ndim != 2 or rows.shape[1] != dimension or not rows.is_floating_point():
+        raise InputError(
+            f"{what} of shape {tuple(rows.shape)} and {rows.dtype}, expected floating-point "
+            f"(N, {dimension})"
+        )
+    bad = (~torch.isfinite(rows).all(dim=1)).nonzero()
+    if len(bad):
+        raise InputError(f"row {int(bad[0])} of the {what} holds NaN or infinity; leave it out")

@@ -27,6 +27,10 @@ MANIFEST_NAME = "pairs.jsonl"
 EDITS_NAME = "edits"
 UNKNOWN_MODEL = "unknown"
 MAX_MANIFEST_BYTES = 4 * 2**30
+# How an editor sees the origin.  One that never sees its latent leaves no trace of it (the paper,
+# Section 13 and Table 9).
+IMAGE_TO_IMAGE, IP_ADAPTER = "image-to-image", "ip-adapter"
+OUT_OF_SCOPE = (IP_ADAPTER,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +41,15 @@ class PairRow:
     origin: str  # relative to the pairs folder if inside it, else absolute
     origin_digest: str
     prompt: str | None = None
+    caption: str | None = None  # what the prompt quotes of the origin's description
+    captioner: str | None = None  # what described it
+    captioner_digest: str | None = None
     negative: str | None = None
     model: str = UNKNOWN_MODEL
     model_digest: str | None = None  # of the whole folder
     pipeline: str | None = None  # the class that ran
+    paradigm: str | None = None  # how it saw the origin
+    adapter_scale: float | None = None  # weight of the origin in an IP-Adapter
     dtype: str | None = None
     strength: float | None = None  # None also where the class has none
     steps: int | None = None
@@ -110,14 +119,19 @@ class PairsManifest:
 
     @cached_property
     def model_of(self) -> tuple[str, ...]:
-        """For each row the name of the model; models of one name get a piece of their digest."""
+        """For each row the name of the model; models of one name get a piece of their digest.
+
+        One of a paradigm that the method does not cover says so in its name.
+        """
         digests: dict[str, set[str | None]] = {}
         for row in self.rows:
             digests.setdefault(row.model, set()).add(row.model_digest)
-        return tuple(
-            row.model if len(digests[row.model]) == 1 else f"{row.model}@{_brief(row.model_digest)}"
-            for row in self.rows
-        )
+        return tuple(_model_name(row, len(digests[row.model]) == 1) for row in self.rows)
+
+    @cached_property
+    def out_of_scope(self) -> int:
+        """How many edits are of a paradigm that the method does not cover."""
+        return sum(row.paradigm in OUT_OF_SCOPE for row in self.rows)
 
     @cached_property
     def models(self) -> tuple[str, ...]:
@@ -265,6 +279,11 @@ def _verify(path: Path, digest: str, what: str, known: dict[Path, str]) -> None:
             f"the {what} {show_path(path)} has changed: its digest is {_brief(known[path])}, the "
             f"manifest says {_brief(digest)}; put the file back, or build the pairs anew"
         )
+
+
+def _model_name(row: PairRow, is_unique: bool) -> str:
+    name = row.model if is_unique else f"{row.model}@{_brief(row.model_digest)}"
+    return f"{name} ({row.paradigm}: out of scope)" if row.paradigm in OUT_OF_SCOPE else name
 
 
 def _brief(digest: str | None) -> str:

@@ -14,9 +14,8 @@ default of the pipeline's own class, and what was used is in every row.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,22 +32,24 @@ from wherefrom.data.folders import list_images
 from wherefrom.data.images import decode_image
 from wherefrom.data.shaping import to_image
 from wherefrom.data.writing import save_png
+from wherefrom.origin.captions import Captioner
 from wherefrom.origin.pairs import (
     EDITS_NAME,
-    MANIFEST_NAME,
     PairRow,
     PairsManifest,
     append_row,
     origin_entry,
     replace_manifest,
-    scan_manifest,
 )
 from wherefrom.origin.pairs_config import PairsConfig, Resolved, call_arguments, resolve
+from wherefrom.origin.pairs_writer import opened, recover
 from wherefrom.origin.pipelines import EditPipeline, WithheldEdit
 from wherefrom.origin.prompts import Prompts
 
 # What does not decide an edit's pixels, and so is not part of its id.
 _NOT_IN_ID = ("id", "origin", "model", "edit", "edit_digest")
+# Said of an edit by its prompt and by the digest of its model.
+_IMPLIED = ("caption", "captioner", "captioner_digest", "paradigm")
 _ID_DIGITS = 24
 
 
@@ -59,6 +60,7 @@ def build_pairs(
     out: Path,
     *,
     per_origin: int = 1,
+    captioner: Captioner | None = None,
     config: PairsConfig | None = None,
     seed: int = 0,
     track: Track = quiet,
@@ -66,19 +68,22 @@ def build_pairs(
     """Make `per_origin` edits of each photo (files and folders) in the pairs folder `out`.
 
     A folder that exists goes on: edits that are there are kept, whichever pipeline made them, and
-    the result lists them all.  A photo that cannot be read, or is there twice, and an edit that a
+    the result lists them all.  Prompts that quote a caption need a `captioner`, which is asked once
+    per photo.  A photo that cannot be read or described, or is there twice, and an edit that a
     safety checker withheld are named in `skipped`.
     """
     if per_origin < 1:
         raise InputError(f"per_origin is {per_origin}; give at least 1")
+    _require_matching(prompts, captioner)
     out = Path(out)
     settings = resolve(config or PairsConfig(), pipeline)
     home = out.resolve()
     found = [path for path in list_images(photos) if not path.resolve().is_relative_to(home)]
     if not found:
         raise InputError(f"all photos lie inside {show_path(out)}; choose another folder for pairs")
-    with _opened(out):
-        build = _Build(out, pipeline, settings, prompts, per_origin, seed, _recover(out))
+    with opened(out):
+        rows = recover(out)
+        build = _Build(out, pipeline, settings, prompts, captioner, seed, rows)
         steps = [(path, number) for path in found for number in range(per_origin)]
         for path, number in track(steps, "editing photos", total=len(steps)):
             build.make(path, number)
@@ -95,9 +100,12 @@ class _Photo:
     size: int
 
     @cached_property
+    def image(self) -> Image.Image:
+        return to_image(decode_image(self.data, self.path, channels=3).pixels)
+
+    @cached_property
     def square(self) -> Image.Image:
-        pixels = decode_image(self.data, self.path, channels=3).pixels
-        return to_image(pixels).resize((self.size, self.size), Image.Resampling.LANCZOS)
+        return self.image.resize((self.size, self.size), Image.Resampling.LANCZOS)
 
 
 @dataclass
@@ -108,14 +116,20 @@ class _Build:
     pipeline: EditPipeline
     settings: Resolved
     prompts: Prompts
-    per_origin: int
+    captioner: Captioner | None
     seed: int
     rows: dict[str, PairRow]
     skipped: list[tuple[Path, str]] = field(default_factory=list)
     seen: dict[str, Path] = field(default_factory=dict)
+    captions: dict[str, str] = field(init=False)  # by the digest of the photo
     opened: Path | None = None
     photo: _Photo | None = None
     moved: bool = False
+
+    def __post_init__(self) -> None:
+        asked = None if self.captioner is None else self.captioner.digest
+        known = [row for row in self.rows.values() if row.captioner_digest == asked]
+        self.captions = {row.origin_digest: row.caption or "" for row in known}
 
     def make(self, path: Path, number: int) -> None:
         """Edit `number` of the photo at `path`, unless it is there."""
@@ -123,10 +137,10 @@ class _Build:
             self.opened, self.photo = path, self._open(path)
         if self.photo is None:
             return
-        row = self._row(self.photo, number)
-        if self._is_done(row):
-            return
         try:
+            row = self._row(self.photo, number)
+            if self._is_done(row):
+                return
             pixels = self.pipeline.edit(
                 self.photo.square, seed=row.seed or 0, **call_arguments(row, self.pipeline.defaults)
             )
@@ -165,7 +179,9 @@ class _Build:
 
     def _row(self, photo: _Photo, number: int) -> PairRow:
         """The row that is to be, without the digest of its edit."""
-        drawn = self.prompts.draw(number + 1, stream(self.seed, "prompts", photo.digest))
+        caption, captioner = self._caption(photo), self.captioner
+        rng = stream(self.seed, "prompts", photo.digest)
+        drawn = self.prompts.draw(number + 1, rng, caption or "")
         at = self.settings
         strengths = stream(self.seed, "strength", photo.digest, number)
         row = PairRow(
@@ -173,10 +189,15 @@ class _Build:
             origin=origin_entry(photo.path, self.out),
             origin_digest=photo.digest,
             prompt=drawn[number],
+            caption=caption,
+            captioner=None if captioner is None else captioner.name,
+            captioner_digest=None if captioner is None else captioner.digest,
             negative=at.negative,
             model=self.pipeline.name,
             model_digest=self.pipeline.digest,
             pipeline=self.pipeline.kind,
+            paradigm=self.pipeline.paradigm,
+            adapter_scale=self.pipeline.adapter_scale,
             dtype=self.pipeline.dtype,
             strength=at.strengths.draw(strengths) if at.strengths else None,
             steps=at.steps,
@@ -189,6 +210,16 @@ class _Build:
             edit_digest="",
         )
         return _named(row)
+
+    def _caption(self, photo: _Photo) -> str | None:
+        """What the captioner says, or said in an earlier build, of a photo."""
+        if self.captioner is None:
+            return None
+        if photo.digest not in self.captions:
+            self.captions[photo.digest] = self.captioner.caption(photo.image)
+        if not self.captions[photo.digest]:
+            raise UnusableFile(photo.path, "has no caption: the captioner found no words")
+        return self.captions[photo.digest]
 
     def _is_done(self, row: PairRow) -> bool:
         known = self.rows.get(row.id)
@@ -210,80 +241,18 @@ class _Build:
             append_row(self.out, row)
 
 
-def _named(row: PairRow) -> PairRow:
-    decides = {name: v for name, v in row.to_dict().items() if name not in _NOT_IN_ID}
-    digest = digest_bytes(json.dumps(decides, sort_keys=True).encode())
-    name = digest.removeprefix("sha256:")[:_ID_DIGITS]
-    return replace(row, id=name, edit=f"{EDITS_NAME}/{name}.png")
-
-
-def _recover(out: Path) -> dict[str, PairRow]:
-    """The rows by their id, and a manifest that ends with a whole line."""
-    rows, ends_well = scan_manifest(out)
-    if not ends_well:
-        replace_manifest(out, rows)
-    for scratch in (out / EDITS_NAME).glob(".*.png.*"):  # of a writer that was killed
-        scratch.unlink(missing_ok=True)
-    return {row.id: row for row in rows}
-
-
-@contextmanager
-def _opened(out: Path) -> Iterator[None]:
-    """The pairs folder, made if need be and for this process alone; gone again if left empty."""
-    manifest, edits = out / MANIFEST_NAME, out / EDITS_NAME
-    is_new, made = not os.path.lexists(manifest), not os.path.lexists(out)
-    _refuse_other(out, is_new=is_new)
-    try:
-        out.mkdir(exist_ok=True)
-        with _locked(out):
-            if is_new:
-                replace_manifest(out, ())
-            edits.mkdir(exist_ok=True)
-            try:
-                yield
-            finally:
-                if is_new and not manifest.stat().st_size:
-                    manifest.unlink()
-                    with suppress(OSError):  # not empty: then it is not ours to remove
-                        edits.rmdir()
-                        if made:
-                            out.rmdir()
-    except OSError as error:
-        raise InputError(f"cannot write {show_path(out)}: {error.strerror or error}") from error
-
-
-def _refuse_other(out: Path, *, is_new: bool) -> None:
-    if not os.path.lexists(out):
-        if not out.parent.is_dir():
-            raise InputError(f"{show_path(out.parent)} is not a folder; create it first")
-    elif not out.is_dir():
-        raise InputError(f"{show_path(out)} is no folder; choose another place for the pairs")
-    elif is_new and any(
-        path.name != EDITS_NAME and not path.name.startswith(".") for path in out.iterdir()
-    ):
+def _require_matching(prompts: Prompts, captioner: Captioner | None) -> None:
+    if prompts.needs_caption and captioner is None:
+        raise InputError("the prompts quote a {caption}; name the folder of a captioner")
+    if captioner is not None and not prompts.needs_caption:
         raise InputError(
-            f"{show_path(out)} holds other files and no {MANIFEST_NAME}, so it is left alone; "
-            "choose another folder for the pairs"
+            "no prompt quotes a {caption}; put it into one, or leave the captioner out"
         )
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Refuse a second builder; the lock vanishes with the process that holds it."""
-    try:
-        import fcntl  # not on Windows, where nobody is kept out
-    except ImportError:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"another build is writing {show_path(folder)}; wait for it, or choose another "
-                "folder"
-            ) from error
-        yield
-    finally:
-        os.close(handle)
+def _named(row: PairRow) -> PairRow:
+    left_out = {*_NOT_IN_ID, *_IMPLIED, *(["adapter_scale"] if row.adapter_scale is None else [])}
+    decides = {name: v for name, v in row.to_dict().items() if name not in left_out}
+    digest = digest_bytes(json.dumps(decides, sort_keys=True).encode())
+    name = digest.removeprefix("sha256:")[:_ID_DIGITS]
+    return replace(row, id=name, edit=f"{EDITS_NAME}/{name}.png")

@@ -1,19 +1,17 @@
 """Local diffusers pipelines that turn an image and a prompt into an edited image.
 
+Most start from the image's latent; with an IP-Adapter the image is a prompt beside the words.
+
 Weights are read from safetensors only, nothing is downloaded, and no code of the folder runs.  The
 safety checker is left as the folder has it.
 """
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
-import logging
 import re
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,20 +20,29 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from wherefrom.core.errors import InputError, MissingExtraError
-from wherefrom.core.store import digest_bytes, digest_file
+from wherefrom.core.errors import InputError
+from wherefrom.core.store import digest_bytes
 from wherefrom.data.files import show_path
 from wherefrom.data.writing import to_uint8
+from wherefrom.origin.ip_adapter import IpAdapter, find_adapter
+from wherefrom.origin.local_models import (
+    LIBRARIES,
+    digest_files,
+    first_line,
+    loading,
+    readable_files,
+    refuse_pickles,
+    require_libraries,
+    silence,
+)
+from wherefrom.origin.pairs import IMAGE_TO_IMAGE, IP_ADAPTER
 
 INDEX_NAME = "model_index.json"
 # Image-to-image already, and not in the table of AutoPipelineForImage2Image.
 DIRECT = ("StableDiffusionInstructPix2PixPipeline", "StableDiffusionXLInstructPix2PixPipeline")
-NEEDED = ("prompt", "image", "num_inference_steps", "generator", "output_type")
+IMAGE_ARGUMENT = {IMAGE_TO_IMAGE: "image", IP_ADAPTER: "ip_adapter_image"}
+NEEDED = ("prompt", "num_inference_steps", "generator", "output_type")
 BEYOND = ("mask_image", "control_image")  # a second picture per photo
-READ = (".json", ".safetensors", ".txt", ".model")  # what loading may read, so what is digested
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-LIBRARIES = ("diffusers", "transformers")
-MADE_UP = "newly initialized"  # as diffusers and transformers both put it
 _VARIANT = re.compile(r"\.(\w+?)(-\d+-of-\d+)?\.safetensors")
 
 
@@ -45,7 +52,7 @@ class WithheldEdit(InputError):  # noqa: N818 (it is the edit that is withheld)
 
 @dataclass(frozen=True, eq=False)
 class EditPipeline:
-    """A loaded image-to-image pipeline and its identity; `defaults` are its own call's."""
+    """A loaded pipeline and its identity; `defaults` are its own call's."""
 
     pipe: Any
     name: str
@@ -53,6 +60,8 @@ class EditPipeline:
     kind: str
     dtype: str
     defaults: Mapping[str, Any]
+    paradigm: str = IMAGE_TO_IMAGE
+    adapter_scale: float | None = None
 
     @property
     def scheduler(self) -> str | None:
@@ -76,11 +85,12 @@ class EditPipeline:
         of the pipeline is an `InputError`.
         """
         generator = torch.Generator("cpu").manual_seed(seed)
+        given = {IMAGE_ARGUMENT[self.paradigm]: image, **settings}
         try:
-            with _silence():
-                made = self.pipe(image=image, generator=generator, output_type="pt", **settings)
+            with silence():
+                made = self.pipe(generator=generator, output_type="pt", **given)
         except Exception as error:  # diffusers raises anything on settings that do not fit
-            raise InputError(f"{self.kind} of {self.name} failed: {_first_line(error)}") from error
+            raise InputError(f"{self.kind} of {self.name} failed: {first_line(error)}") from error
         flags = getattr(made, "nsfw_content_detected", None)
         if flags is not None and any(flags):
             raise WithheldEdit("the pipeline's safety checker withheld this edit")
@@ -97,29 +107,42 @@ def load_pipeline(
     folder: Path,
     *,
     name: str | None = None,
+    ip_adapter: Path | None = None,
+    adapter_scale: float = 1.0,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> EditPipeline:
     """The image-to-image pipeline in a diffusers folder, also where it holds a text-to-image one.
 
+    With `ip_adapter` (a .safetensors file, or a folder with one, beside its `image_encoder`) it is
+    a text-to-image pipeline that is given the origin as the adapter's image, with this weight.
     `name` is what manifests call the model, else that of the folder.  `MissingExtraError` without
     diffusers; `InputError` in one line for any fault of the folder.
     """
     folder = Path(folder)
     index = read_index(folder)
-    kind = str(index["_class_name"])
-    _require_libraries(kind, index)
-    with _silence() as heard:
-        pipe = _load(folder, kind, index, device, dtype)
-    _require_whole(folder, heard)
+    adapter = None if ip_adapter is None else find_adapter(Path(ip_adapter))
+    paradigm = IMAGE_TO_IMAGE if adapter is None else IP_ADAPTER
+    libraries = {"diffusers", *_parts(index).values()} & set(LIBRARIES)
+    require_libraries(libraries, purpose=f"the pipeline {index['_class_name']}")
+    with loading(folder):
+        pipe = _load(folder, index, device, dtype, text_only=adapter is not None)
+        if adapter is not None:
+            _attach(adapter, pipe, adapter_scale)
     pipe.set_progress_bar_config(disable=True)
+    digest, called = digest_pipeline(folder, index), name or folder.resolve().name
+    if adapter is not None:
+        called = name or f"{called}+{adapter.name}"
+        digest = digest_bytes(f"{digest} {adapter.digest}".encode())
     return EditPipeline(
         pipe=pipe,
-        name=name or folder.resolve().name,
-        digest=digest_pipeline(folder, index),
+        name=called,
+        digest=digest,
         kind=type(pipe).__name__,
         dtype=str(dtype).removeprefix("torch."),
-        defaults=_call_defaults(pipe, folder),
+        defaults=_call_defaults(pipe, folder, IMAGE_ARGUMENT[paradigm]),
+        paradigm=paradigm,
+        adapter_scale=None if adapter is None else adapter_scale,
     )
 
 
@@ -142,55 +165,53 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 def digest_pipeline(folder: Path, index: Mapping[str, Any]) -> str:
     """One digest over the names and contents of all files that loading may read."""
-    files = [folder / INDEX_NAME]
-    for part in _parts(index):
-        files += [path for path in (folder / part).rglob("*") if path.suffix in READ]
-    lines = sorted(f"{digest_file(path)} {path.relative_to(folder).as_posix()}" for path in files)
-    return digest_bytes("\n".join(lines).encode(errors="surrogateescape"))
-
-
-def _require_libraries(kind: str, index: Mapping[str, Any]) -> None:
-    libraries = {"diffusers", *_parts(index).values()} & set(LIBRARIES)
-    for library in sorted(libraries):
-        try:
-            with _silence():
-                importlib.import_module(library)  # of an extra, and slow to import
-        except ImportError as error:
-            raise MissingExtraError(library, "diffusers", f"the pipeline {kind}") from error
+    files = [file for part in _parts(index) for file in readable_files(folder / part)]
+    return digest_files([folder / INDEX_NAME, *files], folder)
 
 
 def _load(
     folder: Path,
-    kind: str,
     index: Mapping[str, Any],
     device: torch.device | str,
     dtype: torch.dtype,
+    *,
+    text_only: bool,
 ) -> Any:
     import diffusers
 
+    kind = str(index["_class_name"])
     _refuse_code(folder, index, diffusers.pipelines)
     variant = _variant(folder, index)
     chosen = {} if variant is None else {"variant": variant}
+    loader: Any = diffusers.AutoPipelineForImage2Image
+    if text_only:
+        loader = diffusers.AutoPipelineForText2Image
+    elif kind in DIRECT:
+        loader = diffusers.DiffusionPipeline
+    wanted = "a text-to-image" if text_only else "an image-to-image"
     try:
-        loader: Any = (
-            diffusers.DiffusionPipeline if kind in DIRECT else diffusers.AutoPipelineForImage2Image
-        )
         pipe = loader.from_pretrained(folder, local_files_only=True, use_safetensors=True, **chosen)
         # Only now, because the argument's name differs between releases of diffusers.
         return pipe.to(device, dtype)
     except Exception as error:  # diffusers raises anything on a damaged folder
         raise InputError(
-            f"{show_path(folder)} cannot be loaded as an image-to-image {kind}: "
-            f"{_first_line(error)}"
+            f"{show_path(folder)} cannot be loaded as {wanted} {kind}: {first_line(error)}"
         ) from error
 
 
-def _require_whole(folder: Path, heard: list[str]) -> None:
-    """An `InputError` if a library said that it made up weights which the files lack."""
-    told = next((text for text in heard if MADE_UP in text), None)
-    if told is not None:
-        what = " ".join(told.split())[:200]
-        raise InputError(f"{show_path(folder)} lacks some of its weights; get it anew ({what})")
+def _attach(adapter: IpAdapter, pipe: Any, scale: float) -> None:
+    kind = type(pipe).__name__
+    if not hasattr(pipe, "load_ip_adapter"):
+        raise InputError(f"a {kind} takes no IP-Adapter; give a pipeline that does")
+    try:
+        adapter.attach(pipe, scale=scale)
+    except InputError:
+        raise
+    except Exception as error:  # as above
+        raise InputError(
+            f"{show_path(adapter.weights)} cannot be loaded as an IP-Adapter of {kind}: "
+            f"{first_line(error)}"
+        ) from error
 
 
 def _parts(index: Mapping[str, Any]) -> dict[str, str]:
@@ -209,12 +230,7 @@ def _refuse_code(folder: Path, index: Mapping[str, Any], known: Any) -> None:
                 f"{show_path(code or folder)} brings code along ({part} is of {library!r}), and "
                 "such code is not run; give a pipeline of diffusers' and transformers' own classes"
             )
-        names = [path.suffix for path in (folder / part).glob("*")]
-        if ".safetensors" not in names and any(suffix in PICKLES for suffix in names):
-            raise InputError(
-                f"{show_path(folder / part)} holds pickled weights only, and those are not opened "
-                "(they can run code); save the pipeline with safe_serialization=True"
-            )
+        refuse_pickles(folder / part)
 
 
 def _variant(folder: Path, index: Mapping[str, Any]) -> str | None:
@@ -228,7 +244,7 @@ def _variant(folder: Path, index: Mapping[str, Any]) -> str | None:
     return min(variants) if variants else None
 
 
-def _call_defaults(pipe: Any, folder: Path) -> dict[str, Any]:
+def _call_defaults(pipe: Any, folder: Path, image: str) -> dict[str, Any]:
     """The arguments of the pipeline's call and their defaults; None where it has none."""
     empty = inspect.Parameter.empty
     parameters = inspect.signature(type(pipe).__call__).parameters
@@ -237,7 +253,7 @@ def _call_defaults(pipe: Any, folder: Path) -> dict[str, Any]:
         for name, parameter in parameters.items()
     }
     kind = type(pipe).__name__
-    absent = [name for name in NEEDED if name not in found]
+    absent = [name for name in (image, *NEEDED) if name not in found]
     if absent:
         raise InputError(
             f"{show_path(folder)} holds a {kind}, which takes no {absent[0]!r}; give an "
@@ -250,49 +266,3 @@ def _call_defaults(pipe: Any, folder: Path) -> dict[str, Any]:
             "a plain image-to-image pipeline"
         )
     return found
-
-
-class _Listener(logging.Handler):
-    """Keeps what libraries log, and shows nothing of it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.heard: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.heard.append(record.getMessage())
-
-
-@contextmanager
-def _silence() -> Iterator[list[str]]:
-    """No bars, logs or warnings of the libraries on the user's screen; what they logged is kept."""
-    listener = _Listener()
-    with warnings.catch_warnings(), ExitStack() as stack:
-        warnings.simplefilter("ignore")
-        for library in LIBRARIES:
-            with suppress(ImportError):  # not every pipeline needs transformers
-                stack.enter_context(_muted(library, listener))
-        yield listener.heard
-
-
-@contextmanager
-def _muted(library: str, listener: logging.Handler) -> Iterator[None]:
-    settings: Any = importlib.import_module(f"{library}.utils.logging")
-    logger = logging.getLogger(library)
-    before = logger.handlers, logger.propagate, logger.level
-    shows = settings.is_progress_bar_enabled()
-    try:
-        logger.handlers, logger.propagate = [listener], False
-        logger.setLevel(logging.WARNING)
-        settings.disable_progress_bar()
-        yield
-    finally:
-        logger.handlers, logger.propagate, level = before
-        logger.setLevel(level)
-        if shows:
-            settings.enable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    lines = (line.strip() for line in str(error).splitlines())
-    return next(filter(None, lines), type(error).__name__)

@@ -1,6 +1,7 @@
 """Prompts for edits: plain lines, or templates such as `a {photo|painting} of a dog`.
 
-`{one|two}` is a choice; `{name}` is a choice that a line `@name = one | two` lists once for all.
+`{one|two}` is a choice; `{name}` is a choice that a line `@name = one | two` lists once for all;
+`{caption}`, unless it is listed, is what a captioner says of the photo.
 `{{` and `}}` are braces.  Choices do not nest.  Empty lines and lines that start with `#` are left
 out.
 """
@@ -21,23 +22,27 @@ from wherefrom.data.files import UnusableFile, read_regular, show_path
 MAX_BYTES = 64 * 2**20
 TRIES = 16  # draws before a prompt that an origin has had already is taken again
 _PIECE = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[^{}]+|.", re.DOTALL)
+CAPTION = "caption"
 _LIST = re.compile(r"@(\w+)\s*=(.*)")
 
 
 @dataclass(frozen=True)
 class Template:
-    """A prompt as a row of choices; fixed text is a choice of one."""
+    """A prompt as a row of choices; fixed text is a choice of one, and a caption one of none."""
 
     choices: tuple[tuple[str, ...], ...]
 
     @property
     def count(self) -> int:
         """How many prompts it stands for, repeats included."""
-        return math.prod(map(len, self.choices))
+        return math.prod(len(options) or 1 for options in self.choices)
 
-    def draw(self, generator: torch.Generator) -> str:
+    def draw(self, generator: torch.Generator, caption: str = "") -> str:
         """One prompt, each choice made alone."""
-        return "".join(options[_below(len(options), generator)] for options in self.choices)
+        return "".join(
+            options[_below(len(options), generator)] if options else caption
+            for options in self.choices
+        )
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,13 @@ class Prompts:
         """How many prompts there are, repeats included."""
         return sum(template.count for template in self.templates)
 
-    def draw(self, count: int, generator: torch.Generator) -> tuple[str, ...]:
-        """`count` prompts; the first n of them do not depend on `count`.
+    @property
+    def needs_caption(self) -> bool:
+        """Whether any of them quotes a caption."""
+        return any(not options for template in self.templates for options in template.choices)
+
+    def draw(self, count: int, generator: torch.Generator, caption: str = "") -> tuple[str, ...]:
+        """`count` prompts about a photo with this caption; the first n do not depend on `count`.
 
         The templates are dealt like cards, all of them before any again.
         """
@@ -61,7 +71,7 @@ class Prompts:
         while len(drawn) < count:
             deck = deck or torch.randperm(len(self.templates), generator=generator).tolist()
             template = self.templates[deck.pop()]
-            drawn.append(_fresh(template, drawn, generator))
+            drawn.append(_fresh(template, drawn, generator, caption))
         return tuple(drawn)
 
 
@@ -143,6 +153,8 @@ def _parse(line: str, lists: Mapping[str, tuple[str, ...]], where: str) -> Templ
 
 
 def _named(name: str, lists: Mapping[str, tuple[str, ...]], where: str) -> tuple[str, ...]:
+    if name == CAPTION and name not in lists:
+        return ()
     if name not in lists:
         raise InputError(
             f"{where}: {{{name}}} is not listed; add a line '@{name or 'name'} = one | two'"
@@ -150,12 +162,12 @@ def _named(name: str, lists: Mapping[str, tuple[str, ...]], where: str) -> tuple
     return lists[name]
 
 
-def _fresh(template: Template, drawn: list[str], generator: torch.Generator) -> str:
-    prompt = template.draw(generator)
+def _fresh(template: Template, drawn: list[str], generator: torch.Generator, caption: str) -> str:
+    prompt = template.draw(generator, caption)
     for _ in range(TRIES if template.count > 1 else 0):
         if prompt not in drawn:
             break
-        prompt = template.draw(generator)
+        prompt = template.draw(generator, caption)
     return prompt
 
 

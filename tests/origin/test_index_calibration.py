@@ -1,0 +1,83 @@
+"""What calibrates an index: one edit per origin, files known by content, and how old it may be."""
+
+import shutil
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from wherefrom.core.rng import stream
+from wherefrom.data import save_png, to_uint8
+from wherefrom.encoders import TinyConvConfig, as_encoder, make_autoencoder
+from wherefrom.origin import Answer, References
+from wherefrom.origin.decision import decide, make_null
+
+SMALL = TinyConvConfig(latent_channels=2, width_half=4, width_quarter=4, width_eighth=4, blocks=0)
+
+
+def write(folder, numbers, *, noise=0.0, name="{:03d}.png"):
+    """Smooth pictures, each of its own; with `noise` other ones of the same scene."""
+    folder.mkdir(exist_ok=True)
+    paths = [folder / name.format(number) for number in numbers]
+    for number, path in zip(numbers, paths, strict=True):
+        coarse = torch.rand(1, 3, 5, 6, generator=stream(number, "picture"))
+        image = F.interpolate(coarse, (40, 48), mode="bicubic", align_corners=False)
+        image = image + noise * torch.randn(image.shape, generator=stream(number, str(path.name)))
+        save_png(to_uint8(image.clamp(0, 1))[0], path)
+    return paths
+
+
+@pytest.fixture
+def references(tmp_path):
+    """An index of 24 photographs."""
+    made = References.create(tmp_path / "refs.index", as_encoder(make_autoencoder(SMALL, seed=1)))
+    made.add(write(tmp_path / "photos", range(24)))
+    yield made
+    made.index.close()
+
+
+def test_the_rate_itself_is_rare_enough__closed_form():
+    null = make_null(torch.randn(30), 0.1, indexed=40, provenance={})
+    assert decide(0.1, null)[0] is Answer.EDIT
+    assert decide(0.1 + 1e-9, null)[0] is Answer.NONE
+
+
+def test_of_several_edits_of_one_origin_one_is_drawn__identity_seed(references, tmp_path):
+    numbers = range(50, 62)
+    origins = write(tmp_path / "origins", numbers) * 3
+    edits = [
+        path
+        for which in "abc"
+        for path in write(tmp_path / "edits", numbers, noise=0.1, name="{:03d}" + which + ".png")
+    ]
+    found = [references.calibrate(edits, origins, rate=0.1, seed=s).null.z for s in (0, 0, 1)]
+    assert [len(z) for z in found] == [12] * 3
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+    alone = [
+        references.calibrate(edits[i : i + 12], origins[:12], rate=0.1).null.z for i in (0, 12, 24)
+    ]
+    assert set(found[0].tolist()) <= set(torch.cat(alone).tolist())
+
+
+def test_an_origin_is_known_by_its_content__identity(references, tmp_path):
+    """A copy of a photograph of the index, at a path that the index does not know."""
+    photos = sorted((tmp_path / "photos").iterdir())[:12]
+    (tmp_path / "copies").mkdir()
+    copies = [shutil.copy(path, tmp_path / "copies" / path.name) for path in photos]
+    edits = write(tmp_path / "edits", range(12), noise=0.1)
+    by_path = references.calibrate(edits, photos, rate=0.1).null.z
+    assert torch.equal(references.calibrate(edits, copies, rate=0.1).null.z, by_path)
+    models = ["m"] * 12
+    assert references.evaluate(edits, copies, models) == references.evaluate(edits, photos, models)
+
+
+def test_an_index_that_grew_says_that_its_calibration_is_old__limit(references, tmp_path):
+    origins = write(tmp_path / "origins", range(50, 62))
+    edits = write(tmp_path / "edits", range(50, 62), noise=0.1)
+    calibrated = references.calibrate(edits, origins, rate=0.1)
+    query = write(tmp_path / "query", [70], noise=0.1)
+    for added, is_old in ((range(100, 111), False), (range(111, 112), True)):
+        calibrated.add(write(tmp_path / "more", added))
+        (answer,) = calibrated.search(query)
+        old = "calibrated when the index held 24 images; calibrate again"
+        assert (old in answer.reason) == is_old
