@@ -54,8 +54,10 @@ def certify_proxy(proxy: RunTable, truth: RunTable, *, level: float = LEVEL) -> 
     dear, cheap = checked(truth), checked(proxy)
     shares = estimate_paired(cheap, level=level, accept_shrinkage=True)
     means: dict[int, list[float]] = {}
-    for row, value in zip(cheap.masks, cheap.values, strict=True):
+    same: dict[tuple[int, int], float] = {}  # a run with the same seed is the nearest one
+    for row, value, seed in zip(cheap.masks, cheap.values, cheap.seeds, strict=True):
         means.setdefault(mask_of(row), []).append(float(value))
+        same[mask_of(row), int(seed)] = float(value)
     numbers = [mask_of(row) for row in dear.masks]
     both = [j for j, number in enumerate(numbers) if number in means]
     if len(both) < MIN_MATCHES:
@@ -64,7 +66,9 @@ def certify_proxy(proxy: RunTable, truth: RunTable, *, level: float = LEVEL) -> 
             "retrain some subsets of the cheap game"
         )
     matched = dear.at(both)
-    guess = np.array([np.mean(means[numbers[j]]) for j in both])
+    guess = np.array(
+        [same.get((numbers[j], int(dear.seeds[j])), np.mean(means[numbers[j]])) for j in both]
+    )
     rest = matched._replace(values=matched.values - guess)
     if not len(pairs_of(rest).halves):
         raise InputError("no subset was retrained together with its complement; retrain pairs")

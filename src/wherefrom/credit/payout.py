@@ -104,14 +104,9 @@ def divide_pool(
     a debt (only under `carry`) lessens it.
 
     The weights are the shares over their sum: `floor` takes negative ones as zero, `charge` as
-<<<<<<< HEAD
     they are, `carry` subtracts debts and takes what is below zero as a new debt.  With `escrow`,
     of each amount only the part is paid that the lower end of the interval supports, low / share.
     Cents are rounded by largest remainder, ties by order.
-=======
-    they are, `carry` subtracts debts and takes what is below zero as a new debt.  With `escrow`, of each amount only the part is paid that the lower end
-    of the interval supports, low / share.  Cents are rounded by largest remainder, ties by order.
->>>>>>> 2a8422834e1fe43371418041bbcf0741f133c0f2
 
     Refuses where the shares carry no division: no gain, or a gain whose interval contains zero.
     """
