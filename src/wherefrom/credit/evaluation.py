@@ -16,6 +16,7 @@ from wherefrom.credit.game import Bools, Floats, Ints, Planned, RunTable, mask_o
 from wherefrom.credit.runs import anchors_of, checked
 
 MIN_SUBSETS = 4  # a rank correlation of fewer says nothing
+FRACTIONS = (0.1, 0.2, 0.4, 0.6)  # of the contributors, Fig. 3 and 6
 DRAWS = 1000  # of the bootstrap: its 95 % ends are then steady to about a tenth of their width
 
 
@@ -81,6 +82,7 @@ def lds_rows(
     table: RunTable,
     scores: Mapping[str, Floats],
     *,
+    only: Sequence[Planned] = (),
     seen: Sequence[int] = (),
     level: float = 0.95,
 ) -> list[LdsRow]:
@@ -88,8 +90,13 @@ def lds_rows(
 
     Deviation: the paper prints 1.96 standard deviations over three seeds as a 95 % interval; with
     two degrees of freedom it takes 4.30 standard errors, which is printed here.  Subsets in
-    `seen`, on which a method was fitted, are left out.
+    `seen`, on which a method was fitted, are left out; with `only`, all but those runs are.
     """
+    if only:
+        named = {(run.mask, run.seed) for run in only}
+        cells = zip(table.masks, table.seeds, strict=True)
+        kept = [(mask_of(row), int(seed)) in named for row, seed in cells]
+        table = table.at(np.array(kept, dtype=bool))
     rows = []
     for size, masks, values in _blocks(table, seen):
         top = noise_ceiling(values)
@@ -188,7 +195,7 @@ def counterfactual_masks(scores: Floats, fractions: Sequence[float]) -> list[tup
 
 
 def counterfactual_rows(
-    table: RunTable, scores: Mapping[str, Floats], fractions: Sequence[float] = (0.1, 0.2, 0.4, 0.6)
+    table: RunTable, scores: Mapping[str, Floats], fractions: Sequence[float] = FRACTIONS
 ) -> list[CounterfactualRow]:
     """Delta F = (F_k - F) / F for every method, from the runs that are there."""
     runs = checked(table)
@@ -205,6 +212,43 @@ def counterfactual_rows(
             change = relative_change(float(np.mean(there)), full) if there else None
             rows.append(CounterfactualRow(method, kind, count, mask, change, len(there)))
     return rows
+
+
+def counterfactual_runs(
+    scores: Mapping[str, Floats],
+    players: int,
+    seed: int,
+    fractions: Sequence[float] = FRACTIONS,
+    replicates: int = 1,
+) -> list[Planned]:
+    """The runs that `counterfactual_rows` needs, each subset once per replicate."""
+    masks = dict.fromkeys(
+        mask for tau in scores.values() for _, _, mask in counterfactual_masks(tau, fractions)
+    )
+    ends = {0: None, (1 << players) - 1: None}
+    return [
+        Planned(mask, derive_seed(seed, "credit counterfactual", replicate))
+        for replicate in range(replicates)
+        for mask in masks | ends
+    ]
+
+
+def evaluation_scores(table: RunTable, held_out: Sequence[Planned]) -> dict[str, Floats]:
+    """Shares by every estimator that the runs carry; none sees a run of the evaluation."""
+    from wherefrom.credit.estimate import METHODS, estimate
+
+    named = {(run.mask, run.seed) for run in held_out}
+    cells = zip(table.masks, table.seeds, strict=True)
+    kept = [(mask_of(row), int(seed)) not in named for row, seed in cells]
+    fitted, found = table.at(np.array(kept, dtype=bool)), {}
+    for method in METHODS[1:]:
+        try:
+            found[method] = estimate(fitted, method, accept_shrinkage=True).values
+        except InputError:
+            continue  # these runs do not carry that method
+    if not found:
+        raise InputError("the study has no runs that carry any shares; run it first")
+    return found
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.design import half_sizes, pair_kernel, pair_law
+from wherefrom.credit.design import ANCHOR_RUNS, half_sizes, pair_kernel, pair_law
 from wherefrom.credit.estimators import LEVEL, estimate_paired, pair_rows, paired_fit
 from wherefrom.credit.game import Floats, RunTable
 from wherefrom.credit.intervals import bonferroni, tukey
@@ -65,9 +65,9 @@ class Plan:
         return asdict(self) | {"rows": rows}
 
 
-def pilot_runs(players: int) -> int:
-    """Runs of subsets that make a pilot: enough to judge the spread, 4 n."""
-    return 4 * players
+def pilot_size(players: int) -> int:
+    """Runs that make a pilot: the anchors, and pairs enough to judge the spread."""
+    return 2 * ANCHOR_RUNS + max(4 * players, 2 * (players + 2 * SIZE_TERMS))
 
 
 def plan_runs(
@@ -92,7 +92,7 @@ def plan_runs(
     if not fit.freedom:
         raise InputError(
             f"the pilot has {2 * len(pairs.halves)} runs in pairs, and {n} contributors need "
-            f"{2 * (n + SIZE_TERMS)}; run the pilot first ({pilot_runs(n)} runs)"
+            f"{2 * (n + SIZE_TERMS)}; run the pilot first ({pilot_size(n)} runs)"
         )
     shares = estimate_paired(runs, level=level)
     # The fit's residual is that of rows times the root of their weight.
