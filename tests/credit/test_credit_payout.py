@@ -1,3 +1,5 @@
+import functools
+import json
 from dataclasses import replace
 from fractions import Fraction
 
@@ -20,10 +22,14 @@ from wherefrom.credit.payout import (
 NAMES = list("abcdef")
 
 
+@functools.cache
+def some_shares():
+    return estimate_paired(played(PairedDesign(6), 66, MixedGame(6), noise=0.1))
+
+
 def shares_of(values, spread=0.1, gain_variance=0.0):
     """Shares with the given values and intervals of one width."""
-    table = played(PairedDesign(6), 66, MixedGame(6), noise=0.1)
-    found, values = estimate_paired(table), np.array(values, dtype=np.float64)
+    found, values = some_shares(), np.array(values, dtype=np.float64)
     full = found.anchors.empty + values.sum()
     return replace(
         found,
@@ -46,16 +52,19 @@ def test_cents_add_up_to_the_pool_for_any_shares__identity_sum():
         )
         pool = int(draw.integers(1, 10 ** int(draw.integers(1, 13))))
         spread = float(np.abs(values).mean() * draw.random())
-        owed = {name: int(draw.integers(-50, 50)) for name in NAMES} if trial % 3 else None
+        lowest = -min(50, pool // 10) if config.negative == "carry" else 0
+        owed = {name: int(draw.integers(lowest, 51)) for name in NAMES} if trial % 3 else None
         given = shares_of(values, spread)
         payout = divide_pool(given, NAMES, show_money(pool, 2), config=config, balances=owed)
         assert sum(p.amount for p in payout.payments) == pool
         for p in payout.payments:
-            assert p.paid + p.escrow + p.held == p.amount
+            assert p.paid + p.escrow + p.held == p.amount + p.brought
             assert p.escrow >= 0
             assert p.held >= 0
             assert p.paid >= 0 or config.negative == "charge"
             assert p.paid <= 0 or p.paid >= parse_money(config.minimum, 2, zero=True)
+        brought = sum(max(cents, 0) for cents in (owed or {}).values())
+        assert sum(p.brought for p in payout.payments) == brought
 
 
 def test_largest_remainder__closed_form():
@@ -106,10 +115,12 @@ def test_without_intervals_all_waits__limit():
 def test_small_amounts_are_held__closed_form():
     config = PayoutConfig(uncertain="pay", minimum="1.01")
     payout = divide_pool(shares_of([3, 1, 0, 0, 0, 0]), NAMES, "4.00", config=config)
-    assert [(p.paid, p.held, p.balance) for p in payout.payments[:2]] == [
-        (300, 0, 0),
-        (0, 100, 100),
-    ]
+    first, second = payout.payments[:2]
+    assert (first.paid, first.held, first.balance) == (300, 0, 0)
+    assert (second.paid, second.held, second.balance) == (0, 100, 100)
+    left = {p.name: p.balance for p in payout.payments}
+    again = divide_pool(shares_of([3, 1, 0, 0, 0, 0]), NAMES, "4.00", config=config, balances=left)
+    assert [p.paid for p in again.payments] == [300, 200, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(("text", "digits", "cents"), [
@@ -127,7 +138,7 @@ def test_what_is_no_money__rejects_text(text):
 
 
 def test_yen_have_no_cents__rejects_digits():
-    with pytest.raises(InputError, match="write it as 10000$"):
+    with pytest.raises(InputError, match="write it as 10000"):
         divide_pool(shares_of([1] * 6), NAMES, "10.50", currency="JPY")
     assert divide_pool(shares_of([1] * 6), NAMES, "11", currency="JPY").pool == 11
 
@@ -150,6 +161,8 @@ def test_names_and_currencies__rejects_typos():
         divide_pool(shares, NAMES, "10.00", currency="euro")
     with pytest.raises(InputError, match="no contributor now"):
         divide_pool(shares, NAMES, "10.00", balances={"z": 5})
+    with pytest.raises(InputError, match="left a debt of 'a'"):
+        divide_pool(shares, NAMES, "10.00", balances={"a": -5})
 
 
 RECORDS = [
@@ -170,8 +183,6 @@ def test_an_unchanged_chain_holds__roundtrip():
 
 def test_any_change_of_a_record_breaks_the_chain__rejects_change():
     links, text = links_of(RECORDS), canonical([record for _, record in RECORDS]).decode()
-    import json
-
     broken = 0
     for place in range(len(text)):
         if text[place] not in "0123456789abdlnorstu":

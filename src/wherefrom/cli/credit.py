@@ -1,4 +1,4 @@
-"""`wherefrom credit`: run."""
+"""`wherefrom credit`: plan, run, report, payout, audit, evaluate."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from wherefrom.cli.console import Session, print_facts, print_json
+from wherefrom.cli.credit_results import audit, evaluate, payout, plan, report
 from wherefrom.cli.options import FILE, resolve_device
 from wherefrom.report.text import printable
 
@@ -19,6 +20,10 @@ def credit() -> None:
     Example:
       wherefrom credit run study.toml
     """
+
+
+for command in (plan, report, payout, audit, evaluate):
+    credit.add_command(command)
 
 
 @credit.command()

@@ -12,7 +12,7 @@ import numpy as np
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
 from wherefrom.credit.equations import size_law
-from wherefrom.credit.game import Floats, Ints, Planned
+from wherefrom.credit.game import Design, Floats, Ints, Planned
 
 GOLDEN = (5**0.5 - 1) / 2  # multiples of it fill [0, 1) evenly at every length
 ANCHOR_RUNS = 3
@@ -220,7 +220,7 @@ class LeaveOneOutDesign:
         return planned[: max(runs, 0)]
 
 
-DESIGNS: dict[str, Callable[[int, int], object]] = {
+DESIGNS: dict[str, Callable[[int, int], Design]] = {
     "paired": PairedDesign,
     "kernelshap": KernelShapDesign,
     "exact": EnumerationDesign,

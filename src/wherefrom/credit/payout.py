@@ -104,8 +104,9 @@ def divide_pool(
     a debt (only under `carry`) lessens it.
 
     The weights are the shares over their sum: `floor` takes negative ones as zero, `charge` as
-    they are, `carry` subtracts debts and takes what is below zero as a new debt.  With `escrow`, of each amount only the part is paid that the lower end
-    of the interval supports, low / share.  Cents are rounded by largest remainder, ties by order.
+    they are, `carry` subtracts debts and takes what is below zero as a new debt.  With `escrow`,
+    of each amount only the part is paid that the lower end of the interval supports, low / share.
+    Cents are rounded by largest remainder, ties by order.
 
     Refuses where the shares carry no division: no gain, or a gain whose interval contains zero.
     """
