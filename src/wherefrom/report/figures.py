@@ -143,6 +143,25 @@ def source_scores(scores: Mapping[str, Scores], own: str, threshold: float) -> t
     return _render(draw, height=1.4 + 0.42 * len(names))
 
 
+def share_intervals(
+    names: Sequence[str], values: Scores, low: Scores, high: Scores
+) -> tuple[str, str]:
+    """One row per contributor: its share, and its interval where there is one."""
+
+    def draw(canvas: Canvas, scheme: Scheme) -> None:
+        ax = canvas.subplots()
+        rows = np.arange(len(names))
+        known = np.isfinite(low) & np.isfinite(high)
+        ax.hlines(rows[known], low[known], high[known], color=scheme.own, linewidth=1.6)
+        ax.plot(values, rows, "o", color=scheme.ink, markersize=4)
+        ax.axvline(0, color=scheme.line, linewidth=1)
+        ax.set_yticks(rows, [printable(name)[:MAX_LABEL] for name in names])
+        ax.invert_yaxis()
+        ax.set_xlabel("share of the gain")
+
+    return _render(draw, height=1.4 + 0.3 * len(names))
+
+
 def anomaly_scatter(
     real: Points, generated: Mapping[str, Points], labels: tuple[str, str]
 ) -> tuple[str, str]:
