@@ -100,7 +100,32 @@ def encoders() -> str:
     return _pivot(_found()["encoders"], ("encoder", "method"), ["encoder", "mAP / Acc, %"], _both)
 
 
+def cascade() -> str:
+    rows = [{**row, "mAP, %": f"{100 * row['mAP']:.1f}"} for row in load("origin_cascade")["rows"]]
+    changes = list(dict.fromkeys(row["change"] for row in rows))
+    lines = []
+    for name in dict.fromkeys(row["settings"] for row in rows):
+        mine = {row["change"]: row for row in rows if row["settings"] == name}
+        seconds = statistics.fmean(row["seconds"] for row in mine.values())
+        lines.append([name, *(mine[c]["mAP, %"] for c in changes), f"{seconds:.2f}"])
+    return table(["mAP, %, edits after", *changes, "CPU-seconds a query"], lines)
+
+
+def cascade_decisions() -> str:
+    rows = load("origin_cascade")["rows"]
+    lines = []
+    for row in [row for row in rows if row["change"] in ("none", "flip", "crop to 80 %")]:
+        for statistic in dict.fromkeys(d["statistic"] for d in row["decisions"]):
+            mine = [d for d in row["decisions"] if d["statistic"] == statistic]
+            figures = [f"{100 * d['found']:.1f} / {100 * d['false']:.1f}" for d in mine]
+            lines.append([row["settings"], row["change"], statistic, *figures])
+    rates = [f"{d['rate']:.0%}" for d in rows[0]["decisions"][:3]]
+    return table(["found / false alarms, %, at a rate of", "edits after", "", *rates], lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "origin_cascade": cascade,
+    "origin_cascade_decisions": cascade_decisions,
     "origin_methods": methods,
     "origin_spread": spread,
     "origin_ranks": ranks,

@@ -244,10 +244,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "search_growth": search_growth_table,
     "search_setting": search_setting_table,
     **origin_pages.TABLES,
-    "search": search_table,
-    "search_memory": search_memory_table,
-    "search_growth": search_growth_table,
-    "search_setting": search_setting_table,
 }
 
 
