@@ -76,6 +76,6 @@ $(VENV)/.installed-%: $(VENV)/.installed $(INPUTS)
 	@$(PIP) -e '.[$(EXTRAS_$*)]'
 	@touch $@
 
-EXTRAS_test := test,diffusers,faiss,milvus
-EXTRAS_dev := dev,diffusers,faiss,milvus
-EXTRAS_bench := bench,diffusers,faiss
+EXTRAS_test := test,anomaly,diffusers,faiss,milvus
+EXTRAS_dev := dev,anomaly,diffusers,faiss,milvus
+EXTRAS_bench := bench,anomaly,diffusers,faiss

@@ -30,6 +30,8 @@ READER_GONE = 141  # what the shell reports for a program that dies of a closed 
 MEMBERS = {
     "attribution": ("wherefrom.cli.attribution:attribution", "Did my model make this image?"),
     "origin": ("wherefrom.cli.origin:origin", "Which of my images was this edit made from?"),
+    "anomaly": ("wherefrom.cli.anomaly:anomaly", "How natural are these generated images?"),
+    "credit": ("wherefrom.cli.credit:credit", "Who deserves how much credit for my model?"),
     "zoo": ("wherefrom.cli.zoo:zoo", "Small GANs to try things on: train, sample, list."),
     "doctor": ("wherefrom.cli.doctor:doctor", "Say what is installed and whether it works."),
     "completion": ("wherefrom.cli.completion:completion", "Print the shell completion script."),

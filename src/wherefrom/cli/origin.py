@@ -174,6 +174,7 @@ def train(
         embedded.edits,
         embedded.owner,
         encoder=found.identity,
+        latent_shape=found.latent_shape,
         config=config,
         seed=seed,
         track=session.track,

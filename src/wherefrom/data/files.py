@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.paths import show_path
+
+__all__ = ["UnusableFile", "open_regular", "read_regular", "show_bytes", "show_path"]
 
 
 class UnusableFile(InputError):  # noqa: N818 (it is the file that is unusable)
@@ -19,14 +22,6 @@ class UnusableFile(InputError):  # noqa: N818 (it is the file that is unusable)
         self.path = path
         self.reason = " ".join(reason.split())
         super().__init__(f"{show_path(path)}: {self.reason}")
-
-
-def show_path(path: Path) -> str:
-    """The path as one printable line: control characters and undecodable bytes are escaped."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in str(path)
-    )
 
 
 def show_bytes(count: int) -> str:

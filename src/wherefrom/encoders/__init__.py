@@ -13,7 +13,10 @@ from pathlib import Path
 
 from wherefrom.core.errors import InputError
 from wherefrom.encoders.diffusers_vae import cached_folder, load_diffusers, read_config
+from wherefrom.encoders.efficientnet import KIND as DEFAULT_FEATURES
+from wherefrom.encoders.efficientnet import load_efficientnet
 from wherefrom.encoders.encoder import Encoder, make_encoder, prepare
+from wherefrom.encoders.features import FeatureEncoder, FeatureNetwork, make_feature_encoder
 from wherefrom.encoders.identity import EncoderIdentity
 from wherefrom.encoders.shipped import DEFAULT, default_folder, shipped_encoders
 from wherefrom.encoders.tiny_conv import (
@@ -24,22 +27,31 @@ from wherefrom.encoders.tiny_conv import (
     make_autoencoder,
     save_autoencoder,
 )
+from wherefrom.encoders.vision_transformers import PATTERNS, load_vision_model
 
 __all__ = [
     "DEFAULT",
+    "DEFAULT_FEATURES",
+    "FEATURE_MODELS",
     "KINDS",
     "Encoder",
     "EncoderIdentity",
+    "FeatureEncoder",
+    "FeatureNetwork",
     "TinyConvConfig",
     "as_encoder",
     "load_autoencoder",
     "load_encoder",
+    "load_feature_encoder",
     "make_autoencoder",
     "make_encoder",
+    "make_feature_encoder",
     "prepare",
     "save_autoencoder",
     "shipped_encoders",
 ]
+
+MAX_RESOLUTION = 4096
 
 # `_class_name` in config.json -> loader of the folder.
 KINDS: dict[str, Callable[[Path], Encoder]] = {
@@ -60,11 +72,52 @@ def load_encoder(source: Path | str = DEFAULT, *, allow_download: bool = False) 
     """
     folder = default_folder() if source == DEFAULT else Path(source)
     if not folder.is_dir():
-        parts = str(source).split("/")
-        if isinstance(source, Path) or len(parts) < 2 or not all(part.strip(".") for part in parts):
-            raise InputError(f"the encoder {source} is not a folder; give an autoencoder's folder")
+        _require_hub_name(source, "give an autoencoder's folder")
         folder = cached_folder(str(source), allow_download=allow_download)
     kind = read_config(folder)["_class_name"]
     if kind not in KINDS:
         raise InputError(f"{folder} holds a {kind!r}, expected one of {', '.join(KINDS)}")
     return KINDS[kind](folder)
+
+
+# Short names of feature networks that the hub has; the paper names the architectures only.
+FEATURE_MODELS: dict[str, str] = {
+    "resnet50": "microsoft/resnet-50",
+    "vit-s": "WinKawaks/vit-small-patch16-224",
+    "convnext-t": "facebook/convnext-tiny-224",
+    "clip": "openai/clip-vit-large-patch14",
+    "dino": "facebook/dino-vits16",
+    "dinov2": "facebook/dinov2-small",
+    "inception-v3": "timm/inception_v3.tv_in1k",
+}
+
+
+def load_feature_encoder(
+    source: Path | str = DEFAULT_FEATURES,
+    *,
+    resolution: int | None = None,
+    allow_download: bool = False,
+) -> FeatureNetwork:
+    """A feature network, on the CPU: the one that installs with pip, a folder, or a hub model.
+
+    `source` is `efficientnet-lite0`, a folder that transformers saved, a short name as `dinov2`, or
+    `owner/name`; the last two are looked up in the hub's cache, and with `allow_download` on the
+    hub.  `resolution` replaces the side in px of the network's input.  Faults are an `InputError`.
+    """
+    if resolution is not None and not 1 <= resolution <= MAX_RESOLUTION:
+        raise InputError(f"the resolution is {resolution}; choose 1 to {MAX_RESOLUTION} px")
+    if str(source) == DEFAULT_FEATURES:
+        return load_efficientnet(*([] if resolution is None else [resolution]))
+    folder = Path(source)
+    if not folder.is_dir():
+        name = FEATURE_MODELS.get(str(source), source)
+        known = ", ".join([DEFAULT_FEATURES, *FEATURE_MODELS])
+        _require_hub_name(name, f"give a model's folder, a hub model or one of {known}")
+        folder = cached_folder(str(name), allow_download=allow_download, patterns=PATTERNS)
+    return load_vision_model(folder, resolution=resolution)
+
+
+def _require_hub_name(source: Path | str, advice: str) -> None:
+    parts = str(source).split("/")
+    if isinstance(source, Path) or len(parts) < 2 or not all(part.strip(".") for part in parts):
+        raise InputError(f"the encoder {source} is not a folder; {advice}")

@@ -8,7 +8,7 @@ dropped, so that autoencoders which differ in the decoder alone are one encoder.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +111,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def cached_folder(source: str, *, allow_download: bool) -> Path:
-    """The local copy of a hub model, `owner/name` or `owner/name/subfolder`.
+def cached_folder(
+    source: str,
+    *,
+    allow_download: bool,
+    patterns: Sequence[str] = ("config.json", f"{WEIGHTS_STEM}*.safetensors"),
+) -> Path:
+    """The local copy of a hub model, `owner/name` or `owner/name/subfolder`: its `patterns`.
 
     Only `allow_download` may reach the network; otherwise the hub's cache on this machine is read.
     """
@@ -129,7 +134,7 @@ def cached_folder(source: str, *, allow_download: bool) -> Path:
     try:
         copy = snapshot_download(
             f"{owner}/{name}",
-            allow_patterns=[f"{head}config.json", f"{head}{WEIGHTS_STEM}*.safetensors"],
+            allow_patterns=[f"{head}{pattern}" for pattern in patterns],
             local_files_only=not allow_download,
         )
     except Exception as error:  # the hub's client raises its own and its transport's errors

@@ -15,8 +15,7 @@ Deviation: the config's shift and scale are applied; under the cosine only the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.precision import full_precision
 from wherefrom.core.progress import Track, quiet
 from wherefrom.encoders.identity import RESOLUTION, EncoderIdentity, identify
 
@@ -69,7 +69,7 @@ class Encoder:
     def _encode_chunk(self, x: Tensor, size: int) -> Tensor:
         padded = x.new_zeros(size, *x.shape[1:])
         padded[: len(x)] = x
-        with _full_precision(x.device):
+        with full_precision(x.device):
             z: Tensor = self.module(padded)
         return z[: len(x)].float()
 
@@ -98,7 +98,7 @@ def make_encoder(module: nn.Module, *, kind: str, config: Mapping[str, Any]) -> 
     """
     module = module.float().eval().requires_grad_(False)
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    with torch.no_grad(), _full_precision(device):
+    with torch.no_grad(), full_precision(device):
         z = module(torch.full((1, 3, RESOLUTION, RESOLUTION), 0.5, device=device))
     if not isinstance(z, Tensor) or z.ndim != 4:
         raise InputError(
@@ -127,17 +127,8 @@ def prepare(images: Tensor) -> Tensor:
     return torch.cat(rows).clamp(0, 1)  # white may come out one rounding above 1
 
 
-@contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
-    """fp32 as on paper: no autocast, no TF32, no kernel chosen by timing."""
-    flags = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )
-    with torch.autocast(device.type, enabled=False), flags:
-        yield
-
-
-def _check(images: Tensor) -> None:
+def check_shape(images: Tensor) -> None:
+    """An `InputError` unless `images` are floating point (N, 3, H, W)."""
     if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
         raise InputError(
             f"images of shape {tuple(images.shape)}, expected (N, 3, H, W); repeat a grey channel "
@@ -145,6 +136,10 @@ def _check(images: Tensor) -> None:
         )
     if not images.is_floating_point():
         raise InputError(f"images are {images.dtype}, expected float32 in [0, 1]; divide by 255")
+
+
+def _check(images: Tensor) -> None:
+    check_shape(images)
     if len(images) == 0:
         return
     low, high = (float(value) for value in torch.aminmax(images))

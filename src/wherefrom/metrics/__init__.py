@@ -1,1 +1,1 @@
-"""Numbers that compare: accuracy, AUROC, exact intervals."""
+"""Numbers that compare: accuracy, AUROC, exact intervals, distances of feature sets."""

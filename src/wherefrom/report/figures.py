@@ -20,6 +20,7 @@ from wherefrom.report.html import data_uri
 from wherefrom.report.text import printable
 
 Scores: TypeAlias = NDArray[np.float64]
+Points: TypeAlias = NDArray[np.float64]
 
 # Above this ratio of the 99 % point to the median a linear axis would hide the bulk.
 HEAVY_TAIL = 10.0
@@ -142,6 +143,72 @@ def source_scores(scores: Mapping[str, Scores], own: str, threshold: float) -> t
     return _render(draw, height=1.4 + 0.42 * len(names))
 
 
+def share_intervals(
+    names: Sequence[str], values: Scores, low: Scores, high: Scores
+) -> tuple[str, str]:
+    """One row per contributor: its share, and its interval where there is one."""
+
+    def draw(canvas: Canvas, scheme: Scheme) -> None:
+        ax = canvas.subplots()
+        rows = np.arange(len(names))
+        known = np.isfinite(low) & np.isfinite(high)
+        ax.hlines(rows[known], low[known], high[known], color=scheme.own, linewidth=1.6)
+        ax.plot(values, rows, "o", color=scheme.ink, markersize=4)
+        ax.axvline(0, color=scheme.line, linewidth=1)
+        ax.set_yticks(rows, [printable(name)[:MAX_LABEL] for name in names])
+        ax.invert_yaxis()
+        ax.set_xlabel("share of the gain")
+
+    return _render(draw, height=1.4 + 0.3 * len(names))
+
+
+def anomaly_scatter(
+    real: Points, generated: Mapping[str, Points], labels: tuple[str, str]
+) -> tuple[str, str]:
+    """Points (n, 2): the real images, and each generator with a marker of its own."""
+
+    def draw(canvas: Canvas, scheme: Scheme) -> None:
+        ax = canvas.subplots()
+        markers = "osD^vPX*"
+        for index, (name, points) in enumerate(generated.items()):
+            few = points[_spread_rows(len(points))]
+            ax.plot(
+                *few.T,
+                linestyle="",
+                marker=markers[index % len(markers)],
+                markersize=4,
+                alpha=0.55,
+                markeredgewidth=0,
+                color=(scheme.other, scheme.accent, scheme.soft)[index % 3],
+                label=f"{_label(name)} ({len(points)})",
+            )
+        few = real[_spread_rows(len(real))]
+        ax.plot(
+            *few.T,
+            linestyle="",
+            marker=".",
+            markersize=5,
+            alpha=0.8,
+            markeredgewidth=0,
+            color=scheme.own,
+            label=f"real images ({len(real)})",
+        )
+        for scale, values in (("x", 0), ("y", 1)):
+            every = np.concatenate([real, *generated.values()])[:, values]
+            if every.min() > 0 and every.max() > HEAVY_TAIL * np.median(every):
+                getattr(ax, f"set_{scale}scale")("log")
+        ax.set_xlabel(labels[0])
+        ax.set_ylabel(labels[1])
+        _legend(ax, scheme)
+        _dress([ax], scheme)
+
+    return _render(draw, height=5.2)
+
+
+def _spread_rows(count: int) -> Any:
+    return np.linspace(0, count - 1, min(count, MAX_MARKS)).astype(int)
+
+
 def _bins(values: Scores) -> tuple[Scores, bool]:
     low, high = float(values.min()), float(values.max())
     middle, tail = np.quantile(values, [0.5, 0.99])
@@ -152,7 +219,7 @@ def _bins(values: Scores) -> tuple[Scores, bool]:
 
 
 def _spread(values: Scores) -> Scores:
-    chosen: Scores = np.sort(values)[np.linspace(0, len(values) - 1, MAX_MARKS).astype(int)]
+    chosen: Scores = np.sort(values)[_spread_rows(len(values))]
     return chosen
 
 

@@ -45,7 +45,7 @@ class Cards:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a grid; `image` is a data URI, `tone` as in `Cards`."""
+    """One cell of a grid; `image` is a data URI, shown small or `large`, `tone` as in `Cards`."""
 
     text: str
     tone: str = ""
@@ -53,6 +53,7 @@ class Cell:
     code: bool = False
     numeric: bool = False
     below: str = ""
+    large: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,13 @@ if TYPE_CHECKING:  # importing a question's package imports torch, which `doctor
 Cell: TypeAlias = str | float | int | None
 
 
-def _p_value(value: Cell) -> str:
+def show_p_value(value: Cell) -> str:
+    """Three digits."""
     return f"{value:.3g}"
 
 
-def _score(value: Cell) -> str:
+def show_score(value: Cell) -> str:
+    """Four digits."""
     return f"{value:.4g}"
 
 
@@ -74,10 +76,10 @@ class Table:
 CHECK_COLUMNS = (
     Column("image", folds=True),
     Column("verdict"),
-    Column("p-value", _p_value, numeric=True),
-    Column("score", _score, numeric=True),
+    Column("p-value", show_p_value, numeric=True),
+    Column("score", show_score, numeric=True),
     Column("reason", folds=True),
-    Column("p-value of the others", _p_value, numeric=True),
+    Column("p-value of the others", show_p_value, numeric=True),
     Column("digest"),
 )
 CHECK_SHOWN = ("image", "verdict", "p-value", "score", "reason")
@@ -110,7 +112,7 @@ def evaluation_table(result: EvaluationResult) -> Table:
         Column("95% from", _percent, numeric=True),
         Column("to", _percent, numeric=True),
         Column("accuracy", _percent, numeric=True),
-        Column("AUROC", _score, numeric=True),
+        Column("AUROC", show_score, numeric=True),
         *(Column(verdict, numeric=True) for verdict in verdicts),
     )
     rows = tuple(_source_row(row, verdicts) for row in (result.own, *result.others))

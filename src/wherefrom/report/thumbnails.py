@@ -46,12 +46,13 @@ def thumbnails(rows: Sequence[Pictured], *, track: Track = quiet) -> dict[str, s
         except InputError:
             continue  # the row itself says what is wrong with the file
         if row.digest is None or row.digest == image.digest:
-            found[row.name] = _encode(to_image(image.pixels))
+            found[row.name] = encode_picture(to_image(image.pixels))
     return found
 
 
-def _encode(image: Image.Image) -> str:
-    image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+def encode_picture(image: Image.Image, *, side: int = MAX_SIDE) -> str:
+    """A PNG data address of the image, shrunk to at most `side` px."""
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     return data_uri(buffer.getvalue(), "image/png")

@@ -1,0 +1,64 @@
+"""How natural is each of these generated images, which are broken, and which generator is best?
+
+from wherefrom.anomaly import calibrate, score_files
+from wherefrom.encoders import load_feature_encoder
+
+encoder = load_feature_encoder()
+calibration, _ = calibrate([Path("real")], encoder)
+calibration.judge(score_files([Path("gen")], encoder), false_alarms=0.01)
+"""
+
+from wherefrom.anomaly.assumption import AssumptionCheck, AssumptionConfig, check_assumption
+from wherefrom.anomaly.auditing import Audit, AuditConfig, audit
+from wherefrom.anomaly.cache import FolderCache, MemoryCache
+from wherefrom.anomaly.calibration import Calibration, fit_calibration, load_calibration
+from wherefrom.anomaly.comparison import (
+    Comparison,
+    ComparisonConfig,
+    GeneratorScore,
+    anomaly_score,
+    compare_generators,
+)
+from wherefrom.anomaly.config import PRESETS, AnomalyConfig
+from wherefrom.anomaly.judgement import FalseAlarms, ImageJudgement, worst_first
+from wherefrom.anomaly.localisation import Localisation, LocalisationConfig, explain
+from wherefrom.anomaly.method import calibrate, score_progressively
+from wherefrom.anomaly.numerics import NumericsCheck, check_numerics
+from wherefrom.anomaly.result import ImageScores
+from wherefrom.anomaly.scoring import complexity, score_files, score_images, vulnerability
+
+__all__ = [
+    "PRESETS",
+    "AnomalyConfig",
+    "AssumptionCheck",
+    "AssumptionConfig",
+    "Audit",
+    "AuditConfig",
+    "Calibration",
+    "Comparison",
+    "ComparisonConfig",
+    "FalseAlarms",
+    "FolderCache",
+    "GeneratorScore",
+    "ImageJudgement",
+    "ImageScores",
+    "Localisation",
+    "LocalisationConfig",
+    "MemoryCache",
+    "NumericsCheck",
+    "anomaly_score",
+    "audit",
+    "calibrate",
+    "check_assumption",
+    "check_numerics",
+    "compare_generators",
+    "complexity",
+    "explain",
+    "fit_calibration",
+    "load_calibration",
+    "score_files",
+    "score_images",
+    "score_progressively",
+    "vulnerability",
+    "worst_first",
+]

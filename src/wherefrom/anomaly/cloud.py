@@ -1,0 +1,56 @@
+"""How far a point (C, V) lies from those of real images, in no particular direction.
+
+The two axes are taken as logarithms, brought to unit covariance, and a point's distance is the mean
+over its nearest neighbours among the real ones.  AS compares the same two numbers between sets; it
+does not say either which way an image must differ.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wherefrom.core.errors import InputError
+
+FEWEST = 5
+SMALLEST = 1e-12  # stands for a complexity or vulnerability of 0 under the logarithm
+RIDGE = 1e-6  # of the variance, so that a constant axis does not divide by 0
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """Points of real images.  Larger distance = less like any of them."""
+
+    points: Tensor  # (n, 2) float64, in unit covariance
+    centre: Tensor  # (2,) float64, in logarithms
+    whitening: Tensor  # (2, 2) float64
+
+    @classmethod
+    def fit(cls, points: Tensor) -> Cloud:
+        """The cloud of [C, V] (n, 2) float64; `InputError` for fewer than 5."""
+        if len(points) < FEWEST:
+            raise InputError(f"a cloud of {len(points)} real images, at least {FEWEST} are needed")
+        logs = _logs(points)
+        covariance = torch.cov(logs.T)
+        scale = covariance.diagonal().mean().clamp_min(SMALLEST)
+        ridge = RIDGE * scale * torch.eye(2, dtype=torch.float64)
+        root = torch.linalg.cholesky(torch.linalg.inv(covariance + ridge))
+        return cls((logs - logs.mean(dim=0)) @ root, logs.mean(dim=0), root)
+
+    @property
+    def neighbours(self) -> int:
+        """How many nearest points are averaged: the square root of their number."""
+        return math.ceil(math.sqrt(len(self.points)))
+
+    def distance(self, points: Tensor) -> Tensor:
+        """Mean distance of [C, V] (N, 2) to their nearest points, (N,) float64."""
+        rows = (_logs(points) - self.centre) @ self.whitening
+        found: Tensor = torch.cdist(rows, self.points).topk(self.neighbours, largest=False).values
+        return found.mean(dim=1)
+
+
+def _logs(points: Tensor) -> Tensor:
+    return points.double().clamp_min(SMALLEST).log()

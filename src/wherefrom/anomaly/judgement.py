@@ -1,0 +1,80 @@
+"""What is said of one image.  Smaller p-value = less like the user's real images."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+NAMES = {
+    "as_i": "AS-i",
+    "vulnerability": "its vulnerability",
+    "joint": "its distance from the real images' (C, V)",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageJudgement:
+    """One image ranked among held-out real ones."""
+
+    name: str
+    digest: str
+    complexity: float
+    vulnerability: float
+    as_i: float
+    p_as_i: float
+    p_vulnerability: float
+    p_joint: float
+    p_value: float  # of the score that decides
+    flagged: bool
+    reason: str
+
+    @property
+    def percentile(self) -> float:
+        """Percent of real images that score lower: 100 (1 - p)."""
+        return 100 * (1 - self.p_value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**dataclasses.asdict(self), "percentile": self.percentile}
+
+
+@dataclass(frozen=True)
+class FalseAlarms:
+    """Flags beside what real images alone would give."""
+
+    rate: float  # asked for
+    flagged: int
+    images: int
+    held_out: int
+
+    @property
+    def expected(self) -> float:
+        """Flags to expect among as many real images, at most."""
+        return self.rate * self.images
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person."""
+        return (
+            f"{self.flagged} of {self.images} images flagged; of as many real images at most "
+            f"{self.expected:.3g} would be, on average (rate {self.rate:g}, {self.held_out} "
+            "held-out real images)"
+        )
+
+
+def explain_flag(decides: str, p: float, point: Tensor, held: Tensor) -> str:
+    """Why the image [C, V] (2,) ranks where it does among held-out points (m, 2)."""
+    below = (held < point).double().mean(dim=0).tolist()
+    parts = [
+        f"{what} {'above' if share >= 0.5 else 'below'} {max(share, 1 - share):.0%} of them"
+        for what, share in zip(("complexity", "vulnerability"), below, strict=True)
+    ]
+    return f"{NAMES[decides]} ranks above {1 - p:.1%} of real images; {', '.join(parts)}"
+
+
+def worst_first(judged: list[ImageJudgement]) -> list[ImageJudgement]:
+    """Smallest p-value first; ties by the larger AS-i, then by name."""
+    return sorted(judged, key=lambda row: (row.p_value, -row.as_i, row.name))

@@ -1,0 +1,105 @@
+"""From folders to judgements: calibrate on real images, then score others against them.
+
+calibration = calibrate([Path("real")], encoder, cache=FolderCache("cache"))
+scores = score_progressively([Path("gen")], encoder, calibration, false_alarms=0.01)
+calibration.judge(scores, false_alarms=0.01)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wherefrom.anomaly.assumption import AssumptionConfig, check_assumption
+from wherefrom.anomaly.cache import Cache, MemoryCache
+from wherefrom.anomaly.calibration import Calibration, counting, fit_calibration, split_reals
+from wherefrom.anomaly.config import DEFAULT, AnomalyConfig
+from wherefrom.anomaly.items import load_image
+from wherefrom.anomaly.numerics import CHECKED, check_numerics
+from wherefrom.anomaly.result import COLUMNS, ImageScores
+from wherefrom.anomaly.scoring import require_gradients, score_files
+from wherefrom.core.errors import InputError
+from wherefrom.core.progress import Track, quiet
+from wherefrom.encoders.features import FeatureEncoder
+
+DEFAULT_ASSUMPTION = AssumptionConfig()
+FIRST_DIRECTIONS, FIRST_RESTARTS = 2, 2
+
+
+def calibrate(
+    reals: Sequence[Path],
+    encoder: FeatureEncoder,
+    *,
+    config: AnomalyConfig = DEFAULT,
+    assumption: AssumptionConfig | None = DEFAULT_ASSUMPTION,
+    decides: str = "auto",
+    seed: int = 0,
+    cache: Cache | None = None,
+    track: Track = quiet,
+) -> tuple[Calibration, ImageScores]:
+    """A calibration by real image files, and their scores.
+
+    It checks the numerics on up to 8 images and, unless `assumption` is None, which way AS-i points
+    on images that are not held out.  `InputError` for fewer than 15 different usable images.
+    """
+    require_gradients(encoder, config)
+    scores = score_files(reals, encoder, config=config, seed=seed, cache=cache, track=track)
+    cloud, _ = split_reals(scores.digests, seed=seed)
+    most = max(CHECKED, assumption.images if assumption else 0)
+    images = torch.stack(
+        [load_image(Path(scores.names[row]), encoder.resolution) for row in cloud[:most]]
+    )
+    provenance: dict[str, Any] = {
+        "numerics": check_numerics(images, encoder, config=config, seed=seed).to_dict()
+    }
+    check = None
+    if assumption is not None:
+        check = check_assumption(
+            images,
+            encoder,
+            reals=scores.select(cloud),
+            config=config,
+            assumption=assumption,
+            seed=seed,
+            track=track,
+        )
+    found = fit_calibration(scores, check=check, decides=decides, provenance=provenance)
+    return found, scores
+
+
+def score_progressively(
+    paths: Sequence[Path],
+    encoder: FeatureEncoder,
+    calibration: Calibration,
+    *,
+    false_alarms: float = 0.01,
+    cache: Cache | None = None,
+    track: Track = quiet,
+) -> ImageScores:
+    """Scores of files as `score_files` gives them, with fewer draws for the clear cases.
+
+    Every image gets two directions and two attacks; those whose flag at `false_alarms` may still
+    change get all that the calibration had.  `directions` says which image got how many.
+    """
+    calibration.encoder.require_same(encoder.identity, what="this calibration")
+    kept = MemoryCache() if cache is None else cache
+    full = calibration.config
+    few = counting(full, directions=FIRST_DIRECTIONS, restarts=FIRST_RESTARTS)
+    seed = calibration.seed
+    first = score_files(paths, encoder, config=few, seed=seed, cache=kept, track=track)
+    open_rows = calibration.borderline(first, false_alarms=false_alarms).nonzero().flatten()
+    merged = dataclasses.replace(first, config=full)
+    if not len(open_rows):
+        return merged
+    files = [Path(first.names[row]) for row in open_rows.tolist()]
+    second = score_files(files, encoder, config=full, seed=seed, cache=kept, track=track)
+    if second.digests != tuple(first.digests[row] for row in open_rows.tolist()):
+        raise InputError("image files changed while they were scored; run again")
+    columns = {name: getattr(merged, name).clone() for name in COLUMNS}
+    for name, column in columns.items():
+        column[open_rows] = getattr(second, name)
+    return dataclasses.replace(merged, **columns)

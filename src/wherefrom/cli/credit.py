@@ -1,0 +1,93 @@
+"""`wherefrom credit`: plan, run, report, payout, audit, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from wherefrom.cli.console import Session, print_facts, print_json
+from wherefrom.cli.credit_results import audit, evaluate, payout, plan, report
+from wherefrom.cli.options import FILE, resolve_device
+from wherefrom.report.text import printable
+
+
+@click.group()
+def credit() -> None:
+    """Who contributed how much to what my model does, and how is the money split?
+
+    \b
+    Example:
+      wherefrom credit run study.toml
+    """
+
+
+for command in (plan, report, payout, audit, evaluate):
+    credit.add_command(command)
+
+
+@credit.command()
+@click.argument("study", type=FILE)
+@click.option("--runs", type=click.IntRange(min=1), help="How many; default: the study's.")
+@click.option(
+    "--executor",
+    default="local",
+    show_default=True,
+    help="local: processes of this machine; ray: the machines of a Ray cluster.",
+)
+@click.option(
+    "--devices",
+    default="auto",
+    show_default=True,
+    help="One worker for each, separated by commas, as in cuda:0,cuda:1 or cpu,cpu.",
+)
+@click.option("--retry-failed", is_flag=True, help="Make failed runs again.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def run(
+    session: Session,
+    *,
+    study: Path,
+    runs: int | None,
+    executor: str,
+    devices: str,
+    retry_failed: bool,
+    as_json: bool,
+) -> None:
+    """Make the runs of a study: train on subsets of contributors, sample, measure.
+
+    Kill it at any time: the same command goes on where it was.  More --runs extend the same
+    design.  Runs whose property is new are measured again without training.
+
+    \b
+    Example:
+      wherefrom credit run study.toml --runs 40
+    """
+    from wherefrom.credit.method import open_study, run_study
+
+    places = tuple(resolve_device(name.strip()) for name in devices.split(","))
+    opened = open_study(study, device=places[0], track=session.track)
+    for path, reason in opened.data.skipped:
+        session.note(f"left out {path}: {reason}")
+    for first, second, count in opened.data.shared:
+        session.note(f"{first} and {second} both gave {count} images of the same pixels")
+    counts = run_study(
+        opened,
+        runs=runs,
+        executor=executor,
+        devices=places,
+        retry_failed=retry_failed,
+        track=session.track,
+    )
+    with opened.ledger(readonly=True) as ledger:
+        problems = ledger.problems()
+        finished = {name: len(ledger.runs(name).values) for name in opened.specs}
+    if as_json:
+        told = [{"mask": p.run.mask, "what": p.what, "error": p.error} for p in problems]
+        print_json({"runs": counts, "values": finished, "problems": told})
+        return
+    for problem in problems[:10]:
+        session.note(f"run {problem.run.mask:x}: {problem.what}: {problem.error}")
+    rows = [(state, str(count), "") for state, count in counts.items() if count]
+    rows += [(f"values of {printable(name)}", str(count), "") for name, count in finished.items()]
+    print_facts(rows)

@@ -1,0 +1,74 @@
+"""Latent diffusion: a frozen autoencoder between images and latents, from a diffusers folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wherefrom.core.errors import InputError
+from wherefrom.core.store import digest_tensors
+from wherefrom.credit.extras import need_diffusers
+from wherefrom.encoders.diffusers_vae import affine_of, read_config
+
+KINDS = ("AutoencoderKL", "AutoencoderTiny", "VQModel")
+CHUNK = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Autoencoder:
+    """A frozen VAE or VQ autoencoder; latents are in the scale that its config states."""
+
+    module: Any
+    identity: str
+    shift: Tensor
+    scale: Tensor
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(N, 3 or 1, H, W) in [0, 1] -> latents (N, c, h, w), the mode of the posterior."""
+        return self._by_chunks(images.expand(-1, 3, -1, -1), self._encode)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (N, c, h, w) -> images (N, 3, H, W) in [0, 1]."""
+        return self._by_chunks(latents, self._decode)
+
+    def to(self, device: torch.device | str) -> Autoencoder:
+        """The same on another device."""
+        return Autoencoder(
+            self.module.to(device), self.identity, self.shift.to(device), self.scale.to(device)
+        )
+
+    def _encode(self, images: Tensor) -> Tensor:
+        found = self.module.encode(images * 2 - 1)
+        z: Tensor = found.latent_dist.mode() if hasattr(found, "latent_dist") else found.latents
+        return (z - self.shift) * self.scale
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        pixels: Tensor = self.module.decode(latents / self.scale + self.shift).sample
+        return (pixels / 2 + 0.5).clamp(0, 1)
+
+    @torch.no_grad()
+    def _by_chunks(self, x: Tensor, function: Any) -> Tensor:
+        return torch.cat([function(part) for part in torch.split(x, CHUNK)])
+
+
+def load_autoencoder_codec(folder: Path) -> Autoencoder:
+    """The autoencoder in a diffusers folder, safetensors only.  `InputError` for any fault."""
+    config = read_config(folder)
+    kind = str(config["_class_name"])
+    if kind not in KINDS:
+        raise InputError(f"{folder} holds a {kind!r}, expected one of {', '.join(KINDS)}")
+    diffusers = need_diffusers("latent diffusion")
+    try:
+        module = getattr(diffusers, kind).from_pretrained(
+            folder, local_files_only=True, use_safetensors=True
+        )
+    except Exception as error:  # diffusers raises anything on a damaged folder
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{folder} cannot be loaded as {kind}: {first}") from error
+    module = module.float().eval().requires_grad_(False)
+    shift, scale = (part.view(1, -1, 1, 1) for part in affine_of(module.config))
+    return Autoencoder(module, digest_tensors(module.state_dict()), shift, scale)

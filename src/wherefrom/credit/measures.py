@@ -1,0 +1,152 @@
+"""The properties of a study file as objects that measure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from wherefrom.core.errors import InputError
+from wherefrom.core.paths import show_path
+from wherefrom.credit.contributors import Contributors
+from wherefrom.credit.diffusion import Diffusion, SamplingConfig, sample
+from wherefrom.credit.named import load_named
+from wherefrom.credit.properties import (
+    Embedder,
+    Made,
+    Measure,
+    NetworkEmbedder,
+    PixelEmbedder,
+    Property,
+    cluster_entropy_measure,
+    diversity_measure,
+    frechet_measure,
+    inception_measure,
+    loss_measure,
+    percentile_measure,
+    similarity_measure,
+)
+from wherefrom.credit.study import PropertyConfig, Study
+from wherefrom.data.folders import read_images
+from wherefrom.data.writing import to_uint8
+
+
+def make_properties(
+    study: Study,
+    contributors: Contributors,
+    full: Diffusion | None,
+    conditions: Tensor,
+    *,
+    device: str = "cpu",
+) -> list[Property]:
+    """The study's properties in the file's order.
+
+    `full` serves those that refer to the full model; `conditions` are those of all images, int64.
+    """
+    maker = _Maker(study, contributors, full, conditions, device)
+    return [maker.make(config) for config in study.properties]
+
+
+class _Maker:
+    def __init__(
+        self,
+        study: Study,
+        contributors: Contributors,
+        full: Diffusion | None,
+        conditions: Tensor,
+        device: str,
+    ) -> None:
+        self.study, self.contributors, self.full = study, contributors, full
+        self.conditions, self.device = conditions, device
+        self.embedders: dict[str, Embedder] = {}
+
+    def make(self, c: PropertyConfig) -> Property:
+        """One property."""
+        if c.kind == "callable":
+            return self.named(c)
+        if c.kind in ("cluster-entropy", "frechet", "loss", "similarity"):
+            return self.compared(c)
+        embedder = self.embedder(c.encoder)
+        if c.kind == "inception-score":
+            return inception_measure(c.name, embedder)
+        if c.kind == "diversity":
+            return diversity_measure(c.name, embedder)
+        weight, bias = self.head(c)
+        return percentile_measure(c.name, embedder, weight, bias, c.quantile)
+
+    def compared(self, c: PropertyConfig) -> Property:
+        """A property that refers to given images."""
+        images, conditions = self.reference(c)
+        if c.kind == "loss":
+            return loss_measure(c.name, images, conditions, draws=c.draws)
+        embedder = self.embedder(c.encoder)
+        if c.kind == "cluster-entropy":
+            return cluster_entropy_measure(c.name, embedder, images, c.clusters)
+        if c.kind == "frechet":
+            return frechet_measure(c.name, embedder, images)
+        if len(images) != 1:
+            raise InputError(f"the property {c.name!r} needs one image file as its reference")
+        return similarity_measure(c.name, embedder, images[0])
+
+    def named(self, c: PropertyConfig) -> Property:
+        """A function of the user's."""
+        function = load_named(c.callable, self.study.path.parent)
+        spec = {"kind": "callable", "callable": c.callable, "version": c.version}
+
+        def value(made: Made) -> float:
+            return float(function(made.images))
+
+        return Measure(c.name, spec, value)
+
+    def embedder(self, source: str) -> Embedder:
+        """Pixels, a function of the user's that returns a feature encoder, or a known encoder."""
+        if source not in self.embedders:
+            self.embedders[source] = self._load(source)
+        return self.embedders[source]
+
+    def _load(self, source: str) -> Embedder:
+        if source == "pixels":
+            return PixelEmbedder()
+        if ":" in source:
+            encoder = load_named(source, self.study.path.parent)()
+        else:
+            from wherefrom.encoders import load_feature_encoder
+
+            local = self.study.place(source)
+            encoder = load_feature_encoder(local if local.is_dir() else source)
+        return NetworkEmbedder(encoder.to(self.device))
+
+    def reference(self, c: PropertyConfig) -> tuple[Tensor, Tensor]:
+        """uint8 images (N, C, H, W) and their conditions (N,)."""
+        if c.reference == "contributors":
+            return self.contributors.images, self.conditions
+        if c.reference == "full-model":
+            if self.full is None:
+                raise InputError(
+                    f"the property {c.name!r} refers to the full model, which the game "
+                    f"{self.study.config.game.kind} has not; name a folder of images"
+                )
+            config: SamplingConfig = self.study.config.sampling
+            images = to_uint8(sample(self.full, config))
+            return images, torch.arange(len(images)) % self.full.conditions
+        k = self.study.config.contributors
+        batch = read_images(
+            [self.study.place(c.reference)],
+            channels=k.channels,
+            size=(k.size, k.size),
+            resize=k.resize,
+        )
+        return batch.images, torch.zeros(len(batch.images), dtype=torch.int64)
+
+    def head(self, c: PropertyConfig) -> tuple[Tensor, float]:
+        """Weight and bias of a linear head."""
+        path: Path = self.study.place(c.head)
+        try:
+            tensors = load_file(path)
+            return tensors["weight"].flatten(), float(tensors["bias"].sum())
+        except Exception as error:  # safetensors has its own errors
+            raise InputError(
+                f"{show_path(path)} is no safetensors file with weight and bias: {error}"
+            ) from error

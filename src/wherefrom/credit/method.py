@@ -1,0 +1,198 @@
+"""A study from its file to finished runs.
+
+from wherefrom.credit.method import open_study, run_study
+
+opened = open_study(Path("study.toml"))
+run_study(opened)
+opened.ledger().runs("diversity")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wherefrom.core.errors import InputError
+from wherefrom.core.progress import Track, quiet
+from wherefrom.credit.contributors import Contributors
+from wherefrom.credit.design import DESIGNS
+from wherefrom.credit.executors import EXECUTORS
+from wherefrom.credit.game import Bools, Design
+from wherefrom.credit.ledger import Ledger
+from wherefrom.credit.measures import make_properties
+from wherefrom.credit.models import Models, make_models
+from wherefrom.credit.named import load_named
+from wherefrom.credit.play import TRAINED, UNLEARNED, DiffusionPlay
+from wherefrom.credit.properties import Property
+from wherefrom.credit.records import GameIdentity, Outcome
+from wherefrom.credit.study import Study, load_study
+from wherefrom.credit.worker import Play
+
+REVISION = 1  # of the games; it changes when the same study gives other results
+
+
+@dataclass(frozen=True, eq=False)
+class OpenStudy:
+    """A study with its data, its models and its properties."""
+
+    study: Study
+    data: Contributors
+    identity: GameIdentity
+    specs: Mapping[str, Mapping[str, Any]]  # of the properties, by name
+    play: Play
+
+    def ledger(self, *, readonly: bool = False) -> Ledger:
+        """The study's ledger, its properties defined; the caller closes it."""
+        ledger = Ledger(self.study.ledger, self.identity, readonly=readonly)
+        if not readonly:
+            for name, spec in self.specs.items():
+                ledger.define(name, spec)
+        return ledger
+
+    def design(self) -> Design:
+        """Which subsets are run."""
+        config = self.study.config
+        design: Any = DESIGNS[config.design.kind](self.data.players, config.study.seed)
+        return design  # type: ignore[no-any-return]
+
+
+def open_study(path: Path, *, device: str = "cpu", track: Track = quiet) -> OpenStudy:
+    """Read a study and make ready to play: its full and its pruned model are trained if need be.
+
+    `InputError` for whatever the user has to mend.
+    """
+    study = load_study(path)
+    data = study.contributors(track=track)
+    if study.config.game.kind == "callable":
+        return _open_callable(study, data)
+    if study.config.model.kind == "lora":
+        from wherefrom.credit.lora import make_lora_models
+
+        models = make_lora_models(study, data, device=device, track=track)
+    else:
+        models = make_models(study, data, device=device, track=track)
+    properties = make_properties(study, data, models.full, models.conditions, device=device)
+    identity = GameIdentity(study.config.game.kind, data.players, _spec(study, data, models))
+    play = _play(study, data, models, properties, identity)
+    return OpenStudy(study, data, identity, {p.name: p.spec for p in properties}, play)
+
+
+def run_study(
+    opened: OpenStudy,
+    *,
+    runs: int | None = None,
+    executor: str = "local",
+    devices: tuple[str, ...] = ("cpu",),
+    retry_failed: bool = False,
+    track: Track = quiet,
+) -> dict[str, int]:
+    """Plan the first `runs` runs of the design, make those that are not done; counts by state.
+
+    Runs that are done and lack a property (because it is new) are measured again from what was
+    kept.  Killed at any time, it continues where it was.
+    """
+    if executor not in EXECUTORS:
+        raise InputError(f"the executor is {executor!r}; choose {' or '.join(EXECUTORS)}")
+    count = opened.study.config.design.runs if runs is None else runs
+    with opened.ledger() as ledger:
+        ledger.plan(opened.design().take(count))
+        if retry_failed:
+            ledger.retry_failed()
+        rescore(opened, ledger, track=track)
+        make_play = partial(play_of, opened.study.path.absolute())
+        EXECUTORS[executor](ledger, make_play, devices=devices, track=track)
+        return ledger.counts()
+
+
+def rescore(opened: OpenStudy, ledger: Ledger, *, track: Track = quiet) -> int:
+    """Measure finished runs under properties they have no value of; how many runs."""
+    missing = {key for name in opened.specs for key in ledger.unscored(name)}
+    ordered = [key for key, _, _ in ledger.details() if key in missing]
+    if ordered and not isinstance(opened.play, DiffusionPlay):
+        raise InputError(
+            "the game callable keeps nothing that could be measured again; a new property needs "
+            "another ledger"
+        )
+    for key in track(ordered, "measuring again", total=len(ordered)):
+        assert isinstance(opened.play, DiffusionPlay)  # noqa: S101 (said above)
+        ledger.score(key, opened.play.rescore(key))
+    return len(ordered)
+
+
+def play_of(path: Path, device: str) -> Play:
+    """The game of a study in a worker."""
+    return open_study(path, device=device).play
+
+
+def _play(
+    study: Study,
+    data: Contributors,
+    models: Models,
+    properties: list[Property],
+    identity: GameIdentity,
+) -> DiffusionPlay:
+    c = study.config
+    return DiffusionPlay(
+        kind=c.game.kind,
+        game=identity.digest,
+        contributors=data,
+        latents=models.latents,
+        conditions=models.conditions,
+        start=models.start,
+        blank=models.blank,
+        training=c.training if c.game.kind == "retrain" else c.finetuning,
+        sampling=c.sampling,
+        properties=properties,
+        outputs=study.work / "runs",
+        unlearning=c.unlearning,
+        keep_weights=c.game.keep == "weights",
+        checkpoint_every=c.game.checkpoint_every,
+    )
+
+
+def _spec(study: Study, data: Contributors, models: Models) -> dict[str, Any]:
+    """Everything that decides what a run makes."""
+    c, kind = study.config, study.config.game.kind
+    spec: dict[str, Any] = {
+        "revision": REVISION,
+        "kind": kind,
+        "data": data.digests(),
+        "model": dict(models.spec),
+        "sampling": c.sampling.to_dict(),
+    }
+    del spec["sampling"]["batch"]  # it decides nothing
+    if kind in TRAINED:
+        spec["training"] = (c.training if kind == "retrain" else c.finetuning).to_dict()
+    if kind in UNLEARNED:
+        spec["unlearning"] = c.unlearning.to_dict()
+    return spec
+
+
+def _open_callable(study: Study, data: Contributors) -> OpenStudy:
+    c = study.config.game
+    spec = {
+        "revision": REVISION,
+        "kind": "callable",
+        "data": data.digests(),
+        "callable": c.callable,
+        "version": c.version,
+    }
+    function = load_named(c.callable, study.path.parent)
+    names = [each.name for each in study.properties]
+
+    def play(members: Bools, seed: int) -> Outcome:
+        chosen = [name for name, inside in zip(data.names, members, strict=True) if inside]
+        answer = function(chosen, seed)
+        values = answer if isinstance(answer, Mapping) else {names[0]: answer}
+        absent = {name: "the callable gave no value" for name in names if name not in values}
+        given = {name: float(np.asarray(values[name])) for name in names if name in values}
+        return Outcome(given, absent)
+
+    identity = GameIdentity("callable", data.players, spec)
+    specs = {each.name: each.to_dict() for each in study.properties}
+    return OpenStudy(study, data, identity, specs, play)

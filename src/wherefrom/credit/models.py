@@ -1,0 +1,236 @@
+"""The models of a study: the network to begin with, the full one, and the pruned one.
+
+What costs training is made once, in the study's work folder, and continues where it was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wherefrom.core.errors import InputError
+from wherefrom.core.progress import Track, quiet
+from wherefrom.core.rng import derive_seed
+from wherefrom.core.store import digest_tensors, load_artifact, save_artifact
+from wherefrom.credit.codecs import load_autoencoder_codec
+from wherefrom.credit.contributors import Contributors
+from wherefrom.credit.diffusion import (
+    Codec,
+    Diffusion,
+    DiffusionTask,
+    Pixels,
+    TrainingConfig,
+    make_unet,
+)
+from wherefrom.credit.extras import need_diffusers
+from wherefrom.credit.play import copies_of
+from wherefrom.credit.pruning import load_pruned, prune, save_pruned
+from wherefrom.credit.study import Study
+from wherefrom.data.writing import to_float
+from wherefrom.encoders.diffusers_vae import read_config
+from wherefrom.training.loop import Checkpoints, run
+
+KIND, SCHEMA = "credit/network", 1
+CHECKPOINT_EVERY = 500
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """What a game begins with.
+
+    `start(seed)` and `blank(seed)` as `DiffusionPlay` wants them; `full` is the model trained on
+    all data, where the game has one.  `spec` is JSON values that decide all of them.
+    """
+
+    start: Callable[[int], Diffusion]
+    blank: Callable[[int], Diffusion]
+    full: Diffusion | None
+    latents: Tensor
+    spec: Mapping[str, Any]
+    conditions: Tensor  # int64 (N,), of each image
+
+
+def make_models(
+    study: Study, contributors: Contributors, *, device: str = "cpu", track: Track = quiet
+) -> Models:
+    """Load what the study's game begins with; train and prune what is not there yet."""
+    maker = _Maker(study, contributors, device, track)
+    kind = study.config.game.kind
+    if kind == "retrain":
+        return maker.models(maker.blank, None, {"network": maker.settings})
+    full = maker.full()
+    if kind != "sparsified":
+        return maker.models(copies_of(full), full, {"start": digest_of(full)})
+    pruned = maker.pruned(full)
+    return maker.models(copies_of(pruned), full, {"start": digest_of(pruned)})
+
+
+def digest_of(model: Diffusion) -> str:
+    """SHA-256 over the network's weights."""
+    return digest_tensors(model.network.state_dict())
+
+
+class _Maker:
+    def __init__(self, study: Study, contributors: Contributors, device: str, track: Track) -> None:
+        self.study, self.contributors = study, contributors
+        self.device, self.track = device, track
+        self.config = study.config
+        self.codec = self._codec()
+        self.latents = self.codec.encode(to_float(contributors.images).to(device))
+        self.settings = self._settings()
+        self.shape = (*self.latents.shape[1:],)
+        with torch.device("meta"):  # settings that make no network are refused before any run
+            make_unet(self.settings, seed=0)
+
+    def models(
+        self, start: Callable[[int], Diffusion], full: Diffusion | None, spec: Mapping[str, Any]
+    ) -> Models:
+        """The result."""
+        spec = {**spec, "codec": self.codec.identity}
+        return Models(start, self.blank, full, self.latents, spec, self.contributors.labels)
+
+    def blank(self, seed: int) -> Diffusion:
+        """An untrained model, its weights decided by the seed."""
+        return self._model(make_unet(self.settings, seed=seed))
+
+    def full(self) -> Diffusion:
+        """The model of all data: the user's own, or trained here."""
+        folder = self.config.model.folder
+        if folder and (self.study.place(folder) / WEIGHTS).is_file():
+            return self._model(_load_unet(self.study.place(folder)))
+        identity = {
+            "data": self.contributors.digests(),
+            "network": self.settings,
+            "training": self.config.training.to_dict(),
+            "seed": self.config.study.seed,
+        }
+        place = self.study.work / "full"
+        if os.path.lexists(place):
+            model = self.blank(0)
+            model.network.load_state_dict(_load(place, identity))
+            return model
+        model = self.blank(self.config.study.seed)
+        model = self._train(model, self.config.training, place, identity, "the full model")
+        weights = model.network.state_dict()
+        save_artifact(place, kind=KIND, schema=SCHEMA, meta={"identity": identity}, tensors=weights)
+        self._forget(place)
+        return model
+
+    def pruned(self, full: Diffusion) -> Diffusion:
+        """The full model, pruned and recovered on all data.  Section 3.2."""
+        c = self.config
+        identity = {
+            "full": digest_of(full),
+            "pruning": c.pruning.to_dict(),
+            "recovery": c.recovery.to_dict(),
+            "data": self.contributors.digests(),
+        }
+        # The name says what it was made of, so that another recipe does not meet it.
+        name = f"pruned-{derive_seed(c.study.seed, sorted(identity.items())):016x}"
+        place = self.study.work / name
+        if os.path.lexists(place):
+            return self._model(load_pruned(place)[0])
+        model = copies_of(full)(0)
+        plan = prune(model.network, c.pruning.ratio, rounding=c.pruning.rounding)
+        model = self._train(model, c.recovery, place, identity, "recovery of the pruned model")
+        save_pruned(place, model.network, plan)
+        self._forget(place)
+        return model
+
+    def _train(
+        self,
+        model: Diffusion,
+        training: TrainingConfig,
+        place: Path,
+        identity: Mapping[str, Any],
+        label: str,
+    ) -> Diffusion:
+        if not training.steps:
+            return model
+        self.study.work.mkdir(parents=True, exist_ok=True)
+        labels = self.contributors.labels.to(self.device)
+        seed = derive_seed(self.config.study.seed, "credit", place.name)
+        task = DiffusionTask(model, self.latents, labels, training, seed=seed)
+        saved = Checkpoints(
+            path=place.with_name(f"{place.name}.checkpoint"),
+            every=CHECKPOINT_EVERY,
+            identity=identity,
+        )
+        run(task, training.steps, label=label, checkpoints=saved, track=self.track)
+        return task.finish()
+
+    def _forget(self, place: Path) -> None:
+        shutil.rmtree(place.with_name(f"{place.name}.checkpoint"), ignore_errors=True)
+
+    def _model(self, network: nn.Module) -> Diffusion:
+        classes = int(self.settings.get("num_class_embeds") or 0)
+        return Diffusion(network.to(self.device), self.shape, self.codec, classes)
+
+    def _codec(self) -> Codec:
+        model = self.config.model
+        if model.kind == "ddpm":
+            return Pixels()
+        if not model.autoencoder:
+            raise InputError("a latent model needs its autoencoder; name it in [model]")
+        return load_autoencoder_codec(self.study.place(model.autoencoder)).to(self.device)
+
+    def _settings(self) -> dict[str, Any]:
+        """The config of the UNet2DModel."""
+        m, channels, side = self.config.model, self.latents.shape[1], self.latents.shape[-1]
+        if m.folder:
+            config = read_config(self.study.place(m.folder))
+            if config["_class_name"] != "UNet2DModel" or config.get("in_channels") != channels:
+                raise InputError(
+                    f"{self.study.place(m.folder)} is no UNet2DModel of {channels} channels"
+                )
+            return config
+        attended = [m.attention and level == m.levels - 2 for level in range(m.levels)]
+        return {
+            "sample_size": side,
+            "in_channels": channels,
+            "out_channels": channels,
+            "layers_per_block": m.blocks,
+            "block_out_channels": [m.width * min(2**level, 4) for level in range(m.levels)],
+            "down_block_types": [f"{'Attn' * a}DownBlock2D" for a in attended],
+            "up_block_types": [f"{'Attn' * a}UpBlock2D" for a in reversed(attended)],
+            "norm_num_groups": m.groups,
+            "attention_head_dim": None,
+            "add_attention": m.attention,
+            "num_class_embeds": int(self.contributors.labels.max()) + 1 if m.conditional else None,
+        }
+
+
+def _load(place: Path, identity: Mapping[str, Any]) -> dict[str, Tensor]:
+    meta, tensors = load_artifact(place, kind=KIND, schema=SCHEMA)
+    changed = [k for k in identity if meta["identity"].get(k) != _plain(identity[k])]
+    if changed:
+        raise InputError(
+            f"{place} was trained with other settings ({', '.join(changed)}); undo the change, or "
+            "give [study] another work folder"
+        )
+    return tensors
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _load_unet(folder: Path) -> nn.Module:
+    unet2d = need_diffusers("a diffusion model").UNet2DModel
+    try:
+        unet: nn.Module = unet2d.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, torch_dtype=torch.float32
+        )
+    except Exception as error:  # diffusers raises anything on a damaged folder
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{folder} cannot be loaded as UNet2DModel: {first}") from error
+    return unet

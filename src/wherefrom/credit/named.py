@@ -1,0 +1,29 @@
+"""Functions of the user's, named in a study file as module:function."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from wherefrom.core.errors import InputError
+
+
+def load_named(name: str, home: Path) -> Any:
+    """The function `module:function`; modules beside the study file are found too."""
+    module, separator, attribute = name.partition(":")
+    if not (module and separator and attribute):
+        raise InputError(f"{name!r} is not of the form module:function")
+    folder = str(home.absolute())
+    if folder not in sys.path:
+        sys.path.append(folder)
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise InputError(f"the module {module!r} cannot be imported: {error}") from error
+    except AttributeError as error:
+        raise InputError(f"the module {module!r} has no {attribute!r}") from error
+    if not callable(found):
+        raise InputError(f"{name} is no function")
+    return found

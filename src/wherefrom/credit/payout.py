@@ -1,0 +1,249 @@
+"""From shares to money: amounts in whole cents that add up to the pool exactly.
+
+Arithmetic is in fractions, so no cent is lost or made, and the same shares give the same table on
+every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from wherefrom.core.config import Config, setting
+from wherefrom.core.errors import InputError
+from wherefrom.credit.result import Shares
+
+# ISO 4217: currencies whose smallest unit is not a hundredth.
+WHOLE = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
+THOUSANDTHS = "BHD IQD JOD KWD LYD OMR TND"
+DIGITS = dict.fromkeys(WHOLE.split(), 0) | dict.fromkeys(THOUSANDTHS.split(), 3)
+MAX_POOL_DIGITS = 18
+
+
+@dataclass(frozen=True, kw_only=True)
+class PayoutConfig(Config):
+    """The policy of a payout."""
+
+    negative: str = setting(
+        "floor",
+        "negative shares: floor (get nothing), charge (pay), or carry (a debt for the next round)",
+        choices=("floor", "charge", "carry"),
+    )
+    uncertain: str = setting(
+        "escrow",
+        "the part that the interval does not support: escrow (hold back) or pay",
+        choices=("escrow", "pay"),
+    )
+    minimum: str = setting("0", "amounts below this are held for the next round, as in 1.00")
+
+
+@dataclass(frozen=True)
+class Payment:
+    """One contributor's line, money in the smallest unit of the currency.
+
+    `amount` is the part of this pool; `brought` was held in the last round and lies ready beside
+    the pool.  `amount` + `brought` = `paid` + `escrow` + `held`.  `paid` is due now, and negative
+    for who is charged; `escrow` waits until this payout is made again with more runs, `held` for
+    the minimum.  `balance` goes to the next round: `held`, or a debt as a negative number.
+    """
+
+    name: str
+    share: float
+    low: float | None
+    high: float | None
+    resolved: bool
+    amount: int
+    brought: int
+    paid: int
+    escrow: int
+    held: int
+    balance: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Payout:
+    """The table, the pool in the smallest unit, and how many digits that unit has."""
+
+    payments: tuple[Payment, ...]
+    pool: int
+    currency: str
+    digits: int
+    config: PayoutConfig
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "currency": self.currency,
+            "digits": self.digits,
+            "pool": self.pool,
+            "policy": self.config.to_dict(),
+            "payments": [payment.to_dict() for payment in self.payments],
+        }
+
+
+def divide_pool(
+    shares: Shares,
+    names: Sequence[str],
+    pool: str,
+    *,
+    currency: str = "EUR",
+    config: PayoutConfig = PayoutConfig(),
+    balances: Mapping[str, int] | None = None,
+) -> Payout:
+    """Divide `pool` (as "10000.00") by the shares under a stated policy.
+
+    `balances` is the column of the last round: what was held is paid with this round's amount, and
+    a debt (only under `carry`) lessens it.
+
+    The weights are the shares over their sum: `floor` takes negative ones as zero, `charge` as
+    they are, `carry` subtracts debts and takes what is below zero as a new debt.  With `escrow`,
+    of each amount only the part is paid that the lower end of the interval supports, low / share.
+    Cents are rounded by largest remainder, ties by order.
+
+    Refuses where the shares carry no division: no gain, or a gain whose interval contains zero.
+    """
+    digits = DIGITS.get(_currency(currency), 2)
+    cents, minimum = parse_money(pool, digits), parse_money(config.minimum, digits, zero=True)
+    if len(names) != shares.players or len(set(names)) != len(names):
+        raise InputError(
+            f"{len(names)} names ({len(set(names))} different) for {shares.players} shares; "
+            "expected one name each"
+        )
+    require_gain(shares)
+    before = _balances(balances, names, config)
+    exact = [Fraction(float(value)) for value in shares.values]
+    total = sum(exact, Fraction(0))
+    if total <= 0:
+        raise InputError("the shares add up to nothing; there is nothing to divide")
+    owed = [cents * share / total + min(old, 0) for share, old in zip(exact, before, strict=True)]
+    weights = owed if config.negative == "charge" else [max(due, Fraction(0)) for due in owed]
+    amounts = round_to(cents, weights)
+    debts = [0] * len(names)
+    if config.negative == "carry":
+        debts = [-int(-due) if due < 0 else 0 for due in owed]  # a part of a cent is let off
+    payments = [
+        _payment(shares, i, (names[i], amounts[i], max(before[i], 0), debts[i]), minimum, config)
+        for i in range(shares.players)
+    ]
+    return Payout(tuple(payments), cents, currency, digits, config)
+
+
+def require_gain(shares: Shares) -> None:
+    """An `InputError` unless the model with all data is better than without, beyond its noise."""
+    from scipy.stats import t
+
+    anchors = shares.anchors
+    if anchors.gain <= 0:
+        raise InputError(
+            f"the property is {anchors.full:.6g} with all contributors and {anchors.empty:.6g} "
+            "with none: there is no gain to divide; choose a property that grows"
+        )
+    if anchors.freedom < 1 or not np.isfinite(anchors.variance):
+        raise InputError(
+            "the noise of the gain is unknown; run the empty and the full set at least twice each"
+        )
+    reach = float(t.ppf((1 + shares.level) / 2, anchors.freedom)) * anchors.variance**0.5
+    if anchors.gain <= reach:
+        raise InputError(
+            f"the gain is {anchors.gain:.6g} give or take {reach:.6g}: it may be zero; run the "
+            "empty and the full set more often"
+        )
+
+
+def round_to(total: int, weights: Sequence[Fraction]) -> list[int]:
+    """Whole numbers in proportion to the weights that add up to `total`: largest remainder.
+
+    `InputError` if the weights do not add up to a positive number.
+    """
+    whole = sum(weights, Fraction(0))
+    if whole <= 0:
+        raise InputError("nobody has a positive share; there is nothing to divide")
+    exact = [total * weight / whole for weight in weights]
+    parts = [part.numerator // part.denominator for part in exact]
+    order = sorted(range(len(parts)), key=lambda i: (parts[i] - exact[i], i))
+    for i in order[: total - sum(parts)]:
+        parts[i] += 1
+    return parts
+
+
+def parse_money(text: str, digits: int, *, zero: bool = False) -> int:
+    """An amount as "10000.00" in the smallest unit of a currency with so many digits."""
+    whole, dot, rest = text.strip().partition(".")
+    good = whole.isascii() and whole.isdigit() and (not dot or (rest.isascii() and rest.isdigit()))
+    if not good or len(rest) > digits or len(whole) > MAX_POOL_DIGITS:
+        example = "10000." + "0" * digits if digits else "10000"
+        raise InputError(f"{text!r} is no amount of money; write it as {example}")
+    cents = int(whole + rest.ljust(digits, "0"))
+    if cents == 0 and not zero:
+        raise InputError(f"the pool is {text}; there is nothing to divide")
+    return cents
+
+
+def show_money(cents: int, digits: int) -> str:
+    """The amount as text, the other way of `parse_money`."""
+    sign, plain = "-" if cents < 0 else "", f"{abs(cents):0{digits + 1}d}"
+    return sign + (f"{plain[:-digits]}.{plain[-digits:]}" if digits else plain)
+
+
+def _payment(
+    shares: Shares, i: int, line: tuple[str, int, int, int], minimum: int, config: PayoutConfig
+) -> Payment:
+    name, amount, brought, debt = line
+    low, high, share = (float(part[i]) for part in (shares.low, shares.high, shares.values))
+    escrow = 0
+    if config.uncertain == "escrow" and amount > 0:
+        escrow = amount - round(amount * supported_part(share, low))
+    due = amount + brought - escrow
+    held = due if 0 < due < minimum else 0
+    return Payment(
+        name=name,
+        share=share,
+        low=low if np.isfinite(low) else None,
+        high=high if np.isfinite(high) else None,
+        resolved=bool(shares.resolved[i]),
+        amount=amount,
+        brought=brought,
+        paid=due - held,
+        escrow=escrow,
+        held=held,
+        balance=held + debt,
+    )
+
+
+def supported_part(share: float, low: float) -> Fraction:
+    """Which part of a positive share the lower end of its interval supports, in [0, 1]."""
+    if not np.isfinite(low) or low <= 0:
+        return Fraction(0)
+    return Fraction(1) if share <= low else Fraction(low) / Fraction(share)
+
+
+def _balances(
+    balances: Mapping[str, int] | None, names: Sequence[str], config: PayoutConfig
+) -> list[int]:
+    balances = balances or {}
+    for name, balance in balances.items():
+        if balance and name not in set(names):
+            raise InputError(
+                f"the last round left a balance for {name!r}, who is no contributor now; "
+                "settle it first"
+            )
+        if balance < 0 and config.negative != "carry":
+            raise InputError(
+                f"the last round left a debt of {name!r}, which only the policy 'carry' knows; "
+                f"this one is {config.negative!r}"
+            )
+    return [int(balances.get(name, 0)) for name in names]
+
+
+def _currency(code: str) -> str:
+    if len(code) != 3 or not code.isascii() or not code.isalpha() or not code.isupper():
+        raise InputError(f"{code!r} is no currency; write its three letters, as in EUR")
+    return code

@@ -1,0 +1,305 @@
+"""Properties: what is measured of a model, one number, larger = more of what is wanted.
+
+A property sees what a run made (images, and where kept the network), never how it was trained.  So
+finished runs can be measured again under a new property, without training.
+
+Inception Score (Eq. 7), entropy over clusters (Eq. 8), a percentile of a linear head over features,
+diversity, minus the Frechet distance and minus the diffusion loss; of one image, minus its loss and
+its similarity.  Distances and losses carry a minus, so that a larger share is always more credit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from scipy.cluster.hierarchy import fcluster, linkage
+from torch import Tensor
+from torch.nn import functional as F
+
+from wherefrom.core.errors import InputError
+from wherefrom.core.rng import stream
+from wherefrom.core.store import digest_tensors
+from wherefrom.credit.diffusion import STEPS, Diffusion, simple_losses
+from wherefrom.data.writing import to_float
+from wherefrom.metrics.frechet import frechet_distance
+from wherefrom.metrics.inception_score import inception_score
+
+CHUNK = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What a run made: `images` uint8 (N, C, H, W), and the network where it was kept."""
+
+    images: Tensor
+    model: Diffusion | None = None
+
+
+class Property(Protocol):
+    """One number of what a run made."""
+
+    @property
+    def name(self) -> str:
+        """The name in the ledger."""
+        ...
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        """JSON values that change whenever the number may."""
+        ...
+
+    def __call__(self, made: Made) -> float:
+        """The number.  What it raises, and what is not finite, is recorded as its error."""
+        ...
+
+
+class Embedder(Protocol):
+    """Images to features, frozen."""
+
+    @property
+    def digest(self) -> str:
+        """What decides its answers."""
+        ...
+
+    def features(self, images: Tensor) -> Tensor:
+        """uint8 (N, C, H, W) -> float32 (N, D)."""
+        ...
+
+    def logits(self, images: Tensor) -> Tensor:
+        """uint8 (N, C, H, W) -> class logits (N, K); `InputError` if it has no classes."""
+        ...
+
+
+@dataclass(frozen=True)
+class PixelEmbedder:
+    """The pixels themselves as features."""
+
+    digest: str = "pixels"
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, C * H * W) in [0, 1]."""
+        return to_float(images).flatten(1)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Pixels have no classes."""
+        raise InputError("pixels have no classes; name a classifier as the encoder")
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkEmbedder:
+    """A `FeatureEncoder` of wherefrom.encoders; grey images are shown to it in three channels."""
+
+    encoder: Any
+
+    @property
+    def digest(self) -> str:
+        """The encoder's identity."""
+        return str(self.encoder.identity.digest)
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """float32 (N, D) on the CPU."""
+        device = self.encoder.device
+        rows = [
+            self.encoder.features(to_float(part).expand(-1, 3, -1, -1).to(device)).cpu()
+            for part in torch.split(images, CHUNK)
+        ]
+        return torch.cat(rows)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(N, K) on the CPU."""
+        found = self.encoder.logits(self.features(images).to(self.encoder.device))
+        if found is None:
+            raise InputError("this encoder has no classes; name one with a classifier")
+        logits: Tensor = found.cpu()
+        return logits
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """A property from a function, its name, and what decides its value."""
+
+    name: str
+    spec: Mapping[str, Any]
+    function: Callable[[Made], float]
+
+    def __call__(self, made: Made) -> float:
+        """The number."""
+        return float(self.function(made))
+
+
+def inception_measure(name: str, embedder: Embedder) -> Measure:
+    """exp(E KL(p(y | x) || p(y))).  Eq. 7."""
+    spec = {"kind": "inception-score", "encoder": embedder.digest}
+    return Measure(name, spec, lambda made: inception_score(embedder.logits(made.images)))
+
+
+def cluster_entropy_measure(
+    name: str, embedder: Embedder, reference: Tensor, clusters: int
+) -> Measure:
+    """Entropy in nats of the clusters in which the images fall.  Eq. 8.
+
+    The clusters are Ward's, of the features of `reference` (uint8 images, as the full model's), and
+    stay the same for all runs.  An image falls in the cluster to whose members its mean Euclidean
+    distance is smallest.
+
+    Deviation: the authors' code uses the largest similarity minus the similarity as the distance,
+    and base 2; the base only scales.
+    """
+    known = embedder.features(reference).double()
+    labels = ward_clusters(known, clusters)
+    spec = {
+        "kind": "cluster-entropy",
+        "encoder": embedder.digest,
+        "clusters": clusters,
+        "reference": digest_tensors({"images": reference}),
+    }
+
+    def entropy(made: Made) -> float:
+        distances = torch.cdist(embedder.features(made.images).double(), known)
+        means = torch.stack([distances[:, labels == k].mean(1) for k in range(clusters)], dim=1)
+        share = torch.bincount(means.argmin(1), minlength=clusters).double() / len(made.images)
+        return float(torch.special.entr(share).sum())
+
+    return Measure(name, spec, entropy)
+
+
+def ward_clusters(features: Tensor, clusters: int) -> Tensor:
+    """Labels 0 ... clusters - 1 of Ward's hierarchy over (N, D), int64 (N,)."""
+    if not 2 <= clusters <= len(features):
+        raise InputError(f"{clusters} clusters of {len(features)} images; give 2 to that many")
+    tree = linkage(features.numpy(), method="ward")
+    labels = fcluster(tree, clusters, criterion="maxclust") - 1
+    if len(np.unique(labels)) < clusters:
+        raise InputError(
+            f"the reference images form {len(np.unique(labels))} clusters, not {clusters}; "
+            "give fewer clusters or other images"
+        )
+    return torch.from_numpy(labels).long()
+
+
+def percentile_measure(
+    name: str, embedder: Embedder, weight: Tensor, bias: float, quantile: float
+) -> Measure:
+    """A quantile of weight . f / |f| + bias over the images, f their features.
+
+    So is the aesthetic score of the paper, with the features of CLIP and quantile 0.9.
+    """
+    if not 0 <= quantile <= 1:
+        raise InputError(f"the quantile is {quantile}; give 0 to 1")
+    spec = {
+        "kind": "percentile",
+        "encoder": embedder.digest,
+        "head": digest_tensors({"weight": weight, "bias": torch.tensor(bias)}),
+        "quantile": quantile,
+    }
+
+    def score(made: Made) -> float:
+        features = F.normalize(embedder.features(made.images).double(), dim=1)
+        if features.shape[1] != weight.numel():
+            raise InputError(
+                f"the head reads {weight.numel()} features, the encoder gives {features.shape[1]}"
+            )
+        return float(torch.quantile(features @ weight.double().flatten() + bias, quantile))
+
+    return Measure(name, spec, score)
+
+
+def diversity_measure(name: str, embedder: Embedder) -> Measure:
+    """Mean of 1 - cosine over all pairs of images."""
+
+    def diversity(made: Made) -> float:
+        unit = F.normalize(embedder.features(made.images).double(), dim=1)
+        n = len(unit)
+        if n < 2:
+            raise InputError("diversity needs at least 2 images")
+        # The sum over all pairs is the square of the sum.
+        return float(1 - (unit.sum(0).square().sum() - unit.square().sum()) / (n * (n - 1)))
+
+    return Measure(name, {"kind": "diversity", "encoder": embedder.digest}, diversity)
+
+
+def frechet_measure(name: str, embedder: Embedder, reference: Tensor) -> Measure:
+    """Minus the Frechet distance to `reference`, uint8 images."""
+    known = embedder.features(reference)
+    spec = {
+        "kind": "frechet",
+        "encoder": embedder.digest,
+        "reference": digest_tensors({"images": reference}),
+    }
+    return Measure(
+        name, spec, lambda made: -frechet_distance(known, embedder.features(made.images))
+    )
+
+
+def loss_measure(
+    name: str, reference: Tensor, conditions: Tensor, *, draws: int = 8, seed: int = 0
+) -> Measure:
+    """Minus the mean diffusion loss (Eq. 1) on `reference`, uint8 images, or on one image.
+
+    Each image has `draws` time steps, evenly spaced, with noise of its own that is the same for
+    every run.  It needs runs whose network is kept.
+    """
+    spec = {
+        "kind": "loss",
+        "reference": digest_tensors({"images": reference, "conditions": conditions}),
+        "draws": draws,
+        "seed": seed,
+    }
+
+    @torch.no_grad()
+    def loss(made: Made) -> float:
+        if made.model is None:
+            raise InputError("the loss needs the network of a run; set keep = 'weights'")
+        model = made.model
+        model.network.eval()
+        total = 0.0
+        for number, image in enumerate(reference):
+            x = model.codec.encode(to_float(image[None]).to(model.device))
+            t = (torch.arange(draws) * STEPS // draws + STEPS // (2 * draws)).to(model.device)
+            noise = torch.randn(
+                draws, *x.shape[1:], generator=stream(seed, "credit", "loss", number)
+            )
+            given = conditions[number].expand(draws).to(model.device)
+            batch = x.expand(draws, -1, -1, -1)
+            total += float(simple_losses(model, batch, t, noise.to(model.device), given).mean())
+        return -total / len(reference)
+
+    return Measure(name, spec, loss)
+
+
+def similarity_measure(name: str, embedder: Embedder, image: Tensor) -> Measure:
+    """The largest cosine between the features of one given image, uint8 (C, H, W), and a run's."""
+    known = F.normalize(embedder.features(image[None]).double(), dim=1)
+    spec = {
+        "kind": "similarity",
+        "encoder": embedder.digest,
+        "image": digest_tensors({"image": image}),
+    }
+
+    def similarity(made: Made) -> float:
+        unit = F.normalize(embedder.features(made.images).double(), dim=1)
+        return float((unit @ known[0]).max())
+
+    return Measure(name, spec, similarity)
+
+
+def measure(properties: list[Property], made: Made) -> tuple[dict[str, float], dict[str, str]]:
+    """Values and errors by name: a property that raises or is not finite stops no other."""
+    values, errors = {}, {}
+    for each in properties:
+        try:
+            value = float(each(made))
+        except Exception as error:
+            errors[each.name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            continue
+        if math.isfinite(value):
+            values[each.name] = value
+        else:
+            errors[each.name] = f"the property gave {value}, expected a finite number"
+    return values, errors

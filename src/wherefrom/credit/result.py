@@ -1,0 +1,100 @@
+"""What an estimator returns.  A larger share is more credit; negative ones are opponents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wherefrom.credit.game import Bools, Floats, Ints
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """The property without any data and with all of it.
+
+    `empty`, `full`: means of `empty_runs` and `full_runs` runs.  `variance`: of their difference;
+    `freedom`: its degrees of freedom, 0 where it could not be measured.
+    """
+
+    empty: float
+    full: float
+    empty_runs: int
+    full_runs: int
+    variance: float
+    freedom: int
+
+    @property
+    def gain(self) -> float:
+        """v(N) - v(empty), what the shares of an efficient index add up to."""
+        return self.full - self.empty
+
+
+@dataclass(frozen=True)
+class Shares:
+    """One share per contributor, float64 (n,), in units of the property.
+
+    `values`: the best estimate.  `centers`, `errors`, `low`, `high`: the estimate without
+    shrinkage, its standard errors, and the intervals around it that hold for all contributors at
+    once with probability `level`; without shrinkage `centers` are the `values`.  Errors of NaN and
+    infinite intervals mean that the runs do not carry any.
+    `covariance` (n, n) and `freedom`: of the `centers`; NaN and 0 where the runs carry none.
+    `resolved`: the interval excludes zero, so the sign is known.
+    `rank_low`, `rank_high`: the best and the worst rank (1 = most credit) that the data allow, for
+    all contributors at once.
+    `shrinkage`: 0 none, 1 everybody gets the same.
+    """
+
+    method: str
+    values: Floats
+    centers: Floats
+    errors: Floats
+    low: Floats
+    high: Floats
+    resolved: Bools
+    rank_low: Ints
+    rank_high: Ints
+    anchors: Anchors
+    covariance: Floats
+    freedom: int
+    runs: int
+    level: float
+    shrinkage: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def players(self) -> int:
+        """n."""
+        return len(self.values)
+
+    @property
+    def ranking_resolved(self) -> bool:
+        """Whether every contributor has one rank only."""
+        return bool(np.array_equal(self.rank_low, self.rank_high))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; what is not finite is None."""
+        columns = {
+            name: [_plain(x) for x in getattr(self, name)]
+            for name in ("values", "centers", "errors", "low", "high")
+        }
+        return {
+            "method": self.method,
+            **columns,
+            "resolved": self.resolved.tolist(),
+            "rank_low": self.rank_low.tolist(),
+            "rank_high": self.rank_high.tolist(),
+            "empty": self.anchors.empty,
+            "full": self.anchors.full,
+            "gain": self.anchors.gain,
+            "gain_error": _plain(float(self.anchors.variance) ** 0.5),
+            "runs": self.runs,
+            "level": self.level,
+            "shrinkage": self.shrinkage,
+            "notes": list(self.notes),
+        }
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,174 @@
+"""Finished runs put in order: anchors, pairs of complements, complete games, orders of joining.
+
+The order in which runs were finished changes no bit of what comes out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import NamedTuple
+
+import numpy as np
+
+from wherefrom.core.errors import InputError
+from wherefrom.credit.game import Bools, Floats, RunTable
+from wherefrom.credit.result import Anchors
+
+
+class Pairs(NamedTuple):
+    """Complete pairs: the smaller subset (k, n), d = (v(S) - v(S'))/2 (k,), and what is left over.
+
+    Of two halves, the one whose bytes come first counts as the smaller.
+    """
+
+    subsets: Bools
+    halves: Floats
+    unpaired: int
+
+
+def checked(table: RunTable) -> RunTable:
+    """The table sorted by seed and subset, each run once; an `InputError` where it is malformed."""
+    masks = np.asarray(table.masks, dtype=bool)
+    values = np.asarray(table.values, dtype=np.float64)
+    seeds = np.asarray(table.seeds, dtype=np.int64)
+    if masks.ndim != 2 or not len(masks) == len(values) == len(seeds):
+        raise InputError(
+            f"runs have masks {masks.shape}, values {values.shape} and seeds {seeds.shape}; "
+            "expected (m, n), (m,) and (m,)"
+        )
+    if masks.shape[1] < 2:
+        raise InputError("one contributor alone gets everything; credit needs at least two")
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"{(~np.isfinite(values)).sum()} runs have no finite value; leave them out"
+        )
+    names = [(int(seed), row.tobytes()) for seed, row in zip(seeds, masks, strict=True)]
+    first = {name: place for place, name in reversed(list(enumerate(names)))}
+    order = np.array([first[name] for name in sorted(first)], dtype=np.int64)
+    return RunTable(masks, values, seeds).at(order)
+
+
+def anchors_of(table: RunTable) -> Anchors:
+    """Means of the runs without and with all contributors, and how far they can be trusted.
+
+    The variance of the difference is pooled over both; it is NaN with 0 degrees of freedom where
+    neither was run twice.
+    """
+    sizes = table.masks.sum(axis=1)
+    sets = [table.values[sizes == 0], table.values[sizes == table.masks.shape[1]]]
+    for values, what in zip(sets, ("no contributor", "all contributors"), strict=True):
+        if not len(values):
+            raise InputError(f"there is no finished run with {what}; run the study a little longer")
+    freedom = sum(len(values) - 1 for values in sets)
+    spread = sum(float(((values - values.mean()) ** 2).sum()) for values in sets)
+    each = spread / freedom if freedom else float("nan")
+    return Anchors(
+        empty=float(sets[0].mean()),
+        full=float(sets[1].mean()),
+        empty_runs=len(sets[0]),
+        full_runs=len(sets[1]),
+        variance=each * sum(1 / len(values) for values in sets),
+        freedom=freedom,
+    )
+
+
+def subsets_of(table: RunTable) -> RunTable:
+    """The runs that are no anchors."""
+    sizes = table.masks.sum(axis=1)
+    inner = (sizes > 0) & (sizes < table.masks.shape[1])
+    return table.at(inner)
+
+
+def pairs_of(table: RunTable) -> Pairs:
+    """The pairs of a subset and its complement that share a seed."""
+    inner = subsets_of(table)
+    n = inner.masks.shape[1]
+    place = {
+        (int(seed), row.tobytes()): j
+        for j, (row, seed) in enumerate(zip(inner.masks, inner.seeds, strict=True))
+    }
+    found = []
+    for (seed, name), j in place.items():
+        row = inner.masks[j]
+        other = place.get((seed, (~row).tobytes()))
+        smaller = (2 * row.sum(), name) < (n, (~row).tobytes())
+        if other is not None and smaller:
+            found.append((j, other))
+    chosen = np.array(found, dtype=np.int64).reshape(-1, 2)
+    halves = (inner.values[chosen[:, 0]] - inner.values[chosen[:, 1]]) / 2
+    return Pairs(inner.masks[chosen[:, 0]], halves, len(inner.values) - 2 * len(chosen))
+
+
+class Enumerated(NamedTuple):
+    """A complete game: mean value per subset (2^n,), runs of each, and the variance of one run."""
+
+    values: Floats
+    counts: Floats
+    variance: float
+    freedom: int
+
+
+def enumerated(table: RunTable) -> Enumerated | None:
+    """The values of all 2^n subsets if every one was run, else None."""
+    n = table.masks.shape[1]
+    if len(table.values) < 2**n:
+        return None
+    numbers = table.masks @ (1 << np.arange(n))
+    counts = np.bincount(numbers, minlength=2**n).astype(np.float64)
+    if not counts.all():
+        return None
+    means = np.bincount(numbers, weights=table.values, minlength=2**n) / counts
+    freedom = len(table.values) - 2**n
+    spread = float(((table.values - means[numbers]) ** 2).sum())
+    return Enumerated(means, counts, spread / freedom if freedom else float("nan"), freedom)
+
+
+def orders_of(table: RunTable, anchors: Anchors) -> list[Floats]:
+    """Mean gains (n,) of each complete order of joining and its reverse, which share a seed.
+
+    A seed whose runs are not exactly the beginnings of one order and of its reverse is passed over.
+    """
+    gains = []
+    for runs in _by_seed(subsets_of(table)).values():
+        values = {row.tobytes(): v for row, v in zip(runs.masks, runs.values, strict=True)}
+        order = _order(runs.masks)
+        if order is None:
+            continue
+        both = [_gains(way, values, anchors) for way in (order, order[::-1])]
+        gains.append((both[0] + both[1]) / 2)
+    return gains
+
+
+def _order(masks: Bools) -> list[int] | None:
+    n = masks.shape[1]
+    sizes = masks.sum(axis=1)
+    if len(masks) != 2 * (n - 1) or (np.bincount(sizes, minlength=n)[1:n] != 2).any():
+        return None
+    if {row.tobytes() for row in masks} != {(~row).tobytes() for row in masks}:
+        return None
+    current = masks[np.flatnonzero(sizes == 1)[0]]
+    order = [int(np.flatnonzero(current)[0])]
+    for size in range(2, n):
+        # Beginnings of the reverse order never contain this one's first contributor before the end.
+        longer = [row for row in masks[sizes == size] if (row & current).sum() == size - 1]
+        if not longer:
+            return None
+        order.append(int(np.flatnonzero(longer[0] & ~current)[0]))
+        current = longer[0]
+    return [*order, int(np.flatnonzero(~current)[0])]
+
+
+def _gains(order: list[int], values: dict[bytes, float], anchors: Anchors) -> Floats:
+    gains, members, before = np.zeros(len(order)), np.zeros(len(order), dtype=bool), anchors.empty
+    for place, player in enumerate(order):
+        members[player] = True
+        after = anchors.full if place == len(order) - 1 else values[members.tobytes()]
+        gains[player], before = after - before, after
+    return gains
+
+
+def _by_seed(table: RunTable) -> dict[int, RunTable]:
+    rows = defaultdict(list)
+    for j, seed in enumerate(table.seeds):
+        rows[int(seed)].append(j)
+    return {seed: table.at(places) for seed, places in rows.items()}

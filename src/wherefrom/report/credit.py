@@ -1,0 +1,116 @@
+"""Shares and payouts as one HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wherefrom.credit.payout import Payout
+from wherefrom.credit.result import Shares
+from wherefrom.report.credit_tables import order_of, payout_table, shares_line, shares_table
+from wherefrom.report.describe import flatten
+from wherefrom.report.figures import share_intervals
+from wherefrom.report.html import (
+    Cards,
+    Cell,
+    Facts,
+    Figure,
+    Grid,
+    Points,
+    Prose,
+    Section,
+    page_footer,
+    write_report,
+)
+from wherefrom.report.tables import Table
+
+MEANING = (
+    (
+        "share",
+        "the part of the gain that is credited to a contributor: the mean of what its data add "
+        "over all orders of joining. Shares add up to the gain. A negative share means that the "
+        "data lower the property.",
+    ),
+    (
+        "from, to",
+        "an interval for the share before it was drawn toward the equal split. All intervals hold "
+        "at once with the stated probability.",
+    ),
+    ("sign", "not resolved: the interval contains zero, so the runs do not even carry the sign."),
+    ("rank", "the best and the worst rank that the runs allow, for all contributors at once."),
+)
+LIMITS = (
+    ("a declared game", "the shares divide one measured property of one model under one recipe."),
+    ("no title", "credit is no statement about ownership, licences or copying."),
+)
+
+
+def write_credit_report(
+    path: Path,
+    shares: Shares,
+    names: Sequence[str],
+    *,
+    basis: Mapping[str, Any],
+    payout: Payout | None = None,
+    pictures: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """Write the page.  `basis`: the study in JSON values; `pictures`: data addresses by name."""
+    order = order_of(shares, names)
+    drawn = share_intervals(
+        [names[i] for i in order], shares.values[order], shares.low[order], shares.high[order]
+    )
+    answer: list[Any] = [Prose((shares_line(shares), *shares.notes)), _cards(shares)]
+    caption = "Shares (points) and the intervals that hold for all contributors at once."
+    blocks = [Figure(*drawn, alt="shares with intervals", caption=caption)]
+    sections = [
+        Section("Answer", tuple(answer)),
+        Section("Shares", (*blocks, _grid(shares_table(shares, names), pictures))),
+    ]
+    if payout is not None:
+        sections.append(Section("Payout", (_grid(payout_table(payout), None), _policy(payout))))
+    sections += [
+        Section("What the columns mean", (Points(MEANING),)),
+        Section("What they do not say", (Points(LIMITS),)),
+        Section(
+            "What was run", (Facts(tuple((name, value, "") for name, value in flatten(basis))),)
+        ),
+    ]
+    write_report(path, "Who contributed how much?", sections, footer=page_footer())
+
+
+def _cards(shares: Shares) -> Cards:
+    known = int(shares.resolved.sum())
+    bounded = bool(np.isfinite(shares.low).all())
+    return Cards(
+        (
+            (f"{shares.anchors.gain:.4g}", "gain of all the data", ""),
+            (str(shares.runs), "runs", ""),
+            (f"{known} of {shares.players}", "signs resolved", "yes" if known else "unsure"),
+            (
+                "yes" if shares.ranking_resolved else "no",
+                "whole ranking resolved",
+                "yes" if shares.ranking_resolved and bounded else "unsure",
+            ),
+        )
+    )
+
+
+def _grid(table: Table, pictures: Mapping[str, Sequence[str]] | None) -> Grid:
+    numeric = tuple(column.numeric for column in table.columns)
+    rows = []
+    for cells in table.shown():
+        row = [Cell(text, numeric=number) for text, number in zip(cells, numeric, strict=True)]
+        if pictures is not None:
+            row.append(Cell("", image=next(iter(pictures.get(cells[0], ())), "")))
+        rows.append(tuple(row))
+    titles = tuple(column.title for column in table.columns)
+    if pictures is not None:
+        titles, numeric = (*titles, "an image"), (*numeric, False)
+    return Grid(titles, tuple(rows), numeric)
+
+
+def _policy(payout: Payout) -> Facts:
+    return Facts(tuple((name, value, "") for name, value in flatten(payout.config.to_dict())))

@@ -1,0 +1,172 @@
+"""Files and folders: cached by content, continued, and never stopped by one bad file."""
+
+import dataclasses
+
+import pytest
+import torch
+from known_fields import ConvNet, encoder, pictures
+
+from wherefrom.anomaly import (
+    AnomalyConfig,
+    AssumptionConfig,
+    FolderCache,
+    MemoryCache,
+    calibrate,
+    score_files,
+    score_images,
+    score_progressively,
+)
+from wherefrom.anomaly import scoring as scoring_module
+from wherefrom.anomaly.cache import key_of
+from wherefrom.anomaly.items import load_image
+from wherefrom.core.errors import InputError
+from wherefrom.data.writing import save_png, to_uint8
+
+CONFIG = AnomalyConfig(directions=2, restarts=1)
+COLUMNS = ("complexity", "vulnerability", "features")
+
+
+@pytest.fixture
+def net():
+    return encoder(ConvNet(), resolution=16)
+
+
+def save_all(folder, images, prefix="x"):
+    folder.mkdir(exist_ok=True)
+    for i, image in enumerate(images):
+        save_png(to_uint8(image), folder / f"{prefix}{i:02d}.png")
+    return folder
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How many images were measured so far."""
+    seen = []
+    measure = scoring_module.measure
+
+    def counting(images, *args, **kwargs):
+        seen.append(len(images))
+        return measure(images, *args, **kwargs)
+
+    monkeypatch.setattr(scoring_module, "measure", counting)
+    return lambda: sum(seen)
+
+
+def test_files_score_as_their_pixels__identity_tensor(tmp_path, net):
+    folder = save_all(tmp_path / "a", pictures(3, side=20))
+    found = score_files([folder], net, config=CONFIG)
+    loaded = torch.stack([load_image(path, 16) for path in sorted(folder.iterdir())])
+    direct = score_images(loaded, net, config=CONFIG)
+    for column in COLUMNS:
+        assert torch.equal(getattr(found, column), getattr(direct, column))
+    assert [name.rsplit("/", 1)[1] for name in found.names] == ["x00.png", "x01.png", "x02.png"]
+
+
+def test_a_broken_file_does_not_stop_the_folder__rejects_file(tmp_path, net):
+    folder = save_all(tmp_path / "a", pictures(2, side=16))
+    (folder / "broken.png").write_bytes(b"\x89PNG no")
+    (folder / "empty.jpg").write_bytes(b"")
+    found = score_files([folder], net, config=CONFIG)
+    assert len(found) == 2 and [name.rsplit("/", 1)[1] for name, _ in found.skipped] == [
+        "broken.png",
+        "empty.jpg",
+    ]
+    assert all(reason for _, reason in found.skipped)
+
+
+def test_a_second_run_measures_only_what_is_new__identity_cache(tmp_path, net, counted):
+    folder = save_all(tmp_path / "a", pictures(3, side=16))
+    cache = FolderCache(tmp_path / "cache")
+    first = score_files([folder], net, config=CONFIG, cache=cache)
+    save_all(folder, pictures(1, seed=5, side=16), prefix="y")
+    second = score_files([folder], net, config=CONFIG, cache=FolderCache(tmp_path / "cache"))
+    assert counted() == 4
+    for column in COLUMNS:
+        assert torch.equal(getattr(second, column)[:3], getattr(first, column))
+    other = dataclasses.replace(CONFIG, epsilon=0.02)
+    score_files([folder], net, config=other, cache=cache)
+    assert counted() == 8
+
+
+def test_a_stored_measurement_is_continued__identity_all_at_once(tmp_path, net, counted):
+    folder, cache = save_all(tmp_path / "a", pictures(2, side=16)), MemoryCache()
+    more = AnomalyConfig(directions=4, restarts=2)
+    score_files([folder], net, config=CONFIG, cache=cache)
+    continued = score_files([folder], net, config=more, cache=cache)
+    at_once = score_files([folder], net, config=more)
+    assert counted() == 6
+    again = score_files([folder], net, config=CONFIG, cache=cache)
+    assert counted() == 6 and (again.directions == 2).all()
+    for column in (*COLUMNS, "complexity_error", "vulnerability_error", "still"):
+        assert torch.equal(getattr(continued, column), getattr(at_once, column))
+
+
+def test_a_damaged_entry_is_measured_again__rejects_damage(tmp_path, net, counted):
+    folder, cache = save_all(tmp_path / "a", pictures(1, side=16)), FolderCache(tmp_path / "c")
+    first = score_files([folder], net, config=CONFIG, cache=cache)
+    (entry,) = (tmp_path / "c").rglob("*.measurement")
+    whole = entry.read_bytes()
+    for damaged in (whole[:-9], whole[:-1] + bytes([whole[-1] ^ 1]), b""):
+        entry.write_bytes(damaged)
+        again = score_files([folder], net, config=CONFIG, cache=cache)
+        assert torch.equal(again.complexity, first.complexity)
+    assert counted() == 4 and entry.read_bytes() == whole
+
+
+def test_cache_keys_see_everything_but_the_counts__identity_key(net):
+    base = key_of("d", net.identity, CONFIG, 0)
+    counts = dataclasses.replace(CONFIG, directions=5, restarts=3)
+    assert key_of("d", net.identity, counts, 0) == base
+    others = [
+        key_of("e", net.identity, CONFIG, 0),
+        key_of("d", encoder(ConvNet(seed=1), resolution=16).identity, CONFIG, 0),
+        key_of("d", net.identity, CONFIG, 1),
+        *(
+            key_of("d", net.identity, dataclasses.replace(CONFIG, **change), 0)
+            for change in (
+                {"epsilon": 0.02},
+                {"steps": 5},
+                {"alpha": 0.02},
+                {"attack_steps": 5},
+                {"bound": 0.1},
+                {"start_radius": 1e-4},
+                {"clamp": False},
+            )
+        ),
+    ]
+    assert len({base, *others}) == len(others) + 1
+
+
+def test_a_cache_that_cannot_be_a_folder__rejects(tmp_path):
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(InputError, match="as a cache"):
+        FolderCache(tmp_path / "file")
+
+
+def test_progressive_scoring_gives_the_flags_of_the_full_one__identity_flags(tmp_path, net):
+    reals = save_all(tmp_path / "real", pictures(24, side=16))
+    rough = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+    new = save_all(tmp_path / "new", torch.cat([pictures(8, seed=7, side=16), rough]))
+    config = AnomalyConfig(directions=4, restarts=2)
+    calibration, scores = calibrate([reals], net, config=config, assumption=None)
+    assert len(scores) == 24 and calibration.provenance["numerics"]["is_noise"] is False
+    full = score_files([new], net, config=config)
+    quick = score_progressively([new], net, calibration, false_alarms=0.1)
+    flags = [
+        [row.flagged for row in calibration.judge(found, false_alarms=0.1)]
+        for found in (full, quick)
+    ]
+    assert flags[0] == flags[1]
+    kept = quick.directions == 4
+    assert 0 < int(kept.sum()) < 16
+    assert torch.equal(quick.vulnerability[kept], full.vulnerability[kept])
+
+
+def test_calibrating_checks_the_assumption_on_images_not_held_out__identity_split(tmp_path, net):
+    reals = save_all(tmp_path / "real", pictures(16, side=16))
+    config = AnomalyConfig(directions=1, restarts=1)
+    light = AssumptionConfig(images=5, grades=1, directions=1)
+    calibration, _ = calibrate([reals], net, config=config, assumption=light)
+    assert calibration.check is not None and calibration.check.images == 5
+    assert len(calibration.check.rows) == 5
+    assert calibration.decides == calibration.check.advised

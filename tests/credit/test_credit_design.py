@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+
+from wherefrom.core.errors import InputError
+from wherefrom.credit.design import (
+    EnumerationDesign,
+    KernelShapDesign,
+    LeaveOneOutDesign,
+    PairedDesign,
+    PermutationDesign,
+    UniformDesign,
+    half_sizes,
+    pair_kernel,
+    pair_law,
+    pair_uniform,
+)
+from wherefrom.credit.equations import size_law
+from wherefrom.credit.game import mask_of, members_of
+
+DESIGNS = [
+    PairedDesign,
+    KernelShapDesign,
+    UniformDesign,
+    PermutationDesign,
+    EnumerationDesign,
+    LeaveOneOutDesign,
+]
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_more_budget_extends_the_design__identity_prefix(design):
+    long = design(5, seed=3).take(200)
+    assert design(5, seed=3).take(17) == long[:17]
+    assert len(set(long)) == len(long), "the same run twice"
+    assert all(0 <= run.mask < 32 and 0 <= run.seed < 2**63 for run in long)
+    assert design(5, seed=4).take(17) != long[:17]
+
+
+def test_pairs_are_complements_of_one_seed__identity_pairs():
+    runs = PairedDesign(7, seed=1).take(6 + 100)[6:]
+    for one, other in zip(runs[::2], runs[1::2], strict=True):
+        assert one.mask ^ other.mask == 127
+        assert one.seed == other.seed
+    assert len({run.seed for run in runs}) == 50
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 9])
+def test_pair_laws_are_folded_subset_laws__naive_loop(n):
+    both = size_law(n)
+    folded = [both[s - 1] + both[n - s - 1] * (2 * s != n) for s in half_sizes(n)]
+    assert np.allclose(pair_kernel(n), folded)
+    rows = [bin(m).count("1") for m in range(1, 2**n - 1)]
+    counted = [sum(min(s, n - s) == h for s in rows) / len(rows) for h in half_sizes(n)]
+    assert np.allclose(pair_uniform(n), counted)
+    assert np.isclose(pair_law(n).sum(), 1)
+
+
+def test_sizes_follow_the_law_at_every_length__limit():
+    masks = np.array([members_of(r.mask, 20) for r in PairedDesign(20).take(6 + 400)[6::2]])
+    sizes = np.minimum(masks.sum(axis=1), 20 - masks.sum(axis=1))
+    counts = np.bincount(sizes, minlength=11)[1:]
+    # A sequence of golden ratio steps is within a few draws of its law, unlike independent ones.
+    assert np.abs(counts - 200 * pair_law(20)).max() < 4
+
+
+def test_each_contributor_is_dealt_before_any_again__identity_deck():
+    masks = np.array([members_of(r.mask, 9) for r in PairedDesign(9).take(6 + 600)[6::2]])
+    for size in half_sizes(9):
+        seen = masks[masks.sum(axis=1) == size].sum(axis=0)
+        assert np.ptp(seen) <= 1
+
+
+def test_kernel_shap_sizes_follow_eq_5__limit():
+    masks = [r.mask for r in KernelShapDesign(6).take(2 + 4000)[2:]]
+    counts = np.bincount([bin(m).count("1") for m in masks], minlength=6)[1:] / 4000
+    assert np.abs(counts - size_law(6)).max() < 0.03  # four standard errors
+
+
+def test_enumeration_has_every_subset_once_a_round__identity_count():
+    runs = EnumerationDesign(4, replicates=2).take(100)
+    assert sorted(r.mask for r in runs) == sorted([*range(16), *range(16)])
+
+
+def test_union_orders_never_cut_two_unions__identity_unions():
+    groups = (0, 1, 1, 2, 0, 2, 2)
+    for run in PermutationDesign(7, seed=2, groups=groups).take(300):
+        row = members_of(run.mask, 7)
+        shares = [row[np.array(groups) == g].mean() for g in range(3)]
+        assert sum(0 < share < 1 for share in shares) <= 1
+
+
+def test_masks_as_ints_and_rows__roundtrip():
+    row = members_of(0b10110, 5)
+    assert row.tolist() == [False, True, True, False, True]
+    assert mask_of(row) == 0b10110
+
+
+def test_a_mask_of_another_game__rejects_mask():
+    with pytest.raises(InputError, match="no subset of 3"):
+        members_of(8, 3)
+
+
+def test_one_contributor__rejects_players():
+    with pytest.raises(InputError, match="at least two"):
+        PairedDesign(1).take(3)

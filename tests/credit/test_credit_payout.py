@@ -1,0 +1,215 @@
+import functools
+import json
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from synthetic_games import MixedGame, played
+
+from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.credit.chain import build_chain, canonical, verify_chain
+from wherefrom.credit.design import PairedDesign
+from wherefrom.credit.estimators import estimate_paired
+from wherefrom.credit.payout import (
+    PayoutConfig,
+    divide_pool,
+    parse_money,
+    round_to,
+    show_money,
+)
+
+NAMES = list("abcdef")
+
+
+@functools.cache
+def some_shares():
+    return estimate_paired(played(PairedDesign(6), 66, MixedGame(6), noise=0.1))
+
+
+def shares_of(values, spread=0.1, gain_variance=0.0):
+    """Shares with the given values and intervals of one width."""
+    found, values = some_shares(), np.array(values, dtype=np.float64)
+    full = found.anchors.empty + values.sum()
+    return replace(
+        found,
+        values=values,
+        low=values - spread,
+        high=values + spread,
+        anchors=replace(found.anchors, full=full, variance=gain_variance, freedom=4),
+    )
+
+
+def test_cents_add_up_to_the_pool_for_any_shares__identity_sum():
+    draw = np.random.default_rng(0)
+    for trial in range(400):
+        values = draw.standard_t(2, 6) * 10.0 ** draw.integers(-6, 7)
+        values[0] += 2 * np.abs(values).sum()
+        config = PayoutConfig(
+            negative=str(draw.choice(["floor", "charge", "carry"])),
+            uncertain=str(draw.choice(["escrow", "pay"])),
+            minimum=str(draw.choice(["0", "0.05", "3.00"])),
+        )
+        pool = int(draw.integers(1, 10 ** int(draw.integers(1, 13))))
+        spread = float(np.abs(values).mean() * draw.random())
+        lowest = -min(50, pool // 10) if config.negative == "carry" else 0
+        owed = {name: int(draw.integers(lowest, 51)) for name in NAMES} if trial % 3 else None
+        given = shares_of(values, spread)
+        payout = divide_pool(given, NAMES, show_money(pool, 2), config=config, balances=owed)
+        assert sum(p.amount for p in payout.payments) == pool
+        for p in payout.payments:
+            assert p.paid + p.escrow + p.held == p.amount + p.brought
+            assert p.escrow >= 0
+            assert p.held >= 0
+            assert p.paid >= 0 or config.negative == "charge"
+            assert p.paid <= 0 or p.paid >= parse_money(config.minimum, 2, zero=True)
+        brought = sum(max(cents, 0) for cents in (owed or {}).values())
+        assert sum(p.brought for p in payout.payments) == brought
+
+
+def test_largest_remainder__closed_form():
+    assert round_to(10, [Fraction(1)] * 3) == [4, 3, 3]
+    assert round_to(100, [Fraction(1, 3), Fraction(2, 3), Fraction(0)]) == [33, 67, 0]
+    assert round_to(7, [Fraction(3), Fraction(-1)]) == [11, -4]
+
+
+def test_rounding_is_never_a_whole_cent_off__identity_quota():
+    draw = np.random.default_rng(1)
+    for _ in range(100):
+        weights = [Fraction(float(x)) for x in draw.random(9)]
+        for part, weight in zip(round_to(997, weights), weights, strict=True):
+            assert abs(part - 997 * weight / sum(weights)) < 1
+
+
+@pytest.mark.parametrize(("policy", "amounts", "balances"), [
+    ("floor", [600, 400, 0, 0, 0, 0], [0] * 6),
+    ("charge", [750, 500, -250, 0, 0, 0], [0] * 6),
+    ("carry", [600, 400, 0, 0, 0, 0], [0, 0, -250, 0, 0, 0]),
+])  # fmt: skip
+def test_policies_for_negative_shares__closed_form(policy, amounts, balances):
+    config = PayoutConfig(negative=policy, uncertain="pay")
+    payout = divide_pool(shares_of([3, 2, -1, 0, 0, 0]), NAMES, "10.00", config=config)
+    assert [p.amount for p in payout.payments] == amounts
+    assert [p.balance for p in payout.payments] == balances
+
+
+def test_a_debt_is_paid_off_in_the_next_round__closed_form():
+    config = PayoutConfig(negative="carry", uncertain="pay")
+    shares = shares_of([1, 1, 2, 0, 0, 0])
+    payout = divide_pool(shares, NAMES, "10.00", config=config, balances={"c": -250})
+    assert [p.amount for p in payout.payments] == [334, 333, 333, 0, 0, 0]
+
+
+def test_the_uncertain_part_waits__closed_form():
+    payout = divide_pool(shares_of([3, 1, 0.05, 0, 0, 0], spread=0.1), NAMES, "405.00")
+    assert [p.amount for p in payout.payments][:3] == [30000, 10000, 500]
+    assert [p.paid for p in payout.payments][:3] == [29000, 9000, 0]
+    assert [p.escrow for p in payout.payments][:3] == [1000, 1000, 500]
+
+
+def test_without_intervals_all_waits__limit():
+    payout = divide_pool(shares_of([3, 1, 0, 0, 0, 0], spread=np.inf), NAMES, "4.00")
+    assert sum(p.escrow for p in payout.payments) == 400
+
+
+def test_small_amounts_are_held__closed_form():
+    config = PayoutConfig(uncertain="pay", minimum="1.01")
+    payout = divide_pool(shares_of([3, 1, 0, 0, 0, 0]), NAMES, "4.00", config=config)
+    first, second = payout.payments[:2]
+    assert (first.paid, first.held, first.balance) == (300, 0, 0)
+    assert (second.paid, second.held, second.balance) == (0, 100, 100)
+    left = {p.name: p.balance for p in payout.payments}
+    again = divide_pool(shares_of([3, 1, 0, 0, 0, 0]), NAMES, "4.00", config=config, balances=left)
+    assert [p.paid for p in again.payments] == [300, 200, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("text", "digits", "cents"), [
+    ("10000.00", 2, 1000000), ("1", 2, 100), ("0.5", 2, 50), ("7", 0, 7), ("1.234", 3, 1234),
+])  # fmt: skip
+def test_money_is_read_exactly__closed_form(text, digits, cents):
+    assert parse_money(text, digits) == cents
+    assert parse_money(show_money(cents, digits), digits) == cents
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1e3", "1,000", "1.234", "nan", "½", "0.00", "1.", "٣"])
+def test_what_is_no_money__rejects_text(text):
+    with pytest.raises(InputError):
+        parse_money(text, 2)
+
+
+def test_yen_have_no_cents__rejects_digits():
+    with pytest.raises(InputError, match="write it as 10000"):
+        divide_pool(shares_of([1] * 6), NAMES, "10.50", currency="JPY")
+    assert divide_pool(shares_of([1] * 6), NAMES, "11", currency="JPY").pool == 11
+
+
+@pytest.mark.parametrize(("change", "say"), [
+    ({"values": [-1, -1, 0, 0, 0, 0]}, "no gain to divide"),
+    ({"values": [1] * 6, "gain_variance": 9.0}, "it may be zero"),
+    ({"values": [1] * 6, "gain_variance": np.nan}, "noise of the gain is unknown"),
+])  # fmt: skip
+def test_a_gain_that_is_none__rejects_shares(change, say):
+    with pytest.raises(InputError, match=say):
+        divide_pool(shares_of(**change), NAMES, "10.00")
+
+
+def test_names_and_currencies__rejects_typos():
+    shares = shares_of([1] * 6)
+    with pytest.raises(InputError, match="5 different"):
+        divide_pool(shares, list("abcdea"), "10.00")
+    with pytest.raises(InputError, match="no currency"):
+        divide_pool(shares, NAMES, "10.00", currency="euro")
+    with pytest.raises(InputError, match="no contributor now"):
+        divide_pool(shares, NAMES, "10.00", balances={"z": 5})
+    with pytest.raises(InputError, match="left a debt of 'a'"):
+        divide_pool(shares, NAMES, "10.00", balances={"a": -5})
+
+
+RECORDS = [
+    ("data", {"a": "sha256:1", "b": "sha256:2"}),
+    ("runs", [[3, 1.5], [4, 2.5]]),
+    ("payout", {"pool": 100}),
+]
+
+
+def links_of(records):
+    return [vars(link) for link in build_chain(records)]
+
+
+def test_an_unchanged_chain_holds__roundtrip():
+    links = links_of(RECORDS)
+    assert verify_chain(RECORDS, links) == links[-1]["digest"]
+
+
+def test_any_change_of_a_record_breaks_the_chain__rejects_change():
+    links, text = links_of(RECORDS), canonical([record for _, record in RECORDS]).decode()
+    broken = 0
+    for place in range(len(text)):
+        if text[place] not in "0123456789abdlnorstu":
+            continue
+        other = text[:place] + ("7" if text[place] != "7" else "8") + text[place + 1 :]
+        try:
+            changed = json.loads(other)
+        except ValueError:
+            continue
+        named = [(name, record) for (name, _), record in zip(RECORDS, changed, strict=True)]
+        with pytest.raises(ArtifactError, match="was changed"):
+            verify_chain(named, links)
+        broken += 1
+    assert broken > 20
+
+
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("field", ["name", "content", "previous", "digest"])
+def test_any_change_of_a_link_breaks_the_chain__rejects_change(place, field):
+    links = links_of(RECORDS)
+    links[place] = links[place] | {field: links[place][field][:-1] + "?"}
+    with pytest.raises(ArtifactError):
+        verify_chain(RECORDS, links)
+
+
+def test_records_cannot_be_dropped_or_swapped__rejects_change():
+    links = links_of(RECORDS)
+    for records in (RECORDS[:2], [RECORDS[1], RECORDS[0], RECORDS[2]], [*RECORDS, ("x", 1)]):
+        with pytest.raises(ArtifactError):
+            verify_chain(records, links)
