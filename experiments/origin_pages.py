@@ -56,6 +56,21 @@ def spread() -> str:
     return table(["mAP, %", *dict.fromkeys(r["editor"] for r in rows)], lines)
 
 
+def choice() -> str:
+    rows = _found()["choice"]
+    lines: dict[str, list[float]] = {}
+    for row in rows:
+        if row["solver"] == "sgd":
+            name = f"cosface, start {row['start']}"
+        elif row["stationary"]:
+            name = f"closed form, power {row['power']:g}"
+        else:
+            name = f"closed form, not stationary, ridge {row['ridge']:g}"
+        lines.setdefault(name, []).append(row["mAP"])
+    body = [[name, *(f"{100 * value:.1f}" for value in values)] for name, values in lines.items()]
+    return table(["training pairs only, mAP, %", "first half", "second half"], body)
+
+
 def ranks() -> str:
     rows = [{**row, "rank": str(row["rank"])} for row in _found()["rank_ablation"]]
     return _pivot(rows, ("editor",), ["mAP, %: editor, by rank of W"], column="rank")
@@ -100,12 +115,41 @@ def encoders() -> str:
     return _pivot(_found()["encoders"], ("encoder", "method"), ["encoder", "mAP / Acc, %"], _both)
 
 
+def decision() -> str:
+    lines = [
+        [
+            f"{row['statistic']}, {'re-ranked' if row['rerank'] else 'W alone'}",
+            row["editor"],
+            f"{100 * row['rate']:g} %",
+            *(_share(row[key]) for key in ("found", "wrong", "false_alarms")),
+        ]
+        for row in load("origin_decision")["rows"]
+    ]
+    head = ["statistic", "editor", "false alarms asked", "found, %", "wrong, %", "false alarms, %"]
+    return table(head, lines)
+
+
+def _share(found: dict[str, Any]) -> str:
+    low, high = found["interval"]
+    return f"{100 * found['share']:.1f} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def views() -> str:
+    rows = [{**row, "editor": row["attack"]} for row in load("origin_decision")["attacked"]]
+    return _pivot(
+        rows, ("views",), ["editor a: origin comes first, %"], lambda r: _share(r["first"])
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "origin_methods": methods,
+    "origin_choice": choice,
     "origin_spread": spread,
     "origin_ranks": ranks,
     "origin_attacks": attacks,
     "origin_strengths": strengths,
     "origin_theory": theory,
     "origin_encoders": encoders,
+    "origin_decision": decision,
+    "origin_views": views,
 }

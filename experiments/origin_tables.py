@@ -3,6 +3,7 @@
     for e in a b c; do python experiments/train_editors.py --data PHOTOS --editor $e; done
     for e in a b c; do python experiments/origin_edits.py --data PHOTOS --editor $e; done
     python experiments/origin_tables.py --data PHOTOS --cifar CIFAR.tar
+    python experiments/origin_tables.py ... --taef2 TAEF2 --parts encoders
 
 Photographs are split by content: editors (the diffusion models' own), train (W), calibration, test.
 Queries are three edits of each of 200 test photographs by each editor.  The index holds all 801
@@ -47,6 +48,8 @@ from wherefrom.origin.theory import compare_maps, report_pairs
 
 SEEN = "a"
 RANKS = (16, 64, 128, 256, 512, 1024)
+DENSE = EditMapConfig(stationary=False)
+CHOSEN = ("solver", "stationary", "power", "ridge", "start")
 CROPS = 4  # of each photograph that is neither calibration nor test
 DRAWS, DRAWN = 3, 150
 BOOTSTRAP = 1_000
@@ -119,6 +122,7 @@ class Data:
     def __init__(self, args: argparse.Namespace, encoder: Encoder, *, small: bool = False) -> None:
         self.photos, self.args, self.encoder = split_photos(args.data), args, encoder
         self.store = Store(encoder, args.work)
+        self.thin = {"train": 2, "test": 3} if small else {}  # every so many-th edit
         self.place: dict[Path, int] = {}
         parts = []
         for split, paths in self.photos.items():
@@ -141,9 +145,13 @@ class Data:
         """Embeddings (M, D), the row of each one's origin (M,), and strengths (M,)."""
         pairs = read_pairs(self.args.work / f"{editor}-{split}")
         name = f"{editor}-{split}-{attack.replace(' ', '_').replace(':', '_')}"
-        rows = self.store.get(name, lambda: (ATTACKS[attack](x) for x in opened(pairs.edits)))
-        origins = [self.place[pairs.origins[i].resolve()] for i in pairs.owner]
-        return rows, torch.tensor(origins), torch.tensor([row.strength for row in pairs.rows])
+        step = self.thin.get(split, 1)
+        name += f"-{step}" if step > 1 else ""
+        paths = pairs.edits[::step]
+        rows = self.store.get(name, lambda: (ATTACKS[attack](x) for x in opened(paths)))
+        origins = [self.place[pairs.origins[i].resolve()] for i in pairs.owner[::step]]
+        strengths = [row.strength for row in pairs.rows[::step]]
+        return rows, torch.tensor(origins), torch.tensor(strengths)
 
     def train(self, editors: str, chosen: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Origins, edits and owners for `fit_edit_map`; origins without an edit are welcome."""
@@ -178,6 +186,9 @@ def figures(ranks: Tensor, origins: Tensor) -> dict[str, Any]:
     return found
 
 
+PARTS = ("choice", "methods", "spread", "rank_ablation", "attacks", "strengths", "theory")
+
+
 class Tables:
     """The rows of every table; each is one way to compare, one editor, one attack."""
 
@@ -198,8 +209,14 @@ class Tables:
     def _fit(self, editors: str, config: EditMapConfig, chosen: Tensor | None) -> FittedEditMap:
         start = time.monotonic()
         origins, edits, owner = self.data.train(editors, chosen)
+        encoder = self.data.encoder
         fitted = fit_edit_map(
-            origins, edits, owner, encoder=self.data.encoder.identity, config=config
+            origins,
+            edits,
+            owner,
+            encoder=encoder.identity,
+            latent_shape=encoder.latent_shape,
+            config=config,
         )
         print(
             f"fitted {config.solver} {config.loss} to {editors}: {time.monotonic() - start:.0f} s",
@@ -222,6 +239,7 @@ class Tables:
             ("raw embedding", raw),
             ("raw, centred", lambda x: x - self.mean),
             ("W, closed form", self.fit(SEEN, EditMapConfig()).project),
+            ("W, closed form, not stationary", self.fit(SEEN, DENSE).project),
         ]
         ways += [
             (f"W, {loss}", self.fit(SEEN, replace(SGD, loss=loss)).project)
@@ -235,6 +253,24 @@ class Tables:
             upper = self.fit(editor, EditMapConfig())
             row = self.score(upper.project, editor)
             rows.append({"method": "upper bound: W of the tested editor", **row})
+        return rows
+
+    def choice(self) -> list[dict[str, Any]]:
+        """Settings compared on training pairs alone: fitted to half of them, tried on the rest."""
+        origins, edits, owner = self.data.train(SEEN)
+        ids = torch.unique(owner)
+        half = ids[torch.randperm(len(ids), generator=stream(0, "half"))[: len(ids) // 2]]
+        configs = [EditMapConfig(power=power) for power in (0.5, 0.75, 1.0, 1.5)]
+        configs += [replace(DENSE, ridge=ridge) for ridge in (0.01, 0.1, 1.0, 10.0)]
+        configs += [SGD, replace(SGD, start="closed")]
+        rows = []
+        for config in configs:
+            for chosen in (half, ids[~torch.isin(ids, half)]):
+                way = self.fit(SEEN, config, chosen).project
+                rest = ~torch.isin(owner, chosen)
+                ranks = ranks_of(way(edits[rest]), way(origins), owner[rest])
+                changed = {k: v for k, v in config.to_dict().items() if k in CHOSEN}
+                rows.append(changed | {"mAP": mean_average_precision(ranks)})
         return rows
 
     def spread(self) -> list[dict[str, Any]]:
@@ -329,22 +365,21 @@ def main() -> None:
     parser.add_argument("--taef2", type=Path, help="folder of TAEF2, to compare encoders")
     parser.add_argument("--work", type=Path, default=Path("build/origin"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/origin.json"))
+    parser.add_argument("--parts", nargs="*", choices=[*PARTS, "encoders"], default=PARTS)
     args = parser.parse_args()
     torch.set_num_threads(1)
     data = Data(args, load_encoder())
     tables = Tables(data)
-    found: dict[str, Any] = {
+    found: dict[str, Any] = json.loads(args.out.read_text()) if args.out.is_file() else {}
+    found |= {
         "version": __version__,
         "references": len(data.references),
         "queries": {e: len(data.edits(e, "test")[0]) for e in EDITORS},
         "train": {e: len(data.edits(e, "train")[0]) for e in EDITORS},
         "encoder": data.encoder.identity.to_dict(),
     }
-    for part in ("methods", "spread", "rank_ablation", "attacks", "strengths", "theory"):
-        found[part] = getattr(tables, part)()
-        write_file(args.out, json.dumps(found, indent=1).encode())
-    if args.taef2 is not None:
-        found["encoders"] = other_encoder(args)
+    for part in args.parts:
+        found[part] = other_encoder(args) if part == "encoders" else getattr(tables, part)()
         write_file(args.out, json.dumps(found, indent=1).encode())
     print(f"wrote {args.out}")
 

@@ -154,6 +154,82 @@ def demo_table() -> str:
     )
 
 
+def search_table() -> str:
+    found = load("origin_search")
+    rows = []
+    for row in found["batches"]:
+        took = {engine: _clock(row, engine) for engine in row["runs"]}
+        ours = took["index"]
+        rows.append(
+            [
+                str(row["batch"]),
+                *(f"{row['batch'] / took[engine]:,.0f}" for engine in took),
+                f"{took['faiss, default'] / ours:.2f}x",
+                f"{took['faiss, lowered'] / ours:.2f}x",
+                f"{row['same_up_to_ties']} of {row['batch']}",
+            ]
+        )
+    engines = ["queries/s: index", "FAISS, lowered", "FAISS, default"]
+    return table(["batch", *engines, "default / index", "lowered / index", "same top 10"], rows)
+
+
+def search_memory_table() -> str:
+    rows = [
+        [
+            str(r["batch"]),
+            f"{r['ratio']:.2f}x",
+            f"{r['whole_process']:.2f}x",
+            f"{r['open']:.2f}",
+            f"{r['open_and_first_search']:.2f}",
+        ]
+        for r in load("origin_search")["memory"]
+    ]
+    head = ["batch", "beyond imports", "whole process", "open, s", "and first search, s"]
+    return table(head, rows)
+
+
+def search_growth_table() -> str:
+    rows = [
+        [
+            f"{r['rows']:,}",
+            str(r["batch"]),
+            *(f"{1e3 * _clock(r, engine) / r['batch']:.2f}" for engine in r["runs"]),
+        ]
+        for r in load("origin_search")["growth"]
+    ]
+    head = ["vectors", "batch", "ms per query: index", "FAISS, lowered", "FAISS, default"]
+    return table(head, rows)
+
+
+def search_setting_table() -> str:
+    found = load("origin_search")
+    machine, build = found["machine"], found["build"]
+    share = "not measured in this run"
+    if build is not None:
+        per_second = {
+            name: statistics.median(runs) for name, runs in build["images_per_second"].items()
+        }
+        share = (
+            f"{100 * build['share']:.0f} % ({per_second['build']:.1f} of "
+            f"{per_second['encoder']:.1f} images/s, {build['files']} files)"
+        )
+    rows = [
+        ["command", f"`{found['command']}`"],
+        ["vectors", f"{found['rows']:,} of {found['dim']} numbers"],
+        ["effective dimensions", f"{found['effective_dimensions']:.0f}"],
+        ["processor", f"{machine['processor']}, {machine['threads']} threads"],
+        ["multiplies bfloat16", "yes" if machine["bfloat16"] else "no"],
+        ["torch, FAISS", f"{machine['torch']}, {machine['faiss']}"],
+        ["vectors added per second", f"{found['add_vectors_per_second']:,.0f}"],
+        ["a build, of the encoder's own throughput", share],
+    ]
+    return table(["this run", ""], rows)
+
+
+def _clock(row: dict[str, Any], engine: str) -> float:
+    return statistics.median(run["wall"] for run in row["runs"][engine])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "attribution_1": lambda: attribution_table(other_seed=False),
     "attribution_2": lambda: attribution_table(other_seed=True),
@@ -163,6 +239,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "loops": loops_table,
     "libraries": libraries_table,
     "cost": cost_table,
+    "search": search_table,
+    "search_memory": search_memory_table,
+    "search_growth": search_growth_table,
+    "search_setting": search_setting_table,
     **origin_pages.TABLES,
 }
 

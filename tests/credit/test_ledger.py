@@ -1,14 +1,9 @@
 """The ledger: what is recorded stays, and nothing is mixed up."""
 
 import sqlite3
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from playing import GAME, PLAYERS, RUNS, open_game, value_of
 
 from wherefrom.core.errors import ArtifactError, InputError

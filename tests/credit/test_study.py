@@ -1,13 +1,9 @@
 """Studies from their file to finished runs, in this process."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
 pytest.importorskip("diffusers")
 
 from studies import NETWORK, PROPERTIES, write_images, write_study
@@ -107,7 +103,31 @@ def _measures(opened, text):
         labels=opened.data.labels[:2],
         paths=(),
     )
-    return make_properties(study, first_two, None)
+    return make_properties(study, first_two, None, first_two.labels)
+
+
+def test_latent_diffusion__identity_seed(tmp_path):
+    from diffusers import AutoencoderTiny
+
+    torch.manual_seed(0)
+    AutoencoderTiny(
+        encoder_block_out_channels=(4, 4),
+        decoder_block_out_channels=(4, 4),
+        num_encoder_blocks=(1, 1),
+        num_decoder_blocks=(1, 1),
+        latent_channels=2,
+    ).save_pretrained(tmp_path / "vae")
+    network = NETWORK + "kind = 'latent'\nautoencoder = 'vae'\n"
+    properties = PROPERTIES.replace('"frechet"', '"loss"')
+    path = write_study(tmp_path, network=network, properties=properties, extra="keep = 'weights'\n")
+    opened, table, _ = play_here(path, runs=3)
+    assert opened.play.latents.shape == (6, 2, 4, 4)
+    assert len(set(table.values.tolist())) == 3
+    with opened.ledger(readonly=True) as ledger:
+        assert len(set(ledger.runs("distance").values.tolist())) == 3
+    path = write_study(tmp_path, network=NETWORK + "kind = 'latent'\n")
+    with pytest.raises(InputError, match="needs its autoencoder"):
+        open_study(path)
 
 
 def test_new_properties_of_old_runs__identity_rescore(tmp_path):
@@ -128,20 +148,13 @@ def test_new_properties_of_old_runs__identity_rescore(tmp_path):
 
 
 def test_a_run_that_was_made_but_not_recorded_is_taken_over__identity_kept(tmp_path):
-    opened, table, details = play_here(write_study(tmp_path), runs=2)
+    opened, table, _ = play_here(write_study(tmp_path), runs=2)
     opened.study.ledger.unlink()
-    opened.play.training = None  # would fail if anything were trained
-    object.__setattr__(opened.play, "start", None)
-    _, again, _ = play_here_with(opened, 2)
-    assert np.array_equal(again.values, table.values)
-
-
-def play_here_with(opened, runs):
-    """`play_here` of a study that is open."""
+    object.__setattr__(opened.play, "start", None)  # would fail if anything were trained
     with opened.ledger() as ledger:
-        ledger.plan(opened.design().take(runs))
+        ledger.plan(opened.design().take(2))
         work(ledger, opened.play)
-        return opened, ledger.runs("diversity"), ledger.details()
+        assert np.array_equal(ledger.runs("diversity").values, table.values)
 
 
 def test_changed_data_under_an_old_ledger__rejects_it(tmp_path):
@@ -159,7 +172,7 @@ def test_a_game_of_the_users_own__closed_form(tmp_path):
     (tmp_path / "mygame_credit.py").write_text(
         "def value(names, seed):\n    return {'score': len(names) + 0.5, 'second': float('nan')}\n"
     )
-    text = "[[property]]\nkind = 'callable'\nname = 'score'\n[[property]]\nkind = 'callable'\nname = 'second'\n"
+    text = "".join(f"[[property]]\nkind = 'callable'\nname = '{n}'\n" for n in ("score", "second"))
     path = write_study(
         tmp_path, kind="callable", extra="callable = 'mygame_credit:value'\n", properties=text
     )
@@ -207,7 +220,7 @@ def test_contributors_with_faults__rejects_them(tmp_path):
     with pytest.raises(InputError, match="'empty' has no usable image"):
         contributors_from_folders(tmp_path / "d", channels=1, size=8)
     (tmp_path / "d" / "empty" / "x.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match="'empty' has no usable image .first problem"):
+    with pytest.raises(InputError, match=r"'empty' has no usable image .first problem"):
         contributors_from_folders(tmp_path / "d", channels=1, size=8)
 
 

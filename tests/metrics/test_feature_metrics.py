@@ -102,13 +102,24 @@ def test_precision_recall_density_coverage__reference_prdc(k, rows, monkeypatch,
     assert found == pytest.approx(expected, abs=1e-12)
 
 
-def test_identical_sets_are_precise_and_covered__closed_form():
+def test_identical_sets_are_precise_and_covered__closed_form(monkeypatch):
     """Balls are closed, so distances that are equal count, whatever rounding does to them."""
+    monkeypatch.setattr(neighbours, "ROWS", 7)
     x = features(50, 300, "x", shift=20.0)
-    found = manifold_metrics(x, x, neighbours=1)
+    found = manifold_metrics(x, x[torch.randperm(50)], neighbours=1)
     assert (found.precision, found.recall, found.coverage) == (1.0, 1.0, 1.0)
     # Every row is in its own ball, and in the ball of whoever has it as nearest: 2 in all per row.
     assert found.density == pytest.approx(2.0)
+
+
+def test_balls_are_closed_whatever_rounding_does__closed_form():
+    """A lattice of step 0.1, and points one step outside it: all on the border of a ball."""
+    i = torch.arange(8.0, dtype=torch.float64)
+    real = 0.1 * torch.cartesian_prod(i, i)
+    outside = 0.1 * torch.cartesian_prod(torch.tensor([-1.0, 8.0], dtype=torch.float64), i)
+    found = manifold_metrics(real, outside, neighbours=1)
+    assert found.precision == 1.0
+    assert found.coverage == pytest.approx(16 / 64)
 
 
 def test_realism_is_the_best_ratio_of_radius_and_distance__reference_sklearn():
@@ -123,8 +134,8 @@ def test_realism_is_the_best_ratio_of_radius_and_distance__reference_sklearn():
 
 
 def test_a_copy_of_a_real_image_is_most_realistic__limit():
-    x = features(20, 5, "x")
-    found = realism(x, torch.cat([x, 50 + features(3, 5, "far")]), neighbours=3)
+    x = features(20, 301, "x")
+    found = realism(x, torch.cat([x, 50 + features(3, 301, "far")]), neighbours=3)
     copies = found[:20] == MOST_REALISTIC
     assert 10 <= int(copies.sum()) <= 20  # those whose own ball serves
     assert float(found[20:].max()) < 1

@@ -148,12 +148,15 @@ def test_interval_covers_the_mean_distance__limit():
     """95 % asked for; 60 trials have a standard error of 3 %."""
     shift = (0.5, 0.0)
     fresh = [ks2d_distance(drawn(80, 2 * i), drawn(80, 2 * i + 1, shift)) for i in range(200)]
-    hits = 0
+    hits, offsets = 0, []
     for i in range(60):
         first, second = drawn(80, 5000 + i), drawn(80, 6000 + i, shift)
         low, high = interval(first, second, draws=99, seed=i)
         hits += low <= np.mean(fresh) <= high
+        offsets.append((low + high) / 2 - ks2d_distance(first, second))
     assert hits / 60 >= 0.83
+    # Resampled D are larger than D; the interval must not move up with them.
+    assert abs(np.mean(offsets)) < 0.01
     low, high = interval(first, second, draws=99)
     narrow = interval(first, second, level=0.5, draws=99)
     assert low < narrow[0] < narrow[1] < high
@@ -180,6 +183,7 @@ def test_generators_that_differ_and_that_do_not__limit():
         for i in range(60)
     ]  # fmt: skip
     assert np.mean(np.array(alike) <= 0.05) <= 0.15
+    assert 0.33 <= np.mean(np.array(alike) <= 0.5) <= 0.75
 
 
 def test_draws_are_named_by_the_seed__identity_seed():

@@ -33,11 +33,11 @@ def references(tmp_path):
     made = References.create(tmp_path / "refs.index", as_encoder(make_autoencoder(SMALL, seed=1)))
     made.add(write(tmp_path / "photos", range(24)))
     yield made
-    made.index.close()
+    made.close()
 
 
 def test_the_rate_itself_is_rare_enough__closed_form():
-    null = make_null(torch.randn(30), 0.1, indexed=40, provenance={})
+    null = make_null(torch.randn(30), 0.1, indexed=40, settings={}, provenance={})
     assert decide(0.1, null)[0] is Answer.EDIT
     assert decide(0.1 + 1e-9, null)[0] is Answer.NONE
 
@@ -50,11 +50,12 @@ def test_of_several_edits_of_one_origin_one_is_drawn__identity_seed(references, 
         for which in "abc"
         for path in write(tmp_path / "edits", numbers, noise=0.1, name="{:03d}" + which + ".png")
     ]
-    found = [references.calibrate(edits, origins, rate=0.1, seed=s).null.z for s in (0, 0, 1)]
+    found = [references.calibrate(edits, origins, rate=0.1, seed=s).null.values for s in (0, 0, 1)]
     assert [len(z) for z in found] == [12] * 3
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
     alone = [
-        references.calibrate(edits[i : i + 12], origins[:12], rate=0.1).null.z for i in (0, 12, 24)
+        references.calibrate(edits[i : i + 12], origins[:12], rate=0.1).null.values
+        for i in (0, 12, 24)
     ]
     assert set(found[0].tolist()) <= set(torch.cat(alone).tolist())
 
@@ -65,8 +66,8 @@ def test_an_origin_is_known_by_its_content__identity(references, tmp_path):
     (tmp_path / "copies").mkdir()
     copies = [shutil.copy(path, tmp_path / "copies" / path.name) for path in photos]
     edits = write(tmp_path / "edits", range(12), noise=0.1)
-    by_path = references.calibrate(edits, photos, rate=0.1).null.z
-    assert torch.equal(references.calibrate(edits, copies, rate=0.1).null.z, by_path)
+    by_path = references.calibrate(edits, photos, rate=0.1).null.values
+    assert torch.equal(references.calibrate(edits, copies, rate=0.1).null.values, by_path)
     models = ["m"] * 12
     assert references.evaluate(edits, copies, models) == references.evaluate(edits, photos, models)
 

@@ -13,12 +13,20 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
 from wherefrom.data import save_png, to_uint8
 from wherefrom.encoders import TinyConvConfig, as_encoder, make_autoencoder, save_autoencoder
-from wherefrom.origin import Answer, EditMapConfig, References, fit_edit_map, remove
-from wherefrom.origin.decision import NullScores, leave_out, make_null, z_scores
+from wherefrom.origin import (
+    Answer,
+    EditMapConfig,
+    References,
+    SearchConfig,
+    fit_edit_map,
+    remove,
+)
+from wherefrom.origin.decision import NullScores, make_null, moments_without
 from wherefrom.origin.result import ScanStatistics
 
 SMALL = TinyConvConfig(latent_channels=2, width_half=4, width_quarter=4, width_eighth=4, blocks=0)
 KNOWN, UNKNOWN, EDITED = 40, 30, 8
+PLAIN = SearchConfig(views="none", rerank=False)
 
 
 def picture(number):
@@ -57,12 +65,13 @@ def made(tmp_path_factory, encoder):
     references = References.create(home / "refs.index", encoder)
     with contextlib.chdir(home):
         references.add([Path("photos")])
+    # The tests that compare with plain cosines need a query to be looked at in one way only.
     foreign, elsewhere = (
         sorted((home / "foreign").iterdir()),
         sorted((home / "elsewhere").iterdir()),
     )
-    references = references.calibrate(foreign, elsewhere, rate=0.1)
-    references.index.close()
+    references = references.calibrate(foreign, elsewhere, rate=0.1, config=PLAIN)
+    references.close()
     return home
 
 
@@ -77,7 +86,7 @@ def home(made, tmp_path, monkeypatch):
 def references(home, encoder):
     opened = References.open(home / "refs.index", encoder=encoder, writable=True)
     yield opened
-    opened.index.close()
+    opened.close()
 
 
 def test_edits_lead_to_their_photographs__naive_loop(references, home):
@@ -98,7 +107,7 @@ def test_edits_lead_to_their_photographs__naive_loop(references, home):
 
 def test_answers_follow_the_conformal_p_value__closed_form(references, home):
     for answer in references.search([home / "edits", home / "foreign"]):
-        above = int((references.null.z >= answer.z).sum())
+        above = int((references.null.values >= answer.z).sum())
         assert answer.p_value == (1 + above) / (UNKNOWN + 1)
         assert answer.answer is (Answer.EDIT if answer.p_value <= 0.1 else Answer.NONE)
         if answer.answer is Answer.EDIT:
@@ -152,7 +161,7 @@ def test_a_broken_query_is_a_row_not_a_stop__closed_form(references, home):
 def test_origins_in_the_index_are_left_out_of_the_calibration__identity(references, home):
     """Calibrated by edits of its own images, the null scores are those of an index without them."""
     edits, photos = sorted((home / "edits").iterdir()), sorted((home / "photos").iterdir())[:EDITED]
-    mixed = references.calibrate(edits, photos, rate=0.2)
+    mixed = references.calibrate(edits, photos, rate=0.2, config=PLAIN)
     z = []
     for number, edit in enumerate(edits):
         with_it = References.create(home / f"without-{number}", references.encoder)
@@ -160,10 +169,11 @@ def test_origins_in_the_index_are_left_out_of_the_calibration__identity(referenc
         result = with_it.index.search(
             with_it.encoder.embed((edited(number)[None].mul(255).round() / 255).clamp(0, 1)), 1
         )
-        z.append(float(z_scores(result.statistics)))
-        with_it.index.close()
+        found = result.statistics
+        z.append(float((found.top1 - found.mean) / found.std))
+        with_it.close()
         assert edit.name == photos[number].name
-    assert mixed.null.z.tolist() == pytest.approx(sorted(z), rel=5e-3)
+    assert mixed.null.values.tolist() == pytest.approx(sorted(z), rel=5e-3)
 
 
 def test_evaluation_ranks_the_right_origin__naive_loop(references, home):
@@ -202,13 +212,13 @@ def test_an_edit_map_is_kept_with_the_index__roundtrip(home, encoder):
     )  # fmt: skip
     built = References.create(home / "mapped.index", encoder, edit_map=fitted)
     built.add([home / "photos"])
-    first = built.search([home / "edits"])
-    built.index.close()
+    first = built.search([home / "edits"], config=PLAIN)
+    built.close()
     opened = References.open(home / "mapped.index", encoder=encoder)
     assert opened.index.dim == 16
-    assert opened.search([home / "edits"]) == first
+    assert opened.search([home / "edits"], config=PLAIN) == first
     assert first[0].answer is Answer.UNKNOWN and "not calibrated" in first[0].reason
-    opened.index.close()
+    opened.close()
 
 
 def test_another_encoder__rejects_encoder(home):
@@ -223,30 +233,30 @@ def test_the_remembered_encoder_is_loaded__roundtrip(home):
     module = make_autoencoder(SMALL, seed=1)
     save_autoencoder(module, home / "vae")
     built = References.create(home / "own.index", as_encoder(module), source=str(home / "vae"))
-    built.index.close()
+    built.close()
     opened = References.open(home / "own.index")
     assert opened.encoder.identity == built.encoder.identity
-    opened.index.close()
+    opened.close()
 
 
-def test_statistics_without_an_image__naive_loop():
-    scores = torch.randn(30, dtype=torch.float64, generator=stream(0, "scores"))
-    whole = ScanStatistics(
-        scores.mean()[None], scores.std(correction=0)[None], scores.max()[None], scores[:1], 30
-    )
-    rest = torch.cat([scores[:4], scores[6:]])
-    found = leave_out(whole, 0, float(rest.max()), scores[4:6])
-    assert found.count == 28
-    assert float(found.mean) == pytest.approx(float(rest.mean()))
-    assert float(found.std) == pytest.approx(float(rest.std(correction=0)))
+def test_moments_without_images__naive_loop():
+    scores = torch.randn(2, 30, dtype=torch.float64, generator=stream(0, "scores"))
+    top = scores.max(1).values
+    whole = ScanStatistics(scores.mean(1), scores.std(1, correction=0), top, top, 30)
+    mean, std = moments_without(whole, scores[:, 4:6])
+    rest = torch.cat([scores[:, :4], scores[:, 6:]], dim=1)
+    assert torch.allclose(mean, rest.mean(1)) and torch.allclose(std, rest.std(1, correction=0))
 
 
-def test_too_few_null_scores_or_images__rejects_sizes(tmp_path):
+def test_too_few_null_values_or_images__rejects_sizes(tmp_path):
     with pytest.raises(InputError, match="cannot be supported by 30"):
-        make_null(torch.randn(30), 0.01, indexed=40, provenance={})
+        make_null(torch.randn(30), 0.01, indexed=40, settings={}, provenance={})
     few = torch.ones(1, dtype=torch.float64)
     with pytest.raises(InputError, match="at least 20"):
-        z_scores(ScanStatistics(few, few, few, few, 19))
-    null = make_null(torch.randn(30), 0.1, indexed=40, provenance={"edits": 30})
+        moments_without(ScanStatistics(few, few, few, few, 20), torch.ones(1, 1))
+    null = make_null(
+        torch.randn(30), 0.1, indexed=40, settings=PLAIN.to_dict(), provenance={"edits": 30}
+    )
     null.save(tmp_path / "null")
-    assert torch.equal(NullScores.load(tmp_path / "null").z, null.z)
+    loaded = NullScores.load(tmp_path / "null")
+    assert torch.equal(loaded.values, null.values) and loaded.settings == null.settings

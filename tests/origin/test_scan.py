@@ -7,9 +7,11 @@ import pytest
 import torch
 from making import naive, stored, vectors
 
-from wherefrom.origin import exact, scan
+from wherefrom.origin import exact, rough, scan
+from wherefrom.origin.candidates import GROUP, Candidates
 from wherefrom.origin.exact import Part
-from wherefrom.origin.scan import STD_FLOOR, STD_TOLERANCE, Rows
+from wherefrom.origin.rough import Rough, Rows
+from wherefrom.origin.scan import STD_FLOOR, STD_TOLERANCE
 
 # A query is rounded to multiples of 2^-36: D * 2^-37, and the float64 sums of the loop.
 SCORE_TOLERANCE = 1e-9
@@ -19,11 +21,12 @@ MEAN_TOLERANCE = 1e-12  # float64 sums in another order
 @pytest.fixture(params=[False, True], ids=["float32", "bfloat16"], autouse=True)
 def arithmetic(request, monkeypatch):
     """Both kinds of rough scores, whatever this processor prefers; chunks of few rows."""
-    monkeypatch.setattr(scan, "multiplies_bfloat16", lambda device: request.param)
-    monkeypatch.setattr(scan, "LOW_PRECISION_BATCH", 2)
-    monkeypatch.setattr(scan, "LOW_PRECISION_ROWS", 1000)
-    monkeypatch.setattr(scan, "CHUNK_ROWS", 512)
-    monkeypatch.setattr(scan, "TILE_ELEMENTS", 48 * 200)
+    monkeypatch.setattr(rough, "multiplies_bfloat16", lambda device: request.param)
+    monkeypatch.setattr(rough, "LOW_PRECISION_BATCH", 2)
+    monkeypatch.setattr(rough, "LOW_PRECISION_ROWS", 1000)
+    monkeypatch.setattr(rough, "TILE_ROWS", 512)
+    monkeypatch.setattr(rough, "CONVERT_ELEMENTS", 48 * 200)
+    monkeypatch.setattr(scan, "QUERY_BLOCK", 160)
 
 
 def rows_of(table, *, cuts=(), dead=(), ids=None):
@@ -132,25 +135,48 @@ def test_no_rough_score_is_further_off_than_its_bound__identity_bound(dtype, pre
         for together in (0.0, 3.0):
             table, queries = stored(vectors(1000, 200, together=together)), unit(vectors(8, 200))
             rows = rows_of(table)
-            rough = scan._Rough(rows, queries, dtype)
+            nearly = Rough(rows, queries, dtype)
             true = queries @ torch.from_numpy(table).double().T
-            for place, _, _, scores in scan._rough_scores(rows, rough):
-                some = scores[:, : min(512, 1000 - place)]
-                exact_some = true[:, place : place + some.shape[1]]
-                for seen, known in zip(some.T, exact_some.T, strict=True):
-                    assert (known <= rough.at_most(seen)).all()
-                    assert (seen >= rough.at_least(known)).all()
+            for tile, some, scores in nearly.scores():
+                assert some == slice(0, 8)
+                for seen, known in zip(scores, true.T[tile.place :], strict=False):
+                    assert (known <= nearly.at_most(seen)).all()
+                    assert (seen >= nearly.at_least(known)).all()
     finally:
         torch.set_float32_matmul_precision(before)
 
 
-def test_the_largest_of_a_row_of_scores__reference_torch():
-    scores = torch.randn(3, 64 * 100, generator=torch.Generator().manual_seed(0))
-    scores[0, 128:192] += 9  # all in one group
-    scores[1, : 64 * 70 : 64] += 9  # each in a group of its own
-    values, at = scan._largest(scores, 70)
-    assert torch.equal(values, scores.topk(70).values)
-    assert torch.equal(scores.gather(1, at), values)
+def test_roundings_that_all_go_one_way__closed_form():
+    # The first half rounds up, the other towards zero, by 3/1024 each: 1/16 * 256 * 3/16384 in all.
+    row = torch.cat([torch.full((127,), 1 + 5 / 1024), torch.full((127,), -1 - 3 / 1024)]) / 16
+    row = torch.cat([row, torch.zeros(2)])
+    table = torch.stack([row, -row]).half().numpy()
+    query = torch.full((1, 256), 1 / 16).double()
+    nearly = Rough(rows_of(table), query, torch.bfloat16)
+    ((_, _, scores),) = nearly.scores()
+    true = torch.from_numpy(table).double() @ query[0]
+    assert float((scores[:2, 0] - true).abs().min()) == pytest.approx(254 / 256 * 3 / 1024)
+    for seen, known in zip(scores[:2], true, strict=True):
+        assert known <= nearly.at_most(seen)
+        assert seen >= nearly.at_least(known)
+
+
+@pytest.mark.parametrize("order", ["random", "rising", "falling", "equal"])
+@pytest.mark.parametrize("wanted", [5, 64, 300])
+def test_the_candidates_are_the_largest_scores__reference_torch(order, wanted):
+    scores = torch.randn(GROUP * 60, 7, generator=torch.Generator().manual_seed(0))
+    if order == "equal":
+        scores = scores.sign()
+    elif order != "random":
+        scores = scores.sort(dim=0, descending=order == "falling").values
+    scores[100:140] = -torch.inf
+    candidates = Candidates(7, wanted, scores.device)
+    for first in range(0, len(scores), 3 * GROUP):
+        candidates.offer(scores[first : first + 3 * GROUP], first)
+    values, places = candidates.best()
+    assert torch.equal(values, scores.topk(wanted, dim=0).values.T)
+    assert torch.equal(scores.T.gather(1, places), values)
+    assert all(len(set(row)) == wanted for row in places.tolist())
 
 
 @pytest.mark.gpu

@@ -16,6 +16,7 @@ from wherefrom.data.files import UnusableFile, read_regular
 from wherefrom.data.images import decode_image
 from wherefrom.data.shaping import crop_and_resize
 from wherefrom.data.writing import to_float
+from wherefrom.encoders.encoder import check_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +68,7 @@ def digest_pixels(image: Tensor) -> str:
 
 def check_images(images: Tensor) -> None:
     """An `InputError` unless `images` are (N, 3, H, W) float, finite and in [0, 1]."""
-    if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
-        raise InputError(
-            f"images of shape {tuple(images.shape)}, expected (N, 3, H, W); repeat a grey channel "
-            "three times"
-        )
-    if not images.is_floating_point():
-        raise InputError(f"images are {images.dtype}, expected float32 in [0, 1]; divide by 255")
+    check_shape(images)
     for i, image in enumerate(images):
         low, high = (float(value) for value in torch.aminmax(image))
         if not (low >= 0 and high <= 1):

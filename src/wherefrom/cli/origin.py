@@ -1,21 +1,28 @@
-"""`wherefrom origin`: build, add, remove, train, calibrate, search, evaluate."""
+"""`wherefrom origin`: build, search and the rest."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from wherefrom.cli.console import Session, print_json, print_table
 from wherefrom.cli.options import FILE, ConfigCommand
 from wherefrom.cli.origin_pairs import pairs, tell_out_of_scope, tell_skipped
+from wherefrom.cli.origin_settings import asked, rerank_option, search_presets, views_option
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
-    from wherefrom.origin import AddReport, EditMapConfig, OriginAnswer, PairsManifest
+    from wherefrom.origin import (
+        AddReport,
+        EditMapConfig,
+        OriginAnswer,
+        PairsManifest,
+        SearchConfig,
+    )
     from wherefrom.origin.references import References
 
 
@@ -167,6 +174,7 @@ def train(
         embedded.edits,
         embedded.owner,
         encoder=found.identity,
+        latent_shape=found.latent_shape,
         config=config,
         seed=seed,
         track=session.track,
@@ -179,7 +187,7 @@ def train(
     )
 
 
-@origin.command()
+@origin.command(cls=ConfigCommand, presets=search_presets)
 @click.argument("index", type=FILE)
 @click.option("--pairs", type=FILE, required=True, help="Edits of known origin.")
 @click.option("--fpr", type=float, required=True, help="False alarms, at most.")
@@ -187,9 +195,18 @@ def train(
 @click.option("--seed", default=0, show_default=True, help="Which edit of an origin is taken.")
 @click.pass_obj
 def calibrate(
-    session: Session, *, index: Path, pairs: Path, fpr: float, encoder: str | None, seed: int
+    session: Session,
+    *,
+    index: Path,
+    pairs: Path,
+    fpr: float,
+    encoder: str | None,
+    seed: int,
+    config: SearchConfig,
 ) -> None:
     """Set when an index says that it does not hold the origin.
+
+    It holds for searches with the same views, re-ranking and statistic, which are its defaults.
 
     The pairs should be none that the edit map was trained on.  An origin that is in the index is
     left out of the comparison with its own edit.
@@ -204,15 +221,20 @@ def calibrate(
     tell_out_of_scope(session, manifest)
     with _opened(index, encoder, writable=True) as references:
         edits, origins, _ = _columns(manifest)
-        fitted = references.calibrate(edits, origins, rate=fpr, seed=seed, track=session.track)
+        fitted = references.calibrate(
+            edits, origins, rate=fpr, config=config, seed=seed, track=session.track
+        )
     if fitted.null is not None:
-        click.echo(f"calibrated on {len(fitted.null.z)} origins for {fpr:g} false alarms")
+        click.echo(f"calibrated on {len(fitted.null.values)} origins for {fpr:g} false alarms")
 
 
 @origin.command()
 @click.argument("index", type=FILE)
 @click.argument("paths", type=FILE, nargs=-1, required=True)
 @same_encoder_option
+@views_option
+@rerank_option
+@click.option("--accelerated", is_flag=True, help="Use what `accelerate` made.")
 @click.option("--report", type=FILE, help="Also write a page there (.html is replaced).")
 @json_option
 @click.pass_obj
@@ -222,6 +244,9 @@ def search(
     index: Path,
     paths: tuple[Path, ...],
     encoder: str | None,
+    views: str | None,
+    rerank: bool | None,
+    accelerated: bool,
     report: Path | None,
     as_json: bool,
 ) -> None:
@@ -238,9 +263,12 @@ def search(
 
         check_target(report, option="--report", suffixes=(".html", ".htm"))
     with _opened(index, encoder) as references:
-        answers = references.search(paths, track=session.track)
+        config = references.configured(asked(views, rerank))
+        answers = references.search(
+            paths, config=config, accelerated=accelerated, track=session.track
+        )
         if report is not None:
-            _write_page(session, report, answers, references.describe())
+            _write_page(session, report, answers, references, config)
     if as_json:
         print_json({"answers": [answer.to_dict() for answer in answers]})
     else:
@@ -248,6 +276,8 @@ def search(
 
         for answer in answers:
             click.echo(f"{printable(answer.name)}: {printable(answer.sentence())}")
+            for note in answer.notes:
+                session.note(f"note: {printable(answer.name)}: {printable(note)}")
     if all(answer.digest is None for answer in answers):
         sys.stdout.flush()
         first = answers[0]
@@ -255,13 +285,44 @@ def search(
 
 
 @origin.command()
+@click.argument("index", type=FILE)
+@click.option("--floor", default=0.99, show_default=True, help="Of what the exact scan finds.")
+@click.option("--seed", default=0, show_default=True, help="Of the queries of the measurement.")
+@click.pass_obj
+def accelerate(session: Session, *, index: Path, floor: float, seed: int) -> None:
+    """Make the lists for `search --accelerated`, for indexes of millions.
+
+    They may miss an image.  How many of the ten nearest they find is measured, and lists below the
+    floor are refused.  When the index changes, run it again.
+
+    \b
+    Example:
+      wherefrom origin accelerate refs.index
+    """
+    from wherefrom.origin import Accelerator, Index
+
+    with Index.open(index, writable=True) as opened:
+        made = Accelerator.build(opened, floor=floor, seed=seed, track=session.track)
+    click.echo(f"finds {100 * made.recall:.2f} % of the ten nearest that the exact scan finds")
+
+
+@origin.command()
 @click.argument("pairs", type=FILE)
 @click.option("--index", type=FILE, required=True, help="An index that holds the origins.")
 @same_encoder_option
+@views_option
+@rerank_option
 @json_option
 @click.pass_obj
 def evaluate(
-    session: Session, *, pairs: Path, index: Path, encoder: str | None, as_json: bool
+    session: Session,
+    *,
+    pairs: Path,
+    index: Path,
+    encoder: str | None,
+    views: str | None,
+    rerank: bool | None,
+    as_json: bool,
 ) -> None:
     """Measure how well the origins of known edits are found, per generating model.
 
@@ -274,7 +335,8 @@ def evaluate(
     manifest = read_pairs(pairs)
     tell_out_of_scope(session, manifest)
     with _opened(index, encoder) as references:
-        report = references.evaluate(*_columns(manifest), track=session.track)
+        config = references.configured(asked(views, rerank))
+        report = references.evaluate(*_columns(manifest), config=config, track=session.track)
     tell_skipped(session, report.skipped)
     if as_json:
         print_json(report.to_dict())
@@ -294,13 +356,19 @@ def _opened(index: Path, encoder: str | None, *, writable: bool = False) -> Refe
 
 
 def _write_page(
-    session: Session, report: Path, answers: Sequence[OriginAnswer], basis: Mapping[str, Any]
+    session: Session,
+    report: Path,
+    answers: Sequence[OriginAnswer],
+    references: References,
+    config: SearchConfig,
 ) -> None:
     from wherefrom.report.origin import pictures_of, write_search_report
     from wherefrom.report.thumbnails import thumbnails
 
     pictures = thumbnails(pictures_of(answers), track=session.track)
-    write_search_report(report, answers, basis, thumbnails=pictures)
+    evidence = references.evidence(answers, track=session.track)
+    basis = references.describe(config)
+    write_search_report(report, answers, basis, thumbnails=pictures, evidence=evidence)
     session.note(f"wrote {report}")
 
 

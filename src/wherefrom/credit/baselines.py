@@ -36,8 +36,7 @@ def gather(scores: Tensor, owner: Tensor, players: int, how: str) -> Floats:
         raise InputError(f"there are {len(scores)} scores of {len(owner)} images")
     values = scores.double().numpy()
     rows = [values[owner.numpy() == player] for player in range(players)]
-    function = {"sum": np.sum, "mean": np.mean, "max": np.max}[how]
-    return np.array([function(row) for row in rows], dtype=np.float64)
+    return np.array([getattr(row, how)() for row in rows], dtype=np.float64)
 
 
 def cosine_scores(training: Tensor, generated: Tensor) -> Tensor:

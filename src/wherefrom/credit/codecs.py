@@ -28,8 +28,8 @@ class Autoencoder:
     scale: Tensor
 
     def encode(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) in [0, 1] -> latents (N, c, h, w), the mode of the posterior."""
-        return self._by_chunks(images, self._encode)
+        """(N, 3 or 1, H, W) in [0, 1] -> latents (N, c, h, w), the mode of the posterior."""
+        return self._by_chunks(images.expand(-1, 3, -1, -1), self._encode)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (N, c, h, w) -> images (N, 3, H, W) in [0, 1]."""
@@ -52,7 +52,7 @@ class Autoencoder:
 
     @torch.no_grad()
     def _by_chunks(self, x: Tensor, function: Any) -> Tensor:
-        return torch.cat([function(part) for part in x.split(CHUNK)])
+        return torch.cat([function(part) for part in torch.split(x, CHUNK)])
 
 
 def load_autoencoder_codec(folder: Path) -> Autoencoder:

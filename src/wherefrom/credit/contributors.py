@@ -163,7 +163,9 @@ def _gather(
     track: Track,
 ) -> Contributors:
     names = tuple(sorted(given))
-    images, owner, labels, paths, prompts, skipped = [], [], [], [], [], []
+    images: list[Tensor] = []
+    owner, labels, prompts = list[int](), list[int](), list[str]()
+    paths, skipped = list[Path](), list[tuple[Path, str]]()
     for player, name in enumerate(names):
         if not given[name]:
             raise InputError(f"the contributor {name!r} has no usable image; leave it out")

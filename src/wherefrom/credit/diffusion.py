@@ -283,7 +283,7 @@ def sample(
         conditions = torch.arange(config.images) % model.conditions
     model.network.eval()
     found = []
-    batches = torch.arange(config.images).split(config.batch)
+    batches = torch.split(torch.arange(config.images), config.batch)
     for batch in track(batches, "sampling", total=len(batches)):
         noise = [
             torch.randn(model.shape, generator=stream(config.seed, "credit", "sample", int(i)))

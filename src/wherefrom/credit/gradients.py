@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
@@ -122,12 +123,14 @@ def projected_gradients(
     # Never in one piece with the other images: each has its own gradient.
     each = vmap(grad(_loss_of(model, others, loss)), in_dims=(None, 0, 0, 0, 0), randomness="error")
     rows = []
-    parts = torch.arange(len(moments.x)).split(config.batch)
+    parts = torch.split(torch.arange(len(moments.x)), config.batch)
     for part in track(parts, "gradients", total=len(parts)):
         here = part.to(moments.x.device)
-        found = each(
-            weights, moments.x[here], moments.t[here], moments.e[here], moments.conditions[here]
-        )
+        # The other kernels of attention have no rule for a batch of gradients.
+        with sdpa_kernel(SDPBackend.MATH):
+            found = each(
+                weights, moments.x[here], moments.t[here], moments.e[here], moments.conditions[here]
+            )
         rows.append(project(found, config.dimension, seed=config.seed))
     return torch.cat(rows).cpu()
 
@@ -143,7 +146,7 @@ def image_gradients(
 ) -> Tensor:
     """phi of latents (N, C, H, W), float32 (N, k) on the CPU, computed batch by batch."""
     rows = []
-    parts = torch.arange(len(latents)).split(config.batch)
+    parts = torch.split(torch.arange(len(latents)), config.batch)
     for part in track(parts, "gradients", total=len(parts)):
         here = part.to(latents.device)
         moments = image_moments(model, latents[here], conditions[here], config, first=int(part[0]))
@@ -156,13 +159,14 @@ def project(gradients: Mapping[str, Tensor], dimension: int, *, seed: int) -> Te
     total: Tensor | None = None
     for name, gradient in gradients.items():
         flat = gradient.detach().flatten(1)
-        for number, part in enumerate(flat.split(BLOCK, dim=1)):
+        for number, part in enumerate(torch.split(flat, BLOCK, dim=1)):
             signs = _signs(part.shape[1], dimension, seed, name, number).to(flat.device)
             piece = part @ signs
             total = piece if total is None else total + piece
     if total is None:
         raise InputError("there is no gradient to project")
-    return total / dimension**0.5
+    projected: Tensor = total / dimension**0.5
+    return projected
 
 
 def save_gradients(target: Path, rows: Tensor, model: Diffusion, config: GradientConfig) -> None:
@@ -203,6 +207,7 @@ def _loss_of(model: Diffusion, others: Mapping[str, Tensor], loss: str) -> Any:
             given["encoder_hidden_states"] = model.prompts.to(x.device)[condition.expand(len(x))]
         told = functional_call(model.network, {**weights, **others}, (x, t), given).sample
         wanted = e if loss == "simple" else torch.zeros_like(e)
-        return (told - wanted).square().mean()
+        loss_of_one: Tensor = (told - wanted).square().mean()
+        return loss_of_one
 
     return value

@@ -34,19 +34,32 @@ from wherefrom.data.writing import to_uint8
 
 
 def make_properties(
-    study: Study, contributors: Contributors, full: Diffusion | None, *, device: str = "cpu"
+    study: Study,
+    contributors: Contributors,
+    full: Diffusion | None,
+    conditions: Tensor,
+    *,
+    device: str = "cpu",
 ) -> list[Property]:
-    """The study's properties in the file's order; `full` serves those that refer to it."""
-    maker = _Maker(study, contributors, full, device)
+    """The study's properties in the file's order.
+
+    `full` serves those that refer to the full model; `conditions` are those of all images, int64.
+    """
+    maker = _Maker(study, contributors, full, conditions, device)
     return [maker.make(config) for config in study.properties]
 
 
 class _Maker:
     def __init__(
-        self, study: Study, contributors: Contributors, full: Diffusion | None, device: str
+        self,
+        study: Study,
+        contributors: Contributors,
+        full: Diffusion | None,
+        conditions: Tensor,
+        device: str,
     ) -> None:
         self.study, self.contributors, self.full = study, contributors, full
-        self.device = device
+        self.conditions, self.device = conditions, device
         self.embedders: dict[str, Embedder] = {}
 
     def make(self, c: PropertyConfig) -> Property:
@@ -108,7 +121,7 @@ class _Maker:
     def reference(self, c: PropertyConfig) -> tuple[Tensor, Tensor]:
         """uint8 images (N, C, H, W) and their conditions (N,)."""
         if c.reference == "contributors":
-            return self.contributors.images, self.contributors.labels
+            return self.contributors.images, self.conditions
         if c.reference == "full-model":
             if self.full is None:
                 raise InputError(

@@ -76,7 +76,7 @@ def open_study(path: Path, *, device: str = "cpu", track: Track = quiet) -> Open
         models = make_lora_models(study, data, device=device, track=track)
     else:
         models = make_models(study, data, device=device, track=track)
-    properties = make_properties(study, data, models.full, device=device)
+    properties = make_properties(study, data, models.full, models.conditions, device=device)
     identity = GameIdentity(study.config.game.kind, data.players, _spec(study, data, models))
     play = _play(study, data, models, properties, identity)
     return OpenStudy(study, data, identity, {p.name: p.spec for p in properties}, play)
@@ -142,6 +142,7 @@ def _play(
         game=identity.digest,
         contributors=data,
         latents=models.latents,
+        conditions=models.conditions,
         start=models.start,
         blank=models.blank,
         training=c.training if c.game.kind == "retrain" else c.finetuning,

@@ -5,6 +5,7 @@ What costs training is made once, in the study's work folder, and continues wher
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -55,6 +56,7 @@ class Models:
     full: Diffusion | None
     latents: Tensor
     spec: Mapping[str, Any]
+    conditions: Tensor  # int64 (N,), of each image
 
 
 def make_models(
@@ -86,13 +88,15 @@ class _Maker:
         self.latents = self.codec.encode(to_float(contributors.images).to(device))
         self.settings = self._settings()
         self.shape = (*self.latents.shape[1:],)
+        with torch.device("meta"):  # settings that make no network are refused before any run
+            make_unet(self.settings, seed=0)
 
     def models(
         self, start: Callable[[int], Diffusion], full: Diffusion | None, spec: Mapping[str, Any]
     ) -> Models:
         """The result."""
         spec = {**spec, "codec": self.codec.identity}
-        return Models(start, self.blank, full, self.latents, spec)
+        return Models(start, self.blank, full, self.latents, spec, self.contributors.labels)
 
     def blank(self, seed: int) -> Diffusion:
         """An untrained model, its weights decided by the seed."""
@@ -217,8 +221,6 @@ def _load(place: Path, identity: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _plain(value: Any) -> Any:
-    import json
-
     return json.loads(json.dumps(value))
 
 

@@ -51,8 +51,8 @@ class DiffusionPlay:
     """The game of a diffusion model, loaded on one device.
 
     `start(seed)` gives the model that a run with this seed starts from, `blank(seed)` an untrained
-    one, each time a fresh copy.
-    `latents` are those of all contributors' images.  What a run made is kept in `outputs`, under
+    one; either may be changed, and is asked for anew by the next run.  `latents` and `conditions`,
+    int64 (N,), are those of all contributors' images.  What a run made is kept in `outputs`, under
     the run's key; with `keep_weights` its network too.
     """
 
@@ -60,6 +60,7 @@ class DiffusionPlay:
     game: str  # digest
     contributors: Contributors
     latents: Tensor
+    conditions: Tensor
     start: Callable[[int], Diffusion]
     blank: Callable[[int], Diffusion]
     training: TrainingConfig
@@ -118,14 +119,14 @@ class DiffusionPlay:
             return model if len(chosen) else self.blank(seed)
         if self.kind in UNLEARNED:
             gone = torch.from_numpy(~members[self.contributors.owner.numpy()]).to(chosen.device)
-            labels = self.contributors.labels.to(chosen.device)
+            labels = self.conditions.to(chosen.device)
             return unlearn(
                 model, self.latents, labels, gone, self.unlearning, kind=self.kind, seed=seed
             )
         notes["full_data_share"] = float(self.kind != "retrain")
         if not len(chosen) or not self.training.steps:
             return model
-        labels = self.contributors.labels.to(chosen.device)[chosen]
+        labels = self.conditions.to(chosen.device)[chosen]
         task = DiffusionTask(model, self.latents[chosen], labels, self.training, seed=seed)
         log = run(task, self.training.steps, label="training", checkpoints=self._saved(place))
         model = task.finish()
@@ -146,7 +147,7 @@ class DiffusionPlay:
         chosen = self.contributors.chosen(members)
         if self.kind != "conditional-proxy" or not len(chosen):
             return None
-        known = self.contributors.labels[chosen].sort().values
+        known = self.conditions[chosen.cpu()].sort().values
         count = self.sampling.images
         shares = torch.rand(count, generator=stream(self.sampling.seed, "credit", "conditions"))
         return known[(shares * len(known)).long()]

@@ -107,7 +107,7 @@ class NetworkEmbedder:
         device = self.encoder.device
         rows = [
             self.encoder.features(to_float(part).expand(-1, 3, -1, -1).to(device)).cpu()
-            for part in images.split(CHUNK)
+            for part in torch.split(images, CHUNK)
         ]
         return torch.cat(rows)
 

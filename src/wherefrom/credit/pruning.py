@@ -149,7 +149,7 @@ def _importance(layers: Mapping[str, nn.Module], group: Group) -> Tensor:
     """Sum of squares of all weights that go with each channel, float64 (size,)."""
     total = torch.zeros(group.size, dtype=torch.float64)
     for name, side, offset in group.members:
-        weight: Tensor = layers[name].weight.detach()  # type: ignore[assignment,union-attr,operator]
+        weight: Tensor = layers[name].weight.detach()  # type: ignore[operator]
         if weight.is_meta or side == "norm":
             continue
         axis = 0 if side == "out" else 1

@@ -127,7 +127,8 @@ def prepare(images: Tensor) -> Tensor:
     return torch.cat(rows).clamp(0, 1)  # white may come out one rounding above 1
 
 
-def _check(images: Tensor) -> None:
+def check_shape(images: Tensor) -> None:
+    """An `InputError` unless `images` are floating point (N, 3, H, W)."""
     if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
         raise InputError(
             f"images of shape {tuple(images.shape)}, expected (N, 3, H, W); repeat a grey channel "
@@ -135,6 +136,10 @@ def _check(images: Tensor) -> None:
         )
     if not images.is_floating_point():
         raise InputError(f"images are {images.dtype}, expected float32 in [0, 1]; divide by 255")
+
+
+def _check(images: Tensor) -> None:
+    check_shape(images)
     if len(images) == 0:
         return
     low, high = (float(value) for value in torch.aminmax(images))

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.precision import full_precision
+from wherefrom.encoders.encoder import check_shape
 from wherefrom.encoders.identity import EncoderIdentity, identify
 
 RESIZE = "centre crop on reading, then bicubic, antialias"
@@ -113,13 +114,7 @@ class FeatureNetwork:
         `InputError` for other shapes or dtypes.  The values are the caller's to check: a path of
         perturbed images may leave [0, 1].
         """
-        if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
-            raise InputError(
-                f"images of shape {tuple(images.shape)}, expected (N, 3, H, W); repeat a grey "
-                "channel three times"
-            )
-        if not images.is_floating_point():
-            raise InputError(f"images are {images.dtype}, expected float32 in [0, 1]")
+        check_shape(images)
         wide = images if images.dtype == torch.float64 else images.float()
         with full_precision(images.device):
             rows = self.module(wide)

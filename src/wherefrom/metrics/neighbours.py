@@ -77,8 +77,6 @@ def realism(real: Tensor, generated: Tensor, *, neighbours: int = NEIGHBOURS) ->
     found = []
     for part in torch.split(y, ROWS):
         apart = _squared_distances(part, x)
-        # What rounding leaves of a distance of 0 must not decide how realistic a copy is.
-        apart[apart <= _rounding(part.square().sum(1)[:, None] + x.square().sum(1))] = 0.0
         ratios = torch.where(apart > 0, radii / apart, torch.inf)
         found.append(ratios.max(1).values.sqrt())
     return torch.cat(found).clamp_max(MOST_REALISTIC)
@@ -122,12 +120,7 @@ def _squared_radii(x: Tensor, neighbours: int) -> Tensor:
 def _slack(x: Tensor, y: Tensor) -> float:
     """What rounding may add to a squared distance: equal distances must count as equal."""
     largest = torch.maximum(x.square().sum(1).max(), y.square().sum(1).max())
-    return float(_rounding(2 * largest))
-
-
-def _rounding(squares: Tensor) -> Tensor:
-    """Bound on the rounding of a squared distance, given the sum of both squared lengths."""
-    return 8 * torch.finfo(torch.float64).eps * squares
+    return 16 * torch.finfo(torch.float64).eps * float(largest)
 
 
 def _share(hits: Tensor) -> float:

@@ -8,9 +8,11 @@ references = origin.References.create("refs.index", load_encoder("vae/"), edit_m
 references.add(photographs), references.search(["suspect.png"])
 """
 
+from wherefrom.origin.accelerator import Accelerator
 from wherefrom.origin.answers import (
     AddReport,
     Candidate,
+    CopyEvidence,
     ModelRow,
     OriginAnswer,
     RetrievalReport,
@@ -19,6 +21,7 @@ from wherefrom.origin.decision import Answer, NullScores
 from wherefrom.origin.edit_map import EditMapConfig, FittedEditMap, load_edit_map
 from wherefrom.origin.index import Index
 from wherefrom.origin.method import fit_edit_map, fit_from_moments
+from wherefrom.origin.milvus import MilvusIndex
 from wherefrom.origin.moments import PairMoments
 from wherefrom.origin.pair_rows import PairRows
 from wherefrom.origin.pairs import PairRow, PairsManifest, read_pairs, write_pairs
@@ -33,16 +36,20 @@ from wherefrom.origin.result import (
     SearchResult,
     Verification,
 )
+from wherefrom.origin.settings import SearchConfig
 
 __all__ = [
+    "Accelerator",
     "AddReport",
     "AddResult",
     "Answer",
     "Candidate",
+    "CopyEvidence",
     "EditMapConfig",
     "FittedEditMap",
     "Index",
     "IndexedImage",
+    "MilvusIndex",
     "ModelRow",
     "NullScores",
     "OriginAnswer",
@@ -53,6 +60,7 @@ __all__ = [
     "References",
     "RetrievalReport",
     "ScanStatistics",
+    "SearchConfig",
     "SearchResult",
     "VectorIndex",
     "Verification",

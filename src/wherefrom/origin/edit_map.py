@@ -40,6 +40,13 @@ class EditMapConfig(Config):
     )
     rank: int = setting(512, "columns of W", source="Fig. 8", low=1)
     centre: bool = setting(True, "subtract the mean of the origins first")
+    stationary: bool = setting(
+        True,
+        "closed: covariances are diagonal in cosine waves of the latent grid",
+    )
+    power: float = setting(
+        1.0, "closed, stationary: waves are weighed by S_d to minus this", low=0.0, high=4.0
+    )
     ridge: float = setting(1e-2, "closed: added to S_d, in units of its mean eigenvalue", low=0.0)
     loss: str = setting(
         "cosface", "sgd: the loss", source="Table 6", choices=("cosface", "softmax", "circle")

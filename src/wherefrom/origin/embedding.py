@@ -27,12 +27,12 @@ class Reader:
     encoder: Encoder
     skipped: list[tuple[Path, str]] = field(default_factory=list)
 
-    def chunks(
+    def images(
         self, paths: Iterable[Path], *, wanted: Callable[[Path, str], bool] = lambda *_: True
     ) -> Iterator[tuple[list[Path], list[str], Tensor]]:
-        """Paths, digests and embeddings (n, D), n at most 64; `wanted` sees path and digest.
+        """Paths, digests and pictures (n, 3, 256, 256), n at most 64.
 
-        A file is decoded only once, and embedded only if it is wanted.
+        A file is decoded only once, and kept only if it is `wanted` by its path and digest.
         """
         held: list[tuple[Path, str, Tensor]] = []
         for path in paths:
@@ -44,10 +44,15 @@ class Reader:
             if wanted(path, image.digest):
                 held.append((path, image.digest, prepare(to_float(image.pixels[None]))))
             if len(held) == CHUNK:
-                yield self._embedded(held)
+                yield _columns(held)
                 held = []
         if held:
-            yield self._embedded(held)
+            yield _columns(held)
+
+    def chunks(self, paths: Iterable[Path]) -> Iterator[tuple[list[Path], list[str], Tensor]]:
+        """Paths, digests and embeddings (n, D), n at most 64."""
+        for some, digests, pictures in self.images(paths):
+            yield some, digests, self.encoder.embed(pictures)
 
     def embed(self, paths: Iterable[Path]) -> tuple[list[Path], list[str], Tensor]:
         """All usable files at once: paths, digests, embeddings (N, D)."""
@@ -58,11 +63,10 @@ class Reader:
         digests = [digest for _, some, _ in found for digest in some]
         return names, digests, torch.cat([rows for _, _, rows in found])
 
-    def _embedded(
-        self, held: list[tuple[Path, str, Tensor]]
-    ) -> tuple[list[Path], list[str], Tensor]:
-        paths, digests, images = zip(*held, strict=True)
-        return list(paths), list(digests), self.encoder.embed(torch.cat(images))
+
+def _columns(held: list[tuple[Path, str, Tensor]]) -> tuple[list[Path], list[str], Tensor]:
+    paths, digests, pictures = zip(*held, strict=True)
+    return list(paths), list(digests), torch.cat(pictures)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 HIGH_BITS, QUERY_BITS = 18, 36
-EXACT_ELEMENTS = 2**22  # multiplied at a time: 32 MiB of float64
+EXACT_ELEMENTS = 2**19  # multiplied at a time: 4 MiB of float64 stay in a cache
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from wherefrom.origin.result import (
     SearchResult,
     Verification,
 )
+from wherefrom.origin.rough import TILE_ROWS, Rows
 from wherefrom.origin.segments import Segment, refuse_unusable, unit_rows, write_segment
 
 SEGMENTS = "segments"
@@ -54,7 +55,7 @@ class Index(VectorIndex):
         self.identity: Mapping[str, Any] = self._manifest.identity
         self._seen: int | None = None
         self._held: list[tuple[Place, Segment]] = []
-        self._rows: dict[torch.device, scan.Rows] = {}
+        self._rows: dict[torch.device, Rows] = {}
         try:
             self._refresh()
             if writable:
@@ -167,21 +168,26 @@ class Index(VectorIndex):
         An `InputError` for an empty index and for a query that is NaN, infinite or all zeros; an
         `ArtifactError` naming the file if a segment is not as it was written.
         """
-        self._refuse_shape(queries, "queries")
+        unit = self.unit_queries(queries)
         if k < 1:
             raise InputError(f"k is {k}, but at least one image must be asked for")
-        exact = queries.detach().cpu().double()
-        norms = torch.linalg.vector_norm(exact, dim=1, keepdim=True)
-        refuse_unusable(norms.squeeze(1), lambda i: f"query {i}")
-        rows = self._rows_on(torch.device(device) if device is not None else queries.device)
+        rows = self.rows_on(torch.device(device) if device is not None else queries.device)
         # Two at least, for the statistics.
-        ids, scores, spread = scan.scan(rows, exact / norms, min(max(k, 2), rows.count))
+        ids, scores, spread = scan.scan(rows, unit, min(max(k, 2), rows.count))
         top2 = scores[:, 1] if rows.count > 1 else torch.full_like(scores[:, 0], torch.nan)
         return SearchResult(
             ids=ids[:, :k],
             scores=scores[:, :k],
             statistics=ScanStatistics(spread.mean, spread.std, scores[:, 0], top2, rows.count),
         )
+
+    def unit_queries(self, queries: Tensor) -> Tensor:
+        """Queries (Q, dim) at unit norm, float64 on the CPU; `InputError` for unusable ones."""
+        self._refuse_shape(queries, "queries")
+        exact: Tensor = queries.detach().cpu().double()
+        norms: Tensor = torch.linalg.vector_norm(exact, dim=1, keepdim=True)
+        refuse_unusable(norms.squeeze(1), lambda i: f"query {i}")
+        return exact / norms
 
     def get(self, ids: Sequence[int]) -> tuple[IndexedImage, ...]:
         """The images of these ids, in this order; an id that is not there is an `InputError`."""
@@ -194,6 +200,13 @@ class Index(VectorIndex):
             IndexedImage(image, os.fsdecode(records[image][0]), *records[image][1:])
             for image in wanted
         )
+
+    def images(self) -> tuple[IndexedImage, ...]:
+        """All images, in order of id."""
+        ids = np.sort(
+            np.concatenate([p.ids for p in self._manifest.places()] or [np.empty(0, np.int64)])
+        )
+        return self.get(ids.tolist())
 
     def find(self, paths: Sequence[str | os.PathLike[str]]) -> tuple[int | None, ...]:
         """The id of the image at each path, None where there is none."""
@@ -210,7 +223,7 @@ class Index(VectorIndex):
         self.get(ids)
         if not len(ids):
             return torch.empty(0, self.dim)
-        parts = self._rows_on(torch.device("cpu")).parts
+        parts = self.rows_on(torch.device("cpu")).parts
         order = torch.cat([part.ids for part in parts]).sort()
         wanted = torch.tensor([int(image) for image in ids], dtype=torch.int64)
         at = order.indices[torch.searchsorted(order.values, wanted)]
@@ -303,7 +316,7 @@ class Index(VectorIndex):
             for p in places
         ]
 
-    def _rows_on(self, device: torch.device) -> scan.Rows:
+    def rows_on(self, device: torch.device) -> Rows:
         """What is to be scanned on `device`: at least one image, of intact segments."""
         self._refresh()
         if not any(len(place.ids) for place, _ in self._held):
@@ -314,7 +327,7 @@ class Index(VectorIndex):
             for _, segment in self._held:
                 segment.verify(again=False)
             parts = [_part(place, segment, device) for place, segment in self._held]
-            self._rows[device] = scan.Rows(parts)
+            self._rows[device] = Rows(parts)
         return self._rows[device]
 
     def _merge_like_sized(self) -> None:
@@ -341,7 +354,7 @@ def _part(place: Place, segment: Segment, device: torch.device) -> Part:
     ids[place.rows] = place.ids
     dead = torch.from_numpy(np.flatnonzero(ids < 0))
     total = segment.total.clone()
-    for some in torch.split(dead, scan.CHUNK_ROWS):
+    for some in torch.split(dead, TILE_ROWS):
         total -= segment.rows[some].double().sum(0)
     rows = segment.rows_on(device)
     return Part(rows, torch.from_numpy(ids).to(device), dead.to(device), total)

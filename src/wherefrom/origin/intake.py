@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from wherefrom.core.errors import InputError
 from wherefrom.data.files import show_path
-from wherefrom.origin.manifest import Manifest, NewImage
+from wherefrom.origin.manifest import NewImage
 from wherefrom.origin.result import AddResult
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+class Ledger(Protocol):
+    """What is there already: a manifest, or what stands for one."""
+
+    def live_paths(self, paths: Iterable[bytes]) -> dict[bytes, tuple[int, str]]:
+        """(id, digest) of the images among `paths`."""
+        ...
+
+    def live_digests(self, digests: Iterable[str]) -> dict[str, int]:
+        """The first image of each digest that has one."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,10 +64,10 @@ def checked_names(paths: Sequence[str | os.PathLike[str]], digests: Sequence[str
     return names
 
 
-def plan(names: Sequence[bytes], digests: Sequence[str], manifest: Manifest) -> Plan:
+def plan(names: Sequence[bytes], digests: Sequence[str], ledger: Ledger) -> Plan:
     """Compare what is given with what is there."""
-    there = manifest.live_paths(set(names))
-    copies = manifest.live_digests(set(digests))
+    there = ledger.live_paths(set(names))
+    copies = ledger.live_digests(set(digests))
     made = Plan([], [], [], [], {})
     mine: dict[bytes, int] = {}
     for item, (name, digest) in enumerate(zip(names, digests, strict=True)):

@@ -89,7 +89,7 @@ class Manifest:
         self._lock = _take_lock(folder) if writable else None
         try:
             with self._errors():
-                self._base = _connect(folder / NAME)
+                self._base = connect(folder / NAME)
                 self._refuse_others()
                 self._base.execute("PRAGMA foreign_keys = ON")
                 self._base.execute("PRAGMA synchronous = EXTRA")
@@ -103,7 +103,7 @@ class Manifest:
     @staticmethod
     def create(folder: Path, *, dim: int, identity: Mapping[str, Any]) -> None:
         """Write the manifest of an empty index into `folder`."""
-        base = _connect(folder / NAME, mode="rwc")
+        base = connect(folder / NAME, mode="rwc")
         base.execute("PRAGMA synchronous = EXTRA")
         # In one transaction: each commit waits for the disk.
         base.executescript(f"BEGIN; {TABLES}")
@@ -304,7 +304,7 @@ def _insert_segment(base: sqlite3.Connection, info: SegmentInfo) -> int:
     return int(base.execute(sql, (info.name, info.rows, info.digest)).lastrowid or 0)
 
 
-def _connect(path: Path, *, mode: str = "rw", wait: float = WAIT_SECONDS) -> sqlite3.Connection:
+def connect(path: Path, *, mode: str = "rw", wait: float = WAIT_SECONDS) -> sqlite3.Connection:
     # As an address, so that no file is created unasked; SQLite opens for reading what is write-
     # protected.  Transactions are begun and ended by hand.
     address = f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}"
@@ -313,7 +313,7 @@ def _connect(path: Path, *, mode: str = "rw", wait: float = WAIT_SECONDS) -> sql
 
 def _take_lock(folder: Path) -> sqlite3.Connection:
     try:
-        lock = _connect(folder / LOCK_NAME, mode="rwc", wait=0)
+        lock = connect(folder / LOCK_NAME, mode="rwc", wait=0)
     except sqlite3.OperationalError as error:
         raise InputError(f"cannot write to {show_path(folder)}: {error}") from error
     try:

@@ -26,6 +26,7 @@ from wherefrom.origin.equations import row_cosines, transform
 from wherefrom.origin.metric_learning import EditMapTask, Pairs
 from wherefrom.origin.moments import PairMoments
 from wherefrom.origin.pair_rows import PairRows
+from wherefrom.origin.stationary import fit_waves
 from wherefrom.training.loop import Checkpoints, run
 
 Watched = Mapping[str, tuple[Tensor, Tensor]]  # name -> edits (M, n) and their origins (M, n)
@@ -37,6 +38,7 @@ def fit_edit_map(
     owner: Tensor,
     *,
     encoder: EncoderIdentity,
+    latent_shape: tuple[int, int, int] | None = None,
     config: EditMapConfig | None = None,
     seed: int = 0,
     watch: Watched | None = None,
@@ -46,6 +48,8 @@ def fit_edit_map(
     """Fit W to origins (N, n) and edits (M, n); row i of the edits was made from `owner[i]`.
 
     Origins without an edit are welcome: the closed form learns from them what origins are like.
+    `latent_shape`: (c, h, w) of the encoder's latents, c h w = n; with it the closed form takes
+    their covariances to be stationary (`stationary`), unless the config says otherwise.
     `watch` names pairs, seen or unseen, whose mean cosine enters the history after each epoch
     (Fig. 7).  With `checkpoint` an interrupted training goes on where it stopped.
     """
@@ -62,7 +66,11 @@ def fit_edit_map(
     mean = origins.mean(dim=0, dtype=torch.float64).float() * config.centre
     start = None
     if "closed" in (config.solver, config.start):
-        start = solve(origins, edits, owner, config=config, track=track).float().to(mean.device)
+        if config.stationary and latent_shape is not None:
+            start = fit_waves(origins, edits, owner, latent_shape, config)
+        else:
+            start = solve(origins, edits, owner, config=config, track=track)
+        start = start.float().to(mean.device)
     if start is not None and config.solver == "closed":
         return _closed_map(start, mean, encoder, config, watch, provenance)
     task = EditMapTask(Pairs(origins, edits, owner, mean), config, seed, start)

@@ -7,18 +7,18 @@ Wang et al.: Generalizable Origin Identification for Text-Guided Image-to-Image 
     refs.index/setup/      where the encoder was, as a hint
     refs.index/edit_map/   W, if there is one
     refs.index/calibration the null scores behind "no origin in this index"
+    refs.index/copies.sqlite   perceptual hashes, for copies that are other files
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
@@ -26,32 +26,22 @@ from wherefrom.core.rng import stream
 from wherefrom.core.store import digest_file, is_artifact, load_artifact, save_artifact
 from wherefrom.data.folders import list_images
 from wherefrom.encoders import Encoder, load_encoder
-from wherefrom.metrics import retrieval
-from wherefrom.origin.answers import (
-    AddReport,
-    Candidate,
-    ModelRow,
-    OriginAnswer,
-    RetrievalReport,
-)
-from wherefrom.origin.decision import (
-    Answer,
-    NullScores,
-    decide,
-    leave_out,
-    make_null,
-    z_scores,
-)
+from wherefrom.origin.accelerator import Accelerator
+from wherefrom.origin.answers import AddReport, OriginAnswer, RetrievalReport
+from wherefrom.origin.cascade import answer_of, copy_of, find_copy, p_value_of
+from wherefrom.origin.copies import CopyHashes, hash_picture
+from wherefrom.origin.decision import Answer, NullScores, make_null, standing_out
 from wherefrom.origin.edit_map import FittedEditMap, load_edit_map
 from wherefrom.origin.embedding import Reader
+from wherefrom.origin.evaluation import rank_of, rows_of
+from wherefrom.origin.evidence import Evidence, gather_evidence
 from wherefrom.origin.index import Index
-from wherefrom.origin.result import SearchResult
+from wherefrom.origin.matching import Matcher
+from wherefrom.origin.reranking import Originals
+from wherefrom.origin.settings import SearchConfig
 
 SETUP, EDIT_MAP, CALIBRATION = "setup", "edit_map", "calibration"
 SCHEMA = 1
-SHOWN = 10  # candidates of an answer
-CURVE = (1, 5, 10, 100)
-GROWTH = 1.5  # change of the index's size from which a calibration is called old
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +52,7 @@ class References:
     encoder: Encoder
     edit_map: FittedEditMap | None
     null: NullScores | None
+    hashes: CopyHashes
 
     @classmethod
     def create(
@@ -81,7 +72,7 @@ class References:
         save_artifact(index.path / SETUP, kind="origin/setup", schema=SCHEMA, meta=meta, tensors={})
         if edit_map is not None:
             edit_map.save(index.path / EDIT_MAP)
-        return cls(index, encoder, edit_map, None)
+        return cls(index, encoder, edit_map, None, CopyHashes(index.path, writable=True))
 
     @classmethod
     def open(
@@ -97,17 +88,24 @@ class References:
             _require_same(index, found, edit_map)
             place = index.path / CALIBRATION
             null = NullScores.load(place) if is_artifact(place) else None
+            hashes = CopyHashes(index.path, writable=writable)
         except BaseException:
             index.close()
             raise
-        return cls(index, found, edit_map, null)
+        return cls(index, found, edit_map, null, hashes)
 
     def require_map(self, edit_map: FittedEditMap | None) -> None:
         """An `InputError` if the images were projected by another map."""
         _require_same(self.index, self.encoder, edit_map)
 
-    def describe(self) -> dict[str, Any]:
-        """What an answer rests on, as JSON values."""
+    def evidence(
+        self, answers: Sequence[OriginAnswer], *, track: Track = quiet
+    ) -> dict[tuple[str, str], Evidence]:
+        """Where the first candidates differ from their query, by names of query and candidate."""
+        return gather_evidence(answers, self.encoder, track=track)
+
+    def describe(self, config: SearchConfig | None = None) -> dict[str, Any]:
+        """What an answer rests on, as JSON values; `config` is that of the search."""
         null = self.null
         return {
             "index": {"path": str(self.index.path), "images": self.index.count()},
@@ -117,50 +115,109 @@ class References:
             else {"rank": self.edit_map.rank, "digest": self.edit_map.digest},
             "calibration": None
             if null is None
-            else {"edits": len(null.z), "rate": null.rate, "images_then": null.indexed},
+            else {"edits": len(null.values), "rate": null.rate, "images_then": null.indexed},
+            "search": (config or self.configured({})).to_dict(),
         }
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files, and of the writer's lock."""
+        self.hashes.close()
         self.index.close()
+
+    def configured(self, asked: Mapping[str, Any]) -> SearchConfig:
+        """The settings of a search: those asked for, then the calibration's, then the defaults.
+
+        An `InputError` if the calibration was made with other settings than asked for.
+        """
+        if self.null is None:
+            return SearchConfig().with_values(asked)
+        config = SearchConfig.from_dict(self.null.settings)
+        config.require_same(config.with_values(asked), where=str(self.index.path))
+        return config
 
     def add(self, paths: Sequence[Path], *, track: Track = quiet) -> AddReport:
         """Add files and folders; what is there unchanged is not embedded again.
 
-        Kept as it goes: an interrupted `add` continues where it was.
+        Kept as it goes: an interrupted `add` continues where it was.  An image that is there but
+        has no perceptual hash, in an index made before there were any, gets one.
         """
         files = list_images(paths)
         known = dict(zip(files, self._known(files), strict=True))
+        hashed = {d for d in known.values() if d is not None}
+        hashed -= self.hashes.missing(sorted(hashed))
         reader = Reader(self.encoder)
-        unchanged: list[Path] = []
+        unchanged = 0
 
         def wanted(path: Path, digest: str) -> bool:
-            same = known[path] == digest
-            if same:
-                unchanged.append(path)
-            return not same
+            nonlocal unchanged
+            unchanged += known[path] == digest
+            return known[path] != digest or digest not in hashed
 
         added = replaced = duplicates = 0
         progress = track(files, "adding images", total=len(files))
-        for some, digests, embeddings in reader.chunks(progress, wanted=wanted):
-            result = self.index.add(some, digests, self._vectors(embeddings))
+        for some, digests, pictures in reader.images(progress, wanted=wanted):
+            self.hashes.put({d: hash_picture(p) for d, p in zip(digests, pictures, strict=True)})
+            new = [i for i, path in enumerate(some) if known[path] != digests[i]]
+            if not new:
+                continue
+            vectors = self._matcher().project(self.encoder.embed(pictures[new]))
+            result = self.index.add([some[i] for i in new], [digests[i] for i in new], vectors)
             added, replaced = added + result.added, replaced + result.replaced
             duplicates += len(result.duplicates)
         skipped = tuple((str(path), reason) for path, reason in reader.skipped)
-        return AddReport(added - replaced, len(unchanged), replaced, duplicates, skipped)
+        return AddReport(added - replaced, unchanged, replaced, duplicates, skipped)
 
-    def search(self, paths: Sequence[Path], *, track: Track = quiet) -> tuple[OriginAnswer, ...]:
-        """An answer per image file, in the order in which they are listed."""
+    def search(
+        self,
+        paths: Sequence[Path],
+        *,
+        config: SearchConfig | None = None,
+        accelerated: bool = False,
+        track: Track = quiet,
+    ) -> tuple[OriginAnswer, ...]:
+        """An answer per image file, in the order in which they are listed.
+
+        A cascade: the same file, then a copy of it by its perceptual hash and its picture, then the
+        search by W.  `config`: by default that of the calibration; another one is an `InputError`.
+        `accelerated`: by way of the index's `Accelerator`, which may miss an image.
+        """
         files = list_images(paths)
+        matcher = self._matcher(config)
+        if accelerated:
+            matcher = replace(matcher, by=Accelerator.load(self.index))
         reader = Reader(self.encoder)
         answers: dict[Path, OriginAnswer] = {}
-        for some, digests, embeddings in reader.chunks(track(files, "searching", total=len(files))):
-            result = self.index.search(self._vectors(embeddings), SHOWN)
-            copies = self.index.copies(digests)
+        for some, digests, pictures in reader.images(track(files, "searching", total=len(files))):
+            same = self.index.copies(digests)
+            left, notes = [], {}
             for row, (path, digest) in enumerate(zip(some, digests, strict=True)):
-                answers[path] = self._answer(path, digest, result, row, copies.get(digest))
+                if digest in same:
+                    (image,) = self.index.get([same[digest]])
+                    answers[path] = copy_of(path, digest, image, None)
+                    continue
+                copy, notes[row] = find_copy(pictures[row], self.index, self.hashes)
+                if copy is None:
+                    left.append(row)
+                else:
+                    answers[path] = copy_of(path, digest, *copy)
+            for row, standing in zip(
+                left, matcher.ask(pictures[left]) if left else [], strict=True
+            ):
+                answers[some[row]] = answer_of(
+                    some[row],
+                    digests[row],
+                    standing,
+                    index=self.index,
+                    null=self.null,
+                    config=matcher.config,
+                    notes=notes[row],
+                )
         for path, reason in reader.skipped:
             answers[path] = OriginAnswer(str(path), Answer.UNKNOWN, None, None, (), reason)
         return tuple(answers[path] for path in files)
@@ -171,24 +228,33 @@ class References:
         origins: Sequence[Path],
         *,
         rate: float,
+        config: SearchConfig | None = None,
         seed: int = 0,
         track: Track = quiet,
     ) -> References:
         """Calibrate "no origin in this index" by edits; `origins[i]` is what `edits[i]` came from.
 
-        Of every origin one edit is drawn, so that the scores are independent.  Where the origin is
-        in the index, it is left out of the comparison.  The result is kept in the folder.
+        Of every origin one edit is drawn, so that the values are independent.  Where the origin is
+        in the index, it is left out of the comparison.  The result is kept in the folder with the
+        `config`, and holds for searches with that config only.
         """
+        settings = config or SearchConfig()
         chosen = _one_per_origin(origins, seed)
-        reader = Reader(self.encoder)
-        names, _, embeddings = reader.embed(
-            [edits[i] for i in track(chosen, "reading edits", total=len(chosen))]
-        )
         owner = {edits[i]: origins[i] for i in chosen}
-        ids = self._ids_of([owner[name] for name in names])
-        z = self._null_scores(embeddings, ids)
-        provenance = {"edits": len(z), "seed": seed, "skipped": len(reader.skipped)}
-        null = make_null(z, rate, indexed=self.index.count(), provenance=provenance)
+        matcher, reader = self._new_matcher(settings), Reader(self.encoder)
+        values: list[float] = []
+        progress = track([edits[i] for i in chosen], "searching for edits", total=len(chosen))
+        for some, _, pictures in reader.images(progress):
+            left_out = self._ids_of([owner[name] for name in some])
+            found = matcher.ask(pictures, left_out=left_out)
+            values += [standing_out(one.scores, settings.statistic) for one in found]
+        null = make_null(
+            torch.tensor(values, dtype=torch.float64),
+            rate,
+            indexed=self.index.count(),
+            settings=settings.to_dict(),
+            provenance={"edits": len(values), "seed": seed, "skipped": len(reader.skipped)},
+        )
         null.save(self.index.path / CALIBRATION, overwrite=True)
         return replace(self, null=null)
 
@@ -198,13 +264,14 @@ class References:
         origins: Sequence[Path],
         models: Sequence[str],
         *,
+        config: SearchConfig | None = None,
         track: Track = quiet,
     ) -> RetrievalReport:
         """How well the origins of known edits are found; every origin must be in the index."""
         place = {name: i for i, name in enumerate(edits)}
-        reader = Reader(self.encoder)
+        matcher, reader = self._matcher(config), Reader(self.encoder)
         ranks, right, p_values, named = [], [], [], []
-        for some, _, embeddings in reader.chunks(track(edits, "searching", total=len(edits))):
+        for some, _, pictures in reader.images(track(edits, "searching", total=len(edits))):
             wanted = self._ids_of([origins[place[name]] for name in some])
             for name, ids in zip(some, wanted, strict=True):
                 if not len(ids):
@@ -212,60 +279,27 @@ class References:
                         f"{origins[place[name]]}, the origin of {name}, is not in the index; add "
                         "it first"
                     )
-            result = self.index.search(self._vectors(embeddings), self.index.count())
-            ranks += _ranks(result, wanted)
-            right += [int(i) in w.tolist() for i, w in zip(result.ids[:, 0], wanted, strict=True)]
-            if self.null is not None:
-                p_values += self.null.p_values(z_scores(result.statistics)).tolist()
+            for row, ids in enumerate(wanted):
+                # One at a time: a full ranking per view is large.
+                (standing,) = matcher.ask(pictures[row : row + 1], self.index.count())
+                ranks.append(rank_of(standing, ids))
+                right.append(int(standing.ids[0]) in ids.tolist())
+                if self.null is not None:
+                    p_values.append(p_value_of(standing, matcher.config, self.null))
             named += [models[place[name]] for name in some]
         if not ranks:
             raise InputError("none of the edits could be read; see the files named by the pairs")
-        rows = _rows(named, ranks, right, p_values, None if self.null is None else self.null.rate)
+        rows = rows_of(named, ranks, right, p_values, None if self.null is None else self.null.rate)
         skipped = tuple((str(path), reason) for path, reason in reader.skipped)
         return RetrievalReport(rows, self.index.count(), tuple(ranks), skipped)
 
-    def _answer(
-        self, path: Path, digest: str, result: SearchResult, row: int, copy: int | None
-    ) -> OriginAnswer:
-        ids, scores = result.ids[row].tolist(), result.scores[row].tolist()
-        if copy is not None:
-            # The same file may stand at several scores' places; the copy comes first.
-            ids, scores = [copy, *ids], [1.0, *scores]
-        found = self.index.get(ids)
-        candidates = tuple(
-            Candidate(image.path, image.digest, score)
-            for image, score in zip(found, scores, strict=True)
-        )
-        if copy is not None:
-            return OriginAnswer(str(path), Answer.COPY, None, None, candidates[:1], "", digest)
-        if self.null is None:
-            reason = "this index is not calibrated; run calibrate with edits of known origin"
-            return OriginAnswer(str(path), Answer.UNKNOWN, None, None, candidates, reason, digest)
-        z = float(z_scores(result.statistics)[row])
-        p = float(self.null.p_values(torch.tensor([z], dtype=torch.float64)))
-        answer, reason = decide(p, self.null)
-        ratio = self.index.count() / self.null.indexed
-        if not 1 / GROWTH < ratio < GROWTH:
-            reason = (
-                f"{reason}; " if reason else ""
-            ) + f"calibrated when the index held {self.null.indexed} images; calibrate again"
-        return OriginAnswer(str(path), answer, p, z, candidates, reason, digest)
+    def _matcher(self, config: SearchConfig | None = None) -> Matcher:
+        """As asked for, if the calibration allows it."""
+        return self._new_matcher(self.configured({} if config is None else config.to_dict()))
 
-    def _null_scores(self, embeddings: Tensor, left_out: Sequence[Tensor]) -> Tensor:
-        vectors = self._vectors(embeddings)
-        most = max((len(ids) for ids in left_out), default=0)
-        result = self.index.search(vectors, most + 1)
-        scores = []
-        for row, ids in enumerate(left_out):
-            stored = F.normalize(vectors[row : row + 1].double()).cpu()
-            own = self.index.vectors(ids.tolist()).double() @ stored[0]
-            remains = ~torch.isin(result.ids[row], ids)
-            best = float(result.scores[row][remains][0])
-            scores.append(z_scores(leave_out(result.statistics, row, best, own)))
-        return torch.cat(scores)
-
-    def _vectors(self, embeddings: Tensor) -> Tensor:
-        return embeddings if self.edit_map is None else self.edit_map.project(embeddings)
+    def _new_matcher(self, config: SearchConfig) -> Matcher:
+        originals = Originals(self.encoder)
+        return Matcher(self.index, self.index, self.encoder, self.edit_map, config, originals)
 
     def _known(self, files: Sequence[Path]) -> list[str | None]:
         ids = self.index.find(files)
@@ -291,7 +325,14 @@ def remove(index: Index, paths: Sequence[Path]) -> int:
     for path, found in zip(paths, ids, strict=True):
         if found is None:
             raise InputError(f"{path} is not in {index.path}; nothing was removed")
-    index.delete([found for found in ids if found is not None])
+    images = index.get([found for found in ids if found is not None])
+    index.delete([image.id for image in images])
+    digests = [image.digest for image in images]
+    hashes = CopyHashes(index.path, writable=True)
+    try:
+        hashes.forget([d for d in digests if d not in index.copies(digests)])
+    finally:
+        hashes.close()
     return len(ids)
 
 
@@ -325,40 +366,3 @@ def _one_per_origin(origins: Sequence[Path], seed: int) -> list[int]:
         group[int(torch.randint(len(group), (1,), generator=stream(seed, "one edit", index)))]
         for index, group in enumerate(groups.values())
     ]
-
-
-def _ranks(result: SearchResult, wanted: Sequence[Tensor]) -> list[int]:
-    """Rank of the best placed right image; equal scores of others rank before it."""
-    ranks = []
-    for ids, scores, right in zip(result.ids, result.scores, wanted, strict=True):
-        mine = torch.isin(ids, right)
-        ranks.append(int((scores[~mine] >= scores[mine].max()).sum()) + 1)
-    return ranks
-
-
-def _rows(
-    models: Sequence[str],
-    ranks: Sequence[int],
-    right: Sequence[bool],
-    p_values: Sequence[float],
-    rate: float | None,
-) -> tuple[ModelRow, ...]:
-    groups = {"all": range(len(ranks))} | {
-        model: [i for i, name in enumerate(models) if name == model] for model in sorted({*models})
-    }
-    rows = []
-    for model, chosen in groups.items():
-        some = torch.tensor([ranks[i] for i in chosen])
-        called = [i for i in chosen if rate is not None and p_values[i] <= rate]
-        rows.append(
-            ModelRow(
-                model,
-                len(some),
-                retrieval.mean_average_precision(some),
-                retrieval.accuracy(some),
-                dict(zip(CURVE, retrieval.rank_curve(some, CURVE), strict=True)),
-                None if rate is None else sum(right[i] for i in called) / len(some),
-                None if rate is None else sum(not right[i] for i in called) / len(some),
-            )
-        )
-    return tuple(rows)

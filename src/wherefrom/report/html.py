@@ -85,7 +85,24 @@ class Figure:
     kind: ClassVar[str] = "figure"
 
 
-Block: TypeAlias = Prose | Points | Cards | Grid | Facts | Figure
+@dataclass(frozen=True)
+class Panel:
+    """A picture (a data URI) with its caption; `scale`: what the ends of its tint mean."""
+
+    image: str
+    caption: str
+    scale: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Pictures side by side."""
+
+    panels: tuple[Panel, ...]
+    kind: ClassVar[str] = "strip"
+
+
+Block: TypeAlias = Prose | Points | Cards | Grid | Facts | Figure | Strip
 
 
 @dataclass(frozen=True)

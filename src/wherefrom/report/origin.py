@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wherefrom.origin.answers import Candidate, OriginAnswer
 from wherefrom.origin.decision import Answer
+from wherefrom.origin.evidence import Evidence
 from wherefrom.report.describe import flatten
 from wherefrom.report.html import (
+    Block,
     Cards,
     Cell,
     Facts,
     Grid,
+    Panel,
     Points,
     Prose,
     Section,
+    Strip,
     page_footer,
     write_report,
 )
+from wherefrom.report.overlay import SCALE, draw_candidate, draw_difference, draw_picture
 from wherefrom.report.text import percent, plural
 
 TONES = {Answer.COPY: "yes", Answer.EDIT: "yes", Answer.NONE: "no", Answer.UNKNOWN: "unsure"}
@@ -50,19 +55,21 @@ def write_search_report(
     basis: Mapping[str, Any],
     *,
     thumbnails: Mapping[str, str],
+    evidence: Mapping[tuple[str, str], Evidence],
 ) -> None:
     """Write the page of a search.
 
-    `basis`: what `References.describe` says; `thumbnails`: data addresses by path.
+    `basis`: what `References.describe` says; `thumbnails`: data addresses by path; `evidence`: what
+    `References.evidence` found.
     """
     counts = Counter(answer.answer for answer in answers)
     cards = tuple((str(counts[kind]), str(kind), TONES[kind]) for kind in Answer)
     sections = [
         Section("Answer", (Prose((_headline(answers),)), Cards(cards))),
-        Section("Images", (_overview(answers, thumbnails),)),
+        *([Section("Images", (_overview(answers, thumbnails),))] if len(answers) > 1 else []),
+        *_looked_at(answers, thumbnails, evidence),
         Section("What the answers mean", (Points(_meanings(basis)),)),
         Section("What they do not prove", (Points(_limits()),)),
-        *_candidates(answers, thumbnails),
         Section(
             "What was compared",
             (Facts(tuple((name, value, "") for name, value in flatten(basis))),),
@@ -97,36 +104,75 @@ def _overview(answers: Sequence[OriginAnswer], thumbnails: Mapping[str, str]) ->
     return Grid(columns, tuple(rows), (False, False, False, False, False, True))
 
 
+def _looked_at(
+    answers: Sequence[OriginAnswer],
+    thumbnails: Mapping[str, str],
+    evidence: Mapping[tuple[str, str], Evidence],
+) -> Iterator[Section]:
+    """A section per answer: the pictures side by side, and the candidates."""
+    for answer in [answer for answer in answers if answer.candidates][:LISTED]:
+        panels = _panels(answer, evidence)
+        told = (answer.sentence() + ".", *answer.notes)
+        blocks: list[Block] = [Prose(told), *([Strip(panels)] if panels else [])]
+        if len(answer.candidates) > 1:
+            blocks.append(_candidates(answer, thumbnails, evidence))
+        title = f"{'A copy' if answer.answer is Answer.COPY else 'Most similar'}: {answer.name}"
+        yield Section(title, tuple(blocks))
+
+
+def _panels(
+    answer: OriginAnswer, evidence: Mapping[tuple[str, str], Evidence]
+) -> tuple[Panel, ...]:
+    best = answer.candidates[0]
+    found = evidence.get((answer.name, best.path))
+    drawn: list[tuple[str | None, str, tuple[str, str] | None]] = [
+        (draw_picture(answer.name, answer.digest), f"Asked for: {answer.name}", None),
+        (draw_candidate(best.path, best.digest, found), _caption(answer, found), None),
+    ]
+    if found is not None:
+        told = "Where the latents differ once the candidate is laid over; paler where it ends."
+        drawn.append((draw_difference(answer.name, answer.digest, found), told, SCALE))
+    return tuple(Panel(image, text, scale) for image, text, scale in drawn if image)
+
+
+def _caption(answer: OriginAnswer, evidence: Evidence | None) -> str:
+    named = answer.answer in (Answer.COPY, Answer.EDIT)
+    caption = f"{'Origin' if named else 'Most similar, but no origin'}: {answer.candidates[0].path}"
+    if evidence is None or evidence.alignment.is_plain:
+        return caption
+    ways = ["mirrored"] if evidence.alignment.mirrored else []
+    if not evidence.alignment.is_whole:
+        ways.append("of another extent (the frame is what was asked for)")
+    return f"{caption}. Agrees best when {' and '.join(ways)}."
+
+
 def _candidates(
-    answers: Sequence[OriginAnswer], thumbnails: Mapping[str, str]
-) -> tuple[Section, ...]:
-    shown = [answer for answer in answers if len(answer.candidates) > 1][:LISTED]
-    return tuple(
-        Section(
-            f"Most similar to {answer.name}",
-            (
-                Grid(
-                    ("rank", "", "image", "cosine"),
-                    tuple(
-                        _candidate_row(rank, candidate, thumbnails)
-                        for rank, candidate in enumerate(answer.candidates, start=1)
-                    ),
-                    (True, False, False, True),
-                ),
-            ),
-        )
-        for answer in shown
+    answer: OriginAnswer,
+    thumbnails: Mapping[str, str],
+    evidence: Mapping[tuple[str, str], Evidence],
+) -> Grid:
+    rows = tuple(
+        _candidate_row(rank, candidate, thumbnails, evidence.get((answer.name, candidate.path)))
+        for rank, candidate in enumerate(answer.candidates, start=1)
     )
+    columns = ("rank", "", "image", "cosine", "deviations", "p-value", "latents agree")
+    return Grid(columns, rows, (True, False, False, True, True, True, True))
 
 
 def _candidate_row(
-    rank: int, candidate: Candidate, thumbnails: Mapping[str, str]
+    rank: int, candidate: Candidate, thumbnails: Mapping[str, str], evidence: Evidence | None
 ) -> tuple[Cell, ...]:
+    figures = (
+        f"{candidate.score:.3f}",
+        "" if candidate.deviations is None else f"{candidate.deviations:.1f}",
+        "" if candidate.p_value is None else f"{candidate.p_value:.3g}",
+        "" if evidence is None else f"{evidence.alignment.agreement:.2f}",
+    )
     return (
         Cell(str(rank), numeric=True),
         Cell("", image=thumbnails.get(candidate.path, "")),
         Cell(candidate.path, below=candidate.digest),
-        Cell(f"{candidate.score:.3f}", numeric=True),
+        *(Cell(figure, numeric=True) for figure in figures),
     )
 
 
@@ -142,7 +188,12 @@ def _meanings(basis: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
             "like those edits."
         )
     return (
-        (str(Answer.COPY), "The file itself is in the index, byte for byte."),
+        (
+            str(Answer.COPY),
+            "The file itself is in the index, byte for byte; or the picture is: its perceptual "
+            "hash (PDQ) is near, and no part of the two pictures differs by more than coding "
+            "explains.",
+        ),
         (
             str(Answer.EDIT),
             "The image named is the most similar one, and it stands out from all other images of "
@@ -174,8 +225,14 @@ def _limits() -> tuple[tuple[str, str], ...]:
             "method to find.",
         ),
         (
-            "Flips, crops and rotations",
-            "They move the grid that is compared; an origin can be missed.",
+            "Crops and rotations",
+            "The answer is found through the picture as a whole, by default also mirrored. A "
+            "crop, a border or a turn can hide an origin.",
+        ),
+        (
+            "Where the latents differ",
+            "The tint shows where the encoder sees a difference that is finer than a change of "
+            "palette or light. It is no map of what an editor touched.",
         ),
         (
             "Edits like those of the calibration",

@@ -1,0 +1,148 @@
+"""Every baseline of Table 1 for one study: scores of each contributor, by name.
+
+The generated images are those of the full model, sampled as in the study's runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from wherefrom.core.errors import InputError
+from wherefrom.core.progress import Track, quiet
+from wherefrom.credit.baselines import (
+    DAMPING,
+    cosine_scores,
+    distance_scores,
+    gather,
+    largest_cosine_scores,
+    relative_scores,
+    renormalised_scores,
+    trak_scores,
+)
+from wherefrom.credit.contributors import Contributors
+from wherefrom.credit.diffusion import Diffusion, SamplingConfig, sample
+from wherefrom.credit.game import Floats
+from wherefrom.credit.gradients import (
+    GradientConfig,
+    image_gradients,
+    journey_moments,
+    load_gradients,
+    projected_gradients,
+    save_gradients,
+)
+from wherefrom.credit.properties import Embedder, Made, PixelEmbedder, Property
+from wherefrom.data.writing import to_float, to_uint8
+
+
+def similarity_baselines(
+    data: Contributors, generated: Tensor, embedders: dict[str, Embedder]
+) -> dict[str, Floats]:
+    """Cosine (mean and largest) and distance in each space, as `pixel similarity (mean)`.
+
+    `generated`: uint8 (G, C, H, W).  The pixels are always there; `embedders` adds others by name,
+    as CLIP.
+    """
+    found: dict[str, Floats] = {}
+    for name, embedder in {"pixel": PixelEmbedder(), **embedders}.items():
+        training, other = embedder.features(data.images), embedder.features(generated)
+        found |= _similar(name, training, other, data)
+        if name != "pixel":
+            scores = distance_scores(training, other)
+            for how in ("mean", "max"):
+                found[f"{name} distance ({how})"] = gather(scores, data.owner, data.players, how)
+    return found
+
+
+def application_baselines(data: Contributors, measured: Property) -> dict[str, Floats]:
+    """The property of each training image alone, its mean and maximum by contributor.
+
+    `InputError` for a property that single images do not have, as a diversity.
+    """
+    try:
+        scores = [measured(Made(image[None])) for image in data.images]
+    except InputError as error:
+        raise InputError(
+            f"the property {measured.name!r} is not one of single images: {error}"
+        ) from error
+    values = torch.tensor(scores, dtype=torch.float64)
+    return {
+        f"{measured.name} of the images ({how})": gather(values, data.owner, data.players, how)
+        for how in ("mean", "max")
+    }
+
+
+def gradient_baselines(
+    model: Diffusion,
+    data: Contributors,
+    latents: Tensor,
+    conditions: Tensor,
+    sampling: SamplingConfig,
+    config: GradientConfig,
+    *,
+    damping: float = DAMPING,
+    store: Path | None = None,
+    track: Track = quiet,
+) -> dict[str, Floats]:
+    """Gradient similarity, TRAK, D-TRAK, Journey-TRAK, relative and renormalised influence.
+
+    `model` is the full one; `latents` and `conditions` are those of all training images.  With a
+    `store` folder the rows of the training images are kept, and read if they are there.
+    """
+    trail: list[tuple[int, Tensor]] = []
+    single = sampling.with_values({"batch": sampling.images})
+    images = sample(model, single, keep=lambda t, x: trail.append((t, x)))
+    final = model.codec.encode(to_float(to_uint8(images)).to(model.device))
+    given = (torch.arange(sampling.images) % model.conditions).to(model.device)
+    known = conditions.to(model.device)
+
+    def rows(loss: str) -> tuple[Tensor, Tensor]:
+        training = _kept(model, latents, known, config, loss, store, track)
+        generated = image_gradients(model, final, given, config, loss=loss, track=track)
+        return training, generated
+
+    simple, other = rows("simple")
+    square, other_square = rows("square")
+    journey = projected_gradients(
+        model, journey_moments(model, trail, final, given), config, track=track
+    )
+    scores = {
+        "trak": trak_scores(simple, other, damping=damping),
+        "d-trak": trak_scores(square, other_square, damping=damping),
+        "journey-trak": trak_scores(simple, journey, damping=damping),
+        "relative influence": relative_scores(simple, other, damping=damping),
+        "renormalised influence": renormalised_scores(simple, other, damping=damping),
+    }
+    found = {
+        f"{name} ({how})": gather(values, data.owner, data.players, how)
+        for name, values in scores.items()
+        for how in ("sum", "mean")
+    }
+    return found | _similar("gradient", simple, other, data)
+
+
+def _similar(name: str, training: Tensor, other: Tensor, data: Contributors) -> dict[str, Floats]:
+    mean = gather(cosine_scores(training, other), data.owner, data.players, "mean")
+    largest = largest_cosine_scores(training, other, data.owner).numpy()
+    return {f"{name} similarity (mean)": mean, f"{name} similarity (max)": largest}
+
+
+def _kept(
+    model: Diffusion,
+    latents: Tensor,
+    conditions: Tensor,
+    config: GradientConfig,
+    loss: str,
+    store: Path | None,
+    track: Track,
+) -> Tensor:
+    place = None if store is None else store / f"gradients-{loss}"
+    if place is not None and place.is_dir():
+        return load_gradients(place, model, config)
+    found = image_gradients(model, latents, conditions, config, loss=loss, track=track)
+    if place is not None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        save_gradients(place, found, model, config)
+    return found
