@@ -53,7 +53,7 @@ def make_lora_models(
     model = replace(model, codec=load_autoencoder_codec(folder / "vae").to(device))
     latents = model.codec.encode(to_float(data.images).to(device))
     model = replace(model, shape=(*latents.shape[1:],))
-    base = digest_tensors(model.network.state_dict() | {"prompts": model.prompts})  # type: ignore[dict-item]
+    base = digest_tensors(model.network.state_dict() | {"prompts": model.prompts})
     spec: dict[str, Any] = {"base": base, "codec": model.codec.identity, "rank": c.model.rank}
 
     def blank(seed: int) -> Diffusion:
@@ -97,7 +97,7 @@ def load_base(folder: Path, prompts: list[str], *, device: str = "cpu") -> Diffu
         unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet", **options)
         scheduler = diffusers.DDIMScheduler.from_pretrained(folder / "scheduler")
         tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        text = transformers.CLIPTextModel.from_pretrained(folder / "text_encoder", **options)
+        text: Any = transformers.CLIPTextModel.from_pretrained(folder / "text_encoder", **options)
     except Exception as error:  # both libraries raise anything on a damaged folder
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{show_path(folder)} is no Stable Diffusion folder: {first}") from error
@@ -135,9 +135,9 @@ def add_lora(network: nn.Module, rank: int) -> None:
 def lora_pairs(network: nn.Module) -> Pairs:
     """(name, A, B) of every layer that has them, in order."""
     return [
-        (name, layer.lora_A["default"], layer.lora_B["default"])  # type: ignore[index]
+        (name, layer.lora_A["default"], layer.lora_B["default"])
         for name, layer in network.named_modules()
-        if hasattr(layer, "lora_A") and "default" in layer.lora_A  # type: ignore[operator]
+        if hasattr(layer, "lora_A") and "default" in layer.lora_A
     ]
 
 
