@@ -1,6 +1,6 @@
 """Runs needed to reach a given error: the paper's KernelSHAP against the default estimator.
 
-    python benchmarks/credit_estimators.py --players 20 --games 20 --out docs/results/credit_estimators.json
+    python benchmarks/credit_estimators.py --out docs/results/credit_estimators.json
 
 Games have heavy-tailed main effects, 2n pairs, n triples, and an effect of the number of
 contributors that is `crowd` of the main effects' sum; their Shapley values are known.  Noise is a

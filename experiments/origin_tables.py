@@ -3,6 +3,7 @@
     for e in a b c; do python experiments/train_editors.py --data PHOTOS --editor $e; done
     for e in a b c; do python experiments/origin_edits.py --data PHOTOS --editor $e; done
     python experiments/origin_tables.py --data PHOTOS --cifar CIFAR.tar
+    python experiments/origin_tables.py ... --taef2 TAEF2 --parts encoders
 
 Photographs are split by content: editors (the diffusion models' own), train (W), calibration, test.
 Queries are three edits of each of 200 test photographs by each editor.  The index holds all 801
@@ -121,6 +122,7 @@ class Data:
     def __init__(self, args: argparse.Namespace, encoder: Encoder, *, small: bool = False) -> None:
         self.photos, self.args, self.encoder = split_photos(args.data), args, encoder
         self.store = Store(encoder, args.work)
+        self.thin = {"train": 2, "test": 3} if small else {}  # every so many-th edit
         self.place: dict[Path, int] = {}
         parts = []
         for split, paths in self.photos.items():
@@ -143,9 +145,13 @@ class Data:
         """Embeddings (M, D), the row of each one's origin (M,), and strengths (M,)."""
         pairs = read_pairs(self.args.work / f"{editor}-{split}")
         name = f"{editor}-{split}-{attack.replace(' ', '_').replace(':', '_')}"
-        rows = self.store.get(name, lambda: (ATTACKS[attack](x) for x in opened(pairs.edits)))
-        origins = [self.place[pairs.origins[i].resolve()] for i in pairs.owner]
-        return rows, torch.tensor(origins), torch.tensor([row.strength for row in pairs.rows])
+        step = self.thin.get(split, 1)
+        name += f"-{step}" if step > 1 else ""
+        paths = pairs.edits[::step]
+        rows = self.store.get(name, lambda: (ATTACKS[attack](x) for x in opened(paths)))
+        origins = [self.place[pairs.origins[i].resolve()] for i in pairs.owner[::step]]
+        strengths = [row.strength for row in pairs.rows[::step]]
+        return rows, torch.tensor(origins), torch.tensor(strengths)
 
     def train(self, editors: str, chosen: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Origins, edits and owners for `fit_edit_map`; origins without an edit are welcome."""
@@ -178,6 +184,9 @@ def figures(ranks: Tensor, origins: Tensor) -> dict[str, Any]:
             means, torch.tensor([0.025, 0.975]).double()
         ).tolist()
     return found
+
+
+PARTS = ("choice", "methods", "spread", "rank_ablation", "attacks", "strengths", "theory")
 
 
 class Tables:
@@ -356,22 +365,21 @@ def main() -> None:
     parser.add_argument("--taef2", type=Path, help="folder of TAEF2, to compare encoders")
     parser.add_argument("--work", type=Path, default=Path("build/origin"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/origin.json"))
+    parser.add_argument("--parts", nargs="*", choices=[*PARTS, "encoders"], default=PARTS)
     args = parser.parse_args()
     torch.set_num_threads(1)
     data = Data(args, load_encoder())
     tables = Tables(data)
-    found: dict[str, Any] = {
+    found: dict[str, Any] = json.loads(args.out.read_text()) if args.out.is_file() else {}
+    found |= {
         "version": __version__,
         "references": len(data.references),
         "queries": {e: len(data.edits(e, "test")[0]) for e in EDITORS},
         "train": {e: len(data.edits(e, "train")[0]) for e in EDITORS},
         "encoder": data.encoder.identity.to_dict(),
     }
-    for part in ("choice", "methods", "spread", "rank_ablation", "attacks", "strengths", "theory"):
-        found[part] = getattr(tables, part)()
-        write_file(args.out, json.dumps(found, indent=1).encode())
-    if args.taef2 is not None:
-        found["encoders"] = other_encoder(args)
+    for part in args.parts:
+        found[part] = other_encoder(args) if part == "encoders" else getattr(tables, part)()
         write_file(args.out, json.dumps(found, indent=1).encode())
     print(f"wrote {args.out}")
 

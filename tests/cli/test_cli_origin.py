@@ -127,7 +127,9 @@ def test_a_page_shows_each_image_beside_its_origin__closed_form(here, capsys):
     # Each: the image, its origin, and the map of differences with its scale.
     assert page.count('<div class="strip">') == len(answers)
     assert page.count('<div class="scale">') == len(answers)
-    assert page.count("data:image/jpeg") == 3 * len(answers)
+    # And small ones of the first three candidates, where there are several.
+    listed = [len(answer["candidates"]) for answer in answers if len(answer["candidates"]) > 1]
+    assert page.count("data:image/jpeg") == 3 * len(answers) + sum(min(n, 3) for n in listed)
     assert "IP-Adapter" in page and "search: views" in page
     assert "set on 25 edits whose origins were left out" in page and "10%" in page
 
@@ -191,6 +193,11 @@ def test_an_accelerated_search_finds_the_same__identity_exact(here, capsys, monk
         for told in (fast, exact)
     ]
     assert found[0] == found[1]  # scores in deviations differ in the last digits
+    fpr = ("--pairs", "null", "--fpr", "0.1", "--no-rerank", "--statistic", "gap")
+    answers_of(capsys, "calibrate", "refs.index", *fpr)
+    assert run(["origin", *search, "--accelerated"]) == 2
+    assert "calibrate with the statistic z" in capsys.readouterr().err
+    answers_of(capsys, "calibrate", "refs.index", *fpr[:-2])
     answers_of(capsys, "remove", "refs.index", "photos/003.png")
     assert run(["origin", *search, "--accelerated"]) == 2
     assert "has changed since its accelerator was made" in capsys.readouterr().err

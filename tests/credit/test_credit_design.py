@@ -103,3 +103,17 @@ def test_a_mask_of_another_game__rejects_mask():
 def test_one_contributor__rejects_players():
     with pytest.raises(InputError, match="at least two"):
         PairedDesign(1).take(3)
+
+
+@pytest.mark.parametrize("n", [6, 9, 20])
+def test_the_law_lets_noise_do_the_least__identity_cauchy_schwarz(n):
+    kernel, energy = pair_kernel(n), half_sizes(n) * (n - half_sizes(n))
+
+    def noise(law):  # of a share, up to a factor, when runs are weighed by kernel / law
+        return (kernel**2 / law * energy).sum() / (kernel * energy).sum() ** 2
+
+    draw, best = np.random.default_rng(0), noise(pair_law(n))
+    assert best < noise(kernel)
+    for _ in range(50):
+        other = pair_law(n) * np.exp(0.3 * draw.normal(size=n // 2))
+        assert noise(other / other.sum()) > best

@@ -9,7 +9,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.credit.audit import audit_shares, compare_split, halves_agree, linearity
 from wherefrom.credit.design import EnumerationDesign, PairedDesign
 from wherefrom.credit.equations import all_subsets, shapley_value
-from wherefrom.credit.estimators import estimate_exact, estimate_paired
+from wherefrom.credit.estimators import estimate_exact, estimate_paired, pair_rows
 from wherefrom.credit.evaluation import (
     SubsetsDesign,
     counterfactual_masks,
@@ -20,7 +20,10 @@ from wherefrom.credit.evaluation import (
     variance_split,
 )
 from wherefrom.credit.fidelity import certify_proxy
+from wherefrom.credit.intervals import bonferroni
 from wherefrom.credit.planning import plan_runs
+from wherefrom.credit.regression import sum_zero_basis
+from wherefrom.credit.runs import anchors_of, pairs_of
 
 EFFECT = np.array([5.0, 3.0, -2.0, 1.0, 0.5, 4.0, 0.0, 2.0])
 
@@ -238,3 +241,19 @@ def test_a_split_contributor__closed_form():
 
 def additive4(masks):
     return np.asarray(masks, dtype=np.float64) @ EFFECT[:4]
+
+
+def test_the_plan_has_the_variance_of_the_weighted_fit__naive_loop():
+    pilot = played(PairedDesign(12), 6 + 100, MixedGame(12, seed=3), noise=5.0)
+    plan, pairs = plan_runs(pilot, [20000]), pairs_of(played(PairedDesign(12), 20006, additive12))
+    rows = pair_rows(pairs, anchors_of(pilot))
+    X, w = rows.members, rows.weights
+    inverse = np.linalg.inv((X * w[:, None]).T @ X)
+    cover = sum_zero_basis(12) @ inverse @ (X * w[:, None] ** 2).T @ X @ inverse
+    errors = plan.spread * np.sqrt(np.diag(cover @ sum_zero_basis(12).T))
+    reach = bonferroni(12, 10000 - 13, 0.95) * errors.mean()
+    assert np.isclose(plan.rows[0].half_width, reach, rtol=0.005)
+
+
+def additive12(masks):
+    return np.asarray(masks, dtype=np.float64).sum(axis=1)

@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from wherefrom.cli.console import Session, print_facts, print_json
-from wherefrom.cli.credit_results import audit, evaluate, payout, plan, report
+from wherefrom.cli.credit_checks import audit, evaluate
+from wherefrom.cli.credit_payout import payout
+from wherefrom.cli.credit_results import plan, report
 from wherefrom.cli.options import FILE, resolve_device
 from wherefrom.report.text import printable
 

@@ -51,8 +51,9 @@ def checked(table: RunTable) -> RunTable:
 def anchors_of(table: RunTable) -> Anchors:
     """Means of the runs without and with all contributors, and how far they can be trusted.
 
-    The variance of the difference is pooled over both; it is NaN with 0 degrees of freedom where
-    neither was run twice.
+    The variance of the difference is pooled over both, as if their noise were independent (a shared
+    seed makes it smaller, not larger).  It is NaN with 0 degrees of freedom where neither was run
+    twice.
     """
     sizes = table.masks.sum(axis=1)
     sets = [table.values[sizes == 0], table.values[sizes == table.masks.shape[1]]]

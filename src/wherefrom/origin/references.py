@@ -166,7 +166,7 @@ class References:
             new = [i for i, path in enumerate(some) if known[path] != digests[i]]
             if not new:
                 continue
-            vectors = self._matcher().project(self.encoder.embed(pictures[new]))
+            vectors = self.matcher().project(self.encoder.embed(pictures[new]))
             result = self.index.add([some[i] for i in new], [digests[i] for i in new], vectors)
             added, replaced = added + result.added, replaced + result.replaced
             duplicates += len(result.duplicates)
@@ -188,7 +188,12 @@ class References:
         `accelerated`: by way of the index's `Accelerator`, which may miss an image.
         """
         files = list_images(paths)
-        matcher = self._matcher(config)
+        matcher = self.matcher(config)
+        if accelerated and matcher.config.statistic != "z":
+            raise InputError(
+                f"an accelerated search may miss the second best match, so that the statistic "
+                f"{matcher.config.statistic} is not valid; calibrate with the statistic z"
+            )
         if accelerated:
             matcher = replace(matcher, by=Accelerator.load(self.index))
         reader = Reader(self.encoder)
@@ -269,7 +274,7 @@ class References:
     ) -> RetrievalReport:
         """How well the origins of known edits are found; every origin must be in the index."""
         place = {name: i for i, name in enumerate(edits)}
-        matcher, reader = self._matcher(config), Reader(self.encoder)
+        matcher, reader = self.matcher(config), Reader(self.encoder)
         ranks, right, p_values, named = [], [], [], []
         for some, _, pictures in reader.images(track(edits, "searching", total=len(edits))):
             wanted = self._ids_of([origins[place[name]] for name in some])
@@ -293,7 +298,7 @@ class References:
         skipped = tuple((str(path), reason) for path, reason in reader.skipped)
         return RetrievalReport(rows, self.index.count(), tuple(ranks), skipped)
 
-    def _matcher(self, config: SearchConfig | None = None) -> Matcher:
+    def matcher(self, config: SearchConfig | None = None) -> Matcher:
         """As asked for, if the calibration allows it."""
         return self._new_matcher(self.configured({} if config is None else config.to_dict()))
 

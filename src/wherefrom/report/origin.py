@@ -26,7 +26,7 @@ from wherefrom.report.html import (
     page_footer,
     write_report,
 )
-from wherefrom.report.overlay import SCALE, draw_candidate, draw_difference, draw_picture
+from wherefrom.report.overlay import SCALE, SMALL, draw_candidate, draw_difference, draw_picture
 from wherefrom.report.text import percent, plural
 
 TONES = {Answer.COPY: "yes", Answer.EDIT: "yes", Answer.NONE: "no", Answer.UNKNOWN: "unsure"}
@@ -112,7 +112,7 @@ def _looked_at(
     """A section per answer: the pictures side by side, and the candidates."""
     for answer in [answer for answer in answers if answer.candidates][:LISTED]:
         panels = _panels(answer, evidence)
-        told = (answer.sentence() + ".", *answer.notes)
+        told = tuple(f"{said[0].upper()}{said[1:]}." for said in (answer.sentence(), *answer.notes))
         blocks: list[Block] = [Prose(told), *([Strip(panels)] if panels else [])]
         if len(answer.candidates) > 1:
             blocks.append(_candidates(answer, thumbnails, evidence))
@@ -152,25 +152,32 @@ def _candidates(
     evidence: Mapping[tuple[str, str], Evidence],
 ) -> Grid:
     rows = tuple(
-        _candidate_row(rank, candidate, thumbnails, evidence.get((answer.name, candidate.path)))
+        _candidate_row(rank, candidate, answer, thumbnails, evidence)
         for rank, candidate in enumerate(answer.candidates, start=1)
     )
-    columns = ("rank", "", "image", "cosine", "deviations", "p-value", "latents agree")
-    return Grid(columns, rows, (True, False, False, True, True, True, True))
+    columns = ("rank", "", "difference", "image", "cosine", "deviations", "p-value", "agreement")
+    return Grid(columns, rows, (True, False, False, False, True, True, True, True))
 
 
 def _candidate_row(
-    rank: int, candidate: Candidate, thumbnails: Mapping[str, str], evidence: Evidence | None
+    rank: int,
+    candidate: Candidate,
+    answer: OriginAnswer,
+    thumbnails: Mapping[str, str],
+    evidence: Mapping[tuple[str, str], Evidence],
 ) -> tuple[Cell, ...]:
+    found = evidence.get((answer.name, candidate.path))
+    drawn = found and draw_difference(answer.name, answer.digest, found, side=SMALL)
     figures = (
         f"{candidate.score:.3f}",
         "" if candidate.deviations is None else f"{candidate.deviations:.1f}",
         "" if candidate.p_value is None else f"{candidate.p_value:.3g}",
-        "" if evidence is None else f"{evidence.alignment.agreement:.2f}",
+        "" if found is None else f"{found.alignment.agreement:.2f}",
     )
     return (
         Cell(str(rank), numeric=True),
         Cell("", image=thumbnails.get(candidate.path, "")),
+        Cell("", image=drawn or ""),
         Cell(candidate.path, below=candidate.digest),
         *(Cell(figure, numeric=True) for figure in figures),
     )
@@ -228,6 +235,12 @@ def _limits() -> tuple[tuple[str, str], ...]:
             "Crops and rotations",
             "The answer is found through the picture as a whole, by default also mirrored. A "
             "crop, a border or a turn can hide an origin.",
+        ),
+        (
+            "Deviations, p-value, agreement",
+            "Candidates are ranked by deviations above the mean of the index; re-ranking adds to "
+            "them how well the latents agree. The p-value beside a candidate says how often the "
+            "best match of an image without an origin here stands out as much.",
         ),
         (
             "Where the latents differ",

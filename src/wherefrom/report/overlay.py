@@ -16,7 +16,7 @@ from wherefrom.data.shaping import to_image
 from wherefrom.origin.evidence import Evidence
 from wherefrom.report.html import data_uri
 
-SIDE = 360  # px, the longer one
+SIDE, SMALL = 360, 96  # px, the longer one
 FULL = 1.5  # deviations at which a cell is fully tinted; unrelated pictures are about 1.4 apart
 TINT, FRAME = (194, 65, 12), (31, 95, 168)
 OPAQUE = 0.85
@@ -29,9 +29,11 @@ def draw_picture(path: str, digest: str | None) -> str | None:
     return None if image is None else _encode(image)
 
 
-def draw_difference(path: str, digest: str | None, evidence: Evidence) -> str | None:
+def draw_difference(
+    path: str, digest: str | None, evidence: Evidence, *, side: int = SIDE
+) -> str | None:
     """The query, grey, tinted where its latent differs; paler where the candidate ends."""
-    image = _opened(path, digest)
+    image = _opened(path, digest, side)
     if image is None:
         return None
     grey = np.asarray(image.convert("L"), dtype=np.float64)[..., None].repeat(3, axis=2)
@@ -58,7 +60,7 @@ def draw_candidate(path: str, digest: str, evidence: Evidence | None) -> str | N
     return _encode(image)
 
 
-def _opened(path: str, digest: str | None) -> Image.Image | None:
+def _opened(path: str, digest: str | None, side: int = SIDE) -> Image.Image | None:
     try:
         read = read_image(Path(path), channels=3)
     except InputError:
@@ -66,7 +68,7 @@ def _opened(path: str, digest: str | None) -> Image.Image | None:
     if digest is not None and read.digest != digest:
         return None
     image = to_image(read.pixels)
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     return image
 
 

@@ -1,0 +1,239 @@
+"""`wherefrom credit audit` and `evaluate`: are the shares what they are sold as?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wherefrom.cli.console import Session, print_json, print_table
+from wherefrom.cli.credit_results import (
+    Finished,
+    device_option,
+    finished,
+    json_option,
+    level_option,
+    property_option,
+    read,
+    study_argument,
+)
+from wherefrom.cli.options import FILE, resolve_device
+from wherefrom.core.errors import InputError
+
+if TYPE_CHECKING:
+    from wherefrom.credit.method import OpenStudy
+
+
+@click.command()
+@study_argument
+@property_option
+@level_option
+@click.option("--truth", type=FILE, help="A study of full retraining: audit the cheap game by it.")
+@click.option("--split", type=FILE, help="A study where one contributor is registered as several.")
+@click.option("--player", help="With --split: the contributor's name in the first study.")
+@click.option("--parts", help="With --split: its names in the second, separated by commas.")
+@device_option
+@json_option
+@click.pass_obj
+def audit(
+    session: Session,
+    *,
+    study: Path,
+    name: str | None,
+    level: float,
+    truth: Path | None,
+    split: Path | None,
+    player: str | None,
+    parts: str | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Check the axioms, the cheap game against retraining, and what a split of names would gain.
+
+    \b
+    Example:
+      wherefrom credit audit study.toml --truth retrain.toml
+    """
+    from wherefrom.credit.audit import audit_shares
+    from wherefrom.credit.fidelity import certify_proxy
+    from wherefrom.report.credit_tables import audit_table, shares_line, shares_table
+
+    found = finished(session, study, name, device)
+    others = [each for each in found.opened.specs if each != found.name]
+    other = read(found.opened, others[0]).table if others else None
+    rows = audit_shares(found.table, found.names, other=other, level=level)
+    answer: dict[str, Any] = {"checks": [row.to_dict() for row in rows]}
+    tell: list[Callable[[], None]] = [lambda: print_table(audit_table(rows))]
+    if truth is not None:
+        dear = finished(session, truth, found.name, device)
+        _same_names(found, dear)
+        certificate = certify_proxy(found.table, dear.table, level=level)
+        answer["certificate"] = certificate.to_dict()
+        session.note(
+            f"{certificate.matches} subsets in both games: Pearson {certificate.pearson:.3f}, "
+            f"Spearman {certificate.spearman:.3f}, bias {certificate.bias:.4g} "
+            f"(standard deviation {certificate.spread:.4g}); corrected shares: "
+            f"{shares_line(certificate.corrected)}"
+        )
+        tell.append(lambda: print_table(shares_table(certificate.corrected, found.names)))
+    if split is not None:
+        answer["split"] = _split(session, found, split, player, parts, level, device)
+    if as_json:
+        print_json(answer)
+        return
+    for each in tell:
+        each()
+
+
+def _split(
+    session: Session,
+    found: Finished,
+    split: Path,
+    player: str | None,
+    parts: str | None,
+    level: float,
+    device: str,
+) -> dict[str, Any]:
+    from wherefrom.credit.audit import compare_split
+    from wherefrom.credit.estimate import estimate
+
+    divided_study = finished(session, split, found.name, device)
+    names = [part.strip() for part in (parts or "").split(",")]
+    missing = [part for part in names if part not in divided_study.names]
+    if player not in found.names or missing:
+        raise InputError(
+            f"--split needs --player, a contributor of the first study, and --parts, its names in "
+            f"the second; {player!r} and {', '.join(missing) or 'all parts'} were looked for"
+        )
+    places = [divided_study.names.index(part) for part in names]
+    compared = compare_split(
+        estimate(found.table, level=level),
+        estimate(divided_study.table, level=level),
+        found.names.index(player),
+        places,
+        player,
+    )
+    session.note(
+        f"{player}: {compared.before:.4g} alone, {compared.after:.4g} as {len(places)} names; "
+        f"change {compared.change:.4g} "
+        f"{'is resolved' if compared.resolved else 'is not resolved'}"
+    )
+    return compared.to_dict()
+
+
+def _same_names(one: Finished, other: Finished) -> None:
+    if one.names != other.names:
+        raise InputError("the two studies have other contributors; both need the same data")
+
+
+@click.command()
+@study_argument
+@click.option("--truth", type=FILE, help="The study of full retraining; default: the same study.")
+@property_option
+@click.option("--scores", type=FILE, help="JSON: scores by method, one number per contributor.")
+@click.option("--run", "make", is_flag=True, help="Make the evaluation's runs first.")
+@click.option("--subsets", default=100, show_default=True, help="Subsets of each size.")
+@click.option("--seeds", default=3, show_default=True, help="Training seeds of each subset.")
+@click.option(
+    "--alpha",
+    "alphas",
+    type=float,
+    multiple=True,
+    default=(0.25, 0.5, 0.75),
+    show_default=True,
+    help="Sizes, as parts of all contributors.",
+)
+@level_option
+@device_option
+@json_option
+@click.pass_obj
+def evaluate(
+    session: Session,
+    *,
+    study: Path,
+    truth: Path | None,
+    name: str | None,
+    scores: Path | None,
+    make: bool,
+    subsets: int,
+    seeds: int,
+    alphas: tuple[float, ...],
+    level: float,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Judge shares and other scores: LDS with its noise ceiling, and counterfactual changes.
+
+    \b
+    Example:
+      wherefrom credit evaluate study.toml --truth retrain.toml --run
+    """
+    from wherefrom.credit.evaluation import (
+        SubsetsDesign,
+        counterfactual_rows,
+        evaluation_scores,
+        lds_rows,
+    )
+    from wherefrom.report.credit_tables import counterfactual_table, lds_table
+
+    found = finished(session, study, name, device)
+    judged = found if truth is None else finished(session, truth, found.name, device)
+    _same_names(found, judged)
+    n, seed = len(found.names), found.opened.study.config.study.seed
+    designs = [SubsetsDesign(n, alpha, subsets, seeds, seed) for alpha in alphas]
+    wanted = [run for design in designs for run in design.take(subsets * seeds)]
+    given = read_scores(scores, found.names) if scores is not None else {}
+    rated = evaluation_scores(found.table, wanted) | given
+    if make:
+        make_runs(session, judged.opened, wanted, rated, device)
+        judged = read(judged.opened, found.name)
+    rows = lds_rows(judged.table, rated, only=wanted, level=level)
+    changes = counterfactual_rows(judged.table, rated)
+    if as_json:
+        lds = [row.to_dict() for row in rows]
+        print_json({"lds": lds, "counterfactual": [row.to_dict() for row in changes]})
+        return
+    print_table(lds_table(rows))
+    click.echo()
+    print_table(counterfactual_table(changes))
+
+
+def make_runs(
+    session: Session, opened: OpenStudy, wanted: Any, rated: Mapping[str, Any], device: str
+) -> None:
+    """Plan and make the runs that judge scores: held-out subsets, and the counterfactual ones."""
+    from wherefrom.credit.evaluation import counterfactual_runs
+    from wherefrom.credit.method import run_study
+
+    extra = counterfactual_runs(rated, opened.data.players, opened.study.config.study.seed)
+    with opened.ledger() as ledger:
+        ledger.plan([*wanted, *extra])
+    run_study(opened, runs=0, devices=(resolve_device(device),), track=session.track)
+
+
+def read_scores(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """Scores of other methods: a JSON object of lists, or of objects by contributor."""
+    import numpy as np
+
+    try:
+        given = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    if not isinstance(given, dict):
+        raise InputError(f"{path} must hold an object: method to scores")
+    found = {}
+    for method, scores in given.items():
+        try:
+            row = [scores[each] for each in names] if isinstance(scores, dict) else scores
+            values = np.array(row, dtype=np.float64)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: the scores of {method!r} are no numbers: {error}") from error
+        if values.shape != (len(names),) or not np.isfinite(values).all():
+            raise InputError(f"{path}: {method!r} needs {len(names)} finite scores, one for each")
+        found[method] = values
+    return found
