@@ -40,6 +40,8 @@ def test_a_ledger_at_rest_is_one_file__identity_rest(tmp_path):
         assert (tmp_path / "l.sqlite-wal").exists()
         play_all(ledger, 3)
     assert [path.name for path in tmp_path.iterdir()] == ["l.sqlite"]
+    # SQLite's header: 1 is the journal that a read-only medium can do without, 2 the log.
+    assert (tmp_path / "l.sqlite").read_bytes()[18] == 1
 
 
 def test_planning_twice_changes_nothing__identity_idempotent(tmp_path):
@@ -96,7 +98,8 @@ def test_a_released_run_has_not_been_tried__identity_release(tmp_path):
     with open_game(tmp_path / "l.sqlite") as ledger:
         for _ in range(2 * MAX_ATTEMPTS):
             ledger.release(ledger.lease())
-        assert ledger.lease().mask == RUNS[0].mask
+        assert ledger.lease(seconds=1, now=0.0).mask == RUNS[0].mask
+        assert ledger.lease(seconds=1e12, now=9.0).mask == RUNS[0].mask  # the second time
         assert not ledger.problems()
 
 
@@ -106,7 +109,9 @@ def test_values_that_are_no_numbers_are_recorded__rejects_nan(tmp_path):
         ledger.finish(ledger.lease(), Outcome({"sum": float("inf"), "other": 2.0}))
         ledger.finish(ledger.lease(), Outcome({}, {"sum": "it broke"}, kept=True))
         ledger.finish(ledger.lease(), Outcome({}, {"sum": "it broke"}))
-        assert [run.status for run in ledger.all_runs()][:3] == ["done", "done", "failed"]
+        ledger.finish(ledger.lease(), Outcome({"sum": float("nan")}))
+        states = [run.status for run in ledger.all_runs()]
+        assert states[:4] == ["done", "done", "failed", "failed"]
         assert ledger.runs("other").values.tolist() == [2.0]
         assert len(ledger.runs("sum").values) == 0
         found = {(p.run.mask, p.what): p.error for p in ledger.problems()}
@@ -185,7 +190,7 @@ def test_two_sites_make_one_ledger__identity_merge(tmp_path):
                 if chosen(lease.mask):
                     value = value_of(members_of(lease.mask, PLAYERS), lease.seed)
                     value += 1e-9 * (name == "b" and lease.mask == 4)
-                    ledger.finish(lease, Outcome({"sum": value}))
+                    ledger.finish(lease, Outcome({"sum": value}, detail={"site": name}))
                 elif name == "a":
                     ledger.fail(lease, "this site cannot")
 
@@ -204,6 +209,8 @@ def test_two_sites_make_one_ledger__identity_merge(tmp_path):
             assert merge_ledger(ledger, tmp_path / second).scores == 0
             assert ledger.details() == before
             tables.append(ledger.runs("sum"))
+            sites = [detail["site"] for _, _, detail in before]
+            assert sites == ["a"] * 20 + ["b"] * 12  # the first result of each run stands
             assert ledger.counts()["done"] == len(RUNS)
     expected = [value_of(members_of(r.mask, PLAYERS), r.seed) for r in RUNS]
     for table in tables:

@@ -109,6 +109,17 @@ def test_channels_without_weight_go_first_and_are_not_missed__identity_silent_ch
     assert plan.kept["mid_block.resnets.0.conv2"]["in"] == list(range(half, group.size))
 
 
+def test_every_head_keeps_as_many_channels__identity_heads():
+    unet = tiny()
+    attention = unet.mid_block.attentions[0]
+    assert attention.heads == 2
+    with torch.no_grad():
+        for layer in (attention.to_q, attention.to_k, attention.to_v):
+            layer.weight[:8] *= 100  # all of the first head is larger than all of the second
+    kept = plan_widths(unet, 0.5).kept["mid_block.attentions.0.to_q"]["out"]
+    assert [sum(c < 8 for c in kept), sum(c >= 8 for c in kept)] == [4, 4]
+
+
 def test_a_pruned_network_runs_and_learns__smoke():
     unet = tiny()
     full = count_parameters(unet)
