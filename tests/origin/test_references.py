@@ -20,6 +20,7 @@ from wherefrom.origin import (
     SearchConfig,
     fit_edit_map,
     remove,
+    search,
 )
 from wherefrom.origin.decision import NullScores, make_null, moments_without
 from wherefrom.origin.result import ScanStatistics
@@ -103,6 +104,14 @@ def test_edits_lead_to_their_photographs__naive_loop(references, home):
         z = float((cosines.max() - cosines.mean()) / cosines.std(correction=0))
         assert answer.z == pytest.approx(z, rel=0.02)
     assert sum(a.candidates[0].path.endswith(f"{i:03d}.png") for i, a in enumerate(answers)) >= 6
+
+
+def test_one_call_opens_searches_and_closes__identity(home, encoder):
+    with References.open(home / "refs.index", encoder=encoder) as opened:
+        expected = opened.search([home / "edits"])
+    assert search(home / "refs.index", [home / "edits"], encoder=encoder) == expected
+    with pytest.raises(InputError, match="does not say where its encoder is"):
+        search(home / "refs.index", [home / "edits"])
 
 
 def test_answers_follow_the_conformal_p_value__closed_form(references, home):

@@ -3,9 +3,13 @@
 from wherefrom import origin
 from wherefrom.encoders import load_encoder
 
-edit_map = origin.fit_edit_map(origins, edits, owner, encoder=encoder.identity)
-references = origin.References.create("refs.index", load_encoder("vae/"), edit_map=edit_map)
-references.add(photographs), references.search(["suspect.png"])
+encoder = load_encoder()
+edit_map = origin.fit_edit_map(
+    origins, edits, owner, encoder=encoder.identity, latent_shape=encoder.latent_shape
+)
+with origin.References.create("refs.index", encoder, edit_map=edit_map) as references:
+    references.add(photographs)
+answers = origin.search("refs.index", ["suspect.png"])
 """
 
 from wherefrom.origin.accelerator import Accelerator
@@ -28,7 +32,7 @@ from wherefrom.origin.pairs import PairRow, PairsManifest, read_pairs, write_pai
 from wherefrom.origin.pairs_builder import build_pairs
 from wherefrom.origin.pairs_folders import pairs_from_folders
 from wherefrom.origin.protocol import VectorIndex
-from wherefrom.origin.references import References, remove
+from wherefrom.origin.references import References, remove, search
 from wherefrom.origin.result import (
     AddResult,
     IndexedImage,
@@ -71,5 +75,6 @@ __all__ = [
     "pairs_from_folders",
     "read_pairs",
     "remove",
+    "search",
     "write_pairs",
 ]

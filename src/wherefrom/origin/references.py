@@ -324,6 +324,22 @@ class References:
         return rows
 
 
+def search(
+    index: Path | str,
+    paths: Sequence[Path],
+    *,
+    encoder: Encoder | None = None,
+    config: SearchConfig | None = None,
+    track: Track = quiet,
+) -> tuple[OriginAnswer, ...]:
+    """Which images of a folder of references were these files made from?  One answer per file.
+
+    `encoder` if it is no longer where it was; `config` as in `References.search`.
+    """
+    with References.open(index, encoder=encoder) as references:
+        return references.search(paths, config=config, track=track)
+
+
 def remove(index: Index, paths: Sequence[Path]) -> int:
     """Forget the images at these paths, as they were added; how many there were."""
     ids = index.find(paths)
