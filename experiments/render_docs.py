@@ -230,6 +230,20 @@ def _clock(row: dict[str, Any], engine: str) -> float:
     return statistics.median(run["wall"] for run in row["runs"][engine])
 
 
+def ks2d_table() -> str:
+    rows = [
+        [
+            f"{r['points']:,}",
+            f"{r['plain_seconds']:.3g}",
+            f"{r['seconds']:.3g}",
+            f"{r['times_faster']:.0f}x",
+            f"{r['difference']:.0e}",
+        ]
+        for r in load("ks2d")["sizes"]
+    ]
+    return table(["points in all", "plain, s", "ours, s", "faster by", "difference"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "attribution_1": lambda: attribution_table(other_seed=False),
     "attribution_2": lambda: attribution_table(other_seed=True),
@@ -239,6 +253,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "loops": loops_table,
     "libraries": libraries_table,
     "cost": cost_table,
+    "ks2d": ks2d_table,
     "search": search_table,
     "search_memory": search_memory_table,
     "search_growth": search_growth_table,
