@@ -76,6 +76,7 @@ ATTACKS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "JPEG 30": jpeg,
     "flip": ImageOps.mirror,
     "crop to 80 %": lambda x: cut(x, 0.8, 0.8),
+    "squash to 4:3": lambda x: x.resize((x.size[0], x.size[1] * 3 // 4), Image.Resampling.LANCZOS),
     "cut to 4:5": lambda x: cut(x, 0.8, 1.0),
     "border of 10 %": lambda x: ImageOps.expand(x, x.size[0] // 10, "white"),
 }

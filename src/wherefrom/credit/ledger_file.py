@@ -11,11 +11,12 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
+from wherefrom.core.database import database_errors, transaction
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.paths import show_path
 from wherefrom.credit.records import GameIdentity, as_json, changed_names
@@ -157,32 +158,20 @@ class LedgerFile:
         with self._errors(), self._transaction("BEGIN IMMEDIATE", durable=durable) as base:
             yield base
 
-    @contextmanager
-    def _transaction(self, begin: str, *, durable: bool) -> Iterator[sqlite3.Connection]:
+    def _transaction(
+        self, begin: str, *, durable: bool
+    ) -> AbstractContextManager[sqlite3.Connection]:
         # A lease that a power cut forgets costs nothing, so it does not wait for the disk.
         self._base.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        self._base.execute(begin)
-        try:
-            yield self._base
-            self._base.execute("COMMIT")
-        finally:
-            if self._base.in_transaction:
-                self._base.execute("ROLLBACK")
+        return transaction(self._base, begin)
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """SQLite's errors in one line: the disk's and the lock's as input, the rest as damage."""
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise InputError(
-                f"cannot use the ledger {show_path(self.path)}: {error}; check that the disk has "
-                "room, that the folder is yours, and that nothing else keeps the file locked"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise ArtifactError(
-                f"the ledger {show_path(self.path)} is damaged ({error}); restore it from a copy"
-            ) from error
+    def _errors(self) -> AbstractContextManager[None]:
+        return database_errors(f"the ledger {show_path(self.path)}", self._damage)
+
+    def _damage(self, problem: str) -> ArtifactError:
+        return ArtifactError(
+            f"the ledger {show_path(self.path)} is damaged ({problem}); restore it from a copy"
+        )
 
 
 def _connect(path: Path, *, readonly: bool) -> sqlite3.Connection:

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wherefrom.core.database import database_errors, transaction
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.data.files import show_path
 from wherefrom.origin.manifest import connect
@@ -170,26 +171,22 @@ class CopyHashes:
         if not rows:
             return
         self._loaded = None
-        with self._errors():
-            self._base.execute("BEGIN IMMEDIATE")
-            try:
-                self._base.executemany(sql, rows)
-                self._base.execute("COMMIT")
-            finally:
-                if self._base.in_transaction:
-                    self._base.execute("ROLLBACK")
+        with self._errors(), transaction(self._base, "BEGIN IMMEDIATE") as base:
+            base.executemany(sql, rows)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise InputError(f"cannot use {show_path(self.path)}: {error}") from error
-        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
-            raise ArtifactError(
-                f"{show_path(self.path)} is damaged ({error}); remove that file, and add the "
-                "images again"
-            ) from error
+        with database_errors(show_path(self.path), self._damage):
+            try:
+                yield
+            except (ValueError, TypeError) as error:  # a row that no `put` wrote
+                raise self._damage(str(error)) from error
+
+    def _damage(self, problem: str) -> ArtifactError:
+        return ArtifactError(
+            f"{show_path(self.path)} is damaged ({problem}); remove that file, and add the images "
+            "again"
+        )
 
 
 def _packed(bits: npt.NDArray[np.int64]) -> bytes:

@@ -19,7 +19,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
+from wherefrom.core.database import database_errors, transaction
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.data.files import show_path
 from wherefrom.origin.segments import SegmentInfo
@@ -256,27 +257,11 @@ class Manifest:
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        with self._errors():
-            self._base.execute(begin)
-            try:
-                yield self._base
-                self._base.execute("COMMIT")
-            finally:
-                if self._base.in_transaction:
-                    self._base.execute("ROLLBACK")
+        with self._errors(), transaction(self._base, begin) as base:
+            yield base
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """SQLite's errors in one line: the disk's and the lock's as input, the rest as damage."""
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise InputError(
-                f"cannot use {show_path(self.folder / NAME)}: {error}; check that the disk has "
-                "room, that the folder is yours, and that nothing else keeps the file locked"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise self._damage(str(error)) from error
+    def _errors(self) -> AbstractContextManager[None]:
+        return database_errors(show_path(self.folder / NAME), self._damage)
 
     def _parsed(self, row: Any) -> tuple[int, dict[str, Any]]:
         try:
