@@ -73,7 +73,7 @@ def weighted_loss(adversarial: Tensor, other: Tensor, weight: float) -> Tensor:
 def squared_gradient(scores: Tensor, x: Tensor) -> Tensor:
     """|| d scores_n / d x_n ||_2^2 per item, (N,), differentiable.  Inside Eq. 45 and 51."""
     (slope,) = torch.autograd.grad(scores.sum(), x, create_graph=True)
-    return slope.float().flatten(1).square().sum(dim=1)
+    return slope.flatten(1).square().sum(dim=1)
 
 
 def gradient_penalty(scores: Tensor, x: Tensor) -> Tensor:

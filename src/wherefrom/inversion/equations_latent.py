@@ -47,7 +47,7 @@ def latent_entropy(s: Tensor) -> Tensor:
 def fixed_classes(z: Tensor, s: Tensor, w: Tensor) -> Tensor:
     """c_f = argmax onehot((z o s) w), (N, L, K), without the bias.  AEDLSGAN, Eq. 36.
 
-    A binary attribute has K = 2 and w = (w, -w): its first class is (z o s) w > 0.
+    A binary attribute has K = 2 and w = (-w, w): class 1 is where (z o s) w > 0.
     """
     return argmax_onehot(torch.einsum("nd,dlk->nlk", z * s, w))
 
