@@ -19,9 +19,9 @@ from wherefrom.inversion.config import InversionConfig
 from wherefrom.inversion.layers import (
     HALF,
     BatchDeviation,
-    BlurDown,
     EqualisedConv,
     EqualisedLinear,
+    blur_down,
     blur_up,
     leaky,
 )
@@ -135,22 +135,18 @@ class ConvCritic(nn.Module):
         pairs = list(pairwise(widths))
         self.first = nn.ModuleList(EqualisedConv(a, a, 3) for a, _ in pairs)
         self.second = nn.ModuleList(EqualisedConv(a, b, 3) for a, b in pairs)
-        self.down = nn.ModuleList(BlurDown(b) for _, b in pairs)
         views = widths[1:] if input_skip else []
         self.views = nn.ModuleList(EqualisedConv(shape[0], b, 1, bias=False) for b in views)
-        self.shrink = BlurDown(shape[0])
         flat = widths[-1] * side**2
         self.end = BatchDeviation(flat, widths[-1]) if batch_deviation else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, S, S) -> (N, F)."""
         h = leaky(self.entry(x))
-        for index, (first, second, down) in enumerate(
-            zip(self.first, self.second, self.down, strict=True)
-        ):
-            h = down(second(leaky(first(h))))
+        for index, (first, second) in enumerate(zip(self.first, self.second, strict=True)):
+            h = blur_down(second(leaky(first(h))))
             if self.views:
-                x = self.shrink(x)
+                x = blur_down(x)
                 h = (h + self.views[index](x)) * HALF
             h = leaky(h)
         flat = h.flatten(1)

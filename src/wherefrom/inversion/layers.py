@@ -4,8 +4,8 @@ Cho: Deep Generative Models and Their Inversions, PhD thesis, Concordia Universi
 Every activation is a leaky ReLU of slope 0.2 without gain.
 
 Deviation: an image is enlarged bilinearly (which is zero insertion followed by [1, 3, 3, 1] / 4)
-before a 3x3 convolution, and shrunk by [1, 3, 3, 1] / 8 in both directions after one; the thesis'
-code fuses resampling and convolution into one kernel.
+before a 3x3 convolution, and shrunk by [1, 3, 3, 1] / 8 in both directions after one, mirrored at the border; the thesis' code
+fuses resampling and convolution into one kernel, and pads with 0.
 """
 
 from __future__ import annotations
@@ -55,25 +55,23 @@ class EqualisedConv(nn.Module):
         return F.conv2d(x, self.weight * self.scale, self.bias, padding=padding)
 
 
-class BlurDown(nn.Module):
-    """Half the size through the kernel [1, 3, 3, 1] / 8 along both axes; no parameters."""
-
-    kernel: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        row = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
-        kernel = torch.outer(row, row).expand(channels, 1, 4, 4).contiguous()
-        self.register_buffer("kernel", kernel, persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H / 2, W / 2)."""
-        return F.conv2d(x, self.kernel.to(x.dtype), stride=2, padding=1, groups=x.shape[1])
-
-
 def blur_up(x: Tensor) -> Tensor:
     """(N, C, H, W) -> (N, C, 2 H, 2 W), bilinear."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def blur_down(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, C, H / 2, W / 2): the kernel [1, 3, 3, 1] / 8, at a border [4, 3, 1] / 8.
+
+    It is the transpose of `blur_up` over 4, and computed so: in bfloat16 the gradient of a
+    depthwise convolution is many times slower than that of an enlargement.
+    """
+    count, channels, height, width = x.shape
+    small = [count, channels, height // 2, width // 2]
+    shrunk: Tensor = torch.ops.aten.upsample_bilinear2d_backward(
+        x, [height, width], small, False, None, None
+    )
+    return shrunk / 4
 
 
 class BatchDeviation(nn.Module):
