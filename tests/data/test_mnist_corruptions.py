@@ -106,7 +106,7 @@ def test_fog_lightens_by_its_height_map__closed_form():
     assert torch.equal(changed("fog", flat(0.0)), flat(0.0))  # no light to scatter
     white, grey = changed("fog", flat(1.0)), flat(1.0)
     grey[..., 5:10] = 0.2
-    assert 0.25 <= float(white.min()) and float(white.max()) <= 1
+    assert float(white.min()) >= 0.25 and float(white.max()) <= 1
     lost = white - changed("fog", grey)  # (1 - 0.2) / (1 + 3)
     assert torch.allclose(lost[..., 5:10], torch.tensor(0.2), atol=2 * HALF_STEP + 1e-6)
 

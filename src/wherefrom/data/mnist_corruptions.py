@@ -16,6 +16,7 @@ length that is left, which can leave the image.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -184,7 +185,7 @@ def _zigzag(x: Tensor, unit: float, rng: torch.Generator) -> Tensor:
     ]
     drawn = sum(
         _stroke(x.shape[1:], unit, tuple(here), tuple(there))
-        for here, there in zip(corners, corners[1:], strict=False)
+        for here, there in pairwise(corners)
     )
     return x + torch.from_numpy(np.asarray(drawn)).float()
 
