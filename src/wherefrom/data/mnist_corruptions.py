@@ -184,8 +184,7 @@ def _zigzag(x: Tensor, unit: float, rng: torch.Generator) -> Tensor:
         for a, b in zip(at, off, strict=True)
     ]
     drawn = sum(
-        _stroke(x.shape[1:], unit, tuple(here), tuple(there))
-        for here, there in pairwise(corners)
+        _stroke(x.shape[1:], unit, tuple(here), tuple(there)) for here, there in pairwise(corners)
     )
     return x + torch.from_numpy(np.asarray(drawn)).float()
 

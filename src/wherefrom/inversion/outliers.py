@@ -1,0 +1,253 @@
+"""Outliers of a folder: a score chosen by a self-test, conformal p-values, a threshold by rate.
+
+Cho: PhD thesis, Concordia University, 2025, Section 3.3 (the score); Bates et al.: Testing for
+Outliers with Conformal p-values, Annals of Statistics 2023 (what is made of it).  No labels and no
+real outliers are used: own images that the model was not trained on are enough.
+
+Own images are parted by their content in three: one part fixes what a score needs, one is damaged
+to choose the score, the rest calibrates.  An image like those of the rest is flagged with
+probability at most the false-alarm rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from wherefrom.calibration.conformal import require_rate, threshold_at_rate, upper_p_values
+from wherefrom.calibration.discovery import discoveries
+from wherefrom.core.config import Config, setting
+from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.progress import Track, quiet
+from wherefrom.core.store import digest_tensors, load_artifact, save_artifact
+from wherefrom.data.batches import ImageBatch
+from wherefrom.data.splits import split_indices
+from wherefrom.data.writing import to_float
+from wherefrom.detectors.protocol import Detector
+from wherefrom.inversion.detecting import SCORES, available_scores, fit_constant, make_detector
+from wherefrom.inversion.model import FittedInverter
+from wherefrom.inversion.self_test import SelfTest, run_self_test
+
+SCHEMA = 1
+LEAST_OWN = 8  # two images for the self-test, and a few to calibrate
+MOST_SELF_TEST = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutlierConfig(Config):
+    """Settings of `calibrate_outliers`."""
+
+    score: str = setting(
+        "auto", "auto: the one that sees built-in damage best", choices=("auto", *SCORES)
+    )
+    near: float = setting(
+        0.3, "weak intensity of the self-test", source="4.3: .1 and .5", low=0.01, high=1.0
+    )
+    temperature: float = setting(1.0, "of the energy", source="4.3.2: 1 and 10", low=1e-3)
+    percentile: float = setting(
+        1.0, "ReAct cuts activations there; 1: no cut", source="4.3.2: .85 to 1", low=0.01, high=1.0
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class OutlierCalibration:
+    """What own images said of a model's scores.  Larger score = more anomalous."""
+
+    kind: ClassVar[str] = "inversion/outliers"
+    config: OutlierConfig
+    score: str
+    constant: float  # the centre or cap of the score
+    own_scores: Tensor  # (n,) float64, of the part that calibrates
+    self_test: Mapping[str, Any]  # `SelfTest.to_dict()`
+    model: str  # digest of the model
+
+    @property
+    def warning(self) -> str:
+        """The self-test's, empty if there is none."""
+        return str(self.self_test["warning"])
+
+    def detector(self, fitted: FittedInverter) -> Detector:
+        """The chosen score of this model; an `InputError` for another model."""
+        if model_digest(fitted) != self.model:
+            raise InputError("this calibration belongs to another model; give --own to make one")
+        return make_detector(fitted, self.score, self.constant, temperature=self.config.temperature)
+
+    def threshold(self, rate: float) -> float:
+        """The score above which an image is flagged at the false-alarm `rate`."""
+        require_rate(rate, len(self.own_scores), what="false-alarm rate")
+        return threshold_at_rate(self.own_scores, rate)
+
+    def save(self, path: Path, *, overwrite: bool = False) -> None:
+        """Write the folder, whole or not at all."""
+        meta = {
+            "config": self.config.to_dict(),
+            "score": self.score,
+            "self_test": dict(self.self_test),
+            "model": self.model,
+        }
+        constant = torch.tensor(self.constant, dtype=torch.float64)
+        save_artifact(
+            path,
+            kind=self.kind,
+            schema=SCHEMA,
+            meta=meta,
+            tensors={"own_scores": self.own_scores, "constant": constant},
+            overwrite=overwrite,
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """The inverse of `save`."""
+        meta, tensors = load_artifact(Path(path), kind=cls.kind, schema=SCHEMA)
+        try:
+            return cls(
+                OutlierConfig.from_dict(meta["config"]),
+                str(meta["score"]),
+                float(tensors["constant"]),
+                tensors["own_scores"],
+                meta["self_test"],
+                str(meta["model"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"{path} is damaged ({error}); calibrate again") from error
+
+
+@dataclass(frozen=True)
+class OutlierRow:
+    """One image; `flagged` alone at the false-alarm rate, `discovery` within the whole folder."""
+
+    name: str
+    score: float
+    p_value: float
+    flagged: bool
+    discovery: bool
+    digest: str
+
+
+@dataclass(frozen=True)
+class OutlierReport:
+    """Images, most anomalous first.  Larger score = more anomalous.
+
+    `discovery`: of the images so marked, at most `rate` are normal ones on average
+    (Benjamini-Hochberg); `flagged`: of normal images, at most `rate` are flagged.
+    """
+
+    rows: tuple[OutlierRow, ...]
+    rate: float
+    threshold: float
+    score: str
+    calibrated_on: int
+    skipped: tuple[tuple[str, str], ...]
+    warning: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+def calibrate_outliers(
+    fitted: FittedInverter,
+    images: Tensor,
+    *,
+    keys: Sequence[str],
+    config: OutlierConfig | None = None,
+    seed: int = 0,
+    track: Track = quiet,
+) -> OutlierCalibration:
+    """Choose and calibrate a score on own images (N, C, H, W) uint8 that were not trained on.
+
+    `keys`: one digest per image, all different.  Images of the training set would make every new
+    image look anomalous.
+    """
+    config = config or OutlierConfig()
+    names = _candidates(fitted, config.score)
+    if len(images) < LEAST_OWN:
+        raise InputError(f"{len(images)} own images; give at least {LEAST_OWN}, better hundreds")
+    quarter = len(images) // 4
+    sizes = {"reference": quarter, "test": min(quarter, MOST_SELF_TEST)}
+    sizes["calibration"] = len(images) - sum(sizes.values())
+    parts = split_indices(keys, sizes, seed=seed)
+    reference, tested, rest = (to_float(images[part]) for part in parts.values())
+    constants = {
+        name: fit_constant(fitted, name, reference, percentile=config.percentile) for name in names
+    }
+    detectors = {
+        name: make_detector(fitted, name, constants[name], temperature=config.temperature)
+        for name in names
+    }
+    test = run_self_test(
+        detectors,
+        tested,
+        keys=[keys[index] for index in parts["test"]],
+        near=config.near,
+        seed=seed,
+        track=track,
+    )
+    return _calibrated(fitted, config, test, constants, detectors[test.chosen].score(rest))
+
+
+def judge_outliers(
+    fitted: FittedInverter,
+    calibration: OutlierCalibration,
+    batch: ImageBatch,
+    *,
+    rate: float,
+) -> OutlierReport:
+    """Rank the images of a folder; `rate` is the false-alarm rate and that of false discoveries."""
+    threshold = calibration.threshold(rate)
+    scores = calibration.detector(fitted).score(to_float(batch.images))
+    p_values = upper_p_values(scores, calibration.own_scores)
+    found = discoveries(p_values.tolist(), rate) if len(scores) else torch.empty(0)
+    rows = [
+        OutlierRow(str(path), float(score), float(p), bool(p <= rate), bool(both), digest)
+        for path, digest, score, p, both in zip(
+            batch.paths, batch.digests, scores, p_values, found, strict=True
+        )
+    ]
+    rows.sort(key=lambda row: (-row.score, row.name))
+    return OutlierReport(
+        tuple(rows),
+        rate,
+        threshold,
+        calibration.score,
+        len(calibration.own_scores),
+        tuple((str(path), reason) for path, reason in batch.skipped),
+        calibration.warning,
+    )
+
+
+def model_digest(fitted: FittedInverter) -> str:
+    """SHA-256 of the weights and statistics that decide every score."""
+    state = {f"networks.{k}": v for k, v in fitted.networks.state_dict().items()}
+    return digest_tensors({**state, "v": fitted.trace, "s": fitted.scale, "mean": fitted.mean})
+
+
+def _candidates(fitted: FittedInverter, score: str) -> tuple[str, ...]:
+    if score != "auto":
+        return (score,)
+    names = available_scores(fitted)
+    if not names:
+        raise InputError(f"{fitted.config.method} has no score of outliers; train dlsgan or pvdgan")
+    return names
+
+
+def _calibrated(
+    fitted: FittedInverter,
+    config: OutlierConfig,
+    test: SelfTest,
+    constants: Mapping[str, float],
+    own_scores: Tensor,
+) -> OutlierCalibration:
+    return OutlierCalibration(
+        config,
+        test.chosen,
+        constants[test.chosen],
+        own_scores,
+        test.to_dict(),
+        model_digest(fitted),
+    )
