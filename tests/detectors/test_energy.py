@@ -51,7 +51,7 @@ def test_unusable_values__rejects_input():
         energy(LOGITS, temperature=0)
     with pytest.raises(InputError, match="expected \\(N, K\\)"):
         energy(LOGITS[0])
-    with pytest.raises(InputError, match="percentile is 1.5"):
+    with pytest.raises(InputError, match=r"percentile is 1\.5"):
         react_cap(LOGITS, 1.5)
     with pytest.raises(InputError, match="no activations"):
         react_cap(LOGITS[:0], 0.5)
