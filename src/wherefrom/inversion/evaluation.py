@@ -1,0 +1,198 @@
+"""How good a fitted inverter is: what it makes, what it gives back, and what it notices.
+
+Cho: PhD thesis, Concordia University, 2025, Sections 4.2 and 4.3 (Table 4 and Table 6).
+
+Symbols:
+    x        real images that it was not trained on
+    z, z'    latents, and E(G(z o s))
+    s        scale of the latents
+
+Deviation: Frechet distance, precision and recall are of the features named in the result, not of
+Inception's, unless those are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wherefrom.core.errors import InputError
+from wherefrom.core.progress import Track, quiet
+from wherefrom.core.rng import stream
+from wherefrom.inversion.detecting import available_scores, fit_constant, make_detector
+from wherefrom.inversion.equations_latent import encoder_loss, latent_entropy
+from wherefrom.inversion.latents import draw_latents
+from wherefrom.inversion.model import FittedInverter
+from wherefrom.inversion.self_test import FULL, run_self_test
+from wherefrom.metrics.detection import auroc
+from wherefrom.metrics.frechet import frechet_distance
+from wherefrom.metrics.neighbours import NEIGHBOURS, manifold_metrics
+from wherefrom.metrics.random_features import NAME, random_features
+from wherefrom.metrics.similarity import WINDOW, psnr, ssim
+
+MOST = 2000  # images of each kind
+TESTED = 200  # of these in the test of scores
+NEAR = 0.3
+LIVE = 0.5  # a latent with more variance in its codes is alive
+FEWEST = NEIGHBOURS + 1
+Features = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Means over images: PSNR in dB and SSIM; SSIM is None below 11 px."""
+
+    psnr: float
+    ssim: float | None
+
+
+@dataclass(frozen=True)
+class Detection:
+    """AUROC of one score: mean over built-in corruptions, weak and full, and per foreign set."""
+
+    score: str
+    near: float
+    far: float
+    foreign: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class InverterEvaluation:
+    """Larger = better, except `frechet_distance` and `encoder_loss`; None where a method lacks it.
+
+    `real`: x and its reconstruction; `fake`: generated images and theirs.  `encoder_loss`: mean of
+    ((z - z') o s)^2.  `latent_entropy`: of Z o s in nats.  `live`: latents whose v exceeds 0.5.
+    """
+
+    method: str
+    images: int
+    generated: int
+    features: str
+    frechet_distance: float | None
+    precision: float | None
+    recall: float | None
+    real: Similarity | None
+    fake: Similarity | None
+    encoder_loss: float | None
+    latent_entropy: float | None
+    live: int | None
+    detection: tuple[Detection, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {**asdict(self), "detection": [asdict(row) for row in self.detection]}
+
+
+def evaluate_inverter(
+    fitted: FittedInverter,
+    images: Tensor,
+    *,
+    keys: Sequence[str],
+    foreign: Mapping[str, Tensor] | None = None,
+    features: Features = random_features,
+    features_name: str = NAME,
+    seed: int = 0,
+    track: Track = quiet,
+) -> InverterEvaluation:
+    """Measure on real images (N, C, H, W) float in [0, 1] that were not trained on.
+
+    At most `MOST` of them, and as many generated ones, count.  `foreign`: sets that should be
+    noticed, by name.  `keys` name the images' random streams, as their digests do.
+    """
+    if len(images) < FEWEST:
+        raise InputError(f"{len(images)} real images; give at least {FEWEST}, better hundreds")
+    if len(keys) != len(images):
+        raise InputError(f"there are {len(images)} images, but {len(keys)} keys")
+    x, keys = images[:MOST], keys[:MOST]
+    generated = _generated(fitted, len(x), seed)
+    distance = precision = recall = None
+    if generated is not None:
+        pair = features(x), features(generated)
+        distance, manifold = frechet_distance(*pair), manifold_metrics(*pair)
+        precision, recall = manifold.precision, manifold.recall
+    recovers = "reconstruction" in available_scores(fitted)
+    scaled = fitted.networks.inverter is not None and fitted.config.method != "autoencoder"
+    return InverterEvaluation(
+        method=fitted.config.method,
+        images=len(x),
+        generated=0 if generated is None else len(generated),
+        features=features_name,
+        frechet_distance=distance,
+        precision=precision,
+        recall=recall,
+        real=_similarity(fitted, x) if recovers else None,
+        fake=_similarity(fitted, generated) if recovers and generated is not None else None,
+        encoder_loss=_encoder_loss(fitted, len(x), seed) if scaled else None,
+        latent_entropy=float(latent_entropy(fitted.scale)) if scaled else None,
+        live=int((fitted.trace > LIVE).sum()) if scaled else None,
+        detection=_detection(fitted, x, keys, foreign or {}, seed, track),
+    )
+
+
+def _generated(fitted: FittedInverter, count: int, seed: int) -> Tensor | None:
+    if fitted.networks.generator is None:
+        return None
+    return fitted.sample(count, seed=seed).cpu()
+
+
+def _similarity(fitted: FittedInverter, x: Tensor) -> Similarity:
+    recovered = fitted.reconstruct(x).cpu()
+    structure = float(ssim(x, recovered).mean()) if min(x.shape[2:]) >= WINDOW else None
+    return Similarity(float(psnr(x, recovered).mean()), structure)
+
+
+def _encoder_loss(fitted: FittedInverter, count: int, seed: int) -> float | None:
+    """L_enc, Eq. 33, on fresh latents; None where the generator needs classes."""
+    generator = fitted.networks.generator
+    if generator is None or generator.classes > 1:
+        return None
+    z = torch.cat(
+        [
+            draw_latents(
+                1,
+                fitted.config.latent,
+                fitted.config.latents,
+                stream(seed, "inversion", "evaluation", row),
+            )
+            for row in range(count)
+        ]
+    )
+    predicted = fitted.encode(fitted.decode(z)).cpu()
+    return float(encoder_loss(z.double(), predicted.double(), fitted.scale.cpu().double()))
+
+
+def _detection(
+    fitted: FittedInverter,
+    x: Tensor,
+    keys: Sequence[str],
+    foreign: Mapping[str, Tensor],
+    seed: int,
+    track: Track,
+) -> tuple[Detection, ...]:
+    """The first half of x fixes what a score needs; the second is told from damage and others."""
+    half = len(x) // 2
+    reference, own = x[:half], x[half:]
+    detectors = {
+        name: make_detector(fitted, name, fit_constant(fitted, name, reference))
+        for name in available_scores(fitted)
+    }
+    if not detectors:
+        return ()
+    few = own[:TESTED]
+    test = run_self_test(
+        detectors, few, keys=keys[half : half + len(few)], near=NEAR, seed=seed, track=track
+    )
+    found = []
+    for name, detector in detectors.items():
+        scores = detector.score(own)
+        strengths = {
+            w: [row.auroc[name] for row in test.rows if row.intensity == w] for w in (NEAR, FULL)
+        }
+        near, far = (sum(values) / len(values) for values in strengths.values())
+        others = {key: auroc(scores, detector.score(value)) for key, value in foreign.items()}
+        found.append(Detection(name, near, far, others))
+    return tuple(found)

@@ -1,0 +1,78 @@
+"""An evaluation's figures, each computed again from its parts."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from untrained_inverters import blobs, fitted_to, untrained
+
+from wherefrom.core.errors import InputError
+from wherefrom.inversion.evaluation import NEAR, evaluate_inverter
+from wherefrom.inversion.self_test import run_self_test
+from wherefrom.metrics.detection import auroc
+from wherefrom.metrics.frechet import frechet_distance
+from wherefrom.metrics.random_features import random_features
+from wherefrom.metrics.similarity import psnr, ssim
+
+SHAPE = (1, 16, 16)
+REAL = blobs(24, shape=SHAPE)
+KEYS = [str(index) for index in range(24)]
+
+
+def test_every_figure_is_that_of_its_part__naive_loop():
+    model = fitted_to(REAL, shape=SHAPE)
+    model = dataclasses.replace(model, scale=torch.tensor([1.5, 1.5, 1.0, 1.0, 0.5, 0.5]))
+    odd = {"odd": 1 - blobs(10, seed=9, shape=SHAPE).round()}
+    found = evaluate_inverter(model, REAL, keys=KEYS, foreign=odd)
+    fake = model.sample(24, seed=0)
+    pair = random_features(REAL), random_features(fake)
+    assert found.frechet_distance == pytest.approx(frechet_distance(*pair))
+    for given, similarity in ((REAL, found.real), (fake, found.fake)):
+        back = model.reconstruct(given)
+        assert similarity.psnr == pytest.approx(float(psnr(given, back).mean()))
+        assert similarity.ssim == pytest.approx(float(ssim(given, back).mean()))
+    entropy = sum(math.log(float(s) * math.sqrt(2 * math.pi * math.e)) for s in model.scale)
+    assert found.latent_entropy == pytest.approx(entropy)
+    assert found.live == int((model.trace > 0.5).sum())
+    own = model.negative_log_likelihood(model.encode(REAL[12:]))
+    out = model.negative_log_likelihood(model.encode(odd["odd"]))
+    (nll,) = [row for row in found.detection if row.score == "nll"]
+    assert nll.foreign == {"odd": pytest.approx(auroc(own, out))}
+    detector = type(
+        "Nll", (), {"score": lambda _, x: model.negative_log_likelihood(model.encode(x))}
+    )
+    test = run_self_test({"nll": detector()}, REAL[12:], keys=KEYS[12:], near=NEAR)
+    for strength, value in ((NEAR, nll.near), (1.0, nll.far)):
+        seen = [row.auroc["nll"] for row in test.rows if row.intensity == strength]
+        assert value == pytest.approx(sum(seen) / 10)
+    assert found.to_dict()["detection"][0]["score"] == "nll"
+
+
+def test_a_blind_encoder_loses_the_squared_scale__limit():
+    model = untrained(shape=SHAPE)
+    blind = dataclasses.replace(model, scale=torch.full((6,), 2.0))
+    body = blind.networks.inverter
+    for weight in body.parameters():
+        weight.zero_()  # E(x) = 0, so the loss is the mean of (z s)^2
+    found = evaluate_inverter(blind, REAL, keys=KEYS)
+    assert found.encoder_loss == pytest.approx(4, rel=0.4)
+    assert found.images == found.generated == 24
+
+
+def test_what_a_method_lacks_is_left_out__closed_form():
+    found = evaluate_inverter(untrained("classifier", classes=(1, 3), shape=SHAPE), REAL, keys=KEYS)
+    assert (found.frechet_distance, found.real, found.encoder_loss, found.live) == (None,) * 4
+    assert [row.score for row in found.detection] == ["energy"]
+    plain = evaluate_inverter(untrained("cagan", classes=(1, 3), shape=SHAPE), REAL, keys=KEYS)
+    assert plain.detection == () and plain.real is None
+    assert plain.precision is not None and 0 <= plain.recall <= 1
+    small = evaluate_inverter(untrained(), blobs(12), keys=KEYS[:12])
+    assert small.real.ssim is None and small.real.psnr > 0
+
+
+def test_too_few_images__rejects_counts():
+    with pytest.raises(InputError, match="5 real images; give at least 6"):
+        evaluate_inverter(untrained(), blobs(5), keys=KEYS[:5])
+    with pytest.raises(InputError, match="8 images, but 5 keys"):
+        evaluate_inverter(untrained(), blobs(8), keys=KEYS[:5])
