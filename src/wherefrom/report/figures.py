@@ -72,7 +72,7 @@ def score_histogram(
         main.set_ylabel("share of images, %")
         if heavy:
             main.set_xscale("log")
-        _legend(main, scheme)
+        legend(main, scheme)
         if with_marks:
             marks = checked if len(checked) <= MAX_MARKS else _spread(checked)
             axes[1].vlines(marks, 0, 1, color=scheme.ink, linewidth=1.1)
@@ -80,9 +80,9 @@ def score_histogram(
             axes[1].set_ylim(-0.15, 1.15)
             axes[1].set_ylabel("checked", rotation=0, ha="right", va="center")
         axes[-1].set_xlabel("score (larger = less likely made by the model)")
-        _dress(axes, scheme)
+        dress(axes, scheme)
 
-    return _render(draw, height=3.9)
+    return render(draw, height=3.9)
 
 
 def p_value_curves(p_values: Mapping[str, Scores], own: str, rate: float) -> tuple[str, str]:
@@ -101,10 +101,10 @@ def p_value_curves(p_values: Mapping[str, Scores], own: str, rate: float) -> tup
         ax.set_ylim(0, 1.02)
         ax.set_xlabel("p-value")
         ax.set_ylabel("share of images with a p-value this small")
-        _legend(ax, scheme, loc="lower right")
-        _dress([ax], scheme)
+        legend(ax, scheme, loc="lower right")
+        dress([ax], scheme)
 
-    return _render(draw, height=4.2)
+    return render(draw, height=4.2)
 
 
 def source_scores(scores: Mapping[str, Scores], own: str, threshold: float) -> tuple[str, str]:
@@ -137,10 +137,10 @@ def source_scores(scores: Mapping[str, Scores], own: str, threshold: float) -> t
         for text in ax.get_yticklabels():
             text.set_parse_math(False)
         ax.set_xlabel("score (larger = less likely made by the model)")
-        _legend(ax, scheme)
-        _dress([ax], scheme)
+        legend(ax, scheme)
+        dress([ax], scheme)
 
-    return _render(draw, height=1.4 + 0.42 * len(names))
+    return render(draw, height=1.4 + 0.42 * len(names))
 
 
 def share_intervals(
@@ -159,7 +159,7 @@ def share_intervals(
         ax.invert_yaxis()
         ax.set_xlabel("share of the gain")
 
-    return _render(draw, height=1.4 + 0.3 * len(names))
+    return render(draw, height=1.4 + 0.3 * len(names))
 
 
 def anomaly_scatter(
@@ -199,10 +199,10 @@ def anomaly_scatter(
                 getattr(ax, f"set_{scale}scale")("log")
         ax.set_xlabel(labels[0])
         ax.set_ylabel(labels[1])
-        _legend(ax, scheme)
-        _dress([ax], scheme)
+        legend(ax, scheme)
+        dress([ax], scheme)
 
-    return _render(draw, height=5.2)
+    return render(draw, height=5.2)
 
 
 def _spread_rows(count: int) -> Any:
@@ -236,13 +236,15 @@ def _label(name: str) -> str:
     return "\u200b" + short if short.startswith("_") else short
 
 
-def _legend(ax: Any, scheme: Scheme, loc: str = "best") -> None:
-    legend = ax.legend(frameon=False, fontsize=9, labelcolor=scheme.ink, loc=loc)
-    for text in legend.get_texts():
+def legend(ax: Any, scheme: Scheme, loc: str = "best") -> None:
+    """The axes' legend in the scheme; no text in it is taken for mathematics."""
+    box = ax.legend(frameon=False, fontsize=9, labelcolor=scheme.ink, loc=loc)
+    for text in box.get_texts():
         text.set_parse_math(False)
 
 
-def _dress(axes: Sequence[Any], scheme: Scheme) -> None:
+def dress(axes: Sequence[Any], scheme: Scheme) -> None:
+    """Axes in the colours of the scheme, open at the top and right."""
     for ax in axes:
         ax.set_facecolor("none")
         for side in ("top", "right"):
@@ -254,7 +256,8 @@ def _dress(axes: Sequence[Any], scheme: Scheme) -> None:
         ax.yaxis.label.set(color=scheme.ink, fontsize=10)
 
 
-def _render(draw: Draw, *, height: float) -> tuple[str, str]:
+def render(draw: Draw, *, height: float) -> tuple[str, str]:
+    """The drawing in both schemes, as SVG data addresses."""
     return _svg(draw, LIGHT, height), _svg(draw, DARK, height)
 
 
