@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
@@ -131,6 +132,27 @@ def evaluate_inverter(
         live=int((fitted.trace > LIVE).sum()) if scaled else None,
         detection=_detection(fitted, x, keys, foreign or {}, seed, track),
     )
+
+
+def network_features(source: str) -> tuple[Features, str]:
+    """The features of a network that `load_feature_encoder` knows, and its name.
+
+    Images are shown at the network's own side, a grey channel three times.
+    """
+    from wherefrom.encoders import load_feature_encoder
+
+    network = load_feature_encoder(source)
+    side = (network.resolution, network.resolution)
+
+    def features(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            parts = [
+                network.features(F.interpolate(x, side, mode="bilinear").expand(-1, 3, -1, -1))
+                for x in torch.split(images, 1)  # one at a time: no batch has a say
+            ]
+        return torch.cat(parts)
+
+    return features, network.identity.kind
 
 
 def _generated(fitted: FittedInverter, count: int, seed: int) -> Tensor | None:

@@ -168,10 +168,7 @@ def calibrate_outliers(
     names = _candidates(fitted, config.score)
     if len(images) < LEAST_OWN:
         raise InputError(f"{len(images)} own images; give at least {LEAST_OWN}, better hundreds")
-    quarter = len(images) // 4
-    sizes = {"reference": quarter, "test": min(quarter, MOST_SELF_TEST)}
-    sizes["calibration"] = len(images) - sum(sizes.values())
-    parts = split_indices(keys, sizes, seed=seed)
+    parts = own_parts(keys, seed=seed)
     reference, tested, rest = (to_float(images[part]) for part in parts.values())
     constants = {
         name: fit_constant(fitted, name, reference, percentile=config.percentile) for name in names
@@ -189,6 +186,14 @@ def calibrate_outliers(
         track=track,
     )
     return _calibrated(fitted, config, test, constants, detectors[test.chosen].score(rest))
+
+
+def own_parts(keys: Sequence[str], *, seed: int = 0) -> dict[str, list[int]]:
+    """Rows of own images by use: `reference`, `test` (a quarter each at most) and `calibration`."""
+    quarter = len(keys) // 4
+    sizes = {"reference": quarter, "test": min(quarter, MOST_SELF_TEST)}
+    sizes["calibration"] = len(keys) - sum(sizes.values())
+    return split_indices(keys, sizes, seed=seed)
 
 
 def judge_outliers(

@@ -28,9 +28,10 @@ from wherefrom.report.html import (
     Prose,
     Section,
     page_footer,
+    table_grid,
     write_report,
 )
-from wherefrom.report.tables import Table, to_csv
+from wherefrom.report.tables import to_csv
 from wherefrom.report.text import percent, plural
 from wherefrom.report.thumbnails import encode_picture, thumbnails
 
@@ -110,7 +111,7 @@ def _generators(found: Audit) -> tuple[Block, ...]:
     comparison = found.comparison
     blocks: tuple[Block, ...] = (_scores(found), Prose(wording.order(comparison)))
     if len(comparison.generators) > 1:
-        blocks = (*blocks, _grid(pair_table(comparison)))
+        blocks = (*blocks, table_grid(pair_table(comparison)))
     return (*blocks, _shifts(comparison), _other_metrics(comparison))
 
 
@@ -250,12 +251,3 @@ def _method(found: Audit) -> tuple[Section, ...]:
         Section("What this rests on", (Facts(facts),)),
         Section("Settings and their sources", (Facts(tuple(settings_with_sources(found.config))),)),
     )
-
-
-def _grid(table: Table) -> Grid:
-    numeric = tuple(column.numeric for column in table.columns)
-    rows = tuple(
-        tuple(Cell(text, numeric=right) for text, right in zip(row, numeric, strict=True))
-        for row in table.shown()
-    )
-    return Grid(tuple(column.title for column in table.columns), rows, numeric)

@@ -14,6 +14,7 @@ from typing import ClassVar, TypeAlias
 
 from wherefrom import __version__
 from wherefrom.report.files import check_target, write_text
+from wherefrom.report.tables import Table
 from wherefrom.report.text import printable
 
 PAGE_SUFFIXES = (".html", ".htm")
@@ -113,9 +114,24 @@ class Section:
     blocks: tuple[Block, ...] = field(default=())
 
 
+def table_grid(table: Table) -> Grid:
+    """A table of results as one of the page."""
+    numeric = tuple(column.numeric for column in table.columns)
+    rows = tuple(
+        tuple(Cell(text, numeric=right) for text, right in zip(row, numeric, strict=True))
+        for row in table.shown()
+    )
+    return Grid(tuple(column.title for column in table.columns), rows, numeric)
+
+
 def data_uri(data: bytes, mime: str) -> str:
     """The bytes as a `data:` address."""
     return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def from_data_uri(address: str) -> bytes:
+    """What `data_uri` was given."""
+    return base64.b64decode(address.partition(",")[2])
 
 
 def render_page(title: str, sections: Sequence[Section], *, footer: str = "") -> str:

@@ -1,0 +1,86 @@
+"""`wherefrom inversion evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from wherefrom.cli.console import Session, print_json, print_table
+from wherefrom.cli.inversion_inputs import (
+    json_option,
+    load_model,
+    model_argument,
+    read_own,
+    seed_option,
+)
+from wherefrom.cli.options import FILE, NamedFolder, device_option
+
+
+@click.command()
+@model_argument
+@click.option(
+    "--real",
+    type=FILE,
+    multiple=True,
+    required=True,
+    help="Images like those it was trained on, but not those.",
+)
+@click.option(
+    "--foreign",
+    type=NamedFolder(),
+    multiple=True,
+    help="name=folder of images that it should find unusual.",
+)
+@click.option(
+    "--encoder",
+    help="Compute distances on a feature network, as wherefrom anomaly does: a short name or a "
+    "folder; default: a random network that needs no download.",
+)
+@seed_option
+@device_option
+@json_option
+@click.pass_obj
+def evaluate(
+    session: Session,
+    *,
+    model: Path,
+    real: tuple[Path, ...],
+    foreign: tuple[tuple[str, Path], ...],
+    encoder: str | None,
+    seed: int,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Measure what a model makes (FD, precision, recall), gives back and notices.
+
+    PSNR and SSIM need images of 11 px or more; AUROC is of built-in damage to the real images, and
+    of each --foreign set.
+
+    \b
+    Example:
+      wherefrom inversion evaluate model/ --real images/ --foreign cats=cats/
+    """
+    from wherefrom.data.writing import to_float
+    from wherefrom.inversion.evaluation import evaluate_inverter, network_features
+    from wherefrom.metrics.random_features import NAME, random_features
+    from wherefrom.report.inversion_tables import evaluation_table
+
+    fitted = load_model(model, device)
+    features, name = (random_features, NAME) if encoder is None else network_features(encoder)
+    images, keys = read_own(session, real, fitted)
+    others = {name: to_float(read_own(session, [path], fitted)[0]) for name, path in foreign}
+    found = evaluate_inverter(
+        fitted,
+        to_float(images),
+        keys=keys,
+        foreign=others,
+        features=features,
+        features_name=name,
+        seed=seed,
+        track=session.track,
+    )
+    if as_json:
+        print_json(found.to_dict())
+        return
+    print_table(evaluation_table(found))

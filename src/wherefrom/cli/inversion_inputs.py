@@ -1,0 +1,78 @@
+"""What the commands of `wherefrom inversion` share: models, own images, options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wherefrom.cli.console import Session
+from wherefrom.cli.options import FILE, resolve_device
+from wherefrom.core.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wherefrom.data.batches import ImageBatch
+    from wherefrom.inversion.model import FittedInverter
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+seed_option = click.option("--seed", default=0, show_default=True, help="Seed of every draw.")
+model_argument = click.argument("model", type=FILE)
+
+
+def load_model(path: Path, device: str) -> FittedInverter:
+    """A fitted inverter of images; an `InputError` for one of vectors."""
+    from wherefrom.inversion.model import load
+
+    fitted = load(path, device=resolve_device(device))
+    if len(fitted.shape) != 3:
+        raise InputError(f"{path} is a model of vectors; these commands are for images")
+    return fitted
+
+
+def read_folder(
+    session: Session, paths: Sequence[Path], fitted: FittedInverter, *, distinct: bool = False
+) -> ImageBatch:
+    """Files and folders as the model takes them: centre-cropped and scaled to its size."""
+    from wherefrom.data.folders import read_images
+
+    size = (fitted.size, fitted.size)
+    batch = read_images(
+        paths,
+        channels=fitted.channels,
+        size=size,
+        resize=True,
+        drop_duplicates=distinct,
+        track=session.track,
+    )
+    if batch.skipped:
+        path, reason = batch.skipped[0]
+        session.note(f"note: {len(batch.skipped)} left out; the first: {path}: {reason}")
+    return batch
+
+
+def read_own(
+    session: Session, paths: Sequence[Path], fitted: FittedInverter
+) -> tuple[Tensor, list[str]]:
+    """uint8 images and a digest of each, every image once: folders, files, .npz, idx or .tar."""
+    import torch
+
+    from wherefrom.core.store import digest_tensors
+    from wherefrom.data.datasets import load_training_images
+
+    found = []
+    folders = [path for path in paths if path.is_dir()]
+    if folders:
+        found.append(read_folder(session, folders, fitted, distinct=True).images)
+    for path in paths:
+        if path not in folders:
+            loaded = load_training_images(
+                path, size=fitted.size, channels=fitted.channels, track=session.track
+            )
+            found.append(loaded.images)
+    images = torch.cat(found)
+    rows = {digest_tensors({"": image}): row for row, image in enumerate(images)}
+    return images[list(rows.values())], list(rows)

@@ -1,0 +1,219 @@
+"""`wherefrom inversion outliers`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wherefrom.cli.console import Session, print_json, print_table
+from wherefrom.cli.inversion_inputs import (
+    json_option,
+    load_model,
+    model_argument,
+    read_folder,
+    read_own,
+    seed_option,
+)
+from wherefrom.cli.options import FILE, ConfigCommand, device_option
+from wherefrom.core.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wherefrom.inversion.model import FittedInverter
+    from wherefrom.inversion.outliers import OutlierCalibration, OutlierConfig
+    from wherefrom.inversion.subtlety import SubtletyCurve
+
+PLACE = "outliers"
+CURVE_SUFFIXES = (".csv", ".json", ".svg")
+
+
+def _presets() -> Mapping[str, OutlierConfig]:
+    from wherefrom.inversion.outliers import OutlierConfig
+
+    return {"default": OutlierConfig()}
+
+
+@click.command(cls=ConfigCommand, presets=_presets)
+@model_argument
+@click.argument("images", type=FILE, nargs=-1, required=True)
+@click.option(
+    "--own",
+    type=FILE,
+    multiple=True,
+    help="Normal images that the model was not trained on; kept in the model's folder for later.",
+)
+@click.option(
+    "--fpr",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="Share of normal images that may be flagged; of discoveries that may be wrong.",
+)
+@click.option("--report", type=FILE, help="Write an HTML page.")
+@click.option("--csv", "table", type=FILE, help="Write the ranked list as CSV.")
+@click.option(
+    "--curve",
+    type=FILE,
+    help="Write how small a defect is still seen, .csv, .json or .svg; needs --own.",
+)
+@seed_option
+@device_option
+@json_option
+@click.pass_obj
+def outliers(
+    session: Session,
+    *,
+    model: Path,
+    images: tuple[Path, ...],
+    own: tuple[Path, ...],
+    fpr: float,
+    report: Path | None,
+    table: Path | None,
+    curve: Path | None,
+    seed: int,
+    device: str,
+    as_json: bool,
+    config: OutlierConfig,
+) -> None:
+    """Rank images by how unlike those of the model they are, with a threshold by rate.
+
+    The first call needs --own; the score is chosen there by built-in damage to these images, and
+    calibrated on others of them.  Later calls use that again.
+
+    \b
+    Example:
+      wherefrom inversion outliers model/ images/ --own normal/ --fpr 0.01 --report page.html
+    """
+    from wherefrom.inversion.outliers import judge_outliers
+    from wherefrom.report.inversion_tables import OUTLIER_SHOWN, outlier_line, outlier_table
+    from wherefrom.report.tables import to_csv
+
+    _check_targets(report, table, curve, own)
+    fitted = load_model(model, device)
+    calibration, measured = _calibration(session, fitted, model, own, config, seed)
+    calibration.threshold(fpr)  # refuses a rate that is not supported before the images are read
+    found = judge_outliers(fitted, calibration, read_folder(session, images, fitted), rate=fpr)
+    shape = _curve(session, fitted, calibration, measured, fpr, seed, report, curve)
+    if found.warning:
+        session.note(f"warning: {found.warning}")
+    if report is not None:
+        from wherefrom.report.inversion import write_outliers
+
+        write_outliers(report, found, calibration, curve=shape, track=session.track)
+    if table is not None:
+        _write(table, to_csv(outlier_table(found)))
+    if curve is not None and shape is not None:
+        _write_curve(curve, shape)
+    if as_json:
+        curve_told = {} if shape is None else {"subtlety": shape.to_dict()}
+        print_json({**found.to_dict(), "self_test": dict(calibration.self_test), **curve_told})
+        return
+    print_table(outlier_table(found).select(*OUTLIER_SHOWN))
+    click.echo(outlier_line(found))
+
+
+def _check_targets(
+    report: Path | None, table: Path | None, curve: Path | None, own: tuple[Path, ...]
+) -> None:
+    from wherefrom.report.files import check_target
+    from wherefrom.report.html import PAGE_SUFFIXES
+
+    for path, option, suffixes in (
+        (report, "--report", PAGE_SUFFIXES),
+        (table, "--csv", (".csv",)),
+        (curve, "--curve", CURVE_SUFFIXES),
+    ):
+        if path is not None:
+            check_target(path, option=option, suffixes=suffixes)
+    if curve is not None and not own:
+        raise InputError("--curve damages own images; give them with --own")
+
+
+def _calibration(
+    session: Session,
+    fitted: FittedInverter,
+    model: Path,
+    own: tuple[Path, ...],
+    config: OutlierConfig,
+    seed: int,
+) -> tuple[OutlierCalibration, tuple[Tensor, list[str]] | None]:
+    """The calibration, new or kept, and the own images where they were given."""
+    from wherefrom.core.store import is_artifact
+    from wherefrom.inversion.outliers import OutlierCalibration, OutlierConfig, calibrate_outliers
+
+    place = model / PLACE
+    if not own:
+        if not is_artifact(place):
+            raise InputError(
+                f"{model} has no calibration of outliers yet; give --own FOLDER with normal images "
+                "that it was not trained on"
+            )
+        if config != OutlierConfig():
+            raise InputError("settings of the score take effect with --own only; give it too")
+        return OutlierCalibration.load(place), None
+    images, keys = read_own(session, own, fitted)
+    made = calibrate_outliers(
+        fitted, images, keys=keys, config=config, seed=seed, track=session.track
+    )
+    made.save(place, overwrite=True)
+    means = ", ".join(f"{name} {value:.2f}" for name, value in made.self_test["means"].items())
+    session.note(f"score: {made.score} (mean AUROC on built-in damage: {means}); kept in {place}")
+    return made, (images, keys)
+
+
+def _curve(
+    session: Session,
+    fitted: FittedInverter,
+    calibration: OutlierCalibration,
+    measured: tuple[Tensor, list[str]] | None,
+    rate: float,
+    seed: int,
+    report: Path | None,
+    curve: Path | None,
+) -> SubtletyCurve | None:
+    """Measured only where somebody will see it."""
+    if measured is None or (report is None and curve is None):
+        return None
+    from wherefrom.data.writing import to_float
+    from wherefrom.inversion.outliers import own_parts
+    from wherefrom.inversion.subtlety import subtlety_curve
+
+    images, keys = measured
+    rows = own_parts(keys, seed=seed)["test"]
+    return subtlety_curve(
+        calibration.detector(fitted),
+        to_float(images[rows]),
+        calibration.threshold(rate),
+        score=calibration.score,
+        rate=rate,
+        keys=[keys[row] for row in rows],
+        seed=seed,
+        track=session.track,
+    )
+
+
+def _write_curve(path: Path, curve: SubtletyCurve) -> None:
+    from wherefrom.report.inversion_tables import subtlety_table
+    from wherefrom.report.tables import to_csv
+
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        _write(path, to_csv(subtlety_table(curve)))
+    elif suffix == ".json":
+        _write(path, json.dumps(curve.to_dict(), indent=1, allow_nan=False) + "\n")
+    else:
+        from wherefrom.report.html import from_data_uri
+        from wherefrom.report.inversion_figures import subtlety_plot
+
+        _write(path, from_data_uri(subtlety_plot(curve)[0]).decode())
+
+
+def _write(path: Path, text: str) -> None:
+    from wherefrom.report.files import write_text
+
+    write_text(path, text)
