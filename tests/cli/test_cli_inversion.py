@@ -66,10 +66,10 @@ def test_outliers_are_ranked_and_the_calibration_is_kept__roundtrip(calibrated, 
     assert scores == sorted(scores, reverse=True)
     again = json.loads(call(capsys, *base, "--fpr", "0.1", "--json")[1])
     assert again["rows"] == first["rows"]
-    rows = list(csv.DictReader(table.open(newline="")))
+    rows = list(csv.DictReader(table.read_text().splitlines()))
     assert [row["image"] for row in rows[:8]] == [row["name"] for row in first["rows"]]
     assert rows[8]["verdict"] == "not judged" and rows[8]["reason"]
-    points = list(csv.DictReader(curve.open(newline="")))
+    points = list(csv.DictReader(curve.read_text().splitlines()))
     assert len(points) == 80 and float(points[0]["intensity"]) == 0.02
     text = page.read_text()
     assert "How small a defect is seen" in text and "<svg" not in text.split("<body")[0]
