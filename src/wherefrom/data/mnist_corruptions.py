@@ -199,7 +199,8 @@ def _canny(x: Tensor, unit: float, rng: torch.Generator) -> Tensor:
         ) from error
 
     grey = to_float(with_channels(to_uint8(x), 1))[0].double().numpy()
-    edges = torch.from_numpy(canny(grey, sigma=CANNY_SIGMA * unit)).float()
+    found = canny(grey, sigma=CANNY_SIGMA * unit)  # type: ignore[no-untyped-call]
+    edges = torch.from_numpy(found).float()
     return edges.expand_as(x).clone()
 
 
@@ -230,7 +231,8 @@ def plasma(rng: torch.Generator, *, side: int = PLASMA_SIDE, decay: float) -> ND
         heights[half::step, ::step] = rough(along / 4)
         step, amplitude = half, amplitude / decay**2
     heights -= heights.min()
-    return heights / heights.max()
+    heights /= heights.max()
+    return heights
 
 
 def _stroke(

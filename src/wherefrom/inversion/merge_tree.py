@@ -158,7 +158,7 @@ def stability(chosen: Sequence[Tensor]) -> float | None:
 def edges_between(level: int, before: Tensor, after: Tensor) -> list[TreeEdge]:
     """One edge per class of `before` (N,), to the one of `after` that holds most of its images."""
     edges = []
-    for child in before.unique().tolist():
+    for child in sorted(set(before.tolist())):
         inside = after[before == child]
         counts = torch.bincount(inside)
         parent = int(counts.argmax())

@@ -40,7 +40,7 @@ def ssim(images: Tensor, others: Tensor) -> Tensor:
             f"{WINDOW} px or more"
         )
     found = [
-        structural_similarity(
+        structural_similarity(  # type: ignore[no-untyped-call]
             a.double().cpu().numpy(),
             b.double().cpu().numpy(),
             data_range=1.0,
