@@ -2,6 +2,7 @@
 
     python experiments/inversion_ood.py --data ../shared/data           # trains, measures, writes
     python experiments/inversion_ood.py --table                         # prints what was written
+    python experiments/inversion_ood.py --plot curves.svg               # Fig. 20 and 22, redrawn
 
 An interrupted run goes on where it stopped; finished methods are not trained again.  What differs
 from the thesis, beside the sizes in the settings: one split (MNIST's own) instead of 7 folds, 2000
@@ -23,6 +24,7 @@ from typing import Any
 
 import torch
 from markdown_tables import table
+from matplotlib.figure import Figure as Canvas
 
 from wherefrom import __version__, inversion
 from wherefrom.core.store import is_artifact, write_file
@@ -33,6 +35,8 @@ from wherefrom.data.writing import to_float
 from wherefrom.inversion.detecting import fit_constant, make_detector
 from wherefrom.inversion.evaluation import evaluate_inverter
 from wherefrom.metrics.detection import auroc
+from wherefrom.report.figures import Scheme, dress, legend, render
+from wherefrom.report.html import from_data_uri
 
 METHODS = ("dlsgan", "infogan", "msegan", "autoencoder", "classifier")
 NEAR, FAR = 0.1, 1.0
@@ -212,6 +216,26 @@ def print_tables(result: dict[str, Any]) -> None:
     print(table(["method", "FD (random-conv-1)", "PSNR", "SSIM", "accuracy"], lines))
 
 
+def draw_curves(result: dict[str, Any], path: Path) -> None:
+    """Encoder loss (Fig. 20) and latent entropy in nats (Fig. 22) of the GANs against the step."""
+    curves = {m: f["curve"] for m, f in result["methods"].items() if "encoder" in f["curve"][0]}
+    colours = ("own", "other", "accent")
+
+    def draw(canvas: Canvas, scheme: Scheme) -> None:
+        axes = canvas.subplots(1, 2)
+        for (method, rows), colour in zip(curves.items(), colours, strict=False):
+            steps = [row["step"] for row in rows]
+            for ax, key in zip(axes, ("encoder", "entropy"), strict=True):
+                values = [row[key] for row in rows]
+                ax.plot(steps, values, label=method, color=getattr(scheme, colour))
+                ax.set_xlabel("step")
+                ax.set_ylabel({"encoder": "encoder loss", "entropy": "latent entropy, nats"}[key])
+        legend(axes[0], scheme)
+        dress(list(axes), scheme)
+
+    write_file(path, from_data_uri(render(draw, height=3.6)[0]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -232,9 +256,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--traced", action="store_true", help="v as traced in training")
     parser.add_argument("--table", action="store_true", help="print the tables of --out and stop")
+    parser.add_argument("--plot", type=Path, help="draw the curves of --out and stop")
     args = parser.parse_args()
-    if args.table:
-        print_tables(json.loads(args.out.read_text()))
+    if args.table or args.plot is not None:
+        result = json.loads(args.out.read_text())
+        if args.table:
+            print_tables(result)
+        if args.plot is not None:
+            draw_curves(result, args.plot)
         return
     if args.data is None:
         parser.error("give --data")
