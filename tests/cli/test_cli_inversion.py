@@ -105,7 +105,7 @@ def test_what_outliers_cannot_do__rejects_input(calibrated, tmp_path, capsys):
         assert len(err.strip().splitlines()) == 1
 
 
-def test_an_evaluation_prints_its_figures__roundtrip(calibrated, capsys):
+def test_an_evaluation_prints_its_figures__roundtrip(calibrated, tmp_path, capsys):
     model, own = calibrated / "model", calibrated / "own"
     base = ("evaluate", model, "--real", own, "--foreign", f"odd={calibrated / 'mixed'}")
     code, out, _ = call(capsys, *base, "--json")
@@ -113,8 +113,10 @@ def test_an_evaluation_prints_its_figures__roundtrip(calibrated, capsys):
     found = json.loads(out)
     assert found["images"] == 60 and found["features"] == "random-conv-1"
     assert found["detection"][0]["foreign"]["odd"] > 0.5
-    code, out, _ = call(capsys, *base)
+    page = tmp_path / "page.html"
+    code, out, _ = call(capsys, *base, "--report", page)
     assert "Frechet distance (random-conv-1)" in out and "AUROC of nll, odd" in out
+    assert page.read_text().count('src="data:image/png') == 3
     assert call(capsys, "evaluate", model, "--real", calibrated / "none")[0] == 2
 
 

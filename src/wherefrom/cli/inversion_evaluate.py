@@ -37,6 +37,7 @@ from wherefrom.cli.options import FILE, NamedFolder, device_option
     help="Compute distances on a feature network, as wherefrom anomaly does: a short name or a "
     "folder; default: a random network that needs no download.",
 )
+@click.option("--report", type=FILE, help="Write an HTML page with the figures and images.")
 @seed_option
 @device_option
 @json_option
@@ -48,6 +49,7 @@ def evaluate(
     real: tuple[Path, ...],
     foreign: tuple[tuple[str, Path], ...],
     encoder: str | None,
+    report: Path | None,
     seed: int,
     device: str,
     as_json: bool,
@@ -64,8 +66,12 @@ def evaluate(
     from wherefrom.data.writing import to_float
     from wherefrom.inversion.evaluation import evaluate_inverter, network_features
     from wherefrom.metrics.random_features import NAME, random_features
+    from wherefrom.report.files import check_target
+    from wherefrom.report.html import PAGE_SUFFIXES
     from wherefrom.report.inversion_tables import evaluation_table
 
+    if report is not None:
+        check_target(report, option="--report", suffixes=PAGE_SUFFIXES)
     fitted = load_model(model, device)
     features, name = (random_features, NAME) if encoder is None else network_features(encoder)
     images, keys = read_own(session, real, fitted)
@@ -80,6 +86,12 @@ def evaluate(
         seed=seed,
         track=session.track,
     )
+    if report is not None:
+        from wherefrom.inversion.evaluation import examples
+        from wherefrom.report.inversion import SHOWN, write_evaluation
+
+        few = to_float(images[:SHOWN])
+        write_evaluation(report, found, examples(fitted, few, seed=seed))
     if as_json:
         print_json(found.to_dict())
         return

@@ -134,6 +134,15 @@ def evaluate_inverter(
     )
 
 
+def examples(fitted: FittedInverter, images: Tensor, *, seed: int = 0) -> dict[str, Tensor]:
+    """Images (N, C, H, W), what they become, and as many generated ones, by what they show."""
+    found = {"real": images}
+    if "reconstruction" in available_scores(fitted):
+        found["the same, given back"] = fitted.reconstruct(images).cpu()
+    generated = _generated(fitted, len(images), seed)
+    return found if generated is None else {**found, "generated": generated}
+
+
 def network_features(source: str) -> tuple[Features, str]:
     """The features of a network that `load_feature_encoder` knows, and its name.
 

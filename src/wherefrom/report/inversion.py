@@ -11,6 +11,7 @@ from wherefrom.core.progress import Track, quiet
 from wherefrom.data.shaping import to_image
 from wherefrom.data.writing import image_grid, to_uint8
 from wherefrom.inversion.clusters import Cluster, Clustering
+from wherefrom.inversion.evaluation import InverterEvaluation
 from wherefrom.inversion.merge_tree import MergeTree
 from wherefrom.inversion.outliers import OutlierCalibration, OutlierReport, OutlierRow
 from wherefrom.inversion.subtlety import SubtletyCurve
@@ -30,7 +31,13 @@ from wherefrom.report.html import (
     write_report,
 )
 from wherefrom.report.inversion_figures import subtlety_plot, tree_plot
-from wherefrom.report.inversion_tables import cluster_table, least_table, outlier_line, tree_table
+from wherefrom.report.inversion_tables import (
+    cluster_table,
+    evaluation_table,
+    least_table,
+    outlier_line,
+    tree_table,
+)
 from wherefrom.report.text import percent, plural
 from wherefrom.report.thumbnails import encode_picture, thumbnails
 
@@ -175,6 +182,23 @@ def write_clusters(
         *([] if tree is None else [tree_section(tree)]),
     ]
     write_report(path, "Which kinds of images are there?", sections, footer=page_footer())
+
+
+def write_evaluation(path: Path, found: InverterEvaluation, pictures: Mapping[str, Tensor]) -> None:
+    """Write the page of an evaluation; `pictures` are float (n, C, H, W) by what they show."""
+    panels = tuple(
+        Panel(_sheet(to_uint8(images)), name) for name, images in pictures.items() if len(images)
+    )
+    told = (
+        "Smaller is better for the Frechet distance and the encoder loss, larger for the rest; "
+        f"distances on {found.features} compare with each other only.",
+        "AUROC: how well a score tells real images from damaged or foreign ones; 0.5 is chance.",
+    )
+    sections = [
+        Section("Figures", (Prose(told), table_grid(evaluation_table(found)))),
+        Section("Images", (Strip(panels),)),
+    ]
+    write_report(path, "How good is this generator?", sections, footer=page_footer())
 
 
 def write_tree(path: Path, tree: MergeTree) -> None:
