@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from wherefrom.cli.console import Session, print_json, print_table
-from wherefrom.cli.inversion_inputs import (
+from wherefrom.cli.inversion_images import (
     json_option,
     load_model,
     model_argument,

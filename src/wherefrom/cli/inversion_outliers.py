@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wherefrom.cli.console import Session, print_json, print_table
-from wherefrom.cli.inversion_inputs import (
+from wherefrom.cli.inversion_images import (
     json_option,
     load_model,
     model_argument,
