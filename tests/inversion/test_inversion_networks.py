@@ -37,7 +37,7 @@ def test_equalised_layers_divide_by_the_root_of_their_inputs__closed_form():
     torch.testing.assert_close(dense(x), x @ (dense.weight / 6**0.5).T + 0.5)
     expected = F.conv2d(image, conv.weight / 27**0.5, padding=1)
     torch.testing.assert_close(conv(image), expected, atol=1e-5, rtol=1e-4)
-    assert 0.8 < float(conv.weight.std()) < 1.2
+    assert 0.8 < conv.weight.std().item() < 1.2
 
 
 def test_blur_down_is_the_kernel_of_the_thesis__naive_loop():
