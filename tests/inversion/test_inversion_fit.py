@@ -12,6 +12,8 @@ from wherefrom.core.rng import stream
 from wherefrom.core.store import load_artifact
 from wherefrom.inversion import METHODS, InversionConfig, Recorder, fit, load
 from wherefrom.inversion.config import LABELLED
+from wherefrom.inversion.editing import edit_along, find_direction
+from wherefrom.inversion.latent_report import report_latents, traversal_sheet
 from wherefrom.inversion.task import InversionTask
 from wherefrom.training.loop import CHECKPOINT
 from wherefrom.training.loop import SCHEMA as LOOP_SCHEMA
@@ -185,6 +187,29 @@ def test_a_run_with_other_settings__rejects(tmp_path):
         train(tmp_path, config=TINY.with_values({"latent": 5}))
     with pytest.raises(InputError, match=r"other settings \(digest\)"):
         train(tmp_path, images=pictures().flip(0))
+
+
+def test_more_steps_continue_a_run_without_a_schedule__identity_resume(tmp_path):
+    whole = train()
+    train(tmp_path, config=TINY.with_values({"steps": 2}))
+    assert_equal(whole, train(tmp_path))
+    falling = TINY.with_values({"final_rate": 0.5, "steps": 2})
+    train(tmp_path / "falling", config=falling)
+    with pytest.raises(InputError, match="other settings"):
+        train(tmp_path / "falling", config=falling.with_values({"steps": 4}))
+
+
+def test_one_model_of_cgpgan_sorts_encodes_and_edits__smoke():
+    config = TINY.with_values({"method": "cgpgan", "inverts": True})
+    fitted, x = train(config=config), pictures().float() / 255
+    assert fitted.classify(x).shape == (12, 3)
+    back = fitted.reconstruct(x)
+    labels = fitted.classify(x).argmax(dim=1)
+    assert torch.equal(back, fitted.decode(fitted.encode(x), labels))
+    report = report_latents(fitted, x)
+    assert traversal_sheet(fitted, report.live_dimensions[:1], steps=3).shape[2] == 3 * 8 + 4
+    direction = find_direction(fitted, x[:6], x[6:])
+    assert edit_along(fitted, x[0], direction, steps=3).images.shape == (3, 1, 8, 8)
 
 
 class Own:

@@ -153,11 +153,15 @@ def edit_along(
     targets = torch.tensor(positions, dtype=y.dtype, device=y.device)
     moves = (targets - direction.score(y)) * direction.half
     moved = y + torch.outer(moves, direction.vector)
-    images = fitted.decode(_unstandardised(fitted, moved, code))
+    label = fitted.likeliest(image[None])
+    images = fitted.decode(
+        _unstandardised(fitted, moved, code), None if label is None else label.expand(steps, -1)
+    )
     again = standardised(fitted, fitted.encode(images))
     reached = direction.score(again)
     leakage = {name: _leak(d.score(again), reached) for name, d in (keep or {}).items()}
-    return Edit(positions, images, fitted.decode(code)[0], tuple(reached.tolist()), leakage)
+    recovered = fitted.decode(code, label)[0]
+    return Edit(positions, images, recovered, tuple(reached.tolist()), leakage)
 
 
 def standardised(fitted: FittedInverter, codes: Tensor) -> Tensor:

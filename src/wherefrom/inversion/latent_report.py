@@ -117,7 +117,8 @@ def traversal_sheet(
 ) -> Tensor:
     """A row per dimension, moved from -2 to 2 of its deviations: uint8 (C, H, W).  Fig. 23-25.
 
-    The other dimensions stay at `start`, a code (d_z,), or at their mean.
+    The other dimensions stay at `start`, a code (d_z,), or at their mean; a generator of classes
+    shows the likeliest one.
     """
     if steps < 2 or not dimensions:
         raise InputError("a traversal needs at least 2 steps and 1 dimension")
@@ -128,17 +129,18 @@ def traversal_sheet(
         span = torch.linspace(-TRAVERSED, TRAVERSED, steps, device=fitted.device)
         codes[:, dimension] = fitted.mean[dimension] + span * fitted.trace[dimension].sqrt()
         rows.append(codes)
-    return image_grid(to_uint8(fitted.decode(torch.cat(rows))).cpu(), steps)
+    codes = torch.cat(rows)
+    generator = fitted.networks.generator
+    labels = None
+    if generator is not None and generator.classes > 1:
+        labels = fitted.prior.argmax(dim=1).expand(len(codes), -1)
+    return image_grid(to_uint8(fitted.decode(codes, labels)).cpu(), steps)
 
 
 def _pruning(
     fitted: FittedInverter, images: Tensor, order: Tensor, kept: Sequence[int]
 ) -> list[tuple[int, float]]:
-    codes = fitted.encode(images)
-    labels = None
-    if fitted.networks.generator is not None and fitted.networks.generator.classes > 1:
-        logits = fitted.logits(images)
-        labels = None if logits is None else logits.argmax(dim=2)
+    codes, labels = fitted.encode(images), fitted.likeliest(images)
     found = []
     for count in kept:
         cut = pruned_codes(fitted, codes, order[:count].tolist())

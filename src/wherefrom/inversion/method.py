@@ -84,7 +84,7 @@ def _run(
     checkpoints = None
     if recorder is not None:
         identity = {
-            "config": config.to_dict(),
+            "config": _deciding(config),
             "prior": None if prior is None else prior.tolist(),
             **provenance,
         }
@@ -107,6 +107,16 @@ def _run(
         after_step=after_step,
         track=track,
     )
+
+
+def _deciding(config: InversionConfig) -> dict[str, Any]:
+    """The settings that decide what a step does; their number only where a share of it matters."""
+    values = config.to_dict()
+    scheduled = config.mixed_batches or config.method in DISCOVERY_METHODS
+    if config.final_rate == 1 and not scheduled:
+        del values["steps"]
+    del values["calibration"], values["calibration_samples"]
+    return values
 
 
 def _calibrated(task: InversionTask, provenance: dict[str, Any], track: Track) -> FittedInverter:

@@ -135,17 +135,20 @@ class FittedInverter:
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """G(E(x) o s), with the likeliest class where the generator needs one."""
-        codes = self.encode(images)
+        return self.decode(self.encode(images), self.likeliest(images))
+
+    def likeliest(self, images: Tensor) -> Tensor | None:
+        """The class that `decode` needs, int64 (N, L); None where it needs none."""
         generator = self.networks.generator
         if generator is None or generator.classes == 1:
-            return self.decode(codes)
+            return None
         logits = self.logits(images)
         if logits is None:
             raise InputError(
                 f"{self.config.method} does not know the class of an image, which its generator "
                 "needs; encode, then decode with labels"
             )
-        return self.decode(codes, logits.argmax(dim=2))
+        return logits.argmax(dim=2)
 
     def log_likelihood_terms(self, codes: Tensor) -> Tensor:
         """log N(z'_i; mu_i, v_i) per dimension, (N, d_z) float64.  Inside Eq. 37."""
