@@ -89,9 +89,6 @@ def train(
     from wherefrom.inversion.recording import Recorder
 
     place = resolve_device(device)
-    data = training_data(
-        session, images, int(channels), size, label_file=label_file, limit=limit, config=config
-    )
     recorder = Recorder(
         out,
         checkpoint_every=checkpoint_every,
@@ -99,7 +96,10 @@ def train(
         log_every=log_every,
         tensorboard=tensorboard,
     )
-    recorder.prepare()
+    recorder.prepare()  # what is missing shows before the images are read
+    data = training_data(
+        session, images, int(channels), size, label_file=label_file, limit=limit, config=config
+    )
     fitted = fit(
         data.images,
         config=config,

@@ -59,6 +59,8 @@ def fit(
     config = config or InversionConfig()
     if method is not None:
         config = config.with_values({"method": method})
+    if recorder is not None:
+        recorder.prepare()
     dataset = _dataset(images, labels, config)
     _refuse_settings(config)
     made = architecture or StandardArchitecture(config, dataset.shape)
