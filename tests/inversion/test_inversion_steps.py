@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from stepping import BATCH, Plain, assert_same, c_of, givens, make_players, norm_squared, z_of
+from stepping import BATCH, RATE, Plain, assert_same, c_of, givens, make_players, norm_squared, z_of
 from torch.nn import functional as F
 
 from wherefrom.inversion import steps_classes, steps_latent
@@ -30,6 +30,10 @@ def follow(step, players, reference, classes=None):
         step(players, given)
     for given in givens(classes):
         reference(plain, given)
+    if players.config.adversarial == "relativistic":
+        # An offset of all scores cancels: its gradient is rounding, which the optimiser enlarges.
+        for networks in (players.networks, plain.net):
+            networks.critic.head.bias.data[0] = 0.0
     assert_same(players, plain)
 
 
@@ -44,21 +48,33 @@ def encoder_term(p, z, out, s):
 
 
 def algorithm_2(p, given):
-    """DLSGAN; MSEGAN and InfoGAN with s = 1."""
+    """DLSGAN; MSEGAN and InfoGAN with s = 1; with rare, finite and relativistic variants."""
+    c, paired = p.config, p.config.adversarial == "relativistic"
     x = given.x.clone().requires_grad_(True)
     z = z_of(given)  # 1, 2
-    s = p.s() if p.config.method == "dlsgan" else torch.ones_like(p.v)  # 3
+    s = p.s() if c.method == "dlsgan" else torch.ones_like(p.v)  # 3
     made = p.d(p.g(z * s).detach())  # 4
     real = p.d(x)  # 5
     l_enc = encoder_term(p, z, made, s)  # 6
-    l_adv = adversarial(real.scores[:, 0, 0], made.scores[:, 0, 0])  # 7
-    l_d = l_adv + 0.7 * l_enc + 0.3 * norm_squared(real.scores[:, 0, 0], x)  # 8
+    a_r, a_f = real.scores[:, 0, 0], made.scores[:, 0, 0]
+    l_adv = softplus(-(a_r - a_f)).mean() if paired else adversarial(a_r, a_f)  # 7
+    if given.index % c.penalty_every:
+        penalty = 0.0
+    elif c.penalty == "difference":
+        noise = torch.randn(x.shape, generator=given.rng)
+        moved = p.d(x.detach() + c.penalty_noise * noise).scores[:, 0, 0]
+        penalty = (((moved - a_r) / c.penalty_noise) ** 2).mean()
+    else:
+        penalty = norm_squared(a_r, x)
+    l_d = l_adv + 0.7 * l_enc + 0.3 * c.penalty_every * penalty  # 8
     v_1 = made.code.detach() ** 2  # 10
     p.minimise(l_d, "critic")  # 9
     z = z_of(given)  # 11
     made = p.d(p.g(z * s))  # 12
     l_enc = encoder_term(p, z, made, s)  # 13
-    l_g = softplus(-made.scores[:, 0, 0]).mean() + 0.7 * l_enc  # 14, 15
+    a_f = made.scores[:, 0, 0]
+    against = p.d(given.x).scores[:, 0, 0].detach() if paired else 0.0
+    l_g = softplus(-(a_f - against)).mean() + 0.7 * l_enc  # 14, 15
     p.minimise(l_g, "generator")  # 16
     p.update_v(v_1, made.code**2)  # 17, 18
 
@@ -69,8 +85,19 @@ def test_dlsgan_and_its_rivals__naive_loop(method):
     follow(steps_latent.inverting_step, players, algorithm_2)
 
 
-def test_separate_passes_are_the_fused_one__identity_fused():
-    players = make_players("dlsgan", encoder_weight=0.7, r1=0.3, trace_decay=0.9, fused=False)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fused": False},
+        {"penalty_every": 2},
+        {"penalty": "difference"},
+        {"adversarial": "relativistic"},
+        {"batch_deviation": True},
+    ],
+    ids=str,
+)
+def test_variants_of_dlsgan__naive_loop(change):
+    players = make_players("dlsgan", encoder_weight=0.7, r1=0.3, trace_decay=0.9, **change)
     follow(steps_latent.inverting_step, players, algorithm_2)
 
 
@@ -411,3 +438,30 @@ def test_classifier__naive_loop():
 
     players = make_players("classifier", classes=THREE)
     follow(steps_classes.classifier_step, players, reference, THREE)
+
+
+def test_relativistic_pairs_of_cagan_are_of_one_class__closed_form():
+    players = make_players("cagan", classes=THREE, adversarial="relativistic")
+    given = next(iter(givens(THREE)))
+    assert torch.equal(steps_classes._wanted_classes(players, given), given.c)
+
+
+def test_averages_follow_fast_at_first_then_at_their_rate__naive_loop():
+    players = make_players("dlsgan", ema=0.9)
+    mean = next(players.averages.parameters()).clone()
+    for index in (0, 1, 200):
+        with torch.no_grad():
+            next(players.networks.parameters()).add_(index + 1.0)
+        players.average(index)
+        decay = min(0.9, (1 + index) / (10 + index))
+        mean = decay * mean + (1 - decay) * next(players.networks.parameters()).detach()
+    torch.testing.assert_close(next(players.averages.parameters()), mean)
+
+
+def test_the_rate_falls_to_its_share__closed_form():
+    players = make_players("dlsgan", final_rate=0.04)
+    rates = []
+    for share in (0.0, 0.5, 1.0):
+        players.set_rate(share)
+        rates.append(players.optimisers["critic"].param_groups[0]["lr"])
+    assert rates == pytest.approx([RATE, 0.2 * RATE, 0.04 * RATE])

@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from wherefrom.cli.console import Session, print_json, print_table
-from wherefrom.cli.inversion_images import (
-    json_option,
-    load_model,
-    model_argument,
-    read_folder,
-    seed_option,
-)
+from wherefrom.cli.inversion_images import load_model, seed_option
+from wherefrom.cli.inversion_inputs import json_option, model_argument, read_batch
 from wherefrom.cli.options import FILE, ConfigCommand, Numbers, device_option, resolve_device
 
 if TYPE_CHECKING:
@@ -67,7 +62,7 @@ def cluster(
     if folder is not None:
         refuse_existing(folder, overwrite=False)
     fitted = load_model(model, device)
-    batch = read_folder(session, images, fitted)
+    batch = read_batch(session, images, fitted)
     found = cluster_images(fitted, to_float(batch.images), label=label)
     drawn = {c.label: examples(fitted, c, SHOWN, seed=seed) for c in found.clusters}
     write_clusters(out, found, batch.images, drawn)

@@ -7,13 +7,8 @@ from pathlib import Path
 import click
 
 from wherefrom.cli.console import Session, print_json, print_table
-from wherefrom.cli.inversion_images import (
-    json_option,
-    load_model,
-    model_argument,
-    read_own,
-    seed_option,
-)
+from wherefrom.cli.inversion_images import load_model, read_own, seed_option
+from wherefrom.cli.inversion_inputs import json_option, model_argument
 from wherefrom.cli.options import FILE, NamedFolder, device_option
 
 

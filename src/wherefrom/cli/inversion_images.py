@@ -1,4 +1,4 @@
-"""What the commands of `wherefrom inversion` share: models, own images, options."""
+"""Models and own images, for the commands that judge them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 from wherefrom.cli.console import Session
-from wherefrom.cli.options import FILE, resolve_device
+from wherefrom.cli.inversion_inputs import read_batch
+from wherefrom.cli.options import resolve_device
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from wherefrom.data.batches import ImageBatch
     from wherefrom.inversion.model import FittedInverter
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 seed_option = click.option("--seed", default=0, show_default=True, help="Seed of every draw.")
-model_argument = click.argument("model", type=FILE)
 
 
 def load_model(path: Path, device: str) -> FittedInverter:
@@ -31,27 +29,6 @@ def load_model(path: Path, device: str) -> FittedInverter:
     if len(fitted.shape) != 3:
         raise InputError(f"{path} is a model of vectors; these commands are for images")
     return fitted
-
-
-def read_folder(
-    session: Session, paths: Sequence[Path], fitted: FittedInverter, *, distinct: bool = False
-) -> ImageBatch:
-    """Files and folders as the model takes them: centre-cropped and scaled to its size."""
-    from wherefrom.data.folders import read_images
-
-    size = (fitted.size, fitted.size)
-    batch = read_images(
-        paths,
-        channels=fitted.channels,
-        size=size,
-        resize=True,
-        drop_duplicates=distinct,
-        track=session.track,
-    )
-    if batch.skipped:
-        path, reason = batch.skipped[0]
-        session.note(f"note: {len(batch.skipped)} left out; the first: {path}: {reason}")
-    return batch
 
 
 def read_own(
@@ -66,7 +43,7 @@ def read_own(
     found = []
     folders = [path for path in paths if path.is_dir()]
     if folders:
-        found.append(read_folder(session, folders, fitted, distinct=True).images)
+        found.append(read_batch(session, folders, fitted).images)
     for path in paths:
         if path not in folders:
             loaded = load_training_images(

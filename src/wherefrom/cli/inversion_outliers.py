@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from wherefrom.cli.console import Session, print_json, print_table
-from wherefrom.cli.inversion_images import (
-    json_option,
-    load_model,
-    model_argument,
-    read_folder,
-    read_own,
-    seed_option,
-)
+from wherefrom.cli.inversion_images import load_model, read_own, seed_option
+from wherefrom.cli.inversion_inputs import json_option, model_argument, read_batch
 from wherefrom.cli.options import FILE, ConfigCommand, device_option
 from wherefrom.core.errors import InputError
 
@@ -97,7 +91,7 @@ def outliers(
     fitted = load_model(model, device)
     calibration, measured = _calibration(session, fitted, model, own, config, seed)
     calibration.threshold(fpr)  # refuses a rate that is not supported before the images are read
-    found = judge_outliers(fitted, calibration, read_folder(session, images, fitted), rate=fpr)
+    found = judge_outliers(fitted, calibration, read_batch(session, images, fitted), rate=fpr)
     shape = _curve(session, fitted, calibration, measured, fpr, seed, report, curve)
     if found.warning:
         session.note(f"warning: {found.warning}")

@@ -107,7 +107,6 @@ class ConvGenerator(nn.Module):
         h = leaky(self.dense(x)).reshape(len(x), self.start, self.side, self.side)
         if pages is not None:
             h = torch.cat([h, pages.reshape_as(h).to(h.dtype)], dim=1)
-        h = h.contiguous(memory_format=torch.channels_last)
         total = None
         for index, (first, second) in enumerate(zip(self.first, self.second, strict=True)):
             h = leaky(second(leaky(first(blur_up(h)))))

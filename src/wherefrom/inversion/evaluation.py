@@ -31,10 +31,11 @@ from wherefrom.inversion.model import FittedInverter
 from wherefrom.inversion.self_test import FULL, run_self_test
 from wherefrom.metrics.detection import auroc
 from wherefrom.metrics.frechet import frechet_distance
+from wherefrom.metrics.image_quality import psnr, ssim
 from wherefrom.metrics.neighbours import NEIGHBOURS, manifold_metrics
 from wherefrom.metrics.random_features import NAME, random_features
-from wherefrom.metrics.similarity import WINDOW, psnr, ssim
 
+BEST_PSNR = 100.0
 MOST = 2000  # images of each kind
 TESTED = 200  # of these in the test of scores
 NEAR = 0.3
@@ -45,10 +46,10 @@ Features = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Similarity:
-    """Means over images: PSNR in dB and SSIM; SSIM is None below 11 px."""
+    """Means over images: PSNR in dB, at most 100 each, and SSIM."""
 
     psnr: float
-    ssim: float | None
+    ssim: float
 
 
 @dataclass(frozen=True)
@@ -172,8 +173,8 @@ def _generated(fitted: FittedInverter, count: int, seed: int) -> Tensor | None:
 
 def _similarity(fitted: FittedInverter, x: Tensor) -> Similarity:
     recovered = fitted.reconstruct(x).cpu()
-    structure = float(ssim(x, recovered).mean()) if min(x.shape[2:]) >= WINDOW else None
-    return Similarity(float(psnr(x, recovered).mean()), structure)
+    decibels = psnr(x, recovered).clamp_max(BEST_PSNR)  # equal images would make the mean infinite
+    return Similarity(float(decibels.mean()), float(ssim(x, recovered).mean()))
 
 
 def _encoder_loss(fitted: FittedInverter, count: int, seed: int) -> float | None:

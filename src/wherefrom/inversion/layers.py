@@ -4,8 +4,8 @@ Cho: Deep Generative Models and Their Inversions, PhD thesis, Concordia Universi
 Every activation is a leaky ReLU of slope 0.2 without gain.
 
 Deviation: an image is enlarged bilinearly (which is zero insertion followed by [1, 3, 3, 1] / 4)
-before a 3x3 convolution, and shrunk by [1, 3, 3, 1] / 8 in both directions after one, mirrored at the border; the thesis' code
-fuses resampling and convolution into one kernel, and pads with 0.
+before a 3x3 convolution, and shrunk by [1, 3, 3, 1] / 8 in both directions after one, mirrored at
+the border; the thesis' code fuses resampling and convolution into one kernel, and pads with 0.
 """
 
 from __future__ import annotations

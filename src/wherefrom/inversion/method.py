@@ -7,6 +7,7 @@ Latent Distributions, PhD thesis, Concordia University, 2025.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
 from wherefrom.core.store import digest_tensors
-from wherefrom.inversion.assembly import Classes, Networks, build_networks
+from wherefrom.inversion.assembly import Classes, build_networks
 from wherefrom.inversion.bodies import Architecture, StandardArchitecture
 from wherefrom.inversion.config import (
     DISCOVERY_METHODS,
@@ -40,6 +41,7 @@ def fit(
     config: InversionConfig | None = None,
     labels: Tensor | None = None,
     prior: Tensor | None = None,
+    label_names: Sequence[str] = (),
     architecture: Architecture | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -50,18 +52,22 @@ def fit(
 
     `images`: uint8 (N, C, S, S), or floats in [0, 1], or vectors float (N, D).  `labels`: int64
     (N,) for one label of K classes, or (N, A) of 0 and 1 for A attributes; needed by aedlsgan,
-    cagan, acgan and classifier.  `prior`: P(C) (K,) or (L, K); default: as labelled, or uniform.
+    cagan, acgan, revised-acgan and classifier.  `label_names`: of the K classes or A attributes.
+    `prior`: P(C), (K,) or (L, K); default: as labelled, or uniform.
     With a `recorder` the run can be interrupted and continued, and is logged.
     """
     config = config or InversionConfig()
     if method is not None:
         config = config.with_values({"method": method})
+    if recorder is not None:
+        recorder.prepare()
     dataset = _dataset(images, labels, config)
     _refuse_settings(config)
     made = architecture or StandardArchitecture(config, dataset.shape)
     networks = build_networks(config, dataset.shape, dataset.classes, made, seed=seed)
     wanted = _prior(prior, dataset)
     provenance = _provenance(dataset, seed, own=architecture is not None)
+    provenance["label_names"] = list(label_names)
     task = InversionTask(
         dataset, networks, config, prior=wanted, seed=seed, device=torch.device(device)
     )
@@ -80,7 +86,7 @@ def _run(
     checkpoints = None
     if recorder is not None:
         identity = {
-            "config": config.to_dict(),
+            "config": _deciding(config),
             "prior": None if prior is None else prior.tolist(),
             **provenance,
         }
@@ -105,6 +111,16 @@ def _run(
     )
 
 
+def _deciding(config: InversionConfig) -> dict[str, Any]:
+    """The settings that decide what a step does; their number only where a share of it matters."""
+    values = config.to_dict()
+    scheduled = config.mixed_batches or config.method in DISCOVERY_METHODS
+    if config.final_rate == 1 and not scheduled:
+        del values["steps"]
+    del values["calibration"], values["calibration_samples"]
+    return values
+
+
 def _calibrated(task: InversionTask, provenance: dict[str, Any], track: Track) -> FittedInverter:
     """The snapshot with v and mean of the averaged encoder; "traced": as in the thesis."""
     fitted = task.snapshot(provenance)
@@ -114,16 +130,17 @@ def _calibrated(task: InversionTask, provenance: dict[str, Any], track: Track) -
         return fitted
     if task.config.calibration == "traced" and method != "autoencoder":
         return fitted
-    count, total, squares = 0, 0.0, 0.0
+    count, total = 0, torch.zeros(task.config.latent, dtype=torch.float64, device=fitted.device)
+    squares = torch.zeros_like(total)
     parts = range(0, task.config.calibration_samples, 512)
     for start in track(parts, "calibrating the code", total=len(parts)):
         size = min(512, task.config.calibration_samples - start)
         codes = fitted.encode(_calibration_images(fitted, task, start, size)).double()
         count += size
-        total = total + codes.sum(dim=0)
-        squares = squares + codes.square().sum(dim=0)
-    mean = torch.as_tensor(total) / count
-    variance = torch.as_tensor(squares) / count - mean.square()
+        total += codes.sum(dim=0)
+        squares += codes.square().sum(dim=0)
+    mean = total / count
+    variance = squares / count - mean.square()
     return dataclasses.replace(fitted, trace=variance.clamp_min(0).float(), mean=mean.float())
 
 
@@ -252,12 +269,4 @@ def _provenance(dataset: Dataset, seed: int, *, own: bool) -> dict[str, Any]:
         "images": len(dataset.data),
         "digest": digest_tensors(tensors),
         "own_networks": own,
-    }
-
-
-def network_sizes(networks: Networks) -> dict[str, int]:
-    """Parameters per network."""
-    return {
-        name: sum(weight.numel() for weight in module.parameters())
-        for name, module in networks.named_children()
     }

@@ -37,6 +37,7 @@ from wherefrom.inversion.equations_latent import log_likelihood_terms
 from wherefrom.inversion.latents import draw_latents
 
 SCHEMA = 1
+FITTED = "inverter"  # the fitted folder inside that of a run
 CHUNK = 64  # images per pass; a short batch is filled up, so that no result depends on its company
 
 
@@ -117,6 +118,9 @@ class FittedInverter:
         """
         if count < 1:
             raise InputError(f"{count} samples; give at least 1")
+        conditional = self.networks.generator is not None and self.networks.generator.classes > 1
+        if label is not None and not conditional:
+            raise InputError(f"{self.config.method} makes no images of a wanted class")
         wanted = None if label is None else self._checked_label(label)
         z, drawn = [], []
         for index in range(count):
@@ -127,24 +131,24 @@ class FittedInverter:
         codes = torch.cat(z).to(self.device)
         if self.config.method == "autoencoder":  # its codes have no prior: N(mean, v) is the fit
             codes = self.mean + codes * self.trace.sqrt()
-        conditional = self.networks.generator is not None and self.networks.generator.classes > 1
-        if wanted is not None and not conditional:
-            raise InputError(f"{self.config.method} makes no images of a wanted class")
         return self.decode(codes, torch.stack(drawn) if conditional else None)
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """G(E(x) o s), with the likeliest class where the generator needs one."""
-        codes = self.encode(images)
+        return self.decode(self.encode(images), self.likeliest(images))
+
+    def likeliest(self, images: Tensor) -> Tensor | None:
+        """The class that `decode` needs, int64 (N, L); None where it needs none."""
         generator = self.networks.generator
         if generator is None or generator.classes == 1:
-            return self.decode(codes)
+            return None
         logits = self.logits(images)
         if logits is None:
             raise InputError(
                 f"{self.config.method} does not know the class of an image, which its generator "
                 "needs; encode, then decode with labels"
             )
-        return self.decode(codes, logits.argmax(dim=2))
+        return logits.argmax(dim=2)
 
     def log_likelihood_terms(self, codes: Tensor) -> Tensor:
         """log N(z'_i; mu_i, v_i) per dimension, (N, d_z) float64.  Inside Eq. 37."""
@@ -188,6 +192,20 @@ class FittedInverter:
             return None
         probabilities = logits.softmax(dim=2)
         return probabilities[:, 0] if self.classes.labels == 1 else probabilities
+
+    def find_attribute(self, name: str) -> tuple[int, int]:
+        """Label and class that AEDLSGAN's `edit_attribute` takes, by name or by number.
+
+        The names are those of the attributes, of which class 1 is "has it", or of the classes.
+        """
+        known = list(self.provenance.get("label_names", ()))
+        several = self.classes.labels > 1
+        count = self.classes.labels if several else self.classes.classes
+        place = known.index(name) if name in known else int(name) if name.isdecimal() else -1
+        if not 0 <= place < count:
+            listed = ", ".join(map(str, known)) if known else f"0 to {count - 1}"
+            raise InputError(f"no attribute {name!r}; this model was trained with: {listed}")
+        return (place, 1) if several else (0, place)
 
     def to(self, device: torch.device | str) -> FittedInverter:
         """The same inverter on another device (the networks move, they are not copied)."""
@@ -280,8 +298,10 @@ def load(
     device: torch.device | str = "cpu",
     architecture: Architecture | None = None,
 ) -> FittedInverter:
-    """Read a fitted folder.  One trained with networks of your own needs them here again."""
-    meta, tensors = load_artifact(Path(path), kind=FittedInverter.kind, schema=SCHEMA)
+    """Read a fitted folder, or that of a run.  Networks of your own are needed here again."""
+    inside = Path(path) / FITTED
+    source = inside if inside.is_dir() else Path(path)
+    meta, tensors = load_artifact(source, kind=FittedInverter.kind, schema=SCHEMA)
     head = "networks."
     state = {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
     try:

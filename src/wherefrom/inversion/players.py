@@ -120,13 +120,14 @@ class Players:
     def generate(self, scaled: Tensor, c: Tensor | None = None) -> Tensor:
         """G(z o s, c), float32."""
         with self._arithmetic():
-            images = self.generator(scaled, c)
+            images: Tensor = self.generator(scaled, c)
         return images.float()
 
     def judge(self, x: Tensor, network: Headed | None = None) -> Outputs:
         """D*(x), or another headed network."""
         with self._arithmetic():
-            return (network or self.critic)(self._laid_out(x))
+            outputs: Outputs = (network or self.critic)(self._laid_out(x))
+        return outputs
 
     def judge_pair(self, real: Tensor, fake: Tensor) -> tuple[Outputs, Outputs]:
         """D* of both; `fused` in one pass, which changes no result unless D* sees its batch."""
@@ -187,7 +188,7 @@ class Players:
     def descend(self, name: str, slopes: Sequence[Tensor | None]) -> None:
         """One step of a player's optimiser along given gradients; None: not in the loss."""
         for weight, slope in zip(self._weights(name), slopes, strict=True):
-            weight.grad = slope
+            weight.grad = None if slope is None else _laid_out_as(weight, slope)
         self.optimisers[name].step()
         self.optimisers[name].zero_grad(set_to_none=True)
 
@@ -211,7 +212,7 @@ class Players:
     def average(self, index: int) -> None:
         """Move the averaged weights towards the present ones."""
         decay = min(self.config.ema, (1 + index) / (10 + index))
-        torch._foreach_lerp_(  # type: ignore[attr-defined]
+        torch._foreach_lerp_(
             list(self.averages.parameters()), list(self.networks.parameters()), 1 - decay
         )
         for mean, buffer in zip(self.averages.buffers(), self.networks.buffers(), strict=True):
@@ -273,6 +274,13 @@ def make_directions(config: InversionConfig, classes: Classes, *, seed: int) -> 
         w = torch.randn(config.latent, classes.labels, generator=rng)
         return torch.stack([-w, w], dim=2)
     return torch.randn(config.latent, *classes.shape, generator=rng)
+
+
+def _laid_out_as(weight: Tensor, slope: Tensor) -> Tensor:
+    """The fused optimiser walks memory in order, so a gradient must lie as its weight does."""
+    if slope.stride() == weight.stride():
+        return slope
+    return torch.empty_like(weight).copy_(slope)
 
 
 def _there(network: N | None) -> N:
