@@ -68,7 +68,7 @@ $(VENV)/.torch: constraints.txt
 
 $(VENV)/.installed: $(VENV)/.torch $(INPUTS)
 	@echo "installing wherefrom into $(VENV)"
-	@$(PIP) -e .
+	@$(PIP) -e '.[anomaly]'
 	@touch $@
 
 $(VENV)/.installed-%: $(VENV)/.installed $(INPUTS)
