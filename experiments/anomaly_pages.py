@@ -28,9 +28,9 @@ def _by_stage(row: dict[str, Any]) -> int:
     return -1 if row["name"] == "real-other" else -int(row["name"])
 
 
-def stages_table() -> str:
+def stages_table(name: str = "anomaly_stages") -> str:
     rows = []
-    for seed in load("anomaly_stages")["seeds"]:
+    for seed in load(name)["seeds"]:
         for row in sorted(seed["rows"], key=lambda r: (r["name"] != "real-other", _by_stage(r))):
             c, v = row["complexity"], row["vulnerability"]
             rows.append(
@@ -185,6 +185,7 @@ def _points(seed: int) -> dict[str, list[tuple[float, float]]]:
 
 TABLES = {
     "anomaly_stages": stages_table,
+    "anomaly_224": lambda: stages_table("anomaly_stages_224"),
     "anomaly_images": stage_images_table,
     "anomaly_order": order_table,
     "anomaly_damage": damage_table,

@@ -2,11 +2,14 @@
 
     python experiments/anomaly_images.py --data ../shared/data/cifar10/train.tar
     python experiments/anomaly_tables.py --photos ../shared/data/photos
+    python experiments/anomaly_tables.py --resolution 224 --preset paper --limit 100
 
 Stages: every folder that anomaly_images.py made is scored and compared with the held-out real
 images, each training seed by itself; "real-other" are real images that stand in as one more
 generator.  Damage: graded corruptions of the small real images and of photographs, in turn against
-the same images undamaged.  Scores are cached by content, so it continues where it stopped.
+the same images undamaged.  The last command asks whether the encoder's own input side changes the
+answer, with fewer images and draws; its results end in _224.  Scores are
+cached by content, so it continues where it stopped.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shlex
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +35,7 @@ from wherefrom.anomaly.assumption import AssumptionConfig, check_assumption
 from wherefrom.anomaly.cache import FolderCache
 from wherefrom.anomaly.calibration import Calibration, fit_calibration
 from wherefrom.anomaly.comparison import ComparisonConfig, GeneratorScore, compare_generators
+from wherefrom.anomaly.config import PRESETS
 from wherefrom.anomaly.equations import anomaly_vectors
 from wherefrom.anomaly.items import load_image
 from wherefrom.anomaly.result import ImageScores
@@ -51,6 +57,7 @@ class Job:
     files: tuple[Path, ...]
     resolution: int
     cache: Path
+    preset: str = "default"
     damage: int = 0  # images that are damaged; the others are the cloud
     grades: int = 3
 
@@ -60,7 +67,7 @@ def measure(job: Job) -> Any:
     torch.set_num_threads(1)
     encoder = load_feature_encoder(resolution=job.resolution)
     cache = FolderCache(job.cache)
-    cloud = score_files(job.files[job.damage :], encoder, cache=cache)
+    cloud = score_files(job.files[job.damage :], encoder, config=PRESETS[job.preset], cache=cache)
     if not job.damage:
         return cloud
     images = torch.stack([load_image(f, job.resolution) for f in job.files[: job.damage]])
@@ -70,10 +77,11 @@ def measure(job: Job) -> Any:
 
 def damage_jobs(args: argparse.Namespace) -> dict[str, Job]:
     """Which images are damaged: seeded choices, and a third of them again as the cloud."""
-    found = {}
+    found: dict[str, Job] = {}
+    if args.photos is None:
+        return found
     sets = {"CIFAR-10": (args.work / "real-other", args.resolution)}
-    if args.photos is not None:
-        sets["photographs"] = (args.photos, 224)
+    sets["photographs"] = (args.photos, 224)
     for name, (folder, resolution) in sets.items():
         files = list_images([folder])
         order = torch.randperm(len(files), generator=stream(0, "damaged")).tolist()
@@ -142,6 +150,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/anomaly"))
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--resolution", type=int, default=96, help="for the small images")
+    parser.add_argument("--preset", default="default", choices=PRESETS)
+    parser.add_argument("--limit", type=int, default=200, help="images of a generator; thrice real")
     parser.add_argument("--damaged", type=int, default=40, help="images that are damaged")
     parser.add_argument("--draws", type=int, default=999)
     parser.add_argument("--processes", type=int, default=2)
@@ -149,7 +159,12 @@ def main() -> None:
     names = ["real", "real-other", *sorted(p.name for p in args.work.glob("stage-*-seed-*"))]
     names = [name for name in names if not name.endswith(".part")]
     jobs = {
-        name: Job(tuple(list_images([args.work / name])), args.resolution, args.work / "cache")
+        name: Job(
+            tuple(list_images([args.work / name])[: args.limit * (3 if name == "real" else 1)]),
+            args.resolution,
+            args.work / "cache",
+            args.preset,
+        )
         for name in names
     }
     damage = damage_jobs(args)
@@ -162,10 +177,11 @@ def main() -> None:
         checks = {name: waiting[name].result() for name in damage}
     encoder = load_feature_encoder(resolution=args.resolution)
     found = {
-        "command": "python experiments/anomaly_tables.py --photos ../shared/data/photos",
+        "command": f"python experiments/anomaly_tables.py {shlex.join(sys.argv[1:])}",
         "wherefrom": __version__,
         "encoder": encoder.identity.kind,
         "resolution": args.resolution,
+        "preset": args.preset,
         "real": len(folders["real"]),
         "each": len(folders["real-other"]),
         "rate": RATE,
@@ -173,17 +189,16 @@ def main() -> None:
         "seeds": [compare_stages(s, folders, args.draws) for s in stage_seeds(names)],
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "anomaly_stages.json").write_text(json.dumps(found, indent=1) + "\n")
-    checked = {
-        "command": found["command"],
-        "encoder": encoder.identity.kind,
-        "sets": {
+    suffix = "" if args.photos is not None else f"_{args.resolution}"
+    (RESULTS / f"anomaly_stages{suffix}.json").write_text(json.dumps(found, indent=1) + "\n")
+    if damage:
+        checked = {
             name: check | {"resolution": damage[name].resolution} for name, check in checks.items()
-        },
-    }
-    (RESULTS / "anomaly_damage.json").write_text(json.dumps(checked, indent=1) + "\n")
-    write_points(folders, RESULTS / "anomaly_points.csv")
-    print(f"wrote {RESULTS}/anomaly_stages.json, anomaly_damage.json, anomaly_points.csv")
+        }
+        text = json.dumps({"command": found["command"], "sets": checked}, indent=1)
+        (RESULTS / "anomaly_damage.json").write_text(text + "\n")
+        write_points(folders, RESULTS / "anomaly_points.csv")
+    print(f"wrote {RESULTS}/anomaly_*")
 
 
 if __name__ == "__main__":
