@@ -48,7 +48,8 @@ class Models:
     """What a game begins with.
 
     `start(seed)` and `blank(seed)` as `DiffusionPlay` wants them; `full` is the model trained on
-    all data, where the game has one.  `spec` is JSON values that decide all of them.
+    all data, where the game begins with one.  `whole(track)` is that model for every game: the game
+    `retrain` trains it when it is asked for.  `spec` is JSON values that decide all of them.
     """
 
     start: Callable[[int], Diffusion]
@@ -57,13 +58,22 @@ class Models:
     latents: Tensor
     spec: Mapping[str, Any]
     conditions: Tensor  # int64 (N,), of each image
+    whole: Callable[[Track], Diffusion]
 
 
 def make_models(
-    study: Study, contributors: Contributors, *, device: str = "cpu", track: Track = quiet
+    study: Study,
+    contributors: Contributors,
+    *,
+    device: str = "cpu",
+    train: bool = True,
+    track: Track = quiet,
 ) -> Models:
-    """Load what the study's game begins with; train and prune what is not there yet."""
-    maker = _Maker(study, contributors, device, track)
+    """Load what the study's game begins with; train and prune what is not there yet.
+
+    Without `train` it is an `InputError` if something would have to be trained.
+    """
+    maker = _Maker(study, contributors, device, track, train=train)
     kind = study.config.game.kind
     if kind == "retrain":
         return maker.models(maker.blank, None, {"network": maker.settings})
@@ -79,10 +89,32 @@ def digest_of(model: Diffusion) -> str:
     return digest_tensors(model.network.state_dict())
 
 
+def untrained_model(study: Study, contributors: Contributors, *, device: str = "cpu") -> Diffusion:
+    """A model of the study's shape without any training, to be timed."""
+    return _Maker(study, contributors, device, quiet, train=False).blank(0)
+
+
+def require_training(allowed: bool, label: str) -> None:
+    """`InputError` where something has to be trained and the caller does not want to wait."""
+    if not allowed:
+        raise InputError(
+            f"{label} is not trained yet; `wherefrom credit run` trains it, and `wherefrom credit "
+            "plan` says how long that takes"
+        )
+
+
 class _Maker:
-    def __init__(self, study: Study, contributors: Contributors, device: str, track: Track) -> None:
+    def __init__(
+        self,
+        study: Study,
+        contributors: Contributors,
+        device: str,
+        track: Track,
+        *,
+        train: bool = True,
+    ) -> None:
         self.study, self.contributors = study, contributors
-        self.device, self.track = device, track
+        self.device, self.track, self.train = device, track, train
         self.config = study.config
         self.codec = self._codec()
         self.latents = self.codec.encode(to_float(contributors.images).to(device))
@@ -96,7 +128,17 @@ class _Maker:
     ) -> Models:
         """The result."""
         spec = {**spec, "codec": self.codec.identity}
-        return Models(start, self.blank, full, self.latents, spec, self.contributors.labels)
+        labels = self.contributors.labels
+        return Models(start, self.blank, full, self.latents, spec, labels, self._whole(full))
+
+    def _whole(self, full: Diffusion | None) -> Callable[[Track], Diffusion]:
+        def whole(track: Track) -> Diffusion:
+            if full is not None:
+                return full
+            self.track, self.train = track, True
+            return self.full()
+
+        return whole
 
     def blank(self, seed: int) -> Diffusion:
         """An untrained model, its weights decided by the seed."""
@@ -156,6 +198,7 @@ class _Maker:
     ) -> Diffusion:
         if not training.steps:
             return model
+        require_training(self.train, label)
         self.study.work.mkdir(parents=True, exist_ok=True)
         labels = self.contributors.labels.to(self.device)
         seed = derive_seed(self.config.study.seed, "credit", place.name)
