@@ -141,8 +141,10 @@ def judge(
     seed = judging.study.config.study.seed
     wanted = contest.wanted(study.data.players, seed)
     if make:
-        _make(study, leave_one_out_runs(study), device, track)
-        _make(judging, wanted, device, track)
+        _plan(study, leave_one_out_runs(study))
+        _plan(judging, wanted)
+        for opened in [study] if truth is None else [study, truth]:
+            run_study(opened, runs=0, devices=(device,), track=track)
     runs, table = all_runs(study, name), all_runs(judging, name)
     lds_rows(table, {}, only=wanted)  # what is missing is said before the long work
     scores = shares_by_method(runs, wanted, study.study.config.study.seed)
@@ -156,7 +158,8 @@ def judge(
     rows = lds_rows(table, scores, only=wanted, level=contest.level)
     followed = _followed(rows, scores, contest.counterfactual)
     if make and followed:
-        _make(judging, counterfactual_runs(followed, study.data.players, seed), device, track)
+        _plan(judging, counterfactual_runs(followed, study.data.players, seed))
+        run_study(judging, runs=0, devices=(device,), track=track)
         table = all_runs(judging, name)
     held_out = {run.mask for run in wanted}
     return Judgement(
@@ -209,10 +212,9 @@ def reference_method(scores: Mapping[str, Floats]) -> str | None:
     return next((name for name in known if family_of(name) == SHARES), None)
 
 
-def _make(opened: OpenStudy, planned: list[Planned], device: str, track: Track) -> None:
+def _plan(opened: OpenStudy, planned: list[Planned]) -> None:
     with opened.ledger() as ledger:
         ledger.plan(planned)
-    run_study(opened, runs=0, devices=(device,), track=track)
 
 
 def _followed(rows: list[LdsRow], scores: Mapping[str, Floats], choice: str) -> dict[str, Floats]:
