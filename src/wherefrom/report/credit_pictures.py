@@ -83,8 +83,8 @@ def _scenes(portrait: Portrait, names: Sequence[str], command: str) -> Section:
             images = scene.images[: 2 * COLUMNS]
             panels.append(Panel(sheet(images), _told(scene, first)))
     paragraphs = [
-        "Images at one place began at the same noise, so they differ only by the data that the "
-        "models were made of.",
+        "Images at one place began at the same noise; the models differ by the data that they "
+        "were made of, and by the seed of training where no run with the same one is there.",
         *(
             f"{scene.title}: {', '.join(names[i] for i in scene.players)}."
             for scene in portrait.scenes[1:]

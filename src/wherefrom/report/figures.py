@@ -178,7 +178,7 @@ def contributor_bars(
         ax.set_yticks(rows, [printable(name)[:MAX_LABEL] for name in names])
         ax.invert_yaxis()
         ax.set_xlabel(label)
-        _legend(ax, scheme)
+        _legend(ax, scheme, above=True)
         _dress([ax], scheme)
 
     return _render(draw, height=1.6 + 0.3 * len(names))
@@ -205,7 +205,7 @@ def cluster_bars(top: Scores, rest: Scores, generated: Scores | None) -> tuple[s
         ax.set_xticks(places)
         ax.set_xlabel("cluster, largest first")
         ax.set_ylabel("part of the images, %")
-        _legend(ax, scheme)
+        _legend(ax, scheme, above=True)
         _dress([ax], scheme)
 
     return _render(draw, height=3.4)
@@ -285,8 +285,9 @@ def _label(name: str) -> str:
     return "\u200b" + short if short.startswith("_") else short
 
 
-def _legend(ax: Any, scheme: Scheme, loc: str = "best") -> None:
-    legend = ax.legend(frameon=False, fontsize=9, labelcolor=scheme.ink, loc=loc)
+def _legend(ax: Any, scheme: Scheme, loc: str = "best", *, above: bool = False) -> None:
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 4} if above else {"loc": loc}
+    legend = ax.legend(frameon=False, fontsize=9, labelcolor=scheme.ink, **place)
     for text in legend.get_texts():
         text.set_parse_math(False)
 
