@@ -127,3 +127,14 @@ def test_logs_get_a_line_now_and_then__closed_form(capsys):
     assert capsys.readouterr().err == "training: 1 of 2\ntraining: 2 of 2\n"
     assert list(Lines(every=60)(range(2), "training")) == [0, 1]
     assert capsys.readouterr().err == ""
+
+
+def test_a_property_that_always_fails__rejects_report(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text("def boom(images):\n    raise ValueError('no luck')\n")
+    text = "[[property]]\nkind = 'callable'\ncallable = 'mine:boom'\nname = 'boom'\n"
+    path = write_study(tmp_path, properties=text)
+    assert run(["-q", "credit", "run", str(path), "--devices", "cpu", "--runs", "2"]) == 0
+    assert run(["credit", "report", str(path), "--device", "cpu"]) == 2
+    assert "no run has a value of 'boom'; the first problem was: ValueError: no luck" in (
+        capsys.readouterr().err
+    )

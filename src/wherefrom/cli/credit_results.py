@@ -82,6 +82,9 @@ def read(opened: OpenStudy, name: str | None) -> Finished:
     with opened.ledger(readonly=True) as ledger:
         table = ledger.runs(chosen)
         spent = [detail.get("seconds") for _, run, detail in ledger.details() if run.values]
+        failed = [each.error for each in ledger.problems() if each.what in (chosen, "run")]
+    if failed and not len(table.values):
+        raise InputError(f"no run has a value of {chosen!r}; the first problem was: {failed[0]}")
     timed = [sum(each.values()) for each in spent if each]
     seconds = sum(timed) / len(timed) if timed else None
     return Finished(

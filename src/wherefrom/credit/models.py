@@ -41,6 +41,19 @@ from wherefrom.training.loop import Checkpoints, run
 KIND, SCHEMA = "credit/network", 1
 CHECKPOINT_EVERY = 500
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+# Of Ho et al. on CIFAR, as Section 4.1 takes it: 35,746,307 weights for three channels.
+PAPER = {
+    "layers_per_block": 2,
+    "block_out_channels": [128, 256, 256, 256],
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
+    "attention_head_dim": None,
+    "downsample_padding": 0,
+    "flip_sin_to_cos": False,
+    "freq_shift": 1,
+    "norm_eps": 1e-6,
+    "norm_num_groups": 32,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,11 +249,15 @@ class _Maker:
                     f"{self.study.place(m.folder)} is no UNet2DModel of {channels} channels"
                 )
             return config
+        told = {"sample_size": side, "in_channels": channels, "out_channels": channels}
+        if m.conditional:
+            told["num_class_embeds"] = int(self.contributors.labels.max()) + 1
+        if m.paper:
+            return {**PAPER, **told}
         attended = [m.attention and level == m.levels - 2 for level in range(m.levels)]
         return {
-            "sample_size": side,
-            "in_channels": channels,
-            "out_channels": channels,
+            "num_class_embeds": None,
+            **told,
             "layers_per_block": m.blocks,
             "block_out_channels": [m.width * min(2**level, 4) for level in range(m.levels)],
             "down_block_types": [f"{'Attn' * a}DownBlock2D" for a in attended],
@@ -248,7 +265,6 @@ class _Maker:
             "norm_num_groups": m.groups,
             "attention_head_dim": None,
             "add_attention": m.attention,
-            "num_class_embeds": int(self.contributors.labels.max()) + 1 if m.conditional else None,
         }
 
 

@@ -93,6 +93,9 @@ class ModelConfig(Config):
     kind: str = setting("ddpm", "on pixels, on latents, or a text-to-image model's LoRA",
                         choices=MODEL_KINDS)  # fmt: skip
     folder: str = setting("", "a diffusers folder: UNet2DModel, or the pipeline for lora")
+    paper: bool = setting(
+        False, "the DDPM of Section 4.1, 35.7 million weights; replaces width to groups"
+    )
     autoencoder: str = setting("", "a diffusers folder of a VAE or VQ autoencoder, for latent")
     width: int = setting(64, "channels at full resolution", low=4)
     levels: int = setting(3, "resolutions; each doubles the channels, up to 4 times", low=1, high=6)
