@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -51,7 +52,8 @@ def merge(
     """
     from wherefrom.credit.merging import merge_ledger
 
-    opened, told = opened_study(session, study, device, fresh=True), []
+    opened = opened_study(session, study, device, fresh=True)
+    told: list[dict[str, Any]] = []
     for other in others:
         with opened.ledger() as ledger:
             merged = merge_ledger(ledger, other)

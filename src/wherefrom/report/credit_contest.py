@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from wherefrom.credit.contest import Judgement
 from wherefrom.credit.evaluation import CounterfactualRow
 from wherefrom.report.credit_tables import finite
-from wherefrom.report.tables import Column, Table, show_score
+from wherefrom.report.tables import Cell, Column, Table, show_score
 from wherefrom.report.text import percent
 
 
@@ -29,11 +29,11 @@ def lds_table(found: Judgement, level: float) -> Table:
         *((Column("at most", percent, numeric=True),) if behind else ()),
         Column("why not", folds=True),
     )
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for row in found.lds:
         values = map(finite, (row.lds, row.low, row.high, row.ceiling))
         gap = behind.get((row.method, row.size))
-        ends = (None, None, None) if gap is None else map(finite, (gap.gap, gap.low, gap.high))
+        ends = [None] * 3 if gap is None else [finite(x) for x in (gap.gap, gap.low, gap.high)]
         told = (row.method, row.alpha, *values, row.subsets, row.seeds)
         rows.append((*told, *(ends if behind else ()), ""))
     empty = (None,) * (len(columns) - 2)
