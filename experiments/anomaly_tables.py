@@ -2,7 +2,7 @@
 
     python experiments/anomaly_images.py --data ../shared/data/cifar10/train.tar
     python experiments/anomaly_tables.py --photos ../shared/data/photos
-    python experiments/anomaly_tables.py --resolution 224 --preset paper --limit 100
+    python experiments/anomaly_tables.py --resolution 224 --preset paper --limit 60
 
 Stages: every folder that anomaly_images.py made is scored and compared with the held-out real
 images, each training seed by itself; "real-other" are real images that stand in as one more
