@@ -6,12 +6,13 @@ import difflib
 
 from wherefrom.attribution.flipad import FLIPAD
 from wherefrom.attribution.protocol import Method
+from wherefrom.attribution.raw_pad import RAW_PAD
 from wherefrom.core.errors import InputError
 
 # The first is the default.
 METHODS: dict[str, Method] = {
     method.name: method
-    for method in (FLIPAD,)
+    for method in (FLIPAD, RAW_PAD)
 }
 
 
