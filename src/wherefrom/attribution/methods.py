@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from wherefrom.attribution.dct_pad import DCT_PAD
+from wherefrom.attribution.fingerprint import FINGERPRINT
 from wherefrom.attribution.flipad import FLIPAD
 from wherefrom.attribution.protocol import Method
 from wherefrom.attribution.raw_pad import RAW_PAD
@@ -13,7 +14,7 @@ from wherefrom.core.errors import InputError
 # The first is the default.
 METHODS: dict[str, Method] = {
     method.name: method
-    for method in (FLIPAD, RAW_PAD, DCT_PAD)
+    for method in (FLIPAD, RAW_PAD, DCT_PAD, FINGERPRINT)
 }
 
 
