@@ -7,6 +7,7 @@ import difflib
 from wherefrom.attribution.dct_pad import DCT_PAD
 from wherefrom.attribution.fingerprint import FINGERPRINT
 from wherefrom.attribution.flipad import FLIPAD
+from wherefrom.attribution.inversion import INVERSION_L2
 from wherefrom.attribution.protocol import Method
 from wherefrom.attribution.raw_pad import RAW_PAD
 from wherefrom.core.errors import InputError
@@ -14,7 +15,7 @@ from wherefrom.core.errors import InputError
 # The first is the default.
 METHODS: dict[str, Method] = {
     method.name: method
-    for method in (FLIPAD, RAW_PAD, DCT_PAD, FINGERPRINT)
+    for method in (FLIPAD, RAW_PAD, DCT_PAD, FINGERPRINT, INVERSION_L2)
 }
 
 
