@@ -8,6 +8,7 @@ from wherefrom.attribution.dct_pad import DCT_PAD
 from wherefrom.attribution.fingerprint import FINGERPRINT
 from wherefrom.attribution.flipad import FLIPAD
 from wherefrom.attribution.inversion import INVERSION_L2
+from wherefrom.attribution.inversion_feature import INVERSION_FEATURE
 from wherefrom.attribution.protocol import Method
 from wherefrom.attribution.raw_pad import RAW_PAD
 from wherefrom.core.errors import InputError
@@ -15,7 +16,7 @@ from wherefrom.core.errors import InputError
 # The first is the default.
 METHODS: dict[str, Method] = {
     method.name: method
-    for method in (FLIPAD, RAW_PAD, DCT_PAD, FINGERPRINT, INVERSION_L2)
+    for method in (FLIPAD, RAW_PAD, DCT_PAD, FINGERPRINT, INVERSION_L2, INVERSION_FEATURE)
 }
 
 
