@@ -8,6 +8,7 @@ fitted.score(images), fitted.check(images), fitted.save("mine.attributor")
 """
 
 from wherefrom.attribution.checking import check_paths
+from wherefrom.attribution.comparison import ComparisonResult, compare
 from wherefrom.attribution.config import PRESETS, AttributionConfig, FlipadConfig
 from wherefrom.attribution.discovery import control_discoveries
 from wherefrom.attribution.evaluation import evaluate
@@ -22,11 +23,13 @@ __all__ = [
     "AttributionConfig",
     "Attributor",
     "CheckResult",
+    "ComparisonResult",
     "EvaluationResult",
     "FlipadConfig",
     "ImageVerdict",
     "SourceRow",
     "check_paths",
+    "compare",
     "control_discoveries",
     "describe_saved",
     "evaluate",
