@@ -32,6 +32,7 @@ MEMBERS = {
     "origin": ("wherefrom.cli.origin:origin", "Which of my images was this edit made from?"),
     "anomaly": ("wherefrom.cli.anomaly:anomaly", "How natural are these generated images?"),
     "credit": ("wherefrom.cli.credit:credit", "Who deserves how much credit for my model?"),
+    "inversion": ("wherefrom.cli.inversion:inversion", "Encode, reconstruct, edit my images."),
     "zoo": ("wherefrom.cli.zoo:zoo", "Small GANs to try things on: train, sample, list."),
     "doctor": ("wherefrom.cli.doctor:doctor", "Say what is installed and whether it works."),
     "completion": ("wherefrom.cli.completion:completion", "Print the shell completion script."),

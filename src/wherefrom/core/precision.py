@@ -1,4 +1,7 @@
-"""Arithmetic as on paper: no autocast, no TF32, no bfloat16, no kernel chosen by timing."""
+"""Arithmetic as on paper: no autocast, no TF32, no bfloat16, no kernel chosen by timing.
+
+And where training may be faster than that: `halves`.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,15 @@ def full_precision(device: torch.device) -> Iterator[None]:
             stack.callback(setattr, backend, "fp32_precision", backend.fp32_precision)
             backend.fp32_precision = FULL
         yield
+
+
+def halves(precision: str, device: torch.device) -> bool:
+    """Whether "auto", "fp32" or "bf16" means bfloat16; auto: where the device multiplies it."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cpu":
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()
 
 
 def _backends() -> list[Any]:

@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
+from wherefrom.core.precision import halves
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.data.crops import GRID, each_tile
@@ -236,7 +237,7 @@ class _ClassifierTask:
         self.per_epoch = total // self.batch
         self.steps = config.epochs * self.per_epoch
         self.weight = torch.tensor(len(own) / len(negatives), device=own.device)
-        self.halved = _halves(config.precision, own.device)
+        self.halved = halves(config.precision, own.device)
         trained = [p for p in network.parameters() if p.requires_grad]
         self._adam = torch.optim.AdamW(
             trained, config.learning_rate, weight_decay=config.weight_decay
@@ -269,14 +270,6 @@ class _ClassifierTask:
         loss.backward()  # type: ignore[no-untyped-call]
         self._adam.step()
         return {"loss": loss.item()}
-
-
-def _halves(precision: str, device: torch.device) -> bool:
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cpu":
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return device.type == "cuda" and torch.cuda.is_bf16_supported()
 
 
 def one_cycle(done: float) -> float:

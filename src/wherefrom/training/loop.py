@@ -152,3 +152,8 @@ def _put_back(task: Task, tensors: Mapping[str, Tensor]) -> None:
                 state.setdefault(int(index), {})[field] = value
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
+        for weight, entry in optimizer.state.items():
+            for field, value in entry.items():
+                if value.shape == weight.shape and value.stride() != weight.stride():
+                    # A fused optimiser walks memory in order: moments must lie as their weights do.
+                    entry[field] = torch.empty_like(weight, dtype=value.dtype).copy_(value)

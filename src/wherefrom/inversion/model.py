@@ -1,0 +1,325 @@
+"""The fitted inverter: encode, decode, sample, classify, likelihoods; saving and loading.
+
+Cho: Deep Generative Models and Their Inversions, PhD thesis, Concordia University, 2025.
+A larger negative log-likelihood is more anomalous.
+
+Symbols:
+    z'   code of an image, E(x), (N, d_z)
+    v    trace: variance of z' over generated images, (d_z,)
+    mu   mean of z' over generated images, (d_z,); 0 in the thesis
+    s    scale of the latents that the generator was trained with, (d_z,)
+    c    classes, (N, L, K) one-hot
+
+Deviation: v and mu in scores belong to the averaged encoder that is used, measured on fresh
+samples after training (`calibration`; "traced" is the thesis, with mu = 0).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.precision import full_precision
+from wherefrom.core.rng import stream
+from wherefrom.core.store import load_artifact, save_artifact
+from wherefrom.inversion.assembly import Classes, Networks, build_networks
+from wherefrom.inversion.bodies import Architecture, StandardArchitecture
+from wherefrom.inversion.config import InversionConfig
+from wherefrom.inversion.equations_latent import log_likelihood_terms
+from wherefrom.inversion.latents import draw_latents
+
+SCHEMA = 1
+FITTED = "inverter"  # the fitted folder inside that of a run
+CHUNK = 64  # images per pass; a short batch is filled up, so that no result depends on its company
+
+
+@dataclass(frozen=True, eq=False)
+class FittedInverter:
+    """A trained generator with what inverts it.  Images are float32 (N, C, H, W) in [0, 1].
+
+    Vectors (N, D) are taken and given as they are.  What a method lacks is an `InputError`, except
+    that `classify` gives None.
+    """
+
+    kind: ClassVar[str] = "inversion/inverter"
+    config: InversionConfig
+    shape: tuple[int, ...]  # (C, H, W), or (D,)
+    networks: Networks
+    trace: Tensor  # (d_z,) v
+    scale: Tensor  # (d_z,) s
+    mean: Tensor  # (d_z,) mu
+    prior: Tensor  # (L, K) P(C); (1, 1) without classes
+    directions: Tensor  # (d_z, L, K) AEDLSGAN's fixed classifier w; (d_z, 0, 0) elsewhere
+    provenance: Mapping[str, Any]  # seed, data digest, class names; JSON values
+
+    @property
+    def size(self) -> int:
+        """Side of the images; the length of vectors."""
+        return self.shape[-1]
+
+    @property
+    def channels(self) -> int:
+        """1 or 3; 1 for vectors."""
+        return self.shape[0] if len(self.shape) == 3 else 1
+
+    @property
+    def classes(self) -> Classes:
+        """Labels per image and classes per label."""
+        return Classes(*self.prior.shape)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks live."""
+        return next(self.networks.parameters()).device
+
+    def encode(self, images: Tensor) -> Tensor:
+        """z' = E(x): (N, *shape) -> (N, d_z) float32."""
+        inverter = self.networks.inverter
+        if inverter is None:
+            raise self._lacks("encoder", "dlsgan, pvdgan, or cagan and cgpgan with inverts")
+        return self._each(lambda x: inverter(x).code, self._incoming(images))
+
+    def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+        """G(z o s) as images: (N, d_z) -> (N, *shape) float32, clipped to [0, 1].
+
+        `labels`: int64 (N,) or (N, L), needed where the generator makes images of a class.
+        """
+        generator = self.networks.generator
+        if generator is None:
+            raise self._lacks("generator", "any other method")
+        if codes.ndim != 2 or codes.shape[1] != self.config.latent:
+            raise InputError(
+                f"codes of shape {tuple(codes.shape)}, expected (N, {self.config.latent})"
+            )
+        scaled = codes.to(self.device, torch.float32) * self.scale
+        if generator.classes == 1:
+            return self._outgoing(self._each(generator, scaled))
+        if labels is None:
+            raise InputError(
+                f"{self.config.method} makes images of a class; give one label per code"
+            )
+        c = self._one_hot(labels, len(codes))
+        return self._outgoing(self._each(generator, scaled, c))
+
+    def sample(
+        self, count: int, *, seed: int, label: int | tuple[int, ...] | None = None
+    ) -> Tensor:
+        """`count` images of fresh latents; image i depends on the seed and i only.
+
+        `label`: a class, one per label; None draws classes from the prior.
+        """
+        if count < 1:
+            raise InputError(f"{count} samples; give at least 1")
+        conditional = self.networks.generator is not None and self.networks.generator.classes > 1
+        if label is not None and not conditional:
+            raise InputError(f"{self.config.method} makes no images of a wanted class")
+        wanted = None if label is None else self._checked_label(label)
+        z, drawn = [], []
+        for index in range(count):
+            rng = stream(seed, "inversion", "sample", index)
+            z.append(draw_latents(1, self.config.latent, self.config.latents, rng))
+            rows = torch.multinomial(self.prior.cpu().float(), 1, generator=rng)[:, 0]
+            drawn.append(rows if wanted is None else wanted)
+        codes = torch.cat(z).to(self.device)
+        if self.config.method == "autoencoder":  # its codes have no prior: N(mean, v) is the fit
+            codes = self.mean + codes * self.trace.sqrt()
+        return self.decode(codes, torch.stack(drawn) if conditional else None)
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """G(E(x) o s), with the likeliest class where the generator needs one."""
+        return self.decode(self.encode(images), self.likeliest(images))
+
+    def likeliest(self, images: Tensor) -> Tensor | None:
+        """The class that `decode` needs, int64 (N, L); None where it needs none."""
+        generator = self.networks.generator
+        if generator is None or generator.classes == 1:
+            return None
+        logits = self.logits(images)
+        if logits is None:
+            raise InputError(
+                f"{self.config.method} does not know the class of an image, which its generator "
+                "needs; encode, then decode with labels"
+            )
+        return logits.argmax(dim=2)
+
+    def log_likelihood_terms(self, codes: Tensor) -> Tensor:
+        """log N(z'_i; mu_i, v_i) per dimension, (N, d_z) float64.  Inside Eq. 37."""
+        return log_likelihood_terms(codes.double(), self.mean.double(), self.trace.double())
+
+    def negative_log_likelihood(self, codes: Tensor) -> Tensor:
+        """-sum_i log N(z'_i; mu_i, v_i), (N,) float64.  AnoDLSGAN, Eq. 37.
+
+        Deviation: in closed form; the thesis' code takes the logarithm of a density that
+        underflows beyond 13 deviations.
+        """
+        return -self.log_likelihood_terms(codes).sum(dim=1)
+
+    def features(self, images: Tensor) -> Tensor:
+        """The layer before the heads: (N, F) float32, of the classifier, critic or encoder.
+
+        F is d_z, after a ReLU, for the method "classifier".
+        """
+        networks = self.networks
+        source = networks.sorter or networks.critic or networks.encoder
+        if source is None:
+            raise self._lacks("critic", "any other method")
+        return self._each(lambda x: source(x).features, self._incoming(images))
+
+    def logits(self, images: Tensor) -> Tensor | None:
+        """Class logits (N, L, K) float32, None where the method has no classifier."""
+        sorter = self.networks.sorter
+        if sorter is None:
+            return None
+        return self._each(lambda x: sorter(x).logits, self._incoming(images))
+
+    def logits_of_features(self, features: Tensor) -> Tensor | None:
+        """The same from `features` that may have been changed, as ReAct does."""
+        sorter = self.networks.sorter
+        return None if sorter is None else self._each(sorter.logits_of, features.to(self.device))
+
+    def classify(self, images: Tensor) -> Tensor | None:
+        """Class probabilities, (N, K), with several labels (N, L, K); None without a classifier."""
+        logits = self.logits(images)
+        if logits is None:
+            return None
+        probabilities = logits.softmax(dim=2)
+        return probabilities[:, 0] if self.classes.labels == 1 else probabilities
+
+    def find_attribute(self, name: str) -> tuple[int, int]:
+        """Label and class that AEDLSGAN's `edit_attribute` takes, by name or by number.
+
+        The names are those of the attributes, of which class 1 is "has it", or of the classes.
+        """
+        known = list(self.provenance.get("label_names", ()))
+        several = self.classes.labels > 1
+        count = self.classes.labels if several else self.classes.classes
+        place = known.index(name) if name in known else int(name) if name.isdecimal() else -1
+        if not 0 <= place < count:
+            listed = ", ".join(map(str, known)) if known else f"0 to {count - 1}"
+            raise InputError(f"no attribute {name!r}; this model was trained with: {listed}")
+        return (place, 1) if several else (0, place)
+
+    def to(self, device: torch.device | str) -> FittedInverter:
+        """The same inverter on another device (the networks move, they are not copied)."""
+        self.networks.to(device)
+        moved = {name: getattr(self, name).to(device) for name in _TENSORS}
+        return dataclasses.replace(self, **moved)
+
+    def describe(self) -> dict[str, Any]:
+        """What it is and what it was fitted to, as JSON values."""
+        return {
+            "kind": self.kind,
+            "method": self.config.method,
+            "shape": list(self.shape),
+            "classes": list(self.prior.shape),
+            "config": self.config.to_dict(),
+            **self.provenance,
+        }
+
+    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
+        """Write the folder, whole or not at all."""
+        tensors = {f"networks.{k}": v for k, v in self.networks.state_dict().items()}
+        tensors |= {name: getattr(self, name) for name in _TENSORS}
+        meta = {
+            "config": self.config.to_dict(),
+            "shape": list(self.shape),
+            "classes": list(self.prior.shape),
+            "provenance": dict(self.provenance),
+        }
+        save_artifact(
+            Path(path),
+            kind=self.kind,
+            schema=SCHEMA,
+            meta=meta,
+            tensors=tensors,
+            overwrite=overwrite,
+        )
+
+    def _incoming(self, images: Tensor) -> Tensor:
+        if tuple(images.shape[1:]) != self.shape:
+            given, wanted = ("x".join(map(str, s)) for s in (images.shape[1:], self.shape))
+            raise InputError(f"images of {given}, this model takes {wanted}; pass that size")
+        if not images.is_floating_point():
+            raise InputError(f"images are {images.dtype}, expected floating point in [0, 1]")
+        x = images.to(self.device, torch.float32)
+        return x if len(self.shape) == 1 else 2 * x - 1
+
+    def _outgoing(self, x: Tensor) -> Tensor:
+        return x if len(self.shape) == 1 else ((x + 1) / 2).clamp(0, 1)
+
+    @torch.no_grad()
+    def _each(self, apply: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """`apply` in passes of exactly CHUNK rows."""
+        parts = []
+        count = len(inputs[0])
+        for start in range(0, max(count, 1), CHUNK):
+            rows = [x[start : start + CHUNK] for x in inputs]
+            full = [x.new_zeros(CHUNK, *x.shape[1:]) for x in rows]
+            for target, given in zip(full, rows, strict=True):
+                target[: len(given)] = given
+            with full_precision(self.device):
+                parts.append(apply(*full)[: len(rows[0])])
+        return torch.cat(parts).float()
+
+    def _one_hot(self, labels: Tensor, count: int) -> Tensor:
+        n, k = self.prior.shape
+        rows = labels[:, None] if labels.ndim == 1 else labels
+        if rows.shape != (count, n) or rows.is_floating_point():
+            raise InputError(
+                f"labels of shape {tuple(labels.shape)}, expected integers ({count}, {n})"
+            )
+        if count and not 0 <= int(rows.min()) <= int(rows.max()) < k:
+            raise InputError(f"labels must be 0 to {k - 1}")
+        return F.one_hot(rows.long(), k).to(self.device, torch.float32)
+
+    def _checked_label(self, label: int | tuple[int, ...]) -> Tensor:
+        rows = torch.tensor([label] if isinstance(label, int) else list(label))
+        self._one_hot(rows[None], 1)
+        return rows
+
+    def _lacks(self, what: str, instead: str) -> InputError:
+        return InputError(f"{self.config.method} has no {what}; train {instead}")
+
+
+_TENSORS = ("trace", "scale", "mean", "prior", "directions")
+
+
+def load(
+    path: Path | str,
+    *,
+    device: torch.device | str = "cpu",
+    architecture: Architecture | None = None,
+) -> FittedInverter:
+    """Read a fitted folder, or that of a run.  Networks of your own are needed here again."""
+    inside = Path(path) / FITTED
+    source = inside if inside.is_dir() else Path(path)
+    meta, tensors = load_artifact(source, kind=FittedInverter.kind, schema=SCHEMA)
+    head = "networks."
+    state = {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
+    try:
+        config = InversionConfig.from_dict(meta["config"])
+        shape = tuple(int(side) for side in meta["shape"])
+        provenance = dict(meta["provenance"])
+        if provenance.get("own_networks") and architecture is None:
+            raise InputError(f"{path} was trained with networks of your own; pass `architecture`")
+        made = architecture or StandardArchitecture(config, shape)
+        networks = build_networks(config, shape, Classes(*meta["classes"]), made, seed=0)
+        networks.load_state_dict(state)
+        networks.eval().requires_grad_(False)
+        values = {name: tensors[name] for name in _TENSORS}
+        fitted = FittedInverter(
+            config=config, shape=shape, networks=networks, provenance=provenance, **values
+        )
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ArtifactError(f"{path} is damaged ({error}); train it again") from error
+    return fitted.to(device)

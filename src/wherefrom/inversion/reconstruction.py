@@ -1,0 +1,66 @@
+"""How well images come back: PSNR and SSIM of G(E(x)), of real and of generated images.
+
+Cho: PhD thesis, Concordia University, 2025, Section 4.2.1.  On generated images it measures the
+inversion alone, on real ones generation and inversion.  Larger = better.
+
+Deviation: images are clipped to [0, 1] first, as they are when saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wherefrom.core.errors import InputError
+from wherefrom.data.writing import image_grid, to_uint8
+from wherefrom.inversion.model import FittedInverter
+from wherefrom.metrics.image_quality import psnr, ssim
+
+EQUAL_PSNR = 1000.0  # stands for infinity in JSON
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """Images beside G(E(x)), and how alike they are; larger = more alike."""
+
+    names: tuple[str, ...]
+    images: Tensor  # (N, C, S, S)
+    recovered: Tensor  # (N, C, S, S)
+    psnr: Tensor  # (N,) dB
+    ssim: Tensor  # (N,)
+
+    def grid(self, columns: int = 8) -> Tensor:
+        """Pairs side by side, uint8 (C, H, W): an image, then what came back of it."""
+        pairs = torch.stack([self.images, self.recovered], dim=1).flatten(0, 1)
+        return image_grid(to_uint8(pairs).cpu(), 2 * columns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; equal images have a PSNR of 1000."""
+        shown = self.psnr.clamp_max(EQUAL_PSNR)
+        rows = zip(self.names, shown.tolist(), self.ssim.tolist(), strict=True)
+        return {
+            "mean_psnr": float(shown.mean()),
+            "mean_ssim": float(self.ssim.mean()),
+            "images": [{"name": n, "psnr": p, "ssim": s} for n, p, s in rows],
+        }
+
+
+def reconstruct(
+    fitted: FittedInverter, images: Tensor, *, names: Sequence[str] | None = None
+) -> Reconstruction:
+    """G(E(x)) of images (N, C, S, S) in [0, 1], with PSNR and SSIM."""
+    if not len(images):
+        raise InputError("no image to reconstruct")
+    recovered = fitted.reconstruct(images).to(images.device)
+    shown = tuple(names) if names else tuple(f"image {i}" for i in range(len(images)))
+    pair = images.float(), recovered
+    return Reconstruction(shown, *pair, psnr(*pair), ssim(*pair))
+
+
+def reconstruct_samples(fitted: FittedInverter, count: int, *, seed: int = 0) -> Reconstruction:
+    """The same of `count` generated images: the inversion alone."""
+    return reconstruct(fitted, fitted.sample(count, seed=seed))

@@ -1,0 +1,141 @@
+"""`wherefrom inversion`: from a folder to a model, codes, pairs, strips and the latent report."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from wherefrom.cli.main import run
+from wherefrom.core.rng import stream
+from wherefrom.data import read_image, save_png, to_float
+from wherefrom.inversion import load
+
+SMALL = [
+    *("--size", "8", "--channels", "1", "--width", "2", "--latent", "4", "--batch", "4"),
+    *("--steps", "2", "--calibration-samples", "64", "--checkpoint-every", "1"),
+    *("--sample-every", "1", "--log-every", "1", "--device", "cpu"),
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """`photos/` of two sub-folders, `labels.csv` of two attributes, `model/` of aedlsgan."""
+    folder = tmp_path_factory.mktemp("inversion")
+    for index in range(8):
+        part = folder / "photos" / ("dark" if index < 4 else "light")
+        part.mkdir(parents=True, exist_ok=True)
+        shade = torch.rand(1, 8, 8, generator=stream(0, index)) * 100 + (index >= 4) * 150
+        save_png(shade.byte(), part / f"{index}.png")
+    rows = "".join(f"{index}.png,{int(index >= 4)},{index % 2}\n" for index in range(8))
+    (folder / "labels.csv").write_text("image,light,odd\n" + rows)
+    assert train(folder, "model", "--method", "aedlsgan", *csv_of(folder)) == 0
+    return folder
+
+
+def csv_of(folder):
+    return ["--label-file", f"{folder}/labels.csv"]
+
+
+def train(folder, out, *more):
+    return run(
+        ["inversion", "train", f"{folder}/photos", "--out", f"{folder}/{out}", *SMALL, *more]
+    )
+
+
+def test_training_leaves_a_model_and_its_record__smoke(place, capsys):
+    assert train(place, "model", "--method", "aedlsgan", *csv_of(place)) == 0  # done: nothing new
+    assert capsys.readouterr().out == f"{place}/model\n"
+    names = {path.name for path in (place / "model").iterdir()}
+    assert {"inverter", "checkpoint", "metrics.csv", "samples-0000002.png"} <= names
+    fitted = load(place / "model")
+    assert fitted.find_attribute("odd") == (1, 1)
+    assert fitted.directions.shape == (4, 2, 2)
+
+
+def test_sub_folders_are_classes__identity_labels(place):
+    assert train(place, "classes", "--method", "cagan") == 0
+    assert load(place / "classes").prior.tolist() == [[0.5, 0.5]]
+
+
+def test_codes_are_those_of_the_library__reference_library(place, capsys):
+    out = place / "codes.safetensors"
+    argv = ["inversion", "encode", f"{place}/model", f"{place}/photos", "--out", f"{out}"]
+    assert run(argv) == 0
+    fitted = load(place / "model")
+    with safe_open(out, framework="pt") as file:
+        names = json.loads(file.metadata()["names"])
+        codes, nll = file.get_tensor("codes"), file.get_tensor("nll")
+    assert len(names) == 8
+    images = torch.stack([to_float(read_image(name).pixels) for name in names])
+    assert torch.equal(codes, fitted.encode(images))
+    assert torch.equal(nll, fitted.negative_log_likelihood(codes))
+
+
+def test_reconstruct_prints_each_image_and_the_mean__reference_library(place, capsys):
+    out = place / "grid.png"
+    argv = ["inversion", "reconstruct", f"{place}/model", f"{place}/photos", "--out", f"{out}"]
+    assert run([*argv, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    values = [image["psnr"] for image in told["images"]]
+    assert told["mean_psnr"] == pytest.approx(sum(values) / 8)
+    assert read_image(out).pixels.shape == (1, 8, 16 * 8 + 15 * 2)
+    assert run(argv) == 0
+    assert f"{told['mean_psnr']:.2f} dB" in capsys.readouterr().out
+
+
+def test_editing_by_attribute_and_by_examples__smoke(place, capsys):
+    image, out = f"{place}/photos/dark/0.png", place / "strip.png"
+    argv = ["inversion", "edit", f"{place}/model", image, "--out", f"{out}", "--steps", "3"]
+    assert run([*argv, "--attribute", "light"]) == 0
+    assert "leakage into attribute 1" in capsys.readouterr().out
+    assert read_image(out).pixels.shape == (1, 8, 5 * 8 + 4 * 2)
+    photos = place / "photos"
+    assert run([*argv, "--with", f"{photos}/light", "--without", f"{photos}/dark", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["positions"] == [-1.0, 0.0, 1.0]
+
+
+def test_latents_are_reported_and_drawn__smoke(place, capsys):
+    out = place / "sheet.png"
+    argv = ["inversion", "latents", f"{place}/model", f"{place}/photos", "--out", f"{out}"]
+    assert run([*argv, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["of"] == 4
+    assert told["pruned"][-1]["kept"] == 4
+    assert read_image(out).pixels.shape[1] == 8 * min(told["live"], 8) + 2 * (told["live"] - 1)
+    assert run(argv) == 0
+    assert "live dimensions" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--method", "dlsgan", "--label-file", "labels.csv"], "dlsgan takes no labels"),
+        (["--method", "cagan", "--label-file", "nothing.csv"], "there is no such file"),
+        (["--method", "cagan", "--label-file", "labels.csv", "--limit", "4"], "without --limit"),
+        (["--size", "9"], "images of 9 px; the networks take"),
+        (["--latent", "5", "--out", "model"], "other settings"),
+    ],
+)
+def test_what_cannot_be_trained__rejects(place, capsys, monkeypatch, more, message):
+    monkeypatch.chdir(place)
+    capsys.readouterr()
+    method = [] if "--method" in more else ["--method", "aedlsgan", *csv_of(place)]
+    assert train(place, "new", *method, *more) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "say what to edit"),
+        (["--attribute", "hat"], "no attribute 'hat'; this model was trained with: light, odd"),
+        (["--attribute", "light", "--with", "x"], "not both"),
+        (["--with", "photos", "--without", "photos", "--keep", "x"], "expected NAME=WITH:WITHOUT"),
+    ],
+)
+def test_what_cannot_be_edited__rejects(place, capsys, monkeypatch, more, message):
+    monkeypatch.chdir(place)
+    capsys.readouterr()
+    assert run(["inversion", "edit", "model", "photos/dark/0.png", "--out", "s.png", *more]) == 2
+    assert message in capsys.readouterr().err
