@@ -29,6 +29,28 @@ LEDGERS = Path(__file__).parents[1] / "docs" / "results" / "credit"
 SIDE = 16
 
 
+RECIPE = """\
+[model]
+width = 8
+levels = 3
+blocks = 1
+attention = false
+groups = 4
+[sampling]
+images = {images}
+steps = 20
+batch = 256
+"""
+TRAINING = """\
+[{name}]
+steps = {steps}
+batch = 32
+learning_rate = 2e-3
+average = 0.99
+flip = false
+"""
+
+
 class Part(NamedTuple):
     """What a contributor gives: indices into the training images of Fashion-MNIST."""
 
@@ -63,6 +85,13 @@ def prepare(
                 rows.append((path, name))
         with (scratch / "map.csv").open("w", newline="") as file:
             csv.writer(file).writerows([("path", "contributor"), *rows])
+
+
+def recipe(steps: int, finetuning: int, images: int) -> str:
+    """A DDPM of 155 thousand weights: the tables of a study file that decide its training."""
+    stages = {"training": steps, "recovery": steps, "finetuning": finetuning}
+    tables = [TRAINING.format(name=name, steps=count) for name, count in stages.items()]
+    return RECIPE.format(images=images) + "".join(tables)
 
 
 def write_study(home: Path, kind: str, recipe: str, *, ledger: str) -> Path:
