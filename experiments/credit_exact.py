@@ -155,8 +155,12 @@ def replayed(runs: Sequence[Planned], values: dict[int, list[float]]) -> RunTabl
 
 
 def distance(phi: Floats, truth: Floats) -> float:
-    """|| phi - truth || / || truth - mean ||, as in the benchmark of the estimators."""
-    return float(np.linalg.norm(phi - truth) / np.linalg.norm(truth - truth.mean()))
+    """|| phi - truth || / || truth ||, both less their means.
+
+    Games differ in what nobody's data give, and so in what all shares add up to.
+    """
+    phi, truth = phi - phi.mean(), truth - truth.mean()
+    return float(np.linalg.norm(phi - truth) / np.linalg.norm(truth))
 
 
 def replay(

@@ -31,7 +31,7 @@ SIDE = 16
 
 RECIPE = """\
 [model]
-width = 8
+width = {width}
 levels = 3
 blocks = 1
 attention = false
@@ -87,20 +87,20 @@ def prepare(
             csv.writer(file).writerows([("path", "contributor"), *rows])
 
 
-def recipe(steps: int, finetuning: int, images: int) -> str:
-    """A DDPM of 155 thousand weights: the tables of a study file that decide its training."""
+def recipe(steps: int, finetuning: int, images: int, *, width: int = 8) -> str:
+    """The tables of a study that decide its model; width 8 is a DDPM of 155 thousand weights."""
     stages = {"training": steps, "recovery": steps, "finetuning": finetuning}
     tables = [TRAINING.format(name=name, steps=count) for name, count in stages.items()]
-    return RECIPE.format(images=images) + "".join(tables)
+    return RECIPE.format(images=images, width=width) + "".join(tables)
 
 
-def write_study(home: Path, kind: str, recipe: str, *, ledger: str) -> Path:
+def write_study(home: Path, kind: str, recipe: str, *, ledger: str, work: str = "work") -> Path:
     """The study file of one game; the games share the full model and the work folder."""
     text = f"""\
 [study]
 name = "{home.name}: {kind}"
 ledger = "{ledger}"
-work = "work"
+work = "{work}"
 [contributors]
 table = "data/map.csv"
 channels = 1

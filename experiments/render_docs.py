@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import credit_pages
 import origin_pages
 from markdown_tables import RESULTS, load, percent, table
 
@@ -259,6 +260,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "search_growth": search_growth_table,
     "search_setting": search_setting_table,
     **origin_pages.TABLES,
+    **credit_pages.TABLES,
 }
 
 
