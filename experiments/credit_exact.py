@@ -37,6 +37,7 @@ from credit_studies import (
     play,
     prepare,
     publish,
+    recipe,
     seconds_per_run,
     write_study,
 )
@@ -85,35 +86,6 @@ DESIGNS: dict[str, Callable[[int], Design]] = {
 }
 
 
-def recipe(args: argparse.Namespace) -> str:
-    """The games' tables of a study file."""
-    rest = "batch = 32\nlearning_rate = 2e-3\naverage = 0.99\nflip = false"
-    return f"""\
-[model]
-width = 8
-levels = 3
-blocks = 1
-attention = false
-groups = 4
-[training]
-steps = {args.steps}
-{rest}
-[recovery]
-steps = {args.steps}
-{rest}
-[finetuning]
-steps = {args.finetuning}
-{rest}
-[sampling]
-images = {args.images}
-steps = 20
-batch = 256
-[design]
-kind = "exact"
-runs = {2**PLAYERS}
-"""
-
-
 def split(_images: Tensor, labels: Tensor) -> list[Part]:
     """The first `EACH` images of each class that a contributor has."""
     return [
@@ -126,7 +98,13 @@ def run(args: argparse.Namespace) -> None:
     """Make every run: each subset once in all games, then the other retrainings."""
     prepare(args.work, args.data, split)
     studies = {
-        kind: write_study(args.work, kind, recipe(args), ledger="ledger.sqlite") for kind in KINDS
+        kind: write_study(
+            args.work,
+            kind,
+            recipe(args.steps, args.finetuning, args.images),
+            ledger="ledger.sqlite",
+        )
+        for kind in KINDS
     }
     size = 2**PLAYERS
     wanted = EnumerationDesign(PLAYERS, 0, args.replicates).take(size * args.replicates)
@@ -177,8 +155,12 @@ def replayed(runs: Sequence[Planned], values: dict[int, list[float]]) -> RunTabl
 
 
 def distance(phi: Floats, truth: Floats) -> float:
-    """|| phi - truth || / || truth - mean ||, as in the benchmark of the estimators."""
-    return float(np.linalg.norm(phi - truth) / np.linalg.norm(truth - truth.mean()))
+    """|| phi - truth || / || truth ||, both less their means.
+
+    Games differ in what nobody's data give, and so in what all shares add up to.
+    """
+    phi, truth = phi - phi.mean(), truth - truth.mean()
+    return float(np.linalg.norm(phi - truth) / np.linalg.norm(truth))
 
 
 def replay(

@@ -29,6 +29,28 @@ LEDGERS = Path(__file__).parents[1] / "docs" / "results" / "credit"
 SIDE = 16
 
 
+RECIPE = """\
+[model]
+width = {width}
+levels = 3
+blocks = 1
+attention = false
+groups = 4
+[sampling]
+images = {images}
+steps = 20
+batch = 256
+"""
+TRAINING = """\
+[{name}]
+steps = {steps}
+batch = 32
+learning_rate = 2e-3
+average = 0.99
+flip = false
+"""
+
+
 class Part(NamedTuple):
     """What a contributor gives: indices into the training images of Fashion-MNIST."""
 
@@ -65,13 +87,20 @@ def prepare(
             csv.writer(file).writerows([("path", "contributor"), *rows])
 
 
-def write_study(home: Path, kind: str, recipe: str, *, ledger: str) -> Path:
+def recipe(steps: int, finetuning: int, images: int, *, width: int = 8) -> str:
+    """The tables of a study that decide its model; width 8 is a DDPM of 155 thousand weights."""
+    stages = {"training": steps, "recovery": steps, "finetuning": finetuning}
+    tables = [TRAINING.format(name=name, steps=count) for name, count in stages.items()]
+    return RECIPE.format(images=images, width=width) + "".join(tables)
+
+
+def write_study(home: Path, kind: str, recipe: str, *, ledger: str, work: str = "work") -> Path:
     """The study file of one game; the games share the full model and the work folder."""
     text = f"""\
 [study]
 name = "{home.name}: {kind}"
 ledger = "{ledger}"
-work = "work"
+work = "{work}"
 [contributors]
 table = "data/map.csv"
 channels = 1

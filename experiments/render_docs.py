@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import anomaly_pages
+import credit_pages
 import origin_pages
 from markdown_tables import RESULTS, load, percent, table
 
@@ -261,6 +262,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "search_setting": search_setting_table,
     **anomaly_pages.TABLES,
     **origin_pages.TABLES,
+    **credit_pages.TABLES,
 }
 
 
