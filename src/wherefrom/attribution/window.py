@@ -119,4 +119,6 @@ def _axis(layer: LastLayer, i: int, side: int, halo: int) -> _Axis:
 
 
 def _cut(x: Tensor, spans: tuple[Span, ...]) -> Tensor:
-    return x[(..., *(slice(a, b) for a, b in spans))]
+    for axis, (start, stop) in enumerate(spans, start=x.ndim - len(spans)):
+        x = x.narrow(axis, start, stop - start)
+    return x

@@ -225,6 +225,7 @@ def _converted(config: Any, name: str, text: str) -> Any:
 @click.pass_obj
 def evaluate(
     session: Session,
+    /,
     *,
     attributor: Path | None,
     own: Path | None,

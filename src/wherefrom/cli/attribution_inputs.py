@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wherefrom.cli.console import Session
-from wherefrom.cli.options import FILE, generator_options
+from wherefrom.cli.options import FILE, F, generator_options
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,10 +56,10 @@ def output_options(command: Any) -> Any:
     return command
 
 
-def optional_generator(text: str) -> Any:
+def optional_generator(text: str) -> Callable[[F], F]:
     """`--generator` and what goes with it, where a generator may be left out."""
 
-    def add(command: Any) -> Any:
+    def add(command: F) -> F:
         option = click.option("--generator", "spec", metavar="SPEC", help=text)
         return option(generator_options(command))
 
