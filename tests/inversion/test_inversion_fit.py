@@ -15,6 +15,7 @@ from wherefrom.inversion.config import LABELLED
 from wherefrom.inversion.editing import edit_along, find_direction
 from wherefrom.inversion.latent_report import report_latents, traversal_sheet
 from wherefrom.inversion.task import InversionTask
+from wherefrom.training import loop
 from wherefrom.training.loop import CHECKPOINT
 from wherefrom.training.loop import SCHEMA as LOOP_SCHEMA
 
@@ -76,6 +77,25 @@ def test_an_interrupted_run_ends_with_the_same_numbers__identity_resume(
     assert tables[0] == tables[1]
     with (tmp_path / "cut" / "metrics.csv").open(newline="") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
+
+
+def test_rows_beyond_the_checkpoint_are_not_written_twice__identity_resume(tmp_path, monkeypatch):
+    """Killed after the table was written and before the checkpoint was."""
+    train(tmp_path / "whole")
+    original = loop._save
+
+    def die(task, checkpoints, step):
+        if step == 3:
+            raise KeyboardInterrupt
+        original(task, checkpoints, step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "_save", die)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "cut")
+    train(tmp_path / "cut")
+    tables = [(tmp_path / run / "metrics.csv").read_text() for run in ("whole", "cut")]
+    assert tables[0] == tables[1]
 
 
 def test_recording_changes_nothing__identity_silent(tmp_path):
