@@ -68,7 +68,7 @@ $(VENV)/.torch: constraints.txt
 
 $(VENV)/.installed: $(VENV)/.torch $(INPUTS)
 	@echo "installing wherefrom into $(VENV)"
-	@$(PIP) -e .
+	@$(PIP) -e '.[anomaly]'
 	@touch $@
 
 $(VENV)/.installed-%: $(VENV)/.installed $(INPUTS)
@@ -76,6 +76,6 @@ $(VENV)/.installed-%: $(VENV)/.installed $(INPUTS)
 	@$(PIP) -e '.[$(EXTRAS_$*)]'
 	@touch $@
 
-EXTRAS_test := test,anomaly,credit,inversion,diffusers,faiss,milvus,ray
-EXTRAS_dev := dev,anomaly,credit,inversion,diffusers,faiss,milvus,ray
+EXTRAS_test := test,anomaly,attribution,credit,inversion,diffusers,faiss,milvus,ray
+EXTRAS_dev := dev,anomaly,attribution,credit,inversion,diffusers,faiss,milvus,ray
 EXTRAS_bench := bench,anomaly,diffusers,faiss

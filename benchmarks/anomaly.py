@@ -136,7 +136,7 @@ def main() -> None:
             "relative difference {relative_difference:.1e}".format(**rows[-1])
         )
     found = {
-        "command": "python benchmarks/anomaly.py",
+        "command": "python benchmarks/anomaly.py --data FOLDER",
         "wherefrom": __version__,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),

@@ -21,7 +21,7 @@ import torch
 from taef2 import TAEF2
 
 from wherefrom import __version__, attribution
-from wherefrom.attribution.method import sample_eight_bit
+from wherefrom.attribution.protocol import sample_eight_bit
 from wherefrom.calibration.conformal import threshold_at_rate
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.core.store import digest_tensors
@@ -103,7 +103,7 @@ def one_seed(
     return found
 
 
-def share_above(scores: Sequence[float], fitted: attribution.FittedFlipad, rate: float) -> float:
+def share_above(scores: Sequence[float], fitted: attribution.Attributor, rate: float) -> float:
     """Share of scores called not ours at this false-negative rate."""
     threshold = threshold_at_rate(fitted.own_scores, rate)
     return sum(score > threshold for score in scores) / len(scores)

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from wherefrom import __version__
 from wherefrom.attribution.equations import duality_gap, shifted_objective, soft_threshold
+from wherefrom.attribution.flipad import mean_activation
 from wherefrom.attribution.lasso import Inversion, Inverter, LassoConfig
-from wherefrom.attribution.method import mean_activation
 from wherefrom.attribution.operator import squared_norm
 from wherefrom.data.writing import to_float, to_uint8
 from wherefrom.generators.generator import Generator

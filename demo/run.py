@@ -1,8 +1,12 @@
-"""The main job on real input, as a person would do it: fit, check, evaluate, look at the report.
+"""Two jobs on real input, as a person would do them.
+
+Did my model make this: fit, check, evaluate, look at the report.  Which generator is best, and
+which images are broken: audit.
 
 The owner's model is a DCGAN of clothes shipped with the package.  The suspects are its own images,
 those of a second seed of the same architecture, of three other GANs, and real photographs
-(Fashion-MNIST).  No rival's image enters the fit.
+(Fashion-MNIST).  No rival's image enters the fit.  The audit sees three of the rivals and the
+owner's model, few images of each, at small settings.
 """
 
 from __future__ import annotations
@@ -23,6 +27,9 @@ OUT = Path(__file__).parent / "out"
 OWNER = "fashion-dcgan-0"
 RIVALS = ("fashion-dcgan-1", "fashion-wgan-gp-0", "fashion-lsgan-0", "fashion-ebgan-0")
 OTHERS, TEST, SUSPECTS = 1900, 300, 6
+AUDITED = {"real": ("real", 160), "own": ("test-own", 40)} | {
+    name: (f"test-{name}", 40) for name in RIVALS[1:]
+}
 
 
 def unpack_photographs() -> None:
@@ -43,6 +50,15 @@ def gather_suspects() -> None:
         for path in sorted(folder.glob("*.png"))[:SUSPECTS]:
             target = f"{folder.name.removeprefix('test-')}-{path.name}"
             shutil.copyfile(path, OUT / "suspects" / target)
+
+
+def gather_audited() -> list[Path]:
+    """The real images and those of each generator that are audited, the real ones first."""
+    for name, (source, count) in AUDITED.items():
+        (OUT / "audited" / name).mkdir(parents=True)
+        for path in sorted((OUT / source).glob("*.png"))[:count]:
+            shutil.copyfile(path, OUT / "audited" / name / path.name)
+    return [OUT / "audited" / name for name in AUDITED]
 
 
 def wherefrom(*arguments: str | Path) -> None:
@@ -76,7 +92,12 @@ def main() -> None:
         *("attribution", "evaluate", mine, "--own", OUT / "test-own", *flags),
         *("--report", OUT / "evaluation.html", "--csv", OUT / "evaluation.csv"),
     )
-    print(f"\nDone in {time.monotonic() - start:.0f} s.  Open {OUT / 'check.html'}")
+    wherefrom(
+        *("anomaly", "audit", *gather_audited(), "--out", OUT / "audit", "--preset", "paper"),
+        *("--resolution", 64, "--heat-maps", 3, "--localisation-repeats", 2),
+    )
+    pages = f"{OUT / 'check.html'} and {OUT / 'audit' / 'report.html'}"
+    print(f"\nDone in {time.monotonic() - start:.0f} s.  Open {pages}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anomaly_pages
+import credit_pages
 import origin_pages
 from markdown_tables import RESULTS, load, percent, table
 
@@ -258,7 +260,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "search_memory": search_memory_table,
     "search_growth": search_growth_table,
     "search_setting": search_setting_table,
+    **anomaly_pages.TABLES,
     **origin_pages.TABLES,
+    **credit_pages.TABLES,
 }
 
 
@@ -277,6 +281,9 @@ def main() -> None:
     for path, text in render_all().items():
         path.write_text(text)
         print(f"wrote {path.relative_to(ROOT)}")
+    for name, draw in anomaly_pages.PLOTS.items():
+        (RESULTS / name).write_text(draw())
+        print(f"wrote docs/results/{name}")
 
 
 if __name__ == "__main__":

@@ -7,10 +7,13 @@ each.  The owner's is seed 0.  Table 1: against real images and the three other 
 Table 2: against the same architecture with the other seed.  Own, training, calibration and test
 images are disjoint; no rival's image enters a fit.
 
-Methods: RawPAD (Deep SAD on pixels), FLIPAD as the paper (Deep SAD on inverted activations, real
-images as negatives), the same with impostors, and this project's default (impostors and the
-classifier).  Every repetition draws new images and trains new detectors.  It continues where it
-stopped: each cell is kept in --work.
+Methods: FLIPAD as the paper (Deep SAD on inverted activations, real images as negatives), the same
+with impostors, this project's default (impostors and the classifier), and the baselines of
+`attribution.METHODS` that --baselines names.  The inversions cost minutes per hundred images
+(10 attempts of 1,000 steps each): they judge the first --inversion-images of every set and keep
+their seconds per image in the row.  Every repetition draws new images and trains new detectors.  It
+continues where it stopped: each cell is kept in --work, each method in a file of its own, so that
+further baselines can be added to a table that is there.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import time
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +31,13 @@ import torch
 from torch import Tensor
 
 from wherefrom import __version__
-from wherefrom.attribution.config import PRESETS, FlipadConfig
+from wherefrom.attribution.config import PRESETS, AttributionConfig, FlipadConfig
 from wherefrom.attribution.evidence import Evidence, combine, pre_activations
 from wherefrom.attribution.features import FeatureMap
+from wherefrom.attribution.flipad import add_classifier, mean_activation
 from wherefrom.attribution.impostors import make_impostors
-from wherefrom.attribution.method import add_classifier, mean_activation, sample_eight_bit
+from wherefrom.attribution.methods import METHODS
+from wherefrom.attribution.protocol import Material, sample_eight_bit
 from wherefrom.calibration.conformal import threshold_at_rate
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.data import load_training_images, to_float, to_uint8
@@ -40,7 +47,8 @@ from wherefrom.generators.loading import load_generator
 from wherefrom.metrics.detection import auroc, balanced_accuracy
 
 ARCHITECTURES = ("dcgan", "wgan-gp", "lsgan", "ebgan")
-METHODS = ("RawPAD", "FLIPAD, paper", "FLIPAD + impostors", "FLIPAD, default")
+FLIPADS = ("FLIPAD, paper", "FLIPAD + impostors", "FLIPAD, default")
+BASELINES = ("raw-pad", "dct-pad", "fingerprint", "inversion-l2", "inversion-feature")
 
 
 class Repetition:
@@ -53,7 +61,11 @@ class Repetition:
         self.config: FlipadConfig = replace(PRESETS["default"], train_samples=args.train)
         self.sad = DeepSadConfig(epochs=args.epochs, precision="bf16")
         self.real = real[torch.randperm(len(real), generator=stream(self.seed, "real"))]
-        self.map = FeatureMap(
+
+    @cached_property
+    def map(self) -> FeatureMap:
+        """FLIPAD's inversion."""
+        return FeatureMap(
             self.generator.last_layer,
             self.generator.output_map,
             mean_activation(self.generator, 2000, self.seed),
@@ -82,14 +94,18 @@ class Repetition:
         found["test: other seed"] = draw(_zoo(self.owner, 1), test, "test other seed")
         return found
 
-    def run(self) -> dict[str, Any]:
-        """Accuracy and AUROC per method and source."""
-        images = {name: to_float(x) for name, x in self.images().items()}
+    @cached_property
+    def sets(self) -> dict[str, Tensor]:
+        """The images by role as floats."""
+        return {name: to_float(x) for name, x in self.images().items()}
+
+    def run_flipads(self) -> dict[str, Any]:
+        """Accuracy and AUROC per kind of FLIPAD and source."""
+        images = self.sets
         f = {name: self.map.extract(x) for name, x in images.items()}
-        raw = self._fit(images, [images["others"]], "none", "raw")
         paper = self._fit(f, [f["others"]], "inliers", "paper")
         ours = self._fit(f, [f["others"], f["impostors"]], "inliers", "ours")
-        judged = [name for name in f if name == "held" or name.startswith("test: ")]
+        judged = [name for name in f if _is_judged(name)]
         sad = {name: ours.score(f[name]) for name in judged}
         evidence = add_classifier(
             Evidence(self.map, ours, None, None),
@@ -99,12 +115,29 @@ class Repetition:
             seed=self.seed,
         )
         joined = {name: self._join(evidence, sad[name], images[name]) for name in judged}
-        return {
-            METHODS[0]: self._judge({name: raw.score(images[name]) for name in judged}),
-            METHODS[1]: self._judge({name: paper.score(f[name]) for name in judged}),
-            METHODS[2]: self._judge(sad),
-            METHODS[3]: self._judge(joined),
+        scores = ({name: paper.score(f[name]) for name in judged}, sad, joined)
+        return {name: self._judge(found) for name, found in zip(FLIPADS, scores, strict=True)}
+
+    def run_baseline(self, name: str) -> dict[str, Any]:
+        """The same for one baseline of the paper."""
+        method = METHODS[name]
+        config = method.presets["default"]
+        wanted = {
+            "train_samples": self.args.train,
+            "detector.epochs": self.args.epochs,
+            "restarts": self.args.restarts,
+            "steps": self.args.steps,
         }
+        known = config.to_dict() | {f"detector.{k}": v for k, v in _detector(config).items()}
+        config = config.with_values({k: v for k, v in wanted.items() if k in known})
+        material = Material(self.generator, to_uint8(self.sets["others"]), self.seed)
+        scorer = method.fit(material, config)
+        count = self.args.inversion_images if name.startswith("inversion") else None
+        judged = {key: x[:count] for key, x in self.sets.items() if _is_judged(key)}
+        start = time.perf_counter()
+        found = self._judge({key: scorer.score(images) for key, images in judged.items()})
+        spent = (time.perf_counter() - start) / sum(map(len, judged.values()))
+        return {method.title: found, "seconds per image": spent}
 
     def _fit(
         self, sets: dict[str, Tensor], negatives: list[Tensor], standardise: str, name: str
@@ -140,6 +173,15 @@ class Repetition:
         return found
 
 
+def _is_judged(name: str) -> bool:
+    return name == "held" or name.startswith("test: ")
+
+
+def _detector(config: AttributionConfig) -> dict[str, Any]:
+    found: dict[str, Any] = config.to_dict().get("detector", {})
+    return found
+
+
 def _zoo(kind: str, seed: int) -> Generator:
     return load_generator(f"zoo:fashion-{kind}-{seed}")
 
@@ -162,6 +204,15 @@ def summarise(cells: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     ]
 
 
+def _tell(owner: str, number: int, found: dict[str, Any]) -> None:
+    rows = {name: sources for name, sources in found.items() if isinstance(sources, dict)}
+    shown = {
+        name: round(statistics.fmean(cell["accuracy"] for cell in sources.values()), 4)
+        for name, sources in rows.items()
+    }
+    print(owner, number, shown, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of Fashion-MNIST's idx.gz")
@@ -173,6 +224,10 @@ def main() -> None:
     parser.add_argument("--calibration", type=int, default=1000)
     parser.add_argument("--test", type=int, default=400, help="images per source")
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--baselines", nargs="*", default=list(BASELINES), choices=BASELINES)
+    parser.add_argument("--inversion-images", type=int, default=200, help="per set, at most")
+    parser.add_argument("--restarts", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--fnr", type=float, default=0.005)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -182,18 +237,22 @@ def main() -> None:
     real = torch.unique(loaded.images, dim=0)
     args.work.mkdir(parents=True, exist_ok=True)
     cells: dict[str, list[dict[str, Any]]] = {}
+    seconds: dict[str, list[float]] = {}
     for number in range(args.repetitions):
         for owner in args.owners:
-            kept = args.work / f"{owner}-{number}.json"
-            if not kept.exists():
-                result = Repetition(owner, number, real, args).run()
-                kept.write_text(json.dumps(result))
-                shown = {
-                    m: round(statistics.fmean(c["accuracy"] for c in v.values()), 4)
-                    for m, v in result.items()
-                }
-                print(owner, number, shown, flush=True)
-            cells.setdefault(owner, []).append(json.loads(kept.read_text()))
+            cell: dict[str, Any] = {}
+            repetition = Repetition(owner, number, real, args)
+            for part in ("", *args.baselines):  # no name: the three kinds of FLIPAD
+                kept = args.work / f"{owner}-{number}{part and '-' + part}.json"
+                if not kept.exists():
+                    found = repetition.run_baseline(part) if part else repetition.run_flipads()
+                    kept.write_text(json.dumps(found))
+                    _tell(owner, number, found)
+                found = json.loads(kept.read_text())
+                if part:
+                    seconds.setdefault(part, []).append(found.pop("seconds per image"))
+                cell |= found if part else {name: found[name] for name in FLIPADS}
+            cells.setdefault(owner, []).append(cell)
     settings = {k: v for k, v in vars(args).items() if k not in ("data", "out", "work", "owners")}
     found = {
         "command": "python experiments/table_1_2.py --data FASHION_MNIST",
@@ -201,6 +260,7 @@ def main() -> None:
         "torch": torch.__version__,
         "data": loaded.digest,
         "settings": settings,
+        "seconds_per_image": seconds,
         "cells": summarise(cells),
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from wherefrom import attribution
 from wherefrom.attribution.evidence import combine, pre_activations, reference_of
 from wherefrom.attribution.features import FeatureMap
 from wherefrom.attribution.lasso import LassoConfig
-from wherefrom.attribution.method import sample_eight_bit
+from wherefrom.attribution.protocol import sample_eight_bit
 from wherefrom.data import to_float
 from wherefrom.generators.generator import wrap_generator
 

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from wherefrom.attribution.method import sample_eight_bit
 from wherefrom.attribution.other_layers import (
     IMAGES_PER_LAYER,
     _blend_mirrored,
@@ -15,6 +14,7 @@ from wherefrom.attribution.other_layers import (
     draw_by_other_layers,
     layer_changes,
 )
+from wherefrom.attribution.protocol import sample_eight_bit
 from wherefrom.core.rng import stream
 
 LAYERS = {

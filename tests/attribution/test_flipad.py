@@ -9,7 +9,9 @@ from torch import nn
 
 from wherefrom.attribution import PRESETS, FlipadConfig, fit, load
 from wherefrom.attribution.features import FeatureMap
-from wherefrom.attribution.method import mean_activation, needed_others, sample_eight_bit
+from wherefrom.attribution.flipad import mean_activation
+from wherefrom.attribution.method import needed_others
+from wherefrom.attribution.protocol import sample_eight_bit
 from wherefrom.calibration.conformal import lower_p_values, upper_p_values
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import ArtifactError, InputError

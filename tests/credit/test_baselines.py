@@ -7,6 +7,7 @@ import torch
 pytest.importorskip("diffusers")
 
 from wherefrom.core.errors import InputError
+from wherefrom.credit import gradients
 from wherefrom.credit.baselines import (
     cosine_scores,
     distance_scores,
@@ -57,7 +58,8 @@ LABELS = torch.tensor([0, 1, 2, 0, 1])
 
 
 @pytest.mark.parametrize("loss", ["simple", "square"])
-def test_gradients_of_single_images__naive_loop(model, latents, loss):
+def test_gradients_of_single_images__naive_loop(model, latents, loss, monkeypatch):
+    monkeypatch.setattr(gradients, "TIMES_AT_ONCE", 2)  # so that three come in two parts
     rows = image_gradients(model, latents, LABELS, CONFIG, loss=loss)
     moments = image_moments(model, latents, LABELS, CONFIG)
     for index in range(len(latents)):

@@ -259,3 +259,15 @@ def test_a_damaged_run_is_recorded__rejects_damage(tmp_path):
     (opened.study.work / "runs" / key / "tensors.safetensors").write_bytes(b"x")
     with pytest.raises(ArtifactError, match="changed or cut short"):
         opened.play.rescore(key)
+
+
+def test_the_network_of_the_paper__closed_form(tmp_path):
+    from wherefrom.credit.models import untrained_model
+
+    path = write_study(tmp_path, network="[model]\npaper = true\n")
+    path.write_text(path.read_text().replace("channels = 1", "channels = 3"))
+    study = load_study(path)
+    data = study.contributors()
+    with torch.device("meta"):  # 35 million numbers take seconds to draw
+        network = untrained_model(study, data, device="meta").network
+    assert sum(p.numel() for p in network.parameters()) == 35_746_307

@@ -8,23 +8,30 @@ fitted.score(images), fitted.check(images), fitted.save("mine.attributor")
 """
 
 from wherefrom.attribution.checking import check_paths
-from wherefrom.attribution.config import PRESETS, FlipadConfig
+from wherefrom.attribution.comparison import ComparisonResult, compare
+from wherefrom.attribution.config import PRESETS, AttributionConfig, FlipadConfig
 from wherefrom.attribution.discovery import control_discoveries
 from wherefrom.attribution.evaluation import evaluate
-from wherefrom.attribution.fitted import FittedFlipad, load
+from wherefrom.attribution.fitted import Attributor, describe_saved, load
 from wherefrom.attribution.method import fit
+from wherefrom.attribution.methods import METHODS
 from wherefrom.attribution.result import CheckResult, EvaluationResult, ImageVerdict, SourceRow
 
 __all__ = [
+    "METHODS",
     "PRESETS",
+    "AttributionConfig",
+    "Attributor",
     "CheckResult",
+    "ComparisonResult",
     "EvaluationResult",
-    "FittedFlipad",
     "FlipadConfig",
     "ImageVerdict",
     "SourceRow",
     "check_paths",
+    "compare",
     "control_discoveries",
+    "describe_saved",
     "evaluate",
     "fit",
     "load",

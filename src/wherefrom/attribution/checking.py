@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from wherefrom.attribution.fitted import FittedFlipad
+from wherefrom.attribution.fitted import Attributor
 from wherefrom.attribution.result import CheckResult, ImageVerdict
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.folders import list_images, read_images
 
 
-def check_paths(
-    fitted: FittedFlipad, paths: Sequence[Path], *, track: Track = quiet
-) -> CheckResult:
+def check_paths(fitted: Attributor, paths: Sequence[Path], *, track: Track = quiet) -> CheckResult:
     """A verdict per image file below `paths`, in the order in which they are listed.
 
     A file that is unreadable or of another size gets "cannot say" and the reason.  An `InputError`

@@ -1,4 +1,4 @@
-"""Settings of FLIPAD: the paper's numbers with their sources, ours with their reasons."""
+"""Settings that every method has, and those of FLIPAD: the paper's numbers with their sources."""
 
 from __future__ import annotations
 
@@ -11,8 +11,23 @@ from wherefrom.detectors.deep_sad import DeepSadConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlipadConfig(Config):
-    """Settings of `fit`."""
+class AttributionConfig(Config):
+    """Settings of every method of `fit`: what the answers of `check` may cost."""
+
+    calibration_samples: int = setting(
+        1000, "own images held out to calibrate p-values", source="App. G.2: 1000", low=20
+    )
+    false_negative_rate: float = setting(
+        0.005, "own images called not ours, at most", source="App. G.1", low=0.0, high=1.0
+    )
+    false_positive_rate: float = setting(
+        0.01, "images like the others called ours, at most", low=0.0, high=1.0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedConfig(AttributionConfig):
+    """Settings of the methods that learn from own images against the others."""
 
     train_samples: int = setting(
         4000,
@@ -20,19 +35,16 @@ class FlipadConfig(Config):
         source="App. G.2: 10000",
         low=50,
     )
-    calibration_samples: int = setting(
-        1000, "own images held out to calibrate p-values", source="App. G.2: 1000", low=20
-    )
-    mean_samples: int = setting(5000, "samples behind z_bar", source="FLIPAD's code", low=1)
-    false_negative_rate: float = setting(
-        0.005, "own images called not ours, at most", source="App. G.1", low=0.0, high=1.0
-    )
-    false_positive_rate: float = setting(
-        0.01, "images like the others called ours, at most", low=0.0, high=1.0
-    )
     other_calibration_share: float = setting(
         0.2, "share of the others held out to calibrate p_other", low=0.01, high=0.9
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlipadConfig(TrainedConfig):
+    """Settings of FLIPAD."""
+
+    mean_samples: int = setting(5000, "samples behind z_bar", source="FLIPAD's code", low=1)
     impostors: float = setting(
         1.0, "self-made negatives per own training image; 0: the paper", low=0.0
     )
@@ -50,6 +62,13 @@ class FlipadConfig(Config):
     channels: int = setting(
         0, "channels kept, those that differ most; 0: all", source="App. G.7: all, SD 3", low=0
     )
+    crop: int = setting(
+        0,
+        "invert the centre of the activations, this many places wide; 0: all",
+        source="App. G.7: all, SD 128",
+        low=0,
+    )
+    halo: int = setting(8, "with a crop: places around it that are inverted and thrown away", low=0)
     lasso: LassoConfig = setting(LassoConfig(), "final-layer inversion")
     detector: DeepSadConfig = setting(DeepSadConfig(epochs=10), "Deep SAD")
     classifier: ClassifierConfig = setting(ClassifierConfig(), "classifier on pre-activations")
@@ -63,6 +82,21 @@ PRESETS: dict[str, FlipadConfig] = {
         classifier_samples=0,
         lasso=LassoConfig(effort="exact", gap=1e-2),
         detector=DeepSadConfig(epochs=50),
+    ),
+    # 512 px: n_tr, n_val and fnr of App. G.1 and G.3; n_val is what the two rates need here
+    "paper-latent-diffusion": FlipadConfig(
+        train_samples=2000,
+        calibration_samples=100,
+        mean_samples=2000,
+        false_negative_rate=0.05,
+        impostors=0.0,
+        classifier_samples=0,
+        max_side=128,
+        channels=3,
+        crop=128,
+        halo=16,
+        lasso=LassoConfig(lam=1e-5, iterations=1000),
+        detector=DeepSadConfig(epochs=100, drop_at=0.25, batch=32),
     ),
     "quick": FlipadConfig(
         train_samples=1000,

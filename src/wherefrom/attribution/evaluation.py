@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from wherefrom.attribution.fitted import FittedFlipad
+from wherefrom.attribution.fitted import Attributor
 from wherefrom.attribution.result import CheckResult, EvaluationResult, SourceRow
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
@@ -17,7 +17,7 @@ OWN = "own"
 
 
 def evaluate(
-    fitted: FittedFlipad,
+    fitted: Attributor,
     own: Tensor,
     others: Mapping[str, Tensor],
     *,

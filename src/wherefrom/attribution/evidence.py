@@ -7,14 +7,14 @@ o = sigma^-1(x): own, or an impostor of own?  `classifier_samples = 0` is the pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from wherefrom.attribution.features import FeatureMap
+from wherefrom.attribution.protocol import Saved
 from wherefrom.detectors.classifier import FittedClassifier
 from wherefrom.detectors.deep_sad import FittedDeepSad
 
@@ -44,34 +44,31 @@ class Evidence:
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """JSON values and tensors for `core.store`."""
-        detector, tensors = self.detector.to_saved()
-        meta: dict[str, Any] = {"detector": detector, "classifier": None}
-        named = {f"detector.{k}": v for k, v in tensors.items()}
+        meta, named = self.features.to_saved()
+        meta["detector"], tensors = self.detector.to_saved()
+        meta["classifier"] = None
+        named |= {f"detector.{k}": v for k, v in tensors.items()}
         if self.classifier is not None and self.reference is not None:
             meta["classifier"], tensors = self.classifier.to_saved()
             named |= {f"classifier.{k}": v for k, v in tensors.items()}
             named["reference"] = self.reference
         return meta, named
 
-    @classmethod
-    def from_saved(
-        cls,
-        features: FeatureMap,
-        meta: Mapping[str, Any],
-        tensors: Mapping[str, Tensor],
-        device: torch.device | str,
-    ) -> Self:
-        """The inverse of `to_saved`."""
-        parts: dict[str, dict[str, Tensor]] = {"detector": {}, "classifier": {}}
-        for key, value in tensors.items():
-            head, _, rest = key.partition(".")
-            if head in parts:
-                parts[head][rest] = value
-        found = FittedDeepSad.from_saved(meta["detector"], parts["detector"]).to(device)
-        if meta["classifier"] is None:
-            return cls(features, found, None, None)
-        classifier = FittedClassifier.from_saved(meta["classifier"], parts["classifier"], device)
-        return cls(features, found, classifier, tensors["reference"].to(device))
+
+def read_evidence(saved: Saved) -> Evidence:
+    """The inverse of `Evidence.to_saved`."""
+    meta, device = saved.meta, saved.device
+    parts: dict[str, dict[str, Tensor]] = {"detector": {}, "classifier": {}, "last_layer": {}}
+    for key, value in saved.tensors.items():
+        head, _, rest = key.partition(".")
+        if head in parts:
+            parts[head][rest] = value
+    features = FeatureMap.from_saved(meta, saved.tensors, parts["last_layer"], saved.config, device)
+    detector = FittedDeepSad.from_saved(meta["detector"], parts["detector"]).to(device)
+    if meta["classifier"] is None:
+        return Evidence(features, detector, None, None)
+    classifier = FittedClassifier.from_saved(meta["classifier"], parts["classifier"], device)
+    return Evidence(features, detector, classifier, saved.tensors["reference"].to(device))
 
 
 def both_scores(evidence: Evidence, images: Tensor) -> Tensor:

@@ -5,15 +5,20 @@ FLIPAD, Section 4.3 and App. G.7: o = sigma^-1(x), final-layer inversion, max-po
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wherefrom.attribution.config import FlipadConfig
 from wherefrom.attribution.lasso import Inverter, LassoConfig
+from wherefrom.attribution.window import Window, centre_window
 from wherefrom.core.progress import Track, quiet
+from wherefrom.generators.generator import Generator
 from wherefrom.generators.last_layer import LastLayer
 from wherefrom.generators.output_map import OutputMap
 
@@ -32,21 +37,80 @@ class FeatureMap:
     lasso: LassoConfig
     max_side: int
     channels: Tensor | None  # indices of the channels kept, int64; None: all
+    window: Window | None = None  # what layer and mean are cut to; None: nothing is cut
+
+    @classmethod
+    def of(
+        cls, generator: Generator, mean: Callable[[Window | None], Tensor], config: FlipadConfig
+    ) -> Self:
+        """The map of a generator with all channels; `mean` gives z_bar, or a window of it."""
+        layer, window = generator.last_layer, None
+        found = centre_window(layer, config.crop, config.halo) if config.crop else None
+        if found is not None:
+            window, layer = found
+        z_bar = mean(window)
+        return cls(
+            layer.to(z_bar.device),
+            generator.output_map,
+            z_bar,
+            config.lasso,
+            config.max_side,
+            None,
+            window,
+        )
 
     def extract(self, images: Tensor, *, track: Track = quiet) -> Tensor:
         """Features of the images, one set per image whatever its neighbours."""
         target = self.output_map.inverse(images.to(self.mean_activation))
+        if self.window is not None:
+            target = self.window.of_outputs(target)
         parts = [
             self._reduce(self._inverter.invert(part).activations)
             for part in track(torch.split(target, self.lasso.chunk), "inverting", total=None)
         ]
         return torch.cat(parts)
 
+    def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """JSON values and tensors for `core.store`."""
+        tensors = {f"last_layer.{k}": v for k, v in self.last_layer.to_tensors().items()}
+        tensors["mean_activation"] = self.mean_activation
+        if self.channels is not None:
+            tensors["channels"] = self.channels
+        meta = {
+            "last_layer": self.last_layer.to_meta(),
+            "output_map": self.output_map.to_meta(),
+            "window": None if self.window is None else self.window.to_meta(),
+        }
+        return meta, tensors
+
+    @classmethod
+    def from_saved(
+        cls,
+        meta: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+        layer: Mapping[str, Tensor],
+        config: FlipadConfig,
+        device: torch.device | str,
+    ) -> Self:
+        """The inverse of `to_saved`; `layer` are the tensors of the last layer by short name."""
+        channels = tensors.get("channels")
+        return cls(
+            LastLayer.from_saved(meta["last_layer"], layer).to(device),
+            OutputMap.from_meta(meta["output_map"]),
+            tensors["mean_activation"].to(device),
+            config.lasso,
+            config.max_side,
+            None if channels is None else channels.to(device),
+            None if meta["window"] is None else Window.from_meta(meta["window"]),
+        )
+
     @cached_property
     def _inverter(self) -> Inverter:
         return Inverter(self.last_layer, self.mean_activation, self.lasso)
 
     def _reduce(self, z: Tensor) -> Tensor:
+        if self.window is not None:
+            z = self.window.without_halo(z)
         if self.channels is not None:
             z = z[:, self.channels]
         if z.ndim == 4:

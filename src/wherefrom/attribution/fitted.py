@@ -1,6 +1,6 @@
-"""The fitted attributor: scores, verdicts, saving and loading.
+"""The fitted attributor of every method: scores, verdicts, saving and loading.
 
-FLIPAD (Laszkiewicz et al., ICML 2024).  Larger score = less likely made by the owner's model.
+Larger score = less likely made by the owner's model.
 
 Deviation: a second conformal p-value, against held-out other images, guards "made by this model".
 """
@@ -10,42 +10,45 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from wherefrom.attribution.config import FlipadConfig
-from wherefrom.attribution.evidence import Evidence
-from wherefrom.attribution.features import FeatureMap
+from wherefrom.attribution.config import AttributionConfig
+from wherefrom.attribution.methods import METHODS
+from wherefrom.attribution.protocol import Method, Saved, Scorer
 from wherefrom.attribution.result import CheckResult, ImageVerdict
 from wherefrom.calibration.conformal import lower_p_values, threshold_at_rate, upper_p_values
 from wherefrom.calibration.verdict import Verdict, decide
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.core.store import digest_bytes, load_artifact, save_artifact
+from wherefrom.core.store import artifact_kind, digest_bytes, load_artifact, save_artifact
 from wherefrom.data.writing import to_float, to_uint8
-from wherefrom.generators.last_layer import LastLayer
-from wherefrom.generators.output_map import OutputMap
+from wherefrom.generators.generator import Generator
 
-SCHEMA = 2
+SCHEMA = 3
+KIND = "attribution/"  # then the method's name
+EVIDENCE = "evidence."  # before the names of the scorer's own tensors
 SATURATED = 0.98  # share of clipped pixels from which an image says nothing about the last layer
 
 
 @dataclass(frozen=True, eq=False)
-class FittedFlipad:
-    """A fitted attributor: it exists only once it can score.  Larger score = less likely ours.
+class Attributor:
+    """A fitted attributor: it exists only once it can score.  Larger score = less likely ours."""
 
-    It holds the last layer, not the generator: an image can be checked where the model is not.
-    """
-
-    kind: ClassVar[str] = "attribution/flipad"
-    config: FlipadConfig
-    evidence: Evidence
+    method: str
+    config: AttributionConfig
+    evidence: Scorer
     image_shape: tuple[int, int, int]
     own_scores: Tensor  # (n,) float64, held-out own images
     other_scores: Tensor  # (m,) float64, held-out other images
     provenance: Mapping[str, Any]  # generator, others, seed; JSON values
+
+    @property
+    def kind(self) -> str:
+        """The kind of its artifact."""
+        return KIND + self.method
 
     @property
     def threshold(self) -> float:
@@ -55,6 +58,8 @@ class FittedFlipad:
     def score(self, images: Tensor, *, track: Track = quiet) -> Tensor:
         """Anomaly score per image, (N,) float64.  Images (N, C, H, W), uint8 or [0, 1]."""
         pixels = eight_bit(images, self.image_shape)
+        if not len(pixels):
+            return torch.empty(0, dtype=torch.float64)
         chunk = 512
         parts = torch.split(pixels, chunk)
         scores = [
@@ -109,31 +114,22 @@ class FittedFlipad:
 
     def describe(self) -> dict[str, Any]:
         """What it is and what it rests on, as JSON values."""
-        return {
-            "kind": self.kind,
-            "image_shape": list(self.image_shape),
-            "own_calibration_images": len(self.own_scores),
-            "other_calibration_images": len(self.other_scores),
-            "smallest_false_negative_rate": 1 / (len(self.own_scores) + 1),
-            "smallest_false_positive_rate": 1 / (len(self.other_scores) + 1),
-            "config": self.config.to_dict(),
-            **self.provenance,
-        }
+        return _description(
+            self.kind,
+            self.image_shape,
+            (len(self.own_scores), len(self.other_scores)),
+            self.config,
+            self.provenance,
+        )
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write the attributor folder, whole or not at all."""
-        evidence, tensors = self.evidence.to_saved()
-        f = self.evidence.features
-        tensors |= {f"last_layer.{k}": v for k, v in f.last_layer.to_tensors().items()}
-        tensors |= {"mean_activation": f.mean_activation}
+        evidence, found = self.evidence.to_saved()
+        tensors = {f"{EVIDENCE}{name}": value for name, value in found.items()}
         tensors |= {"own_scores": self.own_scores, "other_scores": self.other_scores}
-        if f.channels is not None:
-            tensors["channels"] = f.channels
         meta = {
             "config": self.config.to_dict(),
             "evidence": evidence,
-            "last_layer": f.last_layer.to_meta(),
-            "output_map": f.output_map.to_meta(),
             "image_shape": list(self.image_shape),
             "provenance": dict(self.provenance),
         }
@@ -152,7 +148,7 @@ class FittedFlipad:
         if blank:
             return Verdict.CANNOT_SAY, (
                 f"at least {SATURATED:.0%} of its pixels are pure black or white: too little is "
-                "left to invert"
+                "left to judge"
             )
         verdict, reason = decide(
             p_value,
@@ -172,26 +168,46 @@ class FittedFlipad:
         return extreme.flatten(1).double().mean(dim=1)
 
 
-def load(path: Path | str, *, device: torch.device | str = "cpu") -> FittedFlipad:
-    """Read an attributor folder; an `ArtifactError` says what is wrong with it."""
-    meta, tensors = load_artifact(Path(path), kind=FittedFlipad.kind, schema=SCHEMA)
-    head = "last_layer."
-    layer = {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
+def _description(
+    kind: str,
+    shape: Sequence[int],
+    counts: tuple[int, int],
+    config: AttributionConfig,
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    own, other = counts
+    return {
+        "kind": kind,
+        "image_shape": list(shape),
+        "own_calibration_images": own,
+        "other_calibration_images": other,
+        "smallest_false_negative_rate": 1 / (own + 1),
+        "smallest_false_positive_rate": 1 / (other + 1),
+        "config": config.to_dict(),
+        **provenance,
+    }
+
+
+def load(
+    path: Path | str,
+    *,
+    generator: Generator | None = None,
+    device: torch.device | str = "cpu",
+) -> Attributor:
+    """Read an attributor folder; an `ArtifactError` says what is wrong with it.
+
+    `generator` is needed where the method runs the whole model to score (the inversions): an
+    `InputError` if it is missing or another one than the attributor was fitted for.
+    """
+    method, config, meta, tensors = _read(Path(path))
+    _check_generator(path, generator, meta, needed=method.needs_generator)
+    found = {k.removeprefix(EVIDENCE): v for k, v in tensors.items() if k.startswith(EVIDENCE)}
     try:
-        config = FlipadConfig.from_dict(meta["config"])
-        channels = tensors.get("channels")
-        features = FeatureMap(
-            LastLayer.from_saved(meta["last_layer"], layer).to(device),
-            OutputMap.from_meta(meta["output_map"]),
-            tensors["mean_activation"].to(device),
-            config.lasso,
-            config.max_side,
-            None if channels is None else channels.to(device),
-        )
         c, h, w = meta["image_shape"]
-        return FittedFlipad(
+        return Attributor(
+            method.name,
             config,
-            Evidence.from_saved(features, meta["evidence"], tensors, device),
+            method.read(Saved(config, meta["evidence"], found, generator, device)),
             (c, h, w),
             tensors["own_scores"],
             tensors["other_scores"],
@@ -199,6 +215,51 @@ def load(path: Path | str, *, device: torch.device | str = "cpu") -> FittedFlipa
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ArtifactError(f"{path} is damaged ({error}); fit it again") from error
+
+
+def describe_saved(path: Path | str) -> tuple[dict[str, Any], AttributionConfig]:
+    """`Attributor.describe()` and the settings of a saved attributor, without its generator."""
+    method, config, meta, tensors = _read(Path(path))
+    try:
+        counts = len(tensors["own_scores"]), len(tensors["other_scores"])
+        shape, provenance = meta["image_shape"], meta["provenance"]
+    except KeyError as error:
+        raise ArtifactError(f"{path} is damaged ({error}); fit it again") from error
+    return _description(KIND + method.name, shape, counts, config, provenance), config
+
+
+def _read(
+    folder: Path,
+) -> tuple[Method, AttributionConfig, dict[str, Any], dict[str, Tensor]]:
+    kind = artifact_kind(folder)
+    name = kind.removeprefix(KIND)
+    if name not in METHODS or kind == name:
+        raise ArtifactError(f"{folder} is a {kind!r} artifact, expected an attributor; fit one")
+    method = METHODS[name]
+    meta, tensors = load_artifact(folder, kind=kind, schema=SCHEMA)
+    try:
+        config = type(method.presets["default"]).from_dict(meta["config"])
+    except (KeyError, ValueError) as error:
+        raise ArtifactError(f"{folder} is damaged ({error}); fit it again") from error
+    return method, config, meta, tensors
+
+
+def _check_generator(
+    path: Path | str, generator: Generator | None, meta: Mapping[str, Any], *, needed: bool
+) -> None:
+    if generator is None:
+        if needed:
+            raise InputError(
+                f"{path} judges images by reconstructing them with the whole model, which it does "
+                "not hold; give the generator too (command line: --generator)"
+            )
+        return
+    digest = meta.get("provenance", {}).get("generator", {}).get("digest")
+    if generator.digest != digest:
+        raise InputError(
+            f"{path} was fitted for another generator ({digest}) than the one given "
+            f"({generator.digest}); give that one"
+        )
 
 
 def eight_bit(images: Tensor, shape: tuple[int, int, int]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -35,8 +36,10 @@ class Session:
 
     @property
     def track(self) -> Track:
-        """A progress bar if somebody is there to see it."""
-        return quiet if self.quiet or not sys.stderr.isatty() else Bars()
+        """A progress bar if somebody is there to see it, else a line now and then."""
+        if self.quiet:
+            return quiet
+        return Bars() if sys.stderr.isatty() else Lines()
 
     def note(self, message: str) -> None:
         """One line on stderr."""
@@ -73,6 +76,24 @@ class Bars:
             self._open -= 1
             if self._open == 0:
                 self._display.stop()
+
+
+class Lines:
+    """For logs: a line on stderr about work that takes long, at most one in `every` seconds."""
+
+    def __init__(self, every: float = 30.0) -> None:
+        self._every = every
+        self._last = time.monotonic()
+
+    def __call__(self, items: Iterable[T], label: str, *, total: int | None = None) -> Iterator[T]:
+        """`core.progress.Track`."""
+        for done, item in enumerate(items):
+            yield item
+            now = time.monotonic()
+            if now - self._last >= self._every:
+                self._last = now
+                of = "" if total is None else f" of {total}"
+                click.echo(printable(f"{label}: {done + 1}{of}"), err=True)
 
 
 def print_json(value: Mapping[str, Any]) -> None:

@@ -1,15 +1,23 @@
-"""`wherefrom credit`: plan, run, report, payout, audit, evaluate."""
+"""`wherefrom credit`: plan, run, merge, report, payout, audit, evaluate."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from wherefrom.cli.console import Session, print_facts, print_json
 from wherefrom.cli.credit_checks import audit, evaluate
 from wherefrom.cli.credit_payout import payout
-from wherefrom.cli.credit_results import plan, report
+from wherefrom.cli.credit_results import (
+    device_option,
+    json_option,
+    opened_study,
+    plan,
+    report,
+    study_argument,
+)
 from wherefrom.cli.options import FILE, resolve_device
 from wherefrom.report.text import printable
 
@@ -24,7 +32,53 @@ def credit() -> None:
     """
 
 
-for command in (plan, report, payout, audit, evaluate):
+@click.command()
+@study_argument
+@click.argument("others", type=FILE, nargs=-1, required=True)
+@device_option
+@json_option
+@click.pass_obj
+def merge(
+    session: Session, *, study: Path, others: tuple[Path, ...], device: str, as_json: bool
+) -> None:
+    """Take over the runs that other sites made: OTHERS are ledgers of the same study.
+
+    The order of merging changes nothing, and merging twice adds nothing.  The other ledgers stay
+    as they are; nobody should be making runs in them.
+
+    \b
+    Example:
+      wherefrom credit merge study.toml site2/study.ledger.sqlite
+    """
+    from wherefrom.credit.merging import merge_ledger
+
+    opened = opened_study(session, study, device, fresh=True)
+    told: list[dict[str, Any]] = []
+    for other in others:
+        with opened.ledger() as ledger:
+            merged = merge_ledger(ledger, other)
+        told.append({"ledger": str(other), **vars(merged)})
+        if merged.disagreements:
+            session.note(
+                f"{other}: {merged.disagreements} values differ from those here, by up to "
+                f"{merged.largest:.3g}; what was recorded first stands"
+            )
+        for name in merged.redefined:
+            session.note(f"{other} measures {name} in another way; here it keeps its meaning")
+    with opened.ledger(readonly=True) as ledger:
+        counts = ledger.counts()
+    if as_json:
+        print_json({"merged": told, "runs": counts})
+        return
+    for row in told:
+        session.note(
+            f"{row['ledger']}: {row['runs']} runs new, {row['settled']} finished that were open "
+            f"here, {row['scores']} values"
+        )
+    print_facts([(state, str(count), "") for state, count in counts.items() if count])
+
+
+for command in (plan, report, merge, payout, audit, evaluate):
     credit.add_command(command)
 
 

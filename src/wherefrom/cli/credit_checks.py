@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -16,6 +16,7 @@ from wherefrom.cli.credit_results import (
     finished,
     json_option,
     level_option,
+    opened_study,
     property_option,
     read,
     study_argument,
@@ -23,8 +24,7 @@ from wherefrom.cli.credit_results import (
 from wherefrom.cli.options import FILE, resolve_device
 from wherefrom.core.errors import InputError
 
-if TYPE_CHECKING:
-    from wherefrom.credit.method import OpenStudy
+OTHER_NAMES = "the two studies have other contributors; both need the same data"
 
 
 @click.command()
@@ -126,7 +126,7 @@ def _split(
 
 def _same_names(one: Finished, other: Finished) -> None:
     if one.names != other.names:
-        raise InputError("the two studies have other contributors; both need the same data")
+        raise InputError(OTHER_NAMES)
 
 
 @click.command()
@@ -146,6 +146,15 @@ def _same_names(one: Finished, other: Finished) -> None:
     show_default=True,
     help="Sizes, as parts of all contributors.",
 )
+@click.option(
+    "--counterfactual",
+    default="best",
+    show_default=True,
+    help="Whose top contributors are removed and kept: best (of each family), all, or none.",
+)
+@click.option(
+    "--baselines/--no-baselines", default=True, show_default=True, help="Those of Table 1."
+)
 @level_option
 @device_option
 @json_option
@@ -161,57 +170,57 @@ def evaluate(
     subsets: int,
     seeds: int,
     alphas: tuple[float, ...],
+    counterfactual: str,
+    baselines: bool,
     level: float,
     device: str,
     as_json: bool,
 ) -> None:
-    """Judge shares and other scores: LDS with its noise ceiling, and counterfactual changes.
+    """Judge shares against every baseline: LDS with its noise ceiling, counterfactual changes.
+
+    The baselines are computed from the full model and from what it generates; the table says why
+    one is missing.  No share rests on the evaluation's runs.
 
     \b
     Example:
       wherefrom credit evaluate study.toml --truth retrain.toml --run
     """
-    from wherefrom.credit.evaluation import (
-        SubsetsDesign,
-        counterfactual_rows,
-        evaluation_scores,
-        lds_rows,
+    from wherefrom.credit.contest import Contest, judge
+    from wherefrom.report.credit_contest import (
+        contest_notes,
+        counterfactual_table,
+        lds_table,
+        variance_table,
     )
-    from wherefrom.report.credit_tables import counterfactual_table, lds_table
 
+    contest = Contest(subsets, seeds, alphas, level, counterfactual, baselines)
     found = finished(session, study, name, device)
-    judged = found if truth is None else finished(session, truth, found.name, device)
-    _same_names(found, judged)
-    n, seed = len(found.names), found.opened.study.config.study.seed
-    designs = [SubsetsDesign(n, alpha, subsets, seeds, seed) for alpha in alphas]
-    wanted = [run for design in designs for run in design.take(subsets * seeds)]
-    given = read_scores(scores, found.names) if scores is not None else {}
-    rated = evaluation_scores(found.table, wanted) | given
-    if make:
-        make_runs(session, judged.opened, wanted, rated, device)
-        judged = read(judged.opened, found.name)
-    rows = lds_rows(judged.table, rated, only=wanted, level=level)
-    changes = counterfactual_rows(judged.table, rated)
+    # The other study's ledger is perhaps made here.
+    other = None if truth is None else opened_study(session, truth, device, fresh=make)
+    if other is not None and other.data.names != found.names:
+        raise InputError(OTHER_NAMES)
+    found_judgement = judge(
+        found.opened,
+        found.name,
+        contest,
+        truth=other,
+        given=read_scores(scores, found.names) if scores is not None else {},
+        make=make,
+        device=resolve_device(device),
+        track=session.track,
+    )
     if as_json:
-        lds = [row.to_dict() for row in rows]
-        print_json({"lds": lds, "counterfactual": [row.to_dict() for row in changes]})
+        print_json(found_judgement.to_dict())
         return
-    print_table(lds_table(rows))
-    click.echo()
-    print_table(counterfactual_table(changes))
-
-
-def make_runs(
-    session: Session, opened: OpenStudy, wanted: Any, rated: Mapping[str, Any], device: str
-) -> None:
-    """Plan and make the runs that judge scores: held-out subsets, and the counterfactual ones."""
-    from wherefrom.credit.evaluation import counterfactual_runs
-    from wherefrom.credit.method import run_study
-
-    extra = counterfactual_runs(rated, opened.data.players, opened.study.config.study.seed)
-    with opened.ledger() as ledger:
-        ledger.plan([*wanted, *extra])
-    run_study(opened, runs=0, devices=(resolve_device(device),), track=session.track)
+    for note in contest_notes(found_judgement):
+        session.note(note)
+    tables = [lds_table(found_judgement, level)]
+    tables += [counterfactual_table(found_judgement.changes)] * bool(found_judgement.changes)
+    tables += [variance_table(found_judgement)] * (found_judgement.variance is not None)
+    for number, table in enumerate(tables):
+        if number:
+            click.echo()
+        print_table(table)
 
 
 def read_scores(path: Path, names: tuple[str, ...]) -> dict[str, Any]:

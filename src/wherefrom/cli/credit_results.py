@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,12 @@ from wherefrom.cli.options import FILE, resolve_device
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
+    from wherefrom.credit.contributors import Contributors
+    from wherefrom.credit.cost import Cost
     from wherefrom.credit.game import RunTable
     from wherefrom.credit.method import OpenStudy
+    from wherefrom.credit.result import Shares
+    from wherefrom.credit.study import Study
 
 study_argument = click.argument("study", type=FILE)
 property_option = click.option(
@@ -53,24 +58,38 @@ class Finished:
         return self.opened.data.names
 
 
+def opened_study(session: Session, study: Path, device: str, *, fresh: bool = False) -> OpenStudy:
+    """A study whose ledger is there, opened without training; a `fresh` one is made ready."""
+    from wherefrom.credit.method import open_study
+    from wherefrom.credit.study import load_study
+
+    ledger = load_study(study).ledger
+    if not fresh and not ledger.exists():
+        raise InputError(f"there is no ledger {ledger}; run the study first")
+    return open_study(study, device=resolve_device(device), train=fresh, track=session.track)
+
+
 def finished(session: Session, study: Path, name: str | None, device: str) -> Finished:
     """Read a study's ledger."""
-    from wherefrom.credit.method import open_study
-
-    opened = open_study(study, device=resolve_device(device), track=session.track)
-    return read(opened, name)
+    return read(opened_study(session, study, device), name)
 
 
 def read(opened: OpenStudy, name: str | None) -> Finished:
-    """The finished runs of a property, by default the study's first."""
+    """The finished runs of a property that shares rest on, by default the study's first."""
+    from wherefrom.credit.evaluation import without_evaluation
+
     chosen = next(iter(opened.specs)) if name is None else name
-    if not opened.study.ledger.exists():
-        raise InputError(f"there is no ledger {opened.study.ledger}; run the study first")
     with opened.ledger(readonly=True) as ledger:
         table = ledger.runs(chosen)
         spent = [detail.get("seconds") for _, run, detail in ledger.details() if run.values]
+        failed = [each.error for each in ledger.problems() if each.what in (chosen, "run")]
+    if failed and not len(table.values):
+        raise InputError(f"no run has a value of {chosen!r}; the first problem was: {failed[0]}")
     timed = [sum(each.values()) for each in spent if each]
-    return Finished(opened, chosen, table, sum(timed) / len(timed) if timed else None)
+    seconds = sum(timed) / len(timed) if timed else None
+    return Finished(
+        opened, chosen, without_evaluation(table, opened.study.config.study.seed), seconds
+    )
 
 
 @click.command()
@@ -95,20 +114,33 @@ def plan(
 ) -> None:
     """Say how wide the intervals would be for a number of runs, and how many hours they take.
 
+    Before there are runs it says what the study costs, from a few timed steps, and trains nothing.
+
     \b
     Example:
       wherefrom credit plan study.toml --pilot
     """
     from wherefrom.credit.method import open_study, run_study
     from wherefrom.credit.planning import pilot_size, plan_runs
+    from wherefrom.credit.study import load_study
     from wherefrom.report.credit_tables import plan_table
 
-    place = resolve_device(device)
-    opened = open_study(study, device=place, track=session.track)
+    place, loaded = resolve_device(device), load_study(study)
+    if (pilot or not loaded.ledger.exists()) and loaded.config.game.kind != "callable":
+        data = loaded.contributors(track=session.track)
+        cost = tell_cost(session, loaded, data, place, quiet_table=pilot or as_json)
+        if not pilot:
+            if as_json:
+                print_json({"players": data.players, "cost": cost.to_dict()})
+            return
     if pilot:
+        opened = open_study(study, device=place, track=session.track)
         count = pilot_size(opened.data.players)
+        session.note(f"making the pilot: {count} runs")
         run_study(opened, runs=count, devices=(place,), track=session.track)
-    found = read(opened, name)
+        found = read(opened, name)
+    else:
+        found = finished(session, study, name, device)
     planned = plan_runs(found.table, budgets, level=level, seconds_per_run=found.seconds)
     if as_json:
         print_json(planned.to_dict())
@@ -120,14 +152,47 @@ def plan(
     print_table(plan_table(planned))
 
 
+def tell_cost(
+    session: Session, study: Study, data: Contributors, device: str, *, quiet_table: bool
+) -> Cost:
+    """What a study costs, said before anything is trained."""
+    from wherefrom.credit.cost import LIMIT, measure_cost
+    from wherefrom.credit.planning import pilot_size
+    from wherefrom.report.credit_tables import cost_table
+
+    session.note(f"timing a few steps on {device}, for about {LIMIT:g} s; nothing is trained")
+    cost = measure_cost(study, data, device=device, track=session.track)
+    runs = pilot_size(data.players)
+    pruned = "" if cost.pruned is None else f", {cost.pruned:,} after pruning"
+    session.note(
+        f"{data.players} contributors, {len(data.images)} images; {cost.parameters:,} trained "
+        f"numbers{pruned}; timed in {cost.spent:.0f} s with batches of up to "
+        f"{cost.largest}, larger ones in proportion, scoring left out"
+    )
+    session.note(
+        f"until the pilot's {runs} runs are made: about {cost.hours(runs):.2g} hours; "
+        "--pilot makes them, and then says how wide the intervals would be"
+    )
+    if not quiet_table:
+        print_table(cost_table(cost, {runs, study.config.design.runs}))
+    return cost
+
+
 @click.command()
 @study_argument
 @property_option
 @method_option
 @level_option
 @shrinkage_option
-@click.option("--html", type=FILE, help="Write one self-contained page.")
+@click.option("--html", type=FILE, help="Write one self-contained page with pictures.")
 @click.option("--csv", "csv_path", type=FILE, help="Write the table with unrounded numbers.")
+@click.option(
+    "--groups",
+    help="Sums for groups too: how many groups of like data, or a CSV of contributor and group.",
+)
+@click.option(
+    "--run", "make", is_flag=True, help="Make the runs first whose images the page shows."
+)
 @device_option
 @json_option
 @click.pass_obj
@@ -141,19 +206,25 @@ def report(
     accept_shrinkage: bool,
     html: Path | None,
     csv_path: Path | None,
+    groups: str | None,
+    make: bool,
     device: str,
     as_json: bool,
 ) -> None:
     """Show each contributor's share, with intervals that hold for all at once.
 
-    Works at any time, also while runs are made.
+    Works at any time, also while runs are made.  The page shows the top contributors' images, and
+    what the model makes with all, without the top and with only the top: three runs, which --run
+    makes where they are missing.
 
     \b
     Example:
-      wherefrom credit report study.toml --html shares.html
+      wherefrom credit report study.toml --html shares.html --run
     """
     from wherefrom.credit.estimate import estimate
+    from wherefrom.credit.portrait import make_scenes, portray
     from wherefrom.report.credit import write_credit_report
+    from wherefrom.report.credit_pictures import picture_sections
     from wherefrom.report.credit_tables import shares_line, shares_table
     from wherefrom.report.files import check_target, write_text
     from wherefrom.report.tables import to_csv
@@ -162,22 +233,57 @@ def report(
         check_target(html, option="--html", suffixes=(".html", ".htm"))
     if csv_path is not None:
         check_target(csv_path, option="--csv", suffixes=(".csv",))
+    if make and html is None:
+        raise InputError("--run makes the runs that a page shows; give --html too")
     found = finished(session, study, name, device)
     shares = estimate(found.table, method, level=level, accept_shrinkage=accept_shrinkage)
+    if make and found.opened.lab is not None:
+        place = resolve_device(device)
+        make_scenes(found.opened, shares.values, device=place, track=session.track)
     table = shares_table(shares, found.names)
+    sums = None if groups is None else _group_sums(found, groups, shares, level)
     if csv_path is not None:
         write_text(csv_path, to_csv(table))
         session.note(f"wrote {csv_path}")
     if html is not None:
-        write_credit_report(html, shares, found.names, basis=basis_of(found))
+        portrait = portray(found.opened, found.name, shares.values)
+        again = ["wherefrom", "credit", "report", str(study), "--html", str(html), "--run"]
+        again += [] if name is None else ["--property", name]
+        pictures = picture_sections(portrait, shares, found.names, command=shlex.join(again))
+        together = None if sums is None else shares_table(*sums)
+        write_credit_report(
+            html, shares, found.names, basis=basis_of(found), more=pictures, groups=together
+        )
         session.note(f"wrote {html}")
+        if not portrait.complete:
+            session.note(f"some pictures are of runs that are not made: {shlex.join(again)}")
     if as_json:
-        print_json({"property": found.name, "contributors": found.names, **shares.to_dict()})
+        told = {"property": found.name, "contributors": found.names, **shares.to_dict()}
+        if sums is not None:
+            told["groups"] = {"names": sums[1], **sums[0].to_dict()}
+        print_json(told)
         return
     session.note(f"{found.name}: {shares_line(shares)}")
     for note in shares.notes:
         session.note(note)
     print_table(table)
+    if sums is not None:
+        click.echo()
+        print_table(shares_table(*sums))
+
+
+def _group_sums(
+    found: Finished, asked: str, shares: Shares, level: float
+) -> tuple[Shares, tuple[str, ...]]:
+    """What groups of contributors get together, and the groups' names."""
+    from wherefrom.credit.estimators_grouped import group_sums
+    from wherefrom.credit.grouping import choose_groups
+    from wherefrom.credit.properties import PixelEmbedder
+
+    lab = found.opened.lab
+    embedder = PixelEmbedder() if lab is None else lab.describing_encoder()
+    groups, names = choose_groups(asked, found.opened.data, embedder)
+    return group_sums(shares, groups, level=level), names
 
 
 def basis_of(found: Finished) -> dict[str, Any]:

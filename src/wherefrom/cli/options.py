@@ -36,34 +36,107 @@ class ConfigCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The declared options, then the derived ones."""
         if not self._derived:
-            self._derived = list(_derive(self._presets()))
+            self._derived = list(self.derive())
         declared = super().get_params(ctx)
         return [*declared[:-1], *self._derived, declared[-1]]  # --help stays last
 
+    def derive(self) -> Iterator[click.Parameter]:
+        """The options that the settings give."""
+        return _derive(self._presets())
+
+    def resolve(self, ctx: click.Context, given: Mapping[str, Any]) -> Config:
+        """The config of the preset, with the settings that were given by dotted name."""
+        presets = self._presets()
+        return presets[ctx.params.pop("preset", next(iter(presets)))].with_values(given)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Replace the derived parameters by `config`."""
-        presets = self._presets()
-        config = presets[ctx.params.pop("preset", next(iter(presets)))]
         given = {}
         for name in [name for name in ctx.params if name.startswith(f"{DEST}__")]:
             value = ctx.params.pop(name)
             if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
                 given[name.removeprefix(f"{DEST}__").replace("__", ".")] = value
-        ctx.params["config"] = config.with_values(given)
+        ctx.params["config"] = self.resolve(ctx, given)
         return super().invoke(ctx)
 
 
+class MethodCommand(ConfigCommand):
+    """A `ConfigCommand` with `--method`, and an option for every setting of any method.
+
+    `methods` gives the presets by method's name, when they are needed; the first method is the
+    default.  The help of a setting says which methods have it, unless all do.  The callback gets
+    `method` besides `config`.
+    """
+
+    def __init__(self, *args: Any, methods: Callable[[], Mapping[str, Presets]], **kwargs: Any):
+        super().__init__(*args, presets=lambda: next(iter(methods().values())), **kwargs)
+        self._methods = methods
+
+    def derive(self) -> Iterator[click.Parameter]:
+        """`--method`, `--preset`, then the settings of all methods, each once."""
+        methods = self._methods()
+        first = next(iter(methods))
+        yield click.Option(
+            ["--method"],
+            type=click.Choice(list(methods)),
+            default=first,
+            show_default=True,
+            help="How images are judged; the other methods are there to compare.",
+        )
+        yield from _preset_option(list(dict.fromkeys(n for p in methods.values() for n in p)))
+        owners: dict[str, list[tuple[str, click.Option]]] = {}
+        for name, presets in methods.items():
+            for option in _options_of(next(iter(presets.values())), DEST, "--"):
+                owners.setdefault(str(option.name), []).append((name, option))
+        for found in owners.values():
+            yield _shared_option(found, everyone=len(found) == len(methods))
+
+    def resolve(self, ctx: click.Context, given: Mapping[str, Any]) -> Config:
+        """The config of the method; an `InputError` for a preset or setting that it lacks."""
+        method, preset = ctx.params["method"], ctx.params.pop("preset")
+        presets = self._methods()[method]
+        if preset not in presets:
+            raise InputError(f"{method} has no preset {preset!r}; it has {', '.join(presets)}")
+        known = {
+            str(option.name).removeprefix(f"{DEST}__").replace("__", ".")
+            for option in _options_of(presets[preset], DEST, "--")
+        }
+        for name in given:
+            if name not in known:
+                flag = name.replace(".", "-").replace("_", "-")
+                raise InputError(
+                    f"--{flag} is no setting of the method {method}; leave it out (--help says "
+                    "which methods have it)"
+                )
+        return presets[preset].with_values(given)
+
+
+def _shared_option(found: list[tuple[str, click.Option]], *, everyone: bool) -> click.Option:
+    """One option for a setting of several methods, which may differ in its default."""
+    option = found[0][1]
+    if not everyone:
+        option.help = f"{option.help}  [{', '.join(name for name, _ in found)}]"
+    other = {name: o.default for name, o in found if o.default != option.default}
+    if other:
+        told = ", ".join(f"{value} ({name})" for name, value in other.items())
+        option.show_default = f"{option.default}; {told}"
+    return option
+
+
 def _derive(presets: Presets) -> Iterator[click.Option]:
-    if len(presets) > 1:
-        first = next(iter(presets))
+    yield from _preset_option(list(presets))
+    yield from _options_of(next(iter(presets.values())), DEST, "--")
+
+
+def _preset_option(names: list[str]) -> Iterator[click.Option]:
+    if len(names) > 1:
         yield click.Option(
             ["--preset"],
-            type=click.Choice(list(presets)),
-            default=first,
+            type=click.Choice(names),
+            default=names[0],
             show_default=True,
             help="A set of settings; the options below override single ones.",
         )
-    yield from _options_of(next(iter(presets.values())), DEST, "--")
 
 
 def _options_of(config: Config, dest: str, flag: str) -> Iterator[click.Option]:

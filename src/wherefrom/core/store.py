@@ -148,6 +148,11 @@ def save_artifact(
         raise InputError(f"cannot write {target}: {error.strerror or error}") from error
 
 
+def artifact_kind(source: Path) -> str:
+    """The kind that an artifact folder states; `ArtifactError` if it is none."""
+    return str(_read_body(source).get("kind"))
+
+
 def load_artifact(
     source: Path, *, kind: str, schema: int
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -15,8 +15,10 @@ from wherefrom.credit.equations import datamodel, rank_correlation, relative_cha
 from wherefrom.credit.game import Bools, Floats, Ints, Planned, RunTable, mask_of
 from wherefrom.credit.runs import anchors_of, checked, pairs_of
 
+MAX_REPLICATES = 100  # of a subset, in an evaluation
 MIN_SUBSETS = 4  # a rank correlation of fewer says nothing
 FRACTIONS = (0.1, 0.2, 0.4, 0.6)  # of the contributors, Fig. 3 and 6
+LDS_SEEDS, COUNTERFACTUAL_SEEDS = "credit lds run", "credit counterfactual"
 DRAWS = 1000  # of the bootstrap: its 95 % ends are then steady to about a tenth of their width
 
 
@@ -35,6 +37,8 @@ class SubsetsDesign:
 
     def take(self, runs: int) -> list[Planned]:
         """The first `runs` runs; a whole replicate of every subset before the next."""
+        if not 1 <= self.replicates <= MAX_REPLICATES:
+            raise InputError(f"{self.replicates} seeds of each subset; give 1 to {MAX_REPLICATES}")
         size = round(self.alpha * self.players)
         if not 0 < size < self.players:
             raise InputError(
@@ -48,7 +52,7 @@ class SubsetsDesign:
                 break
             masks[sum(1 << int(i) for i in draw.choice(self.players, size, replace=False))] = None
         planned = [
-            Planned(mask, derive_seed(self.seed, "credit lds run", replicate))
+            Planned(mask, derive_seed(self.seed, LDS_SEEDS, replicate))
             for replicate in range(self.replicates)
             for mask in masks
         ]
@@ -93,12 +97,14 @@ def lds_rows(
     `seen`, on which a method was fitted, are left out; with `only`, all but those runs are.
     """
     if only:
-        named = {(run.mask, run.seed) for run in only}
-        cells = zip(table.masks, table.seeds, strict=True)
-        kept = [(mask_of(row), int(seed)) in named for row, seed in cells]
-        table = table.at(np.array(kept, dtype=bool))
-    rows = []
-    for size, masks, values in _blocks(table, seen):
+        table = only_runs(table, only)
+    rows, blocks = [], list(_blocks(table, seen))
+    if not blocks:
+        raise InputError(
+            f"no size has {MIN_SUBSETS} subsets that were run with the same seeds; run the "
+            "evaluation subsets first (evaluate --run)"
+        )
+    for size, masks, values in blocks:
         top = noise_ceiling(values)
         for method, tau in scores.items():
             predicted = datamodel(masks, np.asarray(tau, dtype=np.float64))
@@ -107,12 +113,15 @@ def lds_rows(
             count, seeds = values.shape
             alpha = size / masks.shape[1]
             rows.append(LdsRow(method, size, alpha, count, seeds, mean, low, high, top))
-    if not rows:
-        raise InputError(
-            f"no size has {MIN_SUBSETS} subsets that were run with the same seeds; run the "
-            "evaluation subsets first"
-        )
     return rows
+
+
+def only_runs(table: RunTable, wanted: Sequence[Planned], *, rest: bool = False) -> RunTable:
+    """Those runs of the table that are `wanted`, or with `rest` the others."""
+    named = {(run.mask, run.seed) for run in wanted}
+    cells = zip(table.masks, table.seeds, strict=True)
+    inside = np.array([(mask_of(row), int(seed)) in named for row, seed in cells], dtype=bool)
+    return table.at(inside != rest)
 
 
 def lds_difference(
@@ -120,23 +129,32 @@ def lds_difference(
 ) -> dict[int, tuple[float, float, float]]:
     """By size: LDS of `one` less that of `other`, and the bootstrap interval over subsets.
 
-    Both are judged on the same drawn subsets, so what is hard for both cancels.
+    Both are judged on the same drawn subsets, so what is hard for both cancels.  Subsets have the
+    mean of their seeds here, so it is not the difference of two `LdsRow`s to the last digit.
     """
     found = {}
     for size, masks, values in _blocks(table, ()):
         truth = values.mean(axis=1)
         first, second = datamodel(masks, one), datamodel(masks, other)
         draw = np.random.default_rng(derive_seed(seed, "credit lds difference", size))
-        gaps = []
-        for _ in range(DRAWS):
-            at = draw.integers(len(truth), size=len(truth))
-            gaps.append(
-                rank_correlation(first[at], truth[at]) - rank_correlation(second[at], truth[at])
-            )
+        at = np.stack([draw.integers(len(truth), size=len(truth)) for _ in range(DRAWS)])
+        gaps = _row_correlations(first[at], truth[at]) - _row_correlations(second[at], truth[at])
         ends = np.nanquantile(gaps, [(1 - level) / 2, (1 + level) / 2])
         gap = rank_correlation(first, truth) - rank_correlation(second, truth)
         found[size] = (gap, float(ends[0]), float(ends[1]))
     return found
+
+
+def _row_correlations(a: Floats, b: Floats) -> Floats:
+    """Spearman's rho of each row, as `rank_correlation`; NaN where one side is constant."""
+    from scipy.stats import rankdata
+
+    a, b = rankdata(a, axis=1), rankdata(b, axis=1)
+    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
+    scale = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    with np.errstate(invalid="ignore"):
+        rho: Floats = np.where(scale > 0, (a * b).sum(axis=1) / scale, np.nan)
+    return rho
 
 
 def noise_ceiling(values: Floats) -> float:
@@ -227,20 +245,32 @@ def counterfactual_runs(
     )
     ends = {0: None, (1 << players) - 1: None}
     return [
-        Planned(mask, derive_seed(seed, "credit counterfactual", replicate))
+        Planned(mask, derive_seed(seed, COUNTERFACTUAL_SEEDS, replicate))
         for replicate in range(replicates)
         for mask in masks | ends
     ]
+
+
+def without_evaluation(table: RunTable, seed: int) -> RunTable:
+    """The runs that shares may rest on: those of the design, whatever was run to judge them.
+
+    The evaluation's subsets are chosen by size, or by who seemed to matter, and not by the law of
+    the design; and shares that were paid out must not move because they were judged.  Its runs are
+    known by their seeds, which no design uses.
+    """
+    seeds = [
+        derive_seed(seed, name, replicate)
+        for name in (LDS_SEEDS, COUNTERFACTUAL_SEEDS)
+        for replicate in range(MAX_REPLICATES)
+    ]
+    return table.at(~np.isin(table.seeds, np.array(seeds, dtype=np.int64)))
 
 
 def evaluation_scores(table: RunTable, held_out: Sequence[Planned]) -> dict[str, Floats]:
     """Shares by every estimator that the runs carry; none sees a run of the evaluation."""
     from wherefrom.credit.estimate import METHODS, estimate
 
-    named = {(run.mask, run.seed) for run in held_out}
-    cells = zip(table.masks, table.seeds, strict=True)
-    kept = [(mask_of(row), int(seed)) not in named for row, seed in cells]
-    fitted, found = table.at(np.array(kept, dtype=bool)), {}
+    fitted, found = only_runs(table, held_out, rest=True), {}
     drawn_in_pairs = len(pairs_of(checked(fitted)).halves) > 0
     for method in METHODS[1:]:
         if method == "kernelshap" and drawn_in_pairs:

@@ -34,6 +34,7 @@ from wherefrom.credit.diffusion import STEPS, Diffusion
 KIND, SCHEMA = "credit/gradients", 1
 LOSSES = ("simple", "square")
 BLOCK = 4096  # rows of P at a time
+TIMES_AT_ONCE = 16  # of one image: all K of a batch would not fit with a network of real size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,11 +129,24 @@ def projected_gradients(
         here = part.to(moments.x.device)
         # The other kernels of attention have no rule for a batch of gradients.
         with sdpa_kernel(SDPBackend.MATH):
-            found = each(
-                weights, moments.x[here], moments.t[here], moments.e[here], moments.conditions[here]
-            )
+            found = _over_time(each, weights, moments, here)
         rows.append(project(found, config.dimension, seed=config.seed))
     return torch.cat(rows).cpu()
+
+
+def _over_time(
+    each: Any, weights: Mapping[str, Tensor], moments: Moments, here: Tensor
+) -> dict[str, Tensor]:
+    """Gradients of the images `here`, averaged over their time steps, a few of them at a time."""
+    total: dict[str, Tensor] = {}
+    count = moments.x.shape[1]
+    for piece in torch.split(torch.arange(count, device=here.device), TIMES_AT_ONCE):
+        few = [values[here][:, piece] for values in (moments.x, moments.t, moments.e)]
+        found = each(weights, *few, moments.conditions[here])
+        for name, gradient in found.items():
+            part = gradient * (len(piece) / count)
+            total[name] = total[name] + part if name in total else part
+    return total
 
 
 def image_gradients(

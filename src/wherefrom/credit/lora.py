@@ -29,7 +29,7 @@ from wherefrom.credit.codecs import load_autoencoder_codec
 from wherefrom.credit.contributors import Contributors
 from wherefrom.credit.diffusion import STEPS, Diffusion, DiffusionTask, Schedule, TrainingConfig
 from wherefrom.credit.extras import need_diffusers, need_peft
-from wherefrom.credit.models import Models
+from wherefrom.credit.models import Models, require_training
 from wherefrom.credit.records import digest_json
 from wherefrom.credit.study import Study
 from wherefrom.data.writing import to_float
@@ -42,17 +42,16 @@ Pairs = list[tuple[str, nn.Linear, nn.Linear]]
 
 
 def make_lora_models(
-    study: Study, data: Contributors, *, device: str = "cpu", track: Track = quiet
+    study: Study,
+    data: Contributors,
+    *,
+    device: str = "cpu",
+    train: bool = True,
+    track: Track = quiet,
 ) -> Models:
     """What a LoRA game begins with.  `[model] folder` is a Stable Diffusion pipeline's."""
     c = study.config
-    folder = study.place(c.model.folder)
-    prompts, conditions = _prompts(study, data)
-    model = load_base(folder, prompts, device=device)
-    add_lora(model.network, c.model.rank)
-    model = replace(model, codec=load_autoencoder_codec(folder / "vae").to(device))
-    latents = model.codec.encode(to_float(data.images).to(device))
-    model = replace(model, shape=(*latents.shape[1:],))
+    model, latents, conditions = _untrained(study, data, device)
     base = digest_tensors(model.network.state_dict() | {"prompts": model.prompts})
     spec: dict[str, Any] = {"base": base, "codec": model.codec.identity, "rank": c.model.rank}
 
@@ -60,10 +59,18 @@ def make_lora_models(
         put_matrices(model.network, initial_matrices(model.network, seed))
         return model
 
+    maker, base_model = _Maker(study, data, latents, conditions, track, train), model
+
+    def whole(asked: Track) -> Diffusion:
+        maker.track, maker.allowed = asked, True
+        trained = maker.train(blank(c.study.seed), c.training, "full", spec_of_full)
+        put_matrices(base_model.network, trained)
+        return base_model
+
+    spec_of_full = dict(spec)
     if c.game.kind == "retrain":
-        return Models(blank, blank, None, latents, spec, conditions)
-    maker, whole = _Maker(study, data, latents, conditions, track), model
-    full = maker.train(blank(c.study.seed), c.training, "full", spec)
+        return Models(blank, blank, None, latents, spec, conditions, whole)
+    full = maker.train(blank(c.study.seed), c.training, "full", spec_of_full)
     if c.game.kind == "sparsified":
         model = replace(model, network=copy.deepcopy(model.network))
         put_matrices(model.network, full)
@@ -78,8 +85,24 @@ def make_lora_models(
         put_matrices(model.network, start_from)
         return model
 
-    put_matrices(whole.network, full)
-    return Models(start, blank, whole, latents, spec, conditions)
+    put_matrices(base_model.network, full)
+    return Models(start, blank, base_model, latents, spec, conditions, whole)
+
+
+def untrained_lora(study: Study, data: Contributors, *, device: str = "cpu") -> Diffusion:
+    """The base model with its untrained matrices, to be timed."""
+    return _untrained(study, data, device)[0]
+
+
+def _untrained(study: Study, data: Contributors, device: str) -> tuple[Diffusion, Tensor, Tensor]:
+    """The base model with matrices, the latents and the conditions of all images."""
+    folder = study.place(study.config.model.folder)
+    prompts, conditions = _prompts(study, data)
+    model = load_base(folder, prompts, device=device)
+    add_lora(model.network, study.config.model.rank)
+    model = replace(model, codec=load_autoencoder_codec(folder / "vae").to(device))
+    latents = model.codec.encode(to_float(data.images).to(device))
+    return replace(model, shape=(*latents.shape[1:],)), latents, conditions
 
 
 def load_base(folder: Path, prompts: list[str], *, device: str = "cpu") -> Diffusion:
@@ -220,9 +243,15 @@ class _Maker:
     """Trains matrices once, in the work folder."""
 
     def __init__(
-        self, study: Study, data: Contributors, latents: Tensor, conditions: Tensor, track: Track
+        self,
+        study: Study,
+        data: Contributors,
+        latents: Tensor,
+        conditions: Tensor,
+        track: Track,
+        allowed: bool,
     ) -> None:
-        self.study, self.data, self.track = study, data, track
+        self.study, self.data, self.track, self.allowed = study, data, track, allowed
         self.latents, self.conditions = latents, conditions.to(latents.device)
 
     def train(
@@ -238,6 +267,7 @@ class _Maker:
         place = self.study.work / f"{name}-lora-{digest_json(identity)[:16]}"
         if os.path.lexists(place):
             return load_artifact(place, kind=KIND, schema=SCHEMA)[1]
+        require_training(self.allowed or not config.steps, f"the {name} model")
         self.study.work.mkdir(parents=True, exist_ok=True)
         if config.steps:
             seed = self.study.config.study.seed

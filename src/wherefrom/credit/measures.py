@@ -41,15 +41,17 @@ def make_properties(
     *,
     device: str = "cpu",
 ) -> list[Property]:
-    """The study's properties in the file's order.
+    """The study's properties in the file's order."""
+    return Measures(study, contributors, full, conditions, device).properties()
 
-    `full` serves those that refer to the full model; `conditions` are those of all images, int64.
+
+class Measures:
+    """Makes the properties of a study, and the encoders that they and the baselines look through.
+
+    `full` serves properties that refer to the full model; `conditions` are those of all images,
+    int64.
     """
-    maker = _Maker(study, contributors, full, conditions, device)
-    return [maker.make(config) for config in study.properties]
 
-
-class _Maker:
     def __init__(
         self,
         study: Study,
@@ -61,6 +63,10 @@ class _Maker:
         self.study, self.contributors, self.full = study, contributors, full
         self.conditions, self.device = conditions, device
         self.embedders: dict[str, Embedder] = {}
+
+    def properties(self) -> list[Property]:
+        """The study's properties in the file's order."""
+        return [self.make(config) for config in self.study.properties]
 
     def make(self, c: PropertyConfig) -> Property:
         """One property."""

@@ -23,8 +23,9 @@ from wherefrom.credit.contributors import Contributors
 from wherefrom.credit.design import DESIGNS
 from wherefrom.credit.executors import EXECUTORS
 from wherefrom.credit.game import Bools, Design
+from wherefrom.credit.lab import Lab
 from wherefrom.credit.ledger import Ledger
-from wherefrom.credit.measures import make_properties
+from wherefrom.credit.measures import Measures
 from wherefrom.credit.models import Models, make_models
 from wherefrom.credit.named import load_named
 from wherefrom.credit.play import TRAINED, UNLEARNED, DiffusionPlay
@@ -45,6 +46,7 @@ class OpenStudy:
     identity: GameIdentity
     specs: Mapping[str, Mapping[str, Any]]  # of the properties, by name
     play: Play
+    lab: Lab | None = None  # a callable game has no models
 
     def ledger(self, *, readonly: bool = False) -> Ledger:
         """The study's ledger, its properties defined; the caller closes it."""
@@ -61,10 +63,12 @@ class OpenStudy:
         return design  # type: ignore[no-any-return]
 
 
-def open_study(path: Path, *, device: str = "cpu", track: Track = quiet) -> OpenStudy:
+def open_study(
+    path: Path, *, device: str = "cpu", train: bool = True, track: Track = quiet
+) -> OpenStudy:
     """Read a study and make ready to play: its full and its pruned model are trained if need be.
 
-    `InputError` for whatever the user has to mend.
+    `InputError` for whatever the user has to mend, and without `train` if a model is not trained.
     """
     study = load_study(path)
     data = study.contributors(track=track)
@@ -73,13 +77,15 @@ def open_study(path: Path, *, device: str = "cpu", track: Track = quiet) -> Open
     if study.config.model.kind == "lora":
         from wherefrom.credit.lora import make_lora_models
 
-        models = make_lora_models(study, data, device=device, track=track)
+        models = make_lora_models(study, data, device=device, train=train, track=track)
     else:
-        models = make_models(study, data, device=device, track=track)
-    properties = make_properties(study, data, models.full, models.conditions, device=device)
+        models = make_models(study, data, device=device, train=train, track=track)
+    measures = Measures(study, data, models.full, models.conditions, device)
+    properties = measures.properties()
     identity = GameIdentity(study.config.game.kind, data.players, _spec(study, data, models))
     play = _play(study, data, models, properties, identity)
-    return OpenStudy(study, data, identity, {p.name: p.spec for p in properties}, play)
+    lab = Lab(study, data, models, tuple(properties), measures.embedder)
+    return OpenStudy(study, data, identity, {p.name: p.spec for p in properties}, play, lab)
 
 
 def run_study(

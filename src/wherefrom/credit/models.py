@@ -41,6 +41,19 @@ from wherefrom.training.loop import Checkpoints, run
 KIND, SCHEMA = "credit/network", 1
 CHECKPOINT_EVERY = 500
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+# Of Ho et al. on CIFAR, as Section 4.1 takes it: 35,746,307 weights for three channels.
+PAPER = {
+    "layers_per_block": 2,
+    "block_out_channels": [128, 256, 256, 256],
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
+    "attention_head_dim": None,
+    "downsample_padding": 0,
+    "flip_sin_to_cos": False,
+    "freq_shift": 1,
+    "norm_eps": 1e-6,
+    "norm_num_groups": 32,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +61,8 @@ class Models:
     """What a game begins with.
 
     `start(seed)` and `blank(seed)` as `DiffusionPlay` wants them; `full` is the model trained on
-    all data, where the game has one.  `spec` is JSON values that decide all of them.
+    all data, where the game begins with one.  `whole(track)` is that model for every game: the game
+    `retrain` trains it when it is asked for.  `spec` is JSON values that decide all of them.
     """
 
     start: Callable[[int], Diffusion]
@@ -57,13 +71,22 @@ class Models:
     latents: Tensor
     spec: Mapping[str, Any]
     conditions: Tensor  # int64 (N,), of each image
+    whole: Callable[[Track], Diffusion]
 
 
 def make_models(
-    study: Study, contributors: Contributors, *, device: str = "cpu", track: Track = quiet
+    study: Study,
+    contributors: Contributors,
+    *,
+    device: str = "cpu",
+    train: bool = True,
+    track: Track = quiet,
 ) -> Models:
-    """Load what the study's game begins with; train and prune what is not there yet."""
-    maker = _Maker(study, contributors, device, track)
+    """Load what the study's game begins with; train and prune what is not there yet.
+
+    Without `train` it is an `InputError` if something would have to be trained.
+    """
+    maker = _Maker(study, contributors, device, track, train=train)
     kind = study.config.game.kind
     if kind == "retrain":
         return maker.models(maker.blank, None, {"network": maker.settings})
@@ -79,10 +102,32 @@ def digest_of(model: Diffusion) -> str:
     return digest_tensors(model.network.state_dict())
 
 
+def untrained_model(study: Study, contributors: Contributors, *, device: str = "cpu") -> Diffusion:
+    """A model of the study's shape without any training, to be timed."""
+    return _Maker(study, contributors, device, quiet, train=False).blank(0)
+
+
+def require_training(allowed: bool, label: str) -> None:
+    """`InputError` where something has to be trained and the caller does not want to wait."""
+    if not allowed:
+        raise InputError(
+            f"{label} is not trained yet; `wherefrom credit run` trains it, and `wherefrom credit "
+            "plan` says how long that takes"
+        )
+
+
 class _Maker:
-    def __init__(self, study: Study, contributors: Contributors, device: str, track: Track) -> None:
+    def __init__(
+        self,
+        study: Study,
+        contributors: Contributors,
+        device: str,
+        track: Track,
+        *,
+        train: bool = True,
+    ) -> None:
         self.study, self.contributors = study, contributors
-        self.device, self.track = device, track
+        self.device, self.track, self.train = device, track, train
         self.config = study.config
         self.codec = self._codec()
         self.latents = self.codec.encode(to_float(contributors.images).to(device))
@@ -96,7 +141,17 @@ class _Maker:
     ) -> Models:
         """The result."""
         spec = {**spec, "codec": self.codec.identity}
-        return Models(start, self.blank, full, self.latents, spec, self.contributors.labels)
+        labels = self.contributors.labels
+        return Models(start, self.blank, full, self.latents, spec, labels, self._whole(full))
+
+    def _whole(self, full: Diffusion | None) -> Callable[[Track], Diffusion]:
+        def whole(track: Track) -> Diffusion:
+            if full is not None:
+                return full
+            self.track, self.train = track, True
+            return self.full()
+
+        return whole
 
     def blank(self, seed: int) -> Diffusion:
         """An untrained model, its weights decided by the seed."""
@@ -156,6 +211,7 @@ class _Maker:
     ) -> Diffusion:
         if not training.steps:
             return model
+        require_training(self.train, label)
         self.study.work.mkdir(parents=True, exist_ok=True)
         labels = self.contributors.labels.to(self.device)
         seed = derive_seed(self.config.study.seed, "credit", place.name)
@@ -193,11 +249,15 @@ class _Maker:
                     f"{self.study.place(m.folder)} is no UNet2DModel of {channels} channels"
                 )
             return config
+        told = {"sample_size": side, "in_channels": channels, "out_channels": channels}
+        if m.conditional:
+            told["num_class_embeds"] = int(self.contributors.labels.max()) + 1
+        if m.paper:
+            return {**PAPER, **told}
         attended = [m.attention and level == m.levels - 2 for level in range(m.levels)]
         return {
-            "sample_size": side,
-            "in_channels": channels,
-            "out_channels": channels,
+            "num_class_embeds": None,
+            **told,
             "layers_per_block": m.blocks,
             "block_out_channels": [m.width * min(2**level, 4) for level in range(m.levels)],
             "down_block_types": [f"{'Attn' * a}DownBlock2D" for a in attended],
@@ -205,7 +265,6 @@ class _Maker:
             "norm_num_groups": m.groups,
             "attention_head_dim": None,
             "add_attention": m.attention,
-            "num_class_embeds": int(self.contributors.labels.max()) + 1 if m.conditional else None,
         }
 
 

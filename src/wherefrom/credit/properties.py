@@ -161,9 +161,8 @@ def cluster_entropy_measure(
     }
 
     def entropy(made: Made) -> float:
-        distances = torch.cdist(embedder.features(made.images).double(), known)
-        means = torch.stack([distances[:, labels == k].mean(1) for k in range(clusters)], dim=1)
-        share = torch.bincount(means.argmin(1), minlength=clusters).double() / len(made.images)
+        found = nearest_clusters(embedder.features(made.images).double(), known, labels)
+        share = torch.bincount(found, minlength=clusters).double() / len(made.images)
         return float(torch.special.entr(share).sum())
 
     return Measure(name, spec, entropy)
@@ -181,6 +180,19 @@ def ward_clusters(features: Tensor, clusters: int) -> Tensor:
             "give fewer clusters or other images"
         )
     return torch.from_numpy(labels).long()
+
+
+def nearest_clusters(features: Tensor, known: Tensor, labels: Tensor) -> Tensor:
+    """The cluster of `known` (M, D) to whose members each row of (N, D) is nearest in the mean.
+
+    `labels`: int64 (M,), 0 ... K - 1.  int64 (N,).
+    """
+    found = []
+    for part in torch.split(features, CHUNK):
+        distances = torch.cdist(part, known)
+        means = [distances[:, labels == k].mean(1) for k in range(int(labels.max()) + 1)]
+        found.append(torch.stack(means, dim=1).argmin(1))
+    return torch.cat(found)
 
 
 def percentile_measure(

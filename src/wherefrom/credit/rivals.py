@@ -6,12 +6,14 @@ The generated images are those of the full model, sampled as in the study's runs
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
+from wherefrom.core.store import digest_tensors
 from wherefrom.credit.baselines import (
     DAMPING,
     cosine_scores,
@@ -34,7 +36,33 @@ from wherefrom.credit.gradients import (
     save_gradients,
 )
 from wherefrom.credit.properties import Embedder, Made, PixelEmbedder, Property
+from wherefrom.credit.records import digest_json
 from wherefrom.data.writing import to_float, to_uint8
+
+
+class Generated(NamedTuple):
+    """What a model made: uint8 images (G, C, H, W), their latents, conditions (G,), and the way.
+
+    `trail`: (t, noisy latents (G, C, H, W)) of every step.
+    """
+
+    images: Tensor
+    latents: Tensor
+    conditions: Tensor
+    trail: list[tuple[int, Tensor]]
+
+
+def generate(model: Diffusion, sampling: SamplingConfig, *, track: Track = quiet) -> Generated:
+    """Sample as the study's runs do, and keep the way."""
+    parts: dict[int, list[Tensor]] = {}
+
+    def keep(t: int, x: Tensor) -> None:
+        parts.setdefault(t, []).append(x)
+
+    images = to_uint8(sample(model, sampling, keep=keep, track=track))
+    latents = model.codec.encode(to_float(images).to(model.device))
+    given = (torch.arange(sampling.images) % model.conditions).to(model.device)
+    return Generated(images, latents, given, [(t, torch.cat(xs)) for t, xs in parts.items()])
 
 
 def similarity_baselines(
@@ -83,31 +111,30 @@ def gradient_baselines(
     config: GradientConfig,
     *,
     damping: float = DAMPING,
+    generated: Generated | None = None,
     store: Path | None = None,
     track: Track = quiet,
 ) -> dict[str, Floats]:
     """Gradient similarity, TRAK, D-TRAK, Journey-TRAK, relative and renormalised influence.
 
-    `model` is the full one; `latents` and `conditions` are those of all training images.  With a
-    `store` folder the rows of the training images are kept, and read if they are there.
+    `model` is the full one; `latents` and `conditions` are those of all training images, and
+    `generated` is what it made with this `sampling`, if that is there already.  With a `store`
+    folder the rows of the training images are kept, and read if they are there.
     """
-    trail: list[tuple[int, Tensor]] = []
-    single = sampling.with_values({"batch": sampling.images})
-    images = sample(model, single, keep=lambda t, x: trail.append((t, x)))
-    final = model.codec.encode(to_float(to_uint8(images)).to(model.device))
-    given = (torch.arange(sampling.images) % model.conditions).to(model.device)
+    made = generate(model, sampling) if generated is None else generated
     known = conditions.to(model.device)
 
     def rows(loss: str) -> tuple[Tensor, Tensor]:
         training = _kept(model, latents, known, config, loss, store, track)
-        generated = image_gradients(model, final, given, config, loss=loss, track=track)
-        return training, generated
+        other = image_gradients(
+            model, made.latents, made.conditions, config, loss=loss, track=track
+        )
+        return training, other
 
     simple, other = rows("simple")
     square, other_square = rows("square")
-    journey = projected_gradients(
-        model, journey_moments(model, trail, final, given), config, track=track
-    )
+    way = journey_moments(model, made.trail, made.latents, made.conditions)
+    journey = projected_gradients(model, way, config, track=track)
     scores = {
         "trak": trak_scores(simple, other, damping=damping),
         "d-trak": trak_scores(square, other_square, damping=damping),
@@ -138,7 +165,10 @@ def _kept(
     store: Path | None,
     track: Track,
 ) -> Tensor:
-    place = None if store is None else store / f"gradients-{loss}"
+    # The name says what the rows are of, so that other data or settings do not meet them.
+    inputs = {"latents": latents, "conditions": conditions} | model.network.state_dict()
+    name = f"gradients-{loss}-{digest_json({'of': digest_tensors(inputs), **config.to_dict()})}"
+    place = None if store is None else store / name[:40]
     if place is not None and place.is_dir():
         return load_gradients(place, model, config)
     found = image_gradients(model, latents, conditions, config, loss=loss, track=track)

@@ -8,6 +8,7 @@
     [training]      of the full model, and of each subset when it is retrained
     [finetuning]    of each subset in the other games;  [recovery] of the pruned network
     [pruning], [unlearning], [sampling], [design]
+    [baselines]     what `evaluate` compares the shares with; it decides no run
     [[property]]    one table for each thing that is measured
 
 Paths are relative to the file.
@@ -25,6 +26,7 @@ from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
+from wherefrom.credit.baselines import DAMPING
 from wherefrom.credit.contributors import (
     Contributors,
     contributors_from_csv,
@@ -32,6 +34,7 @@ from wherefrom.credit.contributors import (
 )
 from wherefrom.credit.design import DESIGNS
 from wherefrom.credit.diffusion import SamplingConfig, TrainingConfig
+from wherefrom.credit.gradients import GradientConfig
 from wherefrom.credit.play import KINDS
 from wherefrom.credit.pruning import ROUNDINGS
 from wherefrom.credit.unlearning import UnlearningConfig
@@ -90,6 +93,9 @@ class ModelConfig(Config):
     kind: str = setting("ddpm", "on pixels, on latents, or a text-to-image model's LoRA",
                         choices=MODEL_KINDS)  # fmt: skip
     folder: str = setting("", "a diffusers folder: UNet2DModel, or the pipeline for lora")
+    paper: bool = setting(
+        False, "the DDPM of Section 4.1, 35.7 million weights; replaces width to groups"
+    )
     autoencoder: str = setting("", "a diffusers folder of a VAE or VQ autoencoder, for latent")
     width: int = setting(64, "channels at full resolution", low=4)
     levels: int = setting(3, "resolutions; each doubles the channels, up to 4 times", low=1, high=6)
@@ -138,6 +144,21 @@ class PropertyConfig(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BaselinesConfig(Config):
+    """The table [baselines]."""
+
+    encoder: str = setting(
+        "", "space of the embedding baselines; empty: that of the first property which has one"
+    )
+    clip: str = setting("", "an image encoder of CLIP's kind, for CLIP similarity")
+    images: int = setting(256, "generated images they look at, at most those of a run", low=1)
+    damping: float = setting(
+        DAMPING, "of the influence baselines, in mean diagonals of Phi^T Phi", low=0
+    )
+    gradients: GradientConfig = setting(GradientConfig(), "")
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyConfig(Config):
     """A study file without its properties."""
 
@@ -152,6 +173,7 @@ class StudyConfig(Config):
     unlearning: UnlearningConfig = setting(UnlearningConfig(), "")
     sampling: SamplingConfig = setting(SamplingConfig(), "")
     design: DesignConfig = setting(DesignConfig(), "")
+    baselines: BaselinesConfig = setting(BaselinesConfig(), "")
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,8 @@ def make_feature_encoder(
     device, weights = torch.device("cpu"), {}
     if isinstance(module, nn.Module):
         module = module.float().eval().requires_grad_(False)
+        # In place.  Convolutions are a fifth quicker; the overload is absent from torch's types.
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         weights = module.state_dict()
         device = next((value.device for value in weights.values()), device)
     identity = replace(

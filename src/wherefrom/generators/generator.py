@@ -5,8 +5,9 @@ Images leave it as float32 (N, C, H, W) in [0, 1]; the model's own value range s
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -74,6 +75,27 @@ class Generator:
         if n < 1 or (batch is not None and batch < 1):
             raise InputError(f"asked for {n} images in batches of {batch}; both must be at least 1")
         return self._batches(n, seed, min(batch or self.batch_size, self.batch_size))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] of latents (N, *latent_shape), on the latents' device.
+
+        The gradient passes to the latents; the module must live on the same device.
+        """
+        if self.latent_shape is None or tuple(latents.shape[1:]) != self.latent_shape:
+            raise InputError(
+                f"latents of shape {tuple(latents.shape[1:])}, the model takes {self.latent_shape}"
+            )
+        home = next(chain(self.module.parameters(), self.module.buffers()), latents)
+        dtype = home.dtype if home.is_floating_point() else torch.float32
+        output: Tensor = self.module(latents.to(dtype))
+        return self.output_map.normalise(output.float())
+
+    def to(self, device: torch.device | str) -> Generator:
+        """The same generator there; a module that has to move is copied, the caller's stays."""
+        home = next(chain(self.module.parameters(), self.module.buffers()), None)
+        if home is None or home.device == torch.empty(0, device=device).device:
+            return self
+        return replace(self, module=copy.deepcopy(self.module).to(device))
 
     def describe(self) -> dict[str, Any]:
         """What it is, as JSON values."""

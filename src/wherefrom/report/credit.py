@@ -42,6 +42,10 @@ MEANING = (
     ("sign", "not resolved: the interval contains zero, so the runs do not even carry the sign."),
     ("rank", "the best and the worst rank that the runs allow, for all contributors at once."),
 )
+GROUPS = (
+    "What the members of each group get together. A sum is known better than its parts, so groups "
+    "may be told apart where their members are not. They are chosen without looking at the shares."
+)
 LIMITS = (
     ("a declared game", "the shares divide one measured property of one model under one recipe."),
     ("no title", "credit is no statement about ownership, licences or copying."),
@@ -55,9 +59,10 @@ def write_credit_report(
     *,
     basis: Mapping[str, Any],
     payout: Payout | None = None,
-    pictures: Mapping[str, Sequence[str]] | None = None,
+    more: Sequence[Section] = (),
+    groups: Table | None = None,
 ) -> None:
-    """Write the page.  `basis`: the study in JSON values; `pictures`: data addresses by name."""
+    """Write the page.  `basis`: the study in JSON values; `more`: sections after the shares."""
     order = order_of(shares, names)
     drawn = share_intervals(
         [names[i] for i in order], shares.values[order], shares.low[order], shares.high[order]
@@ -67,10 +72,13 @@ def write_credit_report(
     blocks = [Figure(*drawn, alt="shares with intervals", caption=caption)]
     sections = [
         Section("Answer", tuple(answer)),
-        Section("Shares", (*blocks, _grid(shares_table(shares, names), pictures))),
+        Section("Shares", (*blocks, grid_of(shares_table(shares, names)))),
     ]
+    if groups is not None:
+        sections.append(Section("Groups", (Prose((GROUPS,)), grid_of(groups))))
     if payout is not None:
-        sections.append(Section("Payout", (_grid(payout_table(payout), None), _policy(payout))))
+        sections.append(Section("Payout", (grid_of(payout_table(payout)), _policy(payout))))
+    sections += more
     sections += [
         Section("What the columns mean", (Points(MEANING),)),
         Section("What they do not say", (Points(LIMITS),)),
@@ -98,18 +106,14 @@ def _cards(shares: Shares) -> Cards:
     )
 
 
-def _grid(table: Table, pictures: Mapping[str, Sequence[str]] | None) -> Grid:
+def grid_of(table: Table) -> Grid:
+    """A table as a part of a page."""
     numeric = tuple(column.numeric for column in table.columns)
-    rows = []
-    for cells in table.shown():
-        row = [Cell(text, numeric=number) for text, number in zip(cells, numeric, strict=True)]
-        if pictures is not None:
-            row.append(Cell("", image=next(iter(pictures.get(cells[0], ())), "")))
-        rows.append(tuple(row))
-    titles = tuple(column.title for column in table.columns)
-    if pictures is not None:
-        titles, numeric = (*titles, "an image"), (*numeric, False)
-    return Grid(titles, tuple(rows), numeric)
+    rows = tuple(
+        tuple(Cell(text, numeric=number) for text, number in zip(cells, numeric, strict=True))
+        for cells in table.shown()
+    )
+    return Grid(tuple(column.title for column in table.columns), rows, numeric)
 
 
 def _policy(payout: Payout) -> Facts:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from wherefrom.credit.audit import AuditRow
-from wherefrom.credit.evaluation import CounterfactualRow, LdsRow
+from wherefrom.credit.cost import Cost
 from wherefrom.credit.payout import Payout, show_money
 from wherefrom.credit.planning import Plan
 from wherefrom.credit.result import Shares
@@ -29,8 +29,8 @@ def shares_table(shares: Shares, names: Sequence[str]) -> Table:
         (
             names[i],
             float(shares.values[i]),
-            _finite(shares.low[i]),
-            _finite(shares.high[i]),
+            finite(shares.low[i]),
+            finite(shares.high[i]),
             sign_of(shares, i),
             rank_of(shares, i),
         )
@@ -94,6 +94,28 @@ def plan_table(plan: Plan) -> Table:
     return Table(columns, rows)
 
 
+def cost_table(cost: Cost, budgets: Iterable[int]) -> Table:
+    """One row per stage, then everything for some numbers of runs."""
+    columns = (
+        Column("what"),
+        Column("steps", numeric=True),
+        Column("batch", numeric=True),
+        Column("hours", show_two, numeric=True),
+    )
+    rows: list[tuple[str, int | None, int | None, float]] = [
+        (stage.name, stage.steps, stage.batch, stage.seconds / 3600) for stage in cost.stages
+    ]
+    rows += [
+        (f"everything, with {runs} runs", None, None, cost.hours(runs)) for runs in sorted(budgets)
+    ]
+    return Table(columns, tuple(rows))
+
+
+def show_two(value: float) -> str:
+    """Two digits: an estimate carries no more."""
+    return f"{value:.2g}"
+
+
 def payout_table(payout: Payout) -> Table:
     """One row per contributor and the sum, money as text in the currency's own digits."""
     money = ("amount", "brought", "paid", "escrow", "held", "balance")
@@ -129,36 +151,5 @@ def audit_table(rows: Sequence[AuditRow]) -> Table:
     return Table(columns, tuple((r.check, words[r.held], r.value, r.says) for r in rows))
 
 
-def lds_table(rows: Sequence[LdsRow]) -> Table:
-    """LDS in percent by method and size, in the shape of Table 1."""
-    columns = (
-        Column("method"),
-        Column("alpha", show_score, numeric=True),
-        Column("LDS", percent, numeric=True),
-        Column("95% from", percent, numeric=True),
-        Column("to", percent, numeric=True),
-        Column("ceiling", percent, numeric=True),
-        Column("subsets", numeric=True),
-        Column("seeds", numeric=True),
-    )
-    told = [
-        (r.method, r.alpha, *map(_finite, (r.lds, r.low, r.high, r.ceiling)), r.subsets, r.seeds)
-        for r in rows
-    ]
-    return Table(columns, tuple(told))
-
-
-def counterfactual_table(rows: Sequence[CounterfactualRow]) -> Table:
-    """Relative changes after removing or keeping the top contributors."""
-    columns = (
-        Column("method"),
-        Column("kind"),
-        Column("contributors", numeric=True),
-        Column("change", percent, numeric=True),
-        Column("runs", numeric=True),
-    )
-    return Table(columns, tuple((r.method, r.kind, r.count, r.change, r.runs) for r in rows))
-
-
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None

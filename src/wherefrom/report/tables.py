@@ -16,6 +16,7 @@ from rich.cells import cell_len
 from wherefrom.report.text import csv_text, markdown_text, percent, plural, printable
 
 if TYPE_CHECKING:  # importing a question's package imports torch, which `doctor` may lack
+    from wherefrom.attribution.comparison import ComparisonResult, Series
     from wherefrom.attribution.result import CheckResult, EvaluationResult, SourceRow
     from wherefrom.origin.answers import RetrievalReport
 
@@ -130,6 +131,43 @@ def _source_row(row: SourceRow, verdicts: tuple[str, ...]) -> tuple[Cell, ...]:
         row.auroc,
         *(row.verdicts[verdict] for verdict in verdicts),
     )
+
+
+def comparison_table(result: ComparisonResult, measure: str) -> Table:
+    """One row per method: `accuracy` or `auroc` by source and their mean, in %, ± deviation."""
+    titles = ("method", *result.sources, "mean", "own rejected")
+    rows = tuple(
+        (
+            row.title,
+            *(_spread(one) for one in getattr(row, measure).values()),
+            _spread(getattr(row, f"mean_{measure}")),
+            _spread(row.own_rejected),
+        )
+        for row in result.rows
+    )
+    return Table(tuple(Column(title, numeric=i > 0) for i, title in enumerate(titles)), rows)
+
+
+def comparison_cells(result: ComparisonResult) -> Table:
+    """One row per method and source, unrounded, for spreadsheets."""
+    titles = ("accuracy", "accuracy ±", "AUROC", "AUROC ±")
+    columns = (
+        Column("method"),
+        Column("source"),
+        *(Column(title, show_score, numeric=True) for title in titles),
+    )
+    rows = tuple(
+        (row.method, source, accuracy.mean, accuracy.deviation, area.mean, area.deviation)
+        for row in result.rows
+        for (source, accuracy), area in zip(row.accuracy.items(), row.auroc.values(), strict=True)
+    )
+    return Table(columns, rows)
+
+
+def _spread(series: Series) -> str:
+    """`97.5 ± 0.3`, both in per cent; without a deviation the mean alone."""
+    mean = f"{100 * series.mean:.1f}"
+    return mean if series.deviation is None else f"{mean} ± {100 * series.deviation:.1f}"
 
 
 def retrieval_table(report: RetrievalReport) -> Table:

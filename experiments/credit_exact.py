@@ -1,0 +1,326 @@
+"""A real game that is small enough to be known: 6 contributors, every subset retrained.
+
+    python experiments/credit_exact.py --data ../shared/data/fashion-mnist
+    python experiments/credit_exact.py --from-ledger        # the tables again, from the ledger
+
+Six contributors give Fashion-MNIST garments at 16 px; the model is a DDPM of 155 thousand weights.
+Each of the 64 subsets is retrained from scratch several times, and fine-tuned, with and without
+pruning.  So the Shapley values are known up to the noise of training, and every estimator, its
+intervals and both proxies are held against them.  Kill it at any time; the same command goes on.
+
+The estimators are replayed many times with other designs: the value of a subset is the mean of its
+retrainings, and a run of it is one of them, drawn by the run's seed (the same for a subset and its
+complement, which were trained with one seed).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from credit_classifier import accuracy_of
+from credit_studies import (
+    KINDS,
+    LEDGERS,
+    PROPERTIES,
+    Part,
+    finite,
+    games_in,
+    open_game,
+    play,
+    prepare,
+    publish,
+    recipe,
+    seconds_per_run,
+    write_study,
+)
+from torch import Tensor
+
+from wherefrom import __version__
+from wherefrom.core.rng import derive_seed
+from wherefrom.core.store import write_file
+from wherefrom.credit.design import (
+    EnumerationDesign,
+    KernelShapDesign,
+    LeaveOneOutDesign,
+    PairedDesign,
+    PermutationDesign,
+    UniformDesign,
+)
+from wherefrom.credit.equations import correlation, rank_correlation, shapley_value
+from wherefrom.credit.estimate import estimate
+from wherefrom.credit.estimators import estimate_exact
+from wherefrom.credit.evaluation import variance_split
+from wherefrom.credit.fidelity import certify_proxy
+from wherefrom.credit.game import Design, Floats, Planned, RunTable, mask_of, members_of
+from wherefrom.credit.runs import enumerated
+
+GARMENTS = {
+    "tops": (0, 6),
+    "trousers": (1,),
+    "knitwear": (2, 4),
+    "dresses": (3,),
+    "shoes": (5, 7, 9),
+    "bags": (8,),
+}
+EACH = 300  # images of a class
+PLAYERS = len(GARMENTS)
+RESULT = Path(__file__).parents[1] / "docs" / "results" / "credit_exact.json"
+LEDGER = LEDGERS / "credit_exact.sqlite"
+TRUTH = "retrain"
+BUDGETS = (16, 24, 36, 62)  # runs, those with none and with all among them
+RETRAINED = (10, 18, 34)  # runs of full retraining that audit a proxy
+DESIGNS: dict[str, Callable[[int], Design]] = {
+    "paired": lambda seed: PairedDesign(PLAYERS, seed),
+    "kernelshap": lambda seed: KernelShapDesign(PLAYERS, seed),
+    "permutation": lambda seed: PermutationDesign(PLAYERS, seed),
+    "banzhaf": lambda seed: UniformDesign(PLAYERS, seed),
+    "loo": lambda seed: LeaveOneOutDesign(PLAYERS, seed, 8),
+}
+
+
+def split(_images: Tensor, labels: Tensor) -> list[Part]:
+    """The first `EACH` images of each class that a contributor has."""
+    return [
+        Part(name, torch.cat([torch.nonzero(labels == k).flatten()[:EACH] for k in classes]))
+        for name, classes in GARMENTS.items()
+    ]
+
+
+def run(args: argparse.Namespace) -> None:
+    """Make every run: each subset once in all games, then the other retrainings."""
+    prepare(args.work, args.data, split)
+    studies = {
+        kind: write_study(
+            args.work,
+            kind,
+            recipe(args.steps, args.finetuning, args.images),
+            ledger="ledger.sqlite",
+        )
+        for kind in KINDS
+    }
+    size = 2**PLAYERS
+    wanted = EnumerationDesign(PLAYERS, 0, args.replicates).take(size * args.replicates)
+    order = [(TRUTH, wanted[:size]), *((k, wanted[:size]) for k in KINDS[1:]), (TRUTH, wanted)]
+    for kind, runs in order:
+        began = time.perf_counter()
+        play(studies[kind], runs, args.workers)
+        print(f"{kind}: {len(runs)} runs after {time.perf_counter() - began:.0f} s", flush=True)
+        publish(args.work / "ledger.sqlite", args.ledger)
+
+
+def means_of(table: RunTable) -> tuple[Floats, dict[int, list[float]]]:
+    """The mean value of each subset (2^n,), and all its values in the order of their seeds."""
+    found: dict[int, list[float]] = {}
+    for row, value in zip(table.masks, table.values, strict=True):
+        found.setdefault(mask_of(row), []).append(float(value))
+    complete = min(len(values) for values in found.values())
+    if len(found) < 2**PLAYERS:
+        raise SystemExit(f"the ledger has {len(found)} of {2**PLAYERS} subsets; run on")
+    kept = {mask: values[:complete] for mask, values in found.items()}
+    return np.array([np.mean(kept[mask]) for mask in range(2**PLAYERS)]), kept
+
+
+def complete_part(table: RunTable) -> RunTable:
+    """The first runs of each subset, as many as every subset has."""
+    _, kept = means_of(table)
+    rows, seen = [], dict.fromkeys(kept, 0)
+    for j, row in enumerate(table.masks):
+        mask = mask_of(row)
+        if seen[mask] < len(kept[mask]):
+            rows.append(j)
+        seen[mask] += 1
+    return table.at(rows)
+
+
+def replayed(runs: Sequence[Planned], values: dict[int, list[float]]) -> RunTable:
+    """A design's runs with measured values."""
+    return RunTable(
+        np.array([members_of(run.mask, PLAYERS) for run in runs]),
+        np.array(
+            [
+                values[run.mask][derive_seed(run.seed, "which retraining") % len(values[run.mask])]
+                for run in runs
+            ]
+        ),
+        np.array([run.seed for run in runs], dtype=np.int64),
+    )
+
+
+def distance(phi: Floats, truth: Floats) -> float:
+    """|| phi - truth || / || truth ||, both less their means.
+
+    Games differ in what nobody's data give, and so in what all shares add up to.
+    """
+    phi, truth = phi - phi.mean(), truth - truth.mean()
+    return float(np.linalg.norm(phi - truth) / np.linalg.norm(truth))
+
+
+def replay(
+    name: str, budget: int, truth: Floats, values: dict[int, list[float]], draws: int
+) -> dict[str, Any]:
+    """One estimator at one budget, over many designs."""
+    errors, ranks, covered, widths, resolved, counts = [], [], [], [], [], []
+    for seed in range(draws):
+        runs = DESIGNS[name](seed).take(budget)
+        shares = estimate(replayed(runs, values), name, accept_shrinkage=True)
+        errors.append(distance(shares.values, truth))
+        ranks.append(rank_correlation(shares.values, truth))
+        inside = (shares.low <= truth) & (truth <= shares.high)
+        covered.append(bool(inside.all()))
+        widths.append((shares.high - shares.low).mean() / 2 / np.abs(truth).mean())
+        resolved.append(shares.resolved.mean())
+        counts.append(len(runs))
+    known = bool(np.isfinite(widths).all()) and name not in ("banzhaf", "loo")
+    return {
+        "method": name,
+        "runs": int(np.mean(counts)),
+        "error": float(np.sqrt(np.mean(np.square(errors)))),
+        "spearman": float(np.mean(ranks)),
+        "covered": float(np.mean(covered)) if known else None,
+        "half_width": float(np.mean(widths)) if known else None,
+        "resolved": float(np.mean(resolved)) if known else None,
+    }
+
+
+def replicates(values: dict[int, list[float]]) -> list[dict[str, float]]:
+    """Shapley values of each round of retraining against those of the other rounds."""
+    rounds = np.array([values[mask] for mask in range(2**PLAYERS)])
+    found = []
+    for k in range(rounds.shape[1] if rounds.shape[1] > 1 else 0):
+        one, rest = shapley_value(rounds[:, k]), shapley_value(np.delete(rounds, k, 1).mean(1))
+        inner = slice(1, -1)
+        found.append(
+            {
+                "pearson": correlation(rounds[inner, k], np.delete(rounds, k, 1).mean(1)[inner]),
+                "share_pearson": correlation(one, rest),
+                "share_spearman": rank_correlation(one, rest),
+                "error": distance(one, rest),
+            }
+        )
+    return found
+
+
+def fidelity(proxy: RunTable, truth: RunTable, mean: Floats) -> dict[str, Any]:
+    """A proxy against retraining: values of the 62 parts, shares, and what an audit mends."""
+    cheap, phi = means_of(proxy)[0], shapley_value(mean)
+    shares = shapley_value(cheap)
+    audits = []
+    planned = PairedDesign(PLAYERS, 1, 1).take(max(RETRAINED))
+    values = means_of(truth)[1]
+    for count in RETRAINED:
+        sealed = certify_proxy(proxy, replayed(planned[:count], values))
+        alone = estimate(replayed(planned[:count], values), "paired", accept_shrinkage=True)
+        audits.append(
+            {
+                "runs": count,
+                "pearson": sealed.pearson,
+                "error": distance(sealed.corrected.values, phi),
+                "error_alone": distance(alone.values, phi),
+            }
+        )
+    return {
+        "pearson": correlation(cheap[1:-1], mean[1:-1]),
+        "spearman": rank_correlation(cheap[1:-1], mean[1:-1]),
+        "share_pearson": correlation(shares, phi),
+        "share_spearman": rank_correlation(shares, phi),
+        "error": distance(shares, phi),
+        "shares": shares,
+        "audits": audits,
+    }
+
+
+def analyse(ledger: Path, draws: int) -> dict[str, Any]:
+    """Everything that the ledger says about both properties."""
+    found: dict[str, Any] = {}
+    for name in PROPERTIES:
+        tables = {}
+        for kind in KINDS:
+            with open_game(ledger, kind) as game:
+                tables[kind] = complete_part(game.runs(name))
+        mean, values = means_of(tables[TRUTH])
+        phi = shapley_value(mean)
+        exact = estimate_exact(tables[TRUTH])
+        known = enumerated(tables[TRUTH])
+        several = known is not None and known.freedom > 0
+        found[name] = {
+            "exact": exact.to_dict(),
+            "rounds": len(values[0]),
+            "variance": variance_split(tables[TRUTH]).to_dict() if several else None,
+            "replicates": replicates(values),
+            "estimators": [
+                replay(method, budget, phi, values, draws)
+                for method in DESIGNS
+                for budget in BUDGETS
+            ],
+            "proxies": {k: fidelity(tables[k], tables[TRUTH], mean) for k in KINDS[1:]},
+        }
+    return found
+
+
+def costs(ledger: Path) -> dict[str, dict[str, float]]:
+    """Seconds of a run by stage, in each game."""
+    found = {}
+    for kind in KINDS:
+        with open_game(ledger, kind) as game:
+            found[kind] = seconds_per_run(game)
+    return found
+
+
+def main() -> None:
+    """Run what is missing, then write the ledger and the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="folder of Fashion-MNIST's four idx files")
+    parser.add_argument("--work", type=Path, default=Path("build/credit_exact"))
+    parser.add_argument("--from-ledger", action="store_true", help="make no run")
+    parser.add_argument("--ledger", type=Path, default=LEDGER)
+    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--steps", type=int, default=300, help="of training a subset")
+    parser.add_argument("--finetuning", type=int, default=60, help="steps of the cheap games")
+    parser.add_argument("--images", type=int, default=256, help="sampled in each run")
+    parser.add_argument("--replicates", type=int, default=2, help="retrainings of each subset")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--draws", type=int, default=200, help="designs that are replayed")
+    args = parser.parse_args()
+    if not args.from_ledger:
+        if args.data is None:
+            parser.error("give --data, or --from-ledger")
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        torch.set_num_threads(1)
+        run(args)
+    began = time.perf_counter()
+    old = json.loads(args.out.read_text()) if args.out.is_file() else {}
+    result = {
+        "command": "python experiments/credit_exact.py --data fashion-mnist",
+        "version": __version__,
+        "torch": torch.__version__,
+        "contributors": {name: EACH * len(classes) for name, classes in GARMENTS.items()},
+        "game": games_in(args.ledger)[TRUTH].spec | {"data": None},
+        "settings": old.get("settings") if args.from_ledger else settings(args),
+        "draws": args.draws,
+        "seconds": costs(args.ledger),
+        "properties": analyse(args.ledger, args.draws),
+    }
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_file(args.out, (json.dumps(finite(result), indent=1) + "\n").encode())
+    print(f"wrote {args.out}; the tables took {time.perf_counter() - began:.0f} s")
+
+
+def settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What the ledger does not say."""
+    names = ("steps", "finetuning", "images", "replicates", "workers")
+    found = {name: getattr(args, name) for name in names}
+    return found | {"classifier_accuracy": accuracy_of(args.work)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""SM-Inv: how well the model can reconstruct an image, by gradient search for its latent.
+
+Laszkiewicz et al., ICML 2024, App. E and G.7, after Albright and McCloskey: Source Generator
+Attribution via Inversion, CVPR Workshops 2019.  SM-Inv_2 compares pixels; `inversion_feature`
+compares features of a network.
+
+Symbols:
+    x    image, D values in [0, 1]
+    z    latent
+    d    distance of x and G(z): || x - G(z) ||_2 / D, or the same of features
+
+Nothing is trained: the calibration images carry all of it.
+
+Deviation: what is minimised is the mean square, d's own minimum without its kink at 0.
+Deviation: of every attempt the best step counts; the paper does not say which, and Adam's last step
+at this rate is rarely the best one.
+Deviation: every image starts from the same latents, drawn once per fit; attempts that differed by
+image would make a score depend on more than the image.
+Deviation: images are in [0, 1], the official code's in [-1, 1]: d is half as large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wherefrom.attribution.config import AttributionConfig
+from wherefrom.attribution.protocol import Material, Method, Saved
+from wherefrom.core.config import setting
+from wherefrom.core.errors import InputError
+from wherefrom.core.precision import full_precision
+from wherefrom.core.rng import stream
+from wherefrom.generators.generator import Generator
+
+ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
+
+# Images (N, C, H, W) in [0, 1] -> what is compared, (N, ...), with its gradient.
+View = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InversionConfig(AttributionConfig):
+    """Settings of SM-Inv."""
+
+    calibration_samples: int = setting(
+        200,
+        "own images held out to calibrate p-values, and at most as many others",
+        source="App. G.7: 10000",
+        low=20,
+    )
+    restarts: int = setting(10, "attempts per image", source="App. G.7", low=1)
+    steps: int = setting(1000, "steps of Adam per attempt", source="App. G.7", low=1)
+    learning_rate: float = setting(0.1, "Adam's step", source="App. G.7", low=0.0)
+    chunk: int = setting(
+        1, "images reconstructed together; a GPU wants more, a CPU does not", low=1
+    )
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "paper": {"calibration_samples": 10_000},
+    "quick": {"restarts": 2, "steps": 200},
+}
+
+
+@dataclass(frozen=True, eq=False)
+class InversionScorer:
+    """Distance of an image to its best reconstruction by the model."""
+
+    generator: Generator
+    view: View
+    starts: Tensor  # (restarts, *latent), drawn from N(0, 1)
+    config: InversionConfig
+
+    def score(self, images: Tensor) -> Tensor:
+        """d of the best attempt, (N,) float64, on the CPU; images (N, C, H, W) in [0, 1]."""
+        return self.reconstruct(images)[1]
+
+    def reconstruct(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents (N, *latent) float32 of the best reconstructions, and their d, (N,) float64."""
+        latents, distances = [], []
+        size = self.config.chunk
+        for part in torch.split(images.to(self.starts), size):
+            short = size - len(part)
+            full = torch.cat([part, part[:1].expand(short, *part.shape[1:])]) if short else part
+            with full_precision(self.starts.device):
+                z, d = self._search(full)
+            latents.append(z[: len(part)].cpu())
+            distances.append(d[: len(part)].cpu())
+        return torch.cat(latents), torch.cat(distances)
+
+    def _search(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """All attempts for all `images` at once: row (i, r) is attempt r at image i."""
+        count, tries = len(images), len(self.starts)
+        with torch.no_grad():
+            target = self.view(images).repeat_interleave(tries, dim=0)
+        z = self.starts.repeat(count, *([1] * (self.starts.ndim - 1)))
+        adam = _Adam(z, self.config.learning_rate)
+        best = torch.full((count * tries,), torch.inf, dtype=torch.float64, device=z.device)
+        found = z
+        for step in range(self.config.steps + 1):
+            moves = step < self.config.steps  # the place after the last step is looked at, too
+            square, gradient = self._distance(z, target, with_gradient=moves)
+            better = square < best
+            best = torch.where(better, square, best)
+            found = torch.where(better.reshape(-1, *[1] * (z.ndim - 1)), z, found)
+            if moves:
+                z = adam.step(z, gradient)
+        best, attempt = best.reshape(count, tries).min(dim=1)
+        rows = torch.arange(count, device=z.device) * tries + attempt
+        return found[rows], best.sqrt() / target[0].numel()
+
+    def _distance(self, z: Tensor, target: Tensor, *, with_gradient: bool) -> tuple[Tensor, Tensor]:
+        """Squared distances (B,) float64 and the gradient of their mean squares, (B, *latent)."""
+        with torch.set_grad_enabled(with_gradient):
+            place = z.detach().requires_grad_(with_gradient)
+            error = (self.view(self.generator.decode(place)) - target).flatten(1)
+            loss = error.square().mean(dim=1)
+        square = error.detach().double().square().sum(dim=1)
+        if not with_gradient:
+            return square, z
+        (gradient,) = torch.autograd.grad(loss.sum(), place)
+        return square, gradient
+
+    def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """JSON values and tensors for `core.store`; the model is not among them."""
+        return {}, {"starts": self.starts}
+
+
+class _Adam:
+    """Kingma and Ba, ICLR 2015, Alg. 1, without changing the latents in place."""
+
+    def __init__(self, z: Tensor, rate: float) -> None:
+        self.rate, self.t = rate, 0
+        self.m, self.v = torch.zeros_like(z), torch.zeros_like(z)
+
+    def step(self, z: Tensor, gradient: Tensor) -> Tensor:
+        first, second = ADAM_BETAS
+        self.t += 1
+        self.m = self.m.lerp(gradient, 1 - first)
+        self.v = self.v * second + gradient.square() * (1 - second)
+        slope = self.m / (1 - first**self.t)
+        return z - self.rate * slope / ((self.v / (1 - second**self.t)).sqrt() + ADAM_EPSILON)
+
+
+def draw_starts(generator: Generator, count: int, seed: int) -> Tensor:
+    """Latents that the attempts start from, (count, *latent); `InputError` without a latent."""
+    if generator.latent_shape is None:
+        raise InputError(
+            "an inversion searches for the latent of an image, but this model draws its own "
+            "images; give its latent shape (command line: --latent 100,1,1), or another method"
+        )
+    drawn = [
+        torch.randn(generator.latent_shape, generator=stream(seed, "inversion", "start", i))
+        for i in range(count)
+    ]
+    return torch.stack(drawn)
+
+
+def make_scorer(material: Material, view: View, config: InversionConfig) -> InversionScorer:
+    """The scorer of a fit: the model on the fit's device, and the latents it starts from."""
+    starts = draw_starts(material.generator, config.restarts, material.seed).to(material.device)
+    return InversionScorer(material.generator.to(material.device), view, starts, config)
+
+
+def read_scorer(saved: Saved, view: View) -> InversionScorer:
+    """The inverse of `InversionScorer.to_saved`."""
+    if saved.generator is None:
+        raise TypeError("an inversion is read together with its generator")
+    generator, starts = saved.generator.to(saved.device), saved.tensors["starts"].to(saved.device)
+    return InversionScorer(generator, view, starts, saved.config)
+
+
+def pixels(images: Tensor) -> Tensor:
+    """SM-Inv_2 compares the images themselves."""
+    return images
+
+
+INVERSION_L2 = Method(
+    "inversion-l2",
+    "SM-Inv, l2",
+    {name: InversionConfig(**values) for name, values in PRESETS.items()},
+    lambda material, config: make_scorer(material, pixels, config),
+    lambda saved: read_scorer(saved, pixels),
+    needs_generator=True,
+)

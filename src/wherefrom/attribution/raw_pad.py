@@ -1,0 +1,49 @@
+"""RawPAD: Deep SAD on the pixels.
+
+Laszkiewicz et al., ICML 2024, Section 4.1 and App. G.7: pixels in [-1, 1], made smaller by
+nearest-neighbour interpolation, not standardised (as the official code).
+
+Deviation: each axis is made smaller only where it is longer than `side`; the paper's images are
+squares that are longer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from wherefrom.attribution.pad import PadConfig, fit_pad, read_pad
+from wherefrom.attribution.protocol import Method
+from wherefrom.core.config import setting
+from wherefrom.detectors.deep_sad import DeepSadConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawPadConfig(PadConfig):
+    """Settings of RawPAD."""
+
+    detector: DeepSadConfig = setting(DeepSadConfig(standardise="none"), "Deep SAD")
+
+
+def raw_features(images: Tensor, side: int) -> Tensor:
+    """Pixels in [-1, 1], (N, C, h, w) with h, w <= side, of images (N, C, H, W) in [0, 1]."""
+    size = [min(length, side) for length in images.shape[-2:]]
+    return 2 * F.interpolate(images, size=size, mode="nearest") - 1
+
+
+RAW_PAD = Method(
+    "raw-pad",
+    "RawPAD",
+    {
+        "default": RawPadConfig(),
+        "paper": RawPadConfig(train_samples=10_000),
+        "quick": RawPadConfig(
+            train_samples=1000, detector=DeepSadConfig(epochs=10, standardise="none")
+        ),
+    },
+    partial(fit_pad, raw_features),
+    partial(read_pad, raw_features),
+)

@@ -1,0 +1,93 @@
+"""Methods side by side: the numbers are those of `evaluate`, the spread that of the repetitions."""
+
+import json
+import statistics
+
+import pytest
+import torch
+
+from wherefrom.attribution import METHODS, compare, evaluate, fit
+from wherefrom.attribution.comparison import Series
+from wherefrom.attribution.protocol import sample_eight_bit
+from wherefrom.core.errors import InputError
+from wherefrom.core.rng import derive_seed
+from wherefrom.report.tables import comparison_cells, comparison_table
+
+TINY = {
+    "train_samples": 50,
+    "calibration_samples": 20,
+    "false_negative_rate": 0.1,
+    "false_positive_rate": 0.2,
+}
+CONFIGS = {
+    "fingerprint": METHODS["fingerprint"].presets["default"].with_values(TINY),
+    "raw-pad": METHODS["raw-pad"]
+    .presets["default"]
+    .with_values({**TINY, "detector.epochs": 1, "detector.batch": 32}),
+}
+
+
+@pytest.fixture(scope="module")
+def compared(generator, smooth):
+    rivals = {"one": smooth(6, 7), "two": smooth(9, 8)}
+    result = compare(
+        generator, smooth(70, 0), rivals, configs=CONFIGS, own_samples=10, repetitions=2, seed=3
+    )
+    return result, rivals
+
+
+def test_every_number_is_that_of_an_evaluation__naive_loop(compared, generator, smooth):
+    result, rivals = compared
+    assert [row.method for row in result.rows] == ["fingerprint", "raw-pad"]
+    for row in result.rows:
+        for number in range(2):
+            seed = derive_seed(3, "comparison", number)
+            fitted = fit(
+                generator, smooth(70, 0), method=row.method, config=CONFIGS[row.method], seed=seed
+            )
+            own = sample_eight_bit(generator, 10, derive_seed(3, "comparison", number, "test"))
+            expected = evaluate(fitted, own, rivals)
+            assert row.mean_accuracy.values[number] == expected.mean_accuracy
+            assert row.own_rejected.values[number] == expected.own.rejected
+            for source in expected.others:
+                assert row.accuracy[source.source].values[number] == source.accuracy
+                assert row.auroc[source.source].values[number] == source.auroc
+        areas = zip(*(one.values for one in row.auroc.values()), strict=True)
+        assert row.mean_auroc.values == tuple(map(statistics.fmean, areas))
+
+
+def test_the_spread_is_the_sample_deviation__closed_form():
+    assert Series((0.9, 0.7)).mean == pytest.approx(0.8)
+    assert Series((0.9, 0.7)).deviation == pytest.approx(0.02**0.5)
+    assert Series((0.9,)).deviation is None
+
+
+def test_the_result_is_json_and_the_tables_show_it__roundtrip(compared):
+    result, _ = compared
+    told = result.to_dict()
+    assert json.loads(json.dumps(told)) == told
+    assert told["sources"] == {"one": 6, "two": 9} and told["repetitions"] == 2
+    wide = comparison_table(result, "accuracy")
+    assert [column.title for column in wide.columns] == [
+        *("method", "one", "two", "mean", "own rejected")
+    ]
+    assert [row[0] for row in wide.rows] == ["SM-F", "RawPAD"]
+    first = result.rows[0].accuracy["one"]
+    assert wide.rows[0][1] == f"{100 * first.mean:.1f} ± {100 * first.deviation:.1f}"
+    cells = comparison_cells(result)
+    assert cells.rows[0][:4] == ("fingerprint", "one", first.mean, first.deviation)
+    assert len(cells.rows) == 4
+
+
+def test_a_rival_among_the_others__rejects_leak(generator, smooth):
+    others, rivals = smooth(70, 0), {"leak": torch.cat([smooth(3, 9), smooth(70, 0)[5:7]])}
+    with pytest.raises(InputError, match="2 of the 5 images of 'leak' are also among the others"):
+        compare(generator, others, rivals, configs=CONFIGS)
+
+
+def test_nothing_to_compare__rejects_counts(generator, smooth):
+    for settings in ({"configs": {}}, {"configs": CONFIGS, "repetitions": 0}):
+        with pytest.raises(InputError, match="give at least 1 of each"):
+            compare(generator, smooth(70, 0), {"a": smooth(2, 1)}, **settings)
+    with pytest.raises(InputError, match="no attribution method 'raw'"):
+        compare(generator, smooth(70, 0), {"a": smooth(2, 1)}, configs={"raw": CONFIGS["raw-pad"]})

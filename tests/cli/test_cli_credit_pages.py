@@ -1,0 +1,140 @@
+"""The credit page's pictures, the cost of a study before it is run, and two ledgers as one."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("diffusers")
+sys.path.append(str(Path(__file__).parents[1] / "credit"))
+
+from studies import NETWORK, write_images, write_study
+
+from wherefrom.cli.console import Lines
+from wherefrom.cli.main import run
+from wherefrom.credit.executors import EXECUTORS
+from wherefrom.credit.worker import work
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch):
+    """The runs are made in this process: starting others takes seconds."""
+
+    def run_here(ledger, make_play, **_):
+        work(ledger, make_play("cpu"))
+
+    monkeypatch.setitem(EXECUTORS, "local", run_here)
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Five contributors, fine-tuned; the design's runs are made."""
+    write_images(tmp_path / "data", players=5)
+    path = write_study(tmp_path, kind="fine-tune", network=NETWORK)
+    path.write_text(path.read_text().replace('kind = "exact"', 'kind = "paired"'))
+    assert run(["-q", "credit", "run", str(path), "--devices", "cpu", "--runs", "26"]) == 0
+    return path
+
+
+def told(capsys, *arguments):
+    """What one command prints as JSON."""
+    capsys.readouterr()
+    assert run(["-q", "credit", *map(str, arguments), "--json", "--device", "cpu"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_page_shows_what_there_is_and_says_what_is_missing__identity_runs(
+    study, capsys, tmp_path
+):
+    page = tmp_path / "shares.html"
+    first = told(capsys, "report", study, "--html", page)
+    text = page.read_text()
+    assert "What the model makes" in text
+    assert "with all contributors:" in text  # the design has such runs
+    assert f"credit report {study} --html {page} --run" in text
+    before = text.count("data:image/png")
+    second = told(capsys, "report", study, "--html", page, "--run")
+    text = page.read_text()
+    assert second["values"] == first["values"]  # no share rests on the pictures' runs
+    assert "Not run yet" not in text
+    assert before < text.count("data:image/png") == 5 + 3
+    for said in (
+        "without the top 2",
+        "with only the top 3",
+        "What lies behind it",
+        "Ward clusters",
+    ):
+        assert said in text
+
+
+def test_groups_get_what_their_members_get__identity_sum(study, capsys, tmp_path):
+    table = tmp_path / "groups.csv"
+    table.write_text("contributor,group\nc0,a\nc1,b\nc2,a\nc3,b\nc4,b\n")
+    answer = told(capsys, "report", study, "--groups", table)
+    values = np.array(answer["values"])
+    sums = [values[[0, 2]].sum(), values[[1, 3, 4]].sum()]
+    assert answer["groups"]["names"] == ["a", "b"]
+    assert np.allclose(answer["groups"]["values"], sums)
+    alike = told(capsys, "report", study, "--groups", "2")
+    assert len(alike["groups"]["names"]) == 2
+    table.write_text("contributor,group\nc0,a\nc1,b\nc2,a\nc3,b\n")
+    assert run(["credit", "report", str(study), "--groups", str(table)]) == 2
+    assert "lacks 'c4'" in capsys.readouterr().err
+    assert run(["credit", "report", str(study), "--groups", "5"]) == 2
+    assert "give 2 to 4" in capsys.readouterr().err
+    assert run(["credit", "report", str(study), "--run"]) == 2
+    assert "give --html too" in capsys.readouterr().err
+
+
+def test_two_ledgers_as_one__identity_merge(study, capsys, tmp_path):
+    other = tmp_path / "site2.sqlite"
+    shutil.copy(study.with_suffix(".ledger.sqlite"), other)
+    extend = ["-q", "credit", "run", str(study), "--devices", "cpu", "--runs", "30"]
+    assert run(extend) == 0
+    longer = study.with_suffix(".ledger.sqlite")
+    mine = tmp_path / "mine.sqlite"
+    longer.rename(mine)
+    other.rename(longer)
+    answer = told(capsys, "merge", study, mine)
+    assert answer["runs"]["done"] == 30
+    assert answer["merged"][0]["runs"] == 4
+    assert told(capsys, "merge", study, mine)["merged"][0]["runs"] == 0
+    assert run(["credit", "merge", str(study), str(tmp_path / "none.sqlite")]) == 2
+
+
+def test_a_plan_before_any_run_trains_nothing__closed_form(tmp_path, capsys):
+    path = write_study(tmp_path, kind="sparsified")
+    answer = told(capsys, "plan", path)
+    cost = answer["cost"]
+    stages = {stage["name"]: stage for stage in cost["stages"]}
+    assert [stage["steps"] for stage in stages.values()] == [2, 1, 2, 2]
+    assert cost["pruned"] < cost["parameters"]
+    once = sum(stage["seconds"] for stage in stages.values() if stage["once"])
+    assert cost["hours_before"] == pytest.approx(once / 3600)
+    assert cost["hours_per_run"] > 0
+    assert not (tmp_path / "study.work").exists()
+    assert not (tmp_path / "study.ledger.sqlite").exists()
+    assert run(["credit", "report", str(path)]) == 2  # and neither does a report
+    assert not (tmp_path / "study.work").exists()
+    assert "run the study first" in capsys.readouterr().err
+
+
+def test_logs_get_a_line_now_and_then__closed_form(capsys):
+    assert list(Lines(every=0)(range(2), "training", total=2)) == [0, 1]
+    assert capsys.readouterr().err == "training: 1 of 2\ntraining: 2 of 2\n"
+    assert list(Lines(every=60)(range(2), "training")) == [0, 1]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_property_that_always_fails__rejects_report(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text("def boom(images):\n    raise ValueError('no luck')\n")
+    text = "[[property]]\nkind = 'callable'\ncallable = 'mine:boom'\nname = 'boom'\n"
+    path = write_study(tmp_path, properties=text)
+    assert run(["-q", "credit", "run", str(path), "--devices", "cpu", "--runs", "2"]) == 0
+    assert run(["credit", "report", str(path), "--device", "cpu"]) == 2
+    assert "no run has a value of 'boom'; the first problem was: ValueError: no luck" in (
+        capsys.readouterr().err
+    )
