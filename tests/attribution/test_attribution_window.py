@@ -76,19 +76,19 @@ def test_a_wider_halo_comes_nearer_to_the_whole__limit(kind, layer_of):
     """Deviation: the official code inverts the whole, then crops."""
     torch.manual_seed(0)
     module = LAYERS[kind][0]
-    layer = layer_of(module, (5, 24, 24))
-    z_bar = torch.zeros(layer.input_shape)
-    o = layer.apply(torch.randn(1, *layer.input_shape))
-    config = LassoConfig(lam=0.02, effort="exact", gap=1e-6, solver="fista")
+    layer = layer_of(module, (5, 24, 24)).to(dtype=torch.float64)
+    z_bar = torch.zeros(layer.input_shape, dtype=torch.float64)
+    o = layer.apply(torch.randn(1, *layer.input_shape, dtype=torch.float64))
+    config = LassoConfig(lam=0.2, effort="exact", gap=1e-5, solver="fista", chunk=1)
     whole = Inverter(layer, z_bar, config).invert(o).activations[..., 10:14, 10:14]
     errors = []
-    for halo in (0, 2, 6):
+    for halo in (2, 6, 8):
         window, smaller = centre_window(layer, 4, halo)
         found = Inverter(smaller, window.of_inputs(z_bar), config).invert(window.of_outputs(o))
         error = (window.without_halo(found.activations) - whole).norm() / whole.norm()
         errors.append(float(error))
     assert errors[0] > errors[1] > errors[2]
-    assert errors[2] < 0.02
+    assert errors[2] < 0.05
 
 
 def test_the_mean_of_a_window_is_a_window_of_the_mean__identity_restriction(generator):
@@ -98,18 +98,19 @@ def test_the_mean_of_a_window_is_a_window_of_the_mean__identity_restriction(gene
 
 
 def test_an_attributor_of_the_centre__roundtrip(generator, smooth, small, tmp_path):
-    config = small.with_values({"crop": 6, "halo": 2, "max_side": 4, "detector.epochs": 1})
+    config = small.with_values({"crop": 10, "halo": 2, "detector.epochs": 1})
     fitted = fit(generator, smooth(80, 0), config=config)
     features = fitted.evidence.features
-    assert features.mean_activation.shape == (6, 10, 10)
-    assert fitted.evidence.detector.shape == (6, 3, 3)  # 6 places, pooled once
+    assert features.mean_activation.shape == (6, 14, 14)
+    assert fitted.evidence.detector.shape == (6, 10, 10)
     images = smooth(3, 5)
     scores = fitted.score(images)
     fitted.save(tmp_path / "m")
     assert torch.equal(load(tmp_path / "m").score(images), scores)
-    # 6 + 2 * 2 places of z explain the 18 middle pixels of each axis: what lies outside is not seen
+    # 14 of 16 places of z explain the 26 middle pixels of each axis; what lies outside is not seen
     outside = images.clone()
     (top, bottom), (left, right) = features.window.outputs
+    assert (top, bottom) == (left, right) == (3, 29)
     keep = outside[..., top:bottom, left:right].clone()
     outside[:] = 127
     outside[..., top:bottom, left:right] = keep

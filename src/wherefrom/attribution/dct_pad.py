@@ -11,14 +11,12 @@ Deviation: the transform is orthonormal; the constant factor is gone after stand
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from wherefrom.attribution.pad import PadConfig, fit_pad, read_pad
-from wherefrom.attribution.protocol import Method
+from wherefrom.attribution.pad import PadConfig, pad_method
 from wherefrom.core.config import setting
 from wherefrom.detectors.deep_sad import DeepSadConfig
 
@@ -54,16 +52,4 @@ def centre_crop(images: Tensor, side: int) -> Tensor:
     return images[..., top : top + side, left : left + side]
 
 
-DCT_PAD = Method(
-    "dct-pad",
-    "DCTPAD",
-    {
-        "default": DctPadConfig(),
-        "paper": DctPadConfig(train_samples=10_000),
-        "quick": DctPadConfig(
-            train_samples=1000, detector=DeepSadConfig(epochs=10, standardise="all")
-        ),
-    },
-    partial(fit_pad, dct_features),
-    partial(read_pad, dct_features),
-)
+DCT_PAD = pad_method("dct-pad", "DCTPAD", dct_features, DctPadConfig())

@@ -44,10 +44,8 @@ class FeatureMap:
         cls, generator: Generator, mean: Callable[[Window | None], Tensor], config: FlipadConfig
     ) -> Self:
         """The map of a generator with all channels; `mean` gives z_bar, or a window of it."""
-        layer, window = generator.last_layer, None
-        found = centre_window(layer, config.crop, config.halo) if config.crop else None
-        if found is not None:
-            window, layer = found
+        found = centre_window(generator.last_layer, config.crop, config.halo)
+        window, layer = (None, generator.last_layer) if found is None else found
         z_bar = mean(window)
         return cls(
             layer.to(z_bar.device),

@@ -142,10 +142,10 @@ def _wavelet_noise(pixels: Array, config: FingerprintConfig) -> Array:
 
 def _mix(channels: Array) -> Array:
     """(N, C, H, W) -> (N, H, W): the luma of three channels, else the mean."""
-    if channels.shape[1] == len(LUMA):
-        return np.einsum("nchw,c->nhw", channels, np.array(LUMA))
-    mean: Array = channels.mean(axis=1)
-    return mean
+    count = channels.shape[1]
+    weights = np.array(LUMA) if count == len(LUMA) else np.full(count, 1 / count)
+    grey: Array = np.einsum("nchw,c->nhw", channels, weights)
+    return grey
 
 
 def _without_lines(residual: Array) -> Array:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from wherefrom.attribution.config import TrainedConfig
-from wherefrom.attribution.protocol import Material, Saved
+from wherefrom.attribution.protocol import Material, Method, Saved
 from wherefrom.core.config import setting
 from wherefrom.data.writing import to_float
 from wherefrom.detectors.deep_sad import DeepSadConfig, FittedDeepSad, fit_deep_sad
@@ -68,3 +69,13 @@ def read_pad(features: Features, saved: Saved) -> PadScorer:
     """The inverse of `PadScorer.to_saved`."""
     detector = FittedDeepSad.from_saved(saved.meta, saved.tensors).to(saved.device)
     return PadScorer(features, saved.config.side, detector)
+
+
+def pad_method(name: str, title: str, features: Features, default: PadConfig) -> Method:
+    """The method of these features, with the presets that both have."""
+    presets = {
+        "default": default,
+        "paper": default.with_values({"train_samples": 10_000}),
+        "quick": default.with_values({"train_samples": 1000, "detector.epochs": 10}),
+    }
+    return Method(name, title, presets, partial(fit_pad, features), partial(read_pad, features))

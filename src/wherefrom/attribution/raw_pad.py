@@ -10,13 +10,11 @@ squares that are longer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from wherefrom.attribution.pad import PadConfig, fit_pad, read_pad
-from wherefrom.attribution.protocol import Method
+from wherefrom.attribution.pad import PadConfig, pad_method
 from wherefrom.core.config import setting
 from wherefrom.detectors.deep_sad import DeepSadConfig
 
@@ -34,16 +32,4 @@ def raw_features(images: Tensor, side: int) -> Tensor:
     return 2 * F.interpolate(images, size=size, mode="nearest") - 1
 
 
-RAW_PAD = Method(
-    "raw-pad",
-    "RawPAD",
-    {
-        "default": RawPadConfig(),
-        "paper": RawPadConfig(train_samples=10_000),
-        "quick": RawPadConfig(
-            train_samples=1000, detector=DeepSadConfig(epochs=10, standardise="none")
-        ),
-    },
-    partial(fit_pad, raw_features),
-    partial(read_pad, raw_features),
-)
+RAW_PAD = pad_method("raw-pad", "RawPAD", raw_features, RawPadConfig())

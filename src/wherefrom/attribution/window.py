@@ -6,6 +6,8 @@ are those of the centre alone (App. G.7), so only the centre and a halo around i
 The window's layer is exact: it maps a window of z to those outputs that depend on nothing outside.
 What is approximate is the inversion: a z near the window's edge lacks some of the outputs that it
 reaches, and its neighbours answer for that.  The effect fades inwards, and the halo is thrown away.
+How fast depends on the layer and on lam (docs/attribution.md has numbers): the smaller lam, the
+farther places are coupled.  All images, own and other, pass through the same window.
 
 Deviation: the official code inverts the whole image, then crops.
 """
@@ -58,9 +60,9 @@ class Window:
 def centre_window(layer: LastLayer, side: int, halo: int) -> tuple[Window, LastLayer] | None:
     """The window of the middle `side` places of each axis, `halo` more around, and its layer.
 
-    None where that is all of z anyway: for a dense layer, and for activations no larger.
+    None where that is all of z anyway: for a `side` of 0, a dense layer, and activations no larger.
     """
-    if layer.kind == "dense":
+    if side == 0 or layer.kind == "dense":
         return None
     axes = [_axis(layer, i, side, halo) for i in range(len(layer.stride))]
     if all(axis.whole for axis in axes):
@@ -93,11 +95,13 @@ class _Axis:
 
 def _axis(layer: LastLayer, i: int, side: int, halo: int) -> _Axis:
     size, made = layer.input_shape[1 + i], layer.output_shape[1 + i]
+    step, pad = layer.stride[i], layer.padding[i]
+    reach = (layer.weight.shape[2 + i] - 1) * layer.dilation[i]
+    # Every place that counts keeps all of the outputs that it reaches.
+    halo = max(halo, reach if layer.kind == "conv" else reach // step)
     side = min(side, size)
     middle = (size - side) // 2
     first, last = max(middle - halo, 0), min(middle + side + halo, size)
-    step, pad = layer.stride[i], layer.padding[i]
-    reach = (layer.weight.shape[2 + i] - 1) * layer.dilation[i]
     if layer.kind == "conv":
         # output j sees inputs j step - pad ... + reach; the window ends where outputs' views end
         low, high = (first + pad) // step, -(-(last - 1 - reach + pad) // step) + 1
