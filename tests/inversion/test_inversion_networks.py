@@ -83,7 +83,7 @@ def test_batch_deviation__naive_loop():
         layer.spread.bias.fill_(0.1)
     f = draw(5, 3)
     spread = [float(f[:, i].std(unbiased=False)) for i in range(3)]
-    own, other = layer.own.weight / 3**0.5, layer.spread.weight / 3**0.5
+    own, other = (w.weight.detach() / 3**0.5 for w in (layer.own, layer.spread))
     for n in range(5):
         for o in range(2):
             value = sum(float(own[o, i] * f[n, i] + other[o, i] * spread[i]) for i in range(3))
