@@ -199,6 +199,8 @@ def curves(found: dict[str, Any]) -> str:
         ]
         for (name, runs), by in rows.items()
     ]
+    if not lines:
+        return "Not run: the ledger has no second design yet.\n"
     head = ["sparsified fine-tuning", "error: KernelSHAP", "ours"]
     picture = "\n![Error and LDS against the number of runs](results/credit_table_1.svg)\n"
     return table([*head, "LDS, %, alpha = 0.5: KernelSHAP", "ours"], lines) + picture
