@@ -232,6 +232,15 @@ def _clock(row: dict[str, Any], engine: str) -> float:
     return statistics.median(run["wall"] for run in row["runs"][engine])
 
 
+def gan_step_table() -> str:
+    found = load("gan_step")
+    rows = [
+        [name, f"{1000 * seconds:.0f}", f"{found['times_faster'][name]:.2f}x"]
+        for name, seconds in found["seconds_per_step"].items()
+    ]
+    return table(["step", "ms", "faster by"], rows)
+
+
 def ks2d_table() -> str:
     rows = [
         [
@@ -255,6 +264,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "loops": loops_table,
     "libraries": libraries_table,
     "cost": cost_table,
+    "gan_step": gan_step_table,
     "ks2d": ks2d_table,
     "search": search_table,
     "search_memory": search_memory_table,
