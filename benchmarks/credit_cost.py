@@ -4,8 +4,8 @@
         --out docs/results/credit_cost.json
 
 The six contributors of `experiments/credit_exact.py`, half of them in each subset, one process with
-one thread, for the experiments' DDPM and for one of more channels.  The games differ in what a run
-starts from and in the number of its steps; every run samples and scores as many images.
+one thread, for the experiments' latent DDPM and for one of more channels.  The games differ in what
+a run starts from and in the number of its steps; every run samples and scores as many images.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=300, help="of training a subset")
-    parser.add_argument("--finetuning", type=int, default=60, help="steps of the cheap games")
+    parser.add_argument("--steps", type=int, default=200, help="of training a subset")
+    parser.add_argument("--finetuning", type=int, default=40, help="steps of the cheap games")
     parser.add_argument("--images", type=int, default=256)
-    parser.add_argument("--widths", type=int, nargs="+", default=[8, 32])
+    parser.add_argument("--widths", type=int, nargs="+", default=[32, 64])
     parser.add_argument("--subsets", type=int, default=3)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()

@@ -36,7 +36,7 @@ from wherefrom.credit.gradients import (
 
 
 def make_model(width: int, side: int) -> Diffusion:
-    """The grey DDPM of the experiments, untrained."""
+    """A small grey DDPM, untrained."""
     settings = {
         "sample_size": side,
         "in_channels": 1,

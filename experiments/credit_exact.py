@@ -3,10 +3,11 @@
     python experiments/credit_exact.py --data ../shared/data/fashion-mnist
     python experiments/credit_exact.py --from-ledger        # the tables again, from the ledger
 
-Six contributors give Fashion-MNIST garments at 16 px; the model is a DDPM of 155 thousand weights.
-Each of the 64 subsets is retrained from scratch several times, and fine-tuned, with and without
-pruning.  So the Shapley values are known up to the noise of training, and every estimator, its
-intervals and both proxies are held against them.  Kill it at any time; the same command goes on.
+Six contributors give Fashion-MNIST garments at 16 px; the model is a latent DDPM of 636 thousand
+weights.  Each of the 64 subsets is retrained from scratch several times, and fine-tuned, with and
+without pruning.  So the Shapley values are known up to the noise of training, and every estimator,
+its intervals and both proxies are held against them.  Kill it at any time; the same command goes
+on.
 
 The estimators are replayed many times with other designs: the value of a subset is the mean of its
 retrainings, and a run of it is one of them, drawn by the run's seed (the same for a subset and its
@@ -284,10 +285,10 @@ def main() -> None:
     parser.add_argument("--from-ledger", action="store_true", help="make no run")
     parser.add_argument("--ledger", type=Path, default=LEDGER)
     parser.add_argument("--out", type=Path, default=RESULT)
-    parser.add_argument("--steps", type=int, default=300, help="of training a subset")
-    parser.add_argument("--finetuning", type=int, default=60, help="steps of the cheap games")
+    parser.add_argument("--steps", type=int, default=200, help="of training a subset")
+    parser.add_argument("--finetuning", type=int, default=40, help="steps of the cheap games")
     parser.add_argument("--images", type=int, default=256, help="sampled in each run")
-    parser.add_argument("--replicates", type=int, default=2, help="retrainings of each subset")
+    parser.add_argument("--replicates", type=int, default=3, help="retrainings of each subset")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--draws", type=int, default=200, help="designs that are replayed")
     args = parser.parse_args()

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import credit_autoencoder
 import credit_classifier
 import torch
 from torch import Tensor
@@ -31,11 +32,13 @@ SIDE = 16
 
 RECIPE = """\
 [model]
+kind = "latent"
+autoencoder = "autoencoder"
 width = {width}
-levels = 3
+levels = 2
 blocks = 1
 attention = false
-groups = 4
+groups = 8
 [sampling]
 images = {images}
 steps = 20
@@ -44,7 +47,7 @@ batch = 256
 TRAINING = """\
 [{name}]
 steps = {steps}
-batch = 32
+batch = 64
 learning_rate = 2e-3
 average = 0.99
 flip = false
@@ -70,10 +73,12 @@ def fashion(data: Path, part: str) -> tuple[Tensor, Tensor]:
 def prepare(
     home: Path, data: Path, split: Callable[[Tensor, Tensor], Sequence[Part]], seed: int = 0
 ) -> None:
-    """Write contributors' images and map, and train the classifier; what is there stays."""
+    """Write contributors' images and map, train classifier and autoencoder; what is there stays."""
     home.mkdir(parents=True, exist_ok=True)
     images, labels = fashion(data, "train")
-    credit_classifier.install(home, (images, labels), fashion(data, "t10k"), seed)
+    others = fashion(data, "t10k")
+    credit_classifier.install(home, (images, labels), others, seed)
+    credit_autoencoder.install(home, others[0], seed)
     if (home / "data").exists():
         return
     with scratch_beside(home / "data") as scratch:
@@ -87,8 +92,8 @@ def prepare(
             csv.writer(file).writerows([("path", "contributor"), *rows])
 
 
-def recipe(steps: int, finetuning: int, images: int, *, width: int = 8) -> str:
-    """The tables of a study that decide its model; width 8 is a DDPM of 155 thousand weights."""
+def recipe(steps: int, finetuning: int, images: int, *, width: int = 32) -> str:
+    """The tables of a study that decide its model; width 32 is one of 636 thousand weights."""
     stages = {"training": steps, "recovery": steps, "finetuning": finetuning}
     tables = [TRAINING.format(name=name, steps=count) for name, count in stages.items()]
     return RECIPE.format(images=images, width=width) + "".join(tables)
@@ -103,7 +108,7 @@ ledger = "{ledger}"
 work = "{work}"
 [contributors]
 table = "data/map.csv"
-channels = 1
+channels = 3
 size = {SIDE}
 [game]
 kind = "{kind}"

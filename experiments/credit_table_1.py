@@ -4,9 +4,10 @@
     python experiments/credit_table_1.py --from-ledger      # the tables again, from the ledgers
 
 Each class of Fashion-MNIST at 16 px is shared by two contributors, who gave its darker and its
-lighter garments; the model is a DDPM of 155 thousand weights.  Shares are estimated from sparsified
-fine-tuning, and judged by retraining from scratch on subsets that no method saw (LDS, Eq. 10).
-Kill it at any time; the same command goes on, and `--from-ledger` makes tables of what is there.
+lighter garments; the model is a latent DDPM of 636 thousand weights.  Shares are estimated from
+sparsified fine-tuning, and judged by retraining from scratch on subsets that no method saw (LDS,
+Eq. 10).  Kill it at any time; the same command goes on, and `--from-ledger` makes tables of what is
+there.
 
 Error against the number of runs: both estimators are held against shares of as many runs again, of
 another design; the variance of those shares is subtracted from the squared error.  Fewer runs than
@@ -70,7 +71,7 @@ CLASSES = ("T-shirts", "trousers", "pullovers", "dresses", "coats", "sandals", "
 FEW, MANY = 50, 150  # images of a contributor
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "credit_table_1.json"
 BASELINES = "credit_table_1_baselines.json"
-GRADIENTS = GradientConfig(dimension=512, steps=10, batch=128)
+GRADIENTS = GradientConfig(dimension=512, steps=10, batch=256)
 
 
 def split(images: Tensor, labels: Tensor) -> list[Part]:
@@ -235,7 +236,7 @@ def main() -> None:
     parser.add_argument("--from-ledger", action="store_true", help="make no run")
     parser.add_argument("--ledgers", type=Path, default=LEDGERS, help="folder of the ledgers")
     parser.add_argument("--out", type=Path, default=RESULT)
-    parser.add_argument("--steps", type=int, default=250, help="of training a subset")
+    parser.add_argument("--steps", type=int, default=200, help="of training a subset")
     parser.add_argument("--finetuning", type=int, default=40, help="steps of the cheap game")
     parser.add_argument("--images", type=int, default=192, help="sampled in each run")
     parser.add_argument("--workers", type=int, default=2)
