@@ -78,6 +78,7 @@ LEDGER = LEDGERS / "credit_exact.sqlite"
 TRUTH = "retrain"
 BUDGETS = (16, 24, 36, 62)  # runs, those with none and with all among them
 RETRAINED = (10, 18, 34)  # runs of full retraining that audit a proxy
+AUDITS = 50  # designs of such audits
 DESIGNS: dict[str, Callable[[int], Design]] = {
     "paired": lambda seed: PairedDesign(PLAYERS, seed),
     "kernelshap": lambda seed: KernelShapDesign(PLAYERS, seed),
@@ -209,24 +210,26 @@ def replicates(values: dict[int, list[float]]) -> list[dict[str, float]]:
     return found
 
 
+def audit(
+    proxy: RunTable, values: dict[int, list[float]], phi: Floats, count: int
+) -> dict[str, float]:
+    """Errors of a proxy's shares corrected by retrains, and of those retrains alone."""
+    mended, alone = [], []
+    for seed in range(AUDITS):
+        table = replayed(PairedDesign(PLAYERS, seed, 1).take(count), values)
+        shares = estimate(table, "paired", accept_shrinkage=True)
+        mended.append(distance(certify_proxy(proxy, table).corrected.values, phi))
+        alone.append(distance(shares.values, phi))
+    both = (float(np.sqrt(np.mean(np.square(each)))) for each in (mended, alone))
+    return {"runs": count, **dict(zip(("error", "error_alone"), both, strict=True))}
+
+
 def fidelity(proxy: RunTable, truth: RunTable, mean: Floats) -> dict[str, Any]:
     """A proxy against retraining: values of the 62 parts, shares, and what an audit mends."""
     cheap, phi = means_of(proxy)[0], shapley_value(mean)
     shares = shapley_value(cheap)
-    audits = []
-    planned = PairedDesign(PLAYERS, 1, 1).take(max(RETRAINED))
     values = means_of(truth)[1]
-    for count in RETRAINED:
-        sealed = certify_proxy(proxy, replayed(planned[:count], values))
-        alone = estimate(replayed(planned[:count], values), "paired", accept_shrinkage=True)
-        audits.append(
-            {
-                "runs": count,
-                "pearson": sealed.pearson,
-                "error": distance(sealed.corrected.values, phi),
-                "error_alone": distance(alone.values, phi),
-            }
-        )
+    audits = [audit(proxy, values, phi, count) for count in RETRAINED]
     return {
         "pearson": correlation(cheap[1:-1], mean[1:-1]),
         "spearman": rank_correlation(cheap[1:-1], mean[1:-1]),

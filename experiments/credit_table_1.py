@@ -42,6 +42,7 @@ from credit_studies import (
     PROPERTIES,
     Part,
     finite,
+    games_in,
     open_game,
     play,
     prepare,
@@ -126,9 +127,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def baselines(args: argparse.Namespace, opened: OpenStudy) -> None:
-    """Scores without any run, once: of the full model, sampled as in the runs."""
-    path = args.ledgers / BASELINES
-    if path.is_file():
+    """Scores without any run, once for a game: of the full model, sampled as in the runs."""
+    path, game = args.ledgers / BASELINES, opened.identity.digest
+    if path.is_file() and json.loads(path.read_text()).get("game") == game:
         return
     import property_classifier  # beside the study, found since the study was opened
 
@@ -157,6 +158,7 @@ def baselines(args: argparse.Namespace, opened: OpenStudy) -> None:
         ]
         own[name] = {f"{name} of the contributor's images": values}
     found = {
+        "game": game,
         "names": list(data.names),
         "classifier_accuracy": accuracy_of(args.work),
         "settings": {k: getattr(args, k) for k in ("steps", "finetuning", "images", "workers")},
@@ -178,6 +180,8 @@ def measures(opened: OpenStudy) -> Mapping[str, Callable[[Made], float]]:
 def analyse(ledgers: Path) -> dict[str, Any]:
     """Everything that ledgers and baselines say about both properties."""
     known = json.loads((ledgers / BASELINES).read_text())
+    if known.get("game") != games_in(ledger_of(ledgers, CHEAP))[CHEAP].digest:
+        raise SystemExit(f"{BASELINES} is of another game than the ledgers; make the runs again")
     found: dict[str, Any] = {}
     for name in PROPERTIES:
         judged = Judged(ledgers, name, known)
