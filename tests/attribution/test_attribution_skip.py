@@ -83,6 +83,15 @@ def test_the_skip_alone_is_a_soft_threshold__closed_form():
     torch.testing.assert_close(found.activations[0], expected, rtol=0, atol=1e-5)
 
 
+def test_a_bias_is_taken_off_the_targets__identity_shift(layer):
+    o, bias = targets(2, (2, 6, 6)), targets(2, (1, 1), 5)
+    config = LassoConfig(iterations=20)
+    plain = invert_groups(two_groups(layer), o, config=config).activations
+    moved = invert_groups(two_groups(layer), o + bias, bias=bias, config=config).activations
+    for a, b in zip(plain, moved, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_how_many_together_does_not_matter__identity_batch_independence(layer):
     o = targets(5, (2, 6, 6))
     groups = two_groups(layer)

@@ -54,6 +54,17 @@ def test_the_middle_is_kept__closed_form(layer):
     assert torch.equal(kept, z[(slice(None), slice(None), *middle)])
 
 
+@pytest.mark.parametrize("halo", [0, 2])
+def test_what_is_kept_keeps_all_of_its_outputs__identity_reach(layer, halo):
+    """However narrow a halo is asked for."""
+    window, _ = centre_window(layer, 4, halo)
+    z = torch.zeros(1, *layer.input_shape, dtype=torch.float64)
+    window.without_halo(window.of_inputs(z))[:] = 1 + torch.rand(1, dtype=torch.float64)
+    made = layer.linear(z)
+    assert float(made.abs().sum()) > 0
+    torch.testing.assert_close(window.of_outputs(made).abs().sum(), made.abs().sum(), **EXACT)
+
+
 def test_all_of_a_small_layer__limit(layer_of):
     layer = layer_of(nn.Conv2d(2, 1, 3, padding=1), (2, 8, 8))
     assert centre_window(layer, 8, 0) is None

@@ -116,7 +116,7 @@ def comparison_options(command: F) -> F:
             "settings",
             multiple=True,
             metavar="NAME=VALUE",
-            help="With --method: a setting as `show` names it, as detector.epochs=10, for every "
+            help="With --method: a setting, as in detector.epochs=10, for every "
             "method that has it.  Repeatable.",
         ),
         click.option(
