@@ -80,6 +80,8 @@ def noise(found: dict[str, Any]) -> str:
                 *(f"{x:.3f}" for x in means),
             ]
         )
+    if not rows:
+        return "Not known from one round of retraining.\n"
     head = ["property", "rounds", "deviation between subsets", "between trainings"]
     head += ["Pearson of v", "Pearson of shares", "Spearman of shares", "error of shares"]
     return table(head, rows)
