@@ -136,17 +136,13 @@ def table_1_setting(found: dict[str, Any]) -> str:
 
 
 def _setting(found: Mapping[str, Any]) -> str:
-    given, counts = found["settings"], []
-    for kind, seconds in found["seconds"].items():
-        parts = ", ".join(f"{stage} {seconds[stage]:.1f}" for stage in STAGES)
-        counts.append([f"seconds of a run: {GAMES[kind]}", parts])
+    given = found["settings"]
     accuracy = given.get("classifier_accuracy", found.get("classifier_accuracy"))
     rows = [
         ["command", f"`{found['command']}`"],
         ["steps: retraining, recovery; fine-tuning", f"{given['steps']}; {given['finetuning']}"],
         ["images sampled in a run", str(given["images"])],
         ["accuracy of the classifier", _share(accuracy)],
-        *counts,
         ["wherefrom, torch", f"{found['version']}, {found['torch']}"],
     ]
     return table(["this run", ""], rows)
@@ -165,9 +161,10 @@ def _lds(found: Mapping[str, Any], name: str) -> str:
         for r in values["lead"]
     }
     alphas = sorted(ceilings)
+    half = {r["method"]: r["lds"] for r in values["lds"] if r["alpha"] == 0.5}  # as in Table 1
     rows = [
-        [method, *(by.get(alpha, "") for alpha in alphas), leads.get(method, "")]
-        for method, by in cells.items()
+        [method, *(cells[method].get(alpha, "") for alpha in alphas), leads.get(method, "")]
+        for method in sorted(cells, key=lambda method: -half.get(method, -math.inf))
     ]
     rows.append(["noise ceiling", *(ceilings[alpha] for alpha in alphas), ""])
     titles = [f"LDS, %, alpha = {alpha:g}" for alpha in alphas]
