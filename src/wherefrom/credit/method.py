@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.credit.contributors import Contributors
 from wherefrom.credit.design import DESIGNS
@@ -25,12 +26,13 @@ from wherefrom.credit.executors import EXECUTORS
 from wherefrom.credit.game import Bools, Design
 from wherefrom.credit.lab import Lab
 from wherefrom.credit.ledger import Ledger
+from wherefrom.credit.ledger_file import refuse_other_data
 from wherefrom.credit.measures import Measures
 from wherefrom.credit.models import Models, make_models
 from wherefrom.credit.named import load_named
 from wherefrom.credit.play import TRAINED, UNLEARNED, DiffusionPlay
 from wherefrom.credit.properties import Property
-from wherefrom.credit.records import GameIdentity, Outcome
+from wherefrom.credit.records import GameIdentity, Outcome, digest_json
 from wherefrom.credit.study import Study, load_study
 from wherefrom.credit.worker import Play
 
@@ -48,12 +50,26 @@ class OpenStudy:
     play: Play
     lab: Lab | None = None  # a callable game has no models
 
+    @property
+    def digest(self) -> str:
+        """Of everything that decides what a run makes and what is measured."""
+        return digest_json({"game": self.identity.digest, "properties": dict(self.specs)})
+
     def ledger(self, *, readonly: bool = False) -> Ledger:
-        """The study's ledger, its properties defined; the caller closes it."""
+        """The study's ledger, its properties defined; the caller closes it.
+
+        To read, they must be those of the study: values of another meaning are refused.
+        """
         ledger = Ledger(self.study.ledger, self.identity, readonly=readonly)
-        if not readonly:
+        try:
             for name, spec in self.specs.items():
-                ledger.define(name, spec)
+                if readonly:
+                    ledger.require(name, spec)
+                else:
+                    ledger.define(name, spec)
+        except BaseException:
+            ledger.close()
+            raise
         return ledger
 
     def design(self) -> Design:
@@ -72,6 +88,7 @@ def open_study(
     """
     study = load_study(path)
     data = study.contributors(track=track)
+    refuse_other_data(study.ledger, study.config.game.kind, data.digests())
     if study.config.game.kind == "callable":
         return _open_callable(study, data)
     if study.config.model.kind == "lora":
@@ -109,8 +126,9 @@ def run_study(
         ledger.plan(opened.design().take(count))
         if retry_failed:
             ledger.retry_failed()
+        ledger.forget_deaths()
         rescore(opened, ledger, track=track)
-        make_play = partial(play_of, opened.study.path.absolute())
+        make_play = partial(play_of, opened.study.path.absolute(), opened.digest)
         EXECUTORS[executor](ledger, make_play, devices=devices, track=track)
         return ledger.counts()
 
@@ -130,9 +148,18 @@ def rescore(opened: OpenStudy, ledger: Ledger, *, track: Track = quiet) -> int:
     return len(ordered)
 
 
-def play_of(path: Path, device: str) -> Play:
-    """The game of a study in a worker."""
-    return open_study(path, device=device).play
+def play_of(path: Path, digest: str, device: str) -> Play:
+    """The game of a study in a worker; `InputError` if it is no longer the `OpenStudy` of `digest`.
+
+    The file may have been edited while the models were trained.
+    """
+    opened = open_study(path, device=device)
+    if opened.digest != digest:
+        raise InputError(
+            f"{show_path(path)} or what it names was changed while its runs are made; every "
+            "finished run is kept; undo the change, or start `wherefrom credit run` again"
+        )
+    return opened.play
 
 
 def _play(
