@@ -1,7 +1,7 @@
 """Which networks a method has, made and initialised from one seed.
 
 Cho: PhD thesis, Concordia University, 2025.  In DLSGAN and its kin the encoder is a head of the
-critic; VAEGAN and the autoencoder have an encoder of their own, CGPGAN and InfoGAN a classifier.
+critic; VAEGAN, the autoencoder and the GAN of the baseline have an encoder of their own, CGPGAN and InfoGAN a classifier.
 """
 
 from __future__ import annotations
@@ -104,6 +104,8 @@ def build_networks(
         return Networks(generator=generator, encoder=headed("encoder", Heads(code=latent)))
     critic = headed("critic", _critic_heads(config, classes))
     encoder = classifier = None
+    if method == "gan":
+        encoder = headed("encoder", Heads(code=latent))
     if method == "vaegan":
         encoder = headed("encoder", Heads(code=latent, log_variance=latent))
     if method in DISCOVERY_METHODS:
@@ -117,7 +119,7 @@ def _critic_heads(config: InversionConfig, classes: Classes) -> Heads:
         return Heads(scores=(1, 1), logits=classes.shape)
     if method in ("cagan", "cgpgan"):
         return Heads(scores=classes.shape, code=latent if config.inverts else 0)
-    if method in ("infogan-classes", "elastic-infogan", "vaegan"):
+    if method in ("infogan-classes", "elastic-infogan", "vaegan", "gan"):
         return Heads(scores=(1, 1))
     return Heads(
         scores=classes.shape, code=latent, log_variance=latent if method == "infogan" else 0

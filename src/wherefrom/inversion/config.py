@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from wherefrom.core.config import Config, setting
 
-LATENT_METHODS = ("dlsgan", "msegan", "infogan", "pvdgan", "vaegan", "aedlsgan")
+LATENT_METHODS = ("dlsgan", "msegan", "infogan", "gan", "pvdgan", "vaegan", "aedlsgan")
 CLASS_METHODS = ("cagan", "acgan", "revised-acgan")
 DISCOVERY_METHODS = ("cgpgan", "infogan-classes", "elastic-infogan")
 METHODS = (*LATENT_METHODS, *CLASS_METHODS, *DISCOVERY_METHODS, "autoencoder", "classifier")

@@ -103,6 +103,11 @@ class Players:
         """Whether D* has a code head."""
         return self.networks.critic is not None and self.networks.critic.heads.code > 0
 
+    @property
+    def traces_codes(self) -> bool:
+        """Whether v is averaged in training; what stays 1 otherwise has a prior of N(0, 1)."""
+        return self.inverts or self.config.method == "gan"
+
     def latents(self, count: int, given: Given) -> Tensor:
         """z <- sample(Z)."""
         z = draw_latents(count, self.config.latent, self.config.latents, given.rng)
@@ -197,8 +202,8 @@ class Players:
 
     @torch.no_grad()
     def trace(self, *squares: Tensor) -> None:
-        """v <- update(v, concat(v_1, v_2)); nothing where D* has no code head."""
-        if self.inverts:
+        """v <- update(v, concat(v_1, v_2)); nothing where no codes of G(z) are seen."""
+        if self.traces_codes:
             rows = torch.cat([v.detach() for v in squares])
             self.traces.v.copy_(eq.updated(self.traces.v, rows, self.config.trace_decay))
 
