@@ -56,6 +56,14 @@ class Traces(nn.Module):
         elastic = config.method == "elastic-infogan"
         self.log_prior = nn.Parameter(uniform.clone()) if elastic else None
 
+    @torch.no_grad()
+    def begin(self, v: Tensor, prior: Tensor) -> None:
+        """Go on from those of another run."""
+        self.v.copy_(v)
+        self.prior.copy_(prior)
+        if self.log_prior is not None:
+            self.log_prior.copy_(prior.clamp_min(1e-8).log())
+
 
 class Players:
     """Everything that a step changes."""
