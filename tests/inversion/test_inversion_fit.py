@@ -215,9 +215,9 @@ def test_an_infinite_loss_is_named__rejects_nan(tmp_path, monkeypatch):
 
 def test_a_run_with_other_settings__rejects(tmp_path):
     train(tmp_path)
-    with pytest.raises(InputError, match=r"other settings \(config\)"):
+    with pytest.raises(InputError, match=r"other settings \(latent\)"):
         train(tmp_path, config=TINY.with_values({"latent": 5}))
-    with pytest.raises(InputError, match=r"other settings \(digest\)"):
+    with pytest.raises(InputError, match=r"other settings \(the training images or labels\)"):
         train(tmp_path, images=pictures().flip(0))
 
 

@@ -217,7 +217,8 @@ def reconstruct(
     rows.append(("mean", f"{told['mean_psnr']:.2f} dB", f"SSIM {told['mean_ssim']:.3f}"))
     if steps:
         gained, lost = told["mean_psnr_gained"], told["mean_nats_lost"]
-        rows.append(("refinement", f"{gained:+.2f} dB", f"{lost:+.1f} nats less likely"))
+        paid = f"{abs(lost):.1f} nats {'less likely' if lost > 0 else 'likelier'}"
+        rows.append(("refinement", f"{gained:+.2f} dB", paid))
     print_facts(rows)
 
 

@@ -50,7 +50,7 @@ def cluster(
     Example:
       wherefrom inversion cluster model/ images/ --out clusters.html --sorted sorted/
     """
-    from wherefrom.core.store import refuse_existing
+    from wherefrom.core.errors import InputError
     from wherefrom.data.writing import to_float
     from wherefrom.inversion.clusters import cluster_images, examples, sort_into_classes
     from wherefrom.report.files import check_target
@@ -59,8 +59,8 @@ def cluster(
     from wherefrom.report.inversion_tables import cluster_table
 
     check_target(out, option="--out", suffixes=PAGE_SUFFIXES)
-    if folder is not None:
-        refuse_existing(folder, overwrite=False)
+    if folder is not None and folder.exists():
+        raise InputError(f"{folder} already exists; choose another --sorted")
     fitted = load_model(model, device)
     batch = read_batch(session, images, fitted)
     found = cluster_images(fitted, to_float(batch.images), label=label)

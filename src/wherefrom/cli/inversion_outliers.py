@@ -150,7 +150,10 @@ def _calibration(
 
     place = model / PLACE
     known = OutlierCalibration.load(place) if is_artifact(place) and not own else None
-    if known is not None and config == OutlierConfig() and not damaged and known.fits(fitted):
+    asked = config
+    if known is not None and asked == OutlierConfig():
+        config = known.config  # made again, where it must be, as it was
+    if known is not None and config == known.config and not damaged and known.fits(fitted):
         return known, None
     if own:
         images, keys = read_own(session, own, fitted)
@@ -162,7 +165,7 @@ def _calibration(
             f"{model} has no calibration of outliers yet; give --own FOLDER with normal images "
             "that it was not trained on, or train with --hold-out"
         )
-    elif config != OutlierConfig():
+    elif asked != OutlierConfig():
         raise InputError("settings of the score take effect with --own only; give it too")
     else:
         return known, None

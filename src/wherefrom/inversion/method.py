@@ -106,7 +106,8 @@ def _run(
         identity = {
             "config": _deciding(config),
             "prior": None if prior is None else prior.tolist(),
-            **provenance,
+            **{k: v for k, v in provenance.items() if k != "digest"},
+            "the training images or labels": provenance["digest"],
         }
         checkpoints = Checkpoints(
             path=recorder.checkpoint, every=recorder.checkpoint_every, identity=identity

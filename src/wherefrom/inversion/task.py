@@ -155,6 +155,7 @@ def refuse_divergence(task: InversionTask, index: int, values: Mapping[str, floa
         return
     what = f"the loss {bad[0]!r} is" if bad else "weights are"
     raise InputError(
-        f"training diverged at step {index + 1}: {what} no longer finite; the checkpoint before it "
-        "is kept. Lower --learning-rate, raise --r1, or pass --penalty-every 1, with another --out"
+        f"training diverged at step {index + 1}: {what} no longer finite; the last checkpoint "
+        "before it, if there is one, is kept. Lower --learning-rate, raise --r1, or pass "
+        "--penalty-every 1, with another --out"
     )
