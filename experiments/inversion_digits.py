@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/inversion-digits"))
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--methods", nargs="+", choices=list(RUNS), default=list(DEFAULT))
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--width", type=int, default=16, help="channels at full size")
     parser.add_argument("--latent", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
