@@ -36,6 +36,8 @@ MEMBERS = {
         "wherefrom.cli.inversion:inversion",
         "Encode, edit, sort my images; outliers.",
     ),
+    "case": ("wherefrom.cli.case:case", "Name what one image is asked about, in one file."),
+    "inspect": ("wherefrom.cli.inspect:inspect", "Ask all five questions of an image or folder."),
     "zoo": ("wherefrom.cli.zoo:zoo", "Small GANs to try things on: train, sample, list."),
     "doctor": ("wherefrom.cli.doctor:doctor", "Say what is installed and whether it works."),
     "completion": ("wherefrom.cli.completion:completion", "Print the shell completion script."),

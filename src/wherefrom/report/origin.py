@@ -111,7 +111,7 @@ def _looked_at(
 ) -> Iterator[Section]:
     """A section per answer: the pictures side by side, and the candidates."""
     for answer in [answer for answer in answers if answer.candidates][:LISTED]:
-        panels = _panels(answer, evidence)
+        panels = answer_panels(answer, evidence)
         told = tuple(f"{said[0].upper()}{said[1:]}." for said in (answer.sentence(), *answer.notes))
         blocks: list[Block] = [Prose(told), *([Strip(panels)] if panels else [])]
         if len(answer.candidates) > 1:
@@ -120,9 +120,10 @@ def _looked_at(
         yield Section(title, tuple(blocks))
 
 
-def _panels(
+def answer_panels(
     answer: OriginAnswer, evidence: Mapping[tuple[str, str], Evidence]
 ) -> tuple[Panel, ...]:
+    """The image asked for, the first candidate, and where they differ."""
     best = answer.candidates[0]
     found = evidence.get((answer.name, best.path))
     drawn: list[tuple[str | None, str, tuple[str, str] | None]] = [
@@ -132,7 +133,7 @@ def _panels(
     if found is not None:
         told = "Where the latents differ once the candidate is laid over; paler where it ends."
         drawn.append((draw_difference(answer.name, answer.digest, found), told, SCALE))
-    return tuple(Panel(image, text, scale) for image, text, scale in drawn if image)
+    return tuple(Panel(image, text, scale, alt=text) for image, text, scale in drawn if image)
 
 
 def _caption(answer: OriginAnswer, evidence: Evidence | None) -> str:
