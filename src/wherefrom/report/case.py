@@ -29,7 +29,7 @@ from wherefrom.report.case_wording import (
     summary_lines,
     unanswered,
 )
-from wherefrom.report.files import write_text
+from wherefrom.report.files import INSPECTION, PAGE, write_text
 from wherefrom.report.html import (
     Block,
     Cards,
@@ -48,7 +48,7 @@ from wherefrom.report.origin import answer_panels
 from wherefrom.report.overlay import draw_picture
 from wherefrom.report.text import percent
 
-PAGE, WHOLE = "report.html", "inspection.json"
+WHOLE = INSPECTION
 FILES = (PAGE, WHOLE, "inspections.json", "inspections.csv")
 
 __all__ = ["FILES", "PAGE", "WHOLE", "inspection_page", "summary_lines", "write_inspection"]
