@@ -71,6 +71,12 @@ def test_it_loads_and_runs_nothing__rejects_injection(report):
     assert EVIL in page.text  # as text, with nothing of it interpreted
 
 
+def test_the_image_is_called_by_its_name_and_not_by_where_it_lies__rejects_path(report, world):
+    page, _, _ = report
+    assert f"Asked for: {EVIL}" in page.text
+    assert str(world.own) not in page.text
+
+
 def test_pictures_have_words_and_tables_take_the_keyboard__closed_form(report):
     page, _, _ = report
     shown = [a for a in page.all("img") if "thumb" not in (a.get("class") or "")]

@@ -39,6 +39,7 @@ MEMBERS = {
     "case": ("wherefrom.cli.case:case", "Name what one image is asked about, in one file."),
     "inspect": ("wherefrom.cli.inspect:inspect", "Ask all five questions of an image or folder."),
     "serve": ("wherefrom.cli.serve:serve", "The same behind a page and a REST interface."),
+    "demo": ("wherefrom.cli.demo:demo", "All five questions on what the package ships."),
     "zoo": ("wherefrom.cli.zoo:zoo", "Small GANs to try things on: train, sample, list."),
     "doctor": ("wherefrom.cli.doctor:doctor", "Say what is installed and whether it works."),
     "completion": ("wherefrom.cli.completion:completion", "Print the shell completion script."),

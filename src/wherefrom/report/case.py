@@ -32,7 +32,6 @@ from wherefrom.report.case_wording import (
 from wherefrom.report.files import INSPECTION, PAGE, write_text
 from wherefrom.report.html import (
     Block,
-    Cards,
     Cell,
     Facts,
     Grid,
@@ -71,7 +70,7 @@ def inspection_page(found: Inspection, image: Path, digest: str) -> str:
     """The page; `image` is the file, `digest` that of the JSON beside the page."""
     sections = [
         Section("Summary", _summary(found, image)),
-        *(_question(answer, found.exhibits.get(answer.question, ())) for answer in found.answers),
+        *(_question(answer, found) for answer in found.answers),
         Section("What was not answered, and why", (_unanswered(found),)),
         Section("What the file says of itself", _claims(found)),
         Section("What these answers do not prove", (Points(limits()),)),
@@ -103,13 +102,13 @@ def _summary(found: Inspection, image: Path) -> tuple[Block, ...]:
     return (*shown, grid, Prose((note,)))
 
 
-def _question(answer: Answer, exhibits: tuple[Any, ...]) -> Section:
+def _question(answer: Answer, found: Inspection) -> Section:
     told = [answer.sentence, error_sentence(answer.error_rate, answer.error_of)]
     blocks: list[Block] = [Prose(tuple(line for line in told if line))]
     if answer.caveats:
         blocks.append(Points(tuple(("Beware", text) for text in dict.fromkeys(answer.caveats))))
-    for exhibit in exhibits:
-        blocks += _drawn(exhibit)
+    for exhibit in found.exhibits.get(answer.question, ()):
+        blocks += _drawn(exhibit, found.image.name)
     if answer.parts:
         blocks.append(_parts(answer.parts))
     if answer.question == "credit" and answer.state is State.FOUND:
@@ -117,7 +116,7 @@ def _question(answer: Answer, exhibits: tuple[Any, ...]) -> Section:
     return Section(QUESTIONS[answer.question], tuple(blocks))
 
 
-def _drawn(exhibit: Any) -> Iterator[Block]:
+def _drawn(exhibit: Any, called: str) -> Iterator[Block]:
     if isinstance(exhibit, ScorePlace):
         yield score_figure(exhibit)
     elif isinstance(exhibit, SharesShown):
@@ -127,7 +126,7 @@ def _drawn(exhibit: Any) -> Iterator[Block]:
     elif isinstance(exhibit, ReconstructionShown):
         yield Strip(tuple(reconstruction_panels(exhibit)))
     elif isinstance(exhibit, OriginShown) and exhibit.answer.candidates:
-        panels = answer_panels(exhibit.answer, exhibit.evidence)
+        panels = answer_panels(exhibit.answer, exhibit.evidence, called=called)
         if panels:
             yield Strip(panels)
 
@@ -202,8 +201,3 @@ def _basis(found: Inspection, digest: str) -> Facts:
         (f"the same as JSON ({WHOLE})", digest, ""),
     ]
     return Facts(tuple(rows))
-
-
-def state_cards(counts: dict[str, int]) -> Cards:
-    """How often each state occurs."""
-    return Cards(tuple((str(n), state, TONES[state]) for state, n in counts.items()))

@@ -121,13 +121,13 @@ def _looked_at(
 
 
 def answer_panels(
-    answer: OriginAnswer, evidence: Mapping[tuple[str, str], Evidence]
+    answer: OriginAnswer, evidence: Mapping[tuple[str, str], Evidence], *, called: str = ""
 ) -> tuple[Panel, ...]:
-    """The image asked for, the first candidate, and where they differ."""
+    """The image asked for (`called` so, if not by its path), the best match, where they differ."""
     best = answer.candidates[0]
     found = evidence.get((answer.name, best.path))
     drawn: list[tuple[str | None, str, tuple[str, str] | None]] = [
-        (draw_picture(answer.name, answer.digest), f"Asked for: {answer.name}", None),
+        (draw_picture(answer.name, answer.digest), f"Asked for: {called or answer.name}", None),
         (draw_candidate(best.path, best.digest, found), _caption(answer, found), None),
     ]
     if found is not None:
