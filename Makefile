@@ -79,6 +79,6 @@ $(VENV)/.installed-%: $(VENV)/.installed $(INPUTS)
 	@$(PIP) -e '.[$(EXTRAS_$*)]'
 	@touch $@
 
-EXTRAS_test := test,anomaly,attribution,credit,inversion,diffusers,faiss,milvus,ray
-EXTRAS_dev := dev,anomaly,attribution,credit,inversion,diffusers,faiss,milvus,ray
+EXTRAS_test := test,anomaly,attribution,c2pa,credit,inversion,diffusers,faiss,milvus,ray,web
+EXTRAS_dev := dev,anomaly,attribution,c2pa,credit,inversion,diffusers,faiss,milvus,ray,web
 EXTRAS_bench := bench,anomaly,diffusers,faiss
