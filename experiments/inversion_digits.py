@@ -1,12 +1,14 @@
-"""Inversion on MNIST at 16 px, Section 4.2 of the thesis on digits: Fig. 17 to 20, and 22.
+"""Inversion on digits, Section 4.2 of the thesis in small: Fig. 17 to 20, and 22.
 
-    python experiments/inversion_digits.py --data ../shared/data        # trains and writes
-    python experiments/inversion_digits.py --data ... --methods pvdgan vaegan
+    python experiments/inversion_digits.py                          # scikit-learn's, 8 px
+    python experiments/inversion_digits.py --data ../shared/data    # MNIST, 16 px
+    python experiments/inversion_digits.py --methods pvdgan vaegan
 
-Far smaller than the thesis (256 px, 625,000 steps): 8000 digits of MNIST's test set to train on,
-its last 1000 to test, 16 px, 16 channels at full size, 64 latents.  Every run is kept in --work,
-and an interrupted one goes on where it stopped.  `dlsgan, plain` is the step as Algorithm 2 has it:
-the penalty in every step, float32, real and generated images apart.
+Far smaller than the thesis (256 px, 625,000 steps): scikit-learn's 1797 digits of 8 px, the last
+300 to test; or 8000 digits of MNIST's test set at 16 px, its last 1000 to test.  16 channels at
+full size.  Every run is kept in --work, and an interrupted one goes on where it stopped.
+`dlsgan, plain` is the step as Algorithm 2 has it: the penalty in every step, float32, real and
+generated images apart.
 """
 
 from __future__ import annotations
@@ -21,13 +23,12 @@ from typing import Any
 import torch
 
 from wherefrom import __version__, inversion
-from wherefrom.core.store import write_file
+from wherefrom.core.store import digest_tensors, write_file
 from wherefrom.data.datasets import load_training_images
 from wherefrom.data.writing import to_float
 from wherefrom.inversion.evaluation import evaluate_inverter
 
 RESULT = Path("docs/results/inversion_digits.json")
-TRAIN, TEST, SIDE = 8000, 1000, 16
 PLAIN = {"penalty_every": 1, "precision": "fp32", "fused": False, "channels_last": False}
 RUNS = {
     "dlsgan": {"method": "dlsgan"},
@@ -39,6 +40,19 @@ RUNS = {
     "dlsgan, plain": {"method": "dlsgan", **PLAIN},
 }
 DEFAULT = ("dlsgan", "msegan")
+
+
+def digits(data: Path | None) -> tuple[torch.Tensor, torch.Tensor, str]:
+    """Images to train on and to test with, uint8 (N, 1, S, S), and what they are."""
+    if data is not None:
+        source = data / "mnist" / "t10k-images-idx3-ubyte.gz"
+        images = load_training_images(source, size=16, channels=1).images
+        return images[:8000], images[-1000:], "MNIST"
+    from sklearn.datasets import load_digits
+
+    levels = torch.from_numpy(load_digits().images)[:, None]  # 0 to 16
+    images = (levels * 255 / 16).round().byte()
+    return images[:-300], images[-300:], "scikit-learn's digits"
 
 
 def trained(
@@ -78,34 +92,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder with mnist/")
+    parser.add_argument("--data", type=Path, help="folder with mnist/")
     parser.add_argument("--work", type=Path, default=Path("build/inversion-digits"))
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--methods", nargs="+", choices=list(RUNS), default=list(DEFAULT))
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--width", type=int, default=16, help="channels at full size")
-    parser.add_argument("--latent", type=int, default=64)
+    parser.add_argument("--latent", type=int, default=32)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    source = args.data / "mnist" / "t10k-images-idx3-ubyte.gz"
-    digits = load_training_images(source, size=SIDE, channels=1)
-    test = to_float(digits.images[-TEST:])
+    train, test, source = digits(args.data)
     methods: dict[str, Any] = {}
     for name in args.methods:
         start = time.process_time()
-        fitted, log = trained(name, digits.images[:TRAIN], args)
-        methods[name] = {"curve": log, **measure(fitted, test)}
+        fitted, log = trained(name, train, args)
+        methods[name] = {"curve": log, **measure(fitted, to_float(test))}
         found = {k: v for k, v in methods[name].items() if k not in ("curve", "spectrum")}
         print(f"{name}: {time.process_time() - start:.0f} s of CPU, {found}", flush=True)
         settings = ("steps", "width", "latent", "batch", "seed")
         result = {
-            "command": "python experiments/inversion_digits.py --data DATA",
+            "command": "python experiments/inversion_digits.py"
+            + (" --data DATA" if args.data else ""),
             "settings": {key: getattr(args, key) for key in settings}
-            | {"train": TRAIN, "test": TEST, "side": SIDE},
+            | {"train": len(train), "test": len(test), "side": train.shape[-1], "source": source},
             "versions": {"wherefrom": __version__, "torch": torch.__version__},
-            "data": digits.digest,
+            "data": digest_tensors({"train": train, "test": test}),
             "methods": methods,
         }
         write_file(args.out, json.dumps(result, indent=1).encode())

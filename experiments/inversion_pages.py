@@ -114,9 +114,9 @@ def digits_table() -> str:
                 *(f"{m[key]:.2f}" for key in ("precision", "recall")),
             ]
         )
-    title = f"MNIST, {s['side']} px, {s['train']:,} digits, width {s['width']}, seed {s['seed']}"
+    title = f"{s['source']}, {s['side']} px, {s['train']:,} images"
     head = [
-        title,
+        f"{title}, width {s['width']}, seed {s['seed']}",
         "L_enc",
         "PSNR, generated",
         "PSNR, unseen",
@@ -128,7 +128,8 @@ def digits_table() -> str:
 
 def entropy_table() -> str:
     """Fig. 20 and 22: the course of L_enc and of the latent entropy."""
-    methods = load("inversion_digits")["methods"]
+    found = load("inversion_digits")
+    s, methods = found["settings"], found["methods"]
     steps = [row["step"] for row in next(iter(methods.values()))["curve"]]
     chosen = [step for step in steps if step % 250 == 0] or steps
     rows = []
@@ -139,7 +140,9 @@ def entropy_table() -> str:
                 cells = [by_step[step][key] if step in by_step else None for step in chosen]
                 shown = ["" if c is None else f"{c:.3g}" for c in cells]
                 rows.append([f"{name}: {told}", *shown])
-    return table(["MNIST, 16 px; step", *(f"{step:,.0f}" for step in chosen)], rows)
+    return table(
+        [f"{s['source']}, {s['side']} px; step", *(f"{step:,.0f}" for step in chosen)], rows
+    )
 
 
 TABLES = {

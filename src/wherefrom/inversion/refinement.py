@@ -112,8 +112,8 @@ def refine(
         pair = images.float(), fitted.decode(z, labels).to(images.device)
         return Reconstruction(shown, *pair, psnr(*pair), ssim(*pair))
 
-    likelihoods = (fitted.negative_log_likelihood(z).cpu() for z in (first, codes))
-    return Refinement(seen(first), seen(codes), codes, *likelihoods, config)
+    before, after = (fitted.negative_log_likelihood(z).cpu() for z in (first, codes))
+    return Refinement(seen(first), seen(codes), codes, before, after, config)
 
 
 def _refined(
