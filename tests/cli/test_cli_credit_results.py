@@ -41,21 +41,29 @@ name = "worth"
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """A study of six contributors whose game is a function; its runs are made."""
-    home = tmp_path_factory.mktemp("credit")
+    return made_study(tmp_path_factory.mktemp("credit"))
+
+
+def made_study(home, *, module="game", runs=46):
+    """The study's file in a folder of its own, its first runs made."""
     write_images(home / "data", players=6, each=1)
     (home / "game.py").write_text(GAME)
     path = home / "study.toml"
-    path.write_text(STUDY)
+    path.write_text(STUDY.replace("game:value", f"{module}:value"))
+    make_runs(path, runs)
+    return path
+
+
+def make_runs(path, runs):
+    """Make the first runs of the study in this process: workers are tested with the executors."""
     from wherefrom.credit.method import open_study
 
     opened = open_study(path)
-    # In this process: starting workers is tested with the executors.
     with opened.ledger() as ledger:
-        ledger.plan(opened.design().take(46))
+        ledger.plan(opened.design().take(runs))
         while (lease := ledger.lease()) is not None:
             row = np.array([bool(lease.mask >> i & 1) for i in range(6)])
             ledger.finish(lease, opened.play(row, lease.seed))
-    return path
 
 
 def told(capsys, *arguments):
@@ -74,8 +82,27 @@ def test_report_finds_the_shares__closed_form(study, capsys, tmp_path):
 
 
 def test_plan_has_rows_that_narrow__identity_width(study, capsys):
-    rows = told(capsys, "plan", study, "--runs", "40", "--runs", "160")["rows"]
+    planned = told(capsys, "plan", study, "--runs", "40", "--runs", "160")
+    rows = planned["rows"]
     assert rows[0]["half_width"] > rows[1]["half_width"] > 0
+    assert planned["anchors"] == 3
+    assert planned["gain"] > planned["gain_reach"] > 0
+    assert planned["anchors_needed"] <= 3
+
+
+def test_an_uncertain_gain_needs_more_anchors__identity_advice(tmp_path, capsys):
+    (tmp_path / "noisy.py").write_text(GAME.replace("0.3 * draw", "9 * draw"))
+    path = made_study(tmp_path, module="noisy")
+    pay = ["credit", "payout", str(path), "--pool", "10", "--device", "cpu"]
+    assert run(pay) == 2
+    said = capsys.readouterr().err
+    needed = int(said.split("now 3 and 3 runs; ")[1].split()[0])
+    assert run(["credit", "plan", str(path), "--device", "cpu"]) == 0
+    assert f"a payout would refuse it, about {needed} each would tell" in capsys.readouterr().err
+    path.write_text(path.read_text().replace("runs = 46", f"runs = 46\nanchors = {4 * needed}"))
+    make_runs(path, 46)  # what `run` plans now
+    assert told(capsys, "plan", path)["anchors"] == 4 * needed
+    assert run(pay) == 0
 
 
 def test_payout_adds_up_and_is_made_again__roundtrip(study, capsys, tmp_path):
