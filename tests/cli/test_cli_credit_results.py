@@ -1,4 +1,5 @@
 import json
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -128,6 +129,36 @@ def test_a_changed_receipt__rejects_change(study, capsys, tmp_path):
     path.write_text(text.replace('"amount": ', '"amount": 1', 1))
     assert run(["credit", "payout", str(study), "--check", str(path)]) == 2
     assert "the record 'payout' was changed" in capsys.readouterr().err
+
+
+def test_a_receipt_outlives_more_runs__roundtrip(tmp_path, capsys):
+    path, out = made_study(tmp_path), tmp_path / "round1"
+    told(capsys, "payout", path, "--pool", "100.00", "--out", out)
+    make_runs(path, 60)
+    answer = told(capsys, "payout", path, "--check", out / "receipt.json")
+    assert (answer["runs"], answer["later_runs"]) == (46, 14)
+    assert answer["files"] == ["payout.csv", "payout.html"]
+    check = ["credit", "payout", str(path), "--check", str(out / "receipt.json"), "--device", "cpu"]
+    (out / "payout.html").unlink()  # the receipt alone can be checked too
+    assert run(check) == 0
+    table = out / "payout.csv"
+    table.write_text(table.read_text().replace("c0", "c9"))
+    assert run(check) == 2
+    assert "payout.csv is not the file that was written" in capsys.readouterr().err
+    table.unlink()
+    base = sqlite3.connect(tmp_path / "study.ledger.sqlite")
+    with base:
+        base.execute("UPDATE scores SET value = value + 1 WHERE run IN (SELECT key FROM runs "
+                     "WHERE place = 7)")  # fmt: skip
+    assert run(check) == 2
+    assert "one of them was changed" in capsys.readouterr().err
+    with base:
+        base.execute("DELETE FROM scores WHERE run IN (SELECT key FROM runs WHERE place = 7)")
+    base.close()
+    assert run(check) == 2
+    assert "the ledger lacks the run of subset" in capsys.readouterr().err
+    assert run([*check, "--negative", "charge"]) == 2
+    assert "leave out --negative" in capsys.readouterr().err
 
 
 def test_audit_tells_of_axioms_and_a_proxy__smoke(study, capsys):
