@@ -201,6 +201,18 @@ def test_exact_intervals_cover__limit():
     assert 0.8 - 0.1 < hits / 150 < 0.95  # Bonferroni is a little wide
 
 
+def test_more_anchors_do_not_stand_for_the_noise_of_all_runs__identity_intervals():
+    game = MixedGame(5)
+    once = estimate_exact(played(EnumerationDesign(5), 32, game, noise=0.3))
+    quiet = played(EnumerationDesign(5), 32, game, noise=0.3)
+    seeds = np.append(quiet.seeds, [1, 1, 2, 2])  # a set without data may train on nothing
+    masks = np.concatenate([quiet.masks, quiet.masks[[0, 1, 0, 1]]])
+    values = np.append(quiet.values, quiet.values[[0, 1, 0, 1]])
+    more = estimate_exact(RunTable(masks, values, seeds))
+    assert more.freedom == once.freedom
+    assert (more.errors > 0.8 * once.errors).all()
+
+
 def test_exact_of_single_runs_says_so__limit():
     shares = estimate_exact(played(EnumerationDesign(5), 32, MixedGame(5), noise=0.3))
     assert "once" in shares.notes[0]

@@ -136,7 +136,7 @@ def plan(
     if pilot:
         opened = open_study(study, device=place, track=session.track)
         count = pilot_size(opened.data.players)
-        session.note(f"making the pilot: {count} runs")
+        session.note(f"making the pilot: {len(opened.design().take(count))} runs")
         run_study(opened, runs=count, devices=(place,), track=session.track)
         found = read(opened, name)
     else:
@@ -149,6 +149,7 @@ def plan(
         f"{planned.players} contributors, pilot of {planned.pilot_runs} runs; "
         f"equal split {planned.equal_split:.4g}, spread of a half difference {planned.spread:.4g}"
     )
+    session.note(planned.about_gain())
     print_table(plan_table(planned))
 
 
@@ -157,12 +158,16 @@ def tell_cost(
 ) -> Cost:
     """What a study costs, said before anything is trained."""
     from wherefrom.credit.cost import LIMIT, measure_cost
+    from wherefrom.credit.design import anchor_rounds
     from wherefrom.credit.planning import pilot_size
     from wherefrom.report.credit_tables import cost_table
 
     session.note(f"timing a few steps on {device}, for about {LIMIT:g} s; nothing is trained")
     cost = measure_cost(study, data, device=device, track=session.track)
-    runs = pilot_size(data.players)
+    design = study.config.design
+    own, rounds = anchor_rounds(design.kind, design.anchors)
+    more = 2 * (rounds - own)  # anchors that come on top
+    runs = pilot_size(data.players) + more
     pruned = "" if cost.pruned is None else f", {cost.pruned:,} after pruning"
     session.note(
         f"{data.players} contributors, {len(data.images)} images; {cost.parameters:,} trained "
@@ -173,8 +178,9 @@ def tell_cost(
         f"until the pilot's {runs} runs are made: about {cost.hours(runs):.2g} hours; "
         "--pilot makes them, and then says how wide the intervals would be"
     )
+    session.note(f"the empty and the full set are run {rounds} times each (`anchors` in [design])")
     if not quiet_table:
-        print_table(cost_table(cost, {runs, study.config.design.runs}))
+        print_table(cost_table(cost, {runs, design.runs + more}))
     return cost
 
 

@@ -21,7 +21,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.credit.contributors import Contributors
-from wherefrom.credit.design import DESIGNS
+from wherefrom.credit.design import design_of
 from wherefrom.credit.executors import EXECUTORS
 from wherefrom.credit.game import Bools, Design
 from wherefrom.credit.lab import Lab
@@ -74,9 +74,8 @@ class OpenStudy:
 
     def design(self) -> Design:
         """Which subsets are run."""
-        config = self.study.config
-        design: Any = DESIGNS[config.design.kind](self.data.players, config.study.seed)
-        return design  # type: ignore[no-any-return]
+        c = self.study.config
+        return design_of(c.design.kind, self.data.players, c.study.seed, c.design.anchors)
 
 
 def open_study(

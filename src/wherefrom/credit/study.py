@@ -37,6 +37,7 @@ from wherefrom.credit.diffusion import SamplingConfig, TrainingConfig
 from wherefrom.credit.gradients import GradientConfig
 from wherefrom.credit.play import KINDS
 from wherefrom.credit.pruning import ROUNDINGS
+from wherefrom.credit.result import MOST_ANCHORS
 from wherefrom.credit.unlearning import UnlearningConfig
 
 PROPERTY_KINDS = (
@@ -122,7 +123,14 @@ class DesignConfig(Config):
     """The table [design]."""
 
     kind: str = setting("paired", "which subsets are run", choices=tuple(DESIGNS))
-    runs: int = setting(100, "how many", low=1)
+    runs: int = setting(100, "how many; anchors beyond the third come on top", low=1)
+    anchors: int | None = setting(
+        None,
+        "how often the empty and the full set are run, on which the gain rests; left out: 3 times, "
+        "and once under exact. It may grow later: only anchors are added",
+        low=1,
+        high=MOST_ANCHORS,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
