@@ -117,14 +117,14 @@ def settings_of(receipt: Mapping[str, Any]) -> dict[str, Any]:
 
 def divided(found: Finished, settings: Mapping[str, Any]) -> tuple[dict[str, Any], Shares, Any]:
     """The receipt, the shares and the payout for settings."""
-    from wherefrom.credit.estimate import estimate
     from wherefrom.credit.payout import PayoutConfig, divide_pool
     from wherefrom.credit.receipt import make_receipt
 
-    shares = estimate(found.table, settings["method"], level=settings["level"])
+    credit = found.credit(settings["method"], level=settings["level"])
+    shares, names = credit.shares, credit.names
     money = divide_pool(
         shares,
-        found.names,
+        names,
         settings["pool"],
         currency=settings["currency"],
         config=PayoutConfig.from_dict(settings["policy"]),
@@ -132,7 +132,7 @@ def divided(found: Finished, settings: Mapping[str, Any]) -> tuple[dict[str, Any
     )
     identity = found.opened.identity
     receipt = make_receipt(
-        contributors=found.names,
+        contributors=names,
         game={"digest": identity.digest, "players": identity.players, "spec": dict(identity.spec)},
         measured={"name": found.name, "spec": dict(found.opened.specs[found.name])},
         table=found.table,
@@ -157,4 +157,5 @@ def save_payout(
         write_file(scratch / "receipt.json", text.encode())
         write_file(scratch / "payout.csv", to_csv(payout_table(money)).encode())
         page = scratch / "payout.html"
-        write_credit_report(page, shares, found.names, basis=basis_of(found), payout=money)
+        names = [payment.name for payment in money.payments]
+        write_credit_report(page, shares, names, basis=basis_of(found), payout=money)

@@ -16,6 +16,7 @@ from wherefrom.core.errors import InputError
 if TYPE_CHECKING:
     from wherefrom.credit.contributors import Contributors
     from wherefrom.credit.cost import Cost
+    from wherefrom.credit.estimate import Credit
     from wherefrom.credit.game import RunTable
     from wherefrom.credit.method import OpenStudy
     from wherefrom.credit.result import Shares
@@ -32,7 +33,7 @@ method_option = click.option(
     "--method",
     default="auto",
     show_default=True,
-    help="auto, paired, exact, kernelshap, permutation, banzhaf or loo.",
+    help="auto, paired, exact, kernelshap, permutation, banzhaf, loo or owen.",
 )
 shrinkage_option = click.option(
     "--accept-shrinkage",
@@ -56,6 +57,19 @@ class Finished:
     def names(self) -> tuple[str, ...]:
         """The contributors."""
         return self.opened.data.names
+
+    def credit(self, method: str, *, level: float, accept_shrinkage: bool = False) -> Credit:
+        """Shares by a method; in the design owen those of the unions, with the players inside."""
+        from wherefrom.credit.estimate import estimate_credit
+
+        return estimate_credit(
+            self.table,
+            self.names,
+            method,
+            unions=self.opened.data.unions,
+            level=level,
+            accept_shrinkage=accept_shrinkage,
+        )
 
 
 def opened_study(session: Session, study: Path, device: str, *, fresh: bool = False) -> OpenStudy:
@@ -141,6 +155,11 @@ def plan(
         found = read(opened, name)
     else:
         found = finished(session, study, name, device)
+    if found.opened.data.unions:
+        raise InputError(
+            "plan foresees the paired design, and this study has the design owen; plan it with the "
+            "design paired first"
+        )
     planned = plan_runs(found.table, budgets, level=level, seconds_per_run=found.seconds)
     if as_json:
         print_json(planned.to_dict())
@@ -221,9 +240,8 @@ def report(
     Example:
       wherefrom credit report study.toml --html shares.html --run
     """
-    from wherefrom.credit.estimate import estimate
     from wherefrom.credit.portrait import make_scenes, portray
-    from wherefrom.report.credit import write_credit_report
+    from wherefrom.report.credit import inside_section, write_credit_report
     from wherefrom.report.credit_pictures import picture_sections
     from wherefrom.report.credit_tables import shares_line, shares_table
     from wherefrom.report.files import check_target, write_text
@@ -236,40 +254,53 @@ def report(
     if make and html is None:
         raise InputError("--run makes the runs that a page shows; give --html too")
     found = finished(session, study, name, device)
-    shares = estimate(found.table, method, level=level, accept_shrinkage=accept_shrinkage)
+    credit = found.credit(method, level=level, accept_shrinkage=accept_shrinkage)
+    shares, inside, players = credit.shares, credit.inside, credit.players
     if make and found.opened.lab is not None:
         place = resolve_device(device)
-        make_scenes(found.opened, shares.values, device=place, track=session.track)
-    table = shares_table(shares, found.names)
-    sums = None if groups is None else _group_sums(found, groups, shares, level)
+        make_scenes(found.opened, players.shares.values, device=place, track=session.track)
+    table = shares_table(shares, credit.names)
+    sums = None if groups is None else _group_sums(found, groups, players.shares, level)
     if csv_path is not None:
         write_text(csv_path, to_csv(table))
         session.note(f"wrote {csv_path}")
     if html is not None:
-        portrait = portray(found.opened, found.name, shares.values)
+        portrait = portray(found.opened, found.name, players.shares.values)
         again = ["wherefrom", "credit", "report", str(study), "--html", str(html), "--run"]
         again += [] if name is None else ["--property", name]
-        pictures = picture_sections(portrait, shares, found.names, command=shlex.join(again))
+        pictures = picture_sections(
+            portrait, players.shares, players.names, command=shlex.join(again)
+        )
+        sections = [] if inside is None else [inside_section(inside.shares, inside.names)]
         together = None if sums is None else shares_table(*sums)
         write_credit_report(
-            html, shares, found.names, basis=basis_of(found), more=pictures, groups=together
+            html,
+            shares,
+            credit.names,
+            basis=basis_of(found),
+            more=[*sections, *pictures],
+            groups=together,
         )
         session.note(f"wrote {html}")
         if not portrait.complete:
             session.note(f"some pictures are of runs that are not made: {shlex.join(again)}")
     if as_json:
-        told = {"property": found.name, "contributors": found.names, **shares.to_dict()}
+        told = {"property": found.name, "contributors": credit.names, **shares.to_dict()}
         if sums is not None:
             told["groups"] = {"names": sums[1], **sums[0].to_dict()}
+        if inside is not None:
+            unions = found.opened.data.unions
+            told["inside"] = {"names": inside.names, "unions": unions, **inside.shares.to_dict()}
         print_json(told)
         return
     session.note(f"{found.name}: {shares_line(shares)}")
     for note in shares.notes:
         session.note(note)
     print_table(table)
-    if sums is not None:
+    more = [] if inside is None else [(inside.shares, inside.names)]
+    for each in [*more, *([] if sums is None else [sums])]:
         click.echo()
-        print_table(shares_table(*sums))
+        print_table(shares_table(*each))
 
 
 def _group_sums(

@@ -20,7 +20,8 @@ import numpy as np
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.credit.contributors import Contributors
-from wherefrom.credit.design import DESIGNS
+from wherefrom.credit.design import DESIGNS, PermutationDesign
+from wherefrom.credit.estimators_grouped import numbered
 from wherefrom.credit.executors import EXECUTORS
 from wherefrom.credit.game import Bools, Design
 from wherefrom.credit.lab import Lab
@@ -59,6 +60,9 @@ class OpenStudy:
     def design(self) -> Design:
         """Which subsets are run."""
         config = self.study.config
+        if self.data.unions:
+            unions = numbered(self.data.unions)
+            return PermutationDesign(self.data.players, config.study.seed, groups=unions)
         design: Any = DESIGNS[config.design.kind](self.data.players, config.study.seed)
         return design  # type: ignore[no-any-return]
 
@@ -82,7 +86,7 @@ def open_study(
         models = make_models(study, data, device=device, train=train, track=track)
     measures = Measures(study, data, models.full, models.conditions, device)
     properties = measures.properties()
-    identity = GameIdentity(study.config.game.kind, data.players, _spec(study, data, models))
+    identity = _identity(study.config.game.kind, data, _spec(study, data, models))
     play = _play(study, data, models, properties, identity)
     lab = Lab(study, data, models, tuple(properties), measures.embedder)
     return OpenStudy(study, data, identity, {p.name: p.spec for p in properties}, play, lab)
@@ -161,6 +165,13 @@ def _play(
     )
 
 
+def _identity(kind: str, data: Contributors, spec: Mapping[str, Any]) -> GameIdentity:
+    """The game; a ledger can hold one for each way of seating the players."""
+    if data.origin is None:
+        return GameIdentity(kind, data.players, spec)
+    return GameIdentity(f"{kind}, {data.seating}", data.players, {**spec, "seats": data.seats()})
+
+
 def _spec(study: Study, data: Contributors, models: Models) -> dict[str, Any]:
     """Everything that decides what a run makes."""
     c, kind = study.config, study.config.game.kind
@@ -199,6 +210,6 @@ def _open_callable(study: Study, data: Contributors) -> OpenStudy:
         given = {name: float(np.asarray(values[name])) for name in names if name in values}
         return Outcome(given, absent)
 
-    identity = GameIdentity("callable", data.players, spec)
+    identity = _identity("callable", data, spec)
     specs = {each.name: each.to_dict() for each in study.properties}
     return OpenStudy(study, data, identity, specs, play)

@@ -36,6 +36,7 @@ from wherefrom.credit.design import DESIGNS
 from wherefrom.credit.diffusion import SamplingConfig, TrainingConfig
 from wherefrom.credit.gradients import GradientConfig
 from wherefrom.credit.play import KINDS
+from wherefrom.credit.players import join_unions, split_into_parts
 from wherefrom.credit.pruning import ROUNDINGS
 from wherefrom.credit.unlearning import UnlearningConfig
 
@@ -49,6 +50,7 @@ PROPERTY_KINDS = (
     "similarity",
     "callable",
 )
+OWEN = "owen"  # the design whose players are in unions
 MODEL_KINDS = ("ddpm", "latent", "lora")
 
 
@@ -69,6 +71,9 @@ class ContributorsConfig(Config):
     folder: str = setting("", "a folder with one folder of images per contributor")
     table: str = setting("", "a CSV file with the columns path and contributor")
     channels: int = setting(3, "3 colour, 1 grey", low=1, high=3)
+    unions: str = setting(
+        "", "of the design owen: a CSV file with the columns contributor and group"
+    )
     size: int = setting(32, "side in px", low=4)
     resize: bool = setting(True, "crop and scale other sizes; without, they are left out")
 
@@ -121,8 +126,11 @@ class PruningConfig(Config):
 class DesignConfig(Config):
     """The table [design]."""
 
-    kind: str = setting("paired", "which subsets are run", choices=tuple(DESIGNS))
+    kind: str = setting("paired", "which subsets are run", choices=(*DESIGNS, OWEN))
     runs: int = setting(100, "how many", low=1)
+    parts: int = setting(
+        0, "of the design owen: parts of each contributor's images, dealt by chance", low=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +209,21 @@ class Study:
         return self.path.parent / path
 
     def contributors(self, *, track: Track = quiet) -> Contributors:
+        """Read everybody's images, and seat the players of the game."""
+        c, design = self.config.contributors, self.config.design
+        owen = design.kind == OWEN
+        if (bool(c.unions) + bool(design.parts)) != owen:
+            given = "both" if c.unions and design.parts else "neither" if owen else "one of them"
+            raise InputError(
+                f"{show_path(self.path)}: the design is {design.kind!r} with {given} of [design] "
+                "parts and [contributors] unions; the design owen needs one, other designs none"
+            )
+        data = self.given(track=track)
+        if design.parts:
+            return split_into_parts(data, design.parts, seed=self.config.study.seed)
+        return join_unions(data, self.place(c.unions)) if c.unions else data
+
+    def given(self, *, track: Track = quiet) -> Contributors:
         """Read everybody's images."""
         c = self.config.contributors
         if bool(c.folder) == bool(c.table):

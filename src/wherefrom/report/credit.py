@@ -46,6 +46,10 @@ GROUPS = (
     "What the members of each group get together. A sum is known better than its parts, so groups "
     "may be told apart where their members are not. They are chosen without looking at the shares."
 )
+INSIDE = (
+    "Owen values: the same division one level down. Members join one after the other when their "
+    "contributor or union joins, and their shares add up to its share."
+)
 LIMITS = (
     ("a declared game", "the shares divide one measured property of one model under one recipe."),
     ("no title", "credit is no statement about ownership, licences or copying."),
@@ -87,6 +91,11 @@ def write_credit_report(
         ),
     ]
     write_report(path, "Who contributed how much?", sections, footer=page_footer())
+
+
+def inside_section(shares: Shares, names: Sequence[str]) -> Section:
+    """The members of unions: parts of contributors, or contributors."""
+    return Section("Inside", (Prose((INSIDE,)), grid_of(shares_table(shares, names))))
 
 
 def _cards(shares: Shares) -> Cards:
