@@ -139,3 +139,57 @@ def test_owen_with_another_method__rejects_method(tmp_path, capsys):
     assert "goes with the method owen" in capsys.readouterr().err
     assert run(["credit", "plan", str(path), "--device", "cpu"]) == 2
     assert "plan it with the design paired" in capsys.readouterr().err
+
+
+def test_groups_play_as_one_each__closed_form(tmp_path, capsys):
+    import json
+
+    from wherefrom.cli.main import run
+
+    plain = make_runs(callable_study(tmp_path, players=4), 46)
+    (tmp_path / "groups.csv").write_text("contributor,group\nc0,a\nc1,b\nc2,a\nc3,b\n")
+    path = callable_study(tmp_path, contributors="groups = 'groups.csv'", design="kind = 'exact'")
+    opened = make_runs(path, 4)  # in the same ledger, beside the other game
+    assert opened.identity.digest != plain.identity.digest
+    assert opened.data.names == ("a", "b")
+    assert opened.data.members() == {"a": ("c0", "c2"), "b": ("c1", "c3")}
+    game = [plain.play(np.array(row), 0).values["worth"]
+            for row in ([0, 0, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1], [1, 1, 1, 1])]  # fmt: skip
+    first = (game[1] - game[0] + game[3] - game[2]) / 2
+    capsys.readouterr()
+    page = tmp_path / "shares.html"
+    ask = ["-q", "credit", "report", str(path), "--device", "cpu", "--html", str(page), "--json"]
+    assert run(ask) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert np.allclose(told["values"], [first, game[3] - game[0] - first])
+    assert told["players"]["members"]["b"] == ["c1", "c3"]
+    assert "2 groups of 4 contributors" in page.read_text()
+    assert run([arg for arg in ask if arg not in ("-q", "--json")]) == 0
+    assert "played between 2 groups of 4 contributors" in capsys.readouterr().err
+
+
+def test_groups_by_number_are_of_like_images__closed_form(tmp_path):
+    data = load_study(callable_study(tmp_path, contributors="groups = '2'")).contributors()
+    assert data.players == 2  # grey levels 40, 100 and 160 with noise of 50
+    assert sorted(map(len, data.members().values())) == [1, 2]
+    assert "like mean pixels" in data.seating
+
+
+@pytest.mark.parametrize(("contributors", "design", "say"), [
+    ("groups = '2'", "kind = 'owen'\nparts = 2", "groups go with"),
+    ("groups = '3'", "runs = 9", "give 2 to 2"),
+    ("groups = 'none.csv'", "runs = 9", "cannot be read"),
+])  # fmt: skip
+def test_groups_that_cannot_be__rejects_groups(tmp_path, contributors, design, say):
+    path = callable_study(tmp_path, contributors=contributors, design=design)
+    with pytest.raises(InputError, match=say):
+        load_study(path).contributors()
+
+
+def test_the_advice_names_the_setting__closed_form():
+    from wherefrom.credit.planning import Plan, PlanRow
+
+    plan = Plan(20, 86, 44, 1.0, 0.1, ())
+    advice = plan.advice(PlanRow(40, 1.0, 10.0, 0.0, None))
+    assert 'groups = "10"' in advice
+    assert "[contributors]" in advice

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from wherefrom.credit.result import Shares
     from wherefrom.credit.study import Study
 
+    Named = tuple[Shares, tuple[str, ...]]
+
 study_argument = click.argument("study", type=FILE)
 property_option = click.option(
     "--property", "name", help="Which property; default: the study's first."
@@ -240,9 +242,8 @@ def report(
     Example:
       wherefrom credit report study.toml --html shares.html --run
     """
-    from wherefrom.credit.portrait import make_scenes, portray
-    from wherefrom.report.credit import inside_section, write_credit_report
-    from wherefrom.report.credit_pictures import picture_sections
+    from wherefrom.credit.portrait import make_scenes
+    from wherefrom.credit.remarks import study_remarks
     from wherefrom.report.credit_tables import shares_line, shares_table
     from wherefrom.report.files import check_target, write_text
     from wherefrom.report.tables import to_csv
@@ -264,37 +265,19 @@ def report(
     if csv_path is not None:
         write_text(csv_path, to_csv(table))
         session.note(f"wrote {csv_path}")
+    remarks = study_remarks(found.opened)
     if html is not None:
-        portrait = portray(found.opened, found.name, players.shares.values)
         again = ["wherefrom", "credit", "report", str(study), "--html", str(html), "--run"]
         again += [] if name is None else ["--property", name]
-        pictures = picture_sections(
-            portrait, players.shares, players.names, command=shlex.join(again)
-        )
-        sections = [] if inside is None else [inside_section(inside.shares, inside.names)]
-        together = None if sums is None else shares_table(*sums)
-        write_credit_report(
-            html,
-            shares,
-            credit.names,
-            basis=basis_of(found),
-            more=[*sections, *pictures],
-            groups=together,
-        )
+        whole = _write_page(html, found, credit, sums, remarks, shlex.join(again))
         session.note(f"wrote {html}")
-        if not portrait.complete:
+        if not whole:
             session.note(f"some pictures are of runs that are not made: {shlex.join(again)}")
     if as_json:
-        told = {"property": found.name, "contributors": credit.names, **shares.to_dict()}
-        if sums is not None:
-            told["groups"] = {"names": sums[1], **sums[0].to_dict()}
-        if inside is not None:
-            unions = found.opened.data.unions
-            told["inside"] = {"names": inside.names, "unions": unions, **inside.shares.to_dict()}
-        print_json(told)
+        print_json(_as_json(found, credit, sums, remarks))
         return
     session.note(f"{found.name}: {shares_line(shares)}")
-    for note in shares.notes:
+    for note in (*remarks, *shares.notes):
         session.note(note)
     print_table(table)
     more = [] if inside is None else [(inside.shares, inside.names)]
@@ -303,9 +286,50 @@ def report(
         print_table(shares_table(*each))
 
 
-def _group_sums(
-    found: Finished, asked: str, shares: Shares, level: float
-) -> tuple[Shares, tuple[str, ...]]:
+def _write_page(
+    path: Path,
+    found: Finished,
+    credit: Credit,
+    sums: Named | None,
+    remarks: list[str],
+    again: str,
+) -> bool:
+    """Write the HTML page; whether every model's images are there, which `again` makes."""
+    from wherefrom.credit.portrait import portray
+    from wherefrom.report.credit import inside_section, write_credit_report
+    from wherefrom.report.credit_pictures import picture_sections
+    from wherefrom.report.credit_tables import shares_table
+
+    players, inside = credit.players, credit.inside
+    portrait = portray(found.opened, found.name, players.shares.values)
+    pictures = picture_sections(portrait, players.shares, players.names, command=again)
+    sections = [] if inside is None else [inside_section(inside.shares, inside.names)]
+    write_credit_report(
+        path,
+        credit.shares,
+        credit.names,
+        basis=basis_of(found),
+        more=[*sections, *pictures],
+        groups=None if sums is None else shares_table(*sums),
+        remarks=remarks,
+    )
+    return portrait.complete
+
+
+def _as_json(
+    found: Finished, credit: Credit, sums: Named | None, remarks: list[str]
+) -> dict[str, Any]:
+    told = {"property": found.name, "contributors": credit.names, **credit.shares.to_dict()}
+    told |= {"remarks": remarks, **told_of(found)}
+    if sums is not None:
+        told["groups"] = {"names": sums[1], **sums[0].to_dict()}
+    if credit.inside is not None:
+        inside, unions = credit.inside, found.opened.data.unions
+        told["inside"] = {"names": inside.names, "unions": unions, **inside.shares.to_dict()}
+    return told
+
+
+def _group_sums(found: Finished, asked: str, shares: Shares, level: float) -> Named:
     """What groups of contributors get together, and the groups' names."""
     from wherefrom.credit.estimators_grouped import group_sums
     from wherefrom.credit.grouping import choose_groups
@@ -326,5 +350,15 @@ def basis_of(found: Finished) -> dict[str, Any]:
         "game digest": opened.identity.digest,
         "property": dict(opened.specs[found.name]),
         "runs with a value": len(found.table.values),
+        **told_of(found),
         "data": dict(opened.identity.spec.get("data", {})),
     }
+
+
+def told_of(found: Finished) -> dict[str, Any]:
+    """Who the players are, where they are not the contributors as they came."""
+    data = found.opened.data
+    if data.origin is None:
+        return {}
+    members = {name: list(given) for name, given in data.members().items()}
+    return {"players": {"are": data.seating, "members": members}}

@@ -88,6 +88,14 @@ class Contributors:
             found[name] = "sha256:" + total.hexdigest()
         return found
 
+    def members(self) -> dict[str, tuple[str, ...]]:
+        """By player which contributors' images it has."""
+        origin = self if self.origin is None else self.origin
+        return {
+            name: tuple(origin.names[i] for i in origin.owner[self.owner == player].unique())
+            for player, name in enumerate(self.names)
+        }
+
     def seats(self) -> dict[str, str]:
         """By player whose images it has, as a digest; empty where players are contributors."""
         if self.origin is None:

@@ -1,4 +1,4 @@
-"""Contributors in groups: shares of groups from the same runs, merged games, two-level Owen values.
+"""Contributors in groups: shares of groups from the same runs, and two-level Owen values.
 
 `groups` gives the group of each player, (n,) ints.  Groups must be chosen without looking at the
 shares: groups made to differ always do.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wherefrom.core.errors import InputError
 from wherefrom.credit.estimators import LEVEL
 from wherefrom.credit.estimators_marginal import estimate_permutation
-from wherefrom.credit.game import Floats, Ints, Planned, RunTable, mask_of, members_of
+from wherefrom.credit.game import Floats, Ints, RunTable
 from wherefrom.credit.intervals import share_result
 from wherefrom.credit.result import Shares
 from wherefrom.credit.runs import anchors_of, checked, orders_of
@@ -25,7 +25,7 @@ def group_sums(shares: Shares, groups: Sequence[Hashable], *, level: float = LEV
     """What the members of each group get together, with intervals for the sums.
 
     A sum is known better than its parts.  It is not the share of the group in the game where it
-    joins as one (`merge_runs`): the two differ by what the members do to each other.
+    plays as one (`play_in_groups`): the two differ by what the members do to each other.
     """
     pull = _membership(groups, shares.players)
     return share_result(
@@ -40,21 +40,6 @@ def group_sums(shares: Shares, groups: Sequence[Hashable], *, level: float = LEV
         shrinkage=shares.shrinkage,
         notes=shares.notes,
     )
-
-
-def merge_runs(table: RunTable, groups: Sequence[int]) -> RunTable:
-    """The runs in which every group is all in or all out, as runs of the game of groups."""
-    pull = _membership(groups, table.masks.shape[1])
-    inside = table.masks @ pull.T
-    whole = ((inside == 0) | (inside == pull.sum(axis=1))).all(axis=1)
-    return RunTable(inside[whole] > 0, table.values[whole], table.seeds[whole])
-
-
-def expand_runs(planned: Sequence[Planned], groups: Sequence[int]) -> list[Planned]:
-    """Runs planned for the game of groups, as runs of the players."""
-    count = len(set(groups))
-    place = list(numbered(groups))
-    return [Planned(mask_of(members_of(run.mask, count)[place]), run.seed) for run in planned]
 
 
 class OwenShares(NamedTuple):

@@ -1,4 +1,4 @@
-"""Who plays: the contributors themselves, or parts of what each of them gave.
+"""Who plays: the contributors themselves, groups of them, or parts of what each of them gave.
 
 The images stay what they are and where they are; only their owners in the game change.  So the full
 model of a study is the same whoever plays.
@@ -14,7 +14,8 @@ import torch
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
 from wherefrom.credit.contributors import Contributors
-from wherefrom.credit.grouping import read_groups
+from wherefrom.credit.grouping import choose_groups, read_groups
+from wherefrom.credit.properties import PixelEmbedder
 
 
 def split_into_parts(data: Contributors, parts: int, *, seed: int = 0) -> Contributors:
@@ -36,6 +37,20 @@ def split_into_parts(data: Contributors, parts: int, *, seed: int = 0) -> Contri
     return replace(
         data, names=tuple(names), owner=owner, unions=tuple(unions), origin=data, seating=seating
     )
+
+
+def play_in_groups(data: Contributors, asked: str, *, home: Path) -> Contributors:
+    """Groups of contributors as the players, each all in or all out.
+
+    `asked` is a CSV file (contributor, group) in `home`, or a number of groups: then contributors
+    whose images have like mean pixels are joined (Ward's clusters).  Nobody looks at shares for it.
+    """
+    counted = asked.isascii() and asked.isdigit()
+    groups, names = choose_groups(asked if counted else str(home / asked), data, PixelEmbedder())
+    how = " by like mean pixels" if counted else ""
+    seating = f"{len(names)} groups of {data.players} contributors{how}"
+    owner = torch.tensor(groups)[data.owner]
+    return replace(data, names=names, owner=owner, origin=data, seating=seating)
 
 
 def join_unions(data: Contributors, table: Path) -> Contributors:

@@ -36,7 +36,7 @@ from wherefrom.credit.design import DESIGNS
 from wherefrom.credit.diffusion import SamplingConfig, TrainingConfig
 from wherefrom.credit.gradients import GradientConfig
 from wherefrom.credit.play import KINDS
-from wherefrom.credit.players import join_unions, split_into_parts
+from wherefrom.credit.players import join_unions, play_in_groups, split_into_parts
 from wherefrom.credit.pruning import ROUNDINGS
 from wherefrom.credit.unlearning import UnlearningConfig
 
@@ -71,6 +71,11 @@ class ContributorsConfig(Config):
     folder: str = setting("", "a folder with one folder of images per contributor")
     table: str = setting("", "a CSV file with the columns path and contributor")
     channels: int = setting(3, "3 colour, 1 grey", low=1, high=3)
+    groups: str = setting(
+        "",
+        "play between groups: a CSV file with the columns contributor and group, or how many "
+        "groups of like images",
+    )
     unions: str = setting(
         "", "of the design owen: a CSV file with the columns contributor and group"
     )
@@ -218,7 +223,14 @@ class Study:
                 f"{show_path(self.path)}: the design is {design.kind!r} with {given} of [design] "
                 "parts and [contributors] unions; the design owen needs one, other designs none"
             )
+        if owen and c.groups:
+            raise InputError(
+                f"{show_path(self.path)}: the design owen has unions or parts; groups go with "
+                "other designs"
+            )
         data = self.given(track=track)
+        if c.groups:
+            return play_in_groups(data, c.groups, home=self.path.parent)
         if design.parts:
             return split_into_parts(data, design.parts, seed=self.config.study.seed)
         return join_unions(data, self.place(c.unions)) if c.unions else data

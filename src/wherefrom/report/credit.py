@@ -65,13 +65,16 @@ def write_credit_report(
     payout: Payout | None = None,
     more: Sequence[Section] = (),
     groups: Table | None = None,
+    remarks: Sequence[str] = (),
 ) -> None:
-    """Write the page.  `basis`: the study in JSON values; `more`: sections after the shares."""
+    """Write the page.  `basis`: the study in JSON values; `more`: sections after the shares;
+    `remarks`: what has to be known about the study.
+    """
     order = order_of(shares, names)
     drawn = share_intervals(
         [names[i] for i in order], shares.values[order], shares.low[order], shares.high[order]
     )
-    answer: list[Any] = [Prose((shares_line(shares), *shares.notes)), _cards(shares)]
+    answer: list[Any] = [Prose((shares_line(shares), *remarks, *shares.notes)), _cards(shares)]
     caption = "Shares (points) and the intervals that hold for all contributors at once."
     blocks = [Figure(*drawn, alt="shares with intervals", caption=caption)]
     sections = [
