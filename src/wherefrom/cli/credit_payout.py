@@ -154,14 +154,14 @@ def check_receipt(session: Session, study: Path, path: Path, device: str, *, as_
 
 def divided(found: Finished, settings: Mapping[str, Any]) -> tuple[dict[str, Any], Shares, Any]:
     """The receipt, the shares and the payout for settings."""
-    from wherefrom.credit.estimate import estimate
     from wherefrom.credit.payout import PayoutConfig, divide_pool
     from wherefrom.credit.receipt import make_receipt
 
-    shares = estimate(found.table, settings["method"], level=settings["level"])
+    credit = found.credit(settings["method"], level=settings["level"])
+    shares, names = credit.shares, credit.names
     money = divide_pool(
         shares,
-        found.names,
+        names,
         settings["pool"],
         currency=settings["currency"],
         config=PayoutConfig.from_dict(settings["policy"]),
@@ -169,7 +169,7 @@ def divided(found: Finished, settings: Mapping[str, Any]) -> tuple[dict[str, Any
     )
     identity = found.opened.identity
     receipt = make_receipt(
-        contributors=found.names,
+        contributors=names,
         game={"digest": identity.digest, "players": identity.players, "spec": dict(identity.spec)},
         measured={"name": found.name, "spec": dict(found.opened.specs[found.name])},
         table=found.table,
@@ -196,7 +196,8 @@ def save_payout(
     with scratch_beside(out) as scratch:
         write_file(scratch / "payout.csv", to_csv(payout_table(money)).encode())
         page = scratch / "payout.html"
-        write_credit_report(page, shares, found.names, basis=basis_of(found), payout=money)
+        names = [payment.name for payment in money.payments]
+        write_credit_report(page, shares, names, basis=basis_of(found), payout=money)
         whole = with_files(receipt, {name: (scratch / name).read_bytes() for name in FILES})
         text = json.dumps(whole, indent=1, allow_nan=False, ensure_ascii=False)
         write_file(scratch / "receipt.json", text.encode())

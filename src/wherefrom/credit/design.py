@@ -267,11 +267,23 @@ def anchor_rounds(kind: str, anchors: int | None) -> tuple[int, int]:
     return own, max(anchors, own)
 
 
-def design_of(kind: str, players: int, seed: int, anchors: int | None = None) -> Design:
-    """The design of a study, whose `anchors` may grow later: earlier runs stay a part of it."""
+def design_of(
+    kind: str,
+    players: int,
+    seed: int,
+    anchors: int | None = None,
+    *,
+    unions: tuple[int, ...] | None = None,
+) -> Design:
+    """The design of a study, whose `anchors` may grow later: earlier runs stay a part of it.
+
+    With `unions`, that of each player, it is the orders for Owen values, whatever the `kind`.
+    """
     own, rounds = anchor_rounds(kind, anchors)
-    make: Callable[..., Design] = DESIGNS[kind]
-    given = {} if kind in OWN_ANCHORS else {"anchors": own}
+    make: Callable[..., Design] = DESIGNS[kind] if unions is None else PermutationDesign
+    given: dict[str, Any] = {} if kind in OWN_ANCHORS else {"anchors": own}
+    if unions is not None:
+        given["groups"] = unions
     more = tuple(anchor_runs(players, seed, rounds))[2 * own :]
     return WithAnchors(make(players, seed, **given), more)
 

@@ -22,6 +22,7 @@ from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.credit.contributors import Contributors
 from wherefrom.credit.design import design_of
+from wherefrom.credit.estimators_grouped import numbered
 from wherefrom.credit.executors import EXECUTORS
 from wherefrom.credit.game import Bools, Design
 from wherefrom.credit.lab import Lab
@@ -74,8 +75,14 @@ class OpenStudy:
 
     def design(self) -> Design:
         """Which subsets are run."""
-        c = self.study.config
-        return design_of(c.design.kind, self.data.players, c.study.seed, c.design.anchors)
+        c, unions = self.study.config, self.data.unions
+        return design_of(
+            c.design.kind,
+            self.data.players,
+            c.study.seed,
+            c.design.anchors,
+            unions=numbered(unions) if unions else None,
+        )
 
 
 def open_study(
@@ -98,7 +105,7 @@ def open_study(
         models = make_models(study, data, device=device, train=train, track=track)
     measures = Measures(study, data, models.full, models.conditions, device)
     properties = measures.properties()
-    identity = GameIdentity(study.config.game.kind, data.players, _spec(study, data, models))
+    identity = _identity(study.config.game.kind, data, _spec(study, data, models))
     play = _play(study, data, models, properties, identity)
     lab = Lab(study, data, models, tuple(properties), measures.embedder)
     return OpenStudy(study, data, identity, {p.name: p.spec for p in properties}, play, lab)
@@ -187,6 +194,13 @@ def _play(
     )
 
 
+def _identity(kind: str, data: Contributors, spec: Mapping[str, Any]) -> GameIdentity:
+    """The game; a ledger can hold one for each way of seating the players."""
+    if data.origin is None:
+        return GameIdentity(kind, data.players, spec)
+    return GameIdentity(f"{kind}, {data.seating}", data.players, {**spec, "seats": data.seats()})
+
+
 def _spec(study: Study, data: Contributors, models: Models) -> dict[str, Any]:
     """Everything that decides what a run makes."""
     c, kind = study.config, study.config.game.kind
@@ -219,12 +233,14 @@ def _open_callable(study: Study, data: Contributors) -> OpenStudy:
 
     def play(members: Bools, seed: int) -> Outcome:
         chosen = [name for name, inside in zip(data.names, members, strict=True) if inside]
+        if data.origin is not None and not data.unions:  # groups are called by their members
+            chosen = [each for name in chosen for each in data.members()[name]]
         answer = function(chosen, seed)
         values = answer if isinstance(answer, Mapping) else {names[0]: answer}
         absent = {name: "the callable gave no value" for name in names if name not in values}
         given = {name: float(np.asarray(values[name])) for name in names if name in values}
         return Outcome(given, absent)
 
-    identity = GameIdentity("callable", data.players, spec)
+    identity = _identity("callable", data, spec)
     specs = {each.name: each.to_dict() for each in study.properties}
     return OpenStudy(study, data, identity, specs, play)

@@ -65,7 +65,10 @@ class Plan:
             return "shares are known to better than the equal split"
         groups = max(2, row.runs // RUNS_PER_GROUP)
         if groups < self.players:
-            return f"too few to tell {self.players} apart; merge contributors into {groups} groups"
+            return (
+                f"too few to tell {self.players} apart; play between groups: groups = "
+                f'"{groups}", or a CSV file, in [contributors]'
+            )
         return "shares stay uncertain; measure with less noise or make more runs"
 
     def about_gain(self) -> str:
