@@ -27,7 +27,7 @@ from wherefrom.core.store import artifact_kind, digest_bytes, load_artifact, sav
 from wherefrom.data.writing import to_float, to_uint8
 from wherefrom.generators.generator import Generator
 
-SCHEMA = 3
+SCHEMA = 4
 KIND = "attribution/"  # then the method's name
 EVIDENCE = "evidence."  # before the names of the scorer's own tensors
 SATURATED = 0.98  # share of clipped pixels from which an image says nothing about the last layer

@@ -52,6 +52,8 @@ def fit_flipad(material: Material, config: FlipadConfig) -> Evidence:
         ).to(material.device),
         config,
     )
+    if config.lasso.slack == "noise":
+        features = features.with_clean_noise(to_float(own_train))
     own = features.extract(to_float(own_train), track=track)
     negative = features.extract(to_float(material.others), track=track)
     if 0 < config.channels < own.shape[1]:
