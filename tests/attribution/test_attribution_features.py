@@ -92,6 +92,7 @@ def test_intervals_and_noise_enter_the_features__reference_inverter(fitted, gene
     together = f.extract(noisy)
     for i in range(4):
         assert torch.equal(f.extract(noisy[i : i + 1]), together[i : i + 1])
+    assert f.extract(noisy[:0]).shape == (0, *together.shape[1:])
 
 
 def test_clean_noise_is_what_own_images_have__closed_form(fitted, smooth):

@@ -68,6 +68,16 @@ class FeatureMap:
         ]
         return torch.cat(parts)
 
+    def extract_with_costs(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features, misfit and ||z - z_bar||_1 of the same inversion, one set per image."""
+        parts = []
+        for part in torch.split(images, self.lasso.chunk):
+            found = self.invert(part)
+            cost = (found.activations - self.mean_activation).abs().flatten(1).double().sum(dim=1)
+            parts.append((self._reduce(found.activations), found.residual, cost))
+        features, misfit, cost = (torch.cat(column) for column in zip(*parts, strict=True))
+        return features, misfit, cost
+
     def invert(self, images: Tensor) -> Inversion:
         """The whole inversion of images (N, C, H, W) in [0, 1], with its certificate."""
         x = images.to(self.mean_activation)

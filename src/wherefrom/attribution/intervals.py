@@ -68,9 +68,10 @@ def pixel_intervals(images: Tensor, output_map: OutputMap) -> Intervals:
     below, above = output_map.inverse(images - HALF), output_map.inverse(images + HALF)
     low, high = torch.minimum(below, above), torch.maximum(below, above)
     centre = output_map.inverse(images)
-    edge = torch.stack([torch.zeros_like(images[0]), torch.ones_like(images[0])])
-    inside = torch.stack([edge[0] + HALF, edge[1] - HALF])
-    (black, white), (dark, light) = output_map.inverse(edge), output_map.inverse(inside)
+    black, dark, grey, light, white = (
+        output_map.inverse(images.new_full((1, *images.shape[1:]), value))
+        for value in (0.0, HALF, 0.5, 1 - HALF, 1.0)
+    )
     rises = white > black
     for end, inner, opens_up in ((black, dark, ~rises), (white, light, rises)):
         # Level 0 lies beyond the inner end of its own interval, level 1 does not.
@@ -78,8 +79,7 @@ def pixel_intervals(images: Tensor, output_map: OutputMap) -> Intervals:
         low = torch.where(outside, torch.where(opens_up, inner, -torch.inf), low)
         high = torch.where(outside, torch.where(opens_up, torch.inf, inner), high)
         centre = torch.where(outside, inner, centre)
-    grey = _slope(output_map.inverse(torch.full_like(images[:1], 0.5)), output_map)
-    steepness = float(grey.max())
+    steepness = float(_slope(grey, output_map).max())
     weight = (_slope(centre, output_map) / steepness).clamp(1e-6, 1.0)
     return Intervals(low, high, weight, steepness)
 
