@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_FLAGS ?=
 PYTEST_FLAGS ?= -q
+# One process a core with one thread each: tests work on tensors too small for threads.
+PROCESSES ?= auto
 # Empty: the CPU build of torch where there is no NVIDIA GPU, the usual build where there is one.
 TORCH ?=
 
@@ -11,6 +13,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-compile $(PIP_FLAGS) \
 	-c constraints.txt
 TORCH_PIN := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(PROCESSES) --dist loadfile $(PYTEST_FLAGS)
 INPUTS := constraints.txt pyproject.toml
 
 .DELETE_ON_ERROR:
@@ -27,13 +30,13 @@ demo: $(VENV)/.installed ## the main job on real input, with a table and a repor
 	$(PY) demo/run.py
 
 test: $(VENV)/.installed-test ## the fast tests
-	$(PY) -m pytest $(PYTEST_FLAGS) -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu"
 
 check: $(VENV)/.installed-dev ## format, lint, types, and the fast tests, those of the docs among them
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m pytest $(PYTEST_FLAGS) -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu"
 
 docs: $(VENV)/.installed ## regenerate docs/cli.md and the tables made from docs/results
 	$(PY) -m wherefrom.cli.reference > docs/cli.md.new
@@ -76,6 +79,6 @@ $(VENV)/.installed-%: $(VENV)/.installed $(INPUTS)
 	@$(PIP) -e '.[$(EXTRAS_$*)]'
 	@touch $@
 
-EXTRAS_test := test,anomaly,attribution,credit,inversion,diffusers,faiss,milvus,ray
-EXTRAS_dev := dev,anomaly,attribution,credit,inversion,diffusers,faiss,milvus,ray
+EXTRAS_test := test,anomaly,attribution,c2pa,credit,inversion,diffusers,faiss,milvus,ray,web
+EXTRAS_dev := dev,anomaly,attribution,c2pa,credit,inversion,diffusers,faiss,milvus,ray,web
 EXTRAS_bench := bench,anomaly,diffusers,faiss

@@ -17,6 +17,7 @@ from typing import Any
 
 import anomaly_pages
 import credit_pages
+import inversion_pages
 import origin_pages
 from markdown_tables import RESULTS, load, percent, table
 
@@ -273,6 +274,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **anomaly_pages.TABLES,
     **origin_pages.TABLES,
     **credit_pages.TABLES,
+    **inversion_pages.TABLES,
 }
 
 

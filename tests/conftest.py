@@ -35,3 +35,29 @@ def no_network(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", connect_here)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """Everything that a case can name, made once (`case_world`)."""
+    from case_world import build
+
+    return build(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def case_file(world):
+    """A case of all of it, made by the command line itself."""
+    from case_world import FAMILY_ERROR
+
+    from wherefrom.cli.main import run
+
+    path = world.folder / "case.toml"
+    rate = ["--family-error", str(FAMILY_ERROR)]
+    assert run(["-q", "case", "init", str(path), "--name", "studio", *rate]) == 0
+    for part in world.parts():
+        false_alarms = ["--false-alarms", "0.1"] if part.name in ("calibration", "model") else []
+        assert run(["-q", "case", "add", str(path), str(part), *false_alarms]) == 0
+    receipt = ["--model", "mine", "--name", "payout"]
+    assert run(["-q", "case", "add", str(path), str(world.folder / "receipt.json"), *receipt]) == 0
+    return path

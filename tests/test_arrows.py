@@ -16,8 +16,11 @@ FLOORS = [
     {"training"},
     {"encoders", "generators", "detectors", "calibration", "metrics"},
     {"attribution", "origin", "anomaly", "credit", "inversion"},
+    {"case"},
     {"report"},
-    {"cli", "web"},
+    {"web"},
+    {"cli"},
+    {"__main__"},
 ]
 # Each costs more to import than a person should wait for `wherefrom --help`.
 HEAVY = {"diffusers", "transformers", "accelerate", "sklearn", "scipy", "matplotlib", "jinja2"}

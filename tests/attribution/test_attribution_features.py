@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from wherefrom.attribution.features import pool_to, select_channels
+from wherefrom.attribution.intervals import pixel_intervals
 from wherefrom.attribution.lasso import Inverter
 from wherefrom.data.writing import to_float
+from wherefrom.metrics.noise_level import noise_level
 
 
 @pytest.mark.parametrize(
@@ -64,3 +66,47 @@ def test_features_do_not_depend_on_neighbours__identity_batch_independence(fitte
     for i in (0, 7, 8, 18):
         assert torch.equal(fitted.evidence.features.extract(images[i : i + 1]), together[i : i + 1])
     assert fitted.evidence.features.extract(images[:0]).shape == (0, *together.shape[1:])
+
+
+ROBUST = {"data": "interval", "slack": "noise", "iterations": 30}
+
+
+def robust(fitted, **changes):
+    f = fitted.evidence.features
+    return dataclasses.replace(f, lasso=f.lasso.with_values({**ROBUST, **changes}))
+
+
+def test_intervals_and_noise_enter_the_features__reference_inverter(fitted, generator):
+    images = generator.sample(4, 1)
+    noisy = (images + 0.05 * torch.randn(images.shape)).clamp(0, 1).mul(255).round() / 255
+    f = dataclasses.replace(robust(fitted), clean_noise=0.01)
+    intervals = pixel_intervals(noisy, f.output_map)
+    added = (noise_level(noisy).square() - 0.01**2).clamp_min(0).sqrt()
+    inverter = Inverter(f.last_layer, f.mean_activation, f.lasso)
+    expected = inverter.invert_within(intervals, intervals.noise_budget(added))
+    assert torch.equal(f.extract(noisy), pool_to(expected.activations, f.max_side).half())
+    assert torch.all(expected.weight > f.lasso.lam)  # noise is there, and is given room
+    fixed = robust(fitted, slack="fixed")
+    assert torch.all(fixed.invert(noisy).weight == f.lasso.lam)
+    assert not torch.equal(fixed.extract(noisy), f.extract(noisy))
+    together = f.extract(noisy)
+    for i in range(4):
+        assert torch.equal(f.extract(noisy[i : i + 1]), together[i : i + 1])
+    assert f.extract(noisy[:0]).shape == (0, *together.shape[1:])
+
+
+def test_clean_noise_is_what_own_images_have__closed_form(fitted, smooth):
+    own = to_float(smooth(40, 3))
+    level = robust(fitted).with_clean_noise(own).clean_noise
+    assert level == pytest.approx(float(torch.quantile(noise_level(own), 0.95)))
+    kept = dataclasses.replace(robust(fitted), clean_noise=level)
+    meta, tensors = kept.to_saved()
+    again = type(kept).from_saved(
+        meta,
+        tensors,
+        {k.removeprefix("last_layer."): v for k, v in tensors.items()},
+        dataclasses.replace(fitted.config, lasso=kept.lasso),
+        "cpu",
+    )
+    assert again.clean_noise == level
+    assert torch.equal(again.extract(own[:2]), kept.extract(own[:2]))

@@ -16,6 +16,7 @@ from wherefrom.calibration.conformal import lower_p_values, upper_p_values
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.rng import derive_seed
+from wherefrom.data.images import Carrier
 from wherefrom.data.writing import to_float, to_uint8
 from wherefrom.generators.generator import wrap_generator
 
@@ -147,11 +148,12 @@ def test_every_verdict_and_its_reason__closed_form(fitted, smooth):
 def test_lossy_files_are_not_called_foreign__closed_form(fitted, smooth):
     images = smooth(2, 4)
     not_ours = with_scores(fitted, -1.0, 1e9)
-    rows = not_ours.check(images, lossless=[True, False], names=["a", "b"]).images
+    png, jpg = Carrier("PNG", True, None, (32, 32)), Carrier("JPEG", False, 90, (32, 32))
+    rows = not_ours.check(images, carriers=[png, jpg], names=["a", "b"]).images
     assert [row.verdict for row in rows] == [Verdict.NOT_OURS, Verdict.CANNOT_SAY]
     assert rows[1].name == "b" and "the file is lossy" in rows[1].reason
     ours = with_scores(fitted, 1e9, 1e9)
-    assert ours.check(images, lossless=[False, False]).counts()[Verdict.OURS] == 2
+    assert ours.check(images, carriers=[jpg, jpg]).counts()[Verdict.OURS] == 2
 
 
 def test_blank_images_cannot_be_judged__limit(fitted):

@@ -1,4 +1,5 @@
 import json
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -41,21 +42,29 @@ name = "worth"
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """A study of six contributors whose game is a function; its runs are made."""
-    home = tmp_path_factory.mktemp("credit")
+    return made_study(tmp_path_factory.mktemp("credit"))
+
+
+def made_study(home, *, module="game", runs=46):
+    """The study's file in a folder of its own, its first runs made."""
     write_images(home / "data", players=6, each=1)
     (home / "game.py").write_text(GAME)
     path = home / "study.toml"
-    path.write_text(STUDY)
+    path.write_text(STUDY.replace("game:value", f"{module}:value"))
+    make_runs(path, runs)
+    return path
+
+
+def make_runs(path, runs):
+    """Make the first runs of the study in this process: workers are tested with the executors."""
     from wherefrom.credit.method import open_study
 
     opened = open_study(path)
-    # In this process: starting workers is tested with the executors.
     with opened.ledger() as ledger:
-        ledger.plan(opened.design().take(46))
+        ledger.plan(opened.design().take(runs))
         while (lease := ledger.lease()) is not None:
             row = np.array([bool(lease.mask >> i & 1) for i in range(6)])
             ledger.finish(lease, opened.play(row, lease.seed))
-    return path
 
 
 def told(capsys, *arguments):
@@ -74,8 +83,27 @@ def test_report_finds_the_shares__closed_form(study, capsys, tmp_path):
 
 
 def test_plan_has_rows_that_narrow__identity_width(study, capsys):
-    rows = told(capsys, "plan", study, "--runs", "40", "--runs", "160")["rows"]
+    planned = told(capsys, "plan", study, "--runs", "40", "--runs", "160")
+    rows = planned["rows"]
     assert rows[0]["half_width"] > rows[1]["half_width"] > 0
+    assert planned["anchors"] == 3
+    assert planned["gain"] > planned["gain_reach"] > 0
+    assert planned["anchors_needed"] <= 3
+
+
+def test_an_uncertain_gain_needs_more_anchors__identity_advice(tmp_path, capsys):
+    (tmp_path / "noisy.py").write_text(GAME.replace("0.3 * draw", "9 * draw"))
+    path = made_study(tmp_path, module="noisy")
+    pay = ["credit", "payout", str(path), "--pool", "10", "--device", "cpu"]
+    assert run(pay) == 2
+    said = capsys.readouterr().err
+    needed = int(said.split("now 3 and 3 runs; ")[1].split()[0])
+    assert run(["credit", "plan", str(path), "--device", "cpu"]) == 0
+    assert f"a payout would refuse it, about {needed} each would tell" in capsys.readouterr().err
+    path.write_text(path.read_text().replace("runs = 46", f"runs = 46\nanchors = {4 * needed}"))
+    make_runs(path, 46)  # what `run` plans now
+    assert told(capsys, "plan", path)["anchors"] == 4 * needed
+    assert run(pay) == 0
 
 
 def test_payout_adds_up_and_is_made_again__roundtrip(study, capsys, tmp_path):
@@ -101,6 +129,36 @@ def test_a_changed_receipt__rejects_change(study, capsys, tmp_path):
     path.write_text(text.replace('"amount": ', '"amount": 1', 1))
     assert run(["credit", "payout", str(study), "--check", str(path)]) == 2
     assert "the record 'payout' was changed" in capsys.readouterr().err
+
+
+def test_a_receipt_outlives_more_runs__roundtrip(tmp_path, capsys):
+    path, out = made_study(tmp_path), tmp_path / "round1"
+    told(capsys, "payout", path, "--pool", "100.00", "--out", out)
+    make_runs(path, 60)
+    answer = told(capsys, "payout", path, "--check", out / "receipt.json")
+    assert (answer["runs"], answer["later_runs"]) == (46, 14)
+    assert answer["files"] == ["payout.csv", "payout.html"]
+    check = ["credit", "payout", str(path), "--check", str(out / "receipt.json"), "--device", "cpu"]
+    (out / "payout.html").unlink()  # the receipt alone can be checked too
+    assert run(check) == 0
+    table = out / "payout.csv"
+    table.write_text(table.read_text().replace("c0", "c9"))
+    assert run(check) == 2
+    assert "payout.csv is not the file that was written" in capsys.readouterr().err
+    table.unlink()
+    base = sqlite3.connect(tmp_path / "study.ledger.sqlite")
+    with base:
+        base.execute("UPDATE scores SET value = value + 1 WHERE run IN (SELECT key FROM runs "
+                     "WHERE place = 7)")  # fmt: skip
+    assert run(check) == 2
+    assert "one of them was changed" in capsys.readouterr().err
+    with base:
+        base.execute("DELETE FROM scores WHERE run IN (SELECT key FROM runs WHERE place = 7)")
+    base.close()
+    assert run(check) == 2
+    assert "the ledger lacks the run of subset" in capsys.readouterr().err
+    assert run([*check, "--negative", "charge"]) == 2
+    assert "leave out --negative" in capsys.readouterr().err
 
 
 def test_audit_tells_of_axioms_and_a_proxy__smoke(study, capsys):

@@ -84,6 +84,49 @@ def test_reconstruct_prints_each_image_and_the_mean__reference_library(place, ca
     assert f"{told['mean_psnr']:.2f} dB" in capsys.readouterr().out
 
 
+def test_refining_tells_what_it_gained_and_cost__reference_library(place, capsys):
+    out = place / "refined.png"
+    argv = ["inversion", "reconstruct", f"{place}/model", f"{place}/photos", "--out", f"{out}"]
+    assert run([*argv, "--refine", "5", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert run([*argv, "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert told["mean_psnr_gained"] == pytest.approx(told["mean_psnr"] - plain["mean_psnr"])
+    assert run([*argv, "--refine", "5"]) == 0
+    shown = capsys.readouterr().out
+    word = "less likely" if told["mean_nats_lost"] > 0 else "likelier"
+    assert f"{abs(told['mean_nats_lost']):.1f} nats {word}" in shown
+
+
+def test_held_out_images_calibrate_outliers_without_others__roundtrip(tmp_path, capsys):
+    for index in range(32):
+        shade = torch.rand(1, 8, 8, generator=stream(1, index)) * 255
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        save_png(shade.byte(), tmp_path / "photos" / f"{index:02d}.png")
+    assert train(tmp_path, "model", "--hold-out", "0.5") == 0
+    assert load(tmp_path / "model").provenance["images"] == 16
+    capsys.readouterr()
+    argv = ["inversion", "outliers", f"{tmp_path}/model", f"{tmp_path}/photos", "--fpr", "0.12"]
+    assert run([*argv, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["calibrated_on"], len(told["rows"])) == (8, 32)
+    assert run([*argv, "--json", "--score", "reconstruction"]) == 0  # calibrated anew, as asked
+    assert json.loads(capsys.readouterr().out)["score"] == "reconstruction"
+    curve = tmp_path / "curve.csv"
+    assert run([*argv, "--json", "--curve", f"{curve}"]) == 0
+    assert json.loads(capsys.readouterr().out)["score"] == "reconstruction"
+    assert len(curve.read_text().splitlines()) == 81
+
+
+def test_a_class_without_images__rejects_folder(place, capsys):
+    (place / "photos" / "none").mkdir()
+    try:
+        assert train(place, "empty-class", "--method", "cagan") == 2
+        assert "photos/none: no image in this folder" in capsys.readouterr().err
+    finally:
+        (place / "photos" / "none").rmdir()
+
+
 def test_editing_by_attribute_and_by_examples__smoke(place, capsys):
     image, out = f"{place}/photos/dark/0.png", place / "strip.png"
     argv = ["inversion", "edit", f"{place}/model", image, "--out", f"{out}", "--steps", "3"]
@@ -115,6 +158,7 @@ def test_latents_are_reported_and_drawn__smoke(place, capsys):
         (["--method", "cagan", "--label-file", "labels.csv", "--limit", "4"], "without --limit"),
         (["--size", "9"], "images of 9 px; the networks take"),
         (["--latent", "5", "--out", "model"], "other settings"),
+        (["--hold-out", "0.5"], "hold out at least 8"),
     ],
 )
 def test_what_cannot_be_trained__rejects(place, capsys, monkeypatch, more, message):

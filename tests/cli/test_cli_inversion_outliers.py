@@ -131,7 +131,8 @@ def test_classes_become_a_page_and_folders__roundtrip(place, tmp_path, capsys):
     assert linked == [f"{index:02d}.png" for index in range(8)]
     text = page.read_text()
     assert text.count("data:image/png") >= 4 and "class-00: P(C)" in text
-    assert call(capsys, *base, "--out", page, "--sorted", folder)[0] == 2  # it exists
+    code, _, err = call(capsys, *base, "--out", page, "--sorted", folder)
+    assert code == 2 and "choose another --sorted" in err
     code, _, err = call(capsys, "cluster", place / "model", place / "mixed", "--out", page)
     assert code == 2 and "dlsgan finds no classes; train cgpgan" in err
 

@@ -3,12 +3,17 @@ import pytest
 
 from wherefrom.core.errors import InputError
 from wherefrom.credit.design import (
+    DESIGNS as KINDS,
+)
+from wherefrom.credit.design import (
     EnumerationDesign,
     KernelShapDesign,
     LeaveOneOutDesign,
     PairedDesign,
     PermutationDesign,
     UniformDesign,
+    anchor_rounds,
+    design_of,
     half_sizes,
     pair_kernel,
     pair_law,
@@ -34,6 +39,31 @@ def test_more_budget_extends_the_design__identity_prefix(design):
     assert len(set(long)) == len(long), "the same run twice"
     assert all(0 <= run.mask < 32 and 0 <= run.seed < 2**63 for run in long)
     assert design(5, seed=4).take(17) != long[:17]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_more_anchors_add_anchors_only__identity_prefix(kind):
+    few, more = (design_of(kind, 5, 3, anchors) for anchors in (None, 7))
+    for runs in (17, 32, 60):
+        earlier, later = few.take(runs), more.take(runs)
+        assert len(set(later)) == len(later), "the same run twice"
+        assert set(earlier) < set(later)
+        assert {run.mask for run in set(later) - set(earlier)} == {0, 31}
+        assert more.take(runs + 9)[: len(later)] == later
+    counts = [[run.mask for run in later].count(mask) for mask in (0, 31)]
+    assert counts == [7, 7]
+    assert anchor_rounds(kind, 7)[1] == 7
+    assert more.take(0) == []
+
+
+def test_how_often_the_anchors_are_run__closed_form():
+    for kind, asked, own, rounds in [
+        ("paired", None, 3, 3), ("paired", 1, 1, 1), ("kernelshap", None, 3, 3),
+        ("exact", None, 1, 1), ("exact", 3, 1, 3), ("loo", 1, 3, 3), ("banzhaf", 9, 3, 9),
+    ]:  # fmt: skip
+        assert anchor_rounds(kind, asked) == (own, rounds)
+        masks = [run.mask for run in design_of(kind, 4, 0, asked).take(40)]
+        assert (masks.count(0), masks.count(15)) == (rounds, rounds)
 
 
 def test_pairs_are_complements_of_one_seed__identity_pairs():

@@ -16,9 +16,7 @@ from wherefrom.credit.equations import all_subsets, banzhaf_value, owen_value
 from wherefrom.credit.estimators import estimate_exact, estimate_kernel_shap, estimate_paired
 from wherefrom.credit.estimators_grouped import (
     estimate_owen,
-    expand_runs,
     group_sums,
-    merge_runs,
     ward_groups,
 )
 from wherefrom.credit.estimators_marginal import (
@@ -201,6 +199,18 @@ def test_exact_intervals_cover__limit():
     assert 0.8 - 0.1 < hits / 150 < 0.95  # Bonferroni is a little wide
 
 
+def test_more_anchors_do_not_stand_for_the_noise_of_all_runs__identity_intervals():
+    game = MixedGame(5)
+    once = estimate_exact(played(EnumerationDesign(5), 32, game, noise=0.3))
+    quiet = played(EnumerationDesign(5), 32, game, noise=0.3)
+    seeds = np.append(quiet.seeds, [1, 1, 2, 2])  # a set without data may train on nothing
+    masks = np.concatenate([quiet.masks, quiet.masks[[0, 1, 0, 1]]])
+    values = np.append(quiet.values, quiet.values[[0, 1, 0, 1]])
+    more = estimate_exact(RunTable(masks, values, seeds))
+    assert more.freedom == once.freedom
+    assert (more.errors > 0.8 * once.errors).all()
+
+
 def test_exact_of_single_runs_says_so__limit():
     shares = estimate_exact(played(EnumerationDesign(5), 32, MixedGame(5), noise=0.3))
     assert "once" in shares.notes[0]
@@ -269,18 +279,14 @@ def test_group_sums_have_the_variance_of_sums__closed_form():
     assert np.isclose(sums.errors[0] ** 2, pull @ shares.covariance @ pull)
 
 
-def test_runs_of_groups__roundtrip():
-    groups = [0, 1, 1, 2]
-    planned = PairedDesign(3).take(30)
-    assert expand_runs(planned, groups)[7].seed == planned[7].seed
-    table = played(PairedDesign(4), 60, additive4)
-    merged = merge_runs(table, groups)
-    assert merged.masks.shape[1] == 3
-    assert set(map(tuple, merged.masks)) <= {
-        tuple(bool(m >> i & 1) for i in range(3)) for m in range(8)
-    }
-    wide = np.array([[r.mask >> i & 1 for i in range(4)] for r in expand_runs(planned, groups)])
-    assert (wide[:, 1] == wide[:, 2]).all()
+def merge_runs(table, groups):
+    """The game between groups: only the runs in which each is all in or all out."""
+    order = list(dict.fromkeys(groups))
+    place = np.array([order.index(group) for group in groups])
+    pull = place == np.arange(place.max() + 1)[:, None]
+    inside = table.masks.astype(int) @ pull.T
+    whole = ((inside == 0) | (inside == pull.sum(axis=1))).all(axis=1)
+    return RunTable(inside[whole] > 0, table.values[whole], table.seeds[whole])
 
 
 def test_ward_groups_find_blobs__closed_form():

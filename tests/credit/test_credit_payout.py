@@ -153,6 +153,24 @@ def test_a_gain_that_is_none__rejects_shares(change, say):
         divide_pool(shares_of(**change), NAMES, "10.00")
 
 
+def test_the_refusal_says_how_many_anchors_would_do__closed_form():
+    shares = shares_of([1] * 6, gain_variance=9.0)  # three runs each: 13.5 for a run
+    with pytest.raises(InputError, match=r"set `anchors` in \[design\].*\(now 3 and 3 runs; (\d+)"):
+        divide_pool(shares, NAMES, "10.00")
+    needed = shares.anchors.needed(0.95)
+    for runs, enough in ((needed - 1, False), (needed, True)):
+        more = replace(
+            shares.anchors,
+            empty_runs=runs,
+            full_runs=runs,
+            variance=27 / runs,
+            freedom=2 * runs - 2,
+        )
+        assert (more.gain > more.reach(0.95)) == enough
+    with pytest.raises(InputError, match="less noise"):
+        divide_pool(shares_of([1e-6] * 6, gain_variance=9.0), NAMES, "10.00")
+
+
 def test_names_and_currencies__rejects_typos():
     shares = shares_of([1] * 6)
     with pytest.raises(InputError, match="5 different"):

@@ -72,7 +72,7 @@ def test_training_lasts_so_many_steps__identity_deviation(tmp_path, monkeypatch,
 
 def test_other_settings_or_images__rejects_and_names_them(tmp_path):
     train(tmp_path / "out", config(steps=1))
-    with pytest.raises(InputError, match=r"other settings \(config\)"):
+    with pytest.raises(InputError, match=r"other settings \(seed\)"):
         train(tmp_path / "out", config(steps=1, seed=1))
     with pytest.raises(InputError, match=r"other settings \(images\)"):
         train_zoo(pictures(), tmp_path / "out", config=config(steps=1), digest="sha256:1")

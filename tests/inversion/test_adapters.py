@@ -17,6 +17,7 @@ from sklearn.preprocessing import FunctionTransformer
 from untrained_inverters import blobs, fitted_to, untrained
 
 from wherefrom.core.errors import InputError, MissingExtraError
+from wherefrom.detectors.adapters import pyod_base
 from wherefrom.inversion import adapters
 from wherefrom.inversion.adapters import (
     PytorchOodDetector,
@@ -105,7 +106,9 @@ def test_pytorch_ood_predicts_larger_for_outliers__closed_form():
 
 def test_an_absent_library_is_named__rejects_extras(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyod.models.base", None)
-    adapters._pyod_class.cache_clear()
+    for made in (adapters._pyod_class, pyod_base):
+        made.cache_clear()
     with pytest.raises(MissingExtraError, match=r"wherefrom\[pyod\]"):
         pyod_detector(untrained())
-    adapters._pyod_class.cache_clear()
+    for made in (adapters._pyod_class, pyod_base):
+        made.cache_clear()

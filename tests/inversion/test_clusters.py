@@ -91,7 +91,7 @@ def test_files_are_linked_by_class__roundtrip(tmp_path):
         sort_into_classes(found, paths[:2], tmp_path / "new")
 
 
-def fake_fit(images, *, config, seed, device, track):
+def fake_fit(images, *, config, seed, device, start, track):
     """Four classes below a penalty of 5, two from there on; the seed renames, and 9 disturbs."""
     merged = config.class_penalty >= 5
     prior = [0.5, 0.5, 0.0, 0.0] if merged else [0.25] * 4
@@ -108,6 +108,33 @@ def fake_fit(images, *, config, seed, device, track):
 
     known.classify = classify
     return known
+
+
+def test_a_warm_tree_goes_on_from_the_penalty_before__closed_form(monkeypatch):
+    calls = []
+
+    def noted(images, *, config, seed, device, start, track):
+        calls.append((config.class_penalty, seed, config.steps, config.uniform_share, start))
+        known = fake_fit(images, config=config, seed=0, device=device, start=start, track=track)
+        known.came = (config.class_penalty, seed)
+        return known
+
+    monkeypatch.setattr(tree_module, "fit", noted)
+    data = torch.arange(4.0).repeat(10)[:, None].expand(-1, 2)
+    config = InversionConfig(method="cgpgan", steps=100)
+    merge_tree(data, (10.0, 0.1), config=config, seeds=(0, 1), warm_steps=7)
+    told = [(*call[:4], call[4] and call[4].came) for call in calls]
+    assert told == [
+        (0.1, 0, 100, 0.3, None),
+        (0.1, 1, 100, 0.3, None),
+        (10.0, 0, 7, 0.0, (0.1, 0)),
+        (10.0, 1, 7, 0.0, (0.1, 1)),
+    ]
+    calls.clear()
+    merge_tree(data, (10.0, 0.1), config=config, seeds=(0,))
+    assert [(call[2], call[4]) for call in calls] == [(100, None)] * 2
+    with pytest.raises(InputError, match="warm steps"):
+        merge_tree(data, (10.0, 0.1), config=config, warm_steps=0)
 
 
 def test_the_tree_joins_what_merges__closed_form(monkeypatch):

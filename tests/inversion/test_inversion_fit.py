@@ -55,6 +55,19 @@ def assert_equal(first, second):
     assert [name for name in a if not torch.equal(a[name], b[name])] == []
 
 
+def test_a_run_goes_on_from_another_model__identity_start():
+    """Without a learning rate and with averages that keep everything, nothing changes."""
+    still = {"learning_rate": 0.0, "trace_decay": 1.0, "uniform_share": 0.0}
+    for name in ("cgpgan", "dlsgan"):
+        config = TINY.with_values({"method": name, "calibration": "traced"})
+        first = train(config=config)
+        assert_equal(first, train(config=config.with_values(still), start=first, seed=5))
+        other = train(config=config.with_values(still), seed=5)
+        assert not torch.equal(*(next(f.networks.parameters()) for f in (first, other)))
+    with pytest.raises(InputError, match="has other networks"):
+        train(config=TINY.with_values({"width": 4}), start=first)
+
+
 @pytest.mark.parametrize("name", ["dlsgan", "vaegan", "cgpgan", "elastic-infogan", "classifier"])
 def test_an_interrupted_run_ends_with_the_same_numbers__identity_resume(
     name, tmp_path, monkeypatch
@@ -202,9 +215,9 @@ def test_an_infinite_loss_is_named__rejects_nan(tmp_path, monkeypatch):
 
 def test_a_run_with_other_settings__rejects(tmp_path):
     train(tmp_path)
-    with pytest.raises(InputError, match=r"other settings \(config\)"):
+    with pytest.raises(InputError, match=r"other settings \(latent\)"):
         train(tmp_path, config=TINY.with_values({"latent": 5}))
-    with pytest.raises(InputError, match=r"other settings \(digest\)"):
+    with pytest.raises(InputError, match=r"other settings \(the training images or labels\)"):
         train(tmp_path, images=pictures().flip(0))
 
 

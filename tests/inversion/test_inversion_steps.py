@@ -85,6 +85,39 @@ def test_dlsgan_and_its_rivals__naive_loop(method):
     follow(steps_latent.inverting_step, players, algorithm_2)
 
 
+def separate_encoder(p, given):
+    """A GAN, and E by Eq. 15 on the images that D was shown; G has no term of E."""
+    x = given.x.clone().requires_grad_(True)
+    z = z_of(given)
+    fake = p.g(z).detach()
+    a_r, a_f = p.d(x).scores[:, 0, 0], p.d(fake).scores[:, 0, 0]
+    p.minimise(adversarial(a_r, a_f) + 0.3 * norm_squared(a_r, x), "critic")
+    code = p.net.encoder(fake).code
+    p.minimise(((z - code) ** 2).mean(), "encoder")
+    p.minimise(softplus(-p.d(p.g(z_of(given))).scores[:, 0, 0]).mean(), "generator")
+    p.v = 0.9 * p.v + 0.1 * (code.detach() ** 2).mean(dim=0)
+
+
+def test_a_gan_with_an_encoder_beside_it__naive_loop():
+    players = make_players("gan", r1=0.3, trace_decay=0.9)
+    start = players.traces.v.clone()
+    follow(steps_latent.separate_step, players, separate_encoder)
+    assert not torch.equal(players.traces.v, start)
+
+
+def test_a_separate_encoder_changes_nothing_for_its_gan__identity_weights():
+    """The thesis trains it afterwards, ours beside: the generator must not know the difference."""
+    ends = []
+    for rate in (RATE, 0.0):
+        players = make_players("gan")
+        for group in players.optimisers["encoder"].param_groups:
+            group["lr"] = rate
+        for given in givens():
+            steps_latent.separate_step(players, given)
+        ends.append(list(players.generator.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -191,14 +191,14 @@ def test_figures_are_the_same_for_the_same_numbers__identity_deterministic():
 
 def test_histogram_bins_cover_every_score_and_go_log_for_heavy_tails__closed_form():
     even = np.linspace(1.0, 2.0, 50)
-    edges, heavy = figures._bins(even)
+    edges, heavy = figures.bins(even)
     assert not heavy
     assert np.histogram(even, edges)[0].sum() == 50
     tailed = np.geomspace(0.1, 1000, 50)
-    edges, heavy = figures._bins(tailed)
+    edges, heavy = figures.bins(tailed)
     assert heavy
     assert np.histogram(tailed, edges)[0].sum() == 50
-    edges, _ = figures._bins(np.ones(5))
+    edges, _ = figures.bins(np.ones(5))
     assert (np.diff(edges) > 0).all()
     assert np.histogram(np.ones(5), edges)[0].sum() == 5
 

@@ -24,7 +24,8 @@ from wherefrom.anomaly.result import COLUMNS, ImageScores
 from wherefrom.anomaly.scoring import require_gradients, score_files
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.encoders.features import FeatureEncoder
+from wherefrom.encoders import load_feature_encoder
+from wherefrom.encoders.features import FeatureEncoder, FeatureNetwork
 
 DEFAULT_ASSUMPTION = AssumptionConfig()
 FIRST_DIRECTIONS, FIRST_RESTARTS = 2, 2
@@ -69,6 +70,22 @@ def calibrate(
         )
     found = fit_calibration(scores, check=check, decides=decides, provenance=provenance)
     return found, scores
+
+
+def remembered_encoder(
+    calibration: Calibration, path: Path, *, source: str | None = None
+) -> FeatureNetwork:
+    """The encoder that made a calibration, from `source` if it is no longer where it was.
+
+    An `InputError` if neither says where it is, or if it is another one.
+    """
+    place = source or calibration.provenance.get("encoder_source")
+    if place is None:
+        raise InputError(f"{path} does not say where its encoder is; pass --encoder")
+    resolution = calibration.provenance.get("encoder_resolution")
+    network = load_feature_encoder(str(place), resolution=resolution)
+    calibration.encoder.require_same(network.identity, what=f"the calibration {path}")
+    return network
 
 
 def score_progressively(

@@ -15,6 +15,7 @@ from wherefrom.attribution.evaluation import evaluate
 from wherefrom.attribution.fitted import Attributor, describe_saved, load
 from wherefrom.attribution.method import fit
 from wherefrom.attribution.methods import METHODS
+from wherefrom.attribution.open_set import Identification, Identity, identify
 from wherefrom.attribution.result import CheckResult, EvaluationResult, ImageVerdict, SourceRow
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "ComparisonResult",
     "EvaluationResult",
     "FlipadConfig",
+    "Identification",
+    "Identity",
     "ImageVerdict",
     "SourceRow",
     "check_paths",
@@ -34,5 +37,6 @@ __all__ = [
     "describe_saved",
     "evaluate",
     "fit",
+    "identify",
     "load",
 ]

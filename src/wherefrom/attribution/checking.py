@@ -15,7 +15,8 @@ from wherefrom.data.folders import list_images, read_images
 def check_paths(fitted: Attributor, paths: Sequence[Path], *, track: Track = quiet) -> CheckResult:
     """A verdict per image file below `paths`, in the order in which they are listed.
 
-    A file that is unreadable or of another size gets "cannot say" and the reason.  An `InputError`
+    A file that is unreadable or of another size gets "cannot say" and the reason; one of another
+    size is scaled where the attributor was calibrated for that.  An `InputError`
     if a path does not exist or a folder holds no image.
     """
     channels, height, width = fitted.image_shape
@@ -24,6 +25,7 @@ def check_paths(fitted: Attributor, paths: Sequence[Path], *, track: Track = qui
         files,
         channels=channels,
         size=(height, width),
+        resize="scaled" in fitted.further,
         at_least=0,
         drop_duplicates=False,
         track=track,
@@ -37,7 +39,7 @@ def check_paths(fitted: Attributor, paths: Sequence[Path], *, track: Track = qui
             batch.images,
             names=[str(path) for path in batch.paths],
             digests=batch.digests,
-            lossless=batch.lossless,
+            carriers=batch.carriers,
             track=track,
         )
         rows |= dict(zip(batch.paths, checked.images, strict=True))

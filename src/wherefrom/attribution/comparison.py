@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from wherefrom.attribution.config import AttributionConfig
-from wherefrom.attribution.evaluation import evaluate
-from wherefrom.attribution.fitted import Attributor, eight_bit
+from wherefrom.attribution.evaluation import evaluate, refuse_shared
+from wherefrom.attribution.fitted import Attributor
 from wherefrom.attribution.method import fit
 from wherefrom.attribution.methods import find_method
 from wherefrom.attribution.protocol import sample_eight_bit
@@ -27,7 +27,6 @@ from wherefrom.attribution.result import EvaluationResult
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
-from wherefrom.core.store import digest_bytes
 from wherefrom.generators.generator import Generator
 
 
@@ -121,7 +120,8 @@ def compare(
         )
     for name, config in configs.items():
         find_method(name).settings(config)
-    _refuse_shared(others, rivals, generator.image_shape)
+    # A rival's image that a fit may see would flatter every method that learns.
+    refuse_shared(others, rivals, generator.image_shape, whose="the others of the fit")
     tests = {
         number: sample_eight_bit(
             generator, own_samples, derive_seed(seed, "comparison", number, "test")
@@ -199,21 +199,3 @@ def _row(name: str, config: AttributionConfig, runs: list[_Run]) -> MethodRow:
 
 def _values(series: Mapping[str, Series]) -> list[tuple[float, ...]]:
     return [one.values for one in series.values()]
-
-
-def _refuse_shared(
-    others: Tensor, rivals: Mapping[str, Tensor], shape: tuple[int, int, int]
-) -> None:
-    """A rival's image that a fit may see would flatter every method that learns."""
-
-    def contents(images: Tensor) -> set[str]:
-        return {digest_bytes(image.numpy().tobytes()) for image in eight_bit(images, shape)}
-
-    known = contents(others)
-    for name, images in rivals.items():
-        shared = len(known & contents(images))
-        if shared:
-            raise InputError(
-                f"{shared} of the {len(images)} images of {name!r} are also among the others of "
-                "the fit; take them out of one of the two"
-            )

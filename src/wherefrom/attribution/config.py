@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from wherefrom.attribution.lasso import LassoConfig
 from wherefrom.core.config import Config, setting
+from wherefrom.data.degradations import CHAIN, KINDS
 from wherefrom.detectors.classifier import ClassifierConfig
 from wherefrom.detectors.deep_sad import DeepSadConfig
 
@@ -23,6 +24,12 @@ class AttributionConfig(Config):
     false_positive_rate: float = setting(
         0.01, "images like the others called ours, at most", low=0.0, high=1.0
     )
+    confidence: float = setting(
+        0.0,
+        "how sure the false-negative rate is for this very calibration; 0: it holds on average",
+        low=0.0,
+        high=0.9999,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +44,19 @@ class TrainedConfig(AttributionConfig):
     )
     other_calibration_share: float = setting(
         0.2, "share of the others held out to calibrate p_other", low=0.01, high=0.9
+    )
+    immunise: float = setting(
+        0.0,
+        "share of the training images, of every class alike, that is blurred, cropped, noised or "
+        "compressed first; above 0, JPEG, WebP, scaled and noisy files are calibrated apart",
+        source="Table 3: all",
+        low=0.0,
+        high=1.0,
+    )
+    left_out: str = setting(
+        "none",
+        "with immunise: a kind of alteration that is kept out, to test on it",
+        choices=("none", *KINDS, CHAIN),
     )
 
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from wherefrom.attribution.fitted import Attributor
+from wherefrom.attribution.fitted import Attributor, eight_bit
 from wherefrom.attribution.result import CheckResult, EvaluationResult, SourceRow
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
+from wherefrom.core.store import digest_bytes
 from wherefrom.metrics.detection import auroc, balanced_accuracy, exact_interval
 
 OWN = "own"
@@ -28,6 +29,7 @@ def evaluate(
         raise InputError(f"a source cannot be called {OWN!r}; give it another name")
     if not others or not len(own) or not all(len(images) for images in others.values()):
         raise InputError("evaluation needs own images and at least one other source, none empty")
+    refuse_shared(own, others, fitted.image_shape, whose="the own images")
     checks = {OWN: fitted.check(own, track=track)}
     checks |= {name: fitted.check(images, track=track) for name, images in others.items()}
     scores = {name: tuple(_scores(check)) for name, check in checks.items()}
@@ -60,6 +62,24 @@ def evaluate(
         false_negative_rate=fitted.config.false_negative_rate,
         attributor=fitted.describe(),
     )
+
+
+def refuse_shared(
+    images: Tensor, sources: Mapping[str, Tensor], shape: tuple[int, int, int], *, whose: str
+) -> None:
+    """An `InputError` if an image of a named source is also among `images`."""
+
+    def contents(some: Tensor) -> set[str]:
+        return {digest_bytes(image.numpy().tobytes()) for image in eight_bit(some, shape)}
+
+    known = contents(images)
+    for name, some in sources.items():
+        shared = len(known & contents(some))
+        if shared:
+            raise InputError(
+                f"{shared} of the {len(some)} images of {name!r} are also among {whose}; take them "
+                "out of one of the two"
+            )
 
 
 def _scores(check: CheckResult) -> list[float]:

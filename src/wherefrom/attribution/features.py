@@ -6,7 +6,7 @@ FLIPAD, Section 4.3 and App. G.7: o = sigma^-1(x), final-layer inversion, max-po
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -15,12 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wherefrom.attribution.config import FlipadConfig
-from wherefrom.attribution.lasso import Inverter, LassoConfig
+from wherefrom.attribution.intervals import CLEAN_QUANTILE, pixel_intervals
+from wherefrom.attribution.lasso import Inversion, Inverter, LassoConfig
 from wherefrom.attribution.window import Window, centre_window
 from wherefrom.core.progress import Track, quiet
 from wherefrom.generators.generator import Generator
 from wherefrom.generators.last_layer import LastLayer
 from wherefrom.generators.output_map import OutputMap
+from wherefrom.metrics.noise_level import noise_level
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,7 @@ class FeatureMap:
     max_side: int
     channels: Tensor | None  # indices of the channels kept, int64; None: all
     window: Window | None = None  # what layer and mean are cut to; None: nothing is cut
+    clean_noise: float = 0.0  # noise level that images of the model have without anybody's doing
 
     @classmethod
     def of(
@@ -59,14 +62,39 @@ class FeatureMap:
 
     def extract(self, images: Tensor, *, track: Track = quiet) -> Tensor:
         """Features of the images, one set per image whatever its neighbours."""
-        target = self.output_map.inverse(images.to(self.mean_activation))
-        if self.window is not None:
-            target = self.window.of_outputs(target)
         parts = [
-            self._reduce(self._inverter.invert(part).activations)
-            for part in track(torch.split(target, self.lasso.chunk), "inverting", total=None)
+            self._reduce(self.invert(part).activations)
+            for part in track(torch.split(images, self.lasso.chunk), "inverting", total=None)
         ]
         return torch.cat(parts)
+
+    def extract_with_costs(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features, misfit and ||z - z_bar||_1 of the same inversion, one set per image."""
+        parts = []
+        for part in torch.split(images, self.lasso.chunk):
+            found = self.invert(part)
+            cost = (found.activations - self.mean_activation).abs().flatten(1).double().sum(dim=1)
+            parts.append((self._reduce(found.activations), found.residual, cost))
+        features, misfit, cost = (torch.cat(column) for column in zip(*parts, strict=True))
+        return features, misfit, cost
+
+    def invert(self, images: Tensor) -> Inversion:
+        """The whole inversion of images (N, C, H, W) in [0, 1], with its certificate."""
+        x = images.to(self.mean_activation)
+        cut = (lambda o: o) if self.window is None else self.window.of_outputs
+        if self.lasso.data == "square":
+            return self._inverter.invert(cut(self.output_map.inverse(x)))
+        intervals = pixel_intervals(x, self.output_map).each(cut)
+        budget = None
+        if self.lasso.slack == "noise":
+            added = (noise_level(images).square() - self.clean_noise**2).clamp_min(0).sqrt()
+            budget = intervals.noise_budget(added)
+        return self._inverter.invert_within(intervals, budget)
+
+    def with_clean_noise(self, own: Tensor) -> Self:
+        """The map that knows how noisy the model's own images (N, C, H, W) look at most."""
+        level = torch.quantile(noise_level(own), CLEAN_QUANTILE)
+        return replace(self, clean_noise=float(level))
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """JSON values and tensors for `core.store`."""
@@ -78,6 +106,7 @@ class FeatureMap:
             "last_layer": self.last_layer.to_meta(),
             "output_map": self.output_map.to_meta(),
             "window": None if self.window is None else self.window.to_meta(),
+            "clean_noise": self.clean_noise,
         }
         return meta, tensors
 
@@ -100,6 +129,7 @@ class FeatureMap:
             config.max_side,
             None if channels is None else channels.to(device),
             None if meta["window"] is None else Window.from_meta(meta["window"]),
+            float(meta["clean_noise"]),
         )
 
     @cached_property

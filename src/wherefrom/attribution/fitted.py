@@ -8,29 +8,46 @@ Deviation: a second conformal p-value, against held-out other images, guards "ma
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from wherefrom.attribution.conditions import CLEAN, NoiseRange, condition_of
 from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.methods import METHODS
 from wherefrom.attribution.protocol import Method, Saved, Scorer
 from wherefrom.attribution.result import CheckResult, ImageVerdict
-from wherefrom.calibration.conformal import lower_p_values, threshold_at_rate, upper_p_values
+from wherefrom.calibration.conformal import (
+    guaranteed_rate,
+    lower_p_values,
+    threshold_at_rate,
+    upper_p_values,
+)
 from wherefrom.calibration.verdict import Verdict, decide
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.store import artifact_kind, digest_bytes, load_artifact, save_artifact
+from wherefrom.data.images import Carrier
 from wherefrom.data.writing import to_float, to_uint8
 from wherefrom.generators.generator import Generator
+from wherefrom.metrics.noise_level import noise_level
 
-SCHEMA = 3
+SCHEMA = 4
 KIND = "attribution/"  # then the method's name
 EVIDENCE = "evidence."  # before the names of the scorer's own tensors
+FURTHER = "further."  # before the name of a condition and ".own" or ".other"
 SATURATED = 0.98  # share of clipped pixels from which an image says nothing about the last layer
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Scores of held-out images in one condition (`conditions`), float64."""
+
+    own: Tensor  # (n,)
+    other: Tensor  # (m,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +61,8 @@ class Attributor:
     own_scores: Tensor  # (n,) float64, held-out own images
     other_scores: Tensor  # (m,) float64, held-out other images
     provenance: Mapping[str, Any]  # generator, others, seed; JSON values
+    further: Mapping[str, Calibration] = field(default_factory=dict)  # by condition
+    noise: NoiseRange | None = None  # tells clean images from noisy ones
 
     @property
     def kind(self) -> str:
@@ -53,7 +72,7 @@ class Attributor:
     @property
     def threshold(self) -> float:
         """The score above which an image is called not ours: the (1 - fnr)-quantile of own."""
-        return threshold_at_rate(self.own_scores, self.config.false_negative_rate)
+        return threshold_at_rate(self.own_scores, self._smallest_p_value(CLEAN))
 
     def score(self, images: Tensor, *, track: Track = quiet) -> Tensor:
         """Anomaly score per image, (N,) float64.  Images (N, C, H, W), uint8 or [0, 1]."""
@@ -74,29 +93,33 @@ class Attributor:
         *,
         names: Sequence[str] | None = None,
         digests: Sequence[str] | None = None,
-        lossless: Sequence[bool] | None = None,
+        carriers: Sequence[Carrier] | None = None,
         track: Track = quiet,
     ) -> CheckResult:
-        """A verdict per image.  `lossless` says which files kept their pixels (default: all)."""
+        """A verdict per image, calibrated for the state in which its file arrived.
+
+        `carriers` are the files (default: none, pixels as the model gave them out).
+        """
         pixels = eight_bit(images, self.image_shape)
         scores = self.score(pixels, track=track)
-        own = upper_p_values(scores, self.own_scores)
-        other = lower_p_values(scores, self.other_scores)
         blank = self._saturation(pixels) >= SATURATED
+        levels = noise_level(to_float(pixels)).tolist() if self.noise else [0.0] * len(pixels)
         rows = []
         for i, score in enumerate(scores.tolist()):
-            verdict, reason = self._decide(
-                float(own[i]), float(other[i]), bool(blank[i]), lossless is None or lossless[i]
-            )
+            carrier = carriers[i] if carriers else None
+            condition, unknown = condition_of(carrier, levels[i], self.image_shape[1:], self.noise)
+            own, other = self._p_values(scores[i : i + 1], condition)
+            verdict, reason = self._decide(own, other, bool(blank[i]), carrier, condition, unknown)
             rows.append(
                 ImageVerdict(
                     names[i] if names else f"image {i}",
                     verdict,
-                    float(own[i]),
-                    float(other[i]),
+                    own,
+                    other,
                     score,
                     reason,
                     digests[i] if digests else digest_bytes(pixels[i].numpy().tobytes()),
+                    condition if condition in (CLEAN, *self.further) else None,
                 )
             )
         return self.result(rows)
@@ -119,7 +142,7 @@ class Attributor:
             self.image_shape,
             (len(self.own_scores), len(self.other_scores)),
             self.config,
-            self.provenance,
+            {**self.provenance, "further_conditions": sorted(self.further)},
         )
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
@@ -127,7 +150,11 @@ class Attributor:
         evidence, found = self.evidence.to_saved()
         tensors = {f"{EVIDENCE}{name}": value for name, value in found.items()}
         tensors |= {"own_scores": self.own_scores, "other_scores": self.other_scores}
+        for name, scores in self.further.items():
+            tensors |= {f"{FURTHER}{name}.own": scores.own, f"{FURTHER}{name}.other": scores.other}
         meta = {
+            "further": sorted(self.further),
+            "noise": None if self.noise is None else self.noise.to_meta(),
             "config": self.config.to_dict(),
             "evidence": evidence,
             "image_shape": list(self.image_shape),
@@ -142,9 +169,35 @@ class Attributor:
             overwrite=overwrite,
         )
 
+    def _p_values(self, score: Tensor, condition: str) -> tuple[float, float]:
+        """Both p-values in that condition; where none is known, among unaltered images."""
+        known = self._calibration(condition)
+        own, other = upper_p_values(score, known.own), lower_p_values(score, known.other)
+        return float(own), float(other)
+
+    def _calibration(self, condition: str) -> Calibration:
+        return self.further.get(condition, Calibration(self.own_scores, self.other_scores))
+
+    def _smallest_p_value(self, condition: str) -> float:
+        """The p-value at or below which an image in that condition is called not ours."""
+        c, count = self.config, len(self._calibration(condition).own)
+        what = f"false-negative rate ({condition or CLEAN})"
+        return guaranteed_rate(c.false_negative_rate, count, c.confidence, what=what)
+
     def _decide(
-        self, p_value: float, p_other: float, blank: bool, lossless: bool
+        self,
+        p_value: float,
+        p_other: float,
+        blank: bool,
+        carrier: Carrier | None,
+        condition: str,
+        unknown: str,
     ) -> tuple[Verdict, str]:
+        if self.further and condition not in (CLEAN, *self.further):
+            return Verdict.CANNOT_SAY, unknown or (
+                f"it arrived in the state {condition!r}, which was not calibrated; ask for the "
+                "original file"
+            )
         if blank:
             return Verdict.CANNOT_SAY, (
                 f"at least {SATURATED:.0%} of its pixels are pure black or white: too little is "
@@ -153,10 +206,11 @@ class Attributor:
         verdict, reason = decide(
             p_value,
             p_other,
-            false_negative_rate=self.config.false_negative_rate,
+            false_negative_rate=self._smallest_p_value(condition),
             false_positive_rate=self.config.false_positive_rate,
         )
-        if verdict is Verdict.NOT_OURS and not lossless:
+        lossy = carrier is not None and not carrier.lossless
+        if verdict is Verdict.NOT_OURS and lossy and not self.further:
             return Verdict.CANNOT_SAY, (
                 "it does not fit, but the file is lossy (JPEG or the like), and compression alone "
                 "makes own images fail; ask for the original file"
@@ -212,6 +266,13 @@ def load(
             tensors["own_scores"],
             tensors["other_scores"],
             meta["provenance"],
+            {
+                name: Calibration(
+                    tensors[f"{FURTHER}{name}.own"], tensors[f"{FURTHER}{name}.other"]
+                )
+                for name in meta["further"]
+            },
+            None if meta["noise"] is None else NoiseRange.from_meta(meta["noise"]),
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ArtifactError(f"{path} is damaged ({error}); fit it again") from error
@@ -222,7 +283,8 @@ def describe_saved(path: Path | str) -> tuple[dict[str, Any], AttributionConfig]
     method, config, meta, tensors = _read(Path(path))
     try:
         counts = len(tensors["own_scores"]), len(tensors["other_scores"])
-        shape, provenance = meta["image_shape"], meta["provenance"]
+        shape = meta["image_shape"]
+        provenance = {**meta["provenance"], "further_conditions": meta["further"]}
     except KeyError as error:
         raise ArtifactError(f"{path} is damaged ({error}); fit it again") from error
     return _description(KIND + method.name, shape, counts, config, provenance), config

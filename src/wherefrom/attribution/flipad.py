@@ -24,6 +24,7 @@ from wherefrom.attribution.evidence import (
     reference_of,
 )
 from wherefrom.attribution.features import FeatureMap, select_channels
+from wherefrom.attribution.immunity import Immunity
 from wherefrom.attribution.impostors import make_impostors
 from wherefrom.attribution.other_layers import draw_by_other_layers
 from wherefrom.attribution.protocol import Material, Method, sample_eight_bit
@@ -38,6 +39,7 @@ from wherefrom.detectors.deep_sad import fit_deep_sad
 from wherefrom.generators.generator import Generator
 
 CROP_CHUNK = 512
+NOISE_SAMPLES = 500  # own images behind the noise that is nobody's doing
 REFERENCE_SAMPLES = 1000  # own images behind the units in which the two scores are joined
 
 
@@ -52,6 +54,9 @@ def fit_flipad(material: Material, config: FlipadConfig) -> Evidence:
         ).to(material.device),
         config,
     )
+    if config.lasso.slack == "noise":
+        drawn = sample_eight_bit(generator, NOISE_SAMPLES, derive_seed(seed, "flipad", "noise"))
+        features = features.with_clean_noise(to_float(drawn))
     own = features.extract(to_float(own_train), track=track)
     negative = features.extract(to_float(material.others), track=track)
     if 0 < config.channels < own.shape[1]:
@@ -83,6 +88,7 @@ def add_classifier(
     Every kind comes from own images that were drawn for it alone; more of them give the units in
     which the two scores are joined.  None is used to train Deep SAD or to calibrate.
     """
+    immunity = Immunity.of(config)
     side = config.classifier.side
     per_image = crop_count(generator.image_shape, side)
     count = -(-config.classifier_samples // per_image)
@@ -103,20 +109,24 @@ def add_classifier(
         ]
         return torch.cat(parts)
 
-    own = crops(sample_eight_bit(generator, count, source("own"), track=track), "own")
+    def worn(images: Tensor, name: str) -> Tensor:
+        return crops(immunity.applied(images, source(name)), name)
+
+    own = worn(sample_eight_bit(generator, count, source("own"), track=track), "own")
     base = sample_eight_bit(generator, count, source("impostors"), track=track)
     moved = make_impostors(to_float(base), seed=source("changes"), moved=config.moved)
     drawn = draw_by_other_layers(generator, count, seed=source("layers"), track=track)
     negatives = [
-        crops(to_uint8(moved), "impostors"),
-        crops(drawn, "layers"),
-        crops(others, "others"),
+        worn(to_uint8(moved), "impostors"),
+        worn(drawn, "layers"),
+        crops(others, "others"),  # altered already
     ]
     classifier = fit_classifier(
         own, torch.cat(negatives), config=config.classifier, seed=seed, track=track
     )
     evidence = dataclasses.replace(evidence, classifier=classifier)
-    images = to_float(sample_eight_bit(generator, REFERENCE_SAMPLES, source("reference")))
+    drawn = sample_eight_bit(generator, REFERENCE_SAMPLES, source("reference"))
+    images = to_float(immunity.applied(drawn, source("reference")))
     return dataclasses.replace(evidence, reference=reference_of(both_scores(evidence, images)))
 
 
@@ -149,8 +159,8 @@ def _impostor_features(features: FeatureMap, material: Material, config: FlipadC
         return features.extract(torch.empty(0, *generator.image_shape))
     source = derive_seed(material.seed, "flipad", "impostors")
     images = to_float(sample_eight_bit(generator, count, source, track=track))
-    changed = make_impostors(images, seed=source, moved=config.moved)
-    return features.extract(to_float(to_uint8(changed)), track=track)
+    changed = to_uint8(make_impostors(images, seed=source, moved=config.moved))
+    return features.extract(to_float(material.worn(changed, "impostors")), track=track)
 
 
 FLIPAD = Method("flipad", "FLIPAD", PRESETS, fit_flipad, read_evidence)

@@ -12,6 +12,11 @@ Images are worked on in chunks of a fixed size (short chunks are padded with zer
 image's steps, restarts or stopping look at another image.  The result for an image is therefore the
 same whether it comes alone or among a thousand; another chunk size may change the last bits.
 
+What the activation is held against (`data`): o itself, as Eq. 5, or the interval of every 8-bit
+pixel (`intervals`).  How much of it may be left over (`slack`): as much as one fixed weight `lam`
+leaves, or what the noise of the image explains, Eq. 4 instead of Eq. 5: then each image gets the
+weight at which its misfit is that of its noise, and never less than `lam`.
+
 Deviation: the official code starts at z = 2 z_bar, uses hand-set steps and stops the whole batch at
 once; here z starts at z_bar (z' = 0), the step is computed and each image stops by itself.
 """
@@ -26,7 +31,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wherefrom.attribution.admm import CHUNK, Admm
-from wherefrom.attribution.equations import duality_gap, soft_threshold
+from wherefrom.attribution.data_terms import DataTerm, Interval, Square
+from wherefrom.attribution.fista import Fista
+from wherefrom.attribution.intervals import Intervals
 from wherefrom.attribution.operator import FastOperator, squared_norm
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
@@ -43,6 +50,18 @@ class LassoConfig(Config):
         "fast",
         "fast: a fixed number of iterations; exact: until the duality gap is met",
         choices=("fast", "exact"),
+    )
+    data: str = setting(
+        "square",
+        "hold activations against; square: o; interval: the interval of each 8-bit pixel",
+        source="Eq. 5: square",
+        choices=("square", "interval"),
+    )
+    slack: str = setting(
+        "fixed",
+        "fixed: lam is the weight; noise: with intervals, an image's noise sets it, from lam up",
+        source="Eq. 5: fixed, Eq. 4: noise",
+        choices=("fixed", "noise"),
     )
     iterations: int = setting(50, "iterations of the fast effort", source="docs/speed.md", low=1)
     solver: str = setting(
@@ -64,10 +83,11 @@ class Inversion:
     """Recovered activations and their certificates."""
 
     activations: Tensor  # (N, *input_shape), z = z' + z_bar
-    objective: Tensor  # (N,) float64, Eq. 5
+    objective: Tensor  # (N,) float64, Eq. 5, or the same with intervals
     gap: Tensor  # (N,) float64, absolute duality gap; the minimum is at least objective - gap
-    residual: Tensor  # (N,) float64, ||G_L(z) - o||_2^2
+    residual: Tensor  # (N,) float64, ||G_L(z) - o||_2^2, or the misfit to intervals
     iterations: Tensor  # (N,) int64
+    weight: Tensor  # (N,) float64, of the l1 term
 
     @property
     def relative_gap(self) -> Tensor:
@@ -75,13 +95,12 @@ class Inversion:
         return torch.where(self.objective > 0, self.gap / self.objective, 0.0)
 
 
-CHECK_EVERY = 50
-
-
 class Inverter:
     """Solves Eq. 5 for one layer; the step and the layer's fast form are computed once."""
 
     def __init__(self, layer: LastLayer, z_bar: Tensor, config: LassoConfig) -> None:
+        if config.slack == "noise" and config.data != "interval":
+            raise InputError("slack noise needs data interval, where the misfit has a known scale")
         self.config = config
         self._z_bar = z_bar
         self._layer = layer
@@ -93,11 +112,32 @@ class Inverter:
 
     def invert(self, o: Tensor, *, track: Track = quiet) -> Inversion:
         """Activations of targets o (N, *output_shape), in the dtype and on the device of o."""
+        if self.config.data != "square":
+            raise InputError("these settings ask for intervals; give them, not one o per pixel")
         chunks = torch.split(o, self._chunk)
         with _full_precision(o):
             parts = [self._solve(part) for part in track(chunks, "inverting", total=len(chunks))]
         columns = zip(*parts, strict=True)
         return Inversion(*(torch.cat(column) for column in columns))
+
+    def invert_within(
+        self, intervals: Intervals, budget: Tensor | None = None, *, track: Track = quiet
+    ) -> Inversion:
+        """Activations of targets that are known by intervals.
+
+        With a `budget` (N,) the weight of the l1 term is raised, image by image, until the misfit
+        || w d ||^2 reaches it: Eq. 4 with epsilon^2 = budget.
+        """
+        columns = [torch.split(x, self._chunk) for x in (intervals.low, intervals.high)]
+        weights = torch.split(intervals.weight, self._chunk)
+        budgets = [None] * len(weights) if budget is None else torch.split(budget, self._chunk)
+        jobs = list(zip(*columns, weights, budgets, strict=True))
+        with _full_precision(intervals.low):
+            parts = [
+                self._solve_within(Intervals(low, high, weight, intervals.steepness), given)
+                for low, high, weight, given in track(jobs, "inverting", total=len(jobs))
+            ]
+        return Inversion(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
     def _solve(self, o: Tensor) -> tuple[Tensor, ...]:
         count = len(o)
@@ -105,23 +145,45 @@ class Inverter:
             (o - self._image_of_mean).flatten(1), (0, 0, 0, self._chunk - count)
         ).reshape(-1, *o.shape[1:])
         if self._admm is None:
-            solved = self._by_fista(o_shift)
+            term = Square(self._operator.to_phases(o_shift))
+            solved = self._by_fista(term, o_shift, None)
         else:
             solved = self._admm.solve(o_shift, self.config.gap, self.config.max_iterations)
+            weight = torch.full_like(solved[1], self.config.lam)
+            solved = (*solved, weight)
         z_shift, *certificate = solved
         return tuple(x[:count] for x in (z_shift + self._z_bar, *certificate))
 
-    def _by_fista(self, o_shift: Tensor) -> tuple[Tensor, ...]:
-        target = self._operator.to_phases(o_shift)
-        run = _Fista(self._operator, target, self._norm2, self.config, self._layer.input_shape)
-        z_shift, iterations = run.solve()
-        r = self._operator.linear(z_shift) - target
-        primal, gap = duality_gap(z_shift, r, target, self._operator.adjoint(r), self.config.lam)
-        residual = r.flatten(1).square().sum(dim=1, dtype=torch.float64)
-        return z_shift, primal, gap, residual, iterations
+    def _solve_within(self, part: Intervals, budget: Tensor | None) -> tuple[Tensor, ...]:
+        count, short = len(part.low), self._chunk - len(part.low)
+        shifted = [
+            F.pad((x - offset).flatten(1), (0, 0, 0, short), value=fill).reshape(-1, *x.shape[1:])
+            for x, offset, fill in (
+                (part.low, self._image_of_mean, 0.0),
+                (part.high, self._image_of_mean, 0.0),
+                (part.weight, torch.zeros_like(self._image_of_mean), 1.0),
+            )
+        ]
+        term = Interval(*(self._operator.to_phases(x) for x in shifted))
+        if budget is not None:
+            budget = F.pad(budget, (0, short))
+        z_shift, *certificate = self._by_fista(term, shifted[0], budget)
+        return tuple(x[:count] for x in (z_shift + self._z_bar, *certificate))
+
+    def _by_fista(self, term: DataTerm, like: Tensor, budget: Tensor | None) -> tuple[Tensor, ...]:
+        z = like.new_zeros(len(like), *self._layer.input_shape)
+        run = Fista(self._operator, term, z, self._norm2, self.config, budget)
+        z_shift, iterations, weight = run.solve()
+        u = self._operator.linear(z_shift)
+        primal, gap = term.bound(z_shift, u, self._operator.adjoint, weight)
+        return z_shift, primal, gap, term.misfit(u), iterations, weight
 
 
 def _admm_for(layer: LastLayer, z_bar: Tensor, config: LassoConfig, norm2: float) -> Admm | None:
+    if config.data == "interval":
+        if config.solver == "admm":
+            raise InputError("ADMM solves the square data term only; use the solver auto or fista")
+        return None
     if config.effort == "fast" or config.solver == "fista":
         return None
     found = Admm.of(layer, z_bar, config.lam, norm2)
@@ -138,62 +200,3 @@ def _full_precision(o: Tensor) -> AbstractContextManager[None]:
     if not o.is_cuda:
         return nullcontext()
     return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-
-
-class _Fista:
-    """One chunk's iterations, in the 1/2 || ||^2 scale: alpha = lam / 2."""
-
-    def __init__(
-        self,
-        operator: FastOperator,
-        target: Tensor,
-        norm2: float,
-        config: LassoConfig,
-        input_shape: tuple[int, ...],
-    ) -> None:
-        self.operator, self.target, self.config = operator, target, config
-        self.step = 1.0 / norm2 if norm2 > 0 else 0.0
-        self.shrink = self.step * config.lam / 2
-        self.z = target.new_zeros(len(target), *input_shape)
-        self.y = self.z
-        self.t = target.new_ones(len(target))
-        self._ones = (-1, *([1] * len(input_shape)))
-        self._inner = tuple(range(1, len(input_shape) + 1))
-
-    def solve(self) -> tuple[Tensor, Tensor]:
-        """z' (chunk, *input_shape) and the iterations each image took (chunk,)."""
-        if self.config.effort == "fast":
-            for _ in range(self.config.iterations):
-                self._advance()
-            return self.z, torch.full_like(self.t, self.config.iterations, dtype=torch.int64)
-        done = torch.zeros_like(self.t, dtype=torch.bool)
-        took = torch.full_like(self.t, self.config.max_iterations, dtype=torch.int64)
-        result = self.z
-        for k in range(self.config.max_iterations):
-            if k % CHECK_EVERY == 0:
-                now = self._certified() & ~done
-                result = torch.where(now.reshape(self._ones), self.z, result)
-                took = torch.where(now, k, took)
-                done |= now
-                if bool(done.all()):
-                    return result, took
-            self._advance()
-        return torch.where(done.reshape(self._ones), result, self.z), took
-
-    def _advance(self) -> None:
-        r = self.operator.linear(self.y).sub_(self.target)
-        v = torch.add(self.y, self.operator.adjoint(r), alpha=-self.step)
-        new = soft_threshold(v, self.shrink)
-        change = new - self.z
-        # O'Donoghue and Candes, Eq. 13: the momentum points uphill.  No flatten: it would copy.
-        uphill = ((self.y - new) * change).sum(dim=self._inner) > 0
-        t_next = (1 + (1 + 4 * self.t.square()).sqrt()) / 2
-        momentum = torch.where(uphill, 0.0, (self.t - 1) / t_next)
-        self.t = torch.where(uphill, 1.0, t_next)
-        self.y = torch.addcmul(new, change, momentum.reshape(self._ones))
-        self.z = new
-
-    def _certified(self) -> Tensor:
-        r = self.operator.linear(self.z) - self.target
-        primal, gap = duality_gap(self.z, r, self.target, self.operator.adjoint(r), self.config.lam)
-        return gap <= self.config.gap * primal

@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from wherefrom.attribution.conditions import (
+    CLEAN,
+    CONDITIONS,
+    NOISY,
+    Condition,
+    NoiseRange,
+    conditions_for,
+)
 from wherefrom.attribution.config import AttributionConfig, TrainedConfig
-from wherefrom.attribution.fitted import Attributor, eight_bit
+from wherefrom.attribution.fitted import Attributor, Calibration, eight_bit
+from wherefrom.attribution.immunity import Immunity
 from wherefrom.attribution.methods import find_method
+from wherefrom.attribution.other_layers import self_made
 from wherefrom.attribution.protocol import Material, sample_eight_bit
-from wherefrom.calibration.conformal import needed_samples, require_rate
+from wherefrom.calibration.conformal import guaranteed_rate, needed_samples, require_rate
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
 from wherefrom.core.store import digest_bytes, digest_tensors
 from wherefrom.data.splits import split_indices
+from wherefrom.data.writing import to_float
 from wherefrom.generators.generator import Generator
+from wherefrom.metrics.noise_level import noise_level
 
 MIN_TRAINING_OTHERS = 50
+NOISE_SAMPLES = 400
 
 
 def fit(
     generator: Generator,
-    others: Tensor,
+    others: Tensor | None,
     *,
     method: str = "flipad",
     config: AttributionConfig | None = None,
@@ -37,15 +52,23 @@ def fit(
 
     `others` are images that the model did not make, (N, C, H, W), uint8 or float in [0, 1]: best
     the real images it was trained on.  A method that learns from them gets one part of them, the
-    other part calibrates; any other method needs them to calibrate only.  `config` is of the
+    other part calibrates; any other method needs them to calibrate only.  None: there are none, and
+    the model's own content stands in for them (`self_made`), which says less.  `config` is of the
     method's own type; without one the method's default holds.
     """
     chosen = find_method(method)
     config = chosen.settings(config)
-    pool = eight_bit(others, generator.image_shape)
+    if others is None:
+        pool = self_made(generator, _wanted_others(config), seed=seed, track=track)
+    else:
+        pool = eight_bit(others, generator.image_shape)
     parts = _split_others(pool, config, seed)
-    require_rate(config.false_negative_rate, config.calibration_samples, what="false-negative rate")
-    material = Material(generator, pool[parts["train"]], seed, track, device)
+    count, rate = config.calibration_samples, config.false_negative_rate
+    require_rate(rate, count, what="false-negative rate")
+    guaranteed_rate(rate, count, config.confidence, what="false-negative rate")
+    immunity = Immunity.of(config)
+    others_train = immunity.applied(pool[parts["train"]], seed, "others")
+    material = Material(generator, others_train, seed, track, device, immunity)
     fitted = Attributor(
         method,
         config,
@@ -53,15 +76,76 @@ def fit(
         generator.image_shape,
         torch.empty(0),
         torch.empty(0),
-        _provenance(generator, pool, seed),
+        _provenance(generator, pool, seed, "self-made" if others is None else "given"),
     )
     held_seed = derive_seed(seed, "flipad", "calibration")
     own_held = sample_eight_bit(generator, config.calibration_samples, held_seed, track=track)
+    held = Held(own_held, pool[parts["calibration"]], held_seed)
+    return calibrated(fitted, held, conditions_for(immunity), generator, seed, track=track)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Held:
+    """Images that no fit has seen, uint8 (N, C, H, W)."""
+
+    own: Tensor
+    other: Tensor
+    seed: int
+
+
+def calibrated(
+    fitted: Attributor,
+    held: Held,
+    conditions: Sequence[Condition],
+    generator: Generator,
+    seed: int,
+    *,
+    track: Track = quiet,
+) -> Attributor:
+    """The attributor with scores of held-out images, as they are and in each condition."""
+    noise = None
+    if any(one.name == NOISY for one in conditions):
+        noise = _noise_range(generator, seed)
+
+    def scores(change: Callable[[Tensor], Tensor], name: str) -> Calibration:
+        found = []
+        for images in map(change, (held.own, held.other)):
+            kept = images
+            if noise is not None and name in (CLEAN, NOISY):  # what `check` would see so
+                is_noisy = noise_level(to_float(images)) > noise.clean
+                kept = images[is_noisy == (name == NOISY)]
+            found.append(fitted.score(kept, track=track))
+        return Calibration(*found)
+
+    clean = scores(lambda images: images, CLEAN)
+    further = {
+        one.name: scores(lambda images, one=one: one.applied(images, held.seed), one.name)  # type: ignore[misc]
+        for one in conditions
+    }
+    further = {name: found for name, found in further.items() if _supports(found, fitted.config)}
     return dataclasses.replace(
-        fitted,
-        own_scores=fitted.score(own_held, track=track),
-        other_scores=fitted.score(pool[parts["calibration"]], track=track),
+        fitted, own_scores=clean.own, other_scores=clean.other, further=further, noise=noise
     )
+
+
+def _supports(found: Calibration, config: AttributionConfig) -> bool:
+    """Whether a condition has enough images for the rates: the noisy one may lack them."""
+    rate, confidence = config.false_negative_rate, config.confidence
+    try:
+        guaranteed_rate(rate, len(found.own), confidence, what="rate")
+        require_rate(rate, len(found.own), what="rate")
+        require_rate(config.false_positive_rate, len(found.other), what="rate")
+    except InputError:
+        return False
+    return True
+
+
+def _noise_range(generator: Generator, seed: int) -> NoiseRange:
+    """From own images of their own: the calibration images must not draw their own border."""
+    source = derive_seed(seed, "flipad", "noise range")
+    own = sample_eight_bit(generator, NOISE_SAMPLES, source)
+    (noisy,) = (one for one in CONDITIONS if one.name == NOISY)
+    return NoiseRange.of(to_float(own), to_float(noisy.applied(own, source)))
 
 
 def _split_others(pool: Tensor, config: AttributionConfig, seed: int) -> dict[str, list[int]]:
@@ -101,9 +185,18 @@ def needed_others(config: AttributionConfig) -> int:
     return count
 
 
-def _provenance(generator: Generator, pool: Tensor, seed: int) -> dict[str, Any]:
+def _wanted_others(config: AttributionConfig) -> int:
+    """How many self-made others a fit is given: as many as it can use."""
+    if not isinstance(config, TrainedConfig):
+        return max(needed_others(config), config.calibration_samples)
+    use = math.ceil(config.train_samples / (1 - config.other_calibration_share))
+    return max(needed_others(config), use)
+
+
+def _provenance(generator: Generator, pool: Tensor, seed: int, origin: str) -> dict[str, Any]:
+    digest = digest_tensors({"images": pool})
     return {
         "generator": generator.describe(),
-        "others": {"count": len(pool), "digest": digest_tensors({"images": pool})},
+        "others": {"origin": origin, "count": len(pool), "digest": digest},
         "seed": seed,
     }

@@ -15,13 +15,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from wherefrom.attribution.impostors import make_impostors
+from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.core.rng import stream
-from wherefrom.data.writing import to_uint8
+from wherefrom.core.rng import derive_seed, stream
+from wherefrom.core.store import digest_bytes
+from wherefrom.data.writing import to_float, to_uint8
 from wherefrom.generators.generator import Generator
 from wherefrom.generators.last_layer import LastLayer
 
 IMAGES_PER_LAYER = 32
+MOVED = 0.5  # share of the impostors among self-made others that is mirrored or moved
 
 Change = Callable[[LastLayer, torch.Generator], Tensor]
 
@@ -92,6 +96,29 @@ def draw_by_other_layers(
         other = dataclasses.replace(layer, weight=weight)
         images.append(to_uint8(generator.output_map.forward(other.apply(z))))
     return torch.cat(images)
+
+
+def self_made(generator: Generator, count: int, *, seed: int, track: Track = quiet) -> Tensor:
+    """`count` distinct stand-ins for images of another origin, 8-bit (count, C, H, W).
+
+    One half is drawn by other last layers, the other half retouched or moved (`impostors`): what an
+    owner without a single foreign image can show a detector.
+
+    Deviation: the paper's negatives are real images; these are all of the model's own content.
+    """
+    half = count // 2 + 1
+    drawn = draw_by_other_layers(generator, half, seed=derive_seed(seed, "self-made"), track=track)
+    source = derive_seed(seed, "self-made", "base")
+    base = torch.cat([x for x, _ in generator.sample_with_activations(half, source)])
+    moved = make_impostors(to_float(to_uint8(base)), seed=source, moved=MOVED)
+    pool = torch.stack([drawn, to_uint8(moved)], dim=1).flatten(0, 1)
+    keys = {digest_bytes(image.numpy().tobytes()): i for i, image in enumerate(pool)}
+    if len(keys) < count:
+        raise InputError(
+            f"only {len(keys)} of {len(pool)} self-made images are distinct: the model hardly "
+            "varies; give images that it did not make"
+        )
+    return pool[sorted(keys.values())[:count]]
 
 
 def _input_axis(layer: LastLayer) -> int:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.attribution.config import AttributionConfig
+from wherefrom.attribution.immunity import NONE, Immunity
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
@@ -52,11 +53,17 @@ class Material:
     seed: int
     track: Track = quiet
     device: torch.device | str = "cpu"
+    immunity: Immunity = NONE  # `others` have been through it
 
     def own(self, count: int) -> Tensor:
         """`count` images of the generator to train on, uint8 (count, C, H, W)."""
         seed = derive_seed(self.seed, "flipad", "train")
-        return sample_eight_bit(self.generator, count, seed, track=self.track)
+        images = sample_eight_bit(self.generator, count, seed, track=self.track)
+        return self.worn(images, "own")
+
+    def worn(self, images: Tensor, name: str) -> Tensor:
+        """Images to train on, uint8 (N, C, H, W), altered as the immunity asks."""
+        return self.immunity.applied(images, self.seed, name)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,8 @@ class ImageVerdict:
     `p_value`: share of the model's own calibration images with a score at least as large.
     `p_other`: share of the other calibration images with a score at least as small.
     All three numbers are None when the image could not be scored; `reason` then says why.
+    `condition`: the state in which its file arrived, whose calibration the p-values are from; None
+    where that is none of those known.
     """
 
     name: str
@@ -26,6 +28,7 @@ class ImageVerdict:
     score: float | None
     reason: str
     digest: str | None = None
+    condition: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""

@@ -32,7 +32,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wherefrom.attribution.equations import dual_objective, soft_threshold
-from wherefrom.attribution.lasso import CHECK_EVERY, LassoConfig
+from wherefrom.attribution.fista import CHECK_EVERY
+from wherefrom.attribution.lasso import LassoConfig
 from wherefrom.attribution.operator import squared_norm
 from wherefrom.core.errors import InputError
 from wherefrom.core.precision import full_precision

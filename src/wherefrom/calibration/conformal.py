@@ -40,6 +40,33 @@ def require_rate(rate: float, count: int, *, what: str) -> None:
         )
 
 
+def guaranteed_rate(rate: float, count: int, confidence: float, *, what: str) -> float:
+    """The p-value to stop at, so that the error rate is at most `rate` with that confidence.
+
+    Stopping at p <= rate keeps the rate on average over calibration sets; the set at hand may be
+    an unlucky one.  Stopping at p <= k / (n + 1), the error rate given the set is distributed as
+    Beta(k, n + 1 - k) for continuous scores, and smaller with ties (Vovk: Conditional Validity of
+    Inductive Conformal Predictors, ACML 2012, Proposition 2).  The largest k is taken for which
+    that exceeds `rate` with probability at most 1 - `confidence`.  Confidence 0 is `rate` itself.
+    """
+    if confidence == 0:
+        return rate
+    if not 0 < confidence < 1:
+        raise InputError(f"the confidence is {confidence}, but it must lie in [0, 1)")
+    from scipy.stats import beta
+
+    k = 0
+    while k < count and beta.sf(rate, k + 1, count - k) <= 1 - confidence:
+        k += 1
+    if k == 0:
+        needed = math.ceil(math.log1p(-confidence) / math.log1p(-rate))
+        raise InputError(
+            f"a {what} of {rate} with confidence {confidence} cannot be supported by {count} "
+            f"held-out samples; use at least {needed}"
+        )
+    return k / (count + 1)
+
+
 def needed_samples(rate: float, *, what: str) -> int:
     """The smallest number of calibration scores that supports `rate`."""
     if not 0 < rate < 1:

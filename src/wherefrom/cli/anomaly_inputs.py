@@ -72,15 +72,11 @@ def load_against(
 ) -> tuple[Calibration, FeatureNetwork]:
     """A calibration with the encoder that made it."""
     from wherefrom.anomaly.calibration import load_calibration
+    from wherefrom.anomaly.method import remembered_encoder
 
     calibration = load_calibration(path)
-    source = encoder or calibration.provenance.get("encoder_source")
-    if source is None:
-        raise InputError(f"{path} does not say where its encoder is; pass --encoder")
-    resolution = calibration.provenance.get("encoder_resolution")
-    network = load(str(source), resolution, False, device)
-    calibration.encoder.require_same(network.identity, what=f"the calibration {path}")
-    return calibration, network
+    network = remembered_encoder(calibration, path, source=encoder)
+    return calibration, network.to(resolve_device(device))
 
 
 def score_against(

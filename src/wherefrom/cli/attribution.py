@@ -62,9 +62,13 @@ def _methods() -> Mapping[str, Mapping[str, AttributionConfig]]:
 @click.option(
     "--others",
     type=FILE,
-    required=True,
     multiple=True,
     help="Images the model did not make: best those it was trained on.  Repeatable.",
+)
+@click.option(
+    "--self-made",
+    is_flag=True,
+    help="There are no others: stand-ins are made from the model's own content.",
 )
 @click.option("--resize", is_flag=True, help="Crop and scale the other images to the model's size.")
 @click.option("--out", type=FILE, required=True, help="The attributor: a new folder.")
@@ -80,6 +84,7 @@ def fit(
     latent: tuple[int, ...] | None,
     value_range: tuple[float, float] | None,
     others: tuple[Path, ...],
+    self_made: bool,
     resize: bool,
     out: Path,
     overwrite: bool,
@@ -102,10 +107,14 @@ def fit(
     from wherefrom.core.store import refuse_existing
     from wherefrom.generators.loading import load_generator
 
+    if bool(others) == self_made:
+        raise InputError("give --others, or --self-made where there are none, and not both")
     refuse_existing(out, overwrite=overwrite)
     place = resolve_device(device)
     generator = load_generator(spec, weights=weights, latent=latent, value_range=value_range)
-    images = read_shaped(session, others, generator.image_shape, resize=resize)
+    images = None
+    if others:
+        images = read_shaped(session, others, generator.image_shape, resize=resize)
     fitted = question.fit(
         generator,
         images,

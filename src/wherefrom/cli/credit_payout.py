@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from wherefrom.cli.console import Session, print_json, print_table
 from wherefrom.cli.credit_results import (
@@ -21,8 +23,9 @@ from wherefrom.cli.credit_results import (
     property_option,
     study_argument,
 )
-from wherefrom.cli.options import FILE, ConfigCommand
+from wherefrom.cli.options import DEST, FILE, ConfigCommand
 from wherefrom.core.errors import InputError
+from wherefrom.report.text import plural
 
 if TYPE_CHECKING:
     from wherefrom.credit.payout import PayoutConfig
@@ -71,25 +74,18 @@ def payout(
       wherefrom credit payout study.toml --pool 10000.00 --currency EUR --out round1
     """
     from wherefrom.core.store import refuse_existing
-    from wherefrom.credit.receipt import balances_of, compare_receipts, read_receipt
+    from wherefrom.credit.receipt import balances_of, read_receipt
     from wherefrom.report.credit_tables import payout_table
 
     if (pool is None) == (check is None):
         raise InputError("give --pool to divide money, or --check to make a receipt again")
+    if check is not None:
+        _refuse_given("--check", "out")
+        check_receipt(session, study, check, device, as_json=as_json)
+        return
     if out is not None:
         refuse_existing(out, overwrite=False)
-    old = None if check is None else read_receipt(check)
-    found = finished(session, study, name if old is None else settings_of(old)["property"], device)
-    if old is not None:
-        new, _, _ = divided(found, settings_of(old))
-        broken = compare_receipts(old, new)
-        if broken:
-            raise InputError(
-                f"{check} is whole, but the study gives another record {broken!r} now; "
-                "runs or data have changed since it was written"
-            )
-        click.echo(f"{check} is whole, and the study gives the same: {new['chain'][-1]['digest']}")
-        return
+    found = finished(session, study, name, device)
     settings = {
         "property": found.name,
         "pool": pool,
@@ -101,7 +97,7 @@ def payout(
     }
     receipt, shares, divided_pool = divided(found, settings)
     if out is not None:
-        save_payout(out, receipt, shares, divided_pool, found)
+        receipt = save_payout(out, receipt, shares, divided_pool, found)
         session.note(f"saved {out}")
     if as_json:
         print_json(receipt)
@@ -110,21 +106,62 @@ def payout(
     print_table(payout_table(divided_pool))
 
 
-def settings_of(receipt: Mapping[str, Any]) -> dict[str, Any]:
-    """What a payout was asked for."""
-    return dict(receipt["records"]["payout"]["settings"])
+def _refuse_given(option: str, *more: str) -> None:
+    """An `InputError` for what was given beside an option that takes it from a receipt."""
+    context = click.get_current_context()
+    taken = {"pool", "currency", "name", "method", "level", "last", *more}
+    for each in context.command.get_params(context):
+        derived = str(each.name).startswith(f"{DEST}__")
+        given = context.get_parameter_source(str(each.name)) is ParameterSource.COMMANDLINE
+        if given and (derived or each.name in taken):
+            raise InputError(
+                f"{option} takes what it needs from the receipt; leave out {each.opts[0]}"
+            )
+
+
+def check_receipt(session: Session, study: Path, path: Path, device: str, *, as_json: bool) -> None:
+    """Make a receipt again from the runs it rests on; an `InputError` where it differs."""
+    from wherefrom.credit.receipt import (
+        check_files,
+        compare_receipts,
+        read_receipt,
+        runs_of,
+        settings_of,
+    )
+
+    old = read_receipt(path)
+    beside = check_files(old, path.parent)
+    found = finished(session, study, settings_of(old)["property"], device)
+    with found.opened.ledger(readonly=True) as ledger:
+        rests_on = replace(found, table=runs_of(old, ledger.runs(found.name)))
+    new, _, _ = divided(rests_on, settings_of(old))
+    broken = compare_receipts(old, new)
+    if broken:
+        raise InputError(
+            f"{path} is whole, but the study gives another record {broken!r} for the same runs; "
+            "the data, the recipe or the program are not those it was written with"
+        )
+    digest, runs = old["chain"][-1]["digest"], len(rests_on.table.values)
+    later = len(found.table.values) - runs
+    if as_json:
+        print_json({"digest": digest, "runs": runs, "later_runs": later, "files": beside})
+        return
+    if later > 0:
+        session.note(f"it rests on {plural(runs, 'run')}; {later} made since change nothing in it")
+    files = f", and so are {' and '.join(beside)} beside it" if beside else ""
+    click.echo(f"{path} is whole{files}; the study gives the same: {digest}")
 
 
 def divided(found: Finished, settings: Mapping[str, Any]) -> tuple[dict[str, Any], Shares, Any]:
     """The receipt, the shares and the payout for settings."""
-    from wherefrom.credit.estimate import estimate
     from wherefrom.credit.payout import PayoutConfig, divide_pool
     from wherefrom.credit.receipt import make_receipt
 
-    shares = estimate(found.table, settings["method"], level=settings["level"])
+    credit = found.credit(settings["method"], level=settings["level"])
+    shares, names = credit.shares, credit.names
     money = divide_pool(
         shares,
-        found.names,
+        names,
         settings["pool"],
         currency=settings["currency"],
         config=PayoutConfig.from_dict(settings["policy"]),
@@ -132,7 +169,7 @@ def divided(found: Finished, settings: Mapping[str, Any]) -> tuple[dict[str, Any
     )
     identity = found.opened.identity
     receipt = make_receipt(
-        contributors=found.names,
+        contributors=names,
         game={"digest": identity.digest, "players": identity.players, "spec": dict(identity.spec)},
         measured={"name": found.name, "spec": dict(found.opened.specs[found.name])},
         table=found.table,
@@ -145,16 +182,23 @@ def divided(found: Finished, settings: Mapping[str, Any]) -> tuple[dict[str, Any
 
 def save_payout(
     out: Path, receipt: Mapping[str, Any], shares: Shares, money: Any, found: Finished
-) -> None:
-    """The receipt, the table and the page, in a folder that is there whole or not at all."""
+) -> dict[str, Any]:
+    """The receipt, the table and the page, in a folder that is there whole or not at all.
+
+    Returns the receipt with the digests of the files.
+    """
     from wherefrom.core.store import scratch_beside, write_file
+    from wherefrom.credit.receipt import FILES, with_files
     from wherefrom.report.credit import write_credit_report
     from wherefrom.report.credit_tables import payout_table
     from wherefrom.report.tables import to_csv
 
     with scratch_beside(out) as scratch:
-        text = json.dumps(receipt, indent=1, allow_nan=False, ensure_ascii=False)
-        write_file(scratch / "receipt.json", text.encode())
         write_file(scratch / "payout.csv", to_csv(payout_table(money)).encode())
         page = scratch / "payout.html"
-        write_credit_report(page, shares, found.names, basis=basis_of(found), payout=money)
+        names = [payment.name for payment in money.payments]
+        write_credit_report(page, shares, names, basis=basis_of(found), payout=money)
+        whole = with_files(receipt, {name: (scratch / name).read_bytes() for name in FILES})
+        text = json.dumps(whole, indent=1, allow_nan=False, ensure_ascii=False)
+        write_file(scratch / "receipt.json", text.encode())
+    return whole

@@ -16,10 +16,13 @@ from wherefrom.core.errors import InputError
 if TYPE_CHECKING:
     from wherefrom.credit.contributors import Contributors
     from wherefrom.credit.cost import Cost
+    from wherefrom.credit.estimate import Credit
     from wherefrom.credit.game import RunTable
     from wherefrom.credit.method import OpenStudy
     from wherefrom.credit.result import Shares
     from wherefrom.credit.study import Study
+
+    Named = tuple[Shares, tuple[str, ...]]
 
 study_argument = click.argument("study", type=FILE)
 property_option = click.option(
@@ -32,7 +35,7 @@ method_option = click.option(
     "--method",
     default="auto",
     show_default=True,
-    help="auto, paired, exact, kernelshap, permutation, banzhaf or loo.",
+    help="auto, paired, exact, kernelshap, permutation, banzhaf, loo or owen.",
 )
 shrinkage_option = click.option(
     "--accept-shrinkage",
@@ -56,6 +59,19 @@ class Finished:
     def names(self) -> tuple[str, ...]:
         """The contributors."""
         return self.opened.data.names
+
+    def credit(self, method: str, *, level: float, accept_shrinkage: bool = False) -> Credit:
+        """Shares by a method; in the design owen those of the unions, with the players inside."""
+        from wherefrom.credit.estimate import estimate_credit
+
+        return estimate_credit(
+            self.table,
+            self.names,
+            method,
+            unions=self.opened.data.unions,
+            level=level,
+            accept_shrinkage=accept_shrinkage,
+        )
 
 
 def opened_study(session: Session, study: Path, device: str, *, fresh: bool = False) -> OpenStudy:
@@ -136,11 +152,16 @@ def plan(
     if pilot:
         opened = open_study(study, device=place, track=session.track)
         count = pilot_size(opened.data.players)
-        session.note(f"making the pilot: {count} runs")
+        session.note(f"making the pilot: {len(opened.design().take(count))} runs")
         run_study(opened, runs=count, devices=(place,), track=session.track)
         found = read(opened, name)
     else:
         found = finished(session, study, name, device)
+    if found.opened.data.unions:
+        raise InputError(
+            "plan foresees the paired design, and this study has the design owen; plan it with the "
+            "design paired first"
+        )
     planned = plan_runs(found.table, budgets, level=level, seconds_per_run=found.seconds)
     if as_json:
         print_json(planned.to_dict())
@@ -149,6 +170,7 @@ def plan(
         f"{planned.players} contributors, pilot of {planned.pilot_runs} runs; "
         f"equal split {planned.equal_split:.4g}, spread of a half difference {planned.spread:.4g}"
     )
+    session.note(planned.about_gain())
     print_table(plan_table(planned))
 
 
@@ -157,12 +179,16 @@ def tell_cost(
 ) -> Cost:
     """What a study costs, said before anything is trained."""
     from wherefrom.credit.cost import LIMIT, measure_cost
+    from wherefrom.credit.design import anchor_rounds
     from wherefrom.credit.planning import pilot_size
     from wherefrom.report.credit_tables import cost_table
 
     session.note(f"timing a few steps on {device}, for about {LIMIT:g} s; nothing is trained")
     cost = measure_cost(study, data, device=device, track=session.track)
-    runs = pilot_size(data.players)
+    design = study.config.design
+    own, rounds = anchor_rounds(design.kind, design.anchors)
+    more = 2 * (rounds - own)  # anchors that come on top
+    runs = pilot_size(data.players) + more
     pruned = "" if cost.pruned is None else f", {cost.pruned:,} after pruning"
     session.note(
         f"{data.players} contributors, {len(data.images)} images; {cost.parameters:,} trained "
@@ -173,8 +199,9 @@ def tell_cost(
         f"until the pilot's {runs} runs are made: about {cost.hours(runs):.2g} hours; "
         "--pilot makes them, and then says how wide the intervals would be"
     )
+    session.note(f"the empty and the full set are run {rounds} times each (`anchors` in [design])")
     if not quiet_table:
-        print_table(cost_table(cost, {runs, study.config.design.runs}))
+        print_table(cost_table(cost, {runs, design.runs + more}))
     return cost
 
 
@@ -221,10 +248,8 @@ def report(
     Example:
       wherefrom credit report study.toml --html shares.html --run
     """
-    from wherefrom.credit.estimate import estimate
-    from wherefrom.credit.portrait import make_scenes, portray
-    from wherefrom.report.credit import write_credit_report
-    from wherefrom.report.credit_pictures import picture_sections
+    from wherefrom.credit.portrait import make_scenes
+    from wherefrom.credit.remarks import study_remarks
     from wherefrom.report.credit_tables import shares_line, shares_table
     from wherefrom.report.files import check_target, write_text
     from wherefrom.report.tables import to_csv
@@ -236,45 +261,81 @@ def report(
     if make and html is None:
         raise InputError("--run makes the runs that a page shows; give --html too")
     found = finished(session, study, name, device)
-    shares = estimate(found.table, method, level=level, accept_shrinkage=accept_shrinkage)
+    credit = found.credit(method, level=level, accept_shrinkage=accept_shrinkage)
+    shares, inside, players = credit.shares, credit.inside, credit.players
     if make and found.opened.lab is not None:
         place = resolve_device(device)
-        make_scenes(found.opened, shares.values, device=place, track=session.track)
-    table = shares_table(shares, found.names)
-    sums = None if groups is None else _group_sums(found, groups, shares, level)
+        make_scenes(found.opened, players.shares.values, device=place, track=session.track)
+    table = shares_table(shares, credit.names)
+    sums = None if groups is None else _group_sums(found, groups, players.shares, level)
     if csv_path is not None:
         write_text(csv_path, to_csv(table))
         session.note(f"wrote {csv_path}")
+    remarks = study_remarks(found.opened)
     if html is not None:
-        portrait = portray(found.opened, found.name, shares.values)
         again = ["wherefrom", "credit", "report", str(study), "--html", str(html), "--run"]
         again += [] if name is None else ["--property", name]
-        pictures = picture_sections(portrait, shares, found.names, command=shlex.join(again))
-        together = None if sums is None else shares_table(*sums)
-        write_credit_report(
-            html, shares, found.names, basis=basis_of(found), more=pictures, groups=together
-        )
+        whole = _write_page(html, found, credit, sums, remarks, shlex.join(again))
         session.note(f"wrote {html}")
-        if not portrait.complete:
+        if not whole:
             session.note(f"some pictures are of runs that are not made: {shlex.join(again)}")
     if as_json:
-        told = {"property": found.name, "contributors": found.names, **shares.to_dict()}
-        if sums is not None:
-            told["groups"] = {"names": sums[1], **sums[0].to_dict()}
-        print_json(told)
+        print_json(_as_json(found, credit, sums, remarks))
         return
     session.note(f"{found.name}: {shares_line(shares)}")
-    for note in shares.notes:
+    for note in (*remarks, *shares.notes):
         session.note(note)
     print_table(table)
-    if sums is not None:
+    more = [] if inside is None else [(inside.shares, inside.names)]
+    for each in [*more, *([] if sums is None else [sums])]:
         click.echo()
-        print_table(shares_table(*sums))
+        print_table(shares_table(*each))
 
 
-def _group_sums(
-    found: Finished, asked: str, shares: Shares, level: float
-) -> tuple[Shares, tuple[str, ...]]:
+def _write_page(
+    path: Path,
+    found: Finished,
+    credit: Credit,
+    sums: Named | None,
+    remarks: list[str],
+    again: str,
+) -> bool:
+    """Write the HTML page; whether every model's images are there, which `again` makes."""
+    from wherefrom.credit.portrait import portray
+    from wherefrom.report.credit import inside_section, write_credit_report
+    from wherefrom.report.credit_pictures import picture_sections
+    from wherefrom.report.credit_tables import shares_table
+
+    players, inside = credit.players, credit.inside
+    portrait = portray(found.opened, found.name, players.shares.values)
+    pictures = picture_sections(portrait, players.shares, players.names, command=again)
+    sections = [] if inside is None else [inside_section(inside.shares, inside.names)]
+    write_credit_report(
+        path,
+        credit.shares,
+        credit.names,
+        basis=basis_of(found),
+        more=[*sections, *pictures],
+        groups=None if sums is None else shares_table(*sums),
+        remarks=remarks,
+    )
+    return portrait.complete
+
+
+def _as_json(
+    found: Finished, credit: Credit, sums: Named | None, remarks: list[str]
+) -> dict[str, Any]:
+    told = {"property": found.name, "contributors": credit.names, **credit.shares.to_dict()}
+    told |= {"remarks": remarks, **told_of(found)}
+    if sums is not None:
+        told["groups"] = {"names": sums[1], **sums[0].to_dict()}
+    if credit.inside is not None:
+        inside, unions = credit.inside, found.opened.data.unions
+        told["inside"] = {"names": inside.names, "unions": unions, **inside.shares.to_dict()}
+    return told
+
+
+def _group_sums(found: Finished, asked: str, shares: Shares, level: float) -> Named:
     """What groups of contributors get together, and the groups' names."""
     from wherefrom.credit.estimators_grouped import group_sums
     from wherefrom.credit.grouping import choose_groups
@@ -295,5 +356,15 @@ def basis_of(found: Finished) -> dict[str, Any]:
         "game digest": opened.identity.digest,
         "property": dict(opened.specs[found.name]),
         "runs with a value": len(found.table.values),
+        **told_of(found),
         "data": dict(opened.identity.spec.get("data", {})),
     }
+
+
+def told_of(found: Finished) -> dict[str, Any]:
+    """Who the players are, where they are not the contributors as they came."""
+    data = found.opened.data
+    if data.origin is None:
+        return {}
+    members = {name: list(given) for name, given in data.members().items()}
+    return {"players": {"are": data.seating, "members": members}}

@@ -57,6 +57,13 @@ def _defaults() -> Mapping[str, InversionConfig]:
 @click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True)
 @click.option("--label-file", type=FILE, help="A CSV file: image, class; or image, attributes 0/1.")
 @click.option("--limit", type=click.IntRange(2), help="Use that many images, spread evenly.")
+@click.option(
+    "--hold-out",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="Share of the images that is not trained on, kept for `outliers`.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of every draw.")
 @click.option("--sample-every", type=click.IntRange(1), default=1000, show_default=True)
 @click.option("--checkpoint-every", type=click.IntRange(1), default=500, show_default=True)
@@ -73,6 +80,7 @@ def train(
     channels: str,
     label_file: Path | None,
     limit: int | None,
+    hold_out: float,
     seed: int,
     sample_every: int,
     checkpoint_every: int,
@@ -85,12 +93,13 @@ def train(
 
     Labels come from --label-file, from sub-folders, or from the data set; only aedlsgan, cagan,
     acgan, revised-acgan and classifier use them.  The same command given again continues where it
-    stopped.
+    stopped.  With --hold-out, `outliers` needs no other images to set its threshold.
 
     \b
     Example:
       wherefrom inversion train photos/ --size 64 --method pvdgan --steps 50000 --out model/
     """
+    from wherefrom.inversion import holding_out
     from wherefrom.inversion.method import fit
     from wherefrom.inversion.model import FITTED
     from wherefrom.inversion.recording import Recorder
@@ -107,10 +116,14 @@ def train(
     data = training_data(
         session, images, int(channels), size, label_file=label_file, limit=limit, config=config
     )
+    pictures, labels, held = data.images, data.labels, None
+    if hold_out:
+        pictures, labels, held = holding_out.hold_out(pictures, labels, hold_out, seed=seed)
+        session.note(f"{len(held.images)} images are held out, {len(pictures)} are trained on")
     fitted = fit(
-        data.images,
+        pictures,
         config=config,
-        labels=data.labels,
+        labels=labels,
         label_names=data.names,
         seed=seed,
         device=place,
@@ -118,6 +131,8 @@ def train(
         track=session.track,
     )
     fitted.save(out / FITTED, overwrite=True)
+    if held is not None:
+        held.save(out / holding_out.PLACE)
     click.echo(out)
 
 
@@ -150,6 +165,14 @@ def encode(
 @model_argument
 @click.argument("images", type=FILE, nargs=-1, required=True)
 @out_option("A PNG file: every image beside what came back.")
+@click.option(
+    "--refine",
+    "steps",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Steps that move each code towards its image, within what codes are likely.",
+)
 @json_option
 @device_option
 @click.pass_obj
@@ -159,30 +182,44 @@ def reconstruct(
     model: Path,
     images: tuple[Path, ...],
     out: Path,
+    steps: int,
     as_json: bool,
     device: str,
 ) -> None:
     """Encode and decode images; PSNR and SSIM of each.
 
+    With --refine also what PSNR the steps gained, and how much less likely the codes became.
+
     \b
     Example:
-      wherefrom inversion reconstruct model/ photos/ --out grid.png
+      wherefrom inversion reconstruct model/ photos/ --refine 50 --out grid.png
     """
     from wherefrom.data import save_png, to_float
     from wherefrom.inversion.reconstruction import reconstruct as both_ways
+    from wherefrom.inversion.refinement import RefinementConfig, refine
 
     fitted = _load(model, device)
     batch = read_batch(session, images, fitted)
-    result = both_ways(fitted, to_float(batch.images), names=[str(p) for p in batch.paths])
+    pixels, names = to_float(batch.images), [str(p) for p in batch.paths]
+    if steps:
+        wanted = RefinementConfig(steps=steps)
+        refined = refine(fitted, pixels, names=names, config=wanted, track=session.track)
+        result, told = refined.after, refined.to_dict()
+    else:
+        result = both_ways(fitted, pixels, names=names)
+        told = result.to_dict()
     save_png(result.grid(), out)
     session.note(f"wrote {out}")
-    told = result.to_dict()
     if as_json:
         print_json(told)
         return
     rows = [(r["name"], f"{r['psnr']:.2f} dB", f"SSIM {r['ssim']:.3f}") for r in told["images"]]
-    mean = ("mean", f"{told['mean_psnr']:.2f} dB", f"SSIM {told['mean_ssim']:.3f}")
-    print_facts([*rows, mean])
+    rows.append(("mean", f"{told['mean_psnr']:.2f} dB", f"SSIM {told['mean_ssim']:.3f}"))
+    if steps:
+        gained, lost = told["mean_psnr_gained"], told["mean_nats_lost"]
+        paid = f"{abs(lost):.1f} nats {'less likely' if lost > 0 else 'likelier'}"
+        rows.append(("refinement", f"{gained:+.2f} dB", paid))
+    print_facts(rows)
 
 
 @inversion.command()

@@ -50,7 +50,7 @@ def cluster(
     Example:
       wherefrom inversion cluster model/ images/ --out clusters.html --sorted sorted/
     """
-    from wherefrom.core.store import refuse_existing
+    from wherefrom.core.errors import InputError
     from wherefrom.data.writing import to_float
     from wherefrom.inversion.clusters import cluster_images, examples, sort_into_classes
     from wherefrom.report.files import check_target
@@ -59,8 +59,8 @@ def cluster(
     from wherefrom.report.inversion_tables import cluster_table
 
     check_target(out, option="--out", suffixes=PAGE_SUFFIXES)
-    if folder is not None:
-        refuse_existing(folder, overwrite=False)
+    if folder is not None and folder.exists():
+        raise InputError(f"{folder} already exists; choose another --sorted")
     fitted = load_model(model, device)
     batch = read_batch(session, images, fitted)
     found = cluster_images(fitted, to_float(batch.images), label=label)
@@ -94,6 +94,11 @@ def _presets() -> Mapping[str, InversionConfig]:
 @click.option(
     "--seeds", type=Numbers(int, "0,1,2"), default="0,1,2", show_default=True, help="A run each."
 )
+@click.option(
+    "--warm-steps",
+    type=click.IntRange(1),
+    help="Go on from the penalty before for so many steps, instead of --steps from the start.",
+)
 @click.option("--size", default=32, show_default=True, help="Side of the images in px.")
 @click.option("--channels", default=3, show_default=True, help="1 (grey) or 3 (colour).")
 @click.option("--limit", type=click.IntRange(min=2), help="At most so many images.")
@@ -108,6 +113,7 @@ def merge_tree_command(
     out: Path,
     penalties: tuple[float, ...],
     seeds: tuple[int, ...],
+    warm_steps: int | None,
     size: int,
     channels: int,
     limit: int | None,
@@ -147,6 +153,7 @@ def merge_tree_command(
         penalties,
         config=config,
         seeds=seeds,
+        warm_steps=warm_steps,
         device=resolve_device(device),
         keep=keep,
         track=session.track,

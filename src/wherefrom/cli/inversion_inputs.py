@@ -52,6 +52,7 @@ def training_data(
 ) -> TrainingData:
     """The data set at `path`, with labels if `config.method` takes any."""
     from wherefrom.data import load_training_images, read_images
+    from wherefrom.data.folders import list_images
     from wherefrom.data.labels import read_labels
     from wherefrom.inversion.config import LABELLED
 
@@ -61,6 +62,9 @@ def training_data(
             path, size=size, channels=channels, limit=limit, track=session.track
         )
         session.note(source.description)
+        if takes and source.labels is not None and path.is_dir():
+            for folder in sorted(p for p in path.iterdir() if p.is_dir()):
+                list_images([folder])  # an `InputError` where a class has none
         return TrainingData(source.images, source.labels if takes else None, ())
     if not takes:
         raise InputError(

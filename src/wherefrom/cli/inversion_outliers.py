@@ -39,7 +39,7 @@ def _presets() -> Mapping[str, OutlierConfig]:
     "--own",
     type=FILE,
     multiple=True,
-    help="Normal images that the model was not trained on; kept in the model's folder for later.",
+    help="Normal images that the model was not trained on; not needed after train --hold-out.",
 )
 @click.option(
     "--fpr",
@@ -53,7 +53,7 @@ def _presets() -> Mapping[str, OutlierConfig]:
 @click.option(
     "--curve",
     type=FILE,
-    help="Write how small a defect is still seen, .csv, .json or .svg; needs --own.",
+    help="Write how small a defect is still seen, .csv, .json or .svg; needs own images.",
 )
 @seed_option
 @device_option
@@ -76,8 +76,9 @@ def outliers(
 ) -> None:
     """Rank images by how unlike those of the model they are, with a threshold by rate.
 
-    The first call needs --own; the score is chosen there by built-in damage to these images, and
-    calibrated on others of them.  Later calls use that again.
+    The first call needs --own, unless the model was trained with --hold-out; the score is chosen
+    there by built-in damage to these images, and calibrated on others of them.  Later calls use
+    that again.
 
     \b
     Example:
@@ -87,9 +88,12 @@ def outliers(
     from wherefrom.report.inversion_tables import OUTLIER_SHOWN, outlier_line, outlier_table
     from wherefrom.report.tables import to_csv
 
-    _check_targets(report, table, curve, own)
+    _check_targets(report, table, curve)
     fitted = load_model(model, device)
-    calibration, measured = _calibration(session, fitted, model, own, config, seed)
+    damaged = report is not None or curve is not None
+    calibration, measured = _calibration(session, fitted, model, own, config, seed, damaged=damaged)
+    if curve is not None and measured is None:
+        raise InputError("--curve damages own images; give them with --own")
     calibration.threshold(fpr)  # refuses a rate that is not supported before the images are read
     found = judge_outliers(fitted, calibration, read_batch(session, images, fitted), rate=fpr)
     shape = _curve(session, fitted, calibration, measured, fpr, seed, report, curve)
@@ -111,9 +115,7 @@ def outliers(
     click.echo(outlier_line(found))
 
 
-def _check_targets(
-    report: Path | None, table: Path | None, curve: Path | None, own: tuple[Path, ...]
-) -> None:
+def _check_targets(report: Path | None, table: Path | None, curve: Path | None) -> None:
     from wherefrom.report.files import check_target
     from wherefrom.report.html import PAGE_SUFFIXES
 
@@ -124,8 +126,6 @@ def _check_targets(
     ):
         if path is not None:
             check_target(path, option=option, suffixes=suffixes)
-    if curve is not None and not own:
-        raise InputError("--curve damages own images; give them with --own")
 
 
 def _calibration(
@@ -135,22 +135,40 @@ def _calibration(
     own: tuple[Path, ...],
     config: OutlierConfig,
     seed: int,
+    *,
+    damaged: bool,
 ) -> tuple[OutlierCalibration, tuple[Tensor, list[str]] | None]:
-    """The calibration, new or kept, and the own images where they were given."""
+    """The calibration, new or kept, and the own images where they are at hand.
+
+    Images that `train` held out are own images; a kept calibration is enough where no setting
+    changes and nothing is `damaged` for a curve.
+    """
     from wherefrom.core.store import is_artifact
+    from wherefrom.inversion.holding_out import PLACE as HELD
+    from wherefrom.inversion.holding_out import HeldOut
     from wherefrom.inversion.outliers import OutlierCalibration, OutlierConfig, calibrate_outliers
 
     place = model / PLACE
-    if not own:
-        if not is_artifact(place):
-            raise InputError(
-                f"{model} has no calibration of outliers yet; give --own FOLDER with normal images "
-                "that it was not trained on"
-            )
-        if config != OutlierConfig():
-            raise InputError("settings of the score take effect with --own only; give it too")
-        return OutlierCalibration.load(place), None
-    images, keys = read_own(session, own, fitted)
+    known = OutlierCalibration.load(place) if is_artifact(place) and not own else None
+    asked = config
+    if known is not None and asked == OutlierConfig():
+        config = known.config  # made again, where it must be, as it was
+    if known is not None and config == known.config and not damaged and known.fits(fitted):
+        return known, None
+    if own:
+        images, keys = read_own(session, own, fitted)
+    elif is_artifact(model / HELD):
+        held = HeldOut.load(model / HELD)
+        images, keys = held.images, held.keys
+    elif known is None:
+        raise InputError(
+            f"{model} has no calibration of outliers yet; give --own FOLDER with normal images "
+            "that it was not trained on, or train with --hold-out"
+        )
+    elif asked != OutlierConfig():
+        raise InputError("settings of the score take effect with --own only; give it too")
+    else:
+        return known, None
     made = calibrate_outliers(
         fitted, images, keys=keys, config=config, seed=seed, track=session.track
     )

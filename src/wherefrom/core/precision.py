@@ -31,11 +31,21 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 def halves(precision: str, device: torch.device) -> bool:
     """Whether "auto", "fp32" or "bf16" means bfloat16; auto: where the device multiplies it."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cpu":
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return multiplies_bfloat16(device) if precision == "auto" else precision == "bf16"
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 products are faster than float32 ones there, not merely possible.
+
+    oneDNN alone says "supported" of every processor with AVX-512, also of one that converts to
+    float32 and back and takes three times as long.
+    """
+    if device.type != "cpu":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
 def _backends() -> list[Any]:

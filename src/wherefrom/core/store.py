@@ -153,6 +153,17 @@ def artifact_kind(source: Path) -> str:
     return str(_read_body(source).get("kind"))
 
 
+def artifact_digest(source: Path) -> str:
+    """The digest that an artifact folder states of its `artifact.json`, tensors' digest included.
+
+    `ArtifactError` if the file is none, or was changed; the tensors are not read.
+    """
+    body = _read_body(source)
+    if body.get("digest") != _digest_body(body):
+        raise ArtifactError(f"{source}/{META_NAME} was changed after it was saved; fit it again")
+    return str(body["digest"])
+
+
 def load_artifact(
     source: Path, *, kind: str, schema: int
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

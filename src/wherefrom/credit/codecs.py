@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +26,21 @@ class Autoencoder:
     identity: str
     shift: Tensor
     scale: Tensor
+    grey: bool = False  # images have one channel, the mean of the autoencoder's three
 
     def encode(self, images: Tensor) -> Tensor:
         """(N, 3 or 1, H, W) in [0, 1] -> latents (N, c, h, w), the mode of the posterior."""
         return self._by_chunks(images.expand(-1, 3, -1, -1), self._encode)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents (N, c, h, w) -> images (N, 3, H, W) in [0, 1]."""
-        return self._by_chunks(latents, self._decode)
+        """Latents (N, c, h, w) -> images (N, 3 or 1, H, W) in [0, 1]."""
+        images = self._by_chunks(latents, self._decode)
+        return images.mean(1, keepdim=True) if self.grey else images
 
     def to(self, device: torch.device | str) -> Autoencoder:
         """The same on another device."""
-        return Autoencoder(
-            self.module.to(device), self.identity, self.shift.to(device), self.scale.to(device)
-        )
+        moved = self.module.to(device), self.shift.to(device), self.scale.to(device)
+        return replace(self, module=moved[0], shift=moved[1], scale=moved[2])
 
     def _encode(self, images: Tensor) -> Tensor:
         found = self.module.encode(images * 2 - 1)
@@ -55,7 +56,7 @@ class Autoencoder:
         return torch.cat([function(part) for part in torch.split(x, CHUNK)])
 
 
-def load_autoencoder_codec(folder: Path) -> Autoencoder:
+def load_autoencoder_codec(folder: Path, *, grey: bool = False) -> Autoencoder:
     """The autoencoder in a diffusers folder, safetensors only.  `InputError` for any fault."""
     config = read_config(folder)
     kind = str(config["_class_name"])
@@ -71,4 +72,5 @@ def load_autoencoder_codec(folder: Path) -> Autoencoder:
         raise InputError(f"{folder} cannot be loaded as {kind}: {first}") from error
     module = module.float().eval().requires_grad_(False)
     shift, scale = (part.view(1, -1, 1, 1) for part in affine_of(module.config))
-    return Autoencoder(module, digest_tensors(module.state_dict()), shift, scale)
+    identity = digest_tensors(module.state_dict()) + (" grey" if grey else "")
+    return Autoencoder(module, identity, shift, scale, grey)

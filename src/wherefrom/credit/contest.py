@@ -6,7 +6,7 @@ itself; no share rests on them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -147,7 +147,7 @@ def judge(
             run_study(opened, runs=0, devices=(device,), track=track)
     runs, table = all_runs(study, name), all_runs(judging, name)
     lds_rows(table, {}, only=wanted)  # what is missing is said before the long work
-    scores = shares_by_method(runs, wanted, study.study.config.study.seed)
+    scores = shares_by_method(runs, wanted, study.study.config.study.seed, unions=study.data.unions)
     found = (
         study_baselines(study.lab, name, track=track) if contest.baselines else Baselines({}, {})
     )
@@ -188,9 +188,11 @@ def leave_one_out_runs(opened: OpenStudy) -> list[Planned]:
     return [Planned(mask, seed) for mask in masks]
 
 
-def shares_by_method(runs: RunTable, held_out: list[Planned], seed: int) -> dict[str, Floats]:
+def shares_by_method(
+    runs: RunTable, held_out: list[Planned], seed: int, *, unions: Sequence[str] = ()
+) -> dict[str, Floats]:
     """Shares by every estimator that the design's runs carry, and leave-one-out."""
-    found = evaluation_scores(without_evaluation(runs, seed), held_out)
+    found = evaluation_scores(without_evaluation(runs, seed), held_out, unions=unions)
     found.pop("loo", None)
     with suppress(InputError):  # the caller says so
         found["loo"] = estimate(only_runs(runs, held_out, rest=True), "loo").values

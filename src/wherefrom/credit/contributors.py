@@ -19,6 +19,7 @@ from torch import Tensor
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
+from wherefrom.core.store import digest_bytes
 from wherefrom.credit.game import Bools
 from wherefrom.data.folders import list_images, read_images
 
@@ -33,6 +34,8 @@ class Contributors:
     condition of each, by default its owner.  `prompts`: one text per image, or empty.
     `skipped`: every file that was left out, and why.  `shared`: (first, second, count) for pairs
     of contributors who both gave `count` images with the same pixels.
+    Where the players are not the contributors as they came, `origin` has these and `seating` says
+    what was done.  `unions`: the union of each player for Owen values, or empty.
     """
 
     names: tuple[str, ...]
@@ -43,6 +46,9 @@ class Contributors:
     prompts: tuple[str, ...] = ()
     skipped: tuple[tuple[Path, str], ...] = ()
     shared: tuple[tuple[str, str, int], ...] = ()
+    origin: Contributors | None = None
+    seating: str = ""
+    unions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.names) < 2:
@@ -70,6 +76,8 @@ class Contributors:
 
     def digests(self) -> dict[str, str]:
         """SHA-256 over pixels, labels and prompts of each contributor, by name."""
+        if self.origin is not None:
+            return self.origin.digests()
         found = {}
         for player, name in enumerate(self.names):
             total = hashlib.sha256(str(tuple(self.images.shape[1:])).encode())
@@ -79,6 +87,23 @@ class Contributors:
                 total.update(f"|{int(self.labels[index])}|{prompt}|".encode())
             found[name] = "sha256:" + total.hexdigest()
         return found
+
+    def members(self) -> dict[str, tuple[str, ...]]:
+        """By player which contributors' images it has."""
+        origin = self if self.origin is None else self.origin
+        return {
+            name: tuple(origin.names[i] for i in origin.owner[self.owner == player].unique())
+            for player, name in enumerate(self.names)
+        }
+
+    def seats(self) -> dict[str, str]:
+        """By player whose images it has, as a digest; empty where players are contributors."""
+        if self.origin is None:
+            return {}
+        return {
+            name: digest_bytes(torch.nonzero(self.owner == player).numpy().tobytes())
+            for player, name in enumerate(self.names)
+        }
 
 
 def contributors_from_folders(

@@ -136,17 +136,24 @@ def _untrained(study: Study, data: Contributors, device: str) -> Diffusion:
 def _per_image(step: Callable[[int], None], batch: int, limit: float) -> tuple[float, int]:
     """Seconds of a step per image, and the batch at which it was measured.
 
-    The batch grows twofold while the next one should end within `limit`.
+    The batch grows twofold while the next one should end within `limit`.  The first step of a size
+    also prepares its kernels, so a second one counts where there is time for it.
     """
     began, size = time.perf_counter(), 1
     while True:
-        start = time.perf_counter()
-        step(size)
-        seconds = time.perf_counter() - start
+        seconds = _timed(step, size)
+        if time.perf_counter() - began + seconds < limit:
+            seconds = min(seconds, _timed(step, size))
         spent = time.perf_counter() - began
         if size >= batch or spent + 2 * seconds > limit:
             return seconds / size, size
         size = min(2 * size, batch)
+
+
+def _timed(step: Callable[[int], None], size: int) -> float:
+    start = time.perf_counter()
+    step(size)
+    return time.perf_counter() - start
 
 
 def _training(model: Diffusion, config: TrainingConfig) -> Callable[[int], None]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from math import comb
+from typing import Any
 
 import numpy as np
 
@@ -229,6 +230,63 @@ DESIGNS: dict[str, Callable[[int, int], Design]] = {
     "banzhaf": UniformDesign,
     "loo": LeaveOneOutDesign,
 }
+
+
+OWN_ANCHORS = {"exact": 1, "loo": ANCHOR_RUNS}  # of designs whose rounds have them
+
+
+@dataclass(frozen=True)
+class WithAnchors:
+    """A design, and the empty and the full set more often than it has them itself.
+
+    The `more` runs are not counted: `take(k)` has them besides the k runs of the design, so that a
+    larger number adds anchors and moves no other run.
+    """
+
+    design: Design
+    more: tuple[Planned, ...]
+
+    @property
+    def players(self) -> int:
+        """n."""
+        return self.design.players
+
+    def take(self, runs: int) -> list[Planned]:
+        """The anchors, then the first `runs` runs of the design; no runs, no anchors."""
+        return [*self.more, *self.design.take(runs)] if runs > 0 else []
+
+
+def anchor_rounds(kind: str, anchors: int | None) -> tuple[int, int]:
+    """How often the empty and the full set are run: counted among a design's runs, and in all.
+
+    `anchors` None: 3 times, and once under `exact`.
+    """
+    own = OWN_ANCHORS.get(kind)
+    if anchors is None:
+        anchors = own or ANCHOR_RUNS
+    own = min(anchors, ANCHOR_RUNS) if own is None else own
+    return own, max(anchors, own)
+
+
+def design_of(
+    kind: str,
+    players: int,
+    seed: int,
+    anchors: int | None = None,
+    *,
+    unions: tuple[int, ...] | None = None,
+) -> Design:
+    """The design of a study, whose `anchors` may grow later: earlier runs stay a part of it.
+
+    With `unions`, that of each player, it is the orders for Owen values, whatever the `kind`.
+    """
+    own, rounds = anchor_rounds(kind, anchors)
+    make: Callable[..., Design] = DESIGNS[kind] if unions is None else PermutationDesign
+    given: dict[str, Any] = {} if kind in OWN_ANCHORS else {"anchors": own}
+    if unions is not None:
+        given["groups"] = unions
+    more = tuple(anchor_runs(players, seed, rounds))[2 * own :]
+    return WithAnchors(make(players, seed, **given), more)
 
 
 def anchor_runs(n: int, seed: int, replicates: int) -> Iterator[Planned]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from wherefrom.core.errors import InputError
@@ -13,6 +14,7 @@ from wherefrom.credit.estimators import (
     estimate_kernel_shap,
     estimate_paired,
 )
+from wherefrom.credit.estimators_grouped import estimate_owen, group_sums
 from wherefrom.credit.estimators_marginal import (
     estimate_banzhaf,
     estimate_leave_one_out,
@@ -22,15 +24,31 @@ from wherefrom.credit.game import RunTable
 from wherefrom.credit.result import Shares
 from wherefrom.credit.runs import checked, enumerated
 
-METHODS = ("auto", "paired", "exact", "kernelshap", "permutation", "banzhaf", "loo")
+METHODS = ("auto", "paired", "exact", "kernelshap", "permutation", "banzhaf", "loo", "owen")
 
 
 def estimate(
-    table: RunTable, method: str = "auto", *, level: float = LEVEL, accept_shrinkage: bool = False
+    table: RunTable,
+    method: str = "auto",
+    *,
+    level: float = LEVEL,
+    accept_shrinkage: bool = False,
+    unions: Sequence[str] = (),
 ) -> Shares:
-    """Shares by `method`; `auto` is exact where every subset was run, and paired elsewhere."""
+    """Shares of the players by `method`; `auto` is owen where they are in unions, exact where every
+    subset was run, and paired elsewhere.
+    """
     if method not in METHODS:
         raise InputError(f"the method is {method!r}; choose one of {', '.join(METHODS)}")
+    if bool(unions) != (method == "owen"):
+        if method != "auto":
+            raise InputError(
+                f"the method is {method!r}, and the players are {'' if unions else 'not '}in "
+                "unions; the design owen goes with the method owen, and no other does"
+            )
+        method = "owen"
+    if method == "owen":
+        return estimate_owen(table, unions, level=level).players
     if method == "auto":
         runs = checked(table)
         small = runs.masks.shape[1] <= MAX_ENUMERATED
@@ -44,3 +62,35 @@ def estimate(
         "loo": estimate_leave_one_out,
     }
     return estimators[method](table, level=level)
+
+
+@dataclass(frozen=True)
+class Credit:
+    """What a report shows: shares by name, and where these are unions, those `inside` them."""
+
+    shares: Shares
+    names: tuple[str, ...]
+    inside: Credit | None = None
+
+    @property
+    def players(self) -> Credit:
+        """The shares of the players of the game."""
+        return self if self.inside is None else self.inside
+
+
+def estimate_credit(
+    table: RunTable,
+    names: Sequence[str],
+    method: str = "auto",
+    *,
+    unions: Sequence[str] = (),
+    level: float = LEVEL,
+    accept_shrinkage: bool = False,
+) -> Credit:
+    """Shares of the players, or of their unions with those of the players inside."""
+    shares = estimate(table, method, level=level, accept_shrinkage=accept_shrinkage, unions=unions)
+    players = Credit(shares, tuple(names))
+    if not unions:
+        return players
+    sums = replace(group_sums(shares, unions, level=level), method="owen, between unions")
+    return Credit(sums, tuple(dict.fromkeys(unions)), players)

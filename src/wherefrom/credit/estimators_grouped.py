@@ -1,4 +1,4 @@
-"""Contributors in groups: shares of groups from the same runs, merged games, two-level Owen values.
+"""Contributors in groups: shares of groups from the same runs, and two-level Owen values.
 
 `groups` gives the group of each player, (n,) ints.  Groups must be chosen without looking at the
 shares: groups made to differ always do.
@@ -6,7 +6,7 @@ shares: groups made to differ always do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 from wherefrom.core.errors import InputError
 from wherefrom.credit.estimators import LEVEL
 from wherefrom.credit.estimators_marginal import estimate_permutation
-from wherefrom.credit.game import Floats, Ints, Planned, RunTable, mask_of, members_of
+from wherefrom.credit.game import Floats, Ints, RunTable
 from wherefrom.credit.intervals import share_result
 from wherefrom.credit.result import Shares
+from wherefrom.credit.runs import anchors_of, checked, orders_of
 
 
-def group_sums(shares: Shares, groups: Sequence[int], *, level: float = LEVEL) -> Shares:
+def group_sums(shares: Shares, groups: Sequence[Hashable], *, level: float = LEVEL) -> Shares:
     """What the members of each group get together, with intervals for the sums.
 
     A sum is known better than its parts.  It is not the share of the group in the game where it
-    joins as one (`merge_runs`): the two differ by what the members do to each other.
+    plays as one (`play_in_groups`): the two differ by what the members do to each other.
     """
     pull = _membership(groups, shares.players)
     return share_result(
@@ -41,21 +42,6 @@ def group_sums(shares: Shares, groups: Sequence[int], *, level: float = LEVEL) -
     )
 
 
-def merge_runs(table: RunTable, groups: Sequence[int]) -> RunTable:
-    """The runs in which every group is all in or all out, as runs of the game of groups."""
-    pull = _membership(groups, table.masks.shape[1])
-    inside = table.masks @ pull.T
-    whole = ((inside == 0) | (inside == pull.sum(axis=1))).all(axis=1)
-    return RunTable(inside[whole] > 0, table.values[whole], table.seeds[whole])
-
-
-def expand_runs(planned: Sequence[Planned], groups: Sequence[int]) -> list[Planned]:
-    """Runs planned for the game of groups, as runs of the players."""
-    count = len(set(groups))
-    place = _numbers(groups)
-    return [Planned(mask_of(members_of(run.mask, count)[place]), run.seed) for run in planned]
-
-
 class OwenShares(NamedTuple):
     """Two levels of one division: the players' shares add up to those of their unions."""
 
@@ -63,14 +49,16 @@ class OwenShares(NamedTuple):
     unions: Shares
 
 
-def estimate_owen(table: RunTable, groups: Sequence[int], *, level: float = LEVEL) -> OwenShares:
+def estimate_owen(
+    table: RunTable, groups: Sequence[Hashable], *, level: float = LEVEL
+) -> OwenShares:
     """Owen values of players in unions, as of images (or parts) of contributors.
 
-    Needs runs of `PermutationDesign(..., groups=...)`: unions join whole, one after the other.
-    The unions get their Shapley values of the game between unions.
+    Needs runs of `PermutationDesign(..., groups=...)`: unions join whole, one after the other; runs
+    of other designs are passed over.  The unions get their Shapley values of the game between them.
     """
-    _require_unions(table, np.array(_numbers(groups)))
-    players = estimate_permutation(table, level=level, method="owen")
+    kept = _union_wise(table, np.array(numbered(groups)))
+    players = estimate_permutation(kept, level=level, method="owen")
     return OwenShares(players, group_sums(players, groups, level=level))
 
 
@@ -83,29 +71,30 @@ def ward_groups(features: Floats, count: int) -> Ints:
     if count == len(features):
         return np.arange(count)
     found = fcluster(linkage(features, method="ward"), count, criterion="maxclust")
-    return np.array(_numbers(found.tolist()))
+    return np.array(numbered(found.tolist()))
 
 
-def _require_unions(table: RunTable, groups: NDArray[np.int64]) -> None:
-    """In a union-wise order at most one union is partly in."""
-    for row in table.masks:
-        shares = [row[groups == g].mean() for g in np.unique(groups)]
-        if sum(0 < share < 1 for share in shares) > 1:
-            raise InputError(
-                "some runs cut several unions at once; Owen values need runs of the permutation "
-                "design with groups"
-            )
+def _union_wise(table: RunTable, groups: NDArray[np.int64]) -> RunTable:
+    """The seeds whose runs each have at most one union partly in, as in a union-wise order."""
+    inside = np.array([table.masks[:, groups == g].mean(axis=1) for g in np.unique(groups)])
+    cut = ((inside > 0) & (inside < 1)).sum(axis=0) > 1
+    kept = table.at(~np.isin(table.seeds, np.unique(table.seeds[cut])))
+    if cut.any() and not orders_of(checked(kept), anchors_of(checked(kept))):
+        raise InputError(
+            "the runs cut several unions at once; Owen values need runs of the design owen"
+        )
+    return kept
 
 
-def _numbers(groups: Sequence[int]) -> list[int]:
+def numbered(groups: Sequence[Hashable]) -> tuple[int, ...]:
     """Groups as 0, 1, ... in order of appearance."""
     names = {name: number for number, name in enumerate(dict.fromkeys(groups))}
-    return [names[name] for name in groups]
+    return tuple(names[name] for name in groups)
 
 
-def _membership(groups: Sequence[int], players: int) -> Floats:
+def _membership(groups: Sequence[Hashable], players: int) -> Floats:
     if len(groups) != players:
         raise InputError(f"groups name {len(groups)} contributors, but there are {players}")
-    place = np.array(_numbers(groups))
+    place = np.array(numbered(groups))
     rows: Floats = (place == np.arange(place.max() + 1)[:, None]).astype(np.float64)
     return rows

@@ -266,7 +266,9 @@ def without_evaluation(table: RunTable, seed: int) -> RunTable:
     return table.at(~np.isin(table.seeds, np.array(seeds, dtype=np.int64)))
 
 
-def evaluation_scores(table: RunTable, held_out: Sequence[Planned]) -> dict[str, Floats]:
+def evaluation_scores(
+    table: RunTable, held_out: Sequence[Planned], *, unions: Sequence[str] = ()
+) -> dict[str, Floats]:
     """Shares by every estimator that the runs carry; none sees a run of the evaluation."""
     from wherefrom.credit.estimate import METHODS, estimate
 
@@ -276,7 +278,7 @@ def evaluation_scores(table: RunTable, held_out: Sequence[Planned]) -> dict[str,
         if method == "kernelshap" and drawn_in_pairs:
             continue  # it is right only for subsets drawn alone from the law of Eq. 5
         try:
-            found[method] = estimate(fitted, method, accept_shrinkage=True).values
+            found[method] = estimate(fitted, method, accept_shrinkage=True, unions=unions).values
         except InputError:
             continue  # these runs do not carry that method
     if not found:

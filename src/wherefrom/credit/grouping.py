@@ -34,7 +34,7 @@ def choose_groups(
             )
         groups = ward_groups(mean_features(data, embedder), count).tolist()
         return groups, tuple(_members(data, groups, g) for g in dict.fromkeys(groups))
-    named = _read(Path(asked), data.names)
+    named = read_groups(Path(asked), data.names)
     order = list(dict.fromkeys(named))
     return [order.index(name) for name in named], tuple(order)
 
@@ -52,7 +52,8 @@ def _members(data: Contributors, groups: list[int], group: int) -> str:
     return ", ".join(names[:MEMBERS_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _read(path: Path, names: tuple[str, ...]) -> list[str]:
+def read_groups(path: Path, names: tuple[str, ...]) -> list[str]:
+    """The group of each name, from a CSV file that gives everybody one."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)

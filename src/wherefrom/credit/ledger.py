@@ -55,7 +55,7 @@ class Ledger(LedgerFile):
         Under another `spec` (JSON values) the runs have no value yet: values of the earlier
         meaning are kept, but not mixed with the new one's.
         """
-        digest = digest_json({"name": name, "spec": dict(spec)})
+        digest = _property_digest(name, spec)
         with self.writing() as base:
             base.execute(
                 "INSERT INTO properties VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
@@ -63,6 +63,15 @@ class Ledger(LedgerFile):
                 (self.digest, name, digest, as_json(spec)),
             )
         return digest
+
+    def require(self, name: str, spec: Mapping[str, Any]) -> None:
+        """`InputError` if the values of the property `name` are of another meaning than `spec`."""
+        if self.properties().get(name, "") not in ("", _property_digest(name, spec)):
+            raise InputError(
+                f"the study says of the property {name!r} something else than "
+                f"{show_path(self.path)}, whose values are of what it was before; `wherefrom "
+                "credit run` measures it again, without training"
+            )
 
     def properties(self) -> dict[str, str]:
         """Digest by name of the properties as they are defined now."""
@@ -101,6 +110,12 @@ class Ledger(LedgerFile):
                 "(SELECT key FROM runs WHERE game = ?)"
             )
             return runs + base.execute(sql, (self.digest,)).rowcount
+
+    def forget_deaths(self) -> None:
+        """Count the deaths of workers anew: earlier ones may have been a reboot or a kill."""
+        with self.writing() as base:
+            sql = "UPDATE runs SET attempts = 0 WHERE game = ? AND state IN ('planned', 'leased')"
+            base.execute(sql, (self.digest,))
 
     # -- working
 
@@ -293,6 +308,10 @@ class Ledger(LedgerFile):
         if name not in known:
             raise _unknown(self.path, name, known)
         return known[name]
+
+
+def _property_digest(name: str, spec: Mapping[str, Any]) -> str:
+    return digest_json({"name": name, "spec": dict(spec)})
 
 
 def _give_up_or_retry(base: sqlite3.Connection, key: str, attempts: int) -> None:

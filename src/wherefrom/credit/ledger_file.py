@@ -10,8 +10,8 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
@@ -172,6 +172,24 @@ class LedgerFile:
         return ArtifactError(
             f"the ledger {show_path(self.path)} is damaged ({problem}); restore it from a copy"
         )
+
+
+def refuse_other_data(path: Path, game: str, digests: Mapping[str, str]) -> None:
+    """`InputError` if the file holds runs of the game `game` on data of other `digests`.
+
+    It asks before anything is trained; whatever else is wrong with the file is said where it opens.
+    """
+    known: list[tuple[str]] = []
+    with suppress(InputError, sqlite3.Error), closing(_connect(path, readonly=True)) as base:
+        known = base.execute("SELECT spec FROM games WHERE name = ?", (game,)).fetchall()
+    for (spec,) in known:
+        changed = changed_names(json.loads(spec).get("data", {}), digests)
+        if changed:
+            raise InputError(
+                f"{show_path(path)} holds runs on other data (changed: {', '.join(changed)}); they "
+                "cannot be mixed with new ones: undo the change, or give [study] another ledger "
+                "and another work folder"
+            )
 
 
 def _connect(path: Path, *, readonly: bool) -> sqlite3.Connection:

@@ -29,7 +29,7 @@ from wherefrom.credit.codecs import load_autoencoder_codec
 from wherefrom.credit.contributors import Contributors
 from wherefrom.credit.diffusion import STEPS, Diffusion, DiffusionTask, Schedule, TrainingConfig
 from wherefrom.credit.extras import need_diffusers, need_peft
-from wherefrom.credit.models import Models, require_training
+from wherefrom.credit.models import Models, require_conditions, require_training
 from wherefrom.credit.records import digest_json
 from wherefrom.credit.study import Study
 from wherefrom.data.writing import to_float
@@ -98,9 +98,11 @@ def _untrained(study: Study, data: Contributors, device: str) -> tuple[Diffusion
     """The base model with matrices, the latents and the conditions of all images."""
     folder = study.place(study.config.model.folder)
     prompts, conditions = _prompts(study, data)
+    require_conditions(study, len(prompts))
     model = load_base(folder, prompts, device=device)
     add_lora(model.network, study.config.model.rank)
-    model = replace(model, codec=load_autoencoder_codec(folder / "vae").to(device))
+    codec = load_autoencoder_codec(folder / "vae", grey=data.images.shape[1] == 1)
+    model = replace(model, codec=codec.to(device))
     latents = model.codec.encode(to_float(data.images).to(device))
     return replace(model, shape=(*latents.shape[1:],)), latents, conditions
 

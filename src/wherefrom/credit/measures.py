@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -116,7 +117,7 @@ class Measures:
         if source == "pixels":
             return PixelEmbedder()
         if ":" in source:
-            encoder = load_named(source, self.study.path.parent)()
+            encoder = _called(source, self.study.path.parent)
         else:
             from wherefrom.encoders import load_feature_encoder
 
@@ -156,3 +157,13 @@ class Measures:
             raise InputError(
                 f"{show_path(path)} is no safetensors file with weight and bias: {error}"
             ) from error
+
+
+def _called(name: str, home: Path) -> Any:
+    """What the user's function returns, which takes nothing."""
+    function = load_named(name, home)
+    try:
+        return function()
+    except Exception as error:  # whatever the user's own code raises
+        problem = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{name}() raises {problem}; mend the module") from error

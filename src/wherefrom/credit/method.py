@@ -18,19 +18,22 @@ from typing import Any
 import numpy as np
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.credit.contributors import Contributors
-from wherefrom.credit.design import DESIGNS
+from wherefrom.credit.design import design_of
+from wherefrom.credit.estimators_grouped import numbered
 from wherefrom.credit.executors import EXECUTORS
 from wherefrom.credit.game import Bools, Design
 from wherefrom.credit.lab import Lab
 from wherefrom.credit.ledger import Ledger
+from wherefrom.credit.ledger_file import refuse_other_data
 from wherefrom.credit.measures import Measures
 from wherefrom.credit.models import Models, make_models
 from wherefrom.credit.named import load_named
 from wherefrom.credit.play import TRAINED, UNLEARNED, DiffusionPlay
 from wherefrom.credit.properties import Property
-from wherefrom.credit.records import GameIdentity, Outcome
+from wherefrom.credit.records import GameIdentity, Outcome, digest_json
 from wherefrom.credit.study import Study, load_study
 from wherefrom.credit.worker import Play
 
@@ -48,19 +51,38 @@ class OpenStudy:
     play: Play
     lab: Lab | None = None  # a callable game has no models
 
+    @property
+    def digest(self) -> str:
+        """Of everything that decides what a run makes and what is measured."""
+        return digest_json({"game": self.identity.digest, "properties": dict(self.specs)})
+
     def ledger(self, *, readonly: bool = False) -> Ledger:
-        """The study's ledger, its properties defined; the caller closes it."""
+        """The study's ledger, its properties defined; the caller closes it.
+
+        To read, they must be those of the study: values of another meaning are refused.
+        """
         ledger = Ledger(self.study.ledger, self.identity, readonly=readonly)
-        if not readonly:
+        try:
             for name, spec in self.specs.items():
-                ledger.define(name, spec)
+                if readonly:
+                    ledger.require(name, spec)
+                else:
+                    ledger.define(name, spec)
+        except BaseException:
+            ledger.close()
+            raise
         return ledger
 
     def design(self) -> Design:
         """Which subsets are run."""
-        config = self.study.config
-        design: Any = DESIGNS[config.design.kind](self.data.players, config.study.seed)
-        return design  # type: ignore[no-any-return]
+        c, unions = self.study.config, self.data.unions
+        return design_of(
+            c.design.kind,
+            self.data.players,
+            c.study.seed,
+            c.design.anchors,
+            unions=numbered(unions) if unions else None,
+        )
 
 
 def open_study(
@@ -72,6 +94,7 @@ def open_study(
     """
     study = load_study(path)
     data = study.contributors(track=track)
+    refuse_other_data(study.ledger, study.config.game.kind, data.digests())
     if study.config.game.kind == "callable":
         return _open_callable(study, data)
     if study.config.model.kind == "lora":
@@ -82,7 +105,7 @@ def open_study(
         models = make_models(study, data, device=device, train=train, track=track)
     measures = Measures(study, data, models.full, models.conditions, device)
     properties = measures.properties()
-    identity = GameIdentity(study.config.game.kind, data.players, _spec(study, data, models))
+    identity = _identity(study.config.game.kind, data, _spec(study, data, models))
     play = _play(study, data, models, properties, identity)
     lab = Lab(study, data, models, tuple(properties), measures.embedder)
     return OpenStudy(study, data, identity, {p.name: p.spec for p in properties}, play, lab)
@@ -109,8 +132,9 @@ def run_study(
         ledger.plan(opened.design().take(count))
         if retry_failed:
             ledger.retry_failed()
+        ledger.forget_deaths()
         rescore(opened, ledger, track=track)
-        make_play = partial(play_of, opened.study.path.absolute())
+        make_play = partial(play_of, opened.study.path.absolute(), opened.digest)
         EXECUTORS[executor](ledger, make_play, devices=devices, track=track)
         return ledger.counts()
 
@@ -130,9 +154,18 @@ def rescore(opened: OpenStudy, ledger: Ledger, *, track: Track = quiet) -> int:
     return len(ordered)
 
 
-def play_of(path: Path, device: str) -> Play:
-    """The game of a study in a worker."""
-    return open_study(path, device=device).play
+def play_of(path: Path, digest: str, device: str) -> Play:
+    """The game of a study in a worker; `InputError` if it is no longer the `OpenStudy` of `digest`.
+
+    The file may have been edited while the models were trained.
+    """
+    opened = open_study(path, device=device)
+    if opened.digest != digest:
+        raise InputError(
+            f"{show_path(path)} or what it names was changed while its runs are made; every "
+            "finished run is kept; undo the change, or start `wherefrom credit run` again"
+        )
+    return opened.play
 
 
 def _play(
@@ -159,6 +192,13 @@ def _play(
         keep_weights=c.game.keep == "weights",
         checkpoint_every=c.game.checkpoint_every,
     )
+
+
+def _identity(kind: str, data: Contributors, spec: Mapping[str, Any]) -> GameIdentity:
+    """The game; a ledger can hold one for each way of seating the players."""
+    if data.origin is None:
+        return GameIdentity(kind, data.players, spec)
+    return GameIdentity(f"{kind}, {data.seating}", data.players, {**spec, "seats": data.seats()})
 
 
 def _spec(study: Study, data: Contributors, models: Models) -> dict[str, Any]:
@@ -193,12 +233,14 @@ def _open_callable(study: Study, data: Contributors) -> OpenStudy:
 
     def play(members: Bools, seed: int) -> Outcome:
         chosen = [name for name, inside in zip(data.names, members, strict=True) if inside]
+        if data.origin is not None and not data.unions:  # groups are called by their members
+            chosen = [each for name in chosen for each in data.members()[name]]
         answer = function(chosen, seed)
         values = answer if isinstance(answer, Mapping) else {names[0]: answer}
         absent = {name: "the callable gave no value" for name in names if name not in values}
         given = {name: float(np.asarray(values[name])) for name in names if name in values}
         return Outcome(given, absent)
 
-    identity = GameIdentity("callable", data.players, spec)
+    identity = _identity("callable", data, spec)
     specs = {each.name: each.to_dict() for each in study.properties}
     return OpenStudy(study, data, identity, specs, play)

@@ -88,6 +88,7 @@ def make_models(
     """
     maker = _Maker(study, contributors, device, track, train=train)
     kind = study.config.game.kind
+    require_conditions(study, int(maker.settings.get("num_class_embeds") or 1))
     if kind == "retrain":
         return maker.models(maker.blank, None, {"network": maker.settings})
     full = maker.full()
@@ -105,6 +106,16 @@ def digest_of(model: Diffusion) -> str:
 def untrained_model(study: Study, contributors: Contributors, *, device: str = "cpu") -> Diffusion:
     """A model of the study's shape without any training, to be timed."""
     return _Maker(study, contributors, device, quiet, train=False).blank(0)
+
+
+def require_conditions(study: Study, count: int) -> None:
+    """`InputError` for the proxy game of a model that is told the same of every image."""
+    if study.config.game.kind == "conditional-proxy" and count < 2:
+        raise InputError(
+            "the game conditional-proxy samples the full model under the conditions of a subset, "
+            "and this model is told none that differ; set conditional = true in [model], for lora "
+            "give images prompts of their own, or choose another game"
+        )
 
 
 def require_training(allowed: bool, label: str) -> None:
@@ -237,7 +248,9 @@ class _Maker:
             return Pixels()
         if not model.autoencoder:
             raise InputError("a latent model needs its autoencoder; name it in [model]")
-        return load_autoencoder_codec(self.study.place(model.autoencoder)).to(self.device)
+        folder = self.study.place(model.autoencoder)
+        grey = self.contributors.images.shape[1] == 1
+        return load_autoencoder_codec(folder, grey=grey).to(self.device)
 
     def _settings(self) -> dict[str, Any]:
         """The config of the UNet2DModel."""

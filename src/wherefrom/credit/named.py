@@ -20,10 +20,9 @@ def load_named(name: str, home: Path) -> Any:
         sys.path.append(folder)
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
-        raise InputError(f"the module {module!r} cannot be imported: {error}") from error
-    except AttributeError as error:
-        raise InputError(f"the module {module!r} has no {attribute!r}") from error
+    except Exception as error:  # whatever the user's own code raises
+        problem = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{name} cannot be had: {problem}; mend the module") from error
     if not callable(found):
         raise InputError(f"{name} is no function")
     return found

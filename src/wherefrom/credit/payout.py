@@ -138,24 +138,34 @@ def divide_pool(
 
 def require_gain(shares: Shares) -> None:
     """An `InputError` unless the model with all data is better than without, beyond its noise."""
-    from scipy.stats import t
-
     anchors = shares.anchors
     if anchors.gain <= 0:
         raise InputError(
             f"the property is {anchors.full:.6g} with all contributors and {anchors.empty:.6g} "
             "with none: there is no gain to divide; choose a property that grows"
         )
-    if anchors.freedom < 1 or not np.isfinite(anchors.variance):
+    reach = anchors.reach(shares.level)
+    if not np.isfinite(reach):
         raise InputError(
-            "the noise of the gain is unknown; run the empty and the full set at least twice each"
+            "the noise of the gain is unknown: the empty and the full set were run once; set "
+            "`anchors` in [design] of the study to at least 3 and run it again"
         )
-    reach = float(t.ppf((1 + shares.level) / 2, anchors.freedom)) * anchors.variance**0.5
     if anchors.gain <= reach:
+        now, needed = f"now {anchors.empty_runs} and {anchors.full_runs} runs", anchors.needed
         raise InputError(
-            f"the gain is {anchors.gain:.6g} give or take {reach:.6g}: it may be zero; run the "
-            "empty and the full set more often"
+            f"the gain is {anchors.gain:.6g} give or take {reach:.6g}: it may be zero; "
+            + advice_on_anchors(now, needed(shares.level))
         )
+
+
+def advice_on_anchors(now: str, needed: int | None) -> str:
+    """What to do about a gain that is not certain."""
+    if needed is None:
+        return f"no number of runs would tell ({now}); measure with less noise"
+    return (
+        "set `anchors` in [design] of the study, how often the empty and the full set are run "
+        f"({now}; {needed} each would tell at this noise), and run it again"
+    )
 
 
 def round_to(total: int, weights: Sequence[Fraction]) -> list[int]:

@@ -41,10 +41,19 @@ class PlanRow:
 
 @dataclass(frozen=True)
 class Plan:
-    """Rows for several budgets, and what the pilot says."""
+    """Rows for several budgets, and what the pilot says.
+
+    `gain` give or take `gain_reach` (None: unknown) is what a payout divides; `anchors`: how often
+    the empty and the full set, whichever was run less, were run; `anchors_needed`: how often for a
+    gain beyond its reach, None where no number would do or the noise is unknown.
+    """
 
     players: int
     pilot_runs: int
+    gain: float
+    gain_reach: float | None
+    anchors: int
+    anchors_needed: int | None
     needed: int
     spread: float
     equal_split: float
@@ -56,8 +65,25 @@ class Plan:
             return "shares are known to better than the equal split"
         groups = max(2, row.runs // RUNS_PER_GROUP)
         if groups < self.players:
-            return f"too few to tell {self.players} apart; merge contributors into {groups} groups"
+            return (
+                f"too few to tell {self.players} apart; play between groups: groups = "
+                f'"{groups}", or a CSV file, in [contributors]'
+            )
         return "shares stay uncertain; measure with less noise or make more runs"
+
+    def about_gain(self) -> str:
+        """One sentence about what a payout would divide."""
+        if self.gain_reach is None:
+            return (
+                f"gain {self.gain:.4g}, its noise unknown: set `anchors` in [design] to 3 or more"
+            )
+        said = f"gain {self.gain:.4g} give or take {self.gain_reach:.4g}, from {self.anchors}"
+        said += " runs of the empty and the full set each (`anchors` in [design])"
+        if self.gain > self.gain_reach:
+            return said
+        if self.anchors_needed is None:
+            return f"{said}; a payout would refuse it, and no number of them would tell"
+        return f"{said}; a payout would refuse it, about {self.anchors_needed} each would tell"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -95,6 +121,7 @@ def plan_runs(
             f"{2 * (n + SIZE_TERMS)}; run the pilot first ({pilot_size(n)} runs)"
         )
     shares = estimate_paired(runs, level=level)
+    reach = shares.anchors.reach(level)
     # The fit's residual is that of rows times the root of their weight.
     sigma2 = fit.residual / float(pair_rows(pairs, anchors).weights.mean())
     wanted = list(budgets) or [2 ** (j + 2) * n for j in range(5)]
@@ -106,6 +133,10 @@ def plan_runs(
     return Plan(
         players=n,
         pilot_runs=len(runs.values),
+        gain=anchors.gain,
+        gain_reach=reach if np.isfinite(reach) else None,
+        anchors=min(anchors.empty_runs, anchors.full_runs),
+        anchors_needed=shares.anchors.needed(level),
         needed=2 * (n + SIZE_TERMS),
         spread=sigma2**0.5,
         equal_split=anchors.gain / n,

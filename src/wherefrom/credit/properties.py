@@ -267,7 +267,10 @@ def loss_measure(
     @torch.no_grad()
     def loss(made: Made) -> float:
         if made.model is None:
-            raise InputError("the loss needs the network of a run; set keep = 'weights'")
+            raise InputError(
+                "the loss needs the network of a run, and this run was made without "
+                "keep = 'weights' in [game]; with it, runs made from then on have one"
+            )
         model = made.model
         model.network.eval()
         total = 0.0

@@ -1,6 +1,7 @@
 """The receipt of a payout: every record from the data to the money, and the chain over them.
 
-It is checked against itself (nobody changed it) and against the study (the ledger still says so).
+It is checked against itself (nobody changed it), against the files that were written with it, and
+against the study: made again from the runs it rests on, whatever was run since.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.store import digest_bytes, digest_file
 from wherefrom.credit.chain import build_chain, verify_chain
 from wherefrom.credit.game import RunTable, mask_of
 from wherefrom.credit.payout import Payout
@@ -19,8 +21,11 @@ from wherefrom.credit.result import Shares
 from wherefrom.credit.runs import checked
 
 KIND = "wherefrom credit receipt"
-SCHEMA = 1
-RECORDS = ("contributors", "game", "property", "runs", "shares", "payout")
+SCHEMA = 2
+STUDY = ("contributors", "game", "property")
+RECORDS = (*STUDY, "runs", "shares", "payout", "files")
+FILES = ("payout.csv", "payout.html")  # what is written beside a receipt
+SETTINGS = ("property", "pool", "currency", "method", "level", "policy", "balances")
 MAX_BYTES = 256 * 2**20
 
 
@@ -35,7 +40,8 @@ def make_receipt(
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """JSON values.  `game` holds the digests of the data and the recipe, `measured` the property;
-    `settings` is what the payout was asked for, so that it can be asked for again.
+    `settings` is what the payout was asked for, so that it can be asked for again.  The record of
+    files is empty (`with_files`).
     """
     runs = checked(table)
     rows = zip(runs.masks, runs.seeds, runs.values, strict=True)
@@ -46,12 +52,23 @@ def make_receipt(
         "runs": [[f"{mask_of(row):x}", int(seed), float(value)] for row, seed, value in rows],
         "shares": shares.to_dict(),
         "payout": payout.to_dict() | {"settings": dict(settings)},
+        "files": {},
     }
+    return _sealed(bodies)
+
+
+def with_files(receipt: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+    """The receipt with the digests of the files that are written beside it."""
+    digests = {name: digest_bytes(content) for name, content in files.items()}
+    return _sealed({**receipt["records"], "files": digests})
+
+
+def _sealed(bodies: Mapping[str, Any]) -> dict[str, Any]:
     records = [(name, bodies[name]) for name in RECORDS]
     return {
         "kind": KIND,
         "schema": SCHEMA,
-        "records": bodies,
+        "records": dict(bodies),
         "chain": [asdict(link) for link in build_chain(records)],
     }
 
@@ -80,9 +97,71 @@ def read_receipt(path: Path) -> dict[str, Any]:
     return dict(receipt)
 
 
+def settings_of(receipt: Mapping[str, Any]) -> dict[str, Any]:
+    """What a payout was asked for."""
+    paid = receipt["records"]["payout"]
+    settings = paid.get("settings") if isinstance(paid, Mapping) else None
+    if not isinstance(settings, Mapping) or set(settings) != set(SETTINGS):
+        raise ArtifactError("the receipt does not say what its payout was asked for; it is forged")
+    return dict(settings)
+
+
+def runs_of(receipt: Mapping[str, Any], table: RunTable) -> RunTable:
+    """The runs that a receipt rests on, out of all that the ledger has of its property now.
+
+    `InputError` where one is absent or has another value.
+    """
+    known = {
+        (mask_of(row), int(seed)): j
+        for j, (row, seed) in enumerate(zip(table.masks, table.seeds, strict=True))
+    }
+    chosen = []
+    for mask, seed, value in _listed(receipt):
+        place = known.get((mask, seed))
+        if place is None:
+            raise InputError(
+                f"the ledger lacks the run of subset {mask:x} with seed {seed} that the receipt "
+                "rests on; check it against the ledger it was made from"
+            )
+        recorded = float(table.values[place])
+        if recorded != value:
+            raise InputError(
+                f"the run of subset {mask:x} with seed {seed} has the value {value!r} in the "
+                f"receipt, and {recorded!r} in the ledger; one of them was changed"
+            )
+        chosen.append(place)
+    return table.at(chosen)
+
+
+def _listed(receipt: Mapping[str, Any]) -> list[tuple[int, int, float]]:
+    try:
+        listed = receipt["records"]["runs"]
+        return [(int(mask, 16), int(seed), float(value)) for mask, seed, value in listed]
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(f"the receipt's list of runs is malformed ({error})") from error
+
+
+def check_files(receipt: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
+    """Names of the receipt's files that lie in the folder, unchanged; `InputError` for another."""
+    files = receipt["records"]["files"]
+    if not isinstance(files, Mapping) or not set(files) <= set(FILES):
+        raise ArtifactError(f"the receipt names other files than {', '.join(FILES)}; it is forged")
+    found = tuple(name for name in FILES if name in files and (folder / name).is_file())
+    for name in found:
+        if digest_file(folder / name) != files[name]:
+            raise InputError(
+                f"{folder / name} is not the file that was written with the receipt; "
+                "it was changed or belongs to another payout"
+            )
+    return found
+
+
 def compare_receipts(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """The first record in which a receipt and one made again differ; empty where none does."""
-    for name in RECORDS:
+    """The first record in which a receipt and one made again differ; empty where none does.
+
+    Files are not made again (`check_files`).
+    """
+    for name in RECORDS[:-1]:
         if build_chain([(name, old["records"][name])]) != build_chain(
             [(name, new["records"][name])]
         ):

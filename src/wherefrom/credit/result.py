@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from wherefrom.credit.game import Bools, Floats, Ints
+
+MOST_ANCHORS = 10_000  # nobody runs them more often
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,34 @@ class Anchors:
     def gain(self) -> float:
         """v(N) - v(empty), what the shares of an efficient index add up to."""
         return self.full - self.empty
+
+    def reach(self, level: float) -> float:
+        """How far the gain may be off, with probability `level`; infinite where it is unknown."""
+        if self.freedom < 1 or not np.isfinite(self.variance):
+            return float("inf")
+        return _reach(self.variance, self.freedom, level)
+
+    def needed(self, level: float) -> int | None:
+        """How often both sets have to be run, at this noise, for a gain larger than its `reach`.
+
+        None where the noise is unknown, there is no gain, or more than `MOST_ANCHORS` are needed.
+        """
+        if self.gain <= 0 or not np.isfinite(self.reach(level)):
+            return None
+        each = self.variance / (1 / self.empty_runs + 1 / self.full_runs)
+
+        def enough(runs: int) -> bool:
+            return self.gain > _reach(2 * each / runs, 2 * runs - 2, level)
+
+        low, high = 1, 2
+        while not enough(high):
+            if high >= MOST_ANCHORS:
+                return None
+            low, high = high, min(2 * high, MOST_ANCHORS)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if enough(middle) else (middle, high)
+        return high
 
 
 @dataclass(frozen=True)
@@ -94,6 +125,13 @@ class Shares:
             "shrinkage": self.shrinkage,
             "notes": list(self.notes),
         }
+
+
+def _reach(variance: float, freedom: int, level: float) -> float:
+    from scipy.stats import t
+
+    quantile = float(t.ppf((1 + level) / 2, freedom))
+    return quantile * math.sqrt(variance)
 
 
 def _plain(value: float) -> float | None:

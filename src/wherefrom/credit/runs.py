@@ -101,7 +101,11 @@ def pairs_of(table: RunTable) -> Pairs:
 
 
 class Enumerated(NamedTuple):
-    """A complete game: mean value per subset (2^n,), runs of each, and the variance of one run."""
+    """A complete game: mean value per subset (2^n,), runs of each, and the variance of one run.
+
+    The empty and the full set may be quieter than others (nobody's data trains on nothing): if only
+    they were repeated, they do not stand for the noise of all, and it is NaN with 0 degrees.
+    """
 
     values: Floats
     counts: Floats
@@ -119,7 +123,7 @@ def enumerated(table: RunTable) -> Enumerated | None:
     if not counts.all():
         return None
     means = np.bincount(numbers, weights=table.values, minlength=2**n) / counts
-    freedom = len(table.values) - 2**n
+    freedom = len(table.values) - 2**n if counts[1:-1].max() > 1 else 0
     spread = float(((table.values - means[numbers]) ** 2).sum())
     return Enumerated(means, counts, spread / freedom if freedom else float("nan"), freedom)
 

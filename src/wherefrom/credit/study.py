@@ -36,7 +36,9 @@ from wherefrom.credit.design import DESIGNS
 from wherefrom.credit.diffusion import SamplingConfig, TrainingConfig
 from wherefrom.credit.gradients import GradientConfig
 from wherefrom.credit.play import KINDS
+from wherefrom.credit.players import join_unions, play_in_groups, split_into_parts
 from wherefrom.credit.pruning import ROUNDINGS
+from wherefrom.credit.result import MOST_ANCHORS
 from wherefrom.credit.unlearning import UnlearningConfig
 
 PROPERTY_KINDS = (
@@ -49,6 +51,7 @@ PROPERTY_KINDS = (
     "similarity",
     "callable",
 )
+OWEN = "owen"  # the design whose players are in unions
 MODEL_KINDS = ("ddpm", "latent", "lora")
 
 
@@ -69,6 +72,14 @@ class ContributorsConfig(Config):
     folder: str = setting("", "a folder with one folder of images per contributor")
     table: str = setting("", "a CSV file with the columns path and contributor")
     channels: int = setting(3, "3 colour, 1 grey", low=1, high=3)
+    groups: str = setting(
+        "",
+        "play between groups: a CSV file with the columns contributor and group, or how many "
+        "groups of like images",
+    )
+    unions: str = setting(
+        "", "of the design owen: a CSV file with the columns contributor and group"
+    )
     size: int = setting(32, "side in px", low=4)
     resize: bool = setting(True, "crop and scale other sizes; without, they are left out")
 
@@ -121,8 +132,18 @@ class PruningConfig(Config):
 class DesignConfig(Config):
     """The table [design]."""
 
-    kind: str = setting("paired", "which subsets are run", choices=tuple(DESIGNS))
-    runs: int = setting(100, "how many", low=1)
+    kind: str = setting("paired", "which subsets are run", choices=(*DESIGNS, OWEN))
+    runs: int = setting(100, "how many; anchors beyond the third come on top", low=1)
+    anchors: int | None = setting(
+        None,
+        "how often the empty and the full set are run, on which the gain rests; left out: 3 times, "
+        "and once under exact. It may grow later: only anchors are added",
+        low=1,
+        high=MOST_ANCHORS,
+    )
+    parts: int = setting(
+        0, "of the design owen: parts of each contributor's images, dealt by chance", low=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +222,28 @@ class Study:
         return self.path.parent / path
 
     def contributors(self, *, track: Track = quiet) -> Contributors:
+        """Read everybody's images, and seat the players of the game."""
+        c, design = self.config.contributors, self.config.design
+        owen = design.kind == OWEN
+        if (bool(c.unions) + bool(design.parts)) != owen:
+            given = "both" if c.unions and design.parts else "neither" if owen else "one of them"
+            raise InputError(
+                f"{show_path(self.path)}: the design is {design.kind!r} with {given} of [design] "
+                "parts and [contributors] unions; the design owen needs one, other designs none"
+            )
+        if owen and c.groups:
+            raise InputError(
+                f"{show_path(self.path)}: the design owen has unions or parts; groups go with "
+                "other designs"
+            )
+        data = self.given(track=track)
+        if c.groups:
+            return play_in_groups(data, c.groups, home=self.path.parent)
+        if design.parts:
+            return split_into_parts(data, design.parts, seed=self.config.study.seed)
+        return join_unions(data, self.place(c.unions)) if c.unions else data
+
+    def given(self, *, track: Track = quiet) -> Contributors:
         """Read everybody's images."""
         c = self.config.contributors
         if bool(c.folder) == bool(c.table):

@@ -18,7 +18,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.decoding import DEFAULT_LIMITS, Limits, strict_pillow
 from wherefrom.data.files import UnusableFile, show_bytes, show_path
-from wherefrom.data.images import ReadImage, decode_image
+from wherefrom.data.images import Carrier, ReadImage, decode_image
 from wherefrom.data.shaping import crop_and_resize
 
 WRONG_SIZE = " px, expected "
@@ -37,9 +37,9 @@ class Source:
 class ImageBatch:
     """Images of one size, in the order in which they were listed.
 
-    `images` is uint8 (N, C, H, W); `paths`, `digests` (of the files' bytes), `lossless` and
-    `notes` have N entries; `skipped` names every other file and why; `duplicates` of these were
-    skipped because their pixels equal those of an earlier image.
+    `images` is uint8 (N, C, H, W); `paths`, `digests` (of the files' bytes), `lossless`,
+    `notes` and `carriers` have N entries; `skipped` names every other file and why; `duplicates`
+    of these were skipped because their pixels equal those of an earlier image.
     """
 
     images: Tensor
@@ -49,6 +49,7 @@ class ImageBatch:
     notes: tuple[tuple[str, ...], ...]
     skipped: tuple[tuple[Path, str], ...]
     duplicates: int
+    carriers: tuple[Carrier, ...] = ()
 
     @property
     def lossy(self) -> int:
@@ -108,6 +109,7 @@ class _Kept:
     paths: list[Path] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
     lossless: list[bool] = field(default_factory=list)
+    carriers: list[Carrier] = field(default_factory=list)
     notes: list[tuple[str, ...]] = field(default_factory=list)
     skipped: list[tuple[Path, str]] = field(default_factory=list)
     seen: dict[bytes, Path] = field(default_factory=dict)
@@ -132,6 +134,7 @@ class _Kept:
         self.paths.append(path)
         self.digests.append(result.digest)
         self.lossless.append(result.lossless)
+        self.carriers.append(result.carrier)
         self.notes.append(result.notes)
 
     def _reserve(self, pixels: Tensor) -> Tensor:
@@ -161,6 +164,7 @@ class _Kept:
             notes=tuple(self.notes),
             skipped=tuple(self.skipped),
             duplicates=self.duplicates,
+            carriers=tuple(self.carriers),
         )
 
 

@@ -21,6 +21,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from wherefrom.core.errors import InputError
 from wherefrom.data.files import UnusableFile, show_bytes
+from wherefrom.data.jpeg_quality import jpeg_quality
 from wherefrom.data.sixteen import to_eight_bits
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
@@ -60,12 +61,16 @@ DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """`image` is of Pillow's mode L or RGB, upright, without alpha."""
+    """`image` is of Pillow's mode L or RGB, upright, without alpha.
+
+    `quality` is that of a JPEG file, 1 to 100, read off its quantisation table.
+    """
 
     image: Image.Image
     format: str
     lossless: bool
     notes: tuple[str, ...]
+    quality: int | None = None
 
 
 def decode(data: bytes, path: Path, limits: Limits) -> Decoded:
@@ -93,6 +98,7 @@ def _decode(data: bytes, path: Path, limits: Limits) -> Decoded:
     _check_size(opened, path, limits)
     kind = _NAMES.get(str(opened.format), str(opened.format))
     lossless = _is_lossless(kind, opened, data)
+    quality = jpeg_quality(opened) if kind == "JPEG" else None
     notes = ["first of several frames"] if getattr(opened, "is_animated", False) else []
     notes += ["values scaled to 8 bits"] if _is_scaled(opened) else []
     if kind == "PNG":
@@ -107,7 +113,7 @@ def _decode(data: bytes, path: Path, limits: Limits) -> Decoded:
     elif (turned := _orientation(opened, notes)) in _UPRIGHT:
         image = image.transpose(_UPRIGHT[turned])
         notes.append("EXIF orientation applied")
-    return Decoded(image, kind, lossless, tuple(notes))
+    return Decoded(image, kind, lossless, tuple(notes), quality)
 
 
 def _check_size(image: ImageFile.ImageFile, path: Path, limits: Limits) -> None:

@@ -14,6 +14,16 @@ from wherefrom.data.files import read_regular
 from wherefrom.data.shaping import to_pixels, with_channels
 
 
+@dataclass(frozen=True)
+class Carrier:
+    """The file that an image came in: what it may have done to the pixels."""
+
+    format: str
+    lossless: bool
+    quality: int | None  # of a JPEG file, 1 to 100
+    size: tuple[int, int]  # height and width in the file
+
+
 @dataclass(frozen=True, eq=False)
 class ReadImage:
     """One image file.
@@ -29,6 +39,7 @@ class ReadImage:
     format: str
     lossless: bool
     notes: tuple[str, ...]
+    carrier: Carrier
 
 
 def read_image(
@@ -55,7 +66,11 @@ def decode_image(
         notes = (*notes, _channel_note(pixels))
     if channels is not None:
         pixels = with_channels(pixels, channels)
-    return ReadImage(path, pixels, digest_bytes(data), decoded.format, decoded.lossless, notes)
+    height, width = pixels.shape[-2:]
+    carrier = Carrier(decoded.format, decoded.lossless, decoded.quality, (height, width))
+    return ReadImage(
+        path, pixels, digest_bytes(data), decoded.format, decoded.lossless, notes, carrier
+    )
 
 
 def _channel_note(pixels: Tensor) -> str:

@@ -12,14 +12,14 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wherefrom.core.errors import InputError, MissingExtraError
+from wherefrom.core.errors import InputError
 from wherefrom.core.store import digest_tensors
 from wherefrom.data.writing import to_uint8
+from wherefrom.detectors.adapters import as_images, pyod_base, sklearn_base
 from wherefrom.detectors.protocol import Detector
 from wherefrom.inversion.detecting import fit_constant, make_detector
 from wherefrom.inversion.model import FittedInverter
@@ -31,24 +31,11 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 
-def as_images(rows: Array | Tensor, shape: tuple[int, ...]) -> Tensor:
-    """float32 (N, *shape) of an array of images or of flat rows; uint8 is divided by 255."""
-    given = torch.as_tensor(np.ascontiguousarray(rows) if isinstance(rows, np.ndarray) else rows)
-    size = int(np.prod(shape))
-    if given.ndim < 2 or given[0].numel() != size:
-        raise InputError(
-            f"images of shape {tuple(given.shape)}, expected (N, {', '.join(map(str, shape))}) or "
-            f"(N, {size})"
-        )
-    x = given.float() / 255 if given.dtype == torch.uint8 else given.float()
-    return x.reshape(len(x), *shape)
-
-
 @cache
 def _sklearn_class() -> type[Any]:
-    from sklearn.base import BaseEstimator, OutlierMixin, TransformerMixin
+    from sklearn.base import TransformerMixin
 
-    class InverterEstimator(TransformerMixin, OutlierMixin, BaseEstimator):  # type: ignore[misc]
+    class InverterEstimator(TransformerMixin, sklearn_base()):  # type: ignore[misc]
         """Outliers and codes of a fitted inverter, as scikit-learn's estimators give them.
 
         `fit` calibrates on own images that the model was not trained on.  scikit-learn's signs:
@@ -78,18 +65,8 @@ def _sklearn_class() -> type[Any]:
             self.offset_ = -self.calibration_.threshold(self.fpr)
             return self
 
-        def score_samples(self, X: Array) -> Array:  # noqa: N803
-            from sklearn.utils.validation import check_is_fitted
-
-            check_is_fitted(self)
-            found: Array = -self.detector_.score(as_images(X, self.inverter.shape)).numpy()
-            return found
-
-        def decision_function(self, X: Array) -> Array:  # noqa: N803
-            return self.score_samples(X) - self.offset_
-
-        def predict(self, X: Array) -> Array:  # noqa: N803
-            return np.where(self.decision_function(X) < 0, -1, 1)
+        def anomaly_scores(self, X: Array) -> Tensor:  # noqa: N803
+            return self.detector_.score(as_images(X, self.inverter.shape))
 
         def transform(self, X: Array) -> Array:  # noqa: N803
             codes: Array = self.inverter.encode(as_images(X, self.inverter.shape)).cpu().numpy()
@@ -111,12 +88,7 @@ def sklearn_estimator(
 
 @cache
 def _pyod_class() -> type[Any]:
-    try:
-        from pyod.models.base import BaseDetector
-    except ImportError as error:
-        raise MissingExtraError("pyod", "pyod", "the PyOD adapter") from error
-
-    class InverterOutlierDetector(BaseDetector):  # type: ignore[misc]
+    class InverterOutlierDetector(pyod_base()):  # type: ignore[misc]
         """A fitted inverter's score as a PyOD detector: larger = more anomalous.
 
         `fit` takes own images and sets PyOD's threshold at its `contamination`, which is a share of
@@ -129,21 +101,13 @@ def _pyod_class() -> type[Any]:
             super().__init__(contamination=contamination)
             self.inverter, self.score = inverter, score
 
-        def fit(self, X: Array, y: object = None) -> Self:  # noqa: N803 (PyOD's name)
+        def prepare(self, X: Array, y: Array | None) -> None:  # noqa: N803 (PyOD's name)
             x = as_images(X, self.inverter.shape)
             constant = fit_constant(self.inverter, self.score, x)
-            self.detector_ = make_detector(self.inverter, self.score, constant)
-            self.decision_scores_ = self.decision_function(X)
-            self._set_n_classes(y)
-            self._process_decision_scores()
-            return self
+            self.scorer_ = make_detector(self.inverter, self.score, constant)
 
-        def decision_function(self, X: Array) -> Array:  # noqa: N803
-            from sklearn.utils.validation import check_is_fitted
-
-            check_is_fitted(self, ["detector_"])
-            found: Array = self.detector_.score(as_images(X, self.inverter.shape)).numpy()
-            return found
+        def anomaly_scores(self, X: Array) -> Tensor:  # noqa: N803
+            return self.scorer_.score(as_images(X, self.inverter.shape))
 
     return InverterOutlierDetector
 

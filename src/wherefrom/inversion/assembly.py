@@ -1,7 +1,8 @@
 """Which networks a method has, made and initialised from one seed.
 
 Cho: PhD thesis, Concordia University, 2025.  In DLSGAN and its kin the encoder is a head of the
-critic; VAEGAN and the autoencoder have an encoder of their own, CGPGAN and InfoGAN a classifier.
+critic; VAEGAN, the autoencoder and the baseline's GAN have one of their own, CGPGAN and InfoGAN a
+classifier.
 """
 
 from __future__ import annotations
@@ -16,8 +17,13 @@ from torch import nn
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.inversion.bodies import Architecture
-from wherefrom.inversion.config import CLASS_METHODS, DISCOVERY_METHODS, InversionConfig
-from wherefrom.inversion.layers import initialise
+from wherefrom.inversion.config import (
+    CLASS_METHODS,
+    DISCOVERY_METHODS,
+    InversionConfig,
+    gain_of,
+)
+from wherefrom.inversion.layers import initialise, set_gain
 from wherefrom.inversion.networks import (
     Generator,
     Headed,
@@ -89,21 +95,25 @@ def build_networks(
             "takes none"
         )
 
+    gain = gain_of(config, shape)
+
     def headed(name: str, heads: Heads) -> Headed:
         body = _seeded(architecture.critic, seed, name)
-        return _started(Headed(body, count_features(body, shape), heads), seed, name)
+        return _started(Headed(body, count_features(body, shape), heads), gain, seed, name)
 
     method, latent = config.method, config.latent
     if method == "classifier":
         body = _seeded(architecture.critic, seed, "classifier")
         code = RectifiedCode(body, count_features(body, shape), latent)
         sorter = Headed(code, latent, Heads(logits=classes.shape))
-        return Networks(classifier=_started(sorter, seed, "classifier"))
-    generator = _generator(config, classes, architecture, seed)
+        return Networks(classifier=_started(sorter, gain, seed, "classifier"))
+    generator = _generator(config, classes, architecture, gain, seed)
     if method == "autoencoder":
         return Networks(generator=generator, encoder=headed("encoder", Heads(code=latent)))
     critic = headed("critic", _critic_heads(config, classes))
     encoder = classifier = None
+    if method == "gan":
+        encoder = headed("encoder", Heads(code=latent))
     if method == "vaegan":
         encoder = headed("encoder", Heads(code=latent, log_variance=latent))
     if method in DISCOVERY_METHODS:
@@ -117,7 +127,7 @@ def _critic_heads(config: InversionConfig, classes: Classes) -> Heads:
         return Heads(scores=(1, 1), logits=classes.shape)
     if method in ("cagan", "cgpgan"):
         return Heads(scores=classes.shape, code=latent if config.inverts else 0)
-    if method in ("infogan-classes", "elastic-infogan", "vaegan"):
+    if method in ("infogan-classes", "elastic-infogan", "vaegan", "gan"):
         return Heads(scores=(1, 1))
     return Heads(
         scores=classes.shape, code=latent, log_variance=latent if method == "infogan" else 0
@@ -125,7 +135,7 @@ def _critic_heads(config: InversionConfig, classes: Classes) -> Heads:
 
 
 def _generator(
-    config: InversionConfig, classes: Classes, architecture: Architecture, seed: int
+    config: InversionConfig, classes: Classes, architecture: Architecture, gain: float, seed: int
 ) -> Generator:
     given = config.method in (*CLASS_METHODS, *DISCOVERY_METHODS)  # AEDLSGAN's class is in its z
     labels, count = classes.shape if given else (1, 1)
@@ -138,7 +148,7 @@ def _generator(
     generator = Generator(
         make, latent=config.latent, labels=labels, classes=count, codebook=config.codebook
     )
-    return _started(generator, seed, "generator")
+    return _started(generator, gain, seed, "generator")
 
 
 def _seeded(make: Callable[[], nn.Module], seed: int, name: str) -> nn.Module:
@@ -151,6 +161,7 @@ def _seeded(make: Callable[[], nn.Module], seed: int, name: str) -> nn.Module:
     return module
 
 
-def _started(module: M, seed: int, name: str) -> M:
+def _started(module: M, gain: float, seed: int, name: str) -> M:
+    set_gain(module, gain)
     initialise(module, stream(seed, "inversion", "start", name))
     return module

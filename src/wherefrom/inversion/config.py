@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from wherefrom.core.config import Config, setting
 
-LATENT_METHODS = ("dlsgan", "msegan", "infogan", "pvdgan", "vaegan", "aedlsgan")
+LATENT_METHODS = ("dlsgan", "msegan", "infogan", "gan", "pvdgan", "vaegan", "aedlsgan")
 CLASS_METHODS = ("cagan", "acgan", "revised-acgan")
 DISCOVERY_METHODS = ("cgpgan", "infogan-classes", "elastic-infogan")
 METHODS = (*LATENT_METHODS, *CLASS_METHODS, *DISCOVERY_METHODS, "autoencoder", "classifier")
+IMAGE_GAIN = 2**0.5  # keeps variances through leaky ReLUs, so that images depend on their codes
 LABELLED = ("aedlsgan", *CLASS_METHODS, "classifier")
 
 
@@ -29,6 +30,12 @@ class InversionConfig(Config):
     latent: int = setting(64, "d_z, dimensions of the code", source="thesis: 256 to 1024", low=1)
     width: int = setting(
         0, "channels at full size, hidden units of an mlp; 0: 32, 128", source="128, 512", low=0
+    )
+    gain: float | None = setting(
+        None,
+        "factor of the equalised weights; none: sqrt 2 for images, 1 for vectors",
+        source="thesis' code: sqrt 2 in 4.3.1, 1 elsewhere",
+        low=0.0,
     )
     input_skip: bool = setting(
         False, "show every stage of a small critic the shrunk image; skip always does", source="4.2"
@@ -99,6 +106,13 @@ class InversionConfig(Config):
         choices=("averaged", "traced"),
     )
     calibration_samples: int = setting(8192, "generated images behind them", low=64)
+
+
+def gain_of(config: InversionConfig, shape: tuple[int, ...]) -> float:
+    """The factor of the equalised weights for data of `shape`."""
+    if config.gain is not None:
+        return config.gain
+    return 1.0 if len(shape) == 1 else IMAGE_GAIN
 
 
 def penalties_of(config: InversionConfig) -> tuple[float, float]:

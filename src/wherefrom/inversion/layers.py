@@ -26,7 +26,8 @@ def leaky(x: Tensor) -> Tensor:
 class EqualisedLinear(nn.Module):
     """Dense layer whose weights start as N(0, 1) and are multiplied by fan_in^-1/2 when used.
 
-    Karras et al.: Progressive Growing of GANs, Section 4.1, with gain 1; the bias is not scaled.
+    Karras et al.: Progressive Growing of GANs, Section 4.1, with gain 1 until `set_gain`; the bias
+    is not scaled.
     """
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
@@ -105,6 +106,13 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
             part.weight.normal_(0.0, 1.0, generator=generator)
             if part.bias is not None:
                 part.bias.zero_()
+
+
+def set_gain(module: nn.Module, gain: float) -> None:
+    """Multiply every equalised weight by `gain` when used."""
+    for part in module.modules():
+        if isinstance(part, EqualisedLinear | EqualisedConv):
+            part.scale = gain * part.weight[0].numel() ** -0.5
 
 
 def depends_on_batch(module: nn.Module) -> bool:

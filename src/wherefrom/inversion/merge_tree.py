@@ -6,6 +6,8 @@ changes with the seed is not.
 
 Deviation: the thesis shows one run for each penalty; the tree that joins them, and how far runs
 with other seeds agree, are added here.
+Deviation: with `warm_steps` a level goes on from the one before, its P(C) learnt from the first
+step on: a class then keeps its number until it dies, and a level costs less.
 """
 
 from __future__ import annotations
@@ -95,6 +97,7 @@ def merge_tree(
     config: InversionConfig,
     seeds: Sequence[int] = (0,),
     judged: int = 2000,
+    warm_steps: int | None = None,
     device: torch.device | str = "cpu",
     keep: Callable[[float, int, FittedInverter], None] | None = None,
     track: Track = quiet,
@@ -102,9 +105,13 @@ def merge_tree(
     """Train CGPGAN on images (N, C, S, S) uint8, or vectors, for each penalty and seed.
 
     The first `judged` images are put into classes.  `keep` is called with every trained model.
+    `warm_steps`: all levels but the first go on from the level before for so many steps, instead of
+    `config.steps` from new weights.
     """
     if config.method != "cgpgan":
         raise InputError(f"a merge tree is of cgpgan, not of {config.method}")
+    if warm_steps is not None and warm_steps < 1:
+        raise InputError(f"{warm_steps} warm steps; give at least 1")
     if len(set(penalties)) < 2 or min(penalties) < 0 or not len(set(seeds)) == len(seeds) > 0:
         raise InputError(
             f"penalties {list(penalties)} and seeds {list(seeds)}; give two or more penalties of 0 "
@@ -116,9 +123,14 @@ def merge_tree(
     runs = [(penalty, seed) for penalty in ordered for seed in seeds]
     chosen: dict[tuple[float, int], Tensor] = {}
     priors: dict[tuple[float, int], Tensor] = {}
+    before: dict[int, FittedInverter] = {}
     for penalty, seed in track(runs, "training for the tree", total=len(runs)):
-        settings = config.with_values({"class_penalty": penalty})
-        fitted = fit(images, config=settings, seed=seed, device=device, track=track)
+        settings, start = config.with_values({"class_penalty": penalty}), before.get(seed)
+        if start is not None and warm_steps is not None:
+            settings = settings.with_values({"steps": warm_steps, "uniform_share": 0.0})
+        fitted = fit(images, config=settings, seed=seed, device=device, start=start, track=track)
+        if warm_steps is not None:
+            before[seed] = fitted
         chosen[penalty, seed] = class_probabilities(fitted, x).argmax(dim=1)
         priors[penalty, seed] = fitted.prior[0].cpu()
         if keep is not None:

@@ -17,7 +17,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
 from wherefrom.core.store import digest_tensors
-from wherefrom.inversion.assembly import Classes, build_networks
+from wherefrom.inversion.assembly import Classes, Networks, build_networks
 from wherefrom.inversion.bodies import Architecture, StandardArchitecture
 from wherefrom.inversion.config import (
     DISCOVERY_METHODS,
@@ -43,6 +43,7 @@ def fit(
     prior: Tensor | None = None,
     label_names: Sequence[str] = (),
     architecture: Architecture | None = None,
+    start: FittedInverter | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     recorder: Recorder | None = None,
@@ -54,7 +55,8 @@ def fit(
     (N,) for one label of K classes, or (N, A) of 0 and 1 for A attributes; needed by aedlsgan,
     cagan, acgan, revised-acgan and classifier.  `label_names`: of the K classes or A attributes.
     `prior`: P(C), (K,) or (L, K); default: as labelled, or uniform.
-    With a `recorder` the run can be interrupted and continued, and is logged.
+    With a `recorder` the run can be interrupted and continued, and is logged.  `start`: a model of
+    the same shape whose weights, v and P(C) the run begins with, in place of random ones.
     """
     config = config or InversionConfig()
     if method is not None:
@@ -66,13 +68,29 @@ def fit(
     made = architecture or StandardArchitecture(config, dataset.shape)
     networks = build_networks(config, dataset.shape, dataset.classes, made, seed=seed)
     wanted = _prior(prior, dataset)
+    if start is not None:
+        _take_weights(networks, start)
     provenance = _provenance(dataset, seed, own=architecture is not None)
     provenance["label_names"] = list(label_names)
+    if start is not None:
+        provenance["start"] = digest_tensors(dict(start.networks.state_dict()))
     task = InversionTask(
         dataset, networks, config, prior=wanted, seed=seed, device=torch.device(device)
     )
+    if start is not None:
+        task.players.traces.begin(start.trace, start.prior if wanted is None else wanted)
     _run(task, provenance, wanted, recorder, track)
     return _calibrated(task, provenance, track)
+
+
+def _take_weights(networks: Networks, start: FittedInverter) -> None:
+    try:
+        networks.load_state_dict(start.networks.state_dict())
+    except RuntimeError as error:
+        raise InputError(
+            f"the model to start from ({start.config.method}, {start.shape}) has other networks; "
+            "use the same method, width, latents and classes"
+        ) from error
 
 
 def _run(
@@ -88,7 +106,8 @@ def _run(
         identity = {
             "config": _deciding(config),
             "prior": None if prior is None else prior.tolist(),
-            **provenance,
+            **{k: v for k, v in provenance.items() if k != "digest"},
+            "the training images or labels": provenance["digest"],
         }
         checkpoints = Checkpoints(
             path=recorder.checkpoint, every=recorder.checkpoint_every, identity=identity

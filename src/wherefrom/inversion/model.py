@@ -36,7 +36,7 @@ from wherefrom.inversion.config import InversionConfig
 from wherefrom.inversion.equations_latent import log_likelihood_terms
 from wherefrom.inversion.latents import draw_latents
 
-SCHEMA = 1
+SCHEMA = 2  # 1: models whose equalised weights had no gain
 FITTED = "inverter"  # the fitted folder inside that of a run
 CHUNK = 64  # images per pass; a short batch is filled up, so that no result depends on its company
 
@@ -101,13 +101,25 @@ class FittedInverter:
             )
         scaled = codes.to(self.device, torch.float32) * self.scale
         if generator.classes == 1:
-            return self._outgoing(self._each(generator, scaled))
+            return self._each(self.generate, scaled).clamp(*self._range)
         if labels is None:
             raise InputError(
                 f"{self.config.method} makes images of a class; give one label per code"
             )
-        c = self._one_hot(labels, len(codes))
-        return self._outgoing(self._each(generator, scaled, c))
+        c = self.one_hot(labels)
+        if len(c) != len(codes):
+            raise InputError(f"{len(c)} labels for {len(codes)} codes; give one label per code")
+        return self._each(self.generate, scaled, c).clamp(*self._range)
+
+    def generate(self, scaled: Tensor, c: Tensor | None = None) -> Tensor:
+        """G of scaled codes and one-hot classes, in the range of images but not clipped to it.
+
+        It is `decode` with a gradient: one pass over all rows.
+        """
+        if self.networks.generator is None:
+            raise self._lacks("generator", "any other method")
+        out: Tensor = self.networks.generator(scaled, c)
+        return out if len(self.shape) == 1 else (out + 1) / 2
 
     def sample(
         self, count: int, *, seed: int, label: int | tuple[int, ...] | None = None
@@ -252,8 +264,9 @@ class FittedInverter:
         x = images.to(self.device, torch.float32)
         return x if len(self.shape) == 1 else 2 * x - 1
 
-    def _outgoing(self, x: Tensor) -> Tensor:
-        return x if len(self.shape) == 1 else ((x + 1) / 2).clamp(0, 1)
+    @property
+    def _range(self) -> tuple[float, float]:
+        return (0.0, 1.0) if len(self.shape) == 3 else (-torch.inf, torch.inf)
 
     @torch.no_grad()
     def _each(self, apply: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -269,20 +282,19 @@ class FittedInverter:
                 parts.append(apply(*full)[: len(rows[0])])
         return torch.cat(parts).float()
 
-    def _one_hot(self, labels: Tensor, count: int) -> Tensor:
+    def one_hot(self, labels: Tensor) -> Tensor:
+        """Labels int64 (N,) or (N, L) as c, float32 (N, L, K)."""
         n, k = self.prior.shape
         rows = labels[:, None] if labels.ndim == 1 else labels
-        if rows.shape != (count, n) or rows.is_floating_point():
-            raise InputError(
-                f"labels of shape {tuple(labels.shape)}, expected integers ({count}, {n})"
-            )
-        if count and not 0 <= int(rows.min()) <= int(rows.max()) < k:
+        if rows.ndim != 2 or rows.shape[1] != n or rows.is_floating_point():
+            raise InputError(f"labels of shape {tuple(labels.shape)}, expected integers (N, {n})")
+        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < k:
             raise InputError(f"labels must be 0 to {k - 1}")
         return F.one_hot(rows.long(), k).to(self.device, torch.float32)
 
     def _checked_label(self, label: int | tuple[int, ...]) -> Tensor:
         rows = torch.tensor([label] if isinstance(label, int) else list(label))
-        self._one_hot(rows[None], 1)
+        self.one_hot(rows[None])
         return rows
 
     def _lacks(self, what: str, instead: str) -> InputError:

@@ -71,9 +71,13 @@ class OutlierCalibration:
         """The self-test's, empty if there is none."""
         return str(self.self_test["warning"])
 
+    def fits(self, fitted: FittedInverter) -> bool:
+        """Whether it was made of this very model."""
+        return model_digest(fitted) == self.model
+
     def detector(self, fitted: FittedInverter) -> Detector:
         """The chosen score of this model; an `InputError` for another model."""
-        if model_digest(fitted) != self.model:
+        if not self.fits(fitted):
             raise InputError("this calibration belongs to another model; give --own to make one")
         return make_detector(fitted, self.score, self.constant, temperature=self.config.temperature)
 

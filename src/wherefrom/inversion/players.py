@@ -56,6 +56,14 @@ class Traces(nn.Module):
         elastic = config.method == "elastic-infogan"
         self.log_prior = nn.Parameter(uniform.clone()) if elastic else None
 
+    @torch.no_grad()
+    def begin(self, v: Tensor, prior: Tensor) -> None:
+        """Go on from those of another run."""
+        self.v.copy_(v)
+        self.prior.copy_(prior)
+        if self.log_prior is not None:
+            self.log_prior.copy_(prior.clamp_min(1e-8).log())
+
 
 class Players:
     """Everything that a step changes."""
@@ -102,6 +110,11 @@ class Players:
     def inverts(self) -> bool:
         """Whether D* has a code head."""
         return self.networks.critic is not None and self.networks.critic.heads.code > 0
+
+    @property
+    def traces_codes(self) -> bool:
+        """Whether v is averaged in training; what stays 1 otherwise has a prior of N(0, 1)."""
+        return self.inverts or self.config.method == "gan"
 
     def latents(self, count: int, given: Given) -> Tensor:
         """z <- sample(Z)."""
@@ -197,8 +210,8 @@ class Players:
 
     @torch.no_grad()
     def trace(self, *squares: Tensor) -> None:
-        """v <- update(v, concat(v_1, v_2)); nothing where D* has no code head."""
-        if self.inverts:
+        """v <- update(v, concat(v_1, v_2)); nothing where no codes of G(z) are seen."""
+        if self.traces_codes:
             rows = torch.cat([v.detach() for v in squares])
             self.traces.v.copy_(eq.updated(self.traces.v, rows, self.config.trace_decay))
 

@@ -2,6 +2,8 @@
 
 Cho: PhD thesis, Concordia University, 2025, Alg. 2 (DLSGAN), Alg. 3 (AEDLSGAN), Alg. 4 (PVDGAN).
 Letters as there: z latents, s scale, a_r and a_f adversarial values, z' codes, y features.
+
+Deviation: the baseline's encoder is trained beside its GAN; the thesis trains it afterwards.
 """
 
 from __future__ import annotations
@@ -53,6 +55,31 @@ def _classes_of(p: Players, z: Tensor, s: Tensor) -> Tensor | None:
     if not p.directions.numel():
         return None
     return le.fixed_classes(z, s, p.directions)
+
+
+def separate_step(p: Players, given: Given) -> Logged:
+    """The baseline of Section 4.2.1: a GAN, and an encoder that its generator knows nothing of.
+
+    The encoder sees the images that the critic is shown, and learns by Eq. 15.
+    """
+    c, x, count = p.config, given.x, len(given.x)
+    r1, r2 = penalties_of(c)
+    # update D
+    z = p.latents(count, given)
+    with torch.no_grad():
+        fake = p.generate(z)
+    real, made = p.judge_pair(x, fake)
+    l_adv = p.critic_loss(p.active(real, None), p.active(made, None))
+    p.minimise(l_adv + p.penalty(given, (x, None, r1), (fake, None, r2)), "critic")
+    # update E
+    read = p.judge(fake, p.encoder)
+    l_enc = le.encoder_loss(z, read.code)  # Eq. 15
+    p.minimise(l_enc, "encoder")
+    # update G
+    l_g = p.generator_loss(p.active(p.judge(p.generate(p.latents(count, given))), None), given)
+    p.minimise(l_g, "generator")
+    p.trace(read.code.square())
+    return {"critic": l_adv, "generator": l_g, "encoder": l_enc}
 
 
 def pvdgan_step(p: Players, given: Given) -> Logged:

@@ -33,6 +33,7 @@ from wherefrom.inversion.steps_latent import (
     autoencoder_step,
     inverting_step,
     pvdgan_step,
+    separate_step,
     vaegan_step,
 )
 
@@ -41,6 +42,7 @@ STEPS: dict[str, Callable[[Players, Given], Logged]] = {
     "msegan": inverting_step,
     "infogan": inverting_step,
     "aedlsgan": inverting_step,
+    "gan": separate_step,
     "pvdgan": pvdgan_step,
     "vaegan": vaegan_step,
     "autoencoder": autoencoder_step,
@@ -133,12 +135,11 @@ class InversionTask:
         p = self.players
         p.averages.eval()
         v = p.traces.v.detach().clone()
-        dynamic = p.inverts
         return FittedInverter(
             config=self.config,
             shape=self.dataset.shape,
             networks=p.averages,
-            trace=v if dynamic else torch.ones_like(v),
+            trace=v if p.traces_codes else torch.ones_like(v),
             scale=p.scale().detach().clone(),
             mean=torch.zeros_like(v),
             prior=p.traces.prior.detach().clone(),
@@ -154,6 +155,7 @@ def refuse_divergence(task: InversionTask, index: int, values: Mapping[str, floa
         return
     what = f"the loss {bad[0]!r} is" if bad else "weights are"
     raise InputError(
-        f"training diverged at step {index + 1}: {what} no longer finite; the checkpoint before it "
-        "is kept. Lower --learning-rate, raise --r1, or pass --penalty-every 1, with another --out"
+        f"training diverged at step {index + 1}: {what} no longer finite; the last checkpoint "
+        "before it, if there is one, is kept. Lower --learning-rate, raise --r1, or pass "
+        "--penalty-every 1, with another --out"
     )

@@ -189,6 +189,10 @@ class Index(VectorIndex):
         refuse_unusable(norms.squeeze(1), lambda i: f"query {i}")
         return exact / norms
 
+    def content_digest(self) -> str:
+        """One digest for the images that are there: it changes when one is added or removed."""
+        return self._manifest.content_digest()
+
     def get(self, ids: Sequence[int]) -> tuple[IndexedImage, ...]:
         """The images of these ids, in this order; an id that is not there is an `InputError`."""
         wanted = [int(image) for image in ids]

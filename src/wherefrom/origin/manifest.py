@@ -15,6 +15,7 @@ does, and ends with the process, however that ends.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
@@ -156,6 +157,16 @@ class Manifest:
         with self._errors():
             query = "SELECT count(*) FROM images WHERE deleted IS NULL"
             return int(self._base.execute(query).fetchone()[0])
+
+    def content_digest(self) -> str:
+        """SHA-256 over the digests of the images that are there, whatever their order and paths."""
+        total = hashlib.sha256()
+        with self._reading() as base:
+            for (digest,) in base.execute(
+                "SELECT digest FROM images WHERE deleted IS NULL ORDER BY digest"
+            ):
+                total.update(f"{digest}\n".encode())
+        return "sha256:" + total.hexdigest()
 
     def records(self, ids: Iterable[int]) -> dict[int, tuple[bytes, str, float]]:
         """(path, digest, time added) of the live images among `ids`."""

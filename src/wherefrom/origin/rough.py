@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wherefrom.core.precision import multiplies_bfloat16
 from wherefrom.origin.candidates import GROUP
 from wherefrom.origin.exact import Part
 
@@ -103,18 +104,11 @@ def _pieces(rows: Tensor, centre: Tensor | None) -> Iterator[tuple[slice, Tensor
         yield some, piece if centre is None else piece.sub_(centre)
 
 
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 products are faster than float32 ones there, not merely possible."""
-    if device.type != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return False
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in names)
-
-
 def dtype_for(rows: Rows, batch: int) -> torch.dtype:
     """In which dtype to score so many queries."""
     low = batch >= LOW_PRECISION_BATCH and rows.count >= LOW_PRECISION_ROWS
-    return torch.bfloat16 if low and multiplies_bfloat16(rows.device) else torch.float32
+    pays = rows.device.type == "cpu" and multiplies_bfloat16(rows.device)
+    return torch.bfloat16 if low and pays else torch.float32
 
 
 class Rough:

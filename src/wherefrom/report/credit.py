@@ -46,6 +46,10 @@ GROUPS = (
     "What the members of each group get together. A sum is known better than its parts, so groups "
     "may be told apart where their members are not. They are chosen without looking at the shares."
 )
+INSIDE = (
+    "Owen values: the same division one level down. Members join one after the other when their "
+    "contributor or union joins, and their shares add up to its share."
+)
 LIMITS = (
     ("a declared game", "the shares divide one measured property of one model under one recipe."),
     ("no title", "credit is no statement about ownership, licences or copying."),
@@ -61,13 +65,16 @@ def write_credit_report(
     payout: Payout | None = None,
     more: Sequence[Section] = (),
     groups: Table | None = None,
+    remarks: Sequence[str] = (),
 ) -> None:
-    """Write the page.  `basis`: the study in JSON values; `more`: sections after the shares."""
+    """Write the page.  `basis`: the study in JSON values; `more`: sections after the shares;
+    `remarks`: what has to be known about the study.
+    """
     order = order_of(shares, names)
     drawn = share_intervals(
         [names[i] for i in order], shares.values[order], shares.low[order], shares.high[order]
     )
-    answer: list[Any] = [Prose((shares_line(shares), *shares.notes)), _cards(shares)]
+    answer: list[Any] = [Prose((shares_line(shares), *remarks, *shares.notes)), _cards(shares)]
     caption = "Shares (points) and the intervals that hold for all contributors at once."
     blocks = [Figure(*drawn, alt="shares with intervals", caption=caption)]
     sections = [
@@ -87,6 +94,11 @@ def write_credit_report(
         ),
     ]
     write_report(path, "Who contributed how much?", sections, footer=page_footer())
+
+
+def inside_section(shares: Shares, names: Sequence[str]) -> Section:
+    """The members of unions: parts of contributors, or contributors."""
+    return Section("Inside", (Prose((INSIDE,)), grid_of(shares_table(shares, names))))
 
 
 def _cards(shares: Shares) -> Cards:

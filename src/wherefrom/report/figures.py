@@ -50,7 +50,7 @@ def score_histogram(
     own: Scores, other: Scores, threshold: float, checked: Scores
 ) -> tuple[str, str]:
     """Calibration scores of both kinds, the threshold, and a mark per checked image."""
-    edges, heavy = _bins(np.concatenate([own, other, checked, [threshold]]))
+    edges, heavy = bins(np.concatenate([own, other, checked, [threshold]]))
 
     def draw(canvas: Canvas, scheme: Scheme) -> None:
         with_marks = len(checked) > 0
@@ -109,7 +109,7 @@ def p_value_curves(p_values: Mapping[str, Scores], own: str, rate: float) -> tup
 
 def source_scores(scores: Mapping[str, Scores], own: str, threshold: float) -> tuple[str, str]:
     """A box per source: the middle half, the median, and whiskers from 1 % to 99 %."""
-    _, heavy = _bins(np.concatenate([*scores.values(), [threshold]]))
+    _, heavy = bins(np.concatenate([*scores.values(), [threshold]]))
     names = list(scores)[::-1]
 
     def draw(canvas: Canvas, scheme: Scheme) -> None:
@@ -258,7 +258,8 @@ def _spread_rows(count: int) -> Any:
     return np.linspace(0, count - 1, min(count, MAX_MARKS)).astype(int)
 
 
-def _bins(values: Scores) -> tuple[Scores, bool]:
+def bins(values: Scores) -> tuple[Scores, bool]:
+    """Edges of a histogram, and whether its axis should be logarithmic."""
     low, high = float(values.min()), float(values.max())
     middle, tail = np.quantile(values, [0.5, 0.99])
     if low > 0 and tail > HEAVY_TAIL * middle:

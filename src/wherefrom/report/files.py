@@ -7,6 +7,9 @@ from pathlib import Path
 from wherefrom.core.errors import InputError
 from wherefrom.report.text import printable
 
+# What the folder of an inspection holds; here, because a service asks for them without torch.
+PAGE, INSPECTION = "report.html", "inspection.json"
+
 
 def check_target(path: Path, *, option: str, suffixes: tuple[str, ...]) -> None:
     """An `InputError` if no such file can be written there.  Call it before the long work.

@@ -88,11 +88,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture (a data URI) with its caption; `scale`: what the ends of its tint mean."""
+    """A picture (a data URI) with its caption; `scale`: what the ends of its tint mean.
+
+    `alt` says what it shows; empty where the caption says it all.
+    """
 
     image: str
     caption: str
     scale: tuple[str, str] | None = None
+    alt: str = ""
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def _looked_at(
 ) -> Iterator[Section]:
     """A section per answer: the pictures side by side, and the candidates."""
     for answer in [answer for answer in answers if answer.candidates][:LISTED]:
-        panels = _panels(answer, evidence)
+        panels = answer_panels(answer, evidence)
         told = tuple(f"{said[0].upper()}{said[1:]}." for said in (answer.sentence(), *answer.notes))
         blocks: list[Block] = [Prose(told), *([Strip(panels)] if panels else [])]
         if len(answer.candidates) > 1:
@@ -120,19 +120,20 @@ def _looked_at(
         yield Section(title, tuple(blocks))
 
 
-def _panels(
-    answer: OriginAnswer, evidence: Mapping[tuple[str, str], Evidence]
+def answer_panels(
+    answer: OriginAnswer, evidence: Mapping[tuple[str, str], Evidence], *, called: str = ""
 ) -> tuple[Panel, ...]:
+    """The image asked for (`called` so, if not by its path), the best match, where they differ."""
     best = answer.candidates[0]
     found = evidence.get((answer.name, best.path))
     drawn: list[tuple[str | None, str, tuple[str, str] | None]] = [
-        (draw_picture(answer.name, answer.digest), f"Asked for: {answer.name}", None),
+        (draw_picture(answer.name, answer.digest), f"Asked for: {called or answer.name}", None),
         (draw_candidate(best.path, best.digest, found), _caption(answer, found), None),
     ]
     if found is not None:
         told = "Where the latents differ once the candidate is laid over; paler where it ends."
         drawn.append((draw_difference(answer.name, answer.digest, found), told, SCALE))
-    return tuple(Panel(image, text, scale) for image, text, scale in drawn if image)
+    return tuple(Panel(image, text, scale, alt=text) for image, text, scale in drawn if image)
 
 
 def _caption(answer: OriginAnswer, evidence: Evidence | None) -> str:

@@ -30,12 +30,14 @@ def verdict_meanings(
     result: CheckResult, own_count: int, other_count: int
 ) -> tuple[tuple[str, str], ...]:
     """Each verdict, the error rate that stands behind it, and what it was calibrated on."""
+    self_made = result.attributor.get("others", {}).get("origin") == "self-made"
+    others = "stand-ins made from the model's own content" if self_made else "other images"
     return (
         (
             str(Verdict.OURS),
-            "The image fits what this model's last layer produces, and the other images given do "
-            f"not. A rival's image may still fit. An image that resembles the {other_count} other "
-            f"images held out for calibration is wrongly called so in at most "
+            f"The image fits what this model's last layer produces, and the {others} do not. A "
+            f"rival's image may still fit. An image that resembles the {other_count} {others} "
+            f"held out for calibration is wrongly called so in at most "
             f"{percent(result.false_positive_rate)} of cases.",
         ),
         (

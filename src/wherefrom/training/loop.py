@@ -129,7 +129,14 @@ def _refuse_other_run(checkpoints: Checkpoints, saved: dict[str, Any]) -> None:
     # Through JSON, because the saved one went that way and a tuple came back as a list.
     asked = json.loads(json.dumps(dict(checkpoints.identity)))
     absent = object()
-    changed = [k for k in sorted({*saved, *asked}) if saved.get(k, absent) != asked.get(k, absent)]
+    changed = []
+    for key in sorted({*saved, *asked}):
+        before, now = saved.get(key, absent), asked.get(key, absent)
+        if isinstance(before, dict) and isinstance(now, dict):
+            inner = sorted({*before, *now})
+            changed += [k for k in inner if before.get(k, absent) != now.get(k, absent)]
+        elif before != now:
+            changed.append(key)
     if changed:
         raise InputError(
             f"{checkpoints.path} belongs to a run with other settings ({', '.join(changed)}); "

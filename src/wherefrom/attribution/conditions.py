@@ -1,0 +1,152 @@
+"""The states in which an image may arrive, told from its file, each with a calibration of its own.
+
+A p-value compares an image with own images that went the same way.  Which way that was is decided
+by what can be seen without knowing the origin (codec, JPEG quality, size, noise level), so that it
+is the same for own images and for others: Mondrian conformal prediction, Vovk, Gammerman, Shafer:
+Algorithmic Learning in a Random World, 2005, Section 4.5.  The promise holds within a condition for
+images whose alteration is like that of the calibration images: a quality, a scale, a noise level
+from the stated range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from wherefrom.attribution.immunity import Immunity
+from wherefrom.core.rng import stream
+from wherefrom.data.degradations import jpeg, noise, webp
+from wherefrom.data.images import Carrier
+from wherefrom.data.shaping import crop_and_resize
+from wherefrom.metrics.noise_level import noise_level
+
+CLEAN = "clean"
+NOISY = "noisy"
+SCALES = (0.5, 2.0)  # size of a file over the model's size
+WEBP_QUALITIES = (60, 98)
+NOISES = (0.01, 0.12)
+NOISE_QUANTILE = 0.995  # of own images: beyond it an image counts as noisy
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One state: its name, the kind of degradation it belongs to, and how to bring it about."""
+
+    name: str
+    kind: str
+    change: Callable[[Tensor, torch.Generator], Tensor]
+
+    def applied(self, images: Tensor, seed: int) -> Tensor:
+        """uint8 (N, C, H, W) in this state; image i depends on itself, i and the seed only."""
+        changed = [
+            self.change(image, stream(seed, "condition", self.name, index))
+            for index, image in enumerate(images)
+        ]
+        return torch.stack(changed) if changed else images
+
+
+def _whole(low: int, high: int, rng: torch.Generator) -> int:
+    return int(torch.randint(low, high + 1, (), generator=rng))
+
+
+def _share(low: float, high: float, rng: torch.Generator) -> float:
+    return low + (high - low) * float(torch.rand((), generator=rng))
+
+
+def _scaled(image: Tensor, rng: torch.Generator) -> Tensor:
+    """Scaled by somebody, then back by `check`."""
+    height, width = image.shape[1:]
+    scale = SCALES[0] * (SCALES[1] / SCALES[0]) ** float(torch.rand((), generator=rng))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    return crop_and_resize(crop_and_resize(image, size), (height, width))
+
+
+def _jpeg_band(low: int, high: int) -> Condition:
+    return Condition(f"JPEG {low}-{high}", "jpeg", lambda x, rng: jpeg(x, _whole(low, high, rng)))
+
+
+JPEG_BANDS = ((90, 100), (80, 89), (70, 79), (60, 69))
+CONDITIONS: tuple[Condition, ...] = (
+    *(_jpeg_band(*band) for band in JPEG_BANDS),
+    Condition("WebP", "webp", lambda x, rng: webp(x, _whole(*WEBP_QUALITIES, rng))),
+    Condition("scaled", "crop", _scaled),
+    Condition(NOISY, "noise", lambda x, rng: noise(x, _share(*NOISES, rng), rng)),
+)
+
+
+def conditions_for(immunity: Immunity) -> tuple[Condition, ...]:
+    """Those whose kind was seen in training; none without immunisation."""
+    return tuple(one for one in CONDITIONS if one.kind in immunity.kinds)
+
+
+@dataclass(frozen=True)
+class NoiseRange:
+    """Noise levels: own images stay below `clean`, those of the noisy calibration below `most`."""
+
+    clean: float
+    most: float
+
+    @classmethod
+    def of(cls, own: Tensor, noisy: Tensor) -> Self:
+        """From own images and noisy ones, float (N, C, H, W) in [0, 1]."""
+        clean = float(torch.quantile(noise_level(own), NOISE_QUANTILE))
+        return cls(clean, max(clean, float(noise_level(noisy).max())))
+
+    def to_meta(self) -> dict[str, Any]:
+        """JSON values."""
+        return {"clean": self.clean, "most": self.most}
+
+    @classmethod
+    def from_meta(cls, meta: Mapping[str, Any]) -> Self:
+        """The inverse of `to_meta`."""
+        return cls(float(meta["clean"]), float(meta["most"]))
+
+
+def condition_of(
+    carrier: Carrier | None, level: float, size: tuple[int, int], noise: NoiseRange | None
+) -> tuple[str, str]:
+    """The condition of an image, and why it has none that is known ("" if it has).
+
+    `level` is its noise level at the model's `size`; `carrier` None: pixels without a file.
+    """
+    if carrier is not None and carrier.size != size:
+        return _scale(carrier, size)
+    if carrier is not None and not carrier.lossless:
+        return _codec(carrier)
+    if noise is None or level <= noise.clean:
+        return CLEAN, ""
+    if level > noise.most:
+        return "", (
+            f"its noise level is {level:.3g} of the range; calibrated is up to {noise.most:.3g}"
+        )
+    return NOISY, ""
+
+
+def _scale(carrier: Carrier, size: tuple[int, int]) -> tuple[str, str]:
+    if not carrier.lossless:
+        return "", "the file is both scaled and compressed, and no calibration covers the two"
+    scale = min(carrier.size[0] / size[0], carrier.size[1] / size[1])
+    if SCALES[0] <= scale <= SCALES[1]:
+        return "scaled", ""
+    return "", (
+        f"the file is {scale:.2g} times the model's size; calibrated are "
+        f"{SCALES[0]:g} to {SCALES[1]:g}"
+    )
+
+
+def _codec(carrier: Carrier) -> tuple[str, str]:
+    if carrier.format == "WEBP":
+        return "WebP", ""
+    if carrier.quality is None:
+        return "", f"no calibration covers lossy {carrier.format} files"
+    for low, high in JPEG_BANDS:
+        if low <= carrier.quality <= high:
+            return f"JPEG {low}-{high}", ""
+    return "", (
+        f"the file is a JPEG of quality {carrier.quality}; calibrated are "
+        f"{JPEG_BANDS[-1][0]} to {JPEG_BANDS[0][1]}"
+    )

@@ -1,0 +1,148 @@
+"""What a file says of itself: metadata, and Content Credentials (C2PA).  Claims, no proof.
+
+Pillow reads the metadata, c2pa-python (extra `c2pa`) the credentials.  Nothing is fetched: a
+manifest that is kept elsewhere is named, not read.  A valid signature shows that the claims are
+those that somebody signed and that the file has not changed since; who that somebody is, is known
+only where the certificate is trusted, and c2pa-python is given no list of trusted ones here.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from PIL import ExifTags, Image
+
+from wherefrom.case.result import Claim
+from wherefrom.data.decoding import FORMATS, strict_pillow
+
+MOST, LONGEST = 60, 400
+# Who or what made it, with what, when; camera settings are left out.
+EXIF = ("ImageDescription", "Make", "Model", "Software", "Artist", "Copyright", "DateTime")
+EXIF_SUB = ("DateTimeOriginal", "UserComment")
+TEXT_SKIPPED = {"icc_profile", "exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
+# IPTC's vocabulary of digital source types, as generators write it into XMP.
+SOURCE_TYPE = re.compile(rb"cv\.iptc\.org/newscodes/digitalsourcetype/([A-Za-z]{1,60})")
+OFFLINE = {
+    "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
+    "core": {"allowed_network_hosts": []},
+}
+MIME = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"} | {
+    "TIFF": "image/tiff"
+}
+
+
+def read_claims(data: bytes, kind: str) -> tuple[tuple[Claim, ...], tuple[str, ...]]:
+    """The claims in a file's bytes, of format `kind`, and what could not be read of them."""
+    claims: list[Claim] = []
+    unread: list[str] = []
+    for source, read in (("metadata", _metadata), ("Content Credentials", _credentials)):
+        try:
+            claims += read(data, kind)
+        except _Unread as reason:
+            unread.append(f"{source}: {reason}")
+        except Exception as error:  # whatever hostile bytes provoke in a foreign parser
+            unread.append(f"{source}: damaged ({_short(str(error) or type(error).__name__)})")
+    if len(claims) > MOST:
+        unread.append(f"{len(claims) - MOST} further claims are left out")
+    return tuple(claims[:MOST]), tuple(unread)
+
+
+class _Unread(Exception):  # noqa: N818 (a reason, no error)
+    """Why nothing was read."""
+
+
+def _metadata(data: bytes, kind: str) -> list[Claim]:
+    with strict_pillow():
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if kind == "PNG":
+            image.load()  # text may stand behind the pixels
+        return [*_exif(image), *_texts(image.info), *_source_types(data)]
+
+
+def _exif(image: Image.Image) -> Iterator[Claim]:
+    exif = image.getexif()
+    sub = exif.get_ifd(ExifTags.IFD.Exif)
+    for names, values in ((EXIF, exif), (EXIF_SUB, sub)):
+        for name in names:
+            value = values.get(getattr(ExifTags.Base, name).value)
+            if value not in (None, "", b""):
+                yield Claim("EXIF", name, _short(value))
+
+
+def _texts(info: Mapping[Any, Any]) -> Iterator[Claim]:
+    for name, value in info.items():
+        if isinstance(name, str) and name not in TEXT_SKIPPED and isinstance(value, str | bytes):
+            yield Claim("text in the file", _short(name), _short(value))
+
+
+def _source_types(data: bytes) -> Iterator[Claim]:
+    for name in dict.fromkeys(SOURCE_TYPE.findall(data)):
+        yield Claim("XMP", "digital source type (IPTC)", name.decode("ascii"))
+
+
+def _credentials(data: bytes, kind: str) -> list[Claim]:
+    try:
+        import c2pa
+    except ImportError as error:
+        raise _Unread("not read; run: pip install 'wherefrom[c2pa]'") from error
+    if kind not in MIME:
+        raise _Unread(f"not read in {kind} files")
+    with (
+        c2pa.Settings.from_dict(OFFLINE) as settings,
+        c2pa.Context(settings) as context,
+    ):
+        try:
+            reader = c2pa.Reader.try_create(MIME[kind], io.BytesIO(data), context=context)
+        except c2pa.C2paError as error:
+            if "remote" in str(error).lower():
+                raise _Unread("kept elsewhere, and nothing is fetched") from error
+            raise
+        if reader is None:
+            return []
+        with reader:
+            return list(_manifest(json.loads(reader.json()), reader.get_validation_state()))
+
+
+def _manifest(store: Mapping[str, Any], state: str | None) -> Iterator[Claim]:
+    """The active manifest: who signed what, and whether the signature holds."""
+    manifest = store.get("manifests", {}).get(store.get("active_manifest"), {})
+    codes = sorted({str(row.get("code")) for row in store.get("validation_status") or []})
+    signature = manifest.get("signature_info", {})
+    signed = _short(
+        f"signature {str(state or 'unknown').lower()}"
+        f"{': ' + ', '.join(codes) if codes else ''}; issuer as the certificate says: "
+        f"{signature.get('issuer', 'unknown')}"
+    )
+
+    def claim(name: str, text: Any) -> Claim:
+        return Claim("Content Credentials", name, _short(text), signed)
+
+    if manifest.get("title"):
+        yield claim("title", manifest["title"])
+    for generator in manifest.get("claim_generator_info") or []:
+        yield claim("made with", f"{generator.get('name')} {generator.get('version', '')}".strip())
+    if signature.get("time"):
+        yield claim("signed at", signature["time"])
+    for assertion in manifest.get("assertions") or []:
+        label, content = str(assertion.get("label")), assertion.get("data") or {}
+        if not label.startswith("c2pa.actions"):
+            yield claim("assertion", label)
+            continue
+        for action in content.get("actions") or []:
+            kind = str(action.get("digitalSourceType", "")).rpartition("/")[2]
+            yield claim("action", f"{action.get('action')}{', ' + kind if kind else ''}")
+    for ingredient in manifest.get("ingredients") or []:
+        yield claim("made from", ingredient.get("title", "unnamed"))
+
+
+def _short(value: Any) -> str:
+    """One printable line of bounded length."""
+    if isinstance(value, bytes):
+        value = value[: 2 * LONGEST].decode("utf-8", "replace")
+    text = "".join(c if c.isprintable() else " " for c in str(value)[: 2 * LONGEST])
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

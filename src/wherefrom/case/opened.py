@@ -1,0 +1,168 @@
+"""An open case: everything it names, loaded once, verified, and ready to be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from wherefrom.anomaly.calibration import Calibration, load_calibration
+from wherefrom.anomaly.method import remembered_encoder
+from wherefrom.attribution.fitted import KIND, Attributor, describe_saved
+from wherefrom.attribution.fitted import load as load_attributor
+from wherefrom.attribution.methods import METHODS
+from wherefrom.calibration.conformal import require_rate
+from wherefrom.calibration.family import require_family
+from wherefrom.case.file import (
+    AnomalyPart,
+    AttributorPart,
+    Case,
+    CreditPart,
+    InverterPart,
+    OriginPart,
+    PartConfig,
+    kind_of,
+    read_case,
+)
+from wherefrom.case.identity import OUTLIERS, require_same
+from wherefrom.core.errors import InputError, MissingExtraError, WherefromError
+from wherefrom.core.progress import Track, quiet
+from wherefrom.credit.receipt import read_receipt
+from wherefrom.encoders import load_encoder
+from wherefrom.encoders.features import FeatureNetwork
+from wherefrom.inversion.model import FittedInverter
+from wherefrom.inversion.model import load as load_inverter
+from wherefrom.inversion.outliers import OutlierCalibration
+from wherefrom.origin.references import References
+
+
+@dataclass(frozen=True, eq=False)
+class Naturalness:
+    """A calibration with its encoder."""
+
+    calibration: Calibration
+    encoder: FeatureNetwork
+
+
+@dataclass(frozen=True, eq=False)
+class Outliers:
+    """An inverter with its calibration."""
+
+    fitted: FittedInverter
+    calibration: OutlierCalibration
+
+
+@dataclass(frozen=True, eq=False)
+class OpenCase:
+    """A case and what its parts name, in the order of the case.  Close it, best with `with`."""
+
+    case: Case
+    attributors: tuple[tuple[AttributorPart, Attributor], ...]
+    origins: tuple[tuple[OriginPart, References], ...]
+    naturalness: tuple[tuple[AnomalyPart, Naturalness], ...]
+    outliers: tuple[tuple[InverterPart, Outliers], ...]
+    credits: tuple[tuple[CreditPart, Mapping[str, Any]], ...]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the indexes."""
+        for _, references in self.origins:
+            references.close()
+
+
+def open_case(path: Path, *, device: str = "cpu", track: Track = quiet) -> OpenCase:
+    """Read a case file and load what it names.
+
+    A missing, foreign or changed part, and a rate that its calibration cannot support, is an
+    `InputError` or `ArtifactError` of one line that names it.
+    """
+    case = read_case(path)
+    if not case.parts:
+        raise InputError(f"{path} names nothing to ask; add parts with `wherefrom case add`")
+    require_models(case)
+    loaded: list[tuple[PartConfig, Any]] = []
+    try:
+        parts = track(case.parts, "opening the case", total=len(case.parts))
+        loaded.extend((part, load_part(case, part, device=device)) for part in parts)
+        require_rates(case)
+    except BaseException:
+        for _, value in loaded:
+            if isinstance(value, References):
+                value.close()
+        raise
+    columns = [
+        tuple((part, value) for part, value in loaded if kind_of(part) == kind)
+        for kind in ("attributor", "origin", "anomaly", "inverter", "credit")
+    ]
+    return OpenCase(case, *columns)  # type: ignore[arg-type]
+
+
+def load_part(case: Case, part: PartConfig, *, device: str = "cpu") -> Any:
+    """What a part names, verified against its digest, with its errors under its name."""
+    kind, place = kind_of(part), case.place(part)
+    require_same(kind, part.name, place, part.digest)
+    try:
+        return _load(part, place, device)
+    except MissingExtraError:
+        raise
+    except WherefromError as error:
+        raise InputError(f"the {kind} {part.name!r}: {error}") from error
+
+
+def require_models(case: Case) -> None:
+    """An `InputError` for a credit part whose model is no attributor of the case."""
+    known = [part.name for part in case.of("attributor")]
+    for part in case.parts:
+        if isinstance(part, CreditPart) and part.model not in known:
+            raise InputError(
+                f"the credit {part.name!r} is about the model {part.model!r}, but the case's "
+                f"attributors are: {', '.join(known) or 'none'}; add it with --model"
+            )
+
+
+def require_rates(case: Case) -> None:
+    """An `InputError` if the attributors together cannot support the family-wise error."""
+    smallest = [
+        describe_saved(case.place(part))[0]["smallest_false_positive_rate"]
+        for part in case.of("attributor")
+    ]
+    require_family(case.config.family_error, smallest, what="family-wise error")
+
+
+def _load(part: PartConfig, place: Path, device: str) -> Any:
+    if isinstance(part, AttributorPart):
+        return _attributor(place, device)
+    if isinstance(part, OriginPart):
+        encoder = load_encoder(part.encoder) if part.encoder else None
+        return References.open(place, encoder=encoder)
+    if isinstance(part, AnomalyPart):
+        calibration = load_calibration(place)
+        require_rate(part.false_alarms, len(calibration.held_points), what="false-alarm rate")
+        encoder_found = remembered_encoder(calibration, place, source=part.encoder or None)
+        return Naturalness(calibration, encoder_found.to(device))
+    if isinstance(part, InverterPart):
+        fitted = load_inverter(place, device=device)
+        if len(fitted.shape) != 3:
+            raise InputError(f"{place} is a model of vectors; a case asks about images")
+        outliers = OutlierCalibration.load(place / OUTLIERS)
+        outliers.detector(fitted)  # refuses a calibration of another model
+        outliers.threshold(part.false_alarms)  # and a rate that it cannot support
+        return Outliers(fitted, outliers)
+    return read_receipt(place)
+
+
+def _attributor(place: Path, device: str) -> Attributor:
+    described, _ = describe_saved(place)
+    method = METHODS[described["kind"].removeprefix(KIND)]
+    if method.needs_generator:
+        raise InputError(
+            f"{place} was fitted with the method {method.name}, which needs the whole model to "
+            "judge an image; a case takes the other methods, best flipad"
+        )
+    return load_attributor(place, device=device)

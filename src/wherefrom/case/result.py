@@ -1,0 +1,150 @@
+"""What an inspection returns: one answer per question, each with its error rate and its basis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+SCHEMA = 1
+KIND = "wherefrom inspection"
+# In the order in which they are asked and shown.
+QUESTIONS = {
+    "model": "Did one of my models make it?",
+    "origin": "Was it made from one of my images?",
+    "naturalness": "How natural is it?",
+    "outlier": "Is it unlike the images of my model?",
+    "credit": "Who is credited for the model behind it?",
+}
+
+
+class State(StrEnum):
+    """How an answer ended."""
+
+    FOUND = "found"  # made by a model, made from an image, flagged, credited
+    CLEAR = "not found"
+    UNSURE = "cannot say"
+    UNASKED = "not asked"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one fitted thing said.
+
+    `p_value`: that of the test behind the verdict, None without one.  `numbers` and `details` are
+    JSON values that the page lists.
+    """
+
+    name: str
+    path: str
+    digest: str
+    verdict: str
+    p_value: float | None = None
+    reason: str = ""
+    numbers: Mapping[str, float | int | None] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to one of `QUESTIONS`.
+
+    `error_rate` is the chance that `error_of` describes, None where nothing was concluded;
+    `certainty` is the smallest p-value behind a finding, for sorting.  `reason` says why there is
+    no answer, `caveats` what stands against it.
+    """
+
+    question: str
+    state: State
+    sentence: str
+    error_rate: float | None = None
+    error_of: str = ""
+    certainty: float | None = None
+    reason: str = ""
+    caveats: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self) | {
+            "state": str(self.state),
+            "asked": QUESTIONS[self.question],
+            "caveats": list(self.caveats),
+            "parts": [part.to_dict() for part in self.parts],
+        }
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the file says of itself.  Anybody can write it; it proves nothing.
+
+    `signed`: "" for plain metadata, else what is known of the signature behind it.
+    """
+
+    source: str
+    name: str
+    text: str
+    signed: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """The file that was inspected; sizes in px of the upright image."""
+
+    name: str
+    digest: str
+    bytes: int
+    format: str
+    width: int
+    height: int
+    channels: int
+    lossless: bool
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self) | {"notes": list(self.notes)}
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """All answers about one image.  `exhibits` by question: what a page draws, no JSON."""
+
+    image: ImageFacts
+    case: Mapping[str, Any]  # name, digest
+    answers: tuple[Answer, ...]
+    claims: tuple[Claim, ...]
+    unread_claims: tuple[str, ...]  # what could not be read of them, and why
+    versions: Mapping[str, str]
+    exhibits: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def answer(self, question: str) -> Answer:
+        """One answer."""
+        return next(answer for answer in self.answers if answer.question == question)
+
+    @property
+    def findings(self) -> list[Answer]:
+        """Answers that found something about the image itself."""
+        return [a for a in self.answers if a.state is State.FOUND and a.question != "credit"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values, as `inspection.schema.json` describes them."""
+        return {
+            "kind": KIND,
+            "schema": SCHEMA,
+            "image": self.image.to_dict(),
+            "case": dict(self.case),
+            "answers": [answer.to_dict() for answer in self.answers],
+            "claims": [claim.to_dict() for claim in self.claims],
+            "unread_claims": list(self.unread_claims),
+            "versions": dict(self.versions),
+        }

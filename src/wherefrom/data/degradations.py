@@ -1,0 +1,126 @@
+"""What happens to an image between its maker and whoever asks about it.
+
+Blur, crop and scale, noise, JPEG, WebP, and chains of two of them in any order.  Kinds, and their
+strengths at random: the ranges hold those of FLIPAD's Table 3 (blur, crops of 60/64 and 55/64,
+noise of 0.05 and 0.1, JPEG of 90 and 80) and weaker ones.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from wherefrom.core.errors import InputError
+from wherefrom.core.rng import stream
+from wherefrom.data.shaping import to_image, to_pixels, with_channels
+from wherefrom.data.writing import to_float, to_uint8
+
+CLEAN = "clean"
+CHAIN = "chain"
+
+
+def blur(image: Tensor, sigma: float) -> Tensor:
+    """uint8 (C, H, W) under a Gaussian of `sigma` px, mirrored at the border."""
+    if sigma == 0:
+        return image
+    from scipy.ndimage import gaussian_filter  # slow to import
+
+    soft = gaussian_filter(to_float(image).numpy(), sigma=(0, sigma, sigma), mode="reflect")
+    return to_uint8(torch.from_numpy(soft))
+
+
+def crop(image: Tensor, share: float) -> Tensor:
+    """The centre of uint8 (C, H, W), `share` of each side, scaled back (bilinear)."""
+    height, width = image.shape[1:]
+    inner = [max(1, round(side * share)) for side in (height, width)]
+    top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
+    cut = to_float(image[:, top : top + inner[0], left : left + inner[1]])
+    scaled = F.interpolate(
+        cut[None], size=(height, width), mode="bilinear", align_corners=False, antialias=True
+    )
+    return to_uint8(scaled[0])
+
+
+def noise(image: Tensor, sigma: float, rng: torch.Generator) -> Tensor:
+    """uint8 (C, H, W) plus Gaussian noise of deviation `sigma`, in [0, 1] units."""
+    return to_uint8(to_float(image) + sigma * torch.randn(image.shape, generator=rng))
+
+
+def jpeg(image: Tensor, quality: int) -> Tensor:
+    """uint8 (C, H, W) after a JPEG file of that quality."""
+    return _through_file(image, "JPEG", quality)
+
+
+def webp(image: Tensor, quality: int) -> Tensor:
+    """uint8 (C, H, W) after a lossy WebP file of that quality."""
+    return _through_file(image, "WEBP", quality)
+
+
+def _through_file(image: Tensor, kind: str, quality: int) -> Tensor:
+    buffer = io.BytesIO()
+    to_image(image).save(buffer, format=kind, quality=quality)
+    with Image.open(buffer) as opened:
+        pixels = to_pixels(opened.convert("L" if len(image) == 1 else "RGB"))
+    return with_channels(pixels, len(image))
+
+
+def _between(low: float, high: float, rng: torch.Generator) -> float:
+    return low + (high - low) * float(torch.rand((), generator=rng))
+
+
+def _quality(rng: torch.Generator) -> int:
+    return round(_between(60, 98, rng))
+
+
+Degradation = Callable[[Tensor, torch.Generator], Tensor]
+
+# One strength each, drawn at random; image uint8 (C, H, W).
+KINDS: dict[str, Degradation] = {
+    "blur": lambda x, rng: blur(x, _between(0.3, 1.5, rng)),
+    "crop": lambda x, rng: crop(x, _between(0.8, 0.97, rng)),
+    "noise": lambda x, rng: noise(x, _between(0.01, 0.12, rng), rng),
+    "jpeg": lambda x, rng: jpeg(x, _quality(rng)),
+    "webp": lambda x, rng: webp(x, _quality(rng)),
+}
+
+
+def degrade(image: Tensor, kind: str, rng: torch.Generator) -> Tensor:
+    """uint8 (C, H, W) after `kind` at a random strength; "chain": two other kinds in a row."""
+    if kind == CLEAN:
+        return image
+    if kind != CHAIN:
+        return KINDS[require_kind(kind)](image, rng)
+    names = list(KINDS)
+    first, second = torch.randperm(len(names), generator=rng)[:2].tolist()
+    return KINDS[names[second]](KINDS[names[first]](image, rng), rng)
+
+
+def degrade_all(
+    images: Tensor, kinds: Sequence[str], *, seed: int, clean_share: float = 0.0
+) -> Tensor:
+    """uint8 (N, C, H, W), each image after one of `kinds` at random, a share of them as it is.
+
+    Image i depends on (images[i], i, seed, kinds, clean_share) only.
+    """
+    for kind in kinds:
+        require_kind(kind)
+    found = torch.empty_like(images)
+    for index, image in enumerate(images):
+        rng = stream(seed, "degrade", index)
+        spared = float(torch.rand((), generator=rng)) < clean_share
+        chosen = kinds[int(torch.randint(len(kinds), (), generator=rng))] if kinds else CLEAN
+        found[index] = degrade(image, CLEAN if spared else chosen, rng)
+    return found
+
+
+def require_kind(kind: str) -> str:
+    """`kind`; an `InputError` with the known ones if it is none."""
+    known = (*KINDS, CHAIN, CLEAN)
+    if kind not in known:
+        raise InputError(f"there is no degradation {kind!r}; choose from {', '.join(known)}")
+    return kind

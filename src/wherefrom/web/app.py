@@ -1,0 +1,202 @@
+"""The REST interface and the page.  It holds no logic of its own: `service` does the work."""
+
+from collections.abc import AsyncIterable
+from importlib.resources import files
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from wherefrom import __version__
+from wherefrom.report.files import INSPECTION, PAGE
+from wherefrom.web.guard import COOKIE, Guard, is_token, session_of
+from wherefrom.web.history import Job, JobState
+from wherefrom.web.service import Refused, Service
+from wherefrom.web.settings import LOOPBACK
+from wherefrom.web.views import (
+    HealthView,
+    JobsView,
+    JobView,
+    ServiceView,
+    TokenView,
+    job_view,
+)
+
+# A report loads nothing and runs nothing; the sandbox takes even the page's own origin from it.
+REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+STATIC = {"app.js": "text/javascript; charset=utf-8", "style.css": "text/css; charset=utf-8"}
+JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
+
+
+def create_app(service: Service, *, case: str, token: str | None, host: str) -> FastAPI:
+    """The application around a service that runs in the same event loop."""
+    app = FastAPI(
+        title="wherefrom",
+        version=__version__,
+        summary="Where did this generated image come from?",
+        openapi_url="/api/openapi.json",
+        docs_url=None,  # its page would load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.include_router(_jobs(service))
+    app.include_router(_session(service, case, token))
+    app.include_router(_page())
+    hosts = LOOPBACK if host in LOOPBACK else None
+    app.add_middleware(Guard, token=token, hosts=hosts)
+
+    @app.exception_handler(Refused)
+    async def refused(request: Request, error: Refused) -> JSONResponse:
+        service.metrics.refused.labels(status=str(error.status)).inc()
+        extra = {} if error.again is None else {"Retry-After": str(error.again)}
+        # The rest of the body is not read, so the connection cannot be used again.
+        headers = {"Connection": "close", **extra}
+        return JSONResponse({"detail": error.reason}, error.status, headers=headers)
+
+    return app
+
+
+def _jobs(service: Service) -> APIRouter:
+    router = APIRouter(prefix="/api/jobs", tags=["jobs"])
+
+    async def find(job: JobId) -> Job:
+        try:
+            return service.history.get(job)
+        except KeyError:
+            raise HTTPException(404, "there is no such job") from None
+
+    Found = Annotated[Job, Depends(find)]  # noqa: N806 (a type)
+
+    def view(job: Job) -> JobView:
+        return job_view(job, service.steps.get(job.id))
+
+    @router.post("", status_code=202, openapi_extra=BODY)
+    async def submit(
+        request: Request,
+        response: Response,
+        name: Annotated[str, Query(max_length=1000)] = "image",
+    ) -> JobView:
+        """Hand in one image: its bytes are the body.  It is queued, and never lost from then on."""
+        announced = request.headers.get("content-length", "0")
+        most = service.config.max_upload_mib * 2**20
+        if announced.isdecimal() and int(announced) > most:
+            raise Refused(413, f"the file is larger than {service.config.max_upload_mib} MiB")
+        job = await service.accept(name, request.stream())
+        response.headers["Location"] = f"/api/jobs/{job.id}"
+        return view(job)
+
+    @router.get("")
+    async def history(
+        count: Annotated[int, Query(ge=1, le=200)] = 50,
+        before: Annotated[int | None, Query(ge=1)] = None,
+    ) -> JobsView:
+        """The history, newest first."""
+        found = service.history.newest(count, before=before)
+        more = found[-1].number if len(found) == count else None
+        return JobsView(jobs=[view(job) for job in found], before=more)
+
+    @router.get("/{job}")
+    async def job(job: Found) -> JobView:
+        """One job."""
+        return view(job)
+
+    @router.get("/{job}/events", response_class=EventSourceResponse)
+    async def events(job: Found) -> AsyncIterable[ServerSentEvent]:
+        """The job after every change, as server-sent events `job`, until it ends."""
+        async for found in service.follow(job.id):
+            if found is None:
+                yield ServerSentEvent(comment="still here")
+            else:
+                yield ServerSentEvent(event="job", data=view(found).model_dump())
+
+    @router.delete("/{job}")
+    async def cancel(job: Found) -> JobView:
+        """Cancel a job; one that has ended stays as it is."""
+        return view(await service.cancel(job.id))
+
+    @router.get("/{job}/report.html", response_class=FileResponse)
+    async def page(job: Found, download: bool = False) -> FileResponse:
+        """The report for people."""
+        return _file(service, job, PAGE, "text/html; charset=utf-8", download)
+
+    @router.get("/{job}/report.json", response_class=FileResponse)
+    async def report(job: Found, download: bool = False) -> FileResponse:
+        """The report for programs, as `inspection.schema.json` describes it."""
+        return _file(service, job, INSPECTION, "application/json", download)
+
+    return router
+
+
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+def _file(service: Service, job: Job, name: str, kind: str, download: bool) -> FileResponse:
+    path = service.history.place(job.id) / name
+    if job.state is not JobState.DONE or not path.is_file():
+        raise HTTPException(404, f"there is no report: the job is {job.state}")
+    headers = {"Content-Security-Policy": REPORT_POLICY}
+    stem = job.name.rpartition(".")[0] or job.name
+    shown = f"{stem}-{name}" if download else None
+    return FileResponse(path, media_type=kind, headers=headers, filename=shown)
+
+
+def _session(service: Service, case: str, token: str | None) -> APIRouter:
+    router = APIRouter(tags=["service"])
+
+    @router.get("/api/service")
+    async def about() -> ServiceView:
+        """What a client has to know before it hands in an image."""
+        most = service.config.max_upload_mib * 2**20
+        return ServiceView(
+            version=__version__, case=case, max_upload_bytes=most, needs_token=token is not None
+        )
+
+    @router.post("/api/session", status_code=204)
+    async def log_in(given: TokenView, request: Request) -> Response:
+        """Exchange the token for a cookie, so that a browser can open reports."""
+        if token is None or not is_token(given.token, token):
+            raise HTTPException(401, "that is not the token")
+        response = Response(status_code=204)
+        secure = request.url.scheme == "https"
+        response.set_cookie(
+            COOKIE, session_of(token), httponly=True, samesite="strict", secure=secure
+        )
+        return response
+
+    @router.get("/healthz")
+    async def health(response: Response) -> HealthView:
+        """200 while jobs are worked on, 503 otherwise."""
+        response.status_code = 200 if service.healthy else 503
+        return HealthView(
+            healthy=service.healthy, version=__version__, waiting=service.history.waiting()
+        )
+
+    @router.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """Counters and gauges in the format of Prometheus."""
+        return Response(service.metrics.render(), media_type="text/plain; version=0.0.4")
+
+    return router
+
+
+def _page() -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+    folder = files("wherefrom.web") / "page"
+
+    @router.get("/")
+    async def index() -> Response:
+        return Response((folder / "index.html").read_bytes(), media_type="text/html; charset=utf-8")
+
+    @router.get("/static/{name}")
+    async def static(name: str) -> Response:
+        if name not in STATIC:
+            raise HTTPException(404, "there is no such file")
+        return Response((folder / name).read_bytes(), media_type=STATIC[name])
+
+    return router

@@ -1,0 +1,147 @@
+"""The service behind uvicorn: started after its case is open, stopped without losing a job."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from wherefrom.core.errors import InputError
+from wherefrom.web.app import create_app
+from wherefrom.web.service import Service
+from wherefrom.web.settings import ServiceConfig, check_token
+
+HEADER_BYTES = 32 * 2**10  # of one request, together
+STOP_SECONDS = 10
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+IDLE_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where a service listens and what it is about."""
+
+    case: Path
+    data: Path
+    host: str
+    port: int
+    token: str | None
+    device: str
+    config: ServiceConfig
+
+
+def worker_command(where: Listening) -> list[str]:
+    """How the process that opens strangers' files is started."""
+    config = where.config
+    settings = {
+        "device": where.device,
+        "heat": config.heat_map,
+        "max_bytes": config.max_upload_mib * 2**20,
+        "max_pixels": config.max_pixels,
+        "memory_gib": config.memory_gib,
+    }
+    command = [sys.executable, "-m", "wherefrom.web.worker"]
+    return [*command, str(where.case.resolve()), json.dumps(settings)]
+
+
+def run_service(where: Listening, *, tell: Callable[[str], None]) -> None:
+    """Serve until interrupted; `tell` is called once somebody can connect.
+
+    An `InputError` for a case that cannot be opened, a port in use, another service on `data`.
+    """
+    check_token(where.host, where.token)
+    asyncio.run(_run(where, worker_command(where), tell))
+
+
+async def _run(where: Listening, command: list[str], tell: Callable[[str], None]) -> None:
+    listening = bound_socket(where.host, where.port)
+    with contextlib.closing(listening):
+        service = Service(where.data, command, where.config)
+        try:
+            again = await service.start()
+            if again:
+                tell(f"{again} jobs of an earlier run go on")
+            port = listening.getsockname()[1]
+            tell(f"http://{where.host}:{port}")
+            await make_server(service, where).serve(sockets=[listening])
+        finally:
+            await service.stop()
+
+
+def make_server(service: Service, where: Listening) -> uvicorn.Server:
+    """A server that tells the service at once when it is asked to stop."""
+    app = create_app(service, case=where.case.name, token=where.token, host=where.host)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="off",
+        http="h11",
+        h11_max_incomplete_event_size=HEADER_BYTES,
+        limit_concurrency=where.config.connections,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    return _Server(config, service)
+
+
+class _Server(uvicorn.Server):
+    """Streams of events end when the service stops, so that the server can."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """`uvicorn.Server`, which raises the signal again and so would end us in the middle."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        for sig in SIGNALS:
+            loop.add_signal_handler(sig, self.handle_exit, sig, None)
+        try:
+            yield
+        finally:
+            for sig in SIGNALS:
+                loop.remove_signal_handler(sig)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """`uvicorn.Server`: the first signal stops it gently."""
+        super().handle_exit(sig, frame)
+        self._service.closing = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """`uvicorn.Server`."""
+        await self._service.close_doors()
+        await super().shutdown(sockets)
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens; an `InputError` if the address cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+        made.listen(128)
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"cannot listen on {host} port {port}: {error}; choose another --port or --host"
+        ) from error
+    return made

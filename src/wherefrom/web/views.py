@@ -1,0 +1,89 @@
+"""What the interface sends, as pydantic models: they make the OpenAPI schema."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from wherefrom.web.history import Job
+
+
+class AnswerView(BaseModel):
+    """One question's answer in short; the report holds the rest."""
+
+    question: str
+    asked: str
+    state: str = Field(description="found, not found, cannot say or not asked")
+    sentence: str
+    error_rate: float | None
+    error_of: str
+
+
+class StepView(BaseModel):
+    """What is being done."""
+
+    step: str
+    done: int
+    total: int | None
+
+
+class JobView(BaseModel):
+    """One image that was handed in."""
+
+    id: str
+    number: int
+    name: str
+    bytes: int
+    state: str = Field(description="queued, running, done, failed or cancelled")
+    created: float = Field(description="seconds since 1970, as all times")
+    started: float | None
+    finished: float | None
+    error: str
+    step: StepView | None
+    summary: list[AnswerView]
+
+
+class JobsView(BaseModel):
+    """A page of the history, newest first."""
+
+    jobs: list[JobView]
+    before: int | None = Field(description="give it as `before` for the next page; null at the end")
+
+
+class HealthView(BaseModel):
+    """Whether jobs are worked on."""
+
+    healthy: bool
+    version: str
+    waiting: int
+
+
+class ServiceView(BaseModel):
+    """What a client has to know."""
+
+    version: str
+    case: str
+    max_upload_bytes: int
+    needs_token: bool
+
+
+class TokenView(BaseModel):
+    """What a browser exchanges for a cookie."""
+
+    token: str = Field(max_length=512)
+
+
+def job_view(job: Job, step: dict[str, object] | None) -> JobView:
+    """A job as it is sent."""
+    return JobView(
+        id=job.id,
+        number=job.number,
+        name=job.name,
+        bytes=job.bytes,
+        state=str(job.state),
+        created=job.created,
+        started=job.started,
+        finished=job.finished,
+        error=job.error,
+        step=None if step is None else StepView.model_validate(step),
+        summary=[AnswerView.model_validate(row) for row in job.summary],
+    )

@@ -1,0 +1,31 @@
+"""What a study costs, with a clock of the test's own."""
+
+from wherefrom.credit import cost
+
+
+class Clock:
+    """Steps of 0.5 s per image; the first of a size takes 4 s more."""
+
+    def __init__(self):
+        self.now, self.sizes = 0.0, []
+
+    def perf_counter(self):
+        return self.now
+
+    def step(self, size):
+        self.now += 0.5 * size + (0.0 if size in self.sizes else 4.0)
+        self.sizes.append(size)
+
+
+def seconds(monkeypatch, batch, limit):
+    clock = Clock()
+    monkeypatch.setattr(cost, "time", clock)
+    return cost._per_image(clock.step, batch, limit), clock.sizes
+
+
+def test_preparing_a_size_is_not_part_of_its_step__closed_form(monkeypatch):
+    assert seconds(monkeypatch, 6, 1000.0) == ((0.5, 6), [1, 1, 2, 2, 4, 4, 6, 6])
+
+
+def test_a_slow_step_is_taken_once__limit(monkeypatch):
+    assert seconds(monkeypatch, 64, 5.0) == ((4.5, 1), [1])

@@ -1,0 +1,58 @@
+"""A worker that speaks the worker's lines without opening anything; the upload says what it does.
+
+ok            two steps, then an answer and a report
+sleep N       a step, then N seconds
+die           it kills itself
+refuse        an error for the person
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+
+def tell(**message):
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def work(job):
+    text = Path(job["path"]).read_bytes()[:200].decode("latin-1").split()
+    word = text[0] if text else ""
+    tell(step="model", done=0, total=2)
+    if word == "die":
+        os.kill(os.getpid(), 9)
+    if word == "sleep":
+        time.sleep(float(text[1]))
+    if word == "refuse":
+        tell(error=f"{job['name']}: is not an image")
+        return
+    tell(step="report", done=1, total=2)
+    out = Path(job["out"])
+    (out / "report.html").write_text("<!DOCTYPE html><title>a report</title>")
+    (out / "inspection.json").write_text(json.dumps({"image": job["name"]}))
+    answer = {"question": "model", "asked": "Who?", "state": "found", "sentence": "Mine."}
+    tell(finished=[answer | {"error_rate": 0.01, "error_of": "it is wrong"}])
+
+
+def main():
+    jobs, ready = [], threading.Semaphore(0)
+
+    def listen():
+        for line in sys.stdin:
+            jobs.append(json.loads(line))
+            ready.release()
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    tell(**({"refused": "no such case"} if sys.argv[1:] == ["refuse"] else {"ready": True}))
+    while True:
+        ready.acquire()
+        work(jobs.pop(0))
+
+
+if __name__ == "__main__":
+    main()
