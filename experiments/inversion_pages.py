@@ -107,7 +107,7 @@ def digits_table() -> str:
         rows.append(
             [
                 f"{name}; {m['curve'][-1]['step']:,.0f} steps",
-                f"{m['curve'][-1]['encoder']:.3f}" if "encoder" in m["curve"][-1] else "",
+                f"{m['encoder_loss']:.3f}",
                 *(f"{m[kind]['psnr']:.1f}" for kind in ("fake", "real")),
                 *(str(m[key]) for key in ("above_half", "above_tenth")),
                 f"{m['frechet_distance']:.2f}",
@@ -135,7 +135,7 @@ def entropy_table() -> str:
     rows = []
     for name, m in methods.items():
         by_step = {row["step"]: row for row in m["curve"]}
-        for key, told in (("encoder", "L_enc"), ("entropy", "entropy, nats")):
+        for key, told in (("encoder", "L_enc in training"), ("entropy", "entropy, nats")):
             if key in m["curve"][-1]:
                 cells = [by_step[step][key] if step in by_step else None for step in chosen]
                 shown = ["" if c is None else f"{c:.3g}" for c in cells]

@@ -71,4 +71,4 @@ def test_dlsgan_inverts_what_msegan_does_not__paper_figure_18_and_20(tmp_path):
         for method in ("dlsgan", "msegan")
     )
     assert ours["encoder_loss"] < 0.6 * theirs["encoder_loss"]
-    assert ours["fake"]["psnr"] > theirs["fake"]["psnr"] + 1
+    assert ours["fake"]["psnr"] > theirs["fake"]["psnr"] + 0.5
