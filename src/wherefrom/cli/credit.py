@@ -120,13 +120,14 @@ def run(
       wherefrom credit run study.toml --runs 40
     """
     from wherefrom.credit.method import open_study, run_study
+    from wherefrom.credit.remarks import shared_lines
 
     places = tuple(resolve_device(name.strip()) for name in devices.split(","))
     opened = open_study(study, device=places[0], track=session.track)
     for path, reason in opened.data.skipped:
         session.note(f"left out {path}: {reason}")
-    for first, second, count in opened.data.shared:
-        session.note(f"{first} and {second} both gave {count} images of the same pixels")
+    for line in shared_lines(opened.data):
+        session.note(line)
     counts = run_study(
         opened,
         runs=runs,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,7 @@ from wherefrom.cli.credit_results import (
     finished,
     json_option,
     level_option,
+    method_option,
     opened_study,
     property_option,
     read,
@@ -24,14 +25,23 @@ from wherefrom.cli.credit_results import (
 from wherefrom.cli.options import FILE, resolve_device
 from wherefrom.core.errors import InputError
 
+if TYPE_CHECKING:
+    from wherefrom.credit.audit import AuditRow
+    from wherefrom.credit.game import RunTable
+
 OTHER_NAMES = "the two studies have other contributors; both need the same data"
 
 
 @click.command()
 @study_argument
 @property_option
+@method_option
 @level_option
 @click.option("--truth", type=FILE, help="A study of full retraining: audit the cheap game by it.")
+@click.option(
+    "--clone", type=FILE, help="A study where one contributor's data are registered twice."
+)
+@click.option("--empty", multiple=True, help="A contributor that has no influence, as is known.")
 @click.option("--split", type=FILE, help="A study where one contributor is registered as several.")
 @click.option("--player", help="With --split: the contributor's name in the first study.")
 @click.option("--parts", help="With --split: its names in the second, separated by commas.")
@@ -43,8 +53,11 @@ def audit(
     *,
     study: Path,
     name: str | None,
+    method: str,
     level: float,
     truth: Path | None,
+    clone: Path | None,
+    empty: tuple[str, ...],
     split: Path | None,
     player: str | None,
     parts: str | None,
@@ -53,18 +66,28 @@ def audit(
 ) -> None:
     """Check the axioms, the cheap game against retraining, and what a split of names would gain.
 
+    What an estimator cannot break is marked: by construction.  Symmetry is checked between
+    contributors with the same images, here or in the study --clone.
+
     \b
     Example:
       wherefrom credit audit study.toml --truth retrain.toml
     """
-    from wherefrom.credit.audit import audit_shares
     from wherefrom.credit.fidelity import certify_proxy
     from wherefrom.report.credit_tables import audit_table, shares_line, shares_table
 
     found = finished(session, study, name, device)
     others = [each for each in found.opened.specs if each != found.name]
     other = read(found.opened, others[0]).table if others else None
-    rows = audit_shares(found.table, found.names, other=other, level=level)
+    rows = _axioms(found, other, method, level, empty)
+    if clone is not None:
+        twice = finished(session, clone, found.name, device)
+        rows += [row for row in _axioms(twice, None, method, level) if row.check == "symmetry"]
+        if rows[-1].check != "symmetry":
+            raise InputError(
+                f"{clone}: no two contributors gave the same images; copy one's folder under a "
+                "second name, and run that study"
+            )
     answer: dict[str, Any] = {"checks": [row.to_dict() for row in rows]}
     tell: list[Callable[[], None]] = [lambda: print_table(audit_table(rows))]
     if truth is not None:
@@ -86,6 +109,33 @@ def audit(
         return
     for each in tell:
         each()
+
+
+def _axioms(
+    found: Finished,
+    other: RunTable | None,
+    method: str,
+    level: float,
+    empty: tuple[str, ...] = (),
+) -> list[AuditRow]:
+    from wherefrom.credit.audit import audit_shares, twins_of
+
+    unknown = [name for name in empty if name not in found.names]
+    if unknown:
+        raise InputError(
+            f"--empty names {unknown[0]!r}; expected one of {', '.join(found.names[:5])} ..."
+        )
+    data = found.opened.data
+    return audit_shares(
+        found.table,
+        found.names,
+        other=other,
+        level=level,
+        method=method,
+        unions=data.unions,
+        twins=twins_of(data),
+        without=[found.names.index(name) for name in empty],
+    )
 
 
 def _split(

@@ -138,6 +138,7 @@ def plan(
     """
     from wherefrom.credit.method import open_study, run_study
     from wherefrom.credit.planning import pilot_size, plan_runs
+    from wherefrom.credit.remarks import shared_lines
     from wherefrom.credit.study import load_study
     from wherefrom.report.credit_tables import plan_table
 
@@ -147,7 +148,10 @@ def plan(
         cost = tell_cost(session, loaded, data, place, quiet_table=pilot or as_json)
         if not pilot:
             if as_json:
-                print_json({"players": data.players, "cost": cost.to_dict()})
+                told = {"players": data.players, "cost": cost.to_dict()}
+                print_json(told | {"same images": data.shared})
+            for line in shared_lines(data):
+                session.note(line)
             return
     if pilot:
         opened = open_study(study, device=place, track=session.track)
@@ -164,8 +168,10 @@ def plan(
         )
     planned = plan_runs(found.table, budgets, level=level, seconds_per_run=found.seconds)
     if as_json:
-        print_json(planned.to_dict())
+        print_json(planned.to_dict() | {"same images": found.opened.data.shared})
         return
+    for line in shared_lines(found.opened.data):
+        session.note(line)
     session.note(
         f"{planned.players} contributors, pilot of {planned.pilot_runs} runs; "
         f"equal split {planned.equal_split:.4g}, spread of a half difference {planned.spread:.4g}"
@@ -362,9 +368,17 @@ def basis_of(found: Finished) -> dict[str, Any]:
 
 
 def told_of(found: Finished) -> dict[str, Any]:
-    """Who the players are, where they are not the contributors as they came."""
+    """Who the players are, who gave the same images, and what is left of the full model."""
+    from wherefrom.credit.remarks import full_data_left
+
     data = found.opened.data
+    with found.opened.ledger(readonly=True) as ledger:
+        left = full_data_left(ledger.details())
+    told: dict[str, Any] = {"share of full-data weights that remains": None}
+    if left is not None:
+        told["share of full-data weights that remains"] = left._asdict()
+    told["same images"] = [list(pair) for pair in data.shared]
     if data.origin is None:
-        return {}
+        return told
     members = {name: list(given) for name, given in data.members().items()}
-    return {"players": {"are": data.seating, "members": members}}
+    return told | {"players": {"are": data.seating, "members": members}}

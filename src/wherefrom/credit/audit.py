@@ -9,24 +9,32 @@ from typing import Any
 import numpy as np
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.store import digest_bytes
+from wherefrom.credit.contributors import Contributors
 from wherefrom.credit.equations import clone_shares, shapley_value
+from wherefrom.credit.estimate import estimate
 from wherefrom.credit.estimators import LEVEL, MAX_ENUMERATED, estimate_paired
-from wherefrom.credit.game import RunTable
-from wherefrom.credit.intervals import tukey
+from wherefrom.credit.game import Floats, RunTable
+from wherefrom.credit.intervals import bonferroni, tukey
 from wherefrom.credit.result import Shares
 from wherefrom.credit.runs import anchors_of, checked, enumerated, pairs_of
 
+EFFICIENT = ("exact", "paired", "kernelshap", "permutation", "owen")  # whatever the runs are
 EXACT = 1e-9  # of the largest value: what float64 leaves of an identity
 
 
 @dataclass(frozen=True)
 class AuditRow:
-    """One check.  `held` is None where these runs cannot tell; `value` is what was compared."""
+    """One check.  `held` is None where these runs cannot tell; `value` is what was compared.
+
+    `construction`: the estimator cannot break it, whatever the runs are.
+    """
 
     check: str
     held: bool | None
     value: float | None
     says: str
+    construction: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -39,18 +47,53 @@ def audit_shares(
     *,
     other: RunTable | None = None,
     level: float = LEVEL,
+    method: str = "auto",
+    unions: Sequence[str] = (),
+    twins: Sequence[tuple[int, int]] = (),
+    without: Sequence[int] = (),
 ) -> list[AuditRow]:
-    """Efficiency, linearity (with the runs scored under an `other` property), agreement of halves
-    of the runs, and what a second identity would gain.
+    """The axioms of the shares that a report shows, of the same `method`.
+
+    Efficiency and linearity (with the runs scored under an `other` property), symmetry of `twins`
+    (pairs of the same data), nothing for players `without` influence, agreement of halves of the
+    runs, and what a second identity would gain.
     """
     runs = checked(table)
-    shares = estimate_paired(runs, level=level, accept_shrinkage=True)
+    shares = estimate(runs, method, level=level, accept_shrinkage=True, unions=unions)
     rows = [efficiency(shares)]
     if other is not None:
-        rows.append(linearity(runs, checked(other), level))
-    rows.append(halves_agree(runs, level))
+        rows.append(linearity(runs, checked(other), level, shares.method, unions))
+    rows += [symmetry(shares, pair, names, len(twins)) for pair in twins]
+    rows += [dummy(shares, player, names, len(without)) for player in without]
+    if not unions:
+        rows.append(halves_agree(runs, level))
     rows += clone_rows(runs, names)
     return rows
+
+
+def symmetry(shares: Shares, pair: tuple[int, int], names: Sequence[str], count: int) -> AuditRow:
+    """Two contributors with the same data get the same; `count` such checks hold at once."""
+    pull = np.zeros(shares.players)
+    pull[list(pair)] = 1, -1
+    one, two = (names[i] for i in pair)
+    return _zero("symmetry", shares, pull, count, f"{one} and {two} gave the same data")
+
+
+def dummy(shares: Shares, player: int, names: Sequence[str], count: int) -> AuditRow:
+    """A contributor without influence gets nothing."""
+    pull = np.eye(shares.players)[player]
+    return _zero("dummy", shares, pull, count, f"{names[player]} has no influence")
+
+
+def _zero(check: str, shares: Shares, pull: Floats, count: int, says: str) -> AuditRow:
+    """Whether the interval of a sum of shares contains zero."""
+    value = float(pull @ shares.centers)
+    variance = float(pull @ shares.covariance @ pull)
+    if shares.freedom < 1 or not np.isfinite(variance):
+        return AuditRow(check, None, value, f"{says}: these runs carry no interval")
+    reach = bonferroni(max(count, 1), shares.freedom, shares.level) * max(variance, 0.0) ** 0.5
+    edge = EXACT * float(np.abs(shares.centers).max())
+    return AuditRow(check, abs(value) <= reach + edge, value, f"{says}: within {reach:.4g} of 0")
 
 
 def efficiency(shares: Shares) -> AuditRow:
@@ -58,23 +101,33 @@ def efficiency(shares: Shares) -> AuditRow:
     gap = float(shares.values.sum() - shares.anchors.gain)
     scale = max(abs(shares.anchors.full), abs(shares.anchors.empty), 1e-300)
     return AuditRow(
-        "efficiency", abs(gap) <= EXACT * scale, gap, "shares add up to the gain of all the data"
+        "efficiency",
+        abs(gap) <= EXACT * scale,
+        gap,
+        f"shares by {shares.method} add up to the gain of all the data",
+        shares.method in EFFICIENT,
     )
 
 
-def linearity(one: RunTable, other: RunTable, level: float) -> AuditRow:
+def linearity(
+    one: RunTable,
+    other: RunTable,
+    level: float,
+    method: str = "paired",
+    unions: Sequence[str] = (),
+) -> AuditRow:
     """The shares of a sum of two properties are the sum of their shares, before shrinkage."""
     if not (np.array_equal(one.masks, other.masks) and np.array_equal(one.seeds, other.seeds)):
         return AuditRow("linearity", None, None, "the two properties were not scored on all runs")
     total = one._replace(values=one.values + other.values)
-    parts = [
-        estimate_paired(each, level=level, accept_shrinkage=True).centers for each in (one, other)
-    ]
-    whole = estimate_paired(total, level=level, accept_shrinkage=True).centers
+    whole, *parts = (
+        estimate(each, method, level=level, accept_shrinkage=True, unions=unions).centers
+        for each in (total, one, other)
+    )
     gap = float(np.abs(whole - parts[0] - parts[1]).max())
     scale = float(np.abs(total.values).max())
-    says = "shares of two properties add up to those of their sum"
-    return AuditRow("linearity", gap <= 1e-6 * scale, gap, says)
+    says = f"shares by {method} of two properties add up to those of their sum"
+    return AuditRow("linearity", gap <= 1e-6 * scale, gap, says, construction=True)
 
 
 def halves_agree(runs: RunTable, level: float) -> AuditRow:
@@ -122,6 +175,16 @@ def clone_rows(runs: RunTable, names: Sequence[str]) -> list[AuditRow]:
             f"{says}; {names[worst]} would gain most",
         )
     ]
+
+
+def twins_of(data: Contributors) -> list[tuple[int, int]]:
+    """Pairs of players who gave the same images, by their pixels, each as often."""
+    found: dict[tuple[str, ...], list[int]] = {}
+    for player in range(data.players):
+        images = data.images[data.owner == player]
+        key = tuple(sorted(digest_bytes(image.numpy().tobytes()) for image in images))
+        found.setdefault(key, []).append(player)
+    return [(same[0], other) for same in found.values() for other in same[1:]]
 
 
 @dataclass(frozen=True)

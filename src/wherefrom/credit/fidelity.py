@@ -9,6 +9,7 @@ import numpy as np
 
 from wherefrom.core.errors import InputError
 from wherefrom.credit.equations import correlation, rank_correlation
+from wherefrom.credit.estimate import estimate
 from wherefrom.credit.estimators import LEVEL, estimate_paired
 from wherefrom.credit.game import RunTable, mask_of
 from wherefrom.credit.intervals import share_result
@@ -52,7 +53,7 @@ def certify_proxy(proxy: RunTable, truth: RunTable, *, level: float = LEVEL) -> 
     needs the empty set, the full set, and at least one pair of a subset and its complement.
     """
     dear, cheap = checked(truth), checked(proxy)
-    shares = estimate_paired(cheap, level=level, accept_shrinkage=True)
+    shares = estimate(cheap, level=level, accept_shrinkage=True)  # as a report has them
     means: dict[int, list[float]] = {}
     same: dict[tuple[int, int], float] = {}  # a run with the same seed is the nearest one
     for row, value, seed in zip(cheap.masks, cheap.values, cheap.seeds, strict=True):
@@ -97,7 +98,7 @@ def _sum(proxy: Shares, gap: Shares, level: float) -> Shares:
         freedom=min(anchors.freedom, gap.anchors.freedom),
     )
     return share_result(
-        "paired, corrected",
+        f"{proxy.method}, corrected",
         proxy.centers + gap.centers,
         proxy.covariance + gap.covariance,
         min(proxy.freedom, gap.freedom),

@@ -148,7 +148,12 @@ def audit_table(rows: Sequence[AuditRow]) -> Table:
         Column("what it says", folds=True),
     )
     words = {True: "yes", False: "no", None: "cannot say"}
-    return Table(columns, tuple((r.check, words[r.held], r.value, r.says) for r in rows))
+    held = [
+        words[r.held] + (", by construction" if r.held and r.construction else "") for r in rows
+    ]
+    return Table(
+        columns, tuple((r.check, h, r.value, r.says) for r, h in zip(rows, held, strict=True))
+    )
 
 
 def finite(value: float) -> float | None:
