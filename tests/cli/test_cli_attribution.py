@@ -55,6 +55,20 @@ def test_check_writes_page_and_spreadsheet__smoke(here, capsys):
     assert capsys.readouterr().err == "wrote r.html\n"
 
 
+def test_explain_tells_prints_and_writes_the_same__reference_library(here, capsys):
+    found, _ = attribution.explain_path(attribution.load("m.attributor"), "own/0.png")
+    assert run(["attribution", "explain", "m.attributor", "own/0.png", "--report", "r.html"]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0].startswith(f"own/0.png: {found.image.verdict}")
+    for one in found.reencodings:
+        assert one.change in out
+    assert err == "wrote r.html and r.json\n"
+    written = json.loads((here / "r.json").read_text())
+    assert run(["attribution", "explain", "m.attributor", "own/0.png", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == written
+    assert written["digests"] == dict(found.digests)
+
+
 def test_strange_file_names_reach_the_terminal_escaped_and_whole__closed_form(here, capsys):
     name = "[red]" + "x" * 150 + "\x1b[31m\n=cmd.png"
     shutil.copy("rival.png", name)
@@ -96,6 +110,22 @@ def test_check_fails_if_nothing_could_be_judged__rejects_all_broken(here, capsys
         (
             ["fit", "--generator", "g.py:G", "--others", "own", "--out", "m.attributor"],
             "error: m.attributor already exists; pass --overwrite",
+        ),
+        (
+            ["fit", "--generator", "g.py:G", "--out", "new"],
+            "error: give --others, or --self-made where there are none",
+        ),
+        (
+            ["fit", "--generator", "g.py:G", "--others", "own", "--self-made", "--out", "new"],
+            "error: give --others, or --self-made where there are none",
+        ),
+        (
+            ["explain", "m.attributor", "own", "--report", "r.html"],
+            "error: own is a folder of 4 images; name one of them",
+        ),
+        (
+            ["explain", "m.attributor", "own/0.png", "--report", "own/0.png"],
+            "error: --report is own/0.png",
         ),
         (
             ["fit", "--generator", "g.py:G", "--others", "own", "--out", "new"],

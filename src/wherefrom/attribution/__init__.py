@@ -7,11 +7,12 @@ fitted = attribution.fit(load_generator("my.py:G", weights=path), others)
 fitted.score(images), fitted.check(images), fitted.save("mine.attributor")
 """
 
-from wherefrom.attribution.checking import check_paths
+from wherefrom.attribution.checking import check_paths, explain_path
 from wherefrom.attribution.comparison import ComparisonResult, compare
 from wherefrom.attribution.config import PRESETS, AttributionConfig, FlipadConfig
 from wherefrom.attribution.discovery import control_discoveries
 from wherefrom.attribution.evaluation import evaluate
+from wherefrom.attribution.explaining import Explanation, explain
 from wherefrom.attribution.fitted import Attributor, describe_saved, load
 from wherefrom.attribution.method import fit
 from wherefrom.attribution.methods import METHODS
@@ -26,6 +27,7 @@ __all__ = [
     "CheckResult",
     "ComparisonResult",
     "EvaluationResult",
+    "Explanation",
     "FlipadConfig",
     "Identification",
     "Identity",
@@ -36,6 +38,8 @@ __all__ = [
     "control_discoveries",
     "describe_saved",
     "evaluate",
+    "explain",
+    "explain_path",
     "fit",
     "identify",
     "load",

@@ -147,16 +147,11 @@ class Attributor:
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write the attributor folder, whole or not at all."""
-        evidence, found = self.evidence.to_saved()
-        tensors = {f"{EVIDENCE}{name}": value for name, value in found.items()}
-        tensors |= {"own_scores": self.own_scores, "other_scores": self.other_scores}
-        for name, scores in self.further.items():
-            tensors |= {f"{FURTHER}{name}.own": scores.own, f"{FURTHER}{name}.other": scores.other}
         meta = {
             "further": sorted(self.further),
             "noise": None if self.noise is None else self.noise.to_meta(),
             "config": self.config.to_dict(),
-            "evidence": evidence,
+            "evidence": self.evidence.to_saved()[0],
             "image_shape": list(self.image_shape),
             "provenance": dict(self.provenance),
         }
@@ -165,22 +160,32 @@ class Attributor:
             kind=self.kind,
             schema=SCHEMA,
             meta=meta,
-            tensors=tensors,
+            tensors=self.tensors(),
             overwrite=overwrite,
         )
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Every number that it rests on, by name: what `save` writes."""
+        found = self.evidence.to_saved()[1]
+        tensors = {f"{EVIDENCE}{name}": value for name, value in found.items()}
+        tensors |= {"own_scores": self.own_scores, "other_scores": self.other_scores}
+        for name, scores in self.further.items():
+            tensors |= {f"{FURTHER}{name}.own": scores.own, f"{FURTHER}{name}.other": scores.other}
+        return tensors
+
     def _p_values(self, score: Tensor, condition: str) -> tuple[float, float]:
         """Both p-values in that condition; where none is known, among unaltered images."""
-        known = self._calibration(condition)
+        known = self.calibration_of(condition)
         own, other = upper_p_values(score, known.own), lower_p_values(score, known.other)
         return float(own), float(other)
 
-    def _calibration(self, condition: str) -> Calibration:
+    def calibration_of(self, condition: str) -> Calibration:
+        """The scores that an image in that condition is compared with."""
         return self.further.get(condition, Calibration(self.own_scores, self.other_scores))
 
     def _smallest_p_value(self, condition: str) -> float:
         """The p-value at or below which an image in that condition is called not ours."""
-        c, count = self.config, len(self._calibration(condition).own)
+        c, count = self.config, len(self.calibration_of(condition).own)
         what = f"false-negative rate ({condition or CLEAN})"
         return guaranteed_rate(c.false_negative_rate, count, c.confidence, what=what)
 
@@ -209,12 +214,17 @@ class Attributor:
             false_negative_rate=self._smallest_p_value(condition),
             false_positive_rate=self.config.false_positive_rate,
         )
-        lossy = carrier is not None and not carrier.lossless
-        if verdict is Verdict.NOT_OURS and lossy and not self.further:
-            return Verdict.CANNOT_SAY, (
-                "it does not fit, but the file is lossy (JPEG or the like), and compression alone "
-                "makes own images fail; ask for the original file"
-            )
+        if verdict is Verdict.NOT_OURS and carrier is not None and not self.further:
+            if not carrier.lossless:
+                return Verdict.CANNOT_SAY, (
+                    "it does not fit, but the file is lossy (JPEG or the like), and compression "
+                    "alone makes own images fail; ask for the original file"
+                )
+            if carrier.size != self.image_shape[1:]:
+                return Verdict.CANNOT_SAY, (
+                    "it does not fit, but the file is of another size than the model's images, "
+                    "and scaling alone makes own images fail; ask for the original file"
+                )
         return verdict, reason
 
     def _saturation(self, pixels: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from wherefrom.attribution.dct_pad import DCT_PAD
+from wherefrom.attribution.ensemble import ENSEMBLE
 from wherefrom.attribution.fingerprint import FINGERPRINT
 from wherefrom.attribution.flipad import FLIPAD
 from wherefrom.attribution.inversion import INVERSION_L2
@@ -16,7 +17,15 @@ from wherefrom.core.errors import InputError
 # The first is the default.
 METHODS: dict[str, Method] = {
     method.name: method
-    for method in (FLIPAD, RAW_PAD, DCT_PAD, FINGERPRINT, INVERSION_L2, INVERSION_FEATURE)
+    for method in (
+        FLIPAD,
+        RAW_PAD,
+        DCT_PAD,
+        FINGERPRINT,
+        INVERSION_L2,
+        INVERSION_FEATURE,
+        ENSEMBLE,
+    )
 }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wherefrom.cli.attribution_evaluate import evaluate
+from wherefrom.cli.attribution_explain import explain
 from wherefrom.cli.attribution_inputs import (
     Outputs,
     generator_if_named,
@@ -42,6 +43,7 @@ def attribution() -> None:
 
 
 attribution.add_command(evaluate)
+attribution.add_command(explain)
 
 
 def _methods() -> Mapping[str, Mapping[str, AttributionConfig]]:

@@ -85,6 +85,34 @@ def score_histogram(
     return render(draw, height=3.9)
 
 
+def p_value_position(own: Scores, other: Scores, score: float) -> tuple[str, str]:
+    """The p-value that each score would get among own and among other images, and one score."""
+    edges, heavy = _bins(np.concatenate([own, other, [score]]))
+    spaced = np.geomspace if heavy else np.linspace
+    x = spaced(edges[0], edges[-1], 400)
+
+    def draw(canvas: Canvas, scheme: Scheme) -> None:
+        ax = canvas.subplots()
+        for values, colour, label, above in (
+            (own, scheme.own, f"among the model's own ({len(own)})", True),
+            (other, scheme.other, f"among the others ({len(other)})", False),
+        ):
+            ordered = np.sort(values)
+            below = np.searchsorted(ordered, x, side="left" if above else "right")
+            count = len(ordered) - below if above else below
+            ax.step(x, (1 + count) / (len(ordered) + 1), color=colour, label=label)
+        ax.axvline(score, color=scheme.accent, linewidth=1.3, label="this image")
+        ax.set_yscale("log")
+        if heavy:
+            ax.set_xscale("log")
+        ax.set_xlabel("score (larger = less likely made by the model)")
+        ax.set_ylabel("p-value")
+        legend(ax, scheme)
+        dress([ax], scheme)
+
+    return render(draw, height=3.6)
+
+
 def p_value_curves(p_values: Mapping[str, Scores], own: str, rate: float) -> tuple[str, str]:
     """Share of each source's images with a p-value of at most x; the own ones follow y = x."""
 

@@ -17,6 +17,7 @@ from wherefrom.report.text import csv_text, markdown_text, percent, plural, prin
 
 if TYPE_CHECKING:  # importing a question's package imports torch, which `doctor` may lack
     from wherefrom.attribution.comparison import ComparisonResult, Series
+    from wherefrom.attribution.explaining import Explanation
     from wherefrom.attribution.result import CheckResult, EvaluationResult, SourceRow
     from wherefrom.origin.answers import RetrievalReport
 
@@ -84,6 +85,20 @@ CHECK_COLUMNS = (
     Column("digest"),
 )
 CHECK_SHOWN = ("image", "verdict", "p-value", "score", "reason")
+
+
+def explanation_table(found: Explanation) -> Table:
+    """One row per re-encoding of an image."""
+    columns = (
+        Column("after"),
+        Column("verdict"),
+        Column("p-value", show_p_value, numeric=True),
+        Column("state of the file"),
+    )
+    rows = tuple(
+        (one.change, str(one.verdict), one.p_value, one.condition) for one in found.reencodings
+    )
+    return Table(columns, rows)
 
 
 def check_table(result: CheckResult) -> Table:
