@@ -153,7 +153,12 @@ def _lds(found: Mapping[str, Any], name: str) -> str:
     cells: dict[str, dict[float, str]] = {}
     ceilings: dict[float, str] = {}
     for row in values["lds"]:
-        reach = "" if row["high"] is None else f" ± {100 * (row['high'] - row['lds']):.0f}"
+        ends = [
+            f"{100 * max(-1, min(1, row[end])):.0f}"
+            for end in ("low", "high")
+            if row[end] is not None
+        ]
+        reach = f" [{', '.join(ends)}]" if ends else ""
         cells.setdefault(row["method"], {})[row["alpha"]] = f"{100 * row['lds']:.1f}{reach}"
         ceilings[row["alpha"]] = f"{100 * row['ceiling']:.0f}" if row["ceiling"] else ""
     leads = {
@@ -193,7 +198,7 @@ def curves(found: dict[str, Any]) -> str:
     lines = [
         [
             f"{name}, {runs} runs",
-            *(_number(by.get(m, {}).get("error")) for m in ("kernelshap", "paired")),
+            *(_error(by.get(m, {})) for m in ("kernelshap", "paired")),
             *(_percent(by.get(m, {}).get("lds")) for m in ("kernelshap", "paired")),
         ]
         for (name, runs), by in rows.items()
@@ -203,6 +208,14 @@ def curves(found: dict[str, Any]) -> str:
     head = ["sparsified fine-tuning", "error: KernelSHAP", "ours"]
     picture = "\n![Error and LDS against the number of runs](results/credit_table_1.svg)\n"
     return table([*head, "LDS, %, alpha = 0.5: KernelSHAP", "ours"], lines) + picture
+
+
+def _error(row: Mapping[str, Any]) -> str:
+    """The error, and in brackets what the reference's own noise adds to it."""
+    if not row:
+        return ""
+    least = "below that noise" if not row["error"] else f"{row['error']:.2f}"
+    return f"{least} ({row['error_with_reference']:.2f})"
 
 
 def _percent(value: float | None) -> str:
