@@ -61,6 +61,7 @@ from wherefrom.credit.estimators import estimate_exact
 from wherefrom.credit.evaluation import variance_split
 from wherefrom.credit.fidelity import certify_proxy
 from wherefrom.credit.game import Design, Floats, Planned, RunTable, mask_of, members_of
+from wherefrom.credit.play import UNLEARNED
 from wherefrom.credit.runs import enumerated
 
 GARMENTS = {
@@ -106,11 +107,11 @@ def run(args: argparse.Namespace) -> None:
             recipe(args.steps, args.finetuning, args.images),
             ledger="ledger.sqlite",
         )
-        for kind in KINDS
+        for kind in (*KINDS, *UNLEARNED)
     }
     size = 2**PLAYERS
     wanted = EnumerationDesign(PLAYERS, 0, args.replicates).take(size * args.replicates)
-    order = [(TRUTH, wanted[:size]), *((k, wanted[:size]) for k in KINDS[1:]), (TRUTH, wanted)]
+    order = [(kind, wanted[:size]) for kind in (*KINDS, *UNLEARNED)] + [(TRUTH, wanted)]
     for kind, runs in order:
         began = time.perf_counter()
         play(studies[kind], runs, args.workers)
@@ -246,9 +247,10 @@ def analyse(ledger: Path, draws: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in PROPERTIES:
         tables = {}
-        for kind in KINDS:
+        for kind in games_in(ledger):
             with open_game(ledger, kind) as game:
-                tables[kind] = complete_part(game.runs(name))
+                if game.counts()["done"] >= 2**PLAYERS:
+                    tables[kind] = complete_part(game.runs(name))
         mean, values = means_of(tables[TRUTH])
         phi = shapley_value(mean)
         exact = estimate_exact(tables[TRUTH])
@@ -264,7 +266,11 @@ def analyse(ledger: Path, draws: int) -> dict[str, Any]:
                 for method in DESIGNS
                 for budget in BUDGETS
             ],
-            "proxies": {k: fidelity(tables[k], tables[TRUTH], mean) for k in KINDS[1:]},
+            "proxies": {
+                kind: fidelity(tables[kind], tables[TRUTH], mean)
+                for kind in (*KINDS[1:], *UNLEARNED)
+                if kind in tables
+            },
         }
     return found
 

@@ -18,7 +18,13 @@ COMMANDS = {
     "credit_cost": "python benchmarks/credit_cost.py --data FASHION-MNIST --out RESULT",
 }
 STAGES = ("training", "sampling", "scoring")
-GAMES = {"retrain": "retraining", "fine-tune": "fine-tuning", "sparsified": "sparsified"}
+GAMES = {
+    "retrain": "retraining",
+    "fine-tune": "fine-tuning",
+    "sparsified": "sparsified",
+    "gradient-ascent": "gradient ascent",
+    "influence-unlearning": "influence unlearning",
+}
 
 
 def _once_run(name: str) -> Callable[[Callable[[dict[str, Any]], str]], Callable[[], str]]:

@@ -44,6 +44,11 @@ images = {images}
 steps = 20
 batch = 256
 """
+UNLEARNING = """\
+[unlearning]
+steps = {steps}
+batch = 64
+"""
 TRAINING = """\
 [{name}]
 steps = {steps}
@@ -96,7 +101,8 @@ def recipe(steps: int, finetuning: int, images: int, *, width: int = 32) -> str:
     """The tables of a study that decide its model; width 32 is one of 636 thousand weights."""
     stages = {"training": steps, "recovery": steps, "finetuning": finetuning}
     tables = [TRAINING.format(name=name, steps=count) for name, count in stages.items()]
-    return RECIPE.format(images=images, width=width) + "".join(tables)
+    unlearning = UNLEARNING.format(steps=finetuning)
+    return RECIPE.format(images=images, width=width) + "".join(tables) + unlearning
 
 
 def write_study(home: Path, kind: str, recipe: str, *, ledger: str, work: str = "work") -> Path:
