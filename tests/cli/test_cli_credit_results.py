@@ -163,6 +163,20 @@ def test_a_receipt_outlives_more_runs__roundtrip(tmp_path, capsys):
     assert "leave out --negative" in capsys.readouterr().err
 
 
+def test_data_that_two_gave_is_said_where_money_is_paid__closed_form(tmp_path, capsys):
+    write_images(tmp_path / "data", players=6, each=2)
+    shutil.copy(tmp_path / "data" / "c0" / "0.png", tmp_path / "data" / "c3" / "copy.png")
+    path, out = made_study(tmp_path, images=False), tmp_path / "round1"
+    said = "c0 and c3 both gave 1 image of the same pixels"
+    assert run(["credit", "payout", str(path), "--pool", "10", "--out", str(out)]) == 0
+    assert said in capsys.readouterr().err
+    assert said in read_receipt(out / "receipt.json")["records"]["shares"]["notes"]
+    assert said in (out / "payout.html").read_text()
+    page = tmp_path / "r.html"
+    assert said in told(capsys, "report", path, "--html", page)["notes"]
+    assert said in page.read_text()
+
+
 def test_escrow_is_settled_by_more_runs__identity_sum(tmp_path, capsys):
     path, out, later = made_study(tmp_path), tmp_path / "round1", tmp_path / "round1b"
     first = told(capsys, "payout", path, "--pool", "100.00", "--out", out)

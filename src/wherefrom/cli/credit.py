@@ -125,8 +125,8 @@ def run(
     opened = open_study(study, device=places[0], track=session.track)
     for path, reason in opened.data.skipped:
         session.note(f"left out {path}: {reason}")
-    for first, second, count in opened.data.shared:
-        session.note(f"{first} and {second} both gave {count} images of the same pixels")
+    for note in opened.data.shared_notes():
+        session.note(note)
     counts = run_study(
         opened,
         runs=runs,

@@ -21,6 +21,7 @@ from wherefrom.cli.credit_results import (
     level_option,
     method_option,
     property_option,
+    shares_of,
     study_argument,
 )
 from wherefrom.cli.options import DEST, FILE, ConfigCommand
@@ -113,6 +114,8 @@ def payout(
     if as_json:
         print_json(receipt)
         return
+    for note in shares.notes:
+        session.note(note)
     session.note(f"chain of digests ends in {receipt['chain'][-1]['digest']}")
     print_table(payout_table(money))
 
@@ -199,11 +202,10 @@ def divided(
     found: Finished, settings: Mapping[str, Any], earlier: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Shares, Any]:
     """The receipt, the shares and the payout for settings; `earlier` of what is settled."""
-    from wherefrom.credit.estimate import estimate
     from wherefrom.credit.payout import PayoutConfig, divide_pool
     from wherefrom.credit.receipt import make_receipt
 
-    shares = estimate(found.table, settings["method"], level=settings["level"])
+    shares = shares_of(found, settings["method"], settings["level"])
     money = divide_pool(
         shares,
         found.names,

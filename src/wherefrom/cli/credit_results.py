@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +94,16 @@ def read(opened: OpenStudy, name: str | None) -> Finished:
     return Finished(
         opened, chosen, without_evaluation(table, opened.study.config.study.seed), seconds
     )
+
+
+def shares_of(
+    found: Finished, method: str, level: float, *, accept_shrinkage: bool = False
+) -> Shares:
+    """The shares that the runs carry, with notes on data that several contributors gave."""
+    from wherefrom.credit.estimate import estimate
+
+    shares = estimate(found.table, method, level=level, accept_shrinkage=accept_shrinkage)
+    return replace(shares, notes=(*shares.notes, *found.opened.data.shared_notes()))
 
 
 @click.command()
@@ -231,7 +241,6 @@ def report(
     Example:
       wherefrom credit report study.toml --html shares.html --run
     """
-    from wherefrom.credit.estimate import estimate
     from wherefrom.credit.portrait import make_scenes, portray
     from wherefrom.report.credit import write_credit_report
     from wherefrom.report.credit_pictures import picture_sections
@@ -246,7 +255,7 @@ def report(
     if make and html is None:
         raise InputError("--run makes the runs that a page shows; give --html too")
     found = finished(session, study, name, device)
-    shares = estimate(found.table, method, level=level, accept_shrinkage=accept_shrinkage)
+    shares = shares_of(found, method, level, accept_shrinkage=accept_shrinkage)
     if make and found.opened.lab is not None:
         place = resolve_device(device)
         make_scenes(found.opened, shares.values, device=place, track=session.track)

@@ -63,6 +63,14 @@ class Contributors:
         """How many images each gave, int64 (n,)."""
         return torch.bincount(self.owner, minlength=len(self.names))
 
+    def shared_notes(self) -> tuple[str, ...]:
+        """A sentence for each two contributors who gave the same images."""
+        return tuple(
+            f"{first} and {second} both gave {count} image{'' if count == 1 else 's'} "
+            "of the same pixels"
+            for first, second, count in self.shared
+        )
+
     def chosen(self, members: Bools) -> Tensor:
         """Indices of the images of a subset, int64, in order; empty for nobody."""
         mask = torch.from_numpy(np.asarray(members, dtype=bool))
