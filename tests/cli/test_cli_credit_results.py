@@ -1,4 +1,5 @@
 import json
+import shutil
 import sqlite3
 import sys
 from pathlib import Path
@@ -45,9 +46,10 @@ def study(tmp_path_factory):
     return made_study(tmp_path_factory.mktemp("credit"))
 
 
-def made_study(home, *, module="game", runs=46):
+def made_study(home, *, module="game", runs=46, images=True):
     """The study's file in a folder of its own, its first runs made."""
-    write_images(home / "data", players=6, each=1)
+    if images:
+        write_images(home / "data", players=6, each=1)
     (home / "game.py").write_text(GAME)
     path = home / "study.toml"
     path.write_text(STUDY.replace("game:value", f"{module}:value"))
@@ -159,6 +161,57 @@ def test_a_receipt_outlives_more_runs__roundtrip(tmp_path, capsys):
     assert "the ledger lacks the run of subset" in capsys.readouterr().err
     assert run([*check, "--negative", "charge"]) == 2
     assert "leave out --negative" in capsys.readouterr().err
+
+
+def test_data_that_two_gave_is_said_where_money_is_paid__closed_form(tmp_path, capsys):
+    write_images(tmp_path / "data", players=6, each=2)
+    shutil.copy(tmp_path / "data" / "c0" / "0.png", tmp_path / "data" / "c3" / "copy.png")
+    path, out = made_study(tmp_path, images=False), tmp_path / "round1"
+    said = "c0 and c3 both gave 1 image of the same pixels"
+    assert run(["credit", "payout", str(path), "--pool", "10", "--out", str(out)]) == 0
+    assert said in capsys.readouterr().err
+    assert said in read_receipt(out / "receipt.json")["records"]["shares"]["notes"]
+    assert said in (out / "payout.html").read_text()
+    page = tmp_path / "r.html"
+    assert said in told(capsys, "report", path, "--html", page)["notes"]
+    assert said in page.read_text()
+
+
+def test_escrow_is_settled_by_more_runs__identity_sum(tmp_path, capsys):
+    path, out, later = made_study(tmp_path), tmp_path / "round1", tmp_path / "round1b"
+    first = told(capsys, "payout", path, "--pool", "100.00", "--out", out)
+    settle = ["payout", path, "--settle", out / "receipt.json"]
+    refused = ["credit", *map(str, settle), "--device", "cpu"]
+    assert run(refused) == 2
+    assert "rests on 46 runs, and there are no others since" in capsys.readouterr().err
+    make_runs(path, 120)
+    second = told(capsys, *settle, "--out", later)
+    assert second["records"]["earlier"]["digest"] == first["chain"][-1]["digest"]
+    old, new = (each["records"]["payout"]["payments"] for each in (first, second))
+    assert [p["before"] for p in new] == [p["paid"] for p in old]
+    assert sum(p["before"] + p["paid"] + p["escrow"] for p in new) == 10000
+    assert 0 < sum(p["escrow"] for p in new) < sum(p["escrow"] for p in old)
+    assert min(p["paid"] for p in new) >= 0
+    assert "paid before EUR" in (later / "payout.csv").read_text()
+    page = (later / "payout.html").read_text()
+    assert "paid before EUR" in page
+    assert first["chain"][-1]["digest"] in page
+    answer = told(capsys, "payout", path, "--check", later / "receipt.json")
+    assert answer["files"] == ["payout.csv", "payout.html", "settled.json"]
+    assert run([*refused, "--pool", "90.00"]) == 2
+    assert "one of the three" in capsys.readouterr().err
+    assert run([*refused, "--minimum", "5"]) == 2
+    assert "leave out --minimum" in capsys.readouterr().err
+    (tmp_path / "other.toml").write_text(path.read_text().replace('"worth"', '"other"'))
+    shutil.copy(tmp_path / "study.ledger.sqlite", tmp_path / "other.ledger.sqlite")
+    refused[2] = str(tmp_path / "other.toml")
+    assert run(refused) == 2
+    assert "worth" in capsys.readouterr().err
+    home = tmp_path / "elsewhere"
+    write_images(home / "data", players=6, each=2)
+    refused[2] = str(made_study(home, images=False))
+    assert run(refused) == 2
+    assert "of another study: its record 'game'" in capsys.readouterr().err
 
 
 def test_audit_tells_of_axioms_and_a_proxy__smoke(study, capsys):

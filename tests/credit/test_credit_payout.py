@@ -112,6 +112,58 @@ def test_without_intervals_all_waits__limit():
     assert sum(p.escrow for p in payout.payments) == 400
 
 
+def test_settling_pays_what_the_interval_released__closed_form():
+    first = divide_pool(shares_of([3, 1, 0, 0, 0, 0], spread=0.5), NAMES, "400.00")
+    assert [(p.paid, p.escrow) for p in first.payments][:2] == [(25000, 5000), (5000, 5000)]
+    paid = {p.name: p.paid for p in first.payments}
+    then = divide_pool(shares_of([3, 1, 0, 0, 0, 0], spread=0.1), NAMES, "400.00", paid=paid)
+    assert [(p.before, p.paid, p.escrow) for p in then.payments][:2] == [
+        (25000, 4000, 1000),
+        (5000, 4000, 1000),
+    ]
+    # The second contributor was paid more than its share is now: it keeps that, and no more.
+    other = shares_of([3.875, 0.125, 0, 0, 0, 0], spread=0.0)
+    for policy, lines in [
+        ("floor", [(10000, 0, 0), (0, 0, 0)]),
+        ("carry", [(10000, 0, 0), (0, 0, -3750)]),
+        ("charge", [(13750, 0, 0), (-3750, 0, 0)]),
+    ]:
+        config = PayoutConfig(negative=policy)
+        then = divide_pool(other, NAMES, "400.00", config=config, paid=paid)
+        assert [(p.paid, p.escrow, p.balance) for p in then.payments][:2] == lines
+    with pytest.raises(InputError, match="not one of this pool"):
+        divide_pool(other, NAMES, "299.99", paid=paid)
+
+
+def test_no_cent_is_lost_over_settlements__identity_sum():
+    draw = np.random.default_rng(2)
+    for _ in range(200):
+        config = PayoutConfig(
+            negative=str(draw.choice(["floor", "charge", "carry"])),
+            uncertain="escrow",
+            minimum=str(draw.choice(["0", "3.00"])),
+        )
+        pool, paid = int(draw.integers(1, 10**6)), dict.fromkeys(NAMES, 0)
+        owed = {name: int(draw.integers(0, 51)) for name in NAMES}
+        values = draw.standard_t(2, 6) + 1.0
+        values[0] += 2 * np.abs(values).sum()
+        for spread in (2.0, 0.5, 0.7, 0.0):
+            given = shares_of(values + 0.3 * spread * draw.normal(size=6), spread)
+            if given.values.sum() <= 0:
+                continue
+            table = divide_pool(
+                given, NAMES, show_money(pool, 2), config=config, balances=owed, paid=paid
+            ).payments
+            assert sum(p.before + p.paid + p.escrow + p.held for p in table) == pool + sum(
+                owed.values()
+            )
+            assert {p.name: p.before for p in table} == paid
+            assert all(p.escrow >= 0 for p in table)
+            assert config.negative == "charge" or all(p.paid >= 0 for p in table)
+            paid = {p.name: p.before + p.paid for p in table}
+        assert sum(p.escrow for p in table) == 0
+
+
 def test_small_amounts_are_held__closed_form():
     config = PayoutConfig(uncertain="pay", minimum="1.01")
     payout = divide_pool(shares_of([3, 1, 0, 0, 0, 0]), NAMES, "4.00", config=config)

@@ -47,6 +47,7 @@ def _policies() -> Mapping[str, PayoutConfig]:
 @level_option
 @click.option("--last", type=FILE, help="Receipt of the last round, for held amounts and debts.")
 @click.option("--out", type=FILE, help="A new folder for receipt.json, payout.csv, payout.html.")
+@click.option("--settle", type=FILE, help="Instead: pay what this receipt's escrow has released.")
 @click.option("--check", type=FILE, help="Instead: make this receipt again and compare.")
 @device_option
 @json_option
@@ -63,6 +64,7 @@ def payout(
     last: Path | None,
     out: Path | None,
     check: Path | None,
+    settle: Path | None,
     device: str,
     as_json: bool,
     config: PayoutConfig,
@@ -72,38 +74,65 @@ def payout(
     \b
     Example:
       wherefrom credit payout study.toml --pool 10000.00 --currency EUR --out round1
+      wherefrom credit payout study.toml --settle round1/receipt.json --out round1b
     """
     from wherefrom.core.store import refuse_existing
     from wherefrom.credit.receipt import balances_of, read_receipt
+    from wherefrom.credit.settlement import earlier_of
     from wherefrom.report.credit_tables import payout_table
 
-    if (pool is None) == (check is None):
-        raise InputError("give --pool to divide money, or --check to make a receipt again")
+    if [pool, check, settle].count(None) != 2:
+        raise InputError(
+            "give --pool to divide money, --settle to pay what waited in escrow, or --check to "
+            "make a receipt again; one of the three"
+        )
     if check is not None:
         _refuse_given("--check", "out")
         check_receipt(session, study, check, device, as_json=as_json)
         return
     if out is not None:
         refuse_existing(out, overwrite=False)
-    found = finished(session, study, name, device)
-    settings = {
-        "property": found.name,
-        "pool": pool,
-        "currency": currency,
-        "method": method,
-        "level": level,
-        "policy": config.to_dict(),
-        "balances": {} if last is None else balances_of(read_receipt(last)),
-    }
-    receipt, shares, divided_pool = divided(found, settings)
+    if settle is not None:
+        _refuse_given("--settle")
+        found, settings, old = settled_terms(session, study, settle, device)
+    else:
+        found, old = finished(session, study, name, device), None
+        settings = {
+            "property": found.name,
+            "pool": pool,
+            "currency": currency,
+            "method": method,
+            "level": level,
+            "policy": config.to_dict(),
+            "balances": {} if last is None else balances_of(read_receipt(last)),
+        }
+    receipt, shares, money = divided(found, settings, {} if old is None else earlier_of(old))
     if out is not None:
-        receipt = save_payout(out, receipt, shares, divided_pool, found)
+        receipt = save_payout(out, receipt, shares, money, found, settles=settle)
         session.note(f"saved {out}")
     if as_json:
         print_json(receipt)
         return
+    for note in shares.notes:
+        session.note(note)
     session.note(f"chain of digests ends in {receipt['chain'][-1]['digest']}")
-    print_table(payout_table(divided_pool))
+    print_table(payout_table(money))
+
+
+def settled_terms(
+    session: Session, study: Path, path: Path, device: str
+) -> tuple[Finished, dict[str, Any], dict[str, Any]]:
+    """The study's runs, the settings of a receipt that may be settled, and the receipt."""
+    from wherefrom.credit.receipt import read_receipt, settings_of
+    from wherefrom.credit.settlement import require_new_runs, require_same_study
+
+    old = read_receipt(path)
+    settings = settings_of(old)
+    found = finished(session, study, settings["property"], device)
+    require_same_study(old, study_records(found))
+    with found.opened.ledger(readonly=True) as ledger:
+        require_new_runs(old, ledger.runs(found.name), found.table)
+    return found, settings, old
 
 
 def _refuse_given(option: str, *more: str) -> None:
@@ -128,13 +157,15 @@ def check_receipt(session: Session, study: Path, path: Path, device: str, *, as_
         runs_of,
         settings_of,
     )
+    from wherefrom.credit.settlement import check_settled
 
     old = read_receipt(path)
     beside = check_files(old, path.parent)
+    check_settled(old, path.parent)
     found = finished(session, study, settings_of(old)["property"], device)
     with found.opened.ledger(readonly=True) as ledger:
         rests_on = replace(found, table=runs_of(old, ledger.runs(found.name)))
-    new, _, _ = divided(rests_on, settings_of(old))
+    new, _, _ = divided(rests_on, settings_of(old), old["records"]["earlier"])
     broken = compare_receipts(old, new)
     if broken:
         raise InputError(
@@ -152,53 +183,83 @@ def check_receipt(session: Session, study: Path, path: Path, device: str, *, as_
     click.echo(f"{path} is whole{files}; the study gives the same: {digest}")
 
 
-def divided(found: Finished, settings: Mapping[str, Any]) -> tuple[dict[str, Any], Shares, Any]:
-    """The receipt, the shares and the payout for settings."""
+def study_records(found: Finished) -> dict[str, Any]:
+    """The records of a receipt that say which study it is of."""
+    identity = found.opened.identity
+    return {
+        "contributors": list(dict.fromkeys(found.opened.data.unions) or found.names),
+        "game": {
+            "digest": identity.digest,
+            "players": identity.players,
+            "spec": dict(identity.spec),
+        },
+        "property": {"name": found.name, "spec": dict(found.opened.specs[found.name])},
+    }
+
+
+def divided(
+    found: Finished, settings: Mapping[str, Any], earlier: Mapping[str, Any]
+) -> tuple[dict[str, Any], Shares, Any]:
+    """The receipt, the shares and the payout for settings; `earlier` of what is settled."""
     from wherefrom.credit.payout import PayoutConfig, divide_pool
     from wherefrom.credit.receipt import make_receipt
+    from wherefrom.credit.remarks import shared_lines
 
     credit = found.credit(settings["method"], level=settings["level"])
-    shares, names = credit.shares, credit.names
+    told = (*credit.shares.notes, *shared_lines(found.opened.data))
+    shares = replace(credit.shares, notes=told)
     money = divide_pool(
         shares,
-        names,
+        credit.names,
         settings["pool"],
         currency=settings["currency"],
         config=PayoutConfig.from_dict(settings["policy"]),
         balances=settings["balances"],
+        paid=earlier.get("paid"),
     )
-    identity = found.opened.identity
+    records = study_records(found)
     receipt = make_receipt(
-        contributors=names,
-        game={"digest": identity.digest, "players": identity.players, "spec": dict(identity.spec)},
-        measured={"name": found.name, "spec": dict(found.opened.specs[found.name])},
+        contributors=records["contributors"],
+        game=records["game"],
+        measured=records["property"],
         table=found.table,
         shares=shares,
         payout=money,
         settings=settings,
+        earlier=earlier,
     )
     return receipt, shares, money
 
 
 def save_payout(
-    out: Path, receipt: Mapping[str, Any], shares: Shares, money: Any, found: Finished
+    out: Path,
+    receipt: Mapping[str, Any],
+    shares: Shares,
+    money: Any,
+    found: Finished,
+    *,
+    settles: Path | None = None,
 ) -> dict[str, Any]:
-    """The receipt, the table and the page, in a folder that is there whole or not at all.
-
-    Returns the receipt with the digests of the files.
+    """The receipt, the table, the page and a copy of the receipt that it settles, in a folder that
+    is there whole or not at all.  Returns the receipt with the digests of the files.
     """
     from wherefrom.core.store import scratch_beside, write_file
-    from wherefrom.credit.receipt import FILES, with_files
+    from wherefrom.credit.receipt import FILES, SETTLED, with_files
     from wherefrom.report.credit import write_credit_report
     from wherefrom.report.credit_tables import payout_table
     from wherefrom.report.tables import to_csv
 
     with scratch_beside(out) as scratch:
         write_file(scratch / "payout.csv", to_csv(payout_table(money)).encode())
+        basis, earlier = basis_of(found), receipt["records"]["earlier"]
+        if settles is not None:
+            write_file(scratch / SETTLED, settles.read_bytes())
+            basis |= {"settles the receipt": earlier["digest"]}
         page = scratch / "payout.html"
         names = [payment.name for payment in money.payments]
-        write_credit_report(page, shares, names, basis=basis_of(found), payout=money)
-        whole = with_files(receipt, {name: (scratch / name).read_bytes() for name in FILES})
+        write_credit_report(page, shares, names, basis=basis, payout=money)
+        written = [scratch / name for name in FILES if (scratch / name).exists()]
+        whole = with_files(receipt, {path.name: path.read_bytes() for path in written})
         text = json.dumps(whole, indent=1, allow_nan=False, ensure_ascii=False)
         write_file(scratch / "receipt.json", text.encode())
     return whole

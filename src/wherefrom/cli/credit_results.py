@@ -95,6 +95,10 @@ def read(opened: OpenStudy, name: str | None) -> Finished:
     from wherefrom.credit.evaluation import without_evaluation
 
     chosen = next(iter(opened.specs)) if name is None else name
+    if chosen not in opened.specs:
+        raise InputError(
+            f"the study measures no property {chosen!r}; it has {', '.join(opened.specs)}"
+        )
     with opened.ledger(readonly=True) as ledger:
         table = ledger.runs(chosen)
         spent = [detail.get("seconds") for _, run, detail in ledger.details() if run.values]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,9 +46,10 @@ class Payment:
     """One contributor's line, money in the smallest unit of the currency.
 
     `amount` is the part of this pool; `brought` was held in the last round and lies ready beside
-    the pool.  `amount` + `brought` = `paid` + `escrow` + `held`.  `paid` is due now, and negative
-    for who is charged; `escrow` waits until this payout is made again with more runs, `held` for
-    the minimum.  `balance` goes to the next round: `held`, or a debt as a negative number.
+    the pool; `before` was paid when this pool was divided with fewer runs.
+    `amount` + `brought` = `before` + `paid` + `escrow` + `held`.  `paid` is due now, and negative
+    for who is charged; `escrow` waits until the payout is settled with more runs, `held` for the
+    minimum.  `balance` goes to the next round: `held`, or a debt as a negative number.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Payment:
     resolved: bool
     amount: int
     brought: int
+    before: int
     paid: int
     escrow: int
     held: int
@@ -97,6 +99,7 @@ def divide_pool(
     currency: str = "EUR",
     config: PayoutConfig = PayoutConfig(),
     balances: Mapping[str, int] | None = None,
+    paid: Mapping[str, int] | None = None,
 ) -> Payout:
     """Divide `pool` (as "10000.00") by the shares under a stated policy.
 
@@ -108,6 +111,9 @@ def divide_pool(
     of each amount only the part is paid that the lower end of the interval supports, low / share.
     Cents are rounded by largest remainder, ties by order.
 
+    `paid` is what this pool has paid already: it counts, and only `charge` takes it back.  Who
+    would get less keeps it, `carry` making the difference a debt, and the others share the rest.
+
     Refuses where the shares carry no division: no gain, or a gain whose interval contains zero.
     """
     digits = DIGITS.get(_currency(currency), 2)
@@ -118,22 +124,44 @@ def divide_pool(
             "expected one name each"
         )
     require_gain(shares)
-    before = _balances(balances, names, config)
+    last = _balances(balances, names, config)
     exact = [Fraction(float(value)) for value in shares.values]
     total = sum(exact, Fraction(0))
     if total <= 0:
         raise InputError("the shares add up to nothing; there is nothing to divide")
-    owed = [cents * share / total + min(old, 0) for share, old in zip(exact, before, strict=True)]
-    weights = owed if config.negative == "charge" else [max(due, Fraction(0)) for due in owed]
-    amounts = round_to(cents, weights)
-    debts = [0] * len(names)
-    if config.negative == "carry":
-        debts = [-int(-due) if due < 0 else 0 for due in owed]  # a part of a cent is let off
+    owed = [cents * share / total + min(old, 0) for share, old in zip(exact, last, strict=True)]
+    lines = [
+        Line(name, max(old, 0), (paid or {}).get(name, 0))
+        for name, old in zip(names, last, strict=True)
+    ]
+    kept = [max(line.before - line.brought, 0) for line in lines]
+    amounts, debts = _amounts(cents, owed, kept, config)
     payments = [
-        _payment(shares, i, (names[i], amounts[i], max(before[i], 0), debts[i]), minimum, config)
+        _payment(shares, i, lines[i], (amounts[i], debts[i], minimum), config)
         for i in range(shares.players)
     ]
     return Payout(tuple(payments), cents, currency, digits, config)
+
+
+class Line(NamedTuple):
+    """What a contributor brings to a division: held in the last round, paid from this pool."""
+
+    name: str
+    brought: int
+    before: int
+
+
+def _amounts(
+    cents: int, owed: Sequence[Fraction], kept: Sequence[int], config: PayoutConfig
+) -> tuple[list[int], list[int]]:
+    """Everybody's part of the pool, and debts as negative numbers."""
+    if config.negative == "charge":
+        return round_to(cents, owed), [0] * len(owed)
+    amounts = round_above(cents, [max(due, Fraction(0)) for due in owed], kept)
+    debts = [0] * len(owed)
+    if config.negative == "carry":  # a part of a cent is let off
+        debts = [min(-int(low - due), 0) for due, low in zip(owed, kept, strict=True)]
+    return amounts, debts
 
 
 def require_gain(shares: Shares) -> None:
@@ -184,6 +212,29 @@ def round_to(total: int, weights: Sequence[Fraction]) -> list[int]:
     return parts
 
 
+def round_above(total: int, weights: Sequence[Fraction], lowest: Sequence[int]) -> list[int]:
+    """As `round_to` for weights of 0 and more, with at least `lowest` (0 and more) for each.
+
+    Who would fall below gets the lowest, and the others share the rest by their weights.
+    """
+    if sum(lowest) > total:
+        raise InputError(
+            f"{sum(lowest)} was paid from a pool of {total}, in the currency's smallest unit; the "
+            "earlier receipt is not one of this pool"
+        )
+    fixed: set[int] = set()
+    while True:
+        free = [i for i in range(len(weights)) if i not in fixed]
+        rest = total - sum(lowest[i] for i in fixed)
+        whole = sum((weights[i] for i in free), Fraction(0))
+        short = {i for i in free if rest * weights[i] < lowest[i] * whole}
+        if not short:
+            break
+        fixed |= short
+    shared = dict(zip(free, round_to(rest, [weights[i] for i in free]), strict=True))
+    return [shared.get(i, lowest[i]) for i in range(len(weights))]
+
+
 def parse_money(text: str, digits: int, *, zero: bool = False) -> int:
     """An amount as "10000.00" in the smallest unit of a currency with so many digits."""
     whole, dot, rest = text.strip().partition(".")
@@ -204,23 +255,25 @@ def show_money(cents: int, digits: int) -> str:
 
 
 def _payment(
-    shares: Shares, i: int, line: tuple[str, int, int, int], minimum: int, config: PayoutConfig
+    shares: Shares, i: int, line: Line, sums: tuple[int, int, int], config: PayoutConfig
 ) -> Payment:
-    name, amount, brought, debt = line
+    amount, debt, minimum = sums
     low, high, share = (float(part[i]) for part in (shares.low, shares.high, shares.values))
-    escrow = 0
+    left, escrow = amount + line.brought - line.before, 0
     if config.uncertain == "escrow" and amount > 0:
-        escrow = amount - round(amount * supported_part(share, low))
-    due = amount + brought - escrow
+        # What was paid stays paid when an interval has become wider.
+        escrow = min(amount - round(amount * supported_part(share, low)), max(left, 0))
+    due = left - escrow
     held = due if 0 < due < minimum else 0
     return Payment(
-        name=name,
+        name=line.name,
         share=share,
         low=low if np.isfinite(low) else None,
         high=high if np.isfinite(high) else None,
         resolved=bool(shares.resolved[i]),
         amount=amount,
-        brought=brought,
+        brought=line.brought,
+        before=line.before,
         paid=due - held,
         escrow=escrow,
         held=held,

@@ -23,8 +23,9 @@ from wherefrom.credit.runs import checked
 KIND = "wherefrom credit receipt"
 SCHEMA = 2
 STUDY = ("contributors", "game", "property")
-RECORDS = (*STUDY, "runs", "shares", "payout", "files")
-FILES = ("payout.csv", "payout.html")  # what is written beside a receipt
+RECORDS = ("earlier", *STUDY, "runs", "shares", "payout", "files")
+SETTLED = "settled.json"  # a copy of the receipt that a later one settles
+FILES = ("payout.csv", "payout.html", SETTLED)  # what is written beside a receipt
 SETTINGS = ("property", "pool", "currency", "method", "level", "policy", "balances")
 MAX_BYTES = 256 * 2**20
 
@@ -38,14 +39,17 @@ def make_receipt(
     shares: Shares,
     payout: Payout,
     settings: Mapping[str, Any],
+    earlier: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """JSON values.  `game` holds the digests of the data and the recipe, `measured` the property;
-    `settings` is what the payout was asked for, so that it can be asked for again.  The record of
-    files is empty (`with_files`).
+    `settings` is what the payout was asked for, so that it can be asked for again.  `earlier`
+    is the receipt that is settled (`settlement.earlier_of`).  The record of files is empty
+    (`with_files`).
     """
     runs = checked(table)
     rows = zip(runs.masks, runs.seeds, runs.values, strict=True)
     bodies = {
+        "earlier": dict(earlier or {}),
         "contributors": list(contributors),
         "game": dict(game),
         "property": dict(measured),
@@ -171,5 +175,13 @@ def compare_receipts(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 def balances_of(receipt: Mapping[str, Any]) -> dict[str, int]:
     """What the next round has to know: the balance of every contributor, in the smallest unit."""
-    payments = receipt["records"]["payout"]["payments"]
-    return {payment["name"]: int(payment["balance"]) for payment in payments}
+    return column_of(receipt, "balance")
+
+
+def column_of(receipt: Mapping[str, Any], *columns: str) -> dict[str, int]:
+    """The sum of columns of the payout's table by contributor, in the smallest unit."""
+    try:
+        payments = receipt["records"]["payout"]["payments"]
+        return {each["name"]: sum(int(each[name]) for name in columns) for each in payments}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"the receipt's payments are malformed ({error!r})") from error

@@ -116,13 +116,18 @@ def show_two(value: float) -> str:
     return f"{value:.2g}"
 
 
+_MONEY = {"before": "paid before"}  # column titles that are not the field's name
+
+
 def payout_table(payout: Payout) -> Table:
     """One row per contributor and the sum, money as text in the currency's own digits."""
-    money = ("amount", "brought", "paid", "escrow", "held", "balance")
+    settles = any(payment.before for payment in payout.payments)
+    before = ("before",) if settles else ()
+    money = ("amount", "brought", *before, "paid", "escrow", "held", "balance")
     columns = (
         Column("contributor", folds=True),
         Column("share", show_score, numeric=True),
-        *(Column(f"{name} {payout.currency}", numeric=True) for name in money),
+        *(Column(f"{_MONEY.get(name, name)} {payout.currency}", numeric=True) for name in money),
         Column("sign resolved"),
     )
     rows = [

@@ -87,7 +87,7 @@ def score_histogram(
 
 def p_value_position(own: Scores, other: Scores, score: float) -> tuple[str, str]:
     """The p-value that each score would get among own and among other images, and one score."""
-    edges, heavy = _bins(np.concatenate([own, other, [score]]))
+    edges, heavy = bins(np.concatenate([own, other, [score]]))
     spaced = np.geomspace if heavy else np.linspace
     x = spaced(edges[0], edges[-1], 400)
 
