@@ -98,8 +98,8 @@ class Judgement:
 
     `missing`: why a baseline has no scores.  `known`: how many of the `held_out` subsets were also
     run, with other seeds, for the shares; `dropped`: these are left out of LDS.  `variance`: None
-    where no subset was run twice; `images`: variance of a run over other images, None where none was
-    kept.
+    where no subset was run twice; `images`: variance of a run over other images, None where none
+    was kept.
     """
 
     lds: tuple[LdsRow, ...]
