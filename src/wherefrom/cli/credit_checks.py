@@ -229,7 +229,8 @@ def evaluate(
     """Judge shares against every baseline: LDS with its noise ceiling, counterfactual changes.
 
     The baselines are computed from the full model and from what it generates; the table says why
-    one is missing.  No share rests on the evaluation's runs.
+    one is missing.  No share rests on the evaluation's runs.  With --run it says first how many
+    runs it makes (up to 900 and more by default), and how many hours they take.
 
     \b
     Example:
@@ -256,6 +257,7 @@ def evaluate(
         truth=other,
         given=read_scores(scores, found.names) if scores is not None else {},
         make=make,
+        tell=session.note,
         device=resolve_device(device),
         track=session.track,
     )

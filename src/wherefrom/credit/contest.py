@@ -6,7 +6,7 @@ itself; no share rests on them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from wherefrom.core.rng import derive_seed
 from wherefrom.credit.estimate import METHODS, estimate
 from wherefrom.credit.evaluation import (
     COUNTERFACTUAL_SEEDS,
+    FRACTIONS,
     CounterfactualRow,
     LdsRow,
     SubsetsDesign,
@@ -28,6 +29,7 @@ from wherefrom.credit.evaluation import (
     evaluation_scores,
     lds_difference,
     lds_rows,
+    left_out,
     only_runs,
     variance_split,
     without_evaluation,
@@ -95,8 +97,9 @@ class Judgement:
     """What came out.
 
     `missing`: why a baseline has no scores.  `known`: how many of the `held_out` subsets were also
-    run, with other seeds, for the shares themselves.  `variance`: None where no subset was run
-    twice; `images`: variance of a run over other images, None where none was kept.
+    run, with other seeds, for the shares; `dropped`: these are left out of LDS.  `variance`: None
+    where no subset was run twice; `images`: variance of a run over other images, None where none
+    was kept.
     """
 
     lds: tuple[LdsRow, ...]
@@ -104,6 +107,7 @@ class Judgement:
     gaps: tuple[Gap, ...]
     changes: tuple[CounterfactualRow, ...]
     known: int
+    dropped: bool
     held_out: int
     variance: VarianceSplit | None
     images: float | None
@@ -117,6 +121,7 @@ class Judgement:
             "counterfactual": [row.to_dict() for row in self.changes],
             "held_out": self.held_out,
             "known_to_shares": self.known,
+            "known_left_out": self.dropped,
             "variance": None if self.variance is None else self.variance.to_dict(),
             "variance_of_images": self.images,
         }
@@ -130,6 +135,7 @@ def judge(
     truth: OpenStudy | None = None,
     given: Mapping[str, Floats] | None = None,
     make: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
     device: str = "cpu",
     track: Track = quiet,
 ) -> Judgement:
@@ -143,6 +149,8 @@ def judge(
     if make:
         _plan(study, leave_one_out_runs(study))
         _plan(judging, wanted)
+        more = 0 if contest.counterfactual == "none" else 2 * len(FRACTIONS) + 2
+        tell(announcement([study] if truth is None else [study, truth], more))
         for opened in [study] if truth is None else [study, truth]:
             run_study(opened, runs=0, devices=(device,), track=track)
     runs, table = all_runs(study, name), all_runs(judging, name)
@@ -155,23 +163,48 @@ def judge(
     if "loo" not in scores:
         missing["loo"] = "the runs without one contributor are not made; --run makes them"
     scores = {**scores, **found.scores, **(given or {})}
-    rows = lds_rows(table, scores, only=wanted, level=contest.level)
+    seen = left_out(wanted, without_evaluation(runs, study.study.config.study.seed))
+    rows = lds_rows(table, scores, only=wanted, seen=seen, level=contest.level)
     followed = _followed(rows, scores, contest.counterfactual)
     if make and followed:
         _plan(judging, counterfactual_runs(followed, study.data.players, seed))
         run_study(judging, runs=0, devices=(device,), track=track)
         table = all_runs(judging, name)
     held_out = {run.mask for run in wanted}
+    images = image_noise(judging, name, track=track)
     return Judgement(
         lds=tuple(rows),
         missing=missing,
-        gaps=_gaps(only_runs(table, wanted), scores, seed, contest.level),
+        gaps=_gaps(only_runs(table, wanted), scores, seed, contest.level, seen),
         changes=tuple(counterfactual_rows(table, followed)) if followed else (),
-        known=len(held_out & {mask_of(row) for row in runs.masks}) if truth is None else 0,
+        known=len(held_out & _fitted_masks(study, runs)),
+        dropped=bool(seen),
         held_out=len(held_out),
-        variance=_variance(table),
-        images=image_noise(judging, name, track=track),
+        variance=_variance(table, images),
+        images=images,
     )
+
+
+def announcement(studies: Sequence[OpenStudy], more: int) -> str:
+    """How many runs wait in the ledgers, and the hours that they take, one after the other.
+
+    `more`: runs that may follow for each method that is followed counterfactually.
+    """
+    waiting, hours, timed = 0, 0.0, True
+    for opened in studies:
+        with opened.ledger(readonly=True) as ledger:
+            counts = ledger.counts()
+            spent = [detail.get("seconds") for _, _, detail in ledger.details()]
+        seconds = [sum(each.values()) for each in spent if each]
+        open_runs = counts["planned"] + counts["leased"]
+        waiting += open_runs
+        timed &= bool(seconds) or not open_runs
+        hours += open_runs * float(np.mean(seconds)) / 3600 if seconds else 0.0
+    took = f"about {hours:.2g} hours" if timed else "hours not known: no run was timed yet"
+    then = f"; then up to {more} runs for each method whose top contributors are removed" * bool(
+        more
+    )
+    return f"{waiting} runs to make, {took}{then}"
 
 
 def all_runs(opened: OpenStudy, name: str) -> RunTable:
@@ -243,7 +276,11 @@ def _followed(rows: list[LdsRow], scores: Mapping[str, Floats], choice: str) -> 
 
 
 def _gaps(
-    table: RunTable, scores: Mapping[str, Floats], seed: int, level: float
+    table: RunTable,
+    scores: Mapping[str, Floats],
+    seed: int,
+    level: float,
+    seen: Sequence[int],
 ) -> tuple[Gap, ...]:
     reference = reference_method(scores)
     if reference is None:
@@ -253,14 +290,20 @@ def _gaps(
         for method, values in scores.items()
         if method != reference
         for size, found in lds_difference(
-            table, scores[reference], values, seed=seed, level=level
+            table, scores[reference], values, seed=seed, level=level, seen=seen
         ).items()
     )
 
 
-def _variance(table: RunTable) -> VarianceSplit | None:
+def _fitted_masks(study: OpenStudy, runs: RunTable) -> set[int]:
+    """Subsets of the runs that shares rest on."""
+    fitted = without_evaluation(runs, study.study.config.study.seed)
+    return {mask_of(row) for row in fitted.masks}
+
+
+def _variance(table: RunTable, images: float | None) -> VarianceSplit | None:
     try:
-        return variance_split(table)
+        return variance_split(table, images)
     except InputError:
         return None
 

@@ -92,7 +92,9 @@ class Contributors:
         """By player which contributors' images it has."""
         origin = self if self.origin is None else self.origin
         return {
-            name: tuple(origin.names[i] for i in origin.owner[self.owner == player].unique())
+            name: tuple(
+                origin.names[i] for i in sorted(set(origin.owner[self.owner == player].tolist()))
+            )
             for player, name in enumerate(self.names)
         }
 

@@ -109,11 +109,22 @@ def lds_rows(
         for method, tau in scores.items():
             predicted = datamodel(masks, np.asarray(tau, dtype=np.float64))
             each = np.array([rank_correlation(predicted, column) for column in values.T])
-            mean, low, high = t_interval(each, level)
+            mean, *ends = t_interval(each, level)
+            low, high = np.clip(ends, -1.0, 1.0).tolist()  # a correlation is nowhere else
             count, seeds = values.shape
             alpha = size / masks.shape[1]
             rows.append(LdsRow(method, size, alpha, count, seeds, mean, low, high, top))
     return rows
+
+
+def left_out(held_out: Sequence[Planned], fitted: RunTable) -> tuple[int, ...]:
+    """Subsets that the fit of the shares has seen; none, where too few of a size would be left."""
+    seen = {mask_of(row) for row in fitted.masks}
+    fresh: dict[int, int] = {}
+    for mask in {run.mask for run in held_out}:
+        fresh[mask.bit_count()] = fresh.get(mask.bit_count(), 0) + (mask not in seen)
+    enough = all(count >= MIN_SUBSETS for count in fresh.values())
+    return tuple(sorted(seen)) if enough else ()
 
 
 def only_runs(table: RunTable, wanted: Sequence[Planned], *, rest: bool = False) -> RunTable:
@@ -125,7 +136,13 @@ def only_runs(table: RunTable, wanted: Sequence[Planned], *, rest: bool = False)
 
 
 def lds_difference(
-    table: RunTable, one: Floats, other: Floats, *, seed: int = 0, level: float = 0.95
+    table: RunTable,
+    one: Floats,
+    other: Floats,
+    *,
+    seed: int = 0,
+    level: float = 0.95,
+    seen: Sequence[int] = (),
 ) -> dict[int, tuple[float, float, float]]:
     """By size: LDS of `one` less that of `other`, and the bootstrap interval over subsets.
 
@@ -133,7 +150,7 @@ def lds_difference(
     mean of their seeds here, so it is not the difference of two `LdsRow`s to the last digit.
     """
     found = {}
-    for size, masks, values in _blocks(table, ()):
+    for size, masks, values in _blocks(table, seen):
         truth = values.mean(axis=1)
         first, second = datamodel(masks, one), datamodel(masks, other)
         draw = np.random.default_rng(derive_seed(seed, "credit lds difference", size))
@@ -204,8 +221,7 @@ def counterfactual_masks(scores: Floats, fractions: Sequence[float]) -> list[tup
     """
     order = np.argsort(-scores, kind="stable")
     full, found = (1 << len(scores)) - 1, []
-    for fraction in fractions:
-        count = round(fraction * len(scores))
+    for count in dict.fromkeys(round(fraction * len(scores)) for fraction in fractions):
         if 0 < count < len(scores):
             top = mask_of(np.isin(np.arange(len(scores)), order[:count]))
             found += [("remove", count, full ^ top), ("keep", count, top)]
@@ -332,7 +348,9 @@ def variance_split(table: RunTable, sampling: float | None = None) -> VarianceSp
     total, k = counts.sum(), len(groups)
     between = float((counts * (means - (counts * means).sum() / total) ** 2).sum()) / (k - 1)
     usual = float(total - (counts**2).sum() / total) / (k - 1)
-    training = within if sampling is None else max(within - sampling, 0.0)
+    if sampling is not None:  # the runs share their noise; what cancels is not between them
+        sampling = min(sampling, within)
+    training = within - (sampling or 0.0)
     return VarianceSplit(max((between - within) / usual, 0.0), training, sampling, freedom)
 
 

@@ -76,9 +76,14 @@ def contest_notes(found: Judgement) -> list[str]:
     """What the reader of the tables has to know."""
     notes = []
     if found.known:
+        known = (
+            "they are left out of LDS"
+            if found.dropped
+            else ("too few would be left without them, so LDS is not of unseen subsets")
+        )
         notes.append(
             f"{found.known} of the {found.held_out} held-out subsets were also run, with other "
-            "seeds, for the shares: their LDS is not of unseen subsets"
+            f"seeds, for the shares: {known}"
         )
     if found.variance is not None:
         notes.append(f"spend on: {found.variance.buy}")
