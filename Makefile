@@ -44,7 +44,7 @@ docs: $(VENV)/.installed ## regenerate docs/cli.md and the tables made from docs
 	$(PY) experiments/render_docs.py
 
 bench: $(VENV)/.installed-bench ## what the benchmarks do and need (they take files that are not shipped)
-	set -e; for script in inversion face_dcgan startup origin_search; do $(PY) benchmarks/$$script.py --help; done
+	set -e; for script in inversion face_dcgan attribution startup origin_search; do $(PY) benchmarks/$$script.py --help; done
 
 clean: ## remove the environment and every cache
 	rm -rf $(VENV) .ci/venv .mypy_cache .pytest_cache .ruff_cache build dist

@@ -6,7 +6,8 @@ The owner's model is the DCGAN of faces in gan-face-generate (examples/face_dcga
 last layer, 64 pixels.  Nobody here has its training images: the others of the fit are photographs
 of other things.  Held out of every fit, with the owner's content: the owner's own faces made again
 by a real autoencoder (TAEF2), and a DCGAN of the owner's architecture that a thief trained on 6,000
-of its images (600 steps only: its faces are rough, so it is the easier rival).
+of its images (600 steps only: its faces are rough, so it is the easier rival).  --copies adds the
+owner's own model with rounded, pruned or nudged weights (altered_copies.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from altered_copies import COPIES, altered_copy
 from taef2 import TAEF2
 
 from wherefrom import __version__, attribution
@@ -74,6 +76,9 @@ def one_seed(
         "TAEF2 of own faces": to_uint8(rival.resynthesise(same_faces)),
         "DCGAN student": draw(student, args.test, "student"),
     }
+    if args.copies:
+        for name, change in COPIES.items():
+            sources[name] = draw(altered_copy(owner, change), args.test, name)
     own = draw(owner, args.test, "test own")
     found = {}
     for method, changes in METHODS.items():
@@ -135,6 +140,7 @@ def main() -> None:
     parser.add_argument("--photographs", type=int, default=150, help="held out for the test")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--copies", action="store_true", help="judge altered copies of the owner")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     owner = load_generator(f"{FACE}:G", weights=args.weights)

@@ -1,6 +1,7 @@
 """The HTML pages: self-contained, escaped, whole; and the figures and pictures in them."""
 
 import base64
+import dataclasses
 import html
 import re
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from wherefrom.core.config import Config
 from wherefrom.core.errors import InputError
 from wherefrom.core.store import digest_file
 from wherefrom.data import save_png
-from wherefrom.report import figures, thumbnails
+from wherefrom.report import figures, thumbnails, wording
 from wherefrom.report.attribution import write_check_report, write_evaluation_report
 from wherefrom.report.describe import flatten, settings_with_sources
 from wherefrom.report.html import Cell, Grid, Prose, Section, render_page, write_report
@@ -252,3 +253,14 @@ def test_settings_carry_their_sources_nested_ones_too__closed_form():
     }
     assert rows["lasso: lam"] == ("0.0005", "weight of the l1 term in Eq. 5 [App. G.7]")
     assert rows["detector: epochs"][0] == "50"
+
+
+def test_the_limits_name_the_states_that_were_calibrated__closed_form(tmp_path):
+    plain, states = wording.limits(), wording.limits(["JPEG 80-89", "scaled"])
+    assert plain[1][0] == "Unaltered images" and len(plain) == len(states)
+    assert "JPEG 80-89, scaled" in states[1][1] and "JPEG compression remove" not in states[1][1]
+    result = check_result("a.png")
+    attributor = {**result.attributor, "further_conditions": ["JPEG 80-89"]}
+    known = dataclasses.replace(result, attributor=attributor)
+    write_check_report(tmp_path / "r.html", known, fitted(), thumbnails={})
+    assert "JPEG 80-89" in Tags((tmp_path / "r.html").read_text()).text

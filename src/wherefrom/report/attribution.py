@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -69,7 +69,7 @@ def write_check_report(
         Section("Answer", (Prose((wording.answer(result),)), Cards(tuple(cards)))),
         Section("Images", _verdict_blocks(result, thumbnails)),
         Section("What the answers mean", (Points(wording.verdict_meanings(result, own, other)),)),
-        Section("What they do not mean", (Points(wording.limits()),)),
+        Section("What they do not mean", (Points(wording.limits(_states(result))),)),
         Section("Where the images lie", (_histogram(result, fitted),)),
         *_method_card(result.attributor, fitted.config),
     ]
@@ -82,7 +82,7 @@ def write_evaluation_report(path: Path, result: EvaluationResult, fitted: Attrib
         Section("Summary", (_evaluation_cards(result), Prose(wording.evaluation_meaning(result)))),
         Section("Sources", (_evaluation_grid(result),)),
         Section("Scores", (_source_figure(result), _p_value_figure(result, fitted))),
-        Section("What the rates do not cover", (Points(wording.limits()),)),
+        Section("What the rates do not cover", (Points(wording.limits(_states(result))),)),
         *_method_card(result.attributor, fitted.config),
     ]
     write_report(path, "How reliable is this attributor?", sections, footer=page_footer())
@@ -193,6 +193,11 @@ def _method_card(attributor: Mapping[str, Any], config: Config) -> tuple[Section
         Section("The attributor", (Facts((*facts, *versions)),)),
         Section("Settings and their sources", (settings,)),
     )
+
+
+def _states(result: CheckResult | EvaluationResult) -> Sequence[str]:
+    found: Sequence[str] = result.attributor.get("further_conditions", ())
+    return found
 
 
 def _array(values: Tensor) -> figures.Scores:

@@ -58,7 +58,10 @@ def write_evidence_report(
         *_pieces(found),
         Section("After being shipped once more", _shipped(found)),
         Section("What the answers mean", (Points(_meanings(found, result)),)),
-        Section("What they do not mean", (Points(wording.limits()),)),
+        Section(
+            "What they do not mean",
+            (Points(wording.limits(result.attributor.get("further_conditions", ()))),),
+        ),
         Section("Digests", (Facts(tuple((k, v, "") for k, v in found.digests.items())),)),
     ]
     beside = path.with_suffix(".json")

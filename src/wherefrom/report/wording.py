@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from wherefrom.attribution.result import CheckResult, EvaluationResult
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.report.text import percent, plural
@@ -54,15 +56,25 @@ def verdict_meanings(
     )
 
 
-def limits() -> tuple[tuple[str, str], ...]:
-    """What the rates do not cover."""
+def limits(states: Sequence[str] = ()) -> tuple[tuple[str, str], ...]:
+    """What the rates do not cover; `states`: those of files that were calibrated besides clean."""
+    calibrated = (
+        "States of files that were calibrated",
+        "The rates hold for images as the model gave them out, saved without loss, and for files "
+        f"in each of these states: {', '.join(states)}, altered about as the calibration images "
+        "were. An alteration that the file does not show, such as a blur or an earlier "
+        "compression, is covered by none: “not made by this model” then means that this file is "
+        "not the model's direct output.",
+    )
     return (
         (
             "One model, one set of weights",
             "The answer concerns the weights whose digest stands below. A retrained or fine-tuned "
             "copy is another model.",
         ),
-        (
+        calibrated
+        if states
+        else (
             "Unaltered images",
             "The rates hold for images as the model gave them out, saved without loss. Scaling, "
             "cropping, filters or JPEG compression remove the traces: “not made by this model” "

@@ -1,0 +1,161 @@
+"""Time and peak memory per 1,000 images for every method of attribution, at 64, 128 and 512 px.
+
+    python benchmarks/attribution.py
+
+Every method and size runs in a process of its own, so that its peak memory is its own.  Generators
+are untrained: time and memory do not depend on the weights.
+
+64 px: the zoo's DCGAN, width 64, the paper's last layer.  128 px: one stage more, grey, as the
+paper's medical models.  512 px: a decoder that ends in a 3x3 convolution of 128 channels, as Stable
+Diffusion's; FLIPAD inverts its centre there (`--crop 128`).
+
+Scoring is timed on --images images and scaled to 1,000; the fit is a tiny one, since scoring is
+what a user waits for again and again.  SM-Inv runs the paper's 10 restarts of 1,000 steps on
+--inversion-images images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wherefrom import __version__
+from wherefrom.attribution.methods import METHODS
+from wherefrom.attribution.protocol import Material, sample_eight_bit
+from wherefrom.core.rng import stream
+from wherefrom.data import to_float
+from wherefrom.generators.generator import Generator, wrap_generator
+from wherefrom.generators.zoo import initialise, make_generator
+
+SIZES = (64, 128, 512)
+TINY = {
+    "train_samples": 64,
+    "calibration_samples": 20,
+    "mean_samples": 64,
+    "classifier_samples": 128,
+    "classifier.epochs": 1,
+    "detector.epochs": 1,
+    "spectrum.detector.epochs": 1,
+}
+CENTRE = {"crop": 128, "halo": 16, "channels": 3, "max_side": 128}
+
+
+class Decoder(nn.Module):
+    """512 px: nearest upsampling of a small latent, and a 3x3 convolution from 128 channels."""
+
+    latent_shape = (4, 64, 64)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Conv2d(4, 128, 3, padding=1)
+        self.last = nn.Conv2d(128, 3, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(N, 4, 64, 64) -> (N, 3, 512, 512) in [0, 1]."""
+        hidden = torch.relu(self.inner(nn.functional.interpolate(z, scale_factor=8)))
+        out: Tensor = torch.sigmoid(self.last(hidden))
+        return out
+
+
+def generator_of(size: int) -> Generator:
+    """An untrained generator of that size."""
+    if size == 64:
+        module: nn.Module = make_generator("dcgan", size=64)
+        initialise(module, stream(0, "benchmark"))
+        return wrap_generator(module)
+    torch.manual_seed(0)
+    if size == 512:
+        return wrap_generator(Decoder())
+    widths = (512, 256, 128, 64, 64)
+    layers: list[nn.Module] = [nn.ConvTranspose2d(100, widths[0], 4, 1, 0)]
+    for before, after in zip(widths, (*widths[1:], 1), strict=True):
+        layers += [nn.ReLU(), nn.ConvTranspose2d(before, after, 4, 2, 1)]
+    return wrap_generator(nn.Sequential(*layers, nn.Tanh()), latent=(100, 1, 1))
+
+
+def measure(method: str, size: int, images: int, inversion_images: int) -> dict[str, Any]:
+    """One method at one size, in this process."""
+    generator = generator_of(size)
+    chosen = METHODS[method]
+    config = chosen.presets["default"]
+    wanted = TINY | (CENTRE if size == 512 else {})
+    known = _flat(config.to_dict())
+    config = config.with_values({k: v for k, v in wanted.items() if k in known})
+    inverts = method.startswith("inversion")
+    count = inversion_images if inverts else images
+    others = torch.randint(0, 256, (64, *generator.image_shape), dtype=torch.uint8)
+    start = time.perf_counter()
+    scorer = chosen.fit(Material(generator, others, 0), config)
+    fitted = time.perf_counter()
+    pixels = to_float(sample_eight_bit(generator, count, 1))
+    begun = time.perf_counter()
+    for part in torch.split(pixels, 64 if size < 512 else 1):
+        scorer.score(part)
+    spent = time.perf_counter() - begun
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return {
+        "method": method,
+        "title": chosen.title,
+        "size": size,
+        "images": count,
+        "fit_seconds": fitted - start,
+        "seconds_per_1000": spent * 1000 / count,
+        "peak_mib": peak,
+    }
+
+
+def _flat(values: dict[str, Any], head: str = "") -> set[str]:
+    found: set[str] = set()
+    for key, value in values.items():
+        found |= _flat(value, f"{head}{key}.") if isinstance(value, dict) else {f"{head}{key}"}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("docs/results/attribution_speed.json"))
+    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--sizes", nargs="*", type=int, default=list(SIZES), choices=SIZES)
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--inversion-images", type=int, default=2)
+    parser.add_argument("--one", nargs=2, metavar=("METHOD", "SIZE"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    counts = (args.images, args.inversion_images)
+    if args.one:
+        print(json.dumps(measure(args.one[0], int(args.one[1]), *counts)))
+        return
+    rows = []
+    for size in args.sizes:
+        for method in args.methods:
+            command = [sys.executable, __file__, "--one", method, str(size)]
+            command += ["--images", str(counts[0]), "--inversion-images", str(counts[1])]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                reason = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+                rows.append({"method": method, "size": size, "failed": reason})
+            else:
+                rows.append(json.loads(done.stdout))
+            print(rows[-1], flush=True)
+    result = {
+        "command": "python benchmarks/attribution.py",
+        "wherefrom": __version__,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "rows": rows,
+    }
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"wrote {args.out}")
+
+
+if __name__ == "__main__":
+    main()
