@@ -2,7 +2,7 @@
 
     python experiments/inversion_digits.py                          # scikit-learn's, 8 px
     python experiments/inversion_digits.py --data ../shared/data    # MNIST, 16 px
-    python experiments/inversion_digits.py --methods pvdgan vaegan
+    python experiments/inversion_digits.py --methods vaegan gan
 
 Far smaller than the thesis (256 px, 625,000 steps): scikit-learn's 1797 digits of 8 px, the last
 300 to test; or 8000 digits of MNIST's test set at 16 px, its last 1000 to test.  16 channels at
@@ -39,7 +39,7 @@ RUNS = {
     "vaegan": {"method": "vaegan"},
     "dlsgan, plain": {"method": "dlsgan", **PLAIN},
 }
-DEFAULT = ("dlsgan", "msegan")
+DEFAULT = ("dlsgan", "msegan", "pvdgan")
 
 
 def digits(data: Path | None) -> tuple[torch.Tensor, torch.Tensor, str]:
