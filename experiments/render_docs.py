@@ -18,6 +18,7 @@ from typing import Any
 import anomaly_pages
 import credit_pages
 import origin_pages
+import service_pages
 from markdown_tables import RESULTS, load, percent, table
 
 from wherefrom.calibration.verdict import Verdict
@@ -273,6 +274,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **anomaly_pages.TABLES,
     **origin_pages.TABLES,
     **credit_pages.TABLES,
+    **service_pages.TABLES,
 }
 
 
