@@ -19,6 +19,7 @@ import anomaly_pages
 import credit_pages
 import inversion_pages
 import origin_pages
+import service_pages
 from markdown_tables import RESULTS, load, percent, table
 
 from wherefrom.calibration.verdict import Verdict
@@ -275,6 +276,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **origin_pages.TABLES,
     **credit_pages.TABLES,
     **inversion_pages.TABLES,
+    **service_pages.TABLES,
 }
 
 

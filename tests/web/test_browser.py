@@ -92,6 +92,7 @@ def test_a_person_drops_an_image_and_reads_the_report__closed_form(service, worl
         shown = report.evaluate("[...document.images].every((i) => i.complete && i.naturalWidth)")
         assert shown, "a picture of the report is not shown"
         page.set_input_files("#file", str(world.own / "0.png"))  # the other way in
+        page.wait_for_selector(".job:nth-child(2)")
         page.wait_for_selector('.job:first-child[data-state="done"]')
         assert page.locator(".job").count() == 2
         page.reload()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import Client
 from test_service import events_of, killed_service
+
+from wherefrom import __version__
 
 CLIENTS, JOBS_EACH, UPLOAD = 64, 3, 8 * 2**20
 # 64 uploads of 8 MiB are half a gigabyte at once: a service that held them would show it.
@@ -80,6 +83,10 @@ def test_64_clients_are_served_in_bounded_memory__limit(tmp_path):
             "accepted_slowest_s": round(accepted[-1], 2),
             "memory_before_mib": round(before / 2**20),
             "memory_peak_mib": round(peak[0] / 2**20),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "wherefrom": __version__,
+            "command": "python -m pytest -m slow tests/web/test_load.py",
         }
         Path(target).write_text(json.dumps(found, indent=1) + "\n")
     assert len(accepted) == CLIENTS * JOBS_EACH
