@@ -242,7 +242,8 @@ def test_evaluate_makes_its_runs_and_ranks_the_truth_first__closed_form(
     lds = {row["method"]: row["lds"] for row in answer["lds"]}
     assert lds["paired"] > 0.9
     assert lds["reversed"] < -0.9
-    assert {row["subsets"] for row in answer["lds"]} == {12}
+    assert answer["known_left_out"]
+    assert {row["subsets"] for row in answer["lds"]} == {12 - answer["known_to_shares"]}
     worst = {r["kind"]: r["change"] for r in answer["counterfactual"] if r["count"] == 2}
     assert worst["remove"] is not None
 
