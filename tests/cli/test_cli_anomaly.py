@@ -29,7 +29,8 @@ def home(tmp_path_factory):
 @pytest.fixture
 def here(home, monkeypatch):
     monkeypatch.chdir(home)
-    monkeypatch.setattr("wherefrom.encoders.load_feature_encoder", lambda *a, **k: tiny_encoder())
+    for module in ("wherefrom.encoders", "wherefrom.anomaly.method"):
+        monkeypatch.setattr(f"{module}.load_feature_encoder", lambda *a, **k: tiny_encoder())
     if not Path("report").exists():
         audit = ["anomaly", "audit", "real", "gen_a", "b=gen_b", "--out", "report", *LIGHT]
         assert run(["--quiet", *audit]) == 0

@@ -189,7 +189,7 @@ def test_groups_that_cannot_be__rejects_groups(tmp_path, contributors, design, s
 def test_the_advice_names_the_setting__closed_form():
     from wherefrom.credit.planning import Plan, PlanRow
 
-    plan = Plan(20, 86, 44, 1.0, 0.1, ())
+    plan = Plan(20, 86, 1.0, 0.2, 3, 3, 44, 1.0, 0.1, ())
     advice = plan.advice(PlanRow(40, 1.0, 10.0, 0.0, None))
     assert 'groups = "10"' in advice
     assert "[contributors]" in advice
