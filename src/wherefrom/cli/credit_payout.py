@@ -92,11 +92,12 @@ def payout(
         return
     if out is not None:
         refuse_existing(out, overwrite=False)
+    old: dict[str, Any] | None = None
     if settle is not None:
         _refuse_given("--settle")
         found, settings, old = settled_terms(session, study, settle, device)
     else:
-        found, old = finished(session, study, name, device), None
+        found = finished(session, study, name, device)
         settings = {
             "property": found.name,
             "pool": pool,
