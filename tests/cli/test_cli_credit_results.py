@@ -173,7 +173,7 @@ def test_data_that_two_gave_is_said_where_money_is_paid__closed_form(tmp_path, c
     assert said in read_receipt(out / "receipt.json")["records"]["shares"]["notes"]
     assert said in (out / "payout.html").read_text()
     page = tmp_path / "r.html"
-    assert said in told(capsys, "report", path, "--html", page)["notes"]
+    assert said in told(capsys, "report", path, "--html", page)["remarks"]
     assert said in page.read_text()
 
 
