@@ -51,17 +51,19 @@ blocks = 1
 attention = false
 groups = 4
 [training]
-steps = 12
+steps = 40
 batch = 16
+learning_rate = 3e-3
 average = 0.9
 [sampling]
-images = 12
-steps = 4
+images = 24
+steps = 8
 [design]
 kind = "exact"
 runs = 16
+anchors = 3
 [[property]]
-kind = "diversity"
+kind = "frechet"
 """
 
 
