@@ -205,7 +205,7 @@ def _receipt(folder: Path, photographs: Tensor) -> Path:
     opened = open_study(study)
     run_study(opened)
     with opened.ledger(readonly=True) as ledger:
-        table = ledger.runs("diversity")
+        table = ledger.runs("frechet")
     shares = estimate(table)
     settings = {"pool": "1000.00", "currency": "EUR", "method": "auto", "level": shares.level}
     receipt = make_receipt(
@@ -215,7 +215,7 @@ def _receipt(folder: Path, photographs: Tensor) -> Path:
             "players": opened.identity.players,
             "spec": dict(opened.identity.spec),
         },
-        measured={"name": "diversity", "spec": dict(opened.specs["diversity"])},
+        measured={"name": "frechet", "spec": dict(opened.specs["frechet"])},
         table=table,
         shares=shares,
         payout=divide_pool(shares, opened.data.names, "1000.00", config=PayoutConfig()),
