@@ -2,7 +2,7 @@
 
     python experiments/inversion_digits.py                          # scikit-learn's, 8 px
     python experiments/inversion_digits.py --data ../shared/data    # MNIST, 16 px
-    python experiments/inversion_digits.py --methods vaegan gan
+    python experiments/inversion_digits.py --methods vaegan gan --seeds 3
 
 Far smaller than the thesis (256 px, 625,000 steps): scikit-learn's 1797 digits of 8 px, the last
 300 to test; or 8000 digits of MNIST's test set at 16 px, its last 1000 to test.  16 channels at
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import time
 from pathlib import Path
@@ -38,25 +39,38 @@ RUNS = {
     "pvdgan": {"method": "pvdgan"},
     "vaegan": {"method": "vaegan"},
     "dlsgan, plain": {"method": "dlsgan", **PLAIN},
+    "dlsgan, gain 1": {"method": "dlsgan", "gain": 1.0},
 }
-DEFAULT = ("dlsgan", "msegan", "pvdgan")
+
+
+Labelled = tuple[torch.Tensor, torch.Tensor]
+
+
+def digits_and_labels(data: Path | None) -> tuple[Labelled, Labelled, str]:
+    """To train on and to test with, uint8 (N, 1, S, S) and the digits int64 (N,); what they are."""
+    if data is not None:
+        source = data / "mnist" / "t10k-images-idx3-ubyte.gz"
+        found = load_training_images(source, size=16, channels=1)
+        assert found.labels is not None  # noqa: S101 (MNIST comes with labels)
+        images, labels = found.images, found.labels
+        return (images[:8000], labels[:8000]), (images[-1000:], labels[-1000:]), "MNIST"
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = (torch.from_numpy(bunch.images)[:, None] * 255 / 16).round().byte()  # 0 to 16
+    labels = torch.from_numpy(bunch.target).long()
+    name = "scikit-learn's digits"
+    return (images[:-300], labels[:-300]), (images[-300:], labels[-300:]), name
 
 
 def digits(data: Path | None) -> tuple[torch.Tensor, torch.Tensor, str]:
     """Images to train on and to test with, uint8 (N, 1, S, S), and what they are."""
-    if data is not None:
-        source = data / "mnist" / "t10k-images-idx3-ubyte.gz"
-        images = load_training_images(source, size=16, channels=1).images
-        return images[:8000], images[-1000:], "MNIST"
-    from sklearn.datasets import load_digits
-
-    levels = torch.from_numpy(load_digits().images)[:, None]  # 0 to 16
-    images = (levels * 255 / 16).round().byte()
-    return images[:-300], images[-300:], "scikit-learn's digits"
+    (train, _), (test, _), name = digits_and_labels(data)
+    return train, test, name
 
 
 def trained(
-    name: str, images: torch.Tensor, args: argparse.Namespace
+    name: str, seed: int, images: torch.Tensor, args: argparse.Namespace
 ) -> tuple[inversion.FittedInverter, list[dict[str, float]]]:
     """The model and its log; trained so far as it is not."""
     config = inversion.InversionConfig(
@@ -68,9 +82,9 @@ def trained(
         calibration_samples=4096,
         **RUNS[name],
     )
-    place = args.work / f"{name.replace(', ', '-')}-{args.seed}"
+    place = args.work / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
     recorder = inversion.Recorder(place, checkpoint_every=100, sample_every=500, log_every=50)
-    fitted = inversion.fit(images, config=config, seed=args.seed, recorder=recorder)
+    fitted = inversion.fit(images, config=config, seed=seed, recorder=recorder)
     with recorder.metrics.open(newline="") as file:
         log = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
     return fitted, log
@@ -95,23 +109,23 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with mnist/")
     parser.add_argument("--work", type=Path, default=Path("build/inversion-digits"))
     parser.add_argument("--out", type=Path, default=RESULT)
-    parser.add_argument("--methods", nargs="+", choices=list(RUNS), default=list(DEFAULT))
+    parser.add_argument("--methods", nargs="+", choices=list(RUNS), default=list(RUNS))
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--width", type=int, default=16, help="channels at full size")
     parser.add_argument("--latent", type=int, default=32)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(1)
     train, test, source = digits(args.data)
-    methods: dict[str, Any] = {}
-    for name in args.methods:
+    runs: list[dict[str, Any]] = []
+    for seed, name in itertools.product(range(args.seeds), args.methods):
         start = time.process_time()
-        fitted, log = trained(name, train, args)
-        methods[name] = {"curve": log, **measure(fitted, to_float(test))}
-        found = {k: v for k, v in methods[name].items() if k not in ("curve", "spectrum")}
-        print(f"{name}: {time.process_time() - start:.0f} s of CPU, {found}", flush=True)
-        settings = ("steps", "width", "latent", "batch", "seed")
+        fitted, log = trained(name, seed, train, args)
+        runs.append({"name": name, "seed": seed, "curve": log, **measure(fitted, to_float(test))})
+        found = {k: v for k, v in runs[-1].items() if k not in ("curve", "spectrum")}
+        print(f"{time.process_time() - start:.0f} s of CPU, {found}", flush=True)
+        settings = ("steps", "width", "latent", "batch")
         result = {
             "command": "python experiments/inversion_digits.py"
             + (" --data DATA" if args.data else ""),
@@ -119,7 +133,7 @@ def main() -> None:
             | {"train": len(train), "test": len(test), "side": train.shape[-1], "source": source},
             "versions": {"wherefrom": __version__, "torch": torch.__version__},
             "data": digest_tensors({"train": train, "test": test}),
-            "methods": methods,
+            "runs": runs,
         }
         write_file(args.out, json.dumps(result, indent=1).encode())
 
