@@ -7,6 +7,7 @@ scikit-learn is always there; PyOD is the extra `pyod`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import cache
 from typing import Any, Self
 
@@ -43,11 +44,12 @@ def sklearn_base() -> type[Any]:
     """An outlier estimator whose subclass has `fit`, which sets `offset_`, and `anomaly_scores`."""
     from sklearn.base import BaseEstimator, OutlierMixin
 
-    class ScoreOutliers(OutlierMixin, BaseEstimator):  # type: ignore[misc]
+    class ScoreOutliers(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         """scikit-learn's signs: larger for normal items, `predict` 1 for them, -1 for outliers."""
 
+        @abstractmethod
         def anomaly_scores(self, X: Array) -> Tensor:  # noqa: N803 (scikit-learn's name)
-            raise NotImplementedError
+            """(N,) float, larger = more anomalous."""
 
         def score_samples(self, X: Array) -> Array:  # noqa: N803
             from sklearn.utils.validation import check_is_fitted
@@ -77,11 +79,13 @@ def pyod_base() -> type[Any]:
     class ScoreDetector(BaseDetector):  # type: ignore[misc]
         """PyOD's signs: larger = more anomalous.  Its threshold is a share of the fitted items."""
 
+        @abstractmethod
         def prepare(self, X: Array, y: Array | None) -> None:  # noqa: N803 (PyOD's name)
-            raise NotImplementedError
+            """What `fit` does before it scores X."""
 
+        @abstractmethod
         def anomaly_scores(self, X: Array) -> Tensor:  # noqa: N803
-            raise NotImplementedError
+            """(N,) float, larger = more anomalous."""
 
         def fit(self, X: Array, y: Array | None = None) -> Self:  # noqa: N803
             self.prepare(X, y)
