@@ -7,11 +7,16 @@ from sklearn.linear_model import Lasso
 from torch import nn
 from torch.nn import functional as F
 
+from wherefrom.attribution import fit, load
 from wherefrom.attribution.equations import soft_threshold
 from wherefrom.attribution.lasso import Inverter, LassoConfig
 from wherefrom.attribution.operator import squared_norm
+from wherefrom.attribution.other_layers import draw_by_other_layers
 from wherefrom.attribution.skip import Group, Identity, invert_groups, upsampling
+from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
+from wherefrom.generators.generator import wrap_generator
+from wherefrom.generators.skips import takes_skip, with_skip
 
 EXACT = LassoConfig(effort="exact", gap=1e-6, solver="fista")
 GAP = 2e-6  # two solutions, each certified to 1e-6
@@ -126,6 +131,7 @@ class Residual(nn.Module):
 
     def __init__(self):
         super().__init__()
+        self.latent_dim = 6
         self.first = nn.Linear(6, 3 * 64)
         self.hidden = nn.Conv2d(3, 8, 3, padding=1)
         self.last = nn.Conv2d(8, 3, 3, padding=1)
@@ -144,6 +150,7 @@ class OutputSkip(nn.Module):
 
     def __init__(self):
         super().__init__()
+        self.latent_dim = 6
         self.first = nn.Linear(6, 8 * 16)
         self.rgb_small = nn.Conv2d(8, 3, 1)
         self.hidden = nn.Conv2d(8, 8, 3, padding=1)
@@ -203,3 +210,68 @@ def test_groups_that_do_not_fit__rejects_groups(layer):
     for kernel, factor in ((torch.ones(3, 3), 2), (torch.ones(2, 4), 2), (torch.ones(2, 2), 4)):
         with pytest.raises(InputError, match="larger than the factor by an even number"):
             upsampling(kernel, factor, (3, 4, 4))
+
+
+def test_the_joined_layer_is_the_lasso_of_both_groups__reference_groups(layer):
+    """An entry of s costs lam / a: the group's own weight."""
+    o, lam = targets(3, (2, 6, 6)), 0.2
+    joined, skip = with_skip(layer, (0, 1))
+    columns = layer.weight.movedim(1, 0).flatten(1).norm(dim=1)
+    assert skip.length == pytest.approx(float(columns.mean()))
+    zero = torch.zeros(6, 6, 6, dtype=o.dtype)
+    config = LassoConfig(lam=lam, effort="exact", gap=1e-6, solver="fista")
+    found = Inverter(joined, zero, config).invert(o)
+    groups = [
+        Group(layer, zero[:4], lam),
+        Group(Identity((2, 6, 6)), zero[:2], lam / skip.length),
+    ]
+    expected = invert_groups(groups, o, config=EXACT)
+    torch.testing.assert_close(found.objective, expected.objective, rtol=GAP, atol=0)
+    z, s = torch.randn(2, 4, 6, 6).double(), torch.randn(2, 2, 6, 6).double()
+    torch.testing.assert_close(joined.linear(skip.joined(z, s)), layer.linear(z) + s)
+
+
+def test_which_layers_take_a_skip__closed_form(layer_of):
+    assert takes_skip(layer_of(nn.Conv2d(4, 3, 5, padding=2), (4, 6, 6)))
+    assert takes_skip(layer_of(nn.Conv2d(4, 3, 3, padding=2, dilation=2), (4, 6, 6)))
+    assert takes_skip(layer_of(nn.Linear(6, 4), (6,)))
+    assert not takes_skip(layer_of(nn.Conv2d(4, 3, 3), (4, 6, 6)))
+    assert not takes_skip(layer_of(nn.Conv2d(4, 2, 3, padding=1, groups=2), (4, 6, 6)))
+    assert not takes_skip(layer_of(nn.ConvTranspose2d(4, 3, 4, 2, 1), (4, 6, 6)))
+    assert not takes_skip(layer_of(nn.Linear(6, 4), (9, 6)))
+
+
+@pytest.mark.parametrize("kind", [Residual, OutputSkip])
+def test_an_attributor_of_a_skip_connected_generator__limit(kind, small, tmp_path):
+    """`fit` as for any other: own images are kept, those of a sibling mostly not."""
+    nets = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        net = kind()
+        with torch.no_grad():
+            net.last.weight.mul_(4)
+        nets.append(wrap_generator(net))
+    own, sibling = nets
+    assert own.describe()["skip"]["inputs"] == 3
+    assert own.last_layer.input_shape == (11, 8, 8)
+    others = torch.randint(0, 256, (80, 3, 8, 8), dtype=torch.uint8)
+    attributor = fit(own, others, config=small)
+    attributor.save(tmp_path / "a")
+    again = load(tmp_path / "a")
+    mine, theirs = own.sample(40, seed=5), sibling.sample(40, seed=5)
+    assert torch.equal(again.score(mine), attributor.score(mine))
+    assert attributor.check(mine).counts()[Verdict.NOT_OURS] <= 8
+    assert attributor.check(theirs).counts()[Verdict.NOT_OURS] >= 12
+
+
+@torch.no_grad()
+def test_another_last_layer_leaves_the_skip_as_it_is__identity_zero():
+    """With G_L = 0 no change of it moves a pixel, whatever the skip carries."""
+    torch.manual_seed(0)
+    net = Residual()
+    net.last.weight.zero_()
+    generator = wrap_generator(net)
+    drawn = draw_by_other_layers(generator, 64, seed=0)
+    batches = generator.sample_with_activations(64, 0, batch=32)
+    plain = torch.cat([x for x, _ in batches])
+    assert torch.equal(drawn, (plain * 255).round().byte())

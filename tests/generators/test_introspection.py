@@ -127,6 +127,21 @@ GOOD = {
         "dense",
         (-1, 1),
     ),
+    "skip": (Net(lambda h, last: (last(h) + h[:, :3]).tanh(), conv()), "conv", (-1, 1)),
+    "skip in place": (Net(lambda h, last: last(h).add_(h[:, :3]).tanh(), conv()), "conv", (-1, 1)),
+    "skip on the left": (
+        Net(lambda h, a, b: (a(h) + b(h.relu())).sigmoid(), conv(), conv()),
+        "conv",
+        (0, 1),
+    ),
+    "dense skip": (
+        Net(
+            lambda h, last: (last(h.flatten(1)) + h.flatten(1)[:, :12]).view(-1, 3, 2, 2).tanh(),
+            nn.Linear(36, 12, bias=False),
+        ),
+        "dense",
+        (-1, 1),
+    ),
     "functional weight": (Net(spectral, conv()), "conv", (-1, 1)),
     "inference mode": (Net(in_inference_mode, conv()), "conv", (0, 1)),
 }
@@ -244,12 +259,20 @@ BAD = {
     "softmax": (plain(lambda o: o.softmax(1), conv()), "through softmax .*does not exist"),
     "leaky relu": (plain(functional.leaky_relu, conv()), "through leaky_relu .*supported are tanh"),
     "upsample": (plain(nn.Upsample(scale_factor=2), conv()), "upsample_nearest2d .*supported"),
-    "skip": (
-        Net(lambda h, last: (last(h) + h[:, :3]).tanh(), conv()),
+    "skip of a layer that grows": (
+        Net(lambda h, last: (last(h) + functional.interpolate(h[:, :3], (6, 6))).tanh(), grow()),
+        f"skip connection is added to {TCONV}, which is neither a dense layer",
+    ),
+    "two skips": (
+        Net(lambda h, last: (last(h) + h[:, :3] + h[:, 1:]).tanh(), conv()),
         f"two branches are added after the last linear layer {CONV} .skip connection",
     ),
     "gate": (Net(lambda h, last: last(h) * h[:, :3], conv()), "two branches are multiplied after"),
-    "noise": (plain(lambda o: o + torch.randn_like(o), conv()), "two branches are added .*noise"),
+    "noise": (plain(lambda o: o + torch.randn_like(o), conv()), "unseeded noise"),
+    "seeded noise": (
+        plain(lambda o: o + torch.randn(o.shape, generator=torch.manual_seed(0)), conv()),
+        "two branches are added .*noise",
+    ),
     "mean and std": (
         Net(lambda h, last, norm: last(h).tanh() + norm.bias[:, None, None], conv(), conv()),
         f"constant tensor of shape 3x1x1 is added after the last linear layer {CONV}; fold",

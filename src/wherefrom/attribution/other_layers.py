@@ -86,14 +86,18 @@ def draw_by_other_layers(
     generator: Generator, count: int, *, seed: int, track: Track = quiet
 ) -> Tensor:
     """`count` images of the generator's content, 8-bit (count, C, H, W), a new layer every 32."""
-    layer = generator.last_layer
-    changes = layer_changes(layer)
+    layer, skip = generator.last_layer, generator.split.skip
+    # A skip adds as it is, in every model: only the columns of G_L change.
+    inputs = layer.weight.shape[1] - (0 if skip is None else skip.inputs)
+    bare = dataclasses.replace(layer, weight=layer.weight[:, :inputs])
+    kept = layer.weight[:, inputs:]
+    changes = layer_changes(bare)
     images = []
     batches = generator.sample_with_activations(count, seed, batch=IMAGES_PER_LAYER)
     for index, (_, z) in enumerate(track(batches, "sampling other last layers", total=None)):
         rng = stream(seed, "other layers", index)
-        weight = changes[index % len(changes)](layer, rng)
-        other = dataclasses.replace(layer, weight=weight)
+        weight = changes[index % len(changes)](bare, rng)
+        other = dataclasses.replace(layer, weight=torch.cat([weight, kept], dim=1))
         images.append(to_uint8(generator.output_map.forward(other.apply(z))))
     return torch.cat(images)
 

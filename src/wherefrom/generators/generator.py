@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -106,6 +106,7 @@ class Generator:
             "latent_shape": None if self.latent_shape is None else list(self.latent_shape),
             "last_layer": {"name": self.last_layer.name, **self.last_layer.to_meta()},
             "output_map": self.output_map.to_meta(),
+            "skip": None if self.split.skip is None else asdict(self.split.skip),
             "was_training": self.was_training,
             "batch_size": self.batch_size,
             "self_test_deviation": self.split.max_deviation,

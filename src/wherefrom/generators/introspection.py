@@ -8,13 +8,13 @@ Symbols:
     o   its output G_L z + b, (N, *output_shape)
 
 The "input of the layer" is what the operation itself gets: a convolution with reflection padding
-sees the padded activation.
+sees the padded activation.  A skip connection that is added to o becomes a part of z (`skips`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,8 +28,10 @@ from wherefrom.generators.output_steps import (
     SECOND_BATCH,
     added_bias,
     make_steps,
+    skip_place,
     walk_back,
 )
+from wherefrom.generators.skips import Skip, takes_skip, with_skip
 from wherefrom.generators.tracing import LinearCall, LinearObserver, Node, Trace, watch
 
 # Largest difference, as a share of the value range, between the generator's own output and the
@@ -49,6 +51,22 @@ class FinalLayerSplit:
     image_shape: tuple[int, int, int]
     linear_index: int  # which of the linear operations of one run it is
     max_deviation: float  # of the self-test, as a share of the value range
+    skip: Skip | None = None  # what is added to it, the last inputs of `last_layer`
+
+    def activations(self, call: LinearCall, count: int) -> Tensor:
+        """z of a run, float32 (count, *last_layer.input_shape)."""
+        shape = list(self.last_layer.input_shape)
+        if self.skip is None or call.skip is None:
+            return _plain(call.activation).float().reshape(count, *shape)
+        axis = 0 if self.last_layer.kind == "conv" else -1
+        shape[axis] -= self.skip.inputs
+        z = _plain(call.activation).float().reshape(count, *shape)
+        return self.skip.joined(z, _plain(call.skip).float().reshape(count, -1, *shape[1:]))
+
+    @property
+    def skip_place(self) -> tuple[int, int] | None:
+        """Where a run meets the skip."""
+        return None if self.skip is None else (self.skip.sum_index, self.skip.place)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,22 +85,41 @@ def introspect(draw: Draw, *, value_range: Range | None = None) -> FinalLayerSpl
     where no tanh, sigmoid or clamp fixes it.  An `InputError` says why a generator cannot be split.
     """
     first = _trace(draw, FIRST_BATCH, 0)
-    second = _trace(draw, SECOND_BATCH, 1, wanted=first.last.linear_index)
-    output, captured = _capture(lambda: draw(FIRST_BATCH, 0), first.last.linear_index)
+    index, place = first.last.linear_index, skip_place(first.after)
+    second = _trace(draw, SECOND_BATCH, 1, wanted=index, wanted_sum=place)
+    output, captured = _capture(lambda: draw(FIRST_BATCH, 0), index, place)
     _check_repeatable(first.output, output)
     if [n.op for n in (first.last, *first.after)] != [n.op for n in (second.last, *second.after)]:
         raise InputError("the generator takes another path for another number of images")
-    if second.trace.captured is None or second.last.linear_index != first.last.linear_index:
+    places = second.last.linear_index, skip_place(second.after)
+    if second.trace.captured is None or places != (index, place):
         raise InputError("the generator runs another number of layers for another batch of images")
     calls = (captured, second.trace.captured)
     layer, raw_shape = build_last_layer((first.last, second.last), calls, added_bias(first.after))
     steps = make_steps(first.after, second.after)
+    skip = None
+    if place is not None:
+        if not takes_skip(layer):
+            raise InputError(
+                f"a skip connection is added to {layer.name}, which is neither a dense layer on "
+                "vectors nor a convolution of stride 1 that keeps the size; no way to invert it "
+                "is built in"
+            )
+        layer, skip = with_skip(layer, place)
     own_shape = (-1, *layer.output_shape)
     if raw_shape != own_shape:
         steps = (Reshape(own_shape, raw_shape), *steps)
-    output_map = OutputMap.make(steps, value_range)
+    _, channels, height, width = output.shape
+    split = FinalLayerSplit(
+        last_layer=layer,
+        output_map=OutputMap.make(steps, value_range),
+        image_shape=(channels, height, width),
+        linear_index=index or 0,
+        max_deviation=0.0,
+        skip=skip,
+    )
     deviation = max(
-        _deviation(layer, output_map, call.activation, out)
+        _deviation(split, call, out)
         for call, out in zip(calls, (output, second.output), strict=True)
     )
     if not deviation <= SELF_TEST_TOLERANCE:
@@ -91,14 +128,7 @@ def introspect(draw: Draw, *, value_range: Range | None = None) -> FinalLayerSpl
             f"{deviation:.1e} of the value range, at most {SELF_TEST_TOLERANCE:.0e} allowed; its "
             f"input is {captured.activation.dtype}); use float32 and a plain last layer"
         )
-    _, channels, height, width = output.shape
-    return FinalLayerSplit(
-        last_layer=layer,
-        output_map=output_map,
-        image_shape=(channels, height, width),
-        linear_index=first.last.linear_index or 0,
-        max_deviation=deviation,
-    )
+    return replace(split, max_deviation=deviation)
 
 
 def run_split(call: Callable[[], Tensor], split: FinalLayerSplit) -> tuple[Tensor, Tensor]:
@@ -106,8 +136,8 @@ def run_split(call: Callable[[], Tensor], split: FinalLayerSplit) -> tuple[Tenso
 
     Both float32.  No other intermediate result is kept.
     """
-    output, captured = _capture(call, split.linear_index)
-    z = _plain(captured.activation).float().reshape(len(output), *split.last_layer.input_shape)
+    output, captured = _capture(call, split.linear_index, split.skip_place)
+    z = split.activations(captured, len(output))
     if tuple(output.shape[1:]) != split.image_shape:
         raise InputError(
             f"the generator made images of shape {tuple(output.shape[1:])}, "
@@ -116,8 +146,14 @@ def run_split(call: Callable[[], Tensor], split: FinalLayerSplit) -> tuple[Tenso
     return split.output_map.normalise(output.float()), z
 
 
-def _trace(draw: Draw, n: int, seed: int, wanted: int | None = None) -> _Run:
-    trace = Trace(wanted)
+def _trace(
+    draw: Draw,
+    n: int,
+    seed: int,
+    wanted: int | None = None,
+    wanted_sum: tuple[int, int] | None = None,
+) -> _Run:
+    trace = Trace(wanted, wanted_sum)
     output = _checked_output(_call(lambda: draw(n, seed), trace), n)
     if trace.batch_statistics:
         raise InputError(
@@ -128,8 +164,10 @@ def _trace(draw: Draw, n: int, seed: int, wanted: int | None = None) -> _Run:
     return _Run(output, trace, last, after)
 
 
-def _capture(call: Callable[[], Tensor], linear_index: int | None) -> tuple[Tensor, LinearCall]:
-    observer = LinearObserver(linear_index)
+def _capture(
+    call: Callable[[], Tensor], linear_index: int | None, place: tuple[int, int] | None
+) -> tuple[Tensor, LinearCall]:
+    observer = LinearObserver(linear_index, place)
     output = _call(call, observer)
     if observer.captured is None:
         raise InputError("the generator runs another number of layers for another batch of images")
@@ -175,18 +213,16 @@ def _check_repeatable(first: Tensor, second: Tensor) -> None:
         )
 
 
-def _deviation(
-    layer: LastLayer, output_map: OutputMap, activation: Tensor, output: Tensor
-) -> float:
+def _deviation(split: FinalLayerSplit, call: LinearCall, output: Tensor) -> float:
     """Largest difference to the generator's own output, as a share of the value range.
 
     Image by image, so that a chain that mixes the images of a batch does not pass.
     """
-    z = _plain(activation).float().reshape(len(output), *layer.input_shape)
-    low, high = output_map.value_range
+    z = split.activations(call, len(output))
+    low, high = split.output_map.value_range
     worst = 0.0
     for own, image in zip(z[:, None], output.float()[:, None], strict=True):
-        again = output_map.to_output(layer.apply(own))
+        again = split.output_map.to_output(split.last_layer.apply(own))
         worst = max(
             worst, float((again - image).abs().max()) if again.shape == image.shape else 1.0
         )

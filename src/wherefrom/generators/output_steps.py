@@ -131,10 +131,10 @@ def _main_operand(node: Node) -> Operand:
         )
     main = [o for o in operands if o.value is None] or operands
     if node.op in _ARITHMETIC and len(main) > 1:
-        bias = _bias_operand(node)
-        if bias is None:
+        aside = _bias_operand(node) or _skip_operand(node)
+        if aside is None:
             raise InputError(branches(node, main))
-        main = [operand for operand in main if operand is not bias]
+        main = [operand for operand in main if operand is not aside]
     if math.prod(main[0].shape) != math.prod(node.shape):
         raise InputError(
             f"{node.op} after {layer_before(node)} drops or repeats part of the output "
@@ -165,6 +165,43 @@ def _bias_operand(node: Node) -> Operand | None:
     expected = [size if place == axis else 1 for place, size in enumerate(main.shape)]
     padded = [1] * (len(main.shape) - len(bias.shape)) + list(bias.shape)
     return bias if padded == expected else None
+
+
+def skip_place(after: list[Node]) -> tuple[int, int] | None:
+    """Where a skip connection joins the last layer: number of the addition, operand of the skip."""
+    for node in after:
+        skip = _skip_operand(node)
+        if skip is not None and node.sum_index is not None:
+            return node.sum_index, 0 if node.args["self"] is skip else 1
+    return None
+
+
+def _skip_operand(node: Node) -> Operand | None:
+    """What is added, image by image, to the last linear operation or to it with its bias.
+
+    Of two linear operations that are added the later one is the last.
+    """
+    if node.op != "add" or node.args["alpha"] != 1:
+        return None
+    both = [node.args["self"], node.args["other"]]
+    if not all(isinstance(o, Operand) and o.varies and o.shape == node.shape for o in both):
+        return None
+    linear = [_linear_maker(operand) for operand in both]
+    known = [maker.index for maker in linear if maker is not None]
+    if not known:
+        return None
+    last = next(i for i, maker in enumerate(linear) if maker and maker.index == max(known))
+    skip: Operand = both[1 - last]
+    by_network = skip.node is not None and linear_before(skip.node) is not None
+    return skip if by_network else None  # else it is noise
+
+
+def _linear_maker(operand: Operand) -> Node | None:
+    """The linear operation that made an operand, at most a bias of its own in between."""
+    node = operand.node
+    if node is not None and (bias := _bias_operand(node)) is not None:
+        node = next(o for o in node.operands() if o is not bias and o.value is None).node
+    return node if node is not None and node.linear_index is not None else None
 
 
 def _same_values(first: Node, second: Node) -> list[Step]:
@@ -204,7 +241,7 @@ def _clamp(first: Node, second: Node) -> list[Step]:
 
 
 def _arithmetic(first: Node, second: Node) -> list[Step]:
-    if _bias_operand(first) is not None:
+    if _bias_operand(first) is not None or _skip_operand(first) is not None:
         return []
     step = _affine(first)
     if step != _affine(second):

@@ -7,7 +7,7 @@ weights, in-place activations, TorchScript and exported programs all look alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ class LinearCall:
 
     op: str
     args: tuple[Any, ...]
+    skip: Tensor | None = None  # what is added to the result, where that was asked for
 
     @property
     def activation(self) -> Tensor:
@@ -38,13 +39,28 @@ class LinearCall:
 
 
 class LinearObserver(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts linear operations and keeps the arguments of the one numbered `wanted`."""
+    """Counts linear operations and keeps the arguments of the one numbered `wanted`.
 
-    def __init__(self, wanted: int | None = None) -> None:
+    With `wanted_sum` it keeps one operand of an addition too: (number of the addition, operand).
+    """
+
+    def __init__(
+        self, wanted: int | None = None, wanted_sum: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.wanted = wanted
+        self.wanted_sum = wanted_sum
         self.linear_count = 0
-        self.captured: LinearCall | None = None
+        self.sum_count = 0
+        self._call: LinearCall | None = None
+        self._summand: Tensor | None = None
+
+    @property
+    def captured(self) -> LinearCall | None:
+        """What was wanted; None if the run did not meet all of it."""
+        if self._call is None or (self.wanted_sum is not None and self._summand is None):
+            return None
+        return replace(self._call, skip=self._summand)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -60,8 +76,12 @@ class LinearObserver(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 # A copy: an activation that works in place may overwrite the input later.
                 own = LINEAR_OPS[name]
                 copied = (*args[:own], args[own].clone(), *args[own + 1 :])
-                self.captured = LinearCall(name, copied)
+                self._call = LinearCall(name, copied)
             self.linear_count += 1
+        elif name == "add":
+            if self.wanted_sum is not None and self.sum_count == self.wanted_sum[0]:
+                self._summand = args[self.wanted_sum[1]].clone()
+            self.sum_count += 1
         return self.observe(func, args, kwargs)
 
     def observe(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -108,6 +128,7 @@ class Node:
     floating: bool
     varies: bool
     linear_index: int | None
+    sum_index: int | None
 
     def operands(self) -> list[Operand]:
         """Its tensor arguments in order."""
@@ -126,8 +147,10 @@ class Node:
 class Trace(LinearObserver):  # type: ignore[no-untyped-call]
     """Records the graph of operations; of tensors it holds only constants."""
 
-    def __init__(self, wanted: int | None = None) -> None:
-        super().__init__(wanted)
+    def __init__(
+        self, wanted: int | None = None, wanted_sum: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__(wanted, wanted_sum)
         self.batch_statistics = False
         self._count = 0
         self._makers = WeakTensorKeyDictionary()
@@ -155,6 +178,7 @@ class Trace(LinearObserver):  # type: ignore[no-untyped-call]
                 floating=tensor.dtype.is_floating_point,
                 varies=varies,
                 linear_index=linear_index,
+                sum_index=self.sum_count - 1 if name == "add" else None,
             )
         for tensor in written:
             self._written[_memory(tensor)] = self._count
