@@ -64,6 +64,20 @@ def test_headers_that_trickle_are_let_go__rejects_request(serve, monkeypatch):
             assert time.monotonic() - start < 15, before
 
 
+def test_a_body_that_trickles_is_given_up__rejects_upload(serve):
+    running = serve(upload_seconds=0.5)
+    head = b"POST /api/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9999\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", running.client.port), timeout=20) as connection:
+        connection.sendall(head)
+        start = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() - start < 15:
+                connection.sendall(b"x")
+                time.sleep(0.05)
+    assert time.monotonic() - start < 15
+    assert list((running.where.data / "jobs").iterdir()) == []
+
+
 def test_a_stream_of_events_outlives_the_limit_on_headers__closed_form(serve, monkeypatch):
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
     client = serve().client
