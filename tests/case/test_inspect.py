@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from wherefrom.case import inspect_image, open_case
-from wherefrom.case.folder import inspect_folder
-from wherefrom.case.result import QUESTIONS, State
+from wherefrom.case.folder import Row, inspect_folder
+from wherefrom.case.image_questions import _flagged
+from wherefrom.case.result import QUESTIONS, Part, State
 from wherefrom.core.errors import InputError
 from wherefrom.data import save_png
+from wherefrom.report.case_folder import _cells, _worst
+from wherefrom.report.case_wording import TONES
 
 SCHEMA = json.loads((files("wherefrom.case") / "inspection.schema.json").read_text())
 
@@ -84,6 +87,21 @@ def test_the_json_keeps_its_schema__reference_jsonschema(opened, suspect, world)
             spoil(other)
             with pytest.raises(jsonschema.ValidationError):
                 jsonschema.validate(other, SCHEMA)
+
+
+@pytest.mark.parametrize("question", ["naturalness", "outlier"])
+def test_what_only_flags_is_not_flagged_rather_than_not_found__closed_form(question):
+    part = Part("a", "a", "", "not flagged", 0.5)
+    said = _flagged(question, [part], [0.1], ("Unlike", "Like", "Whether"), "", ()).to_dict()
+    assert (said["state"], said["sentence"]) == (
+        "not flagged",
+        "Like, as far as can be told (p = 0.5).",
+    )
+    assert said["state"] in SCHEMA["$defs"]["answer"]["properties"]["state"]["enum"]
+    row = Row("x.png", {"answers": [said]})
+    assert row.rank()[0] == 2
+    (column,) = (cell for cell in _cells(row)[1:5] if cell)
+    assert (column, TONES[column], _worst(row)) == ("not flagged", "no", State.CLEAR)
 
 
 def test_asked_twice_it_answers_the_same__identity(opened, suspect):

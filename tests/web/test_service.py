@@ -1,16 +1,21 @@
 """What the service promises: nothing accepted is lost, nothing unbounded is taken."""
 
+import errno
+import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from scripted_worker import __file__ as SCRIPT
 
 from wherefrom.core.errors import InputError
+from wherefrom.web import service
 from wherefrom.web.history import MOST_ATTEMPTS, History, JobState
 from wherefrom.web.service import shown_name
 from wherefrom.web.settings import check_token
@@ -209,3 +214,82 @@ def test_a_full_disk_takes_nothing_and_says_so__rejects_upload(serve, monkeypatc
     assert list((running.where.data / "jobs").iterdir()) == []
     time.sleep(0)
     assert running.client.wait(running.client.submit())["state"] == "done"
+
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_disk_that_fills_during_an_upload_keeps_the_jobs_before_it__rejects_upload(
+    serve, monkeypatch
+):
+    running = serve()
+    client = running.client
+    before = client.wait(client.submit())
+
+    class Filling(io.FileIO):
+        def write(self, data):
+            raise FULL
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", lambda path, mode: Filling(path, "xb"))
+        status, headers, data = client.ask("POST", "/api/jobs", b"ok")
+    assert (status, headers["Retry-After"]) == (507, "300")
+    assert json.loads(data)["detail"] == "the upload cannot be kept: No space left on device"
+    assert [entry.name for entry in (running.where.data / "jobs").iterdir()] == [before["id"]]
+    assert client.json("GET", f"/api/jobs/{before['id']}")[1] == before
+    assert client.ask("GET", f"/api/jobs/{before['id']}/report.html")[0] == 200
+
+
+def test_a_history_on_a_full_disk_stops_nothing_for_good__identity(serve, monkeypatch):
+    monkeypatch.setattr(service, "RETRY_SECONDS", 0.1)
+    client = serve(history=1).client
+    client.wait(client.submit())
+    first, second = client.submit(b"sleep 0.5"), client.submit()
+    client.wait(first, ("running",))
+
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("wherefrom.web.history.transaction", full)
+        end = time.monotonic() + 30
+        while client.ask("GET", "/healthz")[0] != 503:  # the end of the first is not written
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        status, told = client.json("POST", "/api/jobs", b"ok")
+        assert (status, "disk is full" in told["detail"]) == (507, True)
+        assert client.json("DELETE", f"/api/jobs/{second['id']}")[0] == 507
+        assert client.json("GET", f"/api/jobs/{second['id']}")[1]["state"] == "queued"
+    assert [client.wait(job)["state"] for job in (first, second)] == ["done", "done"]
+    assert client.ask("GET", "/healthz")[0] == 200
+
+
+def test_what_is_accepted_is_told_although_old_ones_stay__closed_form(serve, monkeypatch):
+    client = serve(history=1).client
+
+    def full(*_):
+        raise InputError("cannot use the history: database or disk is full")
+
+    monkeypatch.setattr(History, "forget_oldest", full)
+    assert client.wait(client.submit())["state"] == "done"
+
+
+def test_a_second_process_is_refused_and_harms_no_job_of_the_first__rejects_second(tmp_path, serve):
+    from conftest import Client
+
+    data = tmp_path / "data"
+    process, port = killed_service(data)
+    try:
+        client = Client(port)
+        job = client.submit(b"sleep 0.5")
+        (data / "jobs" / "uploading").mkdir()  # the first one's, not yet accepted
+        (tmp_path / "same").symlink_to(data)
+        for place in (data, tmp_path / "same"):
+            with pytest.raises(InputError, match="another service uses"):
+                serve(data=place)
+        assert (data / "jobs" / "uploading").exists()
+        assert client.wait(job)["state"] == "done"
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()

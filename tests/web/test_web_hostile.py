@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from wherefrom.web import guard, server
+
 TOKEN = "correct horse battery"  # noqa: S105 (of the test only)
 PAGE = "/"
 
@@ -44,6 +46,134 @@ def test_slow_clients_and_huge_headers_are_let_go__rejects_request(serve):
     huge = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 2_000_000
     with contextlib.suppress(ConnectionResetError):  # it may let go before all is sent
         assert b" 400 " in raw(port, huge)
+
+
+def test_headers_that_trickle_are_let_go__rejects_request(serve, monkeypatch):
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.5)
+    port = serve().client.port
+    whole = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    unread = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 999\r\n\r\n"
+    for before in (b"", whole, unread):  # the first request, the next one, a body not asked for
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(before)
+            start = time.monotonic()
+            with contextlib.suppress(ConnectionError):
+                while time.monotonic() - start < 15:
+                    connection.sendall(b"G")
+                    time.sleep(0.05)
+            assert time.monotonic() - start < 15, before
+
+
+def test_a_body_that_trickles_is_given_up__rejects_upload(serve):
+    running = serve(upload_seconds=0.5)
+    head = b"POST /api/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9999\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", running.client.port), timeout=20) as connection:
+        connection.sendall(head)
+        start = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() - start < 15:
+                connection.sendall(b"x")
+                time.sleep(0.05)
+    assert time.monotonic() - start < 15
+    assert list((running.where.data / "jobs").iterdir()) == []
+
+
+def test_a_stream_of_events_outlives_the_limit_on_headers__closed_form(serve, monkeypatch):
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
+    client = serve().client
+    job = client.submit(b"sleep 1")
+    assert b'"state": "done"' in client.ask("GET", f"/api/jobs/{job['id']}/events")[2]
+
+
+def test_a_body_without_end_is_cut_off__rejects_upload(serve):
+    running = serve(max_upload_mib=1)
+    chunk = b"%x\r\n" % 2**16 + bytes(2**16) + b"\r\n"
+    for path in (b"/api/jobs", b"/api/session", b"/healthz"):
+        head = b"POST " + path + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        head += b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", running.client.port)) as connection:
+            connection.sendall(head)
+            sent = 0
+            with contextlib.suppress(ConnectionError):
+                while sent < 64 * 2**20:  # what the buffers of the sockets hold is far less
+                    connection.sendall(chunk)
+                    sent += len(chunk)
+        assert sent < 64 * 2**20, path
+    assert list((running.where.data / "jobs").iterdir()) == []
+
+
+def test_bodies_that_are_no_uploads_are_small_and_soon__rejects_request(serve, monkeypatch):
+    monkeypatch.setattr(guard, "SMALL_SECONDS", 0.2)
+    port = serve(token=TOKEN).client.port
+    head = "POST /api/session HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    large = guard.SMALL_BODY + 1
+    assert b" 408 " in raw(port, f"{head}Content-Length: 100\r\n\r\n{{".encode())
+    assert b" 413 " in raw(port, f"{head}Content-Length: {large}\r\n\r\n{' ' * large}".encode())
+
+
+def test_a_client_that_leaves_leaves_nothing__rejects_upload(serve, capfd):
+    running = serve()
+    head = b"POST /api/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nfew"
+    jobs = running.where.data / "jobs"
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", running.client.port)) as connection:
+            connection.sendall(head)
+            wait_for(lambda: list(jobs.iterdir()))
+        wait_for(lambda: not list(jobs.iterdir()))
+    assert running.client.wait(running.client.submit())["state"] == "done"
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def wait_for(true):
+    """Until it is true; a busy machine is no failure."""
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+FORM = "multipart/form-data; boundary=x"
+PART = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\nok\r\n'
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "reason"),
+    [
+        (PART + b"--x--\r\n", {"Content-Type": FORM}, "this is a form"),
+        (PART + PART + b"--x--\r\n", {"Content-Type": FORM}, "this is a form"),
+        (b"--x--\r\n", {"Content-Type": FORM}, "this is a form"),
+        (PART, {"Content-Type": "Multipart/Form-Data; boundary=other"}, "this is a form"),
+        (b"\x1f\x8b", {"Content-Encoding": "gzip"}, "the body is compressed"),
+    ],
+)
+def test_forms_and_packed_bodies_are_not_taken__rejects_upload(shared, body, headers, reason):
+    status, told = shared.json("POST", "/api/jobs", body, **headers)
+    assert (status, told["detail"].partition(";")[0]) == (415, reason)
+    assert shared.json("GET", "/api/jobs")[1]["jobs"] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/api/jobs?name=" + "<script>" * 625, b"ok", 422),
+        ("GET", "/api/jobs?before=" + "9" * 30, None, 422),
+        ("GET", "/api/jobs?count=%3Cscript%3E", None, 422),
+        ("GET", "/api/jobs/%3Cscript%3E", None, 422),
+        ("POST", "/api/session", b'{"token": "\\ud800<script>"}', 422),
+        ("POST", "/api/session", b'{"token": NaN}', 422),
+        ("POST", "/api/session", b'{"<script>": 1}', 422),
+        ("POST", "/api/session", b"[" * 9000, 400),
+        ("PUT", "/api/jobs", b"<script>", 405),
+    ],
+)
+def test_a_wrong_request_is_told_in_one_line__rejects_request(shared, method, path, body, status):
+    kind = {"Content-Type": "application/json"}
+    found, headers, data = shared.ask(method, path, body, **kind)
+    assert found == status
+    assert headers.get_content_type() == "application/json"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert len(json.loads(data)["detail"].splitlines()) == 1
+    assert b"<script>" not in data
 
 
 def test_a_full_queue_says_come_back__rejects_upload(serve):

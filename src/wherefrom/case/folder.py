@@ -28,7 +28,9 @@ from wherefrom.data.folders import list_images
 MAX_KEPT_BYTES = 16 * 2**20
 UNREADABLE = 3
 # Worst first: something was found, it cannot be said, nothing was found, it is no image.
-RANKS = {State.FOUND: 0, State.UNSURE: 1, State.CLEAR: 2, State.UNASKED: 2}
+RANKS = {
+    State.FOUND: 0, State.UNSURE: 1, State.CLEAR: 2, State.UNFLAGGED: 2, State.UNASKED: 2
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

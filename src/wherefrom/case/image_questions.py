@@ -263,7 +263,7 @@ def _flagged(
         return Answer(question, State.UNSURE, said, reason=why, **rest)  # type: ignore[arg-type]
     least = min(part.p_value for part in parts if part.p_value is not None)
     said = f"{clear}, as far as can be told (p = {least:.3g})."
-    return Answer(question, State.CLEAR, said, **rest)  # type: ignore[arg-type]
+    return Answer(question, State.UNFLAGGED, said, **rest)  # type: ignore[arg-type]
 
 
 def _failed(part: AnomalyPart | OriginPart | InverterPart, reason: str) -> Part:

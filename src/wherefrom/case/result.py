@@ -24,6 +24,7 @@ class State(StrEnum):
 
     FOUND = "found"  # made by a model, made from an image, flagged, credited
     CLEAR = "not found"
+    UNFLAGGED = "not flagged"  # the same of naturalness and outliers: nothing was looked for
     UNSURE = "cannot say"
     UNASKED = "not asked"
 

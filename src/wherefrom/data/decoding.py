@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import struct
 import threading
 import warnings
@@ -33,6 +34,7 @@ _LOSSLESS_TIFF = (
 _SLOW_CODECS = ("ppm", "ppm_plain")  # Pillow decodes these in Python, some seconds per megapixel
 _MAX_SLOW_PIXELS = 4_000_000
 _ORIENTATION = 0x0112
+_TILE = {322, 323}  # width and height of a TIFF's tiles
 # Without a handler, Python prints what Pillow logs about a damaged file to stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 _UPRIGHT = {
@@ -124,6 +126,9 @@ def _check_size(image: ImageFile.ImageFile, path: Path, limits: Limits) -> None:
             f"is too large: {width}x{height} px; at most {limits.max_pixels} pixels "
             f"and {limits.max_side} px a side are read",
         )
+    tags = getattr(image, "tag_v2", {})  # a TIFF of one pixel may lie in a tile of gigabytes
+    if tags.keys() >= _TILE and math.prod(tags[tag] for tag in _TILE) > limits.max_pixels:
+        raise UnusableFile(path, f"is too large: its tiles hold over {limits.max_pixels} pixels")
     if width * height > _MAX_SLOW_PIXELS and _is_slow(image):
         raise UnusableFile(
             path, f"is a {width}x{height} px PPM of text or unusual depth; save it as PNG"

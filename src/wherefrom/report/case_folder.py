@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wherefrom.case.folder import FolderInspection, Row
 from wherefrom.case.result import State
@@ -112,9 +111,11 @@ def _state_cell(state: str) -> Cell:
 
 
 def _worst(row: Row) -> State | None:
-    order: Any = (State.FOUND, State.UNSURE, State.CLEAR)
     states = [row.state(question) for question in SHOWN]
-    return next((state for state in order if str(state) in states), None)
+    for state in (State.FOUND, State.UNSURE):
+        if state in states:
+            return state
+    return State.CLEAR if {State.CLEAR, State.UNFLAGGED} & set(states) else None
 
 
 def _digest(row: Row) -> str | None:

@@ -11,6 +11,7 @@ from wherefrom.report.text import percent
 TONES = {
     str(State.FOUND): "yes",
     str(State.CLEAR): "no",
+    str(State.UNFLAGGED): "no",
     str(State.UNSURE): "unsure",
     str(State.UNASKED): "",
 }

@@ -5,12 +5,15 @@ from importlib.resources import files
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.requests import ClientDisconnect
 
 from wherefrom import __version__
+from wherefrom.core.errors import InputError
 from wherefrom.report.files import INSPECTION, PAGE
-from wherefrom.web.guard import COOKIE, Guard, is_token, session_of
+from wherefrom.web.guard import CLOSE, COOKIE, Guard, is_token, session_of
 from wherefrom.web.history import Job, JobState
 from wherefrom.web.service import Refused, Service
 from wherefrom.web.settings import LOOPBACK
@@ -18,6 +21,7 @@ from wherefrom.web.views import (
     HealthView,
     JobsView,
     JobView,
+    ProblemView,
     ServiceView,
     TokenView,
     job_view,
@@ -26,6 +30,7 @@ from wherefrom.web.views import (
 # A report loads nothing and runs nothing; the sandbox takes even the page's own origin from it.
 REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 STATIC = {"app.js": "text/javascript; charset=utf-8", "style.css": "text/css; charset=utf-8"}
+LARGEST = 2**63 - 1  # that SQLite counts to
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 
 
@@ -38,6 +43,7 @@ def create_app(service: Service, *, case: str, token: str | None, host: str) -> 
         openapi_url="/api/openapi.json",
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
+        responses={422: {"model": ProblemView}},
     )
     app.state.service = service
     app.include_router(_jobs(service))
@@ -46,15 +52,32 @@ def create_app(service: Service, *, case: str, token: str | None, host: str) -> 
     hosts = LOOPBACK if host in LOOPBACK else None
     app.add_middleware(Guard, token=token, hosts=hosts)
 
+    _tell_problems(app, service)
+    return app
+
+
+def _tell_problems(app: FastAPI, service: Service) -> None:
+    """Whatever is wrong with a request is one line, in which nothing of the request stands."""
+
     @app.exception_handler(Refused)
     async def refused(request: Request, error: Refused) -> JSONResponse:
         service.metrics.refused.labels(status=str(error.status)).inc()
         extra = {} if error.again is None else {"Retry-After": str(error.again)}
-        # The rest of the body is not read, so the connection cannot be used again.
-        headers = {"Connection": "close", **extra}
-        return JSONResponse({"detail": error.reason}, error.status, headers=headers)
+        return JSONResponse({"detail": error.reason}, error.status, headers={**CLOSE, **extra})
 
-    return app
+    @app.exception_handler(RequestValidationError)
+    async def wrong(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        told = f"{' '.join(map(str, first['loc']))}: {first['msg']}"
+        return JSONResponse({"detail": told}, 422, headers=CLOSE)
+
+    @app.exception_handler(InputError)
+    async def cannot(request: Request, error: InputError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 507, headers=CLOSE)  # the disk, most likely
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # nobody hears it
 
 
 def _jobs(service: Service) -> APIRouter:
@@ -78,6 +101,7 @@ def _jobs(service: Service) -> APIRouter:
         name: Annotated[str, Query(max_length=1000)] = "image",
     ) -> JobView:
         """Hand in one image: its bytes are the body.  It is queued, and never lost from then on."""
+        _check_kind(request)
         announced = request.headers.get("content-length", "0")
         most = service.config.max_upload_mib * 2**20
         if announced.isdecimal() and int(announced) > most:
@@ -89,7 +113,7 @@ def _jobs(service: Service) -> APIRouter:
     @router.get("")
     async def history(
         count: Annotated[int, Query(ge=1, le=200)] = 50,
-        before: Annotated[int | None, Query(ge=1)] = None,
+        before: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,
     ) -> JobsView:
         """The history, newest first."""
         found = service.history.newest(count, before=before)
@@ -134,6 +158,16 @@ BODY = {
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
+
+
+def _check_kind(request: Request) -> None:
+    """`Refused` for a body that cannot be the bytes of an image as they are."""
+    kind = request.headers.get("content-type", "").lower()
+    packed = request.headers.get("content-encoding", "identity").lower()
+    if kind.startswith("multipart/"):
+        raise Refused(415, "this is a form; send the bytes of one image as the whole body")
+    if packed != "identity":
+        raise Refused(415, "the body is compressed; send the bytes of the image as they are")
 
 
 def _file(service: Service, job: Job, name: str, kind: str, download: bool) -> FileResponse:

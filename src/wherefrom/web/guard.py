@@ -1,16 +1,20 @@
-"""Who may ask: tokens, other websites, and the headers of every answer.  Pure ASGI."""
+"""Who may ask, with how much; and the headers of every answer.  Pure ASGI."""
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from hashlib import sha256
 from http.cookies import CookieError, SimpleCookie
 
+from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "wherefrom_session"
+UPLOADS = "/api/jobs"  # the service bounds these itself
+SMALL_BODY, SMALL_SECONDS = 16 * 2**10, 10.0  # of any other request
 READING = ("GET", "HEAD", "OPTIONS")
 # What anybody may see: the page itself, which holds no data, and whether the service is alive.
 PUBLIC = ("/", "/healthz", "/api/session", "/static/app.js", "/static/style.css")
@@ -18,6 +22,8 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+# The rest of the body is not read, so the connection cannot be used again.
+CLOSE = {"Connection": "close"}
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -46,6 +52,8 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, _with_headers(send))
             return
+        if scope["path"] != UPLOADS:
+            receive = _bounded(receive)
         await self._app(scope, receive, _with_headers(send))
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
@@ -95,7 +103,30 @@ def _is_foreign(headers: Headers) -> bool:
 
 def _answer(status: int, reason: str) -> JSONResponse:
     extra = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return JSONResponse({"detail": reason}, status, headers={"Connection": "close", **extra})
+    return JSONResponse({"detail": reason}, status, headers={**CLOSE, **extra})
+
+
+def _bounded(receive: Receive) -> Receive:
+    """A body that is small and comes soon; frameworks gather one whole before they look at it."""
+    deadline = asyncio.get_running_loop().time() + SMALL_SECONDS
+    size, whole = 0, False
+
+    async def receiving() -> Message:
+        nonlocal size, whole
+        if whole:
+            return await receive()
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, "the request took too long", CLOSE) from None
+        size += len(message.get("body", b""))
+        whole = not message.get("more_body", False)
+        if size > SMALL_BODY:
+            raise HTTPException(413, f"the request is larger than {SMALL_BODY} bytes", CLOSE)
+        return message
+
+    return receiving
 
 
 def _with_headers(send: Send) -> Send:

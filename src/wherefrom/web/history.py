@@ -148,9 +148,11 @@ class History:
         waiting = self._rows("WHERE state = ? ORDER BY number LIMIT 1", JobState.QUEUED)
         if not waiting:
             return None
-        self._set(waiting[0].id, state=JobState.RUNNING, started=time.time())
         with self._changing() as base:
-            base.execute("UPDATE jobs SET attempts = attempts + 1 WHERE id = ?", (waiting[0].id,))
+            base.execute(
+                "UPDATE jobs SET state = ?, started = ?, attempts = attempts + 1 WHERE id = ?",
+                (JobState.RUNNING, time.time(), waiting[0].id),
+            )
         return self.get(waiting[0].id)
 
     def finish(

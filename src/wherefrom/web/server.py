@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from wherefrom.core.errors import InputError
 from wherefrom.web.app import create_app
@@ -25,6 +27,7 @@ HEADER_BYTES = 32 * 2**10  # of one request, together
 STOP_SECONDS = 10
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 IDLE_SECONDS = 20
+HEAD_SECONDS = 20.0  # for the headers of one request
 
 
 @dataclass(frozen=True)
@@ -88,13 +91,46 @@ def make_server(service: Service, where: Listening) -> uvicorn.Server:
         server_header=False,
         proxy_headers=False,
         lifespan="off",
-        http="h11",
+        http=_Connection,
         h11_max_incomplete_event_size=HEADER_BYTES,
         limit_concurrency=where.config.connections,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     return _Server(config, service)
+
+
+class _Connection(H11Protocol):
+    """Lets go of a client that trickles the headers of a request, or sends an unwanted body."""
+
+    _watch: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """`asyncio.Protocol`."""
+        super().connection_made(transport)
+        self._watch = self.loop.call_later(HEAD_SECONDS, self._let_go)
+
+    def on_response_complete(self) -> None:
+        """`H11Protocol`: the next request may begin, unless this one's body goes on."""
+        self._stop_watching()
+        if self.conn.their_state is h11.SEND_BODY:
+            self.transport.close()
+        else:
+            self._watch = self.loop.call_later(HEAD_SECONDS, self._let_go)
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """`asyncio.Protocol`."""
+        self._stop_watching()
+        super().connection_lost(exc)
+
+    def _stop_watching(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+
+    def _let_go(self) -> None:
+        if self.conn.their_state is h11.IDLE:
+            self.transport.close()
 
 
 class _Server(uvicorn.Server):

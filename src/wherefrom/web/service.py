@@ -20,6 +20,7 @@ from wherefrom.web.settings import ServiceConfig
 
 HEARTBEAT = 15.0
 NAME_LENGTH = 200
+RETRY_SECONDS = 5.0  # after which a full disk is tried again
 
 
 class Refused(Exception):  # noqa: N818 (an answer, no fault)
@@ -38,6 +39,7 @@ class Service:
         self.history = History(folder)
         self.metrics = Metrics(self.history)
         self.closing = False
+        self._stuck = False  # the history cannot be written
         self.steps: dict[str, dict[str, Any]] = {}  # of running jobs
         self._worker = Worker(command)
         self._changed = asyncio.Condition()
@@ -62,8 +64,8 @@ class Service:
                 with suppress(asyncio.CancelledError):
                     await task
         await self._worker.kill()
-        if self._current_id:
-            self.history.requeue(self._current_id, blameless=True)
+        with suppress(InputError):  # on a full disk the next start puts the job back
+            self._put_back()
         self.history.close()
 
     async def close_doors(self) -> None:
@@ -74,7 +76,8 @@ class Service:
     @property
     def healthy(self) -> bool:
         """Whether jobs are being worked on."""
-        return self._loop is not None and not self._loop.done() and not self.closing
+        working = self._loop is not None and not self._loop.done()
+        return working and not self.closing and not self._stuck
 
     def refuse_more(self) -> None:
         """`Refused` if nothing can be taken now.  Asked before a body is read, and after."""
@@ -97,7 +100,8 @@ class Service:
         except BaseException as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise _as_refusal(error) from error
-        self.history.forget_oldest(self.config.history)
+        with suppress(InputError):  # it is accepted all the same; the next upload tries again
+            self.history.forget_oldest(self.config.history)
         await self._announce()
         return made
 
@@ -155,16 +159,33 @@ class Service:
 
     async def _work(self) -> None:
         while True:
-            job = self.history.start_next()
-            if job is None:
-                await self._wait()
-                continue
-            self._current_id = job.id
-            await self._announce()
+            try:
+                self._put_back()
+                job = self.history.start_next()
+                self._stuck = False
+                if job is None:
+                    await self._wait()
+                else:
+                    await self._work_on(job)
+            except InputError:  # the disk is full: what is open stays so until there is room
+                self._stuck = True
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _work_on(self, job: Job) -> None:
+        self._current_id = job.id
+        await self._announce()
+        try:
             await self._do(job)
-            self._current_id = ""
+        finally:
             self.steps.pop(job.id, None)
-            await self._announce()
+        self._current_id = ""
+        await self._announce()
+
+    def _put_back(self) -> None:
+        """Let a job wait again whose end was not written down."""
+        if self._current_id:
+            self.history.requeue(self._current_id, blameless=True)
+            self._current_id = ""
 
     async def _do(self, job: Job) -> None:
         folder = self.history.place(job.id)
@@ -205,8 +226,8 @@ class Service:
     def _bury(self, job: Job, why: str) -> None:
         """The worker died: by our own hand, or of this file, which is tried again a little."""
         if job.id in self._cancelled:
-            self._cancelled.discard(job.id)
             self._end(job, JobState.CANCELLED)
+            self._cancelled.discard(job.id)
         elif self.history.get(job.id).attempts < MOST_ATTEMPTS:
             self.metrics.deaths.inc()
             self.history.requeue(job.id, blameless=False)

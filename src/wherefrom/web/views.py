@@ -12,7 +12,7 @@ class AnswerView(BaseModel):
 
     question: str
     asked: str
-    state: str = Field(description="found, not found, cannot say or not asked")
+    state: str = Field(description="found, not found, not flagged, cannot say or not asked")
     sentence: str
     error_rate: float | None
     error_of: str
@@ -64,6 +64,12 @@ class ServiceView(BaseModel):
     case: str
     max_upload_bytes: int
     needs_token: bool
+
+
+class ProblemView(BaseModel):
+    """What is wrong with a request, in one line."""
+
+    detail: str
 
 
 class TokenView(BaseModel):
