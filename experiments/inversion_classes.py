@@ -16,22 +16,20 @@ import argparse
 import itertools
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
-from inversion_digits import digits_and_labels
+from inversion_digits import arguments, digits_and_labels, write_result
 from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor
 
-from wherefrom import __version__, inversion
+from wherefrom import inversion
 from wherefrom.core.store import digest_tensors, write_file
 from wherefrom.data.writing import to_float
 from wherefrom.inversion.clusters import DEAD
 from wherefrom.inversion.editing import edit_attribute
 from wherefrom.inversion.evaluation import evaluate_inverter
 
-RESULT = Path("docs/results/inversion_classes.json")
 ATTRIBUTES = ("bold", "slanted")
 RUNS: dict[str, dict[str, Any]] = {
     "aedlsgan": {"method": "aedlsgan"},
@@ -160,19 +158,7 @@ def done(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, help="folder with mnist/")
-    parser.add_argument("--work", type=Path, default=Path("build/inversion-classes"))
-    parser.add_argument("--out", type=Path, default=RESULT)
-    parser.add_argument("--runs", nargs="+", choices=list(RUNS), default=list(RUNS))
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--width", type=int, default=16, help="channels at full size")
-    parser.add_argument("--latent", type=int, default=32)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--seeds", type=int, default=2)
-    args = parser.parse_args()
+    args = arguments(__doc__, "classes", RUNS, steps=3000)
     torch.set_num_threads(1)
     train, test, source = digits_and_labels(args.data)
     runs = []
@@ -180,17 +166,7 @@ def main() -> None:
         figures = dict(done(name, seed, train, test, args))
         figures.pop("identity")
         runs.append(figures)
-        settings = ("steps", "width", "latent", "batch")
-        result = {
-            "command": "python experiments/inversion_classes.py"
-            + (" --data DATA" if args.data else ""),
-            "settings": {key: getattr(args, key) for key in settings}
-            | {"train": len(train[0]), "test": len(test[0]), "source": source}
-            | {"side": train[0].shape[-1]},
-            "versions": {"wherefrom": __version__, "torch": torch.__version__},
-            "runs": runs,
-        }
-        write_file(args.out, json.dumps(result, indent=1).encode())
+        write_result(args, "classes", (train[0], test[0], source), runs)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python experiments/inversion_digits.py                          # scikit-learn's, 8 px
     python experiments/inversion_digits.py --data ../shared/data    # MNIST, 16 px
-    python experiments/inversion_digits.py --methods vaegan gan --seeds 3
+    python experiments/inversion_digits.py --runs vaegan gan --seeds 3
 
 Far smaller than the thesis (256 px, 625,000 steps): scikit-learn's 1797 digits of 8 px, the last
 300 to test; or 8000 digits of MNIST's test set at 16 px, its last 1000 to test.  16 channels at
@@ -18,6 +18,7 @@ import csv
 import itertools
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,6 @@ from wherefrom.data.datasets import load_training_images
 from wherefrom.data.writing import to_float
 from wherefrom.inversion.evaluation import evaluate_inverter
 
-RESULT = Path("docs/results/inversion_digits.json")
 PLAIN = {"penalty_every": 1, "precision": "fp32", "fused": False, "channels_last": False}
 RUNS = {
     "dlsgan": {"method": "dlsgan"},
@@ -102,40 +102,54 @@ def measure(fitted: inversion.FittedInverter, test: torch.Tensor) -> dict[str, A
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+def arguments(doc: str | None, name: str, runs: Iterable[str], *, steps: int) -> argparse.Namespace:
+    """The command line of an experiment on digits."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with mnist/")
-    parser.add_argument("--work", type=Path, default=Path("build/inversion-digits"))
-    parser.add_argument("--out", type=Path, default=RESULT)
-    parser.add_argument("--methods", nargs="+", choices=list(RUNS), default=list(RUNS))
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--work", type=Path, default=Path(f"build/inversion-{name}"))
+    parser.add_argument("--out", type=Path, default=Path(f"docs/results/inversion_{name}.json"))
+    parser.add_argument("--runs", nargs="+", choices=list(runs), default=list(runs))
+    parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--width", type=int, default=16, help="channels at full size")
     parser.add_argument("--latent", type=int, default=32)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seeds", type=int, default=2)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def write_result(
+    args: argparse.Namespace,
+    name: str,
+    images: tuple[torch.Tensor, torch.Tensor, str],
+    runs: list[dict[str, Any]],
+) -> None:
+    """What is done so far, with the settings; `images` to train on, to test with, what they are."""
+    train, test, source = images
+    settings = {key: getattr(args, key) for key in ("steps", "width", "latent", "batch")}
+    sizes = {"train": len(train), "test": len(test), "side": train.shape[-1], "source": source}
+    result = {
+        "command": f"python experiments/inversion_{name}.py"
+        + (" --data DATA" if args.data else ""),
+        "settings": settings | sizes,
+        "versions": {"wherefrom": __version__, "torch": torch.__version__},
+        "data": digest_tensors({"train": train, "test": test}),
+        "runs": runs,
+    }
+    write_file(args.out, json.dumps(result, indent=1).encode())
+
+
+def main() -> None:
+    args = arguments(__doc__, "digits", RUNS, steps=1500)
     torch.set_num_threads(1)
     train, test, source = digits(args.data)
     runs: list[dict[str, Any]] = []
-    for seed, name in itertools.product(range(args.seeds), args.methods):
+    for seed, name in itertools.product(range(args.seeds), args.runs):
         start = time.process_time()
         fitted, log = trained(name, seed, train, args)
         runs.append({"name": name, "seed": seed, "curve": log, **measure(fitted, to_float(test))})
         found = {k: v for k, v in runs[-1].items() if k not in ("curve", "spectrum")}
         print(f"{time.process_time() - start:.0f} s of CPU, {found}", flush=True)
-        settings = ("steps", "width", "latent", "batch")
-        result = {
-            "command": "python experiments/inversion_digits.py"
-            + (" --data DATA" if args.data else ""),
-            "settings": {key: getattr(args, key) for key in settings}
-            | {"train": len(train), "test": len(test), "side": train.shape[-1], "source": source},
-            "versions": {"wherefrom": __version__, "torch": torch.__version__},
-            "data": digest_tensors({"train": train, "test": test}),
-            "runs": runs,
-        }
-        write_file(args.out, json.dumps(result, indent=1).encode())
+        write_result(args, "digits", (train, test, source), runs)
 
 
 if __name__ == "__main__":

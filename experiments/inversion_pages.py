@@ -202,17 +202,18 @@ def out_table() -> str:
         for row in figures["rows"]
     }
     sets = list(dict.fromkeys(key[2] for key in values))
+    columns = {key: told for key, told in OUT_COLUMNS.items() if key[0] in found["methods"]}
     near, far = sorted({key[3] for key in values})
 
     def cell(column: tuple[str, str], names: Sequence[str]) -> str:
         means = [statistics.fmean(values[*column, n, i] for n in names) for i in (near, far)]
         return f"{means[0]:.1f} / {means[1]:.1f}"
 
-    rows = [[name, *(cell(column, [name]) for column in OUT_COLUMNS)] for name in sets]
-    rows.append(["mean", *(cell(column, sets) for column in OUT_COLUMNS)])
+    rows = [[name, *(cell(column, [name]) for column in columns)] for name in sets]
+    rows.append(["mean", *(cell(column, sets) for column in columns)])
     s = found["settings"]
     title = f"AUROC x 100, near / far; MNIST, 32 px, width {s['width']}, {s['steps']:,} steps"
-    return table([f"{title}, seed {s['seed']}", *OUT_COLUMNS.values()], rows)
+    return table([f"{title}, seed {s['seed']}", *columns.values()], rows)
 
 
 TABLES = {
