@@ -252,6 +252,7 @@ def draw_curves(result: dict[str, Any], path: Path) -> None:
                 ax.plot(steps, values, label=method, color=getattr(scheme, colour))
                 ax.set_xlabel("step")
                 ax.set_ylabel({"encoder": "encoder loss", "entropy": "latent entropy, nats"}[key])
+        axes[0].set_ylim(-0.5, 2)  # InfoGAN's begins far above
         legend(axes[0], scheme)
         dress(list(axes), scheme)
 
