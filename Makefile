@@ -17,7 +17,7 @@ PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(PROCESSES) --dist loadfile $(PY
 INPUTS := constraints.txt pyproject.toml
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check docs bench clean
+.PHONY: help venv demo test check docs site bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -42,6 +42,9 @@ docs: $(VENV)/.installed ## regenerate docs/cli.md and the tables made from docs
 	$(PY) -m wherefrom.cli.reference > docs/cli.md.new
 	mv docs/cli.md.new docs/cli.md
 	$(PY) experiments/render_docs.py
+
+site: $(VENV)/.installed-site ## the docs as a web site in build/site, which opens without a server
+	$(PY) -m mkdocs build --strict
 
 bench: $(VENV)/.installed-bench ## what the benchmarks do and need (they take files that are not shipped)
 	set -e; for script in inversion face_dcgan attribution startup origin_search; do $(PY) benchmarks/$$script.py --help; done
@@ -82,3 +85,4 @@ $(VENV)/.installed-%: $(VENV)/.installed $(INPUTS)
 EXTRAS_test := test,anomaly,attribution,c2pa,credit,inversion,diffusers,faiss,milvus,ray,web
 EXTRAS_dev := dev,anomaly,attribution,c2pa,credit,inversion,diffusers,faiss,milvus,ray,web
 EXTRAS_bench := bench,anomaly,diffusers,faiss
+EXTRAS_site := site

@@ -17,6 +17,8 @@ FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)[^)]*\)|^\[[^\]]+\]: *(\S+)", re.MULTILINE)
 SHELLS = ("sh", "bash", "shell")
 PROMPT = "$ "
+# A page in `nav` of mkdocs.yml, which is read without mkdocs or a YAML parser.
+NAV = re.compile(r"^ +- [^:\n]+: (\S+\.md)$", re.MULTILINE)
 
 
 def page_id(path):
@@ -106,15 +108,30 @@ def check_value(param, value, context):
             param.type.convert(item, param, context)
 
 
-def rendered(monkeypatch):
-    """What `experiments/render_docs.py` makes of `docs/results`: {path: text}."""
-    source = ROOT / "experiments" / "render_docs.py"
-    spec = importlib.util.spec_from_file_location("render_docs", source)
+def script(source, monkeypatch):
+    """The module that a file of the project outside the package makes."""
+    spec = importlib.util.spec_from_file_location(source.stem, source)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.syspath_prepend(source.parent)
     monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look themselves up there
     spec.loader.exec_module(module)
-    return module.render_all()
+    return module
+
+
+def rendered(monkeypatch):
+    """What `experiments/render_docs.py` makes of `docs/results`: {path: text}."""
+    return script(ROOT / "experiments" / "render_docs.py", monkeypatch).render_all()
+
+
+def nav_faults(config, docs):
+    """What is wrong with `nav` in the text of mkdocs.yml: no such page, left out, or twice."""
+    named = NAV.findall(config.partition("\nnav:\n")[2].partition("\n\n")[0])
+    there = [str(path.relative_to(docs)) for path in docs.rglob("*.md")]
+    return {
+        "absent": sorted(set(named) - set(there)),
+        "left out": sorted(set(there) - set(named)),
+        "twice": sorted({name for name in named if named.count(name) > 1}),
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
@@ -136,6 +153,33 @@ def test_generated_numbers_are_those_of_the_results__identity_render(monkeypatch
     assert pages
     stale = [str(path) for path, text in pages.items() if (ROOT / path).read_text() != text]
     assert stale == [], "run: make docs"
+
+
+def test_every_page_is_in_the_nav_of_the_site__identity_files():
+    faults = nav_faults((ROOT / "mkdocs.yml").read_text(), ROOT / "docs")
+    assert not any(faults.values()), faults
+
+
+def test_a_nav_with_faults__rejects(tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.md").touch()
+    config = "x: 1\n\nnav:\n  - A: a.md\n  - More:\n      - B: b.md\n      - Again: a.md\n"
+    config += "      - D: d/d.md\n\nhooks: [c.md]\n"
+    faults = nav_faults(config, tmp_path)
+    assert faults == {"absent": ["d/d.md"], "left out": ["c.md"], "twice": ["a.md"]}
+
+
+def test_the_site_asks_nobody_for_anything__identity_settings():
+    config = (ROOT / "mkdocs.yml").read_text()
+    assert "\n  font: false\n" in config
+    assert not re.search(r"https?:|analytics|extra_javascript|extra_css", config)
+
+
+def test_links_that_leave_the_site_become_text__closed_form(monkeypatch):
+    cut = script(ROOT / "site_links.py", monkeypatch).without_outside_links
+    text = "[a](../src/a.py) [b](b.md#c) ![d](../d.png) [e](https://x.org/../y) [f](#g)"
+    assert cut("h.md", text) == "a" + text.removeprefix("[a](../src/a.py)")
+    assert cut("deep/h.md", "[a](../b.md) [c](../../d.md)") == "[a](../b.md) c"
 
 
 def test_a_link_to_nowhere__rejects():
