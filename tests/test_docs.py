@@ -173,6 +173,8 @@ def test_the_site_asks_nobody_for_anything__identity_settings():
     config = (ROOT / "mkdocs.yml").read_text()
     assert "\n  font: false\n" in config
     assert not re.search(r"https?:|analytics|extra_javascript|extra_css", config)
+    # Material's plugin for folders loads iframe-worker from unpkg.com.
+    assert not re.search(r"^  - offline\b", config, re.MULTILINE)
 
 
 def test_links_that_leave_the_site_become_text__closed_form(monkeypatch):
