@@ -1,11 +1,13 @@
 """How natural is each of these generated images, which are broken, and which generator is best?
 
+```python
 from wherefrom.anomaly import calibrate, score_files
 from wherefrom.encoders import load_feature_encoder
 
 encoder = load_feature_encoder()
 calibration, _ = calibrate([Path("real")], encoder)
 calibration.judge(score_files([Path("gen")], encoder), false_alarms=0.01)
+```
 """
 
 from wherefrom.anomaly.assumption import AssumptionCheck, AssumptionConfig, check_assumption

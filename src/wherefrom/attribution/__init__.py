@@ -1,10 +1,12 @@
 """Did my model make this image?
 
+```python
 from wherefrom import attribution
 from wherefrom.generators import load_generator
 
 fitted = attribution.fit(load_generator("my.py:G", weights=path), others)
 fitted.score(images), fitted.check(images), fitted.save("mine.attributor")
+```
 """
 
 from wherefrom.attribution.checking import check_paths, explain_path

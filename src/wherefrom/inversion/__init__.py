@@ -1,10 +1,12 @@
 """An invertible generator from an image folder: encode, reconstruct, edit, sort, find outliers.
 
+```python
 from wherefrom import inversion
 
 fitted = inversion.fit(images, method="dlsgan")
 fitted.encode(images), fitted.reconstruct(images), fitted.sample(8, seed=0)
 fitted.negative_log_likelihood(fitted.encode(images)), fitted.save("model")
+```
 """
 
 from wherefrom.inversion.bodies import Architecture

@@ -1,5 +1,6 @@
 """Which of my images was this edited picture made from?
 
+```python
 from wherefrom import origin
 from wherefrom.encoders import load_encoder
 
@@ -10,6 +11,7 @@ edit_map = origin.fit_edit_map(
 with origin.References.create("refs.index", encoder, edit_map=edit_map) as references:
     references.add(photographs)
 answers = origin.search("refs.index", ["suspect.png"])
+```
 """
 
 from wherefrom.origin.accelerator import Accelerator
