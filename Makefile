@@ -15,6 +15,8 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-compile $(P
 TORCH_PIN := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(PROCESSES) --dist loadfile $(PYTEST_FLAGS)
 INPUTS := constraints.txt pyproject.toml
+# What the commands of the README need, `wherefrom demo` and `wherefrom serve` among them.
+EXTRAS := anomaly,attribution,c2pa,credit,diffusers,inversion,web
 
 .DELETE_ON_ERROR:
 .PHONY: help venv demo test check docs site bench clean
@@ -74,7 +76,7 @@ $(VENV)/.torch: constraints.txt
 
 $(VENV)/.installed: $(VENV)/.torch $(INPUTS)
 	@echo "installing wherefrom into $(VENV)"
-	@$(PIP) -e '.[anomaly]'
+	@$(PIP) -e '.[$(EXTRAS)]'
 	@touch $@
 
 $(VENV)/.installed-%: $(VENV)/.installed $(INPUTS)
@@ -82,7 +84,7 @@ $(VENV)/.installed-%: $(VENV)/.installed $(INPUTS)
 	@$(PIP) -e '.[$(EXTRAS_$*)]'
 	@touch $@
 
-EXTRAS_test := test,anomaly,attribution,c2pa,credit,inversion,diffusers,faiss,milvus,ray,web
-EXTRAS_dev := dev,anomaly,attribution,c2pa,credit,inversion,diffusers,faiss,milvus,ray,web
-EXTRAS_bench := bench,anomaly,diffusers,faiss
+EXTRAS_test := test,faiss,milvus,ray
+EXTRAS_dev := dev,faiss,milvus,ray
+EXTRAS_bench := bench,faiss
 EXTRAS_site := site

@@ -244,6 +244,7 @@ def test_edits_made_elsewhere_become_pairs__closed_form(here, capsys):
         (["build", "photos", "--encoder", "none", "--out", "x"], "none is not a folder"),
         (["search", "photos", "photos/000.png"], "photos"),
         (["pairs", "photos", "--out", "x"], "give --pipeline, --prompts and --out"),
+        (["pairs", "photos", "--edits", "pairs", "--out", "x"], "neither --pipeline nor --out"),
         (["pairs", "photos", "--pipeline", "vae", "--prompts", "a", "--out", "x"], "model_index"),
         (["train", "photos", "--encoder", "vae", "--out", "x"], "no pairs folder"),
         (["train", "pairs", "--encoder", "vae", "--no-stationary", "--out", "x"], "rank"),

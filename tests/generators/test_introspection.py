@@ -268,7 +268,9 @@ BAD = {
         f"two branches are added after the last linear layer {CONV} .skip connection",
     ),
     "gate": (Net(lambda h, last: last(h) * h[:, :3], conv()), "two branches are multiplied after"),
-    "noise": (plain(lambda o: o + torch.randn_like(o), conv()), "unseeded noise"),
+    "noise": (plain(lambda o: o + torch.randn_like(o), conv()), "two branches are added .*noise"),
+    "twice": (plain(lambda o: (o + o).tanh(), conv()), "two branches are added"),
+    "of itself": (plain(lambda o: o + torch.sigmoid(o), conv()), "two branches are added"),
     "seeded noise": (
         plain(lambda o: o + torch.randn(o.shape, generator=torch.manual_seed(0)), conv()),
         "two branches are added .*noise",

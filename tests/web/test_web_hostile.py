@@ -48,33 +48,31 @@ def test_slow_clients_and_huge_headers_are_let_go__rejects_request(serve):
         assert b" 400 " in raw(port, huge)
 
 
+def let_go(port, head, byte):
+    """Whether the service ends, within 15 s, a connection on which bytes trickle after `head`."""
+    end = time.monotonic() + 15
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(head)
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() < end:
+                connection.sendall(byte)
+                time.sleep(0.05)
+    return time.monotonic() < end
+
+
 def test_headers_that_trickle_are_let_go__rejects_request(serve, monkeypatch):
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.5)
     port = serve().client.port
     whole = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     unread = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 999\r\n\r\n"
     for before in (b"", whole, unread):  # the first request, the next one, a body not asked for
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-            connection.sendall(before)
-            start = time.monotonic()
-            with contextlib.suppress(ConnectionError):
-                while time.monotonic() - start < 15:
-                    connection.sendall(b"G")
-                    time.sleep(0.05)
-            assert time.monotonic() - start < 15, before
+        assert let_go(port, before, b"G"), before
 
 
 def test_a_body_that_trickles_is_given_up__rejects_upload(serve):
     running = serve(upload_seconds=0.5)
     head = b"POST /api/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9999\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", running.client.port), timeout=20) as connection:
-        connection.sendall(head)
-        start = time.monotonic()
-        with contextlib.suppress(ConnectionError):
-            while time.monotonic() - start < 15:
-                connection.sendall(b"x")
-                time.sleep(0.05)
-    assert time.monotonic() - start < 15
+    assert let_go(running.client.port, head, b"x")
     assert list((running.where.data / "jobs").iterdir()) == []
 
 

@@ -28,9 +28,8 @@ from wherefrom.data.folders import list_images
 MAX_KEPT_BYTES = 16 * 2**20
 UNREADABLE = 3
 # Worst first: something was found, it cannot be said, nothing was found, it is no image.
-RANKS = {
-    State.FOUND: 0, State.UNSURE: 1, State.CLEAR: 2, State.UNFLAGGED: 2, State.UNASKED: 2
-}  # fmt: skip
+RANKS = {State.FOUND: 0, State.UNSURE: 1}
+NOTHING = 2  # the rank of every other state
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Row:
         if self.inspection is None:
             return UNREADABLE, 0.0, 0, self.path
         hits = self.found()
-        best = min(RANKS[State(a["state"])] for a in self.inspection["answers"][:4])
+        best = min(RANKS.get(State(a["state"]), NOTHING) for a in self.inspection["answers"][:4])
         return best, _p_of(hits[0]) if hits else 1.0, -len(hits), self.path
 
 

@@ -72,8 +72,11 @@ def pairs(
 
     prompts = "{caption}" if prompts is None and captioner is not None else prompts
     if edits is not None:
-        if len(photos) != 1 or pipeline is not None:
-            raise InputError("with --edits give one folder of photographs and no --pipeline")
+        if len(photos) != 1 or pipeline is not None or out is not None:
+            raise InputError(
+                "with --edits give one folder of photographs and neither --pipeline nor --out: the "
+                "pairs are listed beside the edits"
+            )
         manifest = pairs_from_folders(photos[0], edits, table=table)
         write_pairs(manifest)
     elif pipeline is None or prompts is None or out is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import torch
@@ -192,8 +193,10 @@ def _skip_operand(node: Node) -> Operand | None:
         return None
     last = next(i for i, maker in enumerate(linear) if maker and maker.index == max(known))
     skip: Operand = both[1 - last]
-    by_network = skip.node is not None and linear_before(skip.node) is not None
-    return skip if by_network else None  # else it is noise
+    if skip.node is None or linear_before(skip.node) is None:
+        return None  # noise
+    of_itself = any(node is linear[last] for node in chain([skip.node], skip.node.ancestors()))
+    return None if of_itself else skip
 
 
 def _linear_maker(operand: Operand) -> Node | None:
