@@ -61,6 +61,13 @@ def spectral(h, last):
     return torch.tanh(functional.conv2d(h, weight, last.bias, padding=1))
 
 
+def skip_overwritten_later(h, last):
+    s = h[:, :3].clone()
+    out = last(h) + s
+    s.zero_()
+    return out.tanh()
+
+
 def in_inference_mode(h, last):
     with torch.inference_mode():
         return torch.sigmoid(last(h))
@@ -129,6 +136,7 @@ GOOD = {
     ),
     "skip": (Net(lambda h, last: (last(h) + h[:, :3]).tanh(), conv()), "conv", (-1, 1)),
     "skip in place": (Net(lambda h, last: last(h).add_(h[:, :3]).tanh(), conv()), "conv", (-1, 1)),
+    "skip overwritten later": (Net(skip_overwritten_later, conv()), "conv", (-1, 1)),
     "skip on the left": (
         Net(lambda h, a, b: (a(h) + b(h.relu())).sigmoid(), conv(), conv()),
         "conv",
@@ -173,6 +181,12 @@ def test_the_found_tensors_are_the_layers_own__identity_weights():
     assert torch.equal(split.last_layer.bias, module.parts[0].bias)
     assert split.last_layer.stride == (2, 2)
     assert split.last_layer.name == "ConvTranspose2d(4, 3)"
+
+
+def test_of_two_layers_that_are_added_the_later_is_the_last__identity_weights():
+    module = GOOD["skip on the left"][0]
+    split = introspect(draw_from(module))
+    assert torch.equal(split.last_layer.weight[:, :4], module.parts[1].weight)
 
 
 def test_a_bias_added_later_joins_the_layers_bias__closed_form():

@@ -63,7 +63,6 @@ def takes_skip(layer: LastLayer) -> bool:
     return (
         layer.kind == "conv"
         and layer.groups == 1
-        and all(step == 1 for step in layer.stride)
         and all(size % 2 == 1 for size in layer.weight.shape[2:])
         and layer.input_shape[1:] == layer.output_shape[1:]
     )
