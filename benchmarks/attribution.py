@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from wherefrom import __version__
 from wherefrom.attribution.methods import METHODS
-from wherefrom.attribution.protocol import Material, sample_eight_bit
+from wherefrom.attribution.protocol import Material, stored_samples
 from wherefrom.core.rng import stream
 from wherefrom.data import to_float
 from wherefrom.generators.generator import Generator, wrap_generator
@@ -96,7 +96,7 @@ def measure(method: str, size: int, images: int, inversion_images: int) -> dict[
     start = time.perf_counter()
     scorer = chosen.fit(Material(generator, others, 0), config)
     fitted = time.perf_counter()
-    pixels = to_float(sample_eight_bit(generator, count, 1))
+    pixels = to_float(stored_samples(generator, count, 1))
     begun = time.perf_counter()
     for part in torch.split(pixels, 64 if size < 512 else 1):
         scorer.score(part)

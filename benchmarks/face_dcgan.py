@@ -23,7 +23,7 @@ from altered_copies import COPIES, altered_copy
 from taef2 import TAEF2
 
 from wherefrom import __version__, attribution
-from wherefrom.attribution.protocol import sample_eight_bit
+from wherefrom.attribution.protocol import stored_samples
 from wherefrom.calibration.conformal import threshold_at_rate
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.core.store import digest_tensors
@@ -55,7 +55,7 @@ def train_student(owner: Generator, work: Path) -> Generator:
     folder = work / f"{STUDENT.architecture}-{STUDENT.width}-{STUDENT.seed}"
     path = folder / "generator.safetensors"
     if not path.exists():
-        stolen = sample_eight_bit(owner, 6000, derive_seed(0, "thief"))
+        stolen = stored_samples(owner, 6000, derive_seed(0, "thief"))
         digest = digest_tensors({"images": stolen})
         train_zoo(stolen, folder, config=STUDENT, digest=digest, checkpoint_every=200)
     return load_generator("zoo:", weights=path)
@@ -65,7 +65,7 @@ def one_seed(
     owner: Generator, student: Generator, rival: TAEF2, seed: int, args: argparse.Namespace
 ) -> dict[str, Any]:
     """Fit as the paper and by default; judge every source."""
-    draw = lambda g, n, name: sample_eight_bit(g, n, derive_seed(seed, "face", name))  # noqa: E731
+    draw = lambda g, n, name: stored_samples(g, n, derive_seed(seed, "face", name))  # noqa: E731
     photographs = load_training_images(args.data / "photos", size=64, channels=3).images
     order = torch.randperm(len(photographs), generator=stream(seed, "face", "photographs"))
     tested = args.photographs

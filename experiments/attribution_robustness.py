@@ -28,7 +28,7 @@ from wherefrom import __version__
 from wherefrom.attribution.config import PRESETS
 from wherefrom.attribution.immunity import Immunity
 from wherefrom.attribution.methods import METHODS
-from wherefrom.attribution.protocol import Material, Scorer, sample_eight_bit
+from wherefrom.attribution.protocol import Material, Scorer, stored_samples
 from wherefrom.calibration.conformal import threshold_at_rate
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.data import degradations, load_training_images, to_float
@@ -92,7 +92,7 @@ class Cell:
                 self.roles[kind] = self._draw(f"zoo:fashion-{kind}-0", args.test, kind)
 
     def _draw(self, name: str, count: int, role: str) -> Tensor:
-        return sample_eight_bit(load_generator(name), count, derive_seed(self.seed, "draw", role))
+        return stored_samples(load_generator(name), count, derive_seed(self.seed, "draw", role))
 
     def run(self, recipe: str, left_out: str) -> dict[str, Any]:
         """Fit, and judge every role under every alteration (under the one left out, if any)."""

@@ -37,7 +37,7 @@ from wherefrom.attribution.features import FeatureMap
 from wherefrom.attribution.flipad import add_classifier, mean_activation
 from wherefrom.attribution.impostors import make_impostors
 from wherefrom.attribution.methods import METHODS
-from wherefrom.attribution.protocol import Material, sample_eight_bit
+from wherefrom.attribution.protocol import Material, stored_samples
 from wherefrom.calibration.conformal import threshold_at_rate
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.data import load_training_images, to_float, to_uint8
@@ -77,7 +77,7 @@ class Repetition:
     def images(self) -> dict[str, Tensor]:
         """uint8 images by role; `test: <source>` are judged, `rival: <kind>` may be trained on."""
         n, test = self.args.train, self.args.test
-        draw = lambda g, count, name: sample_eight_bit(g, count, derive_seed(self.seed, name))  # noqa: E731
+        draw = lambda g, count, name: stored_samples(g, count, derive_seed(self.seed, name))  # noqa: E731
         base = draw(self.generator, n, "impostors")
         fakes = make_impostors(to_float(base), seed=self.seed, moved=self.config.moved)
         found = {

@@ -8,7 +8,7 @@ import torch
 
 from wherefrom.attribution import METHODS, compare, evaluate, fit
 from wherefrom.attribution.comparison import Series
-from wherefrom.attribution.protocol import sample_eight_bit
+from wherefrom.attribution.protocol import stored_samples
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
 from wherefrom.report.tables import comparison_cells, comparison_table
@@ -45,7 +45,7 @@ def test_every_number_is_that_of_an_evaluation__naive_loop(compared, generator, 
             fitted = fit(
                 generator, smooth(70, 0), method=row.method, config=CONFIGS[row.method], seed=seed
             )
-            own = sample_eight_bit(generator, 10, derive_seed(3, "comparison", number, "test"))
+            own = stored_samples(generator, 10, derive_seed(3, "comparison", number, "test"))
             expected = evaluate(fitted, own, rivals)
             assert row.mean_accuracy.values[number] == expected.mean_accuracy
             assert row.own_rejected.values[number] == expected.own.rejected

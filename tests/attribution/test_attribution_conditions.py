@@ -18,7 +18,7 @@ from wherefrom.attribution.conditions import (
 from wherefrom.attribution.features import FeatureMap
 from wherefrom.attribution.fitted import Calibration
 from wherefrom.attribution.immunity import Immunity
-from wherefrom.attribution.protocol import sample_eight_bit
+from wherefrom.attribution.protocol import stored_samples
 from wherefrom.calibration.conformal import lower_p_values, upper_p_values
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.rng import derive_seed
@@ -120,7 +120,7 @@ def test_each_condition_has_scores_of_its_own__reference_by_hand(worn, generator
     # this untrained generator's images look like noise: too few are noisier to calibrate on
     assert set(fitted.further) == {one.name for one in CONDITIONS} - {NOISY}
     held_seed = derive_seed(0, "flipad", "calibration")
-    own = sample_eight_bit(generator, small.calibration_samples, held_seed)
+    own = stored_samples(generator, small.calibration_samples, held_seed)
     for name in ("JPEG 80-89", "scaled"):
         (one,) = (c for c in CONDITIONS if c.name == name)
         assert torch.equal(fitted.score(one.applied(own, held_seed)), fitted.further[name].own)
@@ -132,7 +132,7 @@ def test_each_condition_has_scores_of_its_own__reference_by_hand(worn, generator
 
 def test_p_values_are_those_of_the_file_s_condition__closed_form(worn, generator):
     fitted, _ = worn
-    images = torch.stack([jpeg(x, 85) for x in sample_eight_bit(generator, 4, 77)])
+    images = torch.stack([jpeg(x, 85) for x in stored_samples(generator, 4, 77)])
     rows = fitted.check(images, carriers=[carrier("JPEG", 85)] * 4).images
     scores = fitted.score(images)
     known = fitted.further["JPEG 80-89"]
@@ -148,7 +148,7 @@ def test_p_values_are_those_of_the_file_s_condition__closed_form(worn, generator
 
 def test_outside_of_what_was_calibrated_it_cannot_say__limit(worn, generator, smooth, tmp_path):
     fitted, _ = worn
-    image = sample_eight_bit(generator, 1, 78)[0]
+    image = stored_samples(generator, 1, 78)[0]
     save_png(image, tmp_path / "a.png")
     to_image(image).save(tmp_path / "b.jpg", quality=30)
     save_png(crop_and_resize(image, (48, 48)), tmp_path / "c.png")

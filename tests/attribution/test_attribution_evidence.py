@@ -10,7 +10,7 @@ from wherefrom import attribution
 from wherefrom.attribution.evidence import combine, pre_activations, reference_of
 from wherefrom.attribution.features import FeatureMap
 from wherefrom.attribution.lasso import LassoConfig
-from wherefrom.attribution.protocol import sample_eight_bit
+from wherefrom.attribution.protocol import stored_samples
 from wherefrom.data import to_float
 from wherefrom.generators.generator import wrap_generator
 
@@ -49,7 +49,7 @@ def joined(generator, small):
 
 def test_score_joins_the_standardised_scores__naive_loop(joined, generator):
     """Deviation: the paper scores by Deep SAD alone."""
-    images = to_float(sample_eight_bit(generator, 6, 9))
+    images = to_float(stored_samples(generator, 6, 9))
     evidence = joined.evidence
     sad = evidence.detector.score(evidence.features.extract(images)).log()
     logit = evidence.classifier.score(pre_activations(evidence.features, images))
@@ -69,7 +69,7 @@ def test_evidence_survives_saving__roundtrip(joined, generator, tmp_path):
 
 def test_no_classifier_is_the_paper__identity_deep_sad(fitted, generator):
     assert fitted.evidence.classifier is None
-    images = to_float(sample_eight_bit(generator, 4, 2))
+    images = to_float(stored_samples(generator, 4, 2))
     alone = fitted.evidence.detector.score(fitted.evidence.features.extract(images))
     assert torch.equal(fitted.score(images), alone)
 

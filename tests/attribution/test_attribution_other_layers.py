@@ -14,7 +14,7 @@ from wherefrom.attribution.other_layers import (
     draw_by_other_layers,
     layer_changes,
 )
-from wherefrom.attribution.protocol import sample_eight_bit
+from wherefrom.attribution.protocol import stored_samples
 from wherefrom.core.rng import stream
 
 LAYERS = {
@@ -100,7 +100,7 @@ def test_images_are_new_content_and_depend_on_the_seed_only__identity_seed(gener
 
 
 def test_the_altered_layer_draws_the_same_content__limit(generator):
-    own = sample_eight_bit(generator, 8, 5).float().flatten()
+    own = stored_samples(generator, 8, 5).float().flatten()
     other = draw_by_other_layers(generator, 8, seed=5).float().flatten()
     assert not torch.equal(own, other)
     assert float(torch.corrcoef(torch.stack([own, other]))[0, 1]) > 0.9

@@ -11,7 +11,7 @@ from wherefrom.attribution import PRESETS, FlipadConfig, fit, load
 from wherefrom.attribution.features import FeatureMap
 from wherefrom.attribution.flipad import mean_activation
 from wherefrom.attribution.method import needed_others
-from wherefrom.attribution.protocol import sample_eight_bit
+from wherefrom.attribution.protocol import stored_samples
 from wherefrom.calibration.conformal import lower_p_values, upper_p_values
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import ArtifactError, InputError
@@ -223,7 +223,7 @@ def test_mean_activation_is_the_mean_over_its_samples__naive_loop(generator):
 
 
 def test_samples_are_what_a_png_file_would_hold__identity_rounding(generator):
-    pixels = sample_eight_bit(generator, 3, 4)
+    pixels = stored_samples(generator, 3, 4)
     assert torch.equal(pixels, to_uint8(generator.sample(3, seed=4)))
 
 

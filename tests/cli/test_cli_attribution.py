@@ -91,7 +91,7 @@ def test_check_fails_if_nothing_could_be_judged__rejects_all_broken(here, capsys
     assert run(["attribution", "check", "m.attributor", "bad.png"]) == 2
     out, err = capsys.readouterr()
     assert "cannot say" in out
-    assert err.startswith("error: no image could be judged; the first: bad.png: ")
+    assert err.startswith("error: nothing could be judged; the first: bad.png: ")
     assert err.count("\n") == 1
 
 

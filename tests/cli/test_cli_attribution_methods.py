@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from PIL import Image
 
 from wherefrom import attribution
 from wherefrom.cli.main import run
@@ -126,3 +127,86 @@ def test_methods_side_by_side__reference_library(here, place, capsys):
 def test_comparisons_that_make_no_sense__rejects_options(here, place, capsys, arguments, says):
     assert evaluate(place, *arguments) == 2
     assert says in capsys.readouterr().err
+
+
+ROWS_PY = """
+import torch
+from torch import nn
+
+def G(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(8, 40), nn.ReLU(), nn.Linear(40, 5))
+
+def rival():
+    made = G(1)
+    with torch.no_grad():
+        made[-1].weight.mul_(4)
+    return made
+"""
+
+
+def write_rows(path, factory, count, seed):
+    from wherefrom.generators.loading import load_generator
+
+    rows = load_generator(f"rows.py:{factory}").sample(count, seed).reshape(count, 5)
+    path.write_text("\n".join(["a,b,c,d,e", *(",".join(map(repr, r)) for r in rows.tolist())]))
+
+
+def test_a_table_goes_from_files_to_answers__smoke(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.py").write_text(ROWS_PY)
+    write_rows(tmp_path / "others.csv", "rival", 200, 1)
+    write_rows(tmp_path / "rival.csv", "rival", 40, 2)
+    write_rows(tmp_path / "own.csv", "G", 40, 3)
+    (tmp_path / "own.csv").write_text((tmp_path / "own.csv").read_text() + "\n1,2,red,4,5\n")
+    fit = ["attribution", "fit", "--generator", "rows.py:G", "--others", "others.csv"]
+    small = [
+        *("--train-samples", "100", "--calibration-samples", "60", "--mean-samples", "50"),
+        *("--false-negative-rate", "0.05", "--false-positive-rate", "0.1", "--device", "cpu"),
+        *("--detector-epochs", "5"),
+    ]
+    assert run([*fit, "--out", "m", *small]) == 2
+    assert "start from the preset 'numbers'" in capsys.readouterr().err
+    assert run([*fit, "--preset", "numbers", "--out", "m", *small]) == 0
+    assert run(["attribution", "check", "m", "own.csv"]) == 0
+    out = capsys.readouterr().out
+    assert "own.csv:42" in out and "'c' holds 'red', expected a number" in out
+    assert "\n41 rows: " in out and "\ntogether: " in out
+    assert run(["attribution", "check", "m", "rival.csv", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["together"]["p_value"] < 1e-6
+    assert run(["attribution", "check", "m", "own.csv", "--report", "r.html"]) == 2
+    assert "this attributor judges rows; take --csv" in capsys.readouterr().err
+    compare = ["attribution", "evaluate", "--method", "all", "--preset", "numbers"]
+    compare += ["--generator", "rows.py:G", "--others", "others.csv", "--other", "rival=rival.csv"]
+    tiny = ["train_samples=60", "calibration_samples=40", "detector.epochs=1", "steps=3"]
+    tiny += ["false_negative_rate=0.05", "false_positive_rate=0.1", "restarts=1", "mean_samples=50"]
+    settings = [part for one in tiny for part in ("--setting", one)]
+    assert run([*compare, "--repetitions", "1", "--own-samples", "20", "--json", *settings]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["method"] for row in rows] == ["flipad", "raw-pad", "inversion-l2"]
+
+
+def test_others_from_lossy_files_are_refused_where_a_fit_would_learn_the_codec__bad_input(
+    place, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jpeg").mkdir()
+    for index in range(100):
+        image = Image.open(place / "others" / f"{index}.png")
+        image.save(tmp_path / "jpeg" / f"{index}.jpg", quality=90)
+    fit = ["attribution", "fit", "--generator", f"{place}/my.py:G", "--others", "jpeg"]
+    rates = ["--calibration-samples", "60", "--false-negative-rate", "0.05"]
+    rates += ["--false-positive-rate", "0.1", "--device", "cpu", "--out", "m"]
+    raw = [*fit, "--method", "raw-pad", "--train-samples", "60", "--detector-epochs", "1", *rates]
+    assert run(raw) == 2
+    err = capsys.readouterr().err
+    assert "100 of 100 others are from lossy files" in err and "--lossy-others" in err
+    assert not (tmp_path / "m").exists()
+    assert run([*raw, "--lossy-others"]) == 0
+    # a method that learns nothing from them, and files of twice the size, leave no codec behind
+    assert (
+        run([*fit, "--method", "fingerprint", "--train-samples", "60", *rates, "--overwrite"]) == 0
+    )
+    for path in (tmp_path / "jpeg").iterdir():
+        Image.open(path).resize((32, 32)).save(path, quality=90)
+    assert run([*raw, "--resize", "--overwrite"]) == 0

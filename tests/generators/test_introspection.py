@@ -82,7 +82,7 @@ GOOD = {
     "scaled tanh": (plain(lambda o: 1 - (torch.tanh(o / 2) + 1) / 4, conv()), "conv", (0.5, 1)),
     "negative": (plain(lambda o: 3.0 - 2 * torch.sigmoid(-o), conv()), "conv", (1, 3)),
     "scalar buffer": (plain(lambda o: torch.tanh(o) * torch.tensor(2.0), conv()), "conv", (-2, 2)),
-    "grouped": (plain(torch.tanh, nn.Conv2d(4, 2, 3, groups=2, bias=False)), "conv", (-1, 1)),
+    "grouped": (plain(torch.tanh, nn.Conv2d(4, 2, 2, groups=2, bias=False)), "conv", (-1, 1)),
     "reflection": (
         plain(torch.tanh, nn.Conv2d(4, 3, 3, padding=1, padding_mode="reflect")),
         "conv",

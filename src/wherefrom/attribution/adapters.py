@@ -25,6 +25,8 @@ Array = NDArray[Any]
 
 
 def _scores(attributor: Attributor, rows: Array) -> Tensor:
+    if attributor.judges_numbers:
+        return attributor.score(torch.as_tensor(rows, dtype=torch.float32))
     return attributor.score(to_uint8(as_images(rows, attributor.image_shape)))
 
 

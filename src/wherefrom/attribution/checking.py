@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
+from wherefrom.attribution.conditions import CLEAN
 from wherefrom.attribution.explaining import Explanation, explain
 from wherefrom.attribution.fitted import Attributor
 from wherefrom.attribution.result import CheckResult, ImageVerdict
+from wherefrom.attribution.together import judge_together
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.folders import list_images, read_images
+from wherefrom.data.tables import read_rows
 
 
 def explain_path(fitted: Attributor, path: Path) -> tuple[Explanation, Tensor]:
@@ -21,8 +25,9 @@ def explain_path(fitted: Attributor, path: Path) -> tuple[Explanation, Tensor]:
 
     An `InputError` if the file cannot be judged: there is nothing to explain then.
     """
-    channels, height, width = fitted.image_shape
     path = Path(path)
+    _refuse_numbers(fitted)
+    channels, height, width = fitted.image_shape
     batch = read_images(
         [path], channels=channels, size=(height, width), resize="scaled" in fitted.further
     )
@@ -43,8 +48,11 @@ def check_paths(fitted: Attributor, paths: Sequence[Path], *, track: Track = qui
 
     A file that is unreadable or of another size gets "cannot say" and the reason; one of another
     size is scaled where the attributor was calibrated for that.  An `InputError`
-    if a path does not exist or a folder holds no image.
+    if a path does not exist or a folder holds no image.  An attributor of rows reads tables
+    (`data.tables`): one verdict per row, and one for all of them together.
     """
+    if fitted.judges_numbers:
+        return _check_tables(fitted, paths, track)
     channels, height, width = fitted.image_shape
     files = list_images(paths)
     batch = read_images(
@@ -70,3 +78,27 @@ def check_paths(fitted: Attributor, paths: Sequence[Path], *, track: Track = qui
         )
         rows |= dict(zip(batch.paths, checked.images, strict=True))
     return fitted.result([rows[path] for path in files])
+
+
+def _check_tables(fitted: Attributor, paths: Sequence[Path], track: Track) -> CheckResult:
+    batch = read_rows(
+        paths, fitted.image_shape, columns=fitted.provenance.get("columns"), at_least=0
+    )
+    unread = [
+        ImageVerdict(name, Verdict.CANNOT_SAY, None, None, None, reason)
+        for name, reason in batch.skipped
+    ]
+    if not batch.names:
+        return fitted.result(unread)
+    found = fitted.check(batch.values, names=batch.names, digests=batch.digests, track=track)
+    together = judge_together(
+        [row.p_value for row in found.images if row.p_value is not None],
+        calibration=len(fitted.own_scores),
+        rate=fitted.smallest_p_value(CLEAN),
+    )
+    return replace(fitted.result([*found.images, *unread]), together=together)
+
+
+def _refuse_numbers(fitted: Attributor) -> None:
+    if fitted.judges_numbers:
+        raise InputError("an explanation shows pixels, and this attributor judges rows of numbers")

@@ -22,7 +22,7 @@ from wherefrom.attribution.evaluation import evaluate, refuse_shared
 from wherefrom.attribution.fitted import Attributor
 from wherefrom.attribution.method import fit
 from wherefrom.attribution.methods import find_method
-from wherefrom.attribution.protocol import sample_eight_bit
+from wherefrom.attribution.protocol import stored_samples
 from wherefrom.attribution.result import EvaluationResult
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
@@ -123,7 +123,7 @@ def compare(
     # A rival's image that a fit may see would flatter every method that learns.
     refuse_shared(others, rivals, generator.image_shape, whose="the others of the fit")
     tests = {
-        number: sample_eight_bit(
+        number: stored_samples(
             generator, own_samples, derive_seed(seed, "comparison", number, "test")
         )
         for number in range(repetitions)

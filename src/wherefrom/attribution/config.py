@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from wherefrom.attribution.lasso import LassoConfig
@@ -94,6 +95,8 @@ class FlipadConfig(TrainedConfig):
     classifier: ClassifierConfig = setting(ClassifierConfig(), "classifier on pre-activations")
 
 
+ROWS = LassoConfig(iterations=200, chunk=1024)  # a dense layer is small: many rows at once
+
 PRESETS: dict[str, FlipadConfig] = {
     "default": FlipadConfig(),
     "paper": FlipadConfig(
@@ -122,5 +125,20 @@ PRESETS: dict[str, FlipadConfig] = {
         train_samples=1000,
         mean_samples=1000,
         classifier_samples=6000,
+    ),
+    "numbers": FlipadConfig(
+        impostors=0.0,
+        classifier_samples=0,
+        lasso=ROWS,
+        detector=DeepSadConfig(epochs=30),
+    ),
+    "paper-numbers": FlipadConfig(
+        train_samples=100_000,
+        calibration_samples=10_000,
+        impostors=0.0,
+        classifier_samples=0,
+        channels=100,
+        lasso=dataclasses.replace(ROWS, iterations=10_000),
+        detector=DeepSadConfig(epochs=100, drop_at=0.25, standardise="none"),
     ),
 }

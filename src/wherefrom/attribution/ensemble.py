@@ -40,7 +40,7 @@ from wherefrom.attribution.fingerprint import (
 )
 from wherefrom.attribution.flipad import fit_flipad
 from wherefrom.attribution.pad import PadScorer, fit_pad, read_pad
-from wherefrom.attribution.protocol import Material, Method, Saved, sample_eight_bit
+from wherefrom.attribution.protocol import Material, Method, Saved, stored_samples
 from wherefrom.core.config import setting
 from wherefrom.core.rng import derive_seed
 from wherefrom.data.writing import to_float
@@ -126,7 +126,7 @@ def fit_ensemble(material: Material, config: EnsembleConfig) -> Ensemble:
 
     def drawn(name: str) -> Tensor:
         source = derive_seed(material.seed, "ensemble", name)
-        images = sample_eight_bit(material.generator, config.reference_samples, source)
+        images = stored_samples(material.generator, config.reference_samples, source)
         return to_float(material.worn(images, f"ensemble {name}"))
 
     cost = flipad.features.extract_with_costs(drawn("cost"))[2]

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from wherefrom.attribution.fitted import Attributor, eight_bit
+from wherefrom.attribution.fitted import Attributor
+from wherefrom.attribution.protocol import as_stored
 from wherefrom.attribution.result import CheckResult, EvaluationResult, SourceRow
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
@@ -70,7 +71,7 @@ def refuse_shared(
     """An `InputError` if an image of a named source is also among `images`."""
 
     def contents(some: Tensor) -> set[str]:
-        return {digest_bytes(image.numpy().tobytes()) for image in eight_bit(some, shape)}
+        return {digest_bytes(image.numpy().tobytes()) for image in as_stored(some, shape)}
 
     known = contents(images)
     for name, some in sources.items():

@@ -21,7 +21,8 @@ from torch import Tensor
 from wherefrom.attribution.ensemble import Ensemble
 from wherefrom.attribution.evidence import Evidence
 from wherefrom.attribution.features import FeatureMap
-from wherefrom.attribution.fitted import Attributor, eight_bit
+from wherefrom.attribution.fitted import Attributor
+from wherefrom.attribution.protocol import as_stored
 from wherefrom.attribution.result import ImageVerdict
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.store import digest_tensors
@@ -142,7 +143,7 @@ def explain(
     carrier: Carrier | None = None,
 ) -> Explanation:
     """Everything that the attributor can say about one image (C, H, W), uint8 or in [0, 1]."""
-    pixels = eight_bit(image[None], fitted.image_shape)
+    pixels = as_stored(image[None], fitted.image_shape)
     row = fitted.check(
         pixels,
         names=[name],

@@ -29,6 +29,8 @@ from wherefrom.metrics.noise_level import noise_level
 class FeatureMap:
     """Images (N, C, H, W) in [0, 1] -> features (N, K, h, w) or (N, K), float16.
 
+    Numbers (N, C, 1, T), rows and signals, give (N, K).
+
     Half precision keeps ten thousand sets of activations in memory; training and scoring see the
     same rounding.
     """
@@ -141,15 +143,16 @@ class FeatureMap:
             z = self.window.without_halo(z)
         if self.channels is not None:
             z = z[:, self.channels]
-        if z.ndim == 4:
+        if z.ndim > 2:
             z = pool_to(z, self.max_side)
-        return z.half()
+        return z.flatten(1).half() if z.ndim == 3 else z.half()
 
 
 def pool_to(z: Tensor, max_side: int) -> Tensor:
-    """Max-pool (N, C, H, W) by 2 until no side is longer than `max_side`."""
-    while max(z.shape[-2:]) > max_side:
-        z = F.max_pool2d(z, 2)
+    """Max-pool (N, C, H, W) or (N, C, T) by 2 until no side is longer than `max_side`."""
+    pool = F.max_pool2d if z.ndim == 4 else F.max_pool1d
+    while max(z.shape[2:]) > max_side:
+        z = pool(z, 2)
     return z
 
 

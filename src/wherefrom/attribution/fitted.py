@@ -18,7 +18,7 @@ from torch import Tensor
 from wherefrom.attribution.conditions import CLEAN, NoiseRange, condition_of
 from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.methods import METHODS
-from wherefrom.attribution.protocol import Method, Saved, Scorer
+from wherefrom.attribution.protocol import Method, Saved, Scorer, as_stored, as_values
 from wherefrom.attribution.result import CheckResult, ImageVerdict
 from wherefrom.calibration.conformal import (
     guaranteed_rate,
@@ -31,8 +31,8 @@ from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.store import artifact_kind, digest_bytes, load_artifact, save_artifact
 from wherefrom.data.images import Carrier
-from wherefrom.data.writing import to_float, to_uint8
 from wherefrom.generators.generator import Generator
+from wherefrom.generators.introspection import holds_numbers
 from wherefrom.metrics.noise_level import noise_level
 
 SCHEMA = 4
@@ -70,19 +70,24 @@ class Attributor:
         return KIND + self.method
 
     @property
+    def judges_numbers(self) -> bool:
+        """Whether its model makes rows or signals instead of images."""
+        return holds_numbers(self.image_shape)
+
+    @property
     def threshold(self) -> float:
         """The score above which an image is called not ours: the (1 - fnr)-quantile of own."""
-        return threshold_at_rate(self.own_scores, self._smallest_p_value(CLEAN))
+        return threshold_at_rate(self.own_scores, self.smallest_p_value(CLEAN))
 
     def score(self, images: Tensor, *, track: Track = quiet) -> Tensor:
-        """Anomaly score per image, (N,) float64.  Images (N, C, H, W), uint8 or [0, 1]."""
-        pixels = eight_bit(images, self.image_shape)
+        """Anomaly score per image, (N,) float64.  Images (N, C, H, W), uint8 or [0, 1]; or rows."""
+        pixels = as_stored(images, self.image_shape)
         if not len(pixels):
             return torch.empty(0, dtype=torch.float64)
         chunk = 512
         parts = torch.split(pixels, chunk)
         scores = [
-            self.evidence.score(to_float(part)).cpu()
+            self.evidence.score(as_values(part)).cpu()
             for part in track(parts, "scoring", total=len(parts))
         ]
         return torch.cat(scores)
@@ -100,10 +105,10 @@ class Attributor:
 
         `carriers` are the files (default: none, pixels as the model gave them out).
         """
-        pixels = eight_bit(images, self.image_shape)
+        pixels = as_stored(images, self.image_shape)
         scores = self.score(pixels, track=track)
         blank = self._saturation(pixels) >= SATURATED
-        levels = noise_level(to_float(pixels)).tolist() if self.noise else [0.0] * len(pixels)
+        levels = noise_level(as_values(pixels)).tolist() if self.noise else [0.0] * len(pixels)
         rows = []
         for i, score in enumerate(scores.tolist()):
             carrier = carriers[i] if carriers else None
@@ -183,7 +188,7 @@ class Attributor:
         """The scores that an image in that condition is compared with."""
         return self.further.get(condition, Calibration(self.own_scores, self.other_scores))
 
-    def _smallest_p_value(self, condition: str) -> float:
+    def smallest_p_value(self, condition: str) -> float:
         """The p-value at or below which an image in that condition is called not ours."""
         c, count = self.config, len(self.calibration_of(condition).own)
         what = f"false-negative rate ({condition or CLEAN})"
@@ -211,7 +216,7 @@ class Attributor:
         verdict, reason = decide(
             p_value,
             p_other,
-            false_negative_rate=self._smallest_p_value(condition),
+            false_negative_rate=self.smallest_p_value(condition),
             false_positive_rate=self.config.false_positive_rate,
         )
         if verdict is Verdict.NOT_OURS and carrier is not None and not self.further:
@@ -228,6 +233,8 @@ class Attributor:
         return verdict, reason
 
     def _saturation(self, pixels: Tensor) -> Tensor:
+        if self.judges_numbers:
+            return torch.zeros(len(pixels))
         extreme = (pixels == 0) | (pixels == 255)
         return extreme.flatten(1).double().mean(dim=1)
 
@@ -332,15 +339,3 @@ def _check_generator(
             f"{path} was fitted for another generator ({digest}) than the one given "
             f"({generator.digest}); give that one"
         )
-
-
-def eight_bit(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Images as uint8 (N, *shape); an `InputError` if they are of another shape."""
-    if images.ndim != 4 or tuple(images.shape[1:]) != shape:
-        given = "x".join(map(str, images.shape[1:]))
-        wanted = "x".join(map(str, shape))
-        raise InputError(
-            f"the images are {given} (channels x height x width), this model makes {wanted}; "
-            "give images of that size"
-        )
-    return images if images.dtype == torch.uint8 else to_uint8(images)

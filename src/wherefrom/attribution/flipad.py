@@ -27,7 +27,7 @@ from wherefrom.attribution.features import FeatureMap, select_channels
 from wherefrom.attribution.immunity import Immunity
 from wherefrom.attribution.impostors import make_impostors
 from wherefrom.attribution.other_layers import draw_by_other_layers
-from wherefrom.attribution.protocol import Material, Method, sample_eight_bit
+from wherefrom.attribution.protocol import Material, Method, as_values, stored_samples
 from wherefrom.attribution.window import Window
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
@@ -55,10 +55,10 @@ def fit_flipad(material: Material, config: FlipadConfig) -> Evidence:
         config,
     )
     if config.lasso.slack == "noise":
-        drawn = sample_eight_bit(generator, NOISE_SAMPLES, derive_seed(seed, "flipad", "noise"))
+        drawn = stored_samples(generator, NOISE_SAMPLES, derive_seed(seed, "flipad", "noise"))
         features = features.with_clean_noise(to_float(drawn))
-    own = features.extract(to_float(own_train), track=track)
-    negative = features.extract(to_float(material.others), track=track)
+    own = features.extract(as_values(own_train), track=track)
+    negative = features.extract(as_values(material.others), track=track)
     if 0 < config.channels < own.shape[1]:
         chosen = select_channels(own, negative, config.channels)
         features = dataclasses.replace(features, channels=chosen)
@@ -112,8 +112,8 @@ def add_classifier(
     def worn(images: Tensor, name: str) -> Tensor:
         return crops(immunity.applied(images, source(name)), name)
 
-    own = worn(sample_eight_bit(generator, count, source("own"), track=track), "own")
-    base = sample_eight_bit(generator, count, source("impostors"), track=track)
+    own = worn(stored_samples(generator, count, source("own"), track=track), "own")
+    base = stored_samples(generator, count, source("impostors"), track=track)
     moved = make_impostors(to_float(base), seed=source("changes"), moved=config.moved)
     drawn = draw_by_other_layers(generator, count, seed=source("layers"), track=track)
     negatives = [
@@ -125,7 +125,7 @@ def add_classifier(
         own, torch.cat(negatives), config=config.classifier, seed=seed, track=track
     )
     evidence = dataclasses.replace(evidence, classifier=classifier)
-    drawn = sample_eight_bit(generator, REFERENCE_SAMPLES, source("reference"))
+    drawn = stored_samples(generator, REFERENCE_SAMPLES, source("reference"))
     images = to_float(immunity.applied(drawn, source("reference")))
     return dataclasses.replace(evidence, reference=reference_of(both_scores(evidence, images)))
 
@@ -158,7 +158,7 @@ def _impostor_features(features: FeatureMap, material: Material, config: FlipadC
     if count == 0:
         return features.extract(torch.empty(0, *generator.image_shape))
     source = derive_seed(material.seed, "flipad", "impostors")
-    images = to_float(sample_eight_bit(generator, count, source, track=track))
+    images = to_float(stored_samples(generator, count, source, track=track))
     changed = to_uint8(make_impostors(images, seed=source, moved=config.moved))
     return features.extract(to_float(material.worn(changed, "impostors")), track=track)
 

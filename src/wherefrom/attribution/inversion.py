@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.attribution.config import AttributionConfig
-from wherefrom.attribution.protocol import Material, Method, Saved
+from wherefrom.attribution.protocol import NUMBERS, Material, Method, Saved
 from wherefrom.core.config import setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.precision import full_precision
@@ -183,7 +183,10 @@ def pixels(images: Tensor) -> Tensor:
 INVERSION_L2 = Method(
     "inversion-l2",
     "SM-Inv, l2",
-    {name: InversionConfig(**values) for name, values in PRESETS.items()},
+    {
+        **{name: InversionConfig(**values) for name, values in PRESETS.items()},
+        NUMBERS: InversionConfig(chunk=256),
+    },
     lambda material, config: make_scorer(material, pixels, config),
     lambda saved: read_scorer(saved, pixels),
     needs_generator=True,

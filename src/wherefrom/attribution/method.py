@@ -19,11 +19,11 @@ from wherefrom.attribution.conditions import (
     conditions_for,
 )
 from wherefrom.attribution.config import AttributionConfig, TrainedConfig
-from wherefrom.attribution.fitted import Attributor, Calibration, eight_bit
+from wherefrom.attribution.fitted import Attributor, Calibration
 from wherefrom.attribution.immunity import Immunity
 from wherefrom.attribution.methods import find_method
 from wherefrom.attribution.other_layers import self_made
-from wherefrom.attribution.protocol import Material, sample_eight_bit
+from wherefrom.attribution.protocol import Material, as_stored, stored_samples
 from wherefrom.calibration.conformal import guaranteed_rate, needed_samples, require_rate
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
@@ -44,6 +44,7 @@ def fit(
     *,
     method: str = "flipad",
     config: AttributionConfig | None = None,
+    columns: Sequence[str] | None = None,
     seed: int = 0,
     track: Track = quiet,
     device: torch.device | str = "cpu",
@@ -51,17 +52,19 @@ def fit(
     """Fit an attributor for `generator` by one of `methods.METHODS`.
 
     `others` are images that the model did not make, (N, C, H, W), uint8 or float in [0, 1]: best
-    the real images it was trained on.  A method that learns from them gets one part of them, the
-    other part calibrates; any other method needs them to calibrate only.  None: there are none, and
-    the model's own content stands in for them (`self_made`), which says less.  `config` is of the
-    method's own type; without one the method's default holds.
+    the real images it was trained on; for a model of rows (N, D) or signals (N, C, T) floats.  A
+    method that learns from them gets one part of them, the other part calibrates; any other method
+    needs them to calibrate only.  None: there are none, and the model's own content stands in for
+    them (`self_made`), which says less.  `config` is of the method's own type; without one the
+    method's default holds (`numbers` for rows and signals).  `columns` are the names of a table's
+    columns, which `check_paths` then asks of every table.
     """
     chosen = find_method(method)
-    config = chosen.settings(config)
+    config = chosen.settings(config, numbers=generator.makes_numbers)
     if others is None:
         pool = self_made(generator, _wanted_others(config), seed=seed, track=track)
     else:
-        pool = eight_bit(others, generator.image_shape)
+        pool = as_stored(others, generator.image_shape)
     parts = _split_others(pool, config, seed)
     count, rate = config.calibration_samples, config.false_negative_rate
     require_rate(rate, count, what="false-negative rate")
@@ -76,10 +79,13 @@ def fit(
         generator.image_shape,
         torch.empty(0),
         torch.empty(0),
-        _provenance(generator, pool, seed, "self-made" if others is None else "given"),
+        {
+            **_provenance(generator, pool, seed, "self-made" if others is None else "given"),
+            **({} if columns is None else {"columns": list(columns)}),
+        },
     )
     held_seed = derive_seed(seed, "flipad", "calibration")
-    own_held = sample_eight_bit(generator, config.calibration_samples, held_seed, track=track)
+    own_held = stored_samples(generator, config.calibration_samples, held_seed, track=track)
     held = Held(own_held, pool[parts["calibration"]], held_seed)
     return calibrated(fitted, held, conditions_for(immunity), generator, seed, track=track)
 
@@ -143,7 +149,7 @@ def _supports(found: Calibration, config: AttributionConfig) -> bool:
 def _noise_range(generator: Generator, seed: int) -> NoiseRange:
     """From own images of their own: the calibration images must not draw their own border."""
     source = derive_seed(seed, "flipad", "noise range")
-    own = sample_eight_bit(generator, NOISE_SAMPLES, source)
+    own = stored_samples(generator, NOISE_SAMPLES, source)
     (noisy,) = (one for one in CONDITIONS if one.name == NOISY)
     return NoiseRange.of(to_float(own), to_float(noisy.applied(own, source)))
 

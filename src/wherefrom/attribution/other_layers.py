@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.attribution.impostors import make_impostors
+from wherefrom.attribution.protocol import as_stored
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed, stream
@@ -85,7 +86,7 @@ def layer_changes(layer: LastLayer) -> tuple[Change, ...]:
 def draw_by_other_layers(
     generator: Generator, count: int, *, seed: int, track: Track = quiet
 ) -> Tensor:
-    """`count` images of the generator's content, 8-bit (count, C, H, W), a new layer every 32."""
+    """`count` samples of the generator's content, as stored, (count, C, H, W); a layer per 32."""
     layer, skip = generator.last_layer, generator.split.skip
     # A skip adds as it is, in every model: only the columns of G_L change.
     inputs = layer.weight.shape[1] - (0 if skip is None else skip.inputs)
@@ -98,7 +99,8 @@ def draw_by_other_layers(
         rng = stream(seed, "other layers", index)
         weight = changes[index % len(changes)](bare, rng)
         other = dataclasses.replace(layer, weight=torch.cat([weight, kept], dim=1))
-        images.append(to_uint8(generator.output_map.forward(other.apply(z))))
+        made = generator.output_map.forward(other.apply(z))
+        images.append(as_stored(made, generator.image_shape))
     return torch.cat(images)
 
 
@@ -106,16 +108,25 @@ def self_made(generator: Generator, count: int, *, seed: int, track: Track = qui
     """`count` distinct stand-ins for images of another origin, 8-bit (count, C, H, W).
 
     One half is drawn by other last layers, the other half retouched or moved (`impostors`): what an
-    owner without a single foreign image can show a detector.
+    owner without a single foreign image can show a detector.  Rows and signals of numbers, which
+    cannot be retouched, are all drawn.
 
     Deviation: the paper's negatives are real images; these are all of the model's own content.
     """
+    if generator.makes_numbers:
+        drawn = draw_by_other_layers(
+            generator, count, seed=derive_seed(seed, "self-made"), track=track
+        )
+        return _distinct(drawn, count)
     half = count // 2 + 1
     drawn = draw_by_other_layers(generator, half, seed=derive_seed(seed, "self-made"), track=track)
     source = derive_seed(seed, "self-made", "base")
     base = torch.cat([x for x, _ in generator.sample_with_activations(half, source)])
     moved = make_impostors(to_float(to_uint8(base)), seed=source, moved=MOVED)
-    pool = torch.stack([drawn, to_uint8(moved)], dim=1).flatten(0, 1)
+    return _distinct(torch.stack([drawn, to_uint8(moved)], dim=1).flatten(0, 1), count)
+
+
+def _distinct(pool: Tensor, count: int) -> Tensor:
     keys = {digest_bytes(image.numpy().tobytes()): i for i, image in enumerate(pool)}
     if len(keys) < count:
         raise InputError(

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from wherefrom.attribution.config import TrainedConfig
-from wherefrom.attribution.protocol import Material, Method, Saved
+from wherefrom.attribution.protocol import NUMBERS, Material, Method, Saved, as_values
 from wherefrom.core.config import setting
-from wherefrom.data.writing import to_float
 from wherefrom.detectors.deep_sad import DeepSadConfig, FittedDeepSad, fit_deep_sad
 
 # Images (N, C, H, W) in [0, 1] and the largest side -> features (N, C, h, w), float32.
@@ -56,8 +55,8 @@ class PadScorer:
 
 def fit_pad(features: Features, material: Material, config: PadConfig) -> PadScorer:
     """Train Deep SAD on features of own images (+1) and of the others (-1)."""
-    own = features(to_float(material.own(config.train_samples)), config.side)
-    others = features(to_float(material.others), config.side)
+    own = features(as_values(material.own(config.train_samples)), config.side)
+    others = features(as_values(material.others), config.side)
     x = torch.cat([own, others]).to(material.device)
     y = torch.ones(len(x), device=x.device)
     y[len(own) :] = -1
@@ -71,11 +70,20 @@ def read_pad(features: Features, saved: Saved) -> PadScorer:
     return PadScorer(features, saved.config.side, detector)
 
 
-def pad_method(name: str, title: str, features: Features, default: PadConfig) -> Method:
+def pad_method(
+    name: str,
+    title: str,
+    features: Features,
+    default: PadConfig,
+    *,
+    numbers: PadConfig | None = None,
+) -> Method:
     """The method of these features, with the presets that both have."""
     presets = {
         "default": default,
         "paper": default.with_values({"train_samples": 10_000}),
         "quick": default.with_values({"train_samples": 1000, "detector.epochs": 10}),
     }
+    if numbers is not None:
+        presets[NUMBERS] = numbers
     return Method(name, title, presets, partial(fit_pad, features), partial(read_pad, features))

@@ -25,8 +25,12 @@ from wherefrom.attribution.immunity import NONE, Immunity
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
-from wherefrom.data.writing import to_uint8
-from wherefrom.generators.generator import Generator
+from wherefrom.data.writing import to_float, to_uint8
+from wherefrom.generators.generator import Generator, carried
+from wherefrom.generators.introspection import holds_numbers
+
+NUMBERS = "numbers"  # the preset for rows of a table and for signals
+FOR_IMAGES = ("impostors", "classifier_samples", "immunise", "crop")  # settings
 
 
 class Scorer(Protocol):
@@ -49,16 +53,16 @@ class Material:
     """What a method may learn from.  Every method of one seed gets the same images."""
 
     generator: Generator
-    others: Tensor  # uint8 (M, C, H, W), to train on; none for a method without `TrainedConfig`
+    others: Tensor  # as stored, (M, C, H, W), to train on; none without a `TrainedConfig`
     seed: int
     track: Track = quiet
     device: torch.device | str = "cpu"
     immunity: Immunity = NONE  # `others` have been through it
 
     def own(self, count: int) -> Tensor:
-        """`count` images of the generator to train on, uint8 (count, C, H, W)."""
+        """`count` samples of the generator to train on, as stored, (count, C, H, W)."""
         seed = derive_seed(self.seed, "flipad", "train")
-        images = sample_eight_bit(self.generator, count, seed, track=self.track)
+        images = stored_samples(self.generator, count, seed, track=self.track)
         return self.worn(images, "own")
 
     def worn(self, images: Tensor, name: str) -> Tensor:
@@ -88,8 +92,15 @@ class Method:
     read: Callable[[Saved], Scorer]
     needs_generator: bool = False  # to score, that is: the artifact does not hold all of it
 
-    def settings(self, config: AttributionConfig | None) -> AttributionConfig:
-        """`config`, or the method's own default; an `InputError` for settings of another method."""
+    def settings(
+        self, config: AttributionConfig | None, *, numbers: bool = False
+    ) -> AttributionConfig:
+        """`config`, or the method's own default for images or numbers.
+
+        An `InputError` for settings of another method, or that do not fit numbers.
+        """
+        if numbers:
+            return self._settings_for_numbers(config)
         own = self.presets["default"]
         if config is not None and type(config) is not type(own):
             raise InputError(
@@ -98,10 +109,54 @@ class Method:
             )
         return own if config is None else config
 
+    def _settings_for_numbers(self, config: AttributionConfig | None) -> AttributionConfig:
+        if NUMBERS not in self.presets:
+            raise InputError(
+                f"the method {self.name} judges images, and this generator makes rows of numbers; "
+                "take flipad, raw-pad or inversion-l2"
+            )
+        chosen = self.settings(self.presets[NUMBERS] if config is None else config)
+        for name, plain in self.presets[NUMBERS].to_dict().items():
+            if name in FOR_IMAGES and getattr(chosen, name) != plain:
+                raise InputError(
+                    f"{name} = {getattr(chosen, name)} is for images, and this generator makes "
+                    f"rows of numbers; start from the preset {NUMBERS!r} (command line: --preset "
+                    f"{NUMBERS})"
+                )
+        return chosen
 
-def sample_eight_bit(
-    generator: Generator, count: int, seed: int, *, track: Track = quiet
-) -> Tensor:
-    """`count` images as a PNG file would hold them, uint8 (count, C, H, W)."""
+
+def stored_samples(generator: Generator, count: int, seed: int, *, track: Track = quiet) -> Tensor:
+    """`count` samples as a file holds them, (count, C, H, W): images uint8, numbers float32."""
     batches = generator.sample_with_activations(count, seed)
-    return torch.cat([to_uint8(x) for x, _ in track(batches, "sampling", total=None)])
+    parts = (x for x, _ in track(batches, "sampling", total=None))
+    return torch.cat([x if generator.makes_numbers else to_uint8(x) for x in parts])
+
+
+def as_stored(samples: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Samples (N, *shape) as a file holds them: images uint8, numbers float32.
+
+    Images are uint8 or float in [0, 1]; rows may come as (N, D), signals as (N, C, T).  An
+    `InputError` for another shape, and for numbers that are not finite.
+    """
+    numbers = holds_numbers(shape)
+    given = carried(samples) if numbers else samples
+    if given.ndim != 4 or tuple(given.shape[1:]) != shape:
+        sizes = "x".join(map(str, samples.shape[1:])) or "single numbers"
+        what, wanted = "images", "x".join(map(str, shape))
+        if numbers:
+            what, wanted = "samples", "x".join(str(n) for n in shape if n > 1)
+        order = "" if numbers else " (channels x height x width)"
+        raise InputError(
+            f"the {what} are {sizes}{order}, this model makes {wanted}; give {what} of that size"
+        )
+    if not numbers:
+        return given if given.dtype == torch.uint8 else to_uint8(given)
+    if not bool(torch.isfinite(given).all()):
+        raise InputError("the samples hold NaN or infinity; leave those rows out")
+    return given.to(torch.float32)
+
+
+def as_values(samples: Tensor) -> Tensor:
+    """Stored samples as a `Scorer` sees them: pixels in [0, 1], numbers as they are, float32."""
+    return to_float(samples) if samples.dtype == torch.uint8 else samples

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from wherefrom.attribution.pad import PadConfig, pad_method
 from wherefrom.core.config import setting
 from wherefrom.detectors.deep_sad import DeepSadConfig
+from wherefrom.generators.introspection import holds_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +28,16 @@ class RawPadConfig(PadConfig):
 
 
 def raw_features(images: Tensor, side: int) -> Tensor:
-    """Pixels in [-1, 1], (N, C, h, w) with h, w <= side, of images (N, C, H, W) in [0, 1]."""
+    """Pixels in [-1, 1], (N, C, h, w) with h, w <= side, of images (N, C, H, W) in [0, 1].
+
+    Of numbers (N, C, 1, T) the numbers themselves, (N, C T): a row has no side to make smaller.
+    """
+    if holds_numbers(tuple(images.shape[1:])):
+        return images.flatten(1)
     size = [min(length, side) for length in images.shape[-2:]]
     return 2 * F.interpolate(images, size=size, mode="nearest") - 1
 
 
-RAW_PAD = pad_method("raw-pad", "RawPAD", raw_features, RawPadConfig())
+NUMBERS_CONFIG = RawPadConfig(detector=DeepSadConfig(epochs=30))
+
+RAW_PAD = pad_method("raw-pad", "RawPAD", raw_features, RawPadConfig(), numbers=NUMBERS_CONFIG)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from wherefrom.attribution.together import Together
 from wherefrom.calibration.verdict import Verdict
 
 
@@ -45,6 +46,7 @@ class CheckResult:
     false_positive_rate: float
     attributor: Mapping[str, Any]  # kind, digests, sizes of the calibration sets, versions
     false_discovery_rate: float | None = None  # None: every image is judged alone
+    together: Together | None = None  # of a table: all its rows as one
 
     def counts(self) -> dict[str, int]:
         """How many images got each verdict; every verdict is a key."""
@@ -60,6 +62,7 @@ class CheckResult:
             "false_negative_rate": self.false_negative_rate,
             "false_positive_rate": self.false_positive_rate,
             "false_discovery_rate": self.false_discovery_rate,
+            "together": None if self.together is None else self.together.to_dict(),
             "attributor": dict(self.attributor),
         }
 

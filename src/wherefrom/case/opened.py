@@ -165,4 +165,7 @@ def _attributor(place: Path, device: str) -> Attributor:
             f"{place} was fitted with the method {method.name}, which needs the whole model to "
             "judge an image; a case takes the other methods, best flipad"
         )
-    return load_attributor(place, device=device)
+    fitted = load_attributor(place, device=device)
+    if fitted.judges_numbers:
+        raise InputError(f"{place} judges rows of numbers, and a case asks about images")
+    return fitted

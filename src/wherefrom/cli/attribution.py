@@ -14,9 +14,12 @@ from wherefrom.cli.attribution_explain import explain
 from wherefrom.cli.attribution_inputs import (
     Outputs,
     generator_if_named,
+    learns_codec,
+    lossy_option,
     optional_generator,
     output_options,
     read_shaped,
+    read_table,
 )
 from wherefrom.cli.console import Session, print_facts, print_json, print_table
 from wherefrom.cli.options import (
@@ -65,7 +68,7 @@ def _methods() -> Mapping[str, Mapping[str, AttributionConfig]]:
     "--others",
     type=FILE,
     multiple=True,
-    help="Images the model did not make: best those it was trained on.  Repeatable.",
+    help="Images (or tables) the model did not make: best those it was trained on.  Repeatable.",
 )
 @click.option(
     "--self-made",
@@ -73,6 +76,7 @@ def _methods() -> Mapping[str, Mapping[str, AttributionConfig]]:
     help="There are no others: stand-ins are made from the model's own content.",
 )
 @click.option("--resize", is_flag=True, help="Crop and scale the other images to the model's size.")
+@lossy_option
 @click.option("--out", type=FILE, required=True, help="The attributor: a new folder.")
 @click.option("--overwrite", is_flag=True, help="Replace an attributor that exists.")
 @click.option("--seed", default=0, show_default=True, help="Seed of samples, splits and training.")
@@ -88,6 +92,7 @@ def fit(
     others: tuple[Path, ...],
     self_made: bool,
     resize: bool,
+    lossy_others: bool,
     out: Path,
     overwrite: bool,
     seed: int,
@@ -114,14 +119,18 @@ def fit(
     refuse_existing(out, overwrite=overwrite)
     place = resolve_device(device)
     generator = load_generator(spec, weights=weights, latent=latent, value_range=value_range)
-    images = None
-    if others:
-        images = read_shaped(session, others, generator.image_shape, resize=resize)
+    images, columns = None, None
+    if others and generator.makes_numbers:
+        images, columns = read_table(session, others, generator.image_shape, resize=resize)
+    elif others:
+        learns = learns_codec([config], allowed=lossy_others)
+        images = read_shaped(session, others, generator.image_shape, resize=resize, learns=learns)
     fitted = question.fit(
         generator,
         images,
         method=method,
         config=config,
+        columns=columns,
         seed=seed,
         track=session.track,
         device=place,
@@ -156,7 +165,7 @@ def check(
     report: Path | None,
     csv: Path | None,
 ) -> None:
-    """Say for images and folders whether the model made them.
+    """Say for images and folders whether the model made them; for a model of rows, for tables.
 
     Exits with 2 if not a single image could be judged.
 
@@ -165,12 +174,14 @@ def check(
       wherefrom attribution check mine.attributor suspect.png folder/ --report suspect.html
     """
     from wherefrom import attribution as question
-    from wherefrom.report.tables import CHECK_SHOWN, check_table, count_line
+    from wherefrom.report.tables import CHECK_SHOWN, check_table, count_line, together_line
 
     outputs = Outputs(as_json, report, csv)
     outputs.prepare()
     generator = generator_if_named(spec, weights, latent, value_range)
     fitted = question.load(attributor, generator=generator)
+    if report is not None and fitted.judges_numbers:
+        raise InputError("--report shows pictures, and this attributor judges rows; take --csv")
     result = question.check_paths(fitted, paths, track=session.track)
     if false_discovery_rate is not None:
         result = question.control_discoveries(result, false_discovery_rate)
@@ -183,10 +194,12 @@ def check(
     else:
         print_table(table.select(*CHECK_SHOWN))
         click.echo(count_line(result))
+        if result.together is not None:
+            click.echo(together_line(result.together))
     if all(image.score is None for image in result.images):
         sys.stdout.flush()
         first = result.images[0]
-        raise InputError(f"no image could be judged; the first: {first.name}: {first.reason}")
+        raise InputError(f"nothing could be judged; the first: {first.name}: {first.reason}")
 
 
 @attribution.command()

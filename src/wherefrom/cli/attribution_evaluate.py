@@ -12,6 +12,8 @@ import click
 from wherefrom.cli.attribution_inputs import (
     Outputs,
     generator_if_named,
+    learns_codec,
+    lossy_option,
     optional_generator,
     output_options,
     read_shaped,
@@ -73,7 +75,9 @@ class Asked:
         """The settings of every method asked for; an `InputError` for one that none of them has."""
         from wherefrom.attribution.methods import METHODS, find_method
 
-        names = list(METHODS) if ALL in self.methods else list(dict.fromkeys(self.methods))
+        names = list(dict.fromkeys(self.methods))
+        if ALL in names:  # for rows of numbers, those that judge them
+            names = [name for name, one in METHODS.items() if self.preset in one.presets]
         given = dict(_setting(text) for text in self.settings)
         found, used = {}, set()
         for name in names:
@@ -220,6 +224,7 @@ def _converted(config: Any, name: str, text: str) -> Any:
 )
 @click.option("--resize", is_flag=True, help="Crop and scale the other images to the model's size.")
 @optional_generator("The model: to compare methods, or for an attributor of an inversion method.")
+@lossy_option
 @comparison_options
 @output_options
 @click.pass_obj
@@ -231,6 +236,7 @@ def evaluate(
     own: Path | None,
     sources: tuple[tuple[str, Path], ...],
     resize: bool,
+    lossy_others: bool,
     spec: str | None,
     weights: Path | None,
     latent: tuple[int, ...] | None,
@@ -261,7 +267,8 @@ def evaluate(
     asked.check(attributor, own, spec, others, report)
     generator = generator_if_named(spec, weights, latent, value_range)
     if generator is not None and asked.methods:
-        images = read_shaped(session, others, generator.image_shape, resize=resize)
+        learns = learns_codec(asked.configs().values(), allowed=lossy_others)
+        images = read_shaped(session, others, generator.image_shape, resize=resize, learns=learns)
         rivals = read_sources(session, sources, generator.image_shape, resize=resize)
         compared = run_comparison(session, asked, generator, images, rivals)
         outputs.save_csv(comparison_cells(compared))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,13 @@ from wherefrom.core.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from wherefrom.attribution import AttributionConfig
+    from wherefrom.data.batches import ImageBatch
     from wherefrom.generators.generator import Generator
     from wherefrom.report.tables import Table
+
+CODEC_SHARE = 0.1  # of the others: so many lossy files say nothing about a class
+SCALED_AWAY = 2  # times the model's size
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,26 @@ def generator_if_named(
     return load_generator(spec, weights=weights, latent=latent, value_range=value_range)
 
 
+def read_table(
+    session: Session, paths: tuple[Path, ...], shape: tuple[int, int, int], *, resize: bool
+) -> tuple[Tensor, tuple[str, ...] | None]:
+    """Distinct rows as float32 (N, *shape), and the names of the columns where files give some."""
+    from wherefrom.data.tables import read_rows
+    from wherefrom.report.text import plural
+
+    if resize:
+        raise InputError("--resize scales images, and this model makes rows of numbers")
+    batch = read_rows(paths, shape, drop_duplicates=True)
+    if batch.skipped:
+        name, reason = batch.skipped[0]
+        where = ", ".join(map(str, paths))
+        session.note(
+            f"note: {where}: {plural(len(batch.skipped), 'row')} or files left out; the first: "
+            f"{name}: {reason}"
+        )
+    return batch.values, batch.columns
+
+
 def read_sources(
     session: Session,
     named: tuple[tuple[str, Path], ...],
@@ -103,11 +128,23 @@ def read_sources(
 
 
 def read_shaped(
-    session: Session, paths: tuple[Path, ...], shape: tuple[int, int, int], *, resize: bool
+    session: Session,
+    paths: tuple[Path, ...],
+    shape: tuple[int, int, int],
+    *,
+    resize: bool,
+    learns: bool = False,
 ) -> Tensor:
+    """Images as uint8 (N, *shape), or the rows of tables as float32 (N, *shape).
+
+    `learns`: a fit will learn from them, so that lossy files are refused.
+    """
     from wherefrom.data import read_images
+    from wherefrom.generators.introspection import holds_numbers
     from wherefrom.report.text import plural
 
+    if holds_numbers(shape):
+        return read_table(session, paths, shape, resize=resize)[0]
     channels, height, width = shape
     batch = read_images(
         paths, channels=channels, size=(height, width), resize=resize, track=session.track
@@ -124,4 +161,42 @@ def read_shaped(
             f"note: {where}: {plural(batch.lossy, 'image')} of {len(batch.paths)} come from a "
             "lossy format such as JPEG"
         )
+    if learns:
+        _refuse_codec_leak(batch, where)
     return batch.images
+
+
+def learns_codec(configs: Iterable[AttributionConfig], *, allowed: bool) -> bool:
+    """Whether a fit with one of these settings may learn the codec of the others' files."""
+    from wherefrom.attribution.config import TrainedConfig
+
+    return not allowed and any(
+        isinstance(config, TrainedConfig) and config.immunise == 0 for config in configs
+    )
+
+
+def lossy_option(command: F) -> F:
+    return click.option(
+        "--lossy-others",
+        is_flag=True,
+        help="Take others from JPEG files and the like, although own images never were one.",
+    )(command)
+
+
+def _refuse_codec_leak(batch: ImageBatch, where: str) -> None:
+    """An `InputError` if the others bear traces of a codec that own images do not.
+
+    Scaling to half the size or less averages blocks of pixels, and most traces with them.
+    """
+    height, width = batch.images.shape[2:]
+    traced = [
+        not one.lossless
+        and (one.size[0] < SCALED_AWAY * height or one.size[1] < SCALED_AWAY * width)
+        for one in batch.carriers
+    ]
+    if sum(traced) > CODEC_SHARE * len(traced):
+        raise InputError(
+            f"{where}: {sum(traced)} of {len(traced)} others are from lossy files, and the model's "
+            "own images never were in one: the fit would learn the codec, not the origin; give "
+            "lossless or larger files, --immunise 0.8, or --lossy-others to do it all the same"
+        )

@@ -1,6 +1,8 @@
 """A generator ready for attribution: seeded samples, their last activations, and the final split.
 
 Images leave it as float32 (N, C, H, W) in [0, 1]; the model's own value range stays inside.
+Rows of a table (N, D) and signals (N, C, T) are carried as (N, 1, 1, D) and (N, C, 1, T), float32,
+with the values that the model gave them.
 """
 
 from __future__ import annotations
@@ -17,7 +19,12 @@ from torch import Tensor, nn
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.core.store import digest_tensors
-from wherefrom.generators.introspection import FinalLayerSplit, introspect, run_split
+from wherefrom.generators.introspection import (
+    FinalLayerSplit,
+    holds_numbers,
+    introspect,
+    run_split,
+)
 from wherefrom.generators.last_layer import LastLayer
 from wherefrom.generators.output_map import OutputMap, Range
 
@@ -61,6 +68,11 @@ class Generator:
         """(C, H, W)."""
         return self.split.image_shape
 
+    @property
+    def makes_numbers(self) -> bool:
+        """Whether it makes rows or signals instead of images."""
+        return holds_numbers(self.image_shape)
+
     def sample(self, n: int, seed: int = 0) -> Tensor:
         """Images 0 to n-1 of this seed, float32 (n, C, H, W) in [0, 1]."""
         return torch.cat([images for images, _ in self.sample_with_activations(n, seed)])
@@ -87,7 +99,7 @@ class Generator:
             )
         home = next(chain(self.module.parameters(), self.module.buffers()), latents)
         dtype = home.dtype if home.is_floating_point() else torch.float32
-        output: Tensor = self.module(latents.to(dtype))
+        output: Tensor = carried(self.module(latents.to(dtype)))
         return self.output_map.normalise(output.float())
 
     def to(self, device: torch.device | str) -> Generator:
@@ -137,7 +149,8 @@ def wrap_generator(
 ) -> Generator:
     """Put `module` in evaluation mode, find its last linear layer and check that it can be undone.
 
-    The module maps latents (N, *latent) ~ N(0, 1) to images (N, C, H, W).  The latent shape is
+    The module maps latents (N, *latent) ~ N(0, 1) to images (N, C, H, W), rows (N, D) or signals
+    (N, C, T).  The latent shape is
     `latent`, or the module's `latent_shape`, `latent_dim`, `z_dim` or `nz`, or what its first
     layer takes.  Any other way to draw goes through `sample(n, seed)`, given here or a method of
     the module: it returns n outputs of the module that depend on the seed only (it is called with
@@ -151,6 +164,7 @@ def wrap_generator(
     if sample is None and latent is None and callable(method):
         sample = method
     if sample is not None:
+        sample = _carrying(sample)
         shape, split = None, introspect(sample, value_range=value_range)
     else:
         shape, split = _split_of_latents(module, latent, value_range)
@@ -232,6 +246,18 @@ def _accepts(module: nn.Module, shape: tuple[int, ...]) -> bool:
     return isinstance(output, Tensor) and output.ndim == 4 and len(output) == 2
 
 
+def carried(output: Any) -> Any:
+    """Rows (N, D) as (N, 1, 1, D), signals (N, C, T) as (N, C, 1, T), anything else as it is."""
+    if isinstance(output, Tensor) and output.ndim in (2, 3):
+        channels = 1 if output.ndim == 2 else output.shape[1]
+        return output.reshape(-1, channels, 1, output.shape[-1])
+    return output
+
+
+def _carrying(sample: SampleFunction) -> SampleFunction:
+    return lambda n, seed: carried(sample(n, seed))
+
+
 def _checked_shape(shape: Any, what: str) -> tuple[int, ...]:
     sizes = tuple(shape)
     if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
@@ -243,7 +269,7 @@ def _run_on_latents(module: nn.Module, shape: tuple[int, ...], numbers: range, s
     latents = [torch.randn(shape, generator=stream(seed, "latent", i)) for i in numbers]
     home = next(chain(module.parameters(), module.buffers()), latents[0])
     dtype = home.dtype if home.is_floating_point() else torch.float32
-    output: Tensor = module(torch.stack(latents).to(device=home.device, dtype=dtype))
+    output: Tensor = carried(module(torch.stack(latents).to(device=home.device, dtype=dtype)))
     return output
 
 

@@ -42,6 +42,11 @@ SELF_TEST_TOLERANCE = 1e-4
 Draw = Callable[[int, int], Tensor]
 
 
+def holds_numbers(shape: tuple[int, ...]) -> bool:
+    """Whether (C, H, W) is a row (1, 1, D) or a signal (C, 1, T) of numbers: no image is 1 high."""
+    return shape[1] == 1
+
+
 @dataclass(frozen=True, eq=False)
 class FinalLayerSplit:
     """A generator's last linear operation and what follows it."""
@@ -81,8 +86,9 @@ def introspect(draw: Draw, *, value_range: Range | None = None) -> FinalLayerSpl
     """Find the last linear operation behind `draw` and check it on fresh samples.
 
     `draw(n, seed)` runs the generator in evaluation mode; the same arguments must give the same
-    output, (n, C, H, W) floats.  `value_range` is the model's own (black, white); it is needed
-    where no tanh, sigmoid or clamp fixes it.  An `InputError` says why a generator cannot be split.
+    output, (n, C, H, W) floats; a height of 1 means numbers, not pixels (`holds_numbers`).
+    `value_range` is the model's own (black, white); images need it where no tanh, sigmoid or clamp
+    fixes it.  An `InputError` says why a generator cannot be split.
     """
     first = _trace(draw, FIRST_BATCH, 0)
     index, place = first.last.linear_index, skip_place(first.after)
@@ -112,7 +118,9 @@ def introspect(draw: Draw, *, value_range: Range | None = None) -> FinalLayerSpl
     _, channels, height, width = output.shape
     split = FinalLayerSplit(
         last_layer=layer,
-        output_map=OutputMap.make(steps, value_range),
+        output_map=OutputMap.make(
+            steps, value_range, images=not holds_numbers((channels, height, width))
+        ),
         image_shape=(channels, height, width),
         linear_index=index or 0,
         max_deviation=0.0,
@@ -196,7 +204,7 @@ def _checked_output(output: Tensor, n: int) -> Tensor:
             f"the generator returned {output.dtype} of shape {shape} for {n} latents, expected "
             f"floats of shape ({n}, C, H, W)"
         )
-    if shape[-1] in (1, 3) and shape[1] > 4:
+    if shape[-1] in (1, 3) and shape[1] > 4 and not holds_numbers(shape[1:]):
         raise InputError(f"the generator's output {shape} has its channels last; permute it")
     if not torch.isfinite(output).all():
         raise InputError("the generator's output contains NaN or infinity; check its weights")
@@ -220,13 +228,14 @@ def _deviation(split: FinalLayerSplit, call: LinearCall, output: Tensor) -> floa
     """
     z = split.activations(call, len(output))
     low, high = split.output_map.value_range
+    reach = high - low if split.output_map.images else float(output.abs().max()) or 1.0
     worst = 0.0
     for own, image in zip(z[:, None], output.float()[:, None], strict=True):
         again = split.output_map.to_output(split.last_layer.apply(own))
         worst = max(
             worst, float((again - image).abs().max()) if again.shape == image.shape else 1.0
         )
-    return worst / (high - low)
+    return worst / reach
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -179,14 +179,28 @@ def derived_range(steps: tuple[Step, ...]) -> Range:
 
 @dataclass(frozen=True)
 class OutputMap:
-    """The steps after the last linear operation, and the model's own value range."""
+    """The steps after the last linear operation, and the model's own value range.
+
+    `images`: the values are pixels of that range and are cut off at its ends; otherwise they are
+    numbers of any size, left as they are.
+    """
 
     steps: tuple[Step, ...]
     value_range: Range
+    images: bool = True
 
     @classmethod
-    def make(cls, steps: tuple[Step, ...], value_range: Range | None = None) -> Self:
+    def make(
+        cls, steps: tuple[Step, ...], value_range: Range | None = None, *, images: bool = True
+    ) -> Self:
         """The map with the range given or, where tanh, sigmoid or clamp fix it, derived."""
+        if not images:
+            if value_range is not None:
+                raise InputError(
+                    "a value range says what is black and white, and this generator makes numbers, "
+                    "not images; leave it out"
+                )
+            return cls(steps, (0.0, 1.0), images=False)
         reach = derived_range(steps)
         bounded = math.isfinite(reach[0]) and math.isfinite(reach[1])
         if value_range is None and not bounded:
@@ -230,13 +244,15 @@ class OutputMap:
 
     def normalise(self, output: Tensor) -> Tensor:
         """The model's own output -> images in [0, 1]; values outside the range are cut off."""
+        if not self.images:
+            return output
         low, high = self.value_range
         return ((output - low) / (high - low)).clamp(0.0, 1.0)
 
     def to_meta(self) -> dict[str, Any]:
         """Plain JSON values."""
         steps = [{"step": step.kind, **_plain_values(step)} for step in self.steps]
-        return {"steps": steps, "value_range": list(self.value_range)}
+        return {"steps": steps, "value_range": list(self.value_range), "images": self.images}
 
     @classmethod
     def from_meta(cls, meta: Mapping[str, Any]) -> Self:
@@ -248,7 +264,7 @@ class OutputMap:
             raise ArtifactError(
                 f"the saved output map is damaged ({error}); fit it again"
             ) from error
-        return cls(steps, (float(low), float(high)))
+        return cls(steps, (float(low), float(high)), bool(meta.get("images", True)))
 
 
 def _plain_values(step: Any) -> dict[str, Any]:

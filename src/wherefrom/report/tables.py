@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # importing a question's package imports torch, which `doctor
     from wherefrom.attribution.comparison import ComparisonResult, Series
     from wherefrom.attribution.explaining import Explanation
     from wherefrom.attribution.result import CheckResult, EvaluationResult, SourceRow
+    from wherefrom.attribution.together import Together
     from wherefrom.origin.answers import RetrievalReport
 
 Cell: TypeAlias = str | float | int | None
@@ -215,7 +216,17 @@ def retrieval_table(report: RetrievalReport) -> Table:
 def count_line(result: CheckResult) -> str:
     """How many images got which verdict, as one line."""
     counts = ", ".join(f"{count} {verdict}" for verdict, count in result.counts().items())
-    return f"{plural(len(result.images), 'image')}: {counts}"
+    noun = "image" if result.together is None else "row"
+    return f"{plural(len(result.images), noun)}: {counts}"
+
+
+def together_line(found: Together) -> str:
+    """What the rows of a table say together, as one line."""
+    return (
+        f"together: {found.rejected} of {plural(found.judged, 'row')} do not fit, "
+        f"{found.expected:.3g} would be expected; were all of them made by this model, so many or "
+        f"more would be seen with probability {found.p_value:.2g}"
+    )
 
 
 def accuracy_line(result: EvaluationResult) -> str:
