@@ -1,13 +1,17 @@
 """Files and folders to rows: one per file, in order, and no stop at a broken one."""
 
+import os
+
 import pytest
+import torch
 from PIL import Image
 
-from wherefrom.attribution import check_paths
+from wherefrom.attribution import check_in_processes, check_paths, scanning
+from wherefrom.attribution.checking import check_files
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
 from wherefrom.core.store import digest_file
-from wherefrom.data.writing import save_png
+from wherefrom.data.writing import save_png, to_uint8
 
 
 @pytest.fixture
@@ -52,3 +56,42 @@ def test_a_missing_path_or_an_empty_folder__rejects_paths(fitted, tmp_path):
         check_paths(fitted, [tmp_path / "gone.png"])
     with pytest.raises(InputError, match="no image in this folder"):
         check_paths(fitted, [tmp_path])
+
+
+def test_several_processes_say_the_same_in_the_same_order__identity_processes(
+    fitted, generator, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(scanning, "PART", 3)
+    fitted.save(tmp_path / "a")
+    (tmp_path / "images").mkdir()
+    for index, image in enumerate(to_uint8(generator.sample(7, seed=4))):
+        save_png(image, tmp_path / "images" / f"{index}.png")
+    (tmp_path / "images" / "5.png").write_bytes(b"no image")
+    alone = check_paths(fitted, [tmp_path / "images"])
+    shared = check_in_processes(tmp_path / "a", [tmp_path / "images"], processes=2)
+    assert [row.name for row in shared.images] == [row.name for row in alone.images]
+    for one, other in zip(shared.images, alone.images, strict=True):
+        assert (one.verdict, one.p_value) == (other.verdict, other.p_value)
+        assert one.reason == other.reason
+    with pytest.raises(InputError, match="0 processes; give at least 1"):
+        check_in_processes(tmp_path / "a", [tmp_path / "images"], processes=0)
+
+
+def test_a_process_that_dies_is_told_in_one_line__bad_input(fitted, tmp_path, monkeypatch):
+    monkeypatch.setattr(scanning, "PART", 1)
+    monkeypatch.setattr(scanning, "_begin", os._exit)  # called with the path: dies at once
+    fitted.save(tmp_path / "a")
+    for index in range(2):
+        save_png(torch.zeros(3, 32, 32, dtype=torch.uint8), tmp_path / f"{index}.png")
+    with pytest.raises(InputError, match=r"a process ended before its answer.*0 of 2 files"):
+        check_in_processes(tmp_path / "a", [tmp_path], processes=2)
+
+
+def test_a_file_that_vanishes_while_the_folder_is_read_stops_nothing__bad_input(
+    fitted, generator, tmp_path
+):
+    image = to_uint8(generator.sample(1, seed=4))[0]
+    save_png(image, tmp_path / "kept.png")
+    rows = check_files(fitted, [tmp_path / "gone.png", tmp_path / "kept.png"])
+    assert rows[0].reason == "there is no such file" and rows[0].verdict == Verdict.CANNOT_SAY
+    assert rows[1].score is not None

@@ -20,6 +20,7 @@ from wherefrom.attribution.method import fit
 from wherefrom.attribution.methods import METHODS
 from wherefrom.attribution.open_set import Identification, Identity, identify
 from wherefrom.attribution.result import CheckResult, EvaluationResult, ImageVerdict, SourceRow
+from wherefrom.attribution.scanning import check_in_processes
 
 __all__ = [
     "METHODS",
@@ -35,6 +36,7 @@ __all__ = [
     "Identity",
     "ImageVerdict",
     "SourceRow",
+    "check_in_processes",
     "check_paths",
     "compare",
     "control_discoveries",

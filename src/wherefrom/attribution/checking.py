@@ -16,7 +16,8 @@ from wherefrom.attribution.together import judge_together
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.data.folders import list_images, read_images
+from wherefrom.data.batches import Wanted
+from wherefrom.data.folders import list_images, read_files, read_images
 from wherefrom.data.tables import read_rows
 
 
@@ -53,17 +54,22 @@ def check_paths(fitted: Attributor, paths: Sequence[Path], *, track: Track = qui
     """
     if fitted.judges_numbers:
         return _check_tables(fitted, paths, track)
+    return fitted.result(check_files(fitted, list_images(paths), track=track))
+
+
+def check_files(
+    fitted: Attributor, files: Sequence[Path], *, track: Track = quiet
+) -> list[ImageVerdict]:
+    """A verdict per image file, in the order given; a file that is gone by now gets one, too."""
     channels, height, width = fitted.image_shape
-    files = list_images(paths)
-    batch = read_images(
-        files,
-        channels=channels,
-        size=(height, width),
+    wanted = Wanted(
+        channels,
+        (height, width),
         resize="scaled" in fitted.further,
         at_least=0,
         drop_duplicates=False,
-        track=track,
     )
+    batch = read_files(files, "the files", wanted, track=track)
     rows = {
         path: ImageVerdict(str(path), Verdict.CANNOT_SAY, None, None, None, reason)
         for path, reason in batch.skipped
@@ -77,7 +83,7 @@ def check_paths(fitted: Attributor, paths: Sequence[Path], *, track: Track = qui
             track=track,
         )
         rows |= dict(zip(batch.paths, checked.images, strict=True))
-    return fitted.result([rows[path] for path in files])
+    return [rows[path] for path in files]
 
 
 def _check_tables(fitted: Attributor, paths: Sequence[Path], track: Track) -> CheckResult:

@@ -149,6 +149,13 @@ def fit(
     help="Judge all images together: at most this share of each answer is false.",
 )
 @optional_generator("The model, which an attributor of an inversion method needs.")
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that share the images of a large folder.",
+)
 @output_options
 @click.pass_obj
 def check(
@@ -161,6 +168,7 @@ def check(
     weights: Path | None,
     latent: tuple[int, ...] | None,
     value_range: tuple[float, float] | None,
+    processes: int,
     as_json: bool,
     report: Path | None,
     csv: Path | None,
@@ -182,7 +190,14 @@ def check(
     fitted = question.load(attributor, generator=generator)
     if report is not None and fitted.judges_numbers:
         raise InputError("--report shows pictures, and this attributor judges rows; take --csv")
-    result = question.check_paths(fitted, paths, track=session.track)
+    if processes > 1:
+        if generator is not None:
+            raise InputError("--processes is for attributors that need no --generator; leave it")
+        result = question.check_in_processes(
+            attributor, paths, processes=processes, track=session.track
+        )
+    else:
+        result = question.check_paths(fitted, paths, track=session.track)
     if false_discovery_rate is not None:
         result = question.control_discoveries(result, false_discovery_rate)
     table = check_table(result)

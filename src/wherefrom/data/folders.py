@@ -51,22 +51,28 @@ def read_images(
     limits: Limits = DEFAULT_LIMITS,
     track: Track = quiet,
 ) -> ImageBatch:
-    """Read files and folders into one batch of `size` = (height, width).
-
-    With `resize`, images are cropped around the centre and scaled; without, an image of another
-    size is skipped with that reason.  Without a `size`, the first usable image sets it.  Fewer
-    than `at_least` usable images are an `InputError` that quotes the first problem.
-    """
-    sources = [
-        Source(path, partial(read_regular, path, max_bytes=limits.max_bytes))
-        for path in list_images(paths)
-    ]
-    return gather_images(
-        sources,
+    """Read files and folders (`list_images`) into one batch, as `read_files` does."""
+    return read_files(
+        list_images(paths),
         _name_all(paths),
         Wanted(channels, size, resize, at_least, drop_duplicates, limits),
         track=track,
     )
+
+
+def read_files(
+    files: Sequence[Path], where: str, wanted: Wanted, *, track: Track = quiet
+) -> ImageBatch:
+    """Read files into one batch of `wanted.size` = (height, width).
+
+    A file that is gone by now is skipped like any other that cannot be read.  With `resize`, images
+    are cropped around the centre and scaled; without, an image of another size is skipped with that
+    reason.  Without a `size`, the first usable image sets it.  Fewer than `at_least` usable images
+    are an `InputError` that quotes the first problem and `where`.
+    """
+    limit = wanted.limits.max_bytes
+    sources = [Source(path, partial(read_regular, path, max_bytes=limit)) for path in files]
+    return gather_images(sources, where, wanted, track=track)
 
 
 def _walk(root: Path) -> Iterator[Path]:

@@ -1,0 +1,69 @@
+"""A large folder checked by several processes, each with one thread: the same answers, sooner.
+
+The inversion of an image is many small products, of which threads share each; processes share the
+images instead.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import torch
+
+from wherefrom.attribution.checking import check_files, check_paths
+from wherefrom.attribution.fitted import Attributor, load
+from wherefrom.attribution.result import CheckResult, ImageVerdict
+from wherefrom.core.errors import InputError
+from wherefrom.core.progress import Track, quiet
+from wherefrom.data.folders import list_images
+
+PART = 32  # files that a process is given at once
+
+_loaded: list[Attributor] = []  # of a worker process: its one attributor
+
+
+def check_in_processes(
+    attributor: Path, paths: Sequence[Path], *, processes: int, track: Track = quiet
+) -> CheckResult:
+    """What `check_paths` says of a saved attributor and these paths, by `processes` processes.
+
+    The processes are spawned, so that a script that calls this needs the usual guard
+    `if __name__ == "__main__"`.  An `InputError` for less than one process, and if a process dies,
+    as it does where memory ends.
+    """
+    if processes < 1:
+        raise InputError(f"{processes} processes; give at least 1")
+    fitted = load(attributor)
+    if processes == 1 or fitted.judges_numbers:
+        return check_paths(fitted, paths, track=track)
+    files = list_images(paths)
+    parts = [files[start : start + PART] for start in range(0, len(files), PART)]
+    rows: list[ImageVerdict] = []
+    try:
+        with ProcessPoolExecutor(
+            min(processes, len(parts)),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_begin,
+            initargs=(attributor,),
+        ) as pool:
+            for found in track(pool.map(_check_part, parts), "checking", total=len(parts)):
+                rows += found
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"a process ended before its answer, perhaps for want of memory; {len(rows)} of "
+            f"{len(files)} files were judged; use fewer processes"
+        ) from error
+    return fitted.result(rows)
+
+
+def _begin(attributor: Path) -> None:
+    torch.set_num_threads(1)
+    _loaded.append(load(attributor))
+
+
+def _check_part(files: Sequence[Path]) -> list[ImageVerdict]:
+    return check_files(_loaded[0], files)
