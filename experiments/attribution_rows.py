@@ -82,8 +82,9 @@ def _synthesise(name: str, rows: Tensor, columns: list[str], count: int) -> np.n
     torch.manual_seed(derive_seed(0, "rows", name) % 2**31)
     np.random.seed(derive_seed(0, "rows", name) % 2**31)  # the library draws from it
     model: Any = getattr(single_table, f"{name}Synthesizer")(metadata)
-    model.fit(table)
+    model.fit({"wine": table})
     made = model.sample(num_rows=count)
+    made = made["wine"] if isinstance(made, dict) else made
     return np.asarray(made[columns].to_numpy(), dtype=np.float32)
 
 

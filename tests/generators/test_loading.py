@@ -221,6 +221,12 @@ def test_diffusers_decoders_are_generators__reference_diffusers(tmp_path):
         with torch.no_grad():
             expected = vae.eval().decode(z / vae.config.scaling_factor).sample / 2 + 0.5
         assert torch.allclose(generator.sample(2, 5), expected.clamp(0, 1), atol=1e-4)
+        x = torch.rand(2, 3, 8, 8)
+        with torch.no_grad():
+            again = vae(x * 2 - 1).sample / 2 + 0.5
+        assert generator.has_encoder
+        rounded = 5e-3 if name == "AutoencoderTiny" else 1e-4  # it rounds the latents between
+        assert torch.allclose(generator.reconstruct(x), again.clamp(0, 1), atol=rounded)
 
 
 def test_faulty_diffusers_folders_are_one_line__rejects_folders(tmp_path):

@@ -7,6 +7,8 @@
     cost          ||z - z_bar||_1, either way: activations too unlike, or too like, the mean
     spectrum      Deep SAD on the cosine transform: DCTPAD
     fingerprint   correlation of the noise residual with the model's: SM-F
+    autoencoder   what the model's own autoencoder changes, where there is one and the settings ask
+                  for it: AEDR; checking then needs the model
 
 Each is put in units of its upper spread over own images that nothing else has seen, and
 `evidence.combine` joins them so that none can hide another.  Calibration, p-values and verdicts are
@@ -17,6 +19,7 @@ Deviation: the paper scores by one piece at a time.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +27,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wherefrom.attribution.autoencoder import (
+    AutoencoderScorer,
+    make_autoencoder,
+    read_autoencoder,
+)
 from wherefrom.attribution.config import FlipadConfig
 from wherefrom.attribution.dct_pad import DctPadConfig, dct_features
 from wherefrom.attribution.evidence import (
@@ -57,6 +65,9 @@ class EnsembleConfig(FlipadConfig):
     reference_samples: int = setting(
         1000, "own images behind the units of the pieces, and as many behind a typical cost", low=20
     )
+    autoencoder: bool = setting(
+        False, "also what the model's own autoencoder changes; checking then needs the model"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +79,15 @@ class Ensemble:
     fingerprint: FingerprintScorer
     typical_cost: float  # median of log ||z - z_bar||_1 over own images
     reference: Tensor  # (2, J) float64: median and upper spread of every piece
+    autoencoder: AutoencoderScorer | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """The pieces, in the order of `pieces`."""
         classifier = () if self.flipad.classifier is None else ("classifier",)
-        return ("activations", *classifier, "residual", "cost", "spectrum", "fingerprint")
+        encoder = () if self.autoencoder is None else ("autoencoder",)
+        rest = ("residual", "cost", "spectrum", "fingerprint")
+        return ("activations", *classifier, *rest, *encoder)
 
     def score(self, images: Tensor) -> Tensor:
         """Anomaly score, (N,) float64; images float32 (N, C, H, W) in [0, 1]."""
@@ -89,23 +103,25 @@ class Ensemble:
         """The pieces in units of their own, (N, J) float64; larger = less likely ours."""
         features = self.flipad.features
         activations, misfit, cost = features.extract_with_costs(images)
-        columns = [self.flipad.detector.score(activations).cpu()]
+        # distances and misfits spread over decades; logits and correlations do not
+        columns = [_log(self.flipad.detector.score(activations).cpu())]
         if self.flipad.classifier is not None:
             columns.append(self.flipad.classifier.score(pre_activations(features, images)).cpu())
         columns += [
-            misfit.cpu(),
+            _log(misfit.cpu()),
             (_log(cost.cpu()) - self.typical_cost).abs(),
-            self.spectrum.score(images).cpu(),
+            _log(self.spectrum.score(images).cpu()),
             self.fingerprint.score(images).cpu(),
         ]
-        # distances and misfits spread over decades; logits and correlations do not
-        for index in (0, -4, -2):
-            columns[index] = _log(columns[index])
+        if self.autoencoder is not None:
+            columns.append(self.autoencoder.score(images))
         return torch.stack(columns, dim=1)
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """JSON values and tensors for `core.store`."""
         meta: dict[str, Any] = {"typical_cost": self.typical_cost}
+        if self.autoencoder is not None:
+            meta["autoencoder"] = self.autoencoder.to_saved()[0]
         tensors = {"reference": self.reference}
         for name in PARTS:
             meta[name], found = getattr(self, name).to_saved()
@@ -120,6 +136,9 @@ def _log(x: Tensor) -> Tensor:
 def fit_ensemble(material: Material, config: EnsembleConfig) -> Ensemble:
     """Fit every piece on the same material, then find their units on own images of their own."""
     size = {"train_samples": config.train_samples}
+    encoder = None
+    if config.autoencoder:
+        encoder = make_autoencoder(material.generator.to(material.device), "two")
     flipad = fit_flipad(material, config)
     spectrum = fit_pad(dct_features, material, config.spectrum.with_values(size))
     fingerprint = fit_fingerprint(material, config.prnu.with_values(size))
@@ -130,15 +149,9 @@ def fit_ensemble(material: Material, config: EnsembleConfig) -> Ensemble:
         return to_float(material.worn(images, f"ensemble {name}"))
 
     cost = flipad.features.extract_with_costs(drawn("cost"))[2]
-    unit = torch.stack([torch.zeros(6), torch.ones(6)]).double()
-    made = Ensemble(flipad, spectrum, fingerprint, float(_log(cost).median()), unit)
-    return Ensemble(
-        flipad,
-        spectrum,
-        fingerprint,
-        made.typical_cost,
-        reference_of(made.raw(drawn("reference"))),
-    )
+    typical = float(_log(cost).median())
+    made = Ensemble(flipad, spectrum, fingerprint, typical, torch.empty(0), encoder)
+    return dataclasses.replace(made, reference=reference_of(made.raw(drawn("reference"))))
 
 
 def read_ensemble(saved: Saved) -> Ensemble:
@@ -158,6 +171,7 @@ def read_ensemble(saved: Saved) -> Ensemble:
         FingerprintScorer(fingerprint.tensors["fingerprint"], config.prnu),
         float(saved.meta["typical_cost"]),
         saved.tensors["reference"],
+        read_autoencoder(part("autoencoder", config)) if "autoencoder" in saved.meta else None,
     )
 
 

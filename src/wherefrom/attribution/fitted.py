@@ -271,7 +271,9 @@ def load(
     `InputError` if it is missing or another one than the attributor was fitted for.
     """
     method, config, meta, tensors = _read(Path(path))
-    _check_generator(path, generator, meta, needed=method.needs_generator)
+    # an ensemble needs the model only where its settings ask for the model's autoencoder
+    needed = method.needs_generator or getattr(config, "autoencoder", False)
+    _check_generator(path, generator, meta, needed=needed)
     found = {k.removeprefix(EVIDENCE): v for k, v in tensors.items() if k.startswith(EVIDENCE)}
     try:
         c, h, w = meta["image_shape"]

@@ -190,4 +190,5 @@ INVERSION_L2 = Method(
     lambda material, config: make_scorer(material, pixels, config),
     lambda saved: read_scorer(saved, pixels),
     needs_generator=True,
+    needs="latent",
 )

@@ -112,4 +112,5 @@ INVERSION_FEATURE = Method(
     fit_feature_inversion,
     read_feature_inversion,
     needs_generator=True,
+    needs="latent",
 )

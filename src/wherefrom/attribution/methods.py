@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 
+from wherefrom.attribution.autoencoder import AUTOENCODER
 from wherefrom.attribution.dct_pad import DCT_PAD
 from wherefrom.attribution.ensemble import ENSEMBLE
 from wherefrom.attribution.fingerprint import FINGERPRINT
@@ -24,6 +25,7 @@ METHODS: dict[str, Method] = {
         FINGERPRINT,
         INVERSION_L2,
         INVERSION_FEATURE,
+        AUTOENCODER,
         ENSEMBLE,
     )
 }

@@ -91,6 +91,12 @@ class Method:
     fit: Callable[[Material, Any], Scorer]
     read: Callable[[Saved], Scorer]
     needs_generator: bool = False  # to score, that is: the artifact does not hold all of it
+    needs: str = ""  # "latent" or "encoder": what not every generator has
+
+    def lacks(self, generator: Generator) -> str:
+        """What this generator lacks for the method, "" if nothing."""
+        has = {"latent": generator.latent_shape is not None, "encoder": generator.has_encoder}
+        return self.needs if self.needs and not has[self.needs] else ""
 
     def settings(
         self, config: AttributionConfig | None, *, numbers: bool = False

@@ -146,6 +146,20 @@ def comparison_options(command: F) -> F:
     return command
 
 
+def fitting(session: Session, asked: Asked, generator: Generator) -> dict[str, AttributionConfig]:
+    """The settings of the methods asked for; of all, those that the generator has the parts for."""
+    from wherefrom.attribution.methods import METHODS
+
+    configs = asked.configs()
+    if ALL not in asked.methods:
+        return configs
+    lacking = {name: METHODS[name].lacks(generator) for name in configs}
+    for name, part in lacking.items():
+        if part:
+            session.note(f"note: {name} is left out: the model has no {part}")
+    return {name: config for name, config in configs.items() if not lacking[name]}
+
+
 def run_comparison(
     session: Session,
     asked: Asked,
@@ -160,7 +174,7 @@ def run_comparison(
         generator,
         others,
         rivals,
-        configs=asked.configs(),
+        configs=fitting(session, asked, generator),
         own_samples=asked.own_samples,
         repetitions=asked.repetitions,
         seed=asked.seed,

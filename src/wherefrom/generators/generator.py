@@ -102,6 +102,34 @@ class Generator:
         output: Tensor = carried(self.module(latents.to(dtype)))
         return self.output_map.normalise(output.float())
 
+    @property
+    def has_encoder(self) -> bool:
+        """Whether the module has a `reconstruct(images)`: encodes and decodes, in its own range."""
+        return callable(getattr(self.module, "reconstruct", None))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module lives."""
+        return next(chain(self.module.parameters(), self.module.buffers()), torch.empty(0)).device
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] encoded and decoded by the model, in the same shape.
+
+        An `InputError` if the module has no `reconstruct`, or gives out another shape.
+        """
+        if not self.has_encoder:
+            raise InputError("the model cannot reconstruct images: it has no encoder")
+        low, high = self.output_map.value_range
+        reconstruct: Callable[[Tensor], Tensor] = self.module.reconstruct  # type: ignore[assignment]
+        made = self.output_map.normalise(reconstruct(images * (high - low) + low))
+        if made.shape != images.shape:
+            raise InputError(
+                f"reconstruct made {tuple(made.shape)} of images {tuple(images.shape)}; it must "
+                "keep the shape"
+            )
+        return made
+
     def to(self, device: torch.device | str) -> Generator:
         """The same generator there; a module that has to move is copied, the caller's stays."""
         home = next(chain(self.module.parameters(), self.module.buffers()), None)

@@ -238,6 +238,14 @@ class _DiffusersDecoder(nn.Module):
         image: Tensor = self.vae.decode(z / self.scale + self.shift, return_dict=False)[0]
         return (image / 2 + 0.5).clamp(0, 1)
 
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) in [0, 1] encoded to the mean latent and decoded, in the same range."""
+        coded = self.vae.encode(images * 2 - 1)
+        found = getattr(coded, "latent_dist", None)
+        latents = coded.latents if found is None else found.mode()
+        image: Tensor = self.vae.decode(latents, return_dict=False)[0]
+        return (image / 2 + 0.5).clamp(0, 1)
+
 
 def _load_diffusers(request: Request) -> Source:
     _refuse_weights(request, "a diffusers folder")
