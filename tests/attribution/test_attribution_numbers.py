@@ -1,5 +1,6 @@
 """Generators of rows and of signals: the same fit, check and files as for images."""
 
+import copy
 import math
 
 import numpy as np
@@ -112,6 +113,35 @@ def test_without_settings_the_preset_for_numbers_is_taken__identity_preset():
         METHODS["flipad"].settings(FlipadConfig(), numbers=True)
     with pytest.raises(InputError, match=r"dct-pad judges images.*take flipad, raw-pad"):
         METHODS["dct-pad"].settings(None, numbers=True)
+
+
+@pytest.mark.parametrize("method", ["flipad", "inversion-l2"])
+def test_the_units_of_a_table_do_not_matter__identity_units(mine, others, method):
+    """A column in milligrams instead of grams: the same model, the same rows, the same scores."""
+    factor = torch.tensor([1.0, 1024, 1, 1 / 128, 1, 1, 64])  # exact in binary
+    module = copy.deepcopy(mine.module)
+    with torch.no_grad():
+        module[-1].weight.mul_(factor[:, None])
+        module[-1].bias.mul_(factor)
+    config = settings(method)
+    one = attribution.fit(mine, others, method=method, config=config)
+    other = attribution.fit(wrap_generator(module), others * factor, method=method, config=config)
+    rows = rows_of(1).sample(20, 9)
+    assert torch.allclose(one.score(rows), other.score(rows * factor), rtol=1e-3)
+
+
+def test_a_layer_in_other_units_gives_other_units__identity_linear(layer_of):
+    torch.manual_seed(0)
+    for module, shape in (
+        (nn.Linear(5, 3), (5,)),
+        (nn.Conv1d(4, 2, 3, groups=2), (4, 9)),
+        (nn.ConvTranspose1d(4, 6, 4, 2, 1, groups=2), (4, 9)),
+    ):
+        layer = layer_of(module, shape)
+        unit = torch.rand(layer.output_shape[0]) + 0.5
+        z = torch.randn(2, *shape)
+        spread = unit if len(shape) == 1 else unit[:, None]
+        assert torch.allclose(layer.divided(unit).apply(z), layer.apply(z) / spread, atol=1e-5)
 
 
 def test_rows_need_no_others_at_all__limit(mine):

@@ -29,7 +29,11 @@ from wherefrom.metrics.noise_level import noise_level
 class FeatureMap:
     """Images (N, C, H, W) in [0, 1] -> features (N, K, h, w) or (N, K), float16.
 
-    Numbers (N, C, 1, T), rows and signals, give (N, K).
+    Numbers (N, C, 1, T), rows and signals, give (N, K).  They have units: with a `unit` every
+    column of a row, or channel of a signal, counts in its own spread, and the layer is that of
+    o / unit.
+
+    Deviation: the paper knows no units; a column in milligrams would drown the others.
 
     Half precision keeps ten thousand sets of activations in memory; training and scoring see the
     same rounding.
@@ -43,6 +47,7 @@ class FeatureMap:
     channels: Tensor | None  # indices of the channels kept, int64; None: all
     window: Window | None = None  # what layer and mean are cut to; None: nothing is cut
     clean_noise: float = 0.0  # noise level that images of the model have without anybody's doing
+    unit: Tensor | None = None  # (out channels,), what o and the layer have been divided by
 
     @classmethod
     def of(
@@ -85,13 +90,25 @@ class FeatureMap:
         x = images.to(self.mean_activation)
         cut = (lambda o: o) if self.window is None else self.window.of_outputs
         if self.lasso.data == "square":
-            return self._inverter.invert(cut(self.output_map.inverse(x)))
+            o = self.output_map.inverse(x)
+            if self.unit is not None:
+                o = _per_channel(o, self.unit)
+            return self._inverter.invert(cut(o))
         intervals = pixel_intervals(x, self.output_map).each(cut)
         budget = None
         if self.lasso.slack == "noise":
             added = (noise_level(images).square() - self.clean_noise**2).clamp_min(0).sqrt()
             budget = intervals.noise_budget(added)
         return self._inverter.invert_within(intervals, budget)
+
+    def in_units_of(self, own: Tensor) -> Self:
+        """The map in which columns or channels count in the spread of own samples (N, C, H, W)."""
+        o = self.output_map.inverse(own.to(self.mean_activation))
+        if self.last_layer.kind != "dense":  # one unit per channel of a signal
+            o = o.movedim(1, -1).flatten(0, -2)
+        unit = o.std(dim=0)
+        unit = torch.where(unit > 0, unit, 1.0)
+        return replace(self, unit=unit, last_layer=self.last_layer.divided(unit))
 
     def with_clean_noise(self, own: Tensor) -> Self:
         """The map that knows how noisy the model's own images (N, C, H, W) look at most."""
@@ -104,6 +121,8 @@ class FeatureMap:
         tensors["mean_activation"] = self.mean_activation
         if self.channels is not None:
             tensors["channels"] = self.channels
+        if self.unit is not None:
+            tensors["unit"] = self.unit
         meta = {
             "last_layer": self.last_layer.to_meta(),
             "output_map": self.output_map.to_meta(),
@@ -122,7 +141,7 @@ class FeatureMap:
         device: torch.device | str,
     ) -> Self:
         """The inverse of `to_saved`; `layer` are the tensors of the last layer by short name."""
-        channels = tensors.get("channels")
+        channels, unit = tensors.get("channels"), tensors.get("unit")
         return cls(
             LastLayer.from_saved(meta["last_layer"], layer).to(device),
             OutputMap.from_meta(meta["output_map"]),
@@ -132,6 +151,7 @@ class FeatureMap:
             None if channels is None else channels.to(device),
             None if meta["window"] is None else Window.from_meta(meta["window"]),
             float(meta["clean_noise"]),
+            None if unit is None else unit.to(device),
         )
 
     @cached_property
@@ -146,6 +166,11 @@ class FeatureMap:
         if z.ndim > 2:
             z = pool_to(z, self.max_side)
         return z.flatten(1).half() if z.ndim == 3 else z.half()
+
+
+def _per_channel(o: Tensor, unit: Tensor) -> Tensor:
+    """o / unit, along the last axis of rows (N, D) or the channels of signals (N, C, T)."""
+    return o / unit if o.ndim == 2 else o / unit[:, None]
 
 
 def pool_to(z: Tensor, max_side: int) -> Tensor:

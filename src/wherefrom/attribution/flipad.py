@@ -54,6 +54,8 @@ def fit_flipad(material: Material, config: FlipadConfig) -> Evidence:
         ).to(material.device),
         config,
     )
+    if generator.makes_numbers:
+        features = features.in_units_of(own_train)
     if config.lasso.slack == "noise":
         drawn = stored_samples(generator, NOISE_SAMPLES, derive_seed(seed, "flipad", "noise"))
         features = features.with_clean_noise(to_float(drawn))

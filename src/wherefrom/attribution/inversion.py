@@ -16,6 +16,7 @@ Deviation: of every attempt the best step counts; the paper does not say which, 
 at this rate is rarely the best one.
 Deviation: every image starts from the same latents, drawn once per fit; attempts that differed by
 image would make a score depend on more than the image.
+Deviation: columns of a table count in the spread of own rows.
 Deviation: images are in [0, 1], the official code's in [-1, 1]: d is half as large.
 """
 
@@ -37,6 +38,7 @@ from wherefrom.core.rng import stream
 from wherefrom.generators.generator import Generator
 
 ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
+UNIT_SAMPLES = 1000  # own rows behind the units of their columns
 
 # Images (N, C, H, W) in [0, 1] -> what is compared, (N, ...), with its gradient.
 View = Callable[[Tensor], Tensor]
@@ -75,6 +77,7 @@ class InversionScorer:
     view: View
     starts: Tensor  # (restarts, *latent), drawn from N(0, 1)
     config: InversionConfig
+    unit: Tensor | None = None  # of numbers: (C, 1, 1) or (1, 1, D), the spread of own samples
 
     def score(self, images: Tensor) -> Tensor:
         """d of the best attempt, (N,) float64, on the CPU; images (N, C, H, W) in [0, 1]."""
@@ -97,7 +100,7 @@ class InversionScorer:
         """All attempts for all `images` at once: row (i, r) is attempt r at image i."""
         count, tries = len(images), len(self.starts)
         with torch.no_grad():
-            target = self.view(images).repeat_interleave(tries, dim=0)
+            target = self._seen(images).repeat_interleave(tries, dim=0)
         z = self.starts.repeat(count, *([1] * (self.starts.ndim - 1)))
         adam = _Adam(z, self.config.learning_rate)
         best = torch.full((count * tries,), torch.inf, dtype=torch.float64, device=z.device)
@@ -118,7 +121,7 @@ class InversionScorer:
         """Squared distances (B,) float64 and the gradient of their mean squares, (B, *latent)."""
         with torch.set_grad_enabled(with_gradient):
             place = z.detach().requires_grad_(with_gradient)
-            error = (self.view(self.generator.decode(place)) - target).flatten(1)
+            error = (self._seen(self.generator.decode(place)) - target).flatten(1)
             loss = error.square().mean(dim=1)
         square = error.detach().double().square().sum(dim=1)
         if not with_gradient:
@@ -128,7 +131,11 @@ class InversionScorer:
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """JSON values and tensors for `core.store`; the model is not among them."""
-        return {}, {"starts": self.starts}
+        unit = {} if self.unit is None else {"unit": self.unit}
+        return {}, {"starts": self.starts, **unit}
+
+    def _seen(self, samples: Tensor) -> Tensor:
+        return self.view(samples if self.unit is None else samples / self.unit)
 
 
 class _Adam:
@@ -164,7 +171,17 @@ def draw_starts(generator: Generator, count: int, seed: int) -> Tensor:
 def make_scorer(material: Material, view: View, config: InversionConfig) -> InversionScorer:
     """The scorer of a fit: the model on the fit's device, and the latents it starts from."""
     starts = draw_starts(material.generator, config.restarts, material.seed).to(material.device)
-    return InversionScorer(material.generator.to(material.device), view, starts, config)
+    unit = None
+    if material.generator.makes_numbers:
+        unit = _unit(material.own(UNIT_SAMPLES)).to(material.device)
+    return InversionScorer(material.generator.to(material.device), view, starts, config, unit)
+
+
+def _unit(own: Tensor) -> Tensor:
+    """The spread of every column of rows (N, 1, 1, D), or channel of signals (N, C, 1, T)."""
+    over = (0,) if own.shape[1] == 1 else (0, 3)
+    spread = own.std(dim=over, keepdim=True)[0]
+    return torch.where(spread > 0, spread, 1.0)
 
 
 def read_scorer(saved: Saved, view: View) -> InversionScorer:
@@ -172,7 +189,9 @@ def read_scorer(saved: Saved, view: View) -> InversionScorer:
     if saved.generator is None:
         raise TypeError("an inversion is read together with its generator")
     generator, starts = saved.generator.to(saved.device), saved.tensors["starts"].to(saved.device)
-    return InversionScorer(generator, view, starts, saved.config)
+    unit = saved.tensors.get("unit")
+    unit = None if unit is None else unit.to(saved.device)
+    return InversionScorer(generator, view, starts, saved.config, unit)
 
 
 def pixels(images: Tensor) -> Tensor:

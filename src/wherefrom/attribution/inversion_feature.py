@@ -53,7 +53,7 @@ class FeatureInversionConfig(InversionConfig):
 class FeatureInversionScorer(InversionScorer):
     """An `InversionScorer` that remembers which network it compares by."""
 
-    identity: str  # digest of the network
+    identity: str = ""  # digest of the network
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """JSON values and tensors for `core.store`; neither model is among them."""
@@ -68,7 +68,7 @@ def fit_feature_inversion(
     network = _network(config, material.generator.image_shape, material.device)
     made = make_scorer(material, as_view(network), config)
     return FeatureInversionScorer(
-        made.generator, made.view, made.starts, config, network.identity.digest
+        made.generator, made.view, made.starts, config, None, network.identity.digest
     )
 
 
@@ -84,7 +84,7 @@ def read_feature_inversion(saved: Saved) -> FeatureInversionScorer:
         )
     made = read_scorer(saved, as_view(network))
     return FeatureInversionScorer(
-        made.generator, made.view, made.starts, saved.config, network.identity.digest
+        made.generator, made.view, made.starts, saved.config, None, network.identity.digest
     )
 
 

@@ -87,6 +87,18 @@ class LastLayer:
             z = z.narrow(axis, 0, size)
         return z
 
+    def divided(self, unit: Tensor) -> LastLayer:
+        """The layer of o / unit; `unit` (out channels,) or, for a dense layer, (out,)."""
+        if self.kind == "conv_transpose":
+            spread = unit.reshape(self.groups, 1, -1)  # of each group's outputs
+            inputs = self.weight.shape[0] // self.groups
+            factor = spread.expand(-1, inputs, -1).reshape(self.weight.shape[0], -1)
+            weight = self.weight / factor.reshape(*factor.shape, *[1] * (self.weight.ndim - 2))
+        else:
+            weight = self.weight / unit.reshape(-1, *[1] * (self.weight.ndim - 1))
+        bias = None if self.bias is None else self.bias / unit
+        return dataclasses.replace(self, weight=weight, bias=bias)
+
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> LastLayer:

@@ -1,0 +1,242 @@
+"""Third parties' pretrained generators: which of them made an image?
+
+    pip download --no-deps gan-face-generate==1.1.1     # weights.tar: examples/face_dcgan.py
+    npm pack @upscalerjs/esrgan-slim                    # package/models/x2
+    python benchmarks/third_parties.py --weights weights.tar --upscaler package/models/x2 \\
+        --data DATA --taef2 TAEF2
+
+Three owners, 64 px: a DCGAN of faces (the paper's last layer), the decoder of the autoencoder
+TAEF2, and the upscaler ESRGAN-slim; the last two remake photographs.  The others of every fit are
+photographs.  Judged are photographs that nothing has seen, what every other model makes, and the
+owner's own content made by others: by the autoencoder, by four rivals trained out of the DCGAN
+(face_rivals.py), and by the DCGAN itself with rounded, pruned or nudged weights
+(altered_copies.py).  None of these is in a fit.
+
+Every owner and seed is kept in --work as soon as it is done, so a run that was stopped continues;
+--only-owner and --only-seed share the work between processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from altered_copies import COPIES, altered_copy
+from face_rivals import make_rivals
+from taef2 import TAEF2
+from torch import Tensor, nn
+from torch.nn import functional as F
+from upscaler import Upscaler
+
+from wherefrom import __version__, attribution
+from wherefrom.attribution.methods import find_method
+from wherefrom.attribution.protocol import stored_samples
+from wherefrom.calibration.conformal import threshold_at_rate
+from wherefrom.core.rng import derive_seed, stream
+from wherefrom.data import load_training_images, to_float, to_uint8
+from wherefrom.generators.generator import Generator, wrap_generator
+from wherefrom.generators.loading import load_generator
+
+FACE = Path(__file__).parents[1] / "examples" / "face_dcgan.py"
+SIDE = 64
+RATES = (0.005, 0.05)
+PAPER = {"impostors": 0.0, "classifier_samples": 0}
+WINDOW = {"crop": 32, "halo": 8}  # 64 channels of 64 x 64 are many
+
+
+class Remaker(nn.Module):
+    """A network that remakes images, as a generator: it is given crops of photographs."""
+
+    def __init__(
+        self, network: nn.Module, remake: Callable[[Tensor], Tensor], photographs: Tensor
+    ) -> None:
+        super().__init__()
+        self.network, self.remake, self.photographs = network, remake, photographs
+
+    def sample(self, n: int, seed: int) -> Tensor:
+        """Crops of `photographs` (uint8, larger than 64 px) that the seed chooses, remade."""
+        rng = stream(seed, "remaker")
+        which = torch.randint(len(self.photographs), (n,), generator=rng)
+        free = self.photographs.shape[-1] - SIDE
+        down, right = torch.randint(free + 1, (2, n), generator=rng)
+        crops = [
+            self.photographs[i, :, a : a + SIDE, b : b + SIDE]
+            for i, a, b in zip(which.tolist(), down.tolist(), right.tolist(), strict=True)
+        ]
+        return self.remake(to_float(torch.stack(crops)))
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """What the network makes of images (N, 3, 64, 64) in [0, 1]."""
+        return self.remake(images)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A model, the settings of the methods that judge for it, and what makes its content again."""
+
+    generator: Generator
+    methods: dict[str, tuple[str, dict[str, Any]]]
+    rivals: dict[str, Callable[[int, int], Tensor]] = field(default_factory=dict)
+
+
+def owners(args: argparse.Namespace, photographs: Tensor) -> dict[str, Owner]:
+    """The three models; `photographs` (uint8, 80 px) are what the last two remake."""
+    face = load_generator(f"{FACE}:G", weights=args.weights)
+    taef2, upscaler = TAEF2(args.taef2), Upscaler(args.upscaler)
+
+    def encoded(x: Tensor) -> Tensor:
+        return torch.cat([taef2.decoder(taef2.encoder(p)).clamp(0, 1) for p in x.split(8)])
+
+    def enlarged(x: Tensor) -> Tensor:
+        return torch.cat([upscaler(F.avg_pool2d(part, 2)) for part in x.split(8)])
+
+    decoder = wrap_generator(Remaker(taef2, encoded, photographs), value_range=(0.0, 1.0))
+    larger = wrap_generator(Remaker(upscaler, enlarged, photographs), value_range=(0.0, 1.0))
+
+    def again(maker: Generator) -> Callable[[int, int], Tensor]:
+        """The owner's faces, remade."""
+        return lambda n, seed: to_uint8(maker.reconstruct(to_float(stored_samples(face, n, seed))))
+
+    def drawn(maker: Generator) -> Callable[[int, int], Tensor]:
+        return lambda n, seed: stored_samples(maker, n, seed)
+
+    trained = make_rivals(face, photographs[:, :, 8:72, 8:72], args.work)
+    copies = {name: altered_copy(face, change) for name, change in COPIES.items()}
+    models = {"DCGAN of faces": face, "TAEF2": decoder, "ESRGAN-slim": larger}
+    full = ("FLIPAD, paper", "FLIPAD, default")
+    flipad = dict(zip(full, (("flipad", PAPER), ("flipad", {})), strict=True))
+    found = {
+        "DCGAN of faces": Owner(
+            face,
+            flipad,
+            {
+                "TAEF2 of own faces": again(decoder),
+                "ESRGAN-slim of own faces": again(larger),
+                **{f"DCGAN, {name}": drawn(one) for name, one in trained.items()},
+                **{name: drawn(one) for name, one in copies.items()},
+            },
+        ),
+        "TAEF2": Owner(
+            decoder,
+            {"FLIPAD, paper": ("flipad", PAPER | WINDOW), "AEDR": ("autoencoder", {})},
+            {"TAEF2 of faces": again(decoder)},
+        ),
+        "ESRGAN-slim": Owner(larger, flipad, {"ESRGAN-slim of faces": again(larger)}),
+    }
+    for name, owner in found.items():
+        owner.rivals.update({other: drawn(m) for other, m in models.items() if other != name})
+    return found
+
+
+def one_seed(owner: Owner, pool: Tensor, unseen: Tensor, seed: int, args: Any) -> dict[str, Any]:
+    """Fit every method of the owner; judge every source."""
+    sources = {"photographs": unseen[: args.test]}
+    for name, draw in owner.rivals.items():
+        sources[name] = draw(args.test, derive_seed(seed, "third parties", name))
+    own = stored_samples(owner.generator, args.test, derive_seed(seed, "third parties", "own"))
+    found = {}
+    for title, (method, changes) in owner.methods.items():
+        settings = {"calibration_samples": args.calibration}
+        if method == "flipad":
+            settings |= {
+                "train_samples": args.train,
+                "mean_samples": 1000,
+                "detector.epochs": args.epochs,
+                "classifier_samples": args.classifier,
+            }
+        config = find_method(method).presets["default"].with_values({**settings, **changes})
+        fitted = attribution.fit(owner.generator, pool, method=method, config=config, seed=seed)
+        result = attribution.evaluate(fitted, own, sources)
+        found[title] = [
+            {
+                "source": row.source,
+                "auroc": row.auroc,
+                **{
+                    f"rejected at {rate}": share_above(result.scores[row.source], fitted, rate)
+                    for rate in RATES
+                },
+            }
+            for row in (result.own, *result.others)
+        ]
+    return found
+
+
+def share_above(scores: Sequence[float], fitted: attribution.Attributor, rate: float) -> float:
+    """Share of scores called not ours at this false-negative rate."""
+    threshold = threshold_at_rate(fitted.own_scores, rate)
+    return sum(score > threshold for score in scores) / len(scores)
+
+
+def summarise(owner: str, seeds: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Per method and source, each measure as a list over the seeds."""
+    rows = []
+    for method, first in seeds[0].items():
+        for index, row in enumerate(first):
+            mine = [seed[method][index] for seed in seeds]
+            measures = {k: [m[k] for m in mine] for k in row if k != "source"}
+            rows.append({"owner": owner, "method": method, "source": row["source"], **measures})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", type=Path, required=True, help="gan-face-generate weights.tar")
+    parser.add_argument(
+        "--upscaler", type=Path, required=True, help="esrgan-slim package/models/x2"
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder with photos/")
+    parser.add_argument("--taef2", type=Path, required=True, help="folder of TAEF2's safetensors")
+    parser.add_argument("--work", type=Path, default=Path("build/third_parties"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results/third_parties.json"))
+    parser.add_argument("--train", type=int, default=200)
+    parser.add_argument("--classifier", type=int, default=2000, help="crops per kind of image")
+    parser.add_argument("--calibration", type=int, default=250)
+    parser.add_argument("--test", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only-owner", help="run this owner only, and write no table")
+    parser.add_argument("--only-seed", type=int, help="run this seed only, and write no table")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    # 400 photographs are remade, 250 are the others of the fits, the rest are judged.
+    photographs = load_training_images(args.data / "photos", size=80, channels=3).images
+    order = torch.randperm(len(photographs), generator=stream(0, "third parties", "photographs"))
+    photographs = photographs[order]
+    shown = photographs[:, :, 8:72, 8:72]
+    known = owners(args, photographs[:400])
+    rows, partial = [], args.only_owner or args.only_seed is not None
+    for name, owner in known.items():
+        if args.only_owner not in (None, name):
+            continue
+        seeds = []
+        for seed in range(args.seeds) if args.only_seed is None else [args.only_seed]:
+            kept = args.work / f"{name.replace(' ', '-')}-{seed}.json"
+            if not kept.exists():
+                kept.write_text(
+                    json.dumps(one_seed(owner, shown[400:650], shown[650:], seed, args))
+                )
+            seeds.append(json.loads(kept.read_text()))
+            print(name, seed, seeds[-1], flush=True)
+        rows += summarise(name, seeds)
+    if partial:
+        return
+    found = {
+        "command": "python benchmarks/third_parties.py --weights W --upscaler U --data D --taef2 T",
+        "wherefrom": __version__,
+        "torch": torch.__version__,
+        "owners": {name: owner.generator.digest for name, owner in known.items()},
+        "settings": {k: v for k, v in vars(args).items() if isinstance(v, int)},
+        "rows": rows,
+    }
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"wrote {args.out}")
+
+
+if __name__ == "__main__":
+    main()
