@@ -12,7 +12,7 @@ from torch import nn
 from wherefrom import attribution
 from wherefrom.attribution.config import PRESETS, FlipadConfig
 from wherefrom.attribution.methods import METHODS
-from wherefrom.attribution.protocol import as_stored
+from wherefrom.attribution.protocol import Material, as_stored
 from wherefrom.attribution.together import judge_together
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
@@ -123,11 +123,12 @@ def test_the_units_of_a_table_do_not_matter__identity_units(mine, others, method
     with torch.no_grad():
         module[-1].weight.mul_(factor[:, None])
         module[-1].bias.mul_(factor)
-    config = settings(method)
-    one = attribution.fit(mine, others, method=method, config=config)
-    other = attribution.fit(wrap_generator(module), others * factor, method=method, config=config)
+    scorers = [
+        METHODS[method].fit(Material(made, as_stored(rows, (1, 1, 7)), 0), settings(method))
+        for made, rows in ((mine, others), (wrap_generator(module), others * factor))
+    ]
     rows = rows_of(1).sample(20, 9)
-    assert torch.allclose(one.score(rows), other.score(rows * factor), rtol=1e-3)
+    assert torch.allclose(scorers[0].score(rows), scorers[1].score(rows * factor), rtol=1e-3)
 
 
 def test_a_layer_in_other_units_gives_other_units__identity_linear(layer_of):
