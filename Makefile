@@ -49,7 +49,7 @@ site: $(VENV)/.installed-site ## the docs as a web site in build/site, which ope
 	$(PY) -m mkdocs build --strict
 
 bench: $(VENV)/.installed-bench ## what the benchmarks do and need (they take files that are not shipped)
-	set -e; for script in inversion face_dcgan attribution startup origin_search; do $(PY) benchmarks/$$script.py --help; done
+	set -e; for script in inversion third_parties attribution startup origin_search; do $(PY) benchmarks/$$script.py --help; done
 
 clean: ## remove the environment and every cache
 	rm -rf $(VENV) .ci/venv .mypy_cache .pytest_cache .ruff_cache build dist

@@ -1,6 +1,6 @@
 """FLIPAD's Table 5 at reduced scale: a generator of rows, and rows of other generators.
 
-    pip install 'wherefrom[tables]'
+    pip install sdv==2.0.0 ctgan==0.12.1    # beside wherefrom, in an environment of its own
     python experiments/attribution_rows.py --rows 4000 --repetitions 5
 
 The owner's model is a KL-WGAN (`generators.kl_wgan`), trained on the 178 wines of scikit-learn (13
@@ -9,7 +9,8 @@ measured columns: the red wines of the paper, 1,599 rows of 11 columns, cannot b
 owner's architecture with another seed.  As in the paper the fits see rows of the owner and of TVAE;
 the others are in no fit.
 
-The rivals' rows are kept in --work, so that a run that was stopped continues.
+SDV stands in no extra: it needs pandas below 3, and its licence is a business source licence (read
+it before you use it at work).  The rivals' rows are kept in --work, so that a run that was stopped continues.
 """
 
 from __future__ import annotations

@@ -16,69 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import anomaly_pages
+import attribution_pages
 import credit_pages
 import inversion_pages
 import origin_pages
 import service_pages
-from markdown_tables import RESULTS, load, percent, table
+from markdown_tables import RESULTS, load, table
 
 from wherefrom.calibration.verdict import Verdict
 
 ROOT = Path(__file__).parents[1]
 MARK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-NAMES = {"dcgan": "DCGAN", "wgan-gp": "WGAN-GP", "lsgan": "LSGAN", "ebgan": "EBGAN"}
-
-
-def _repetition_means(found: dict[str, Any], owner: str, method: str, other_seed: bool) -> str:
-    values = [
-        c
-        for c in found["cells"]
-        if c["owner"] == owner
-        and c["method"] == method
-        and (c["source"] == "other seed") is other_seed
-    ]
-    count = len(values[0]["accuracy"])
-    per_repetition = [statistics.fmean(c["accuracy"][i] for c in values) for i in range(count)]
-    return percent(per_repetition)
-
-
-def attribution_table(other_seed: bool) -> str:
-    found = load("table_1_2")
-    owners = list(dict.fromkeys(c["owner"] for c in found["cells"]))
-    methods = list(dict.fromkeys(c["method"] for c in found["cells"]))
-    rows = [
-        [m, *(_repetition_means(found, owner, m, other_seed) for owner in owners)] for m in methods
-    ]
-    return table(["accuracy, %", *(NAMES[o] for o in owners)], rows)
-
-
-def detail_table() -> str:
-    found = load("table_1_2")
-    rows = [
-        [
-            f"{NAMES[c['owner']]}: {c['method']}",
-            NAMES.get(c["source"], c["source"]),
-            *(percent(c[k]) for k in ("accuracy", "auroc", "own_rejected")),
-        ]
-        for c in found["cells"]
-    ]
-    return table(["owner: method", "source", "accuracy", "AUROC", "own rejected"], rows)
-
-
-def face_table() -> str:
-    found = load("face_dcgan")
-    rates = [key for key in found["rows"][0] if key.startswith("rejected")]
-    rows = [
-        [
-            r["method"],
-            r["source"],
-            r["in_fit"],
-            *(percent(r[rate]) for rate in rates),
-            "" if r["auroc"][0] is None else percent(r["auroc"]),
-        ]
-        for r in found["rows"]
-    ]
-    return table(["method", "source", "kind seen in the fit", *rates, "AUROC"], rows)
 
 
 def loops_table() -> str:
@@ -258,11 +206,7 @@ def ks2d_table() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "attribution_1": lambda: attribution_table(other_seed=False),
-    "attribution_2": lambda: attribution_table(other_seed=True),
-    "attribution_detail": detail_table,
     "demo": demo_table,
-    "face": face_table,
     "loops": loops_table,
     "libraries": libraries_table,
     "cost": cost_table,
@@ -273,6 +217,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "search_growth": search_growth_table,
     "search_setting": search_setting_table,
     **anomaly_pages.TABLES,
+    **attribution_pages.TABLES,
     **origin_pages.TABLES,
     **credit_pages.TABLES,
     **inversion_pages.TABLES,

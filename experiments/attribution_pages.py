@@ -1,0 +1,101 @@
+"""The tables of docs/attribution.md, from docs/results."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from markdown_tables import load, percent, table
+
+NAMES = {"dcgan": "DCGAN", "wgan-gp": "WGAN-GP", "lsgan": "LSGAN", "ebgan": "EBGAN"}
+
+
+def _repetition_means(found: dict[str, Any], owner: str, method: str, other_seed: bool) -> str:
+    values = [
+        c
+        for c in found["cells"]
+        if c["owner"] == owner
+        and c["method"] == method
+        and (c["source"] == "other seed") is other_seed
+    ]
+    count = len(values[0]["accuracy"])
+    per_repetition = [statistics.fmean(c["accuracy"][i] for c in values) for i in range(count)]
+    return percent(per_repetition)
+
+
+def attribution_table(other_seed: bool) -> str:
+    found = load("table_1_2")
+    owners = list(dict.fromkeys(c["owner"] for c in found["cells"]))
+    methods = list(dict.fromkeys(c["method"] for c in found["cells"]))
+    rows = [
+        [m, *(_repetition_means(found, owner, m, other_seed) for owner in owners)] for m in methods
+    ]
+    return table(["accuracy, %", *(NAMES[o] for o in owners)], rows)
+
+
+def detail_table() -> str:
+    found = load("table_1_2")
+    rows = [
+        [
+            f"{NAMES[c['owner']]}: {c['method']}",
+            NAMES.get(c["source"], c["source"]),
+            *(percent(c[k]) for k in ("accuracy", "auroc", "own_rejected")),
+        ]
+        for c in found["cells"]
+    ]
+    return table(["owner: method", "source", "accuracy", "AUROC", "own rejected"], rows)
+
+
+def rows_table() -> str:
+    """FLIPAD's Table 5: accuracy by source, over repetitions."""
+    cells = load("attribution_rows")["cells"]
+    methods = list(dict.fromkeys(c["method"] for c in cells))
+    sources = list(cells[0]["sources"])
+    rows = []
+    for method in methods:
+        mine = [c for c in cells if c["method"] == method]
+        judged = [percent([c["sources"][s]["accuracy"] for c in mine]) for s in sources]
+        rows.append([method, *judged, percent([c["own rejected"] for c in mine])])
+    return table(["accuracy, %", *sources, "own rejected"], rows)
+
+
+def third_parties_table() -> str:
+    """Share of each source that is rejected, and AUROC, by owner and method."""
+    found = load("third_parties")["rows"]
+    rates = [key for key in found[0] if key.startswith("rejected")]
+    rows = [
+        [
+            f"{r['owner']}: {r['method']}",
+            r["source"],
+            *(percent(r[rate]) for rate in rates),
+            "" if r["auroc"][0] is None else percent(r["auroc"]),
+        ]
+        for r in found
+    ]
+    return table(["owner: method", "source", *rates, "AUROC"], rows)
+
+
+def speed_table() -> str:
+    """Seconds and memory per method and size, and how many times slower than FLIPAD."""
+    found = [r for r in load("attribution_speed")["rows"] if "failed" not in r]
+    flipad = {r["size"]: r["seconds_per_1000"] for r in found if r["method"] == "flipad"}
+    rows = [
+        [
+            f"{r['size']} px: {r['title']}",
+            f"{r['seconds_per_1000']:.3g}",
+            f"{r['seconds_per_1000'] / flipad[r['size']]:.3g}",
+            f"{r['peak_mib'] / 1024:.2f}",
+        ]
+        for r in found
+    ]
+    return table(["size: method", "s per 1,000 images", "times FLIPAD's", "peak memory, GiB"], rows)
+
+
+TABLES = {
+    "attribution_1": lambda: attribution_table(other_seed=False),
+    "attribution_2": lambda: attribution_table(other_seed=True),
+    "attribution_detail": detail_table,
+    "attribution_rows": rows_table,
+    "third_parties": third_parties_table,
+    "attribution_speed": speed_table,
+}
