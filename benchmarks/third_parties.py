@@ -90,17 +90,24 @@ def owners(args: argparse.Namespace, photographs: Tensor) -> dict[str, Owner]:
     taef2, upscaler = TAEF2(args.taef2), Upscaler(args.upscaler)
 
     def encoded(x: Tensor) -> Tensor:
-        return torch.cat([taef2.decoder(taef2.encoder(p)).clamp(0, 1) for p in x.split(8)])
+        made: Tensor = taef2.decoder(taef2.encoder(x)).clamp(0, 1)
+        return made
 
     def enlarged(x: Tensor) -> Tensor:
-        return torch.cat([upscaler(F.avg_pool2d(part, 2)) for part in x.split(8)])
+        made: Tensor = upscaler(F.avg_pool2d(x, 2))
+        return made
 
     decoder = wrap_generator(Remaker(taef2, encoded, photographs), value_range=(0.0, 1.0))
     larger = wrap_generator(Remaker(upscaler, enlarged, photographs), value_range=(0.0, 1.0))
 
     def again(maker: Generator) -> Callable[[int, int], Tensor]:
         """The owner's faces, remade."""
-        return lambda n, seed: to_uint8(maker.reconstruct(to_float(stored_samples(face, n, seed))))
+
+        def draw(n: int, seed: int) -> Tensor:
+            faces = to_float(stored_samples(face, n, seed))
+            return to_uint8(torch.cat([maker.reconstruct(part) for part in faces.split(16)]))
+
+        return draw
 
     def drawn(maker: Generator) -> Callable[[int, int], Tensor]:
         return lambda n, seed: stored_samples(maker, n, seed)
