@@ -10,7 +10,8 @@ owner's architecture with another seed.  As in the paper the fits see rows of th
 the others are in no fit.
 
 SDV stands in no extra: it needs pandas below 3, and its licence is a business source licence (read
-it before you use it at work).  The rivals' rows are kept in --work, so that a run that was stopped continues.
+it before you use it at work).  The rivals' rows are kept in --work, so that a run that was stopped
+continues.
 """
 
 from __future__ import annotations
