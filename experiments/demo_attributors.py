@@ -2,8 +2,8 @@
 
     python experiments/demo_attributors.py
 
-FLIPAD at a small scale, for the two shipped GANs of clothes that the demo asks about; the others are
-the first 900 shipped photographs, which serve no other purpose in the demo.
+FLIPAD at a small scale, for the two shipped GANs of clothes that the demo asks about; the others
+are the first 900 shipped photographs, which serve no other purpose in the demo.
 """
 
 from __future__ import annotations

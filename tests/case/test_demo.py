@@ -1,10 +1,15 @@
 import itertools
+import json
+from pathlib import Path
 
 import pytest
 import torch
 
+from wherefrom.attribution import describe_saved
 from wherefrom.case import demo
 from wherefrom.cli.main import run
+from wherefrom.core.store import digest_tensors
+from wherefrom.generators.loading import load_generator
 
 
 def test_no_image_serves_two_purposes__closed_form():
@@ -28,6 +33,16 @@ def test_an_edit_is_another_picture_of_the_same_thing__identity():
     assert not torch.equal(images, changed)
 
 
+@pytest.mark.parametrize("name", demo.MODELS)
+def test_the_shipped_attributors_are_of_the_shipped_models_and_images__identity_digests(name):
+    described, _ = describe_saved(Path(str(demo.shipped_attributor(name))))
+    generator = load_generator(f"zoo:{demo.MODELS[name]}")
+    others = demo.shipped_photographs()[slice(*demo.OTHERS)]
+    assert described["generator"]["digest"] == generator.digest
+    assert described["others"]["digest"] == digest_tensors({"images": others})
+    assert described["kind"] == "attribution/flipad"
+
+
 @pytest.mark.slow
 def test_the_demo_answers_all_five_questions__closed_form(tmp_path, capsys):
     out = tmp_path / "demo"
@@ -38,5 +53,8 @@ def test_the_demo_answers_all_five_questions__closed_form(tmp_path, capsys):
     assert run(["-q", "case", "check", str(out / "case.toml")]) == 0
     assert (out / "report" / "report.html").stat().st_size < 2 * 2**20
     assert (out / "report-of-all" / "inspections.csv").is_file()
+    found = json.loads((out / "report" / "inspection.json").read_text())
+    answers = {answer["question"]: answer["state"] for answer in found["answers"]}
+    assert answers["model"] == "found" and answers["credit"] == "found"  # made by the DCGAN
     assert run(["-q", "demo", "--out", str(out)]) == 2
     assert "cannot make the folder" in capsys.readouterr().err

@@ -1,8 +1,10 @@
 """A case of what the package ships, fitted in minutes at a small scale, and suspects to ask about.
 
 The models are two GANs of clothes, the images Fashion-MNIST's test images (both shipped, with their
-notices).  The parts are fitted to few images and an inverter trained for a minute says little; the
-demo shows how a case is made and read, not how well the methods do (docs/results holds that).
+notices).  The attributors take minutes each to fit, so they are shipped, too, fitted by
+experiments/demo_attributors.py.  The other parts are fitted here, to few images, and an inverter
+trained for a minute says little; the demo shows how a case is made and read, not how well the
+methods do (docs/results holds that).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,6 @@ from wherefrom.data.writing import save_png, to_float, to_uint8
 
 MODELS = {"dcgan": "fashion-dcgan-0", "wgan-gp": "fashion-wgan-gp-0"}
 RIVAL = "fashion-lsgan-0"
-METHOD = "fingerprint"  # the quickest to fit; flipad, the default elsewhere, takes minutes
 FAMILY_ERROR = 0.02
 SIDE = 32
 # Which of the 2600 shipped images serve what; no image serves two purposes.
@@ -78,10 +80,10 @@ class Demo:
 
 
 def make_demo(folder: Path, *, seed: int = 0, track: Track = quiet) -> Demo:
-    """Fit everything below `folder`, which is there and empty.  Minutes on two cores."""
+    """Put everything below `folder`, which is there and empty.  Minutes on two cores."""
     photographs = shipped_photographs()
     steps: dict[str, Callable[[], Path]] = {
-        **{f"attributor {n}": _attributor(folder, n, photographs, seed) for n in MODELS},
+        **{f"attributor {name}": _attributor(folder, name) for name in MODELS},
         "index of photographs": lambda: _index(folder, photographs, seed),
         "calibration on real images": lambda: _calibration(folder, photographs, seed),
         "inverter": lambda: _inverter(folder, photographs, seed),
@@ -118,21 +120,20 @@ def _save(images: Tensor, folder: Path) -> list[Path]:
     return paths
 
 
-def _attributor(folder: Path, name: str, photographs: Tensor, seed: int) -> Callable[[], Path]:
+def _attributor(folder: Path, name: str) -> Callable[[], Path]:
     def make() -> Path:
-        from wherefrom.attribution.method import fit
-        from wherefrom.attribution.methods import METHODS
-        from wherefrom.generators.loading import load_generator
+        from wherefrom.attribution.fitted import load
 
-        method = METHODS[METHOD]
-        config = method.settings(None).with_values({"calibration_samples": 400})
         place = folder / f"{name}.attributor"
-        generator = load_generator(f"zoo:{MODELS[name]}")
-        others = _rows(photographs, OTHERS)
-        fit(generator, others, method=METHOD, config=config, seed=seed).save(place)
+        load(Path(str(shipped_attributor(name)))).save(place)
         return place
 
     return make
+
+
+def shipped_attributor(name: str) -> Traversable:
+    """The folder of the attributor that is shipped for one of `MODELS`."""
+    return files("wherefrom") / "assets" / "demo" / f"{name}.attributor"
 
 
 def _index(folder: Path, photographs: Tensor, seed: int) -> Path:
