@@ -19,10 +19,10 @@ INPUTS := constraints.txt pyproject.toml
 EXTRAS := anomaly,attribution,c2pa,credit,diffusers,inversion,web
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check docs site bench clean
+.PHONY: help venv demo test check docs site bench dist dist-check clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 	@echo
 	@echo 'Settings: make demo PYTHON=python3.12 VENV=../v PIP_FLAGS="--proxy ..." TORCH="$(TORCH_PIN)"'
 
@@ -50,6 +50,12 @@ site: $(VENV)/.installed-site ## the docs as a web site in build/site, which ope
 
 bench: $(VENV)/.installed-bench ## what the benchmarks do and need (they take files that are not shipped)
 	set -e; for script in inversion third_parties attribution startup origin_search; do $(PY) benchmarks/$$script.py --help; done
+
+dist: $(VENV)/.installed-dist ## wheel and sdist in dist/, the same bytes for the same SOURCE_DATE_EPOCH
+	$(PY) -m hatchling build --target wheel --target sdist
+
+dist-check: $(VENV)/.installed-dist ## build twice, look into it, install it afresh, resolve every extra
+	$(PY) .ci/dist_check.py
 
 clean: ## remove the environment and every cache
 	rm -rf $(VENV) .ci/venv .mypy_cache .pytest_cache .ruff_cache build dist
@@ -88,3 +94,4 @@ EXTRAS_test := test,faiss,milvus,ray
 EXTRAS_dev := dev,faiss,milvus,ray
 EXTRAS_bench := bench,faiss
 EXTRAS_site := site
+EXTRAS_dist := dist

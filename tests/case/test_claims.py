@@ -5,6 +5,7 @@ import io
 import json
 
 import pytest
+from certificates import make_chain
 from PIL import Image, PngImagePlugin
 
 from wherefrom.case.claims import LONGEST, MOST, read_claims
@@ -72,67 +73,11 @@ def test_without_the_extra_it_says_so__rejects_missing(monkeypatch):
     assert unread == ("Content Credentials: not read; run: pip install 'wherefrom[c2pa]'",)
 
 
-def certificate():
-    """A chain of a root and a signer, PEM, and the signer's key."""
-    import datetime
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-    start = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-
-    def named(text):
-        parts = [(NameOID.COMMON_NAME, text), (NameOID.ORGANIZATION_NAME, "Test Studio")]
-        return x509.Name([x509.NameAttribute(*part) for part in parts])
-
-    def signed(subject, key, issuer, issuer_key, authority):
-        usage = dict.fromkeys(
-            (
-                "digital_signature", "content_commitment", "key_encipherment", "data_encipherment",
-                "key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
-            ),
-            False,
-        )  # fmt: skip
-        usage |= {"key_cert_sign": True} if authority else {"digital_signature": True}
-        issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
-        made = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(issuer)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(start)
-            .not_valid_after(start + datetime.timedelta(days=36500))
-            .add_extension(x509.BasicConstraints(authority, None), critical=True)
-            .add_extension(x509.KeyUsage(**usage), critical=True)
-            .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
-            )
-            .add_extension(issuer_id, critical=False)
-        )
-        if not authority:
-            mail = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
-            made = made.add_extension(mail, critical=False)
-        return made.sign(issuer_key, hashes.SHA256())
-
-    root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    root, leaf = named("Root"), named("Signer")
-    chain = [
-        signed(leaf, key, root, root_key, authority=False),
-        signed(root, root_key, root, root_key, authority=True),
-    ]
-    pem = serialization.Encoding.PEM
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return b"".join(each.public_bytes(pem) for each in chain), secret
-
-
 def credentialed():
     """A PNG file with Content Credentials that say it was generated."""
     import c2pa
 
-    chain, secret = certificate()
+    chain, secret = make_chain()
     action = {
         "action": "c2pa.created",
         "digitalSourceType": (

@@ -45,7 +45,7 @@ def read_claims(data: bytes, kind: str) -> tuple[tuple[Claim, ...], tuple[str, .
         except _Unread as reason:
             unread.append(f"{source}: {reason}")
         except Exception as error:  # whatever hostile bytes provoke in a foreign parser
-            unread.append(f"{source}: damaged ({_short(str(error) or type(error).__name__)})")
+            unread.append(f"{source}: damaged ({one_line(str(error) or type(error).__name__)})")
     if len(claims) > MOST:
         unread.append(f"{len(claims) - MOST} further claims are left out")
     return tuple(claims[:MOST]), tuple(unread)
@@ -70,13 +70,13 @@ def _exif(image: Image.Image) -> Iterator[Claim]:
         for name in names:
             value = values.get(getattr(ExifTags.Base, name).value)
             if value not in (None, "", b""):
-                yield Claim("EXIF", name, _short(value))
+                yield Claim("EXIF", name, one_line(value))
 
 
 def _texts(info: Mapping[Any, Any]) -> Iterator[Claim]:
     for name, value in info.items():
         if isinstance(name, str) and name not in TEXT_SKIPPED and isinstance(value, str | bytes):
-            yield Claim("text in the file", _short(name), _short(value))
+            yield Claim("text in the file", one_line(name), one_line(value))
 
 
 def _source_types(data: bytes) -> Iterator[Claim]:
@@ -112,14 +112,14 @@ def _manifest(store: Mapping[str, Any], state: str | None) -> Iterator[Claim]:
     manifest = store.get("manifests", {}).get(store.get("active_manifest"), {})
     codes = sorted({str(row.get("code")) for row in store.get("validation_status") or []})
     signature = manifest.get("signature_info", {})
-    signed = _short(
+    signed = one_line(
         f"signature {str(state or 'unknown').lower()}"
         f"{': ' + ', '.join(codes) if codes else ''}; issuer as the certificate says: "
         f"{signature.get('issuer', 'unknown')}"
     )
 
     def claim(name: str, text: Any) -> Claim:
-        return Claim("Content Credentials", name, _short(text), signed)
+        return Claim("Content Credentials", name, one_line(text), signed)
 
     if manifest.get("title"):
         yield claim("title", manifest["title"])
@@ -139,7 +139,7 @@ def _manifest(store: Mapping[str, Any], state: str | None) -> Iterator[Claim]:
         yield claim("made from", ingredient.get("title", "unnamed"))
 
 
-def _short(value: Any) -> str:
+def one_line(value: Any) -> str:
     """One printable line of bounded length."""
     if isinstance(value, bytes):
         value = value[: 2 * LONGEST].decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""`wherefrom case`: init, add, check."""
+"""`wherefrom case`: init, add, check, verify."""
 
 from __future__ import annotations
 
@@ -131,6 +131,33 @@ def check(session: Session, *, case: Path, as_json: bool) -> None:
         print_table(Table((*columns, Column("state", folds=True)), tuple(rows)))
     if bad or whole:
         raise InputError(bad[0][3] if bad else whole)
+
+
+@case.command()
+@click.argument("report", type=FILE)
+@click.option("--trust", type=FILE, help="Certificates to trust (PEM), as of an authority's root.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+def verify(*, report: Path, trust: Path | None, as_json: bool) -> None:
+    """Say whether a signed report is as it was signed, and by whom.
+
+    It checks the signature in signed.png, and that report.html and inspection.json are the files
+    that it vouches for.  Nothing is fetched.  Without --trust the signer's name is only what the
+    certificate says.
+
+    Exits with 2 if the report is not signed or was changed, or if the certificate leads to none
+    of those in --trust.
+
+    \b
+    Example:
+      wherefrom case verify report/
+    """
+    from wherefrom.report.case_signed import verified_line, verify_report
+
+    found = verify_report(report, anchors=trust)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        click.echo(verified_line(found))
 
 
 def _part(path: Path, case: Path, name: str | None, given: dict[str, Any]) -> PartConfig:

@@ -14,6 +14,7 @@ from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
     from wherefrom.case.opened import OpenCase
+    from wherefrom.case.signing import ReportSigner
 
 KEPT = ".inspections"  # beside the case file, after its name
 
@@ -23,6 +24,8 @@ KEPT = ".inspections"  # beside the case file, after its name
 @click.option("--with", "case", type=FILE, required=True, help="A case file; see `case init`.")
 @click.option("--out", type=FILE, help="A folder for the report: a page, and the same as JSON.")
 @click.option("--heat-map", is_flag=True, help="Show which parts look unnatural; takes longest.")
+@click.option("--sign-key", type=FILE, help="A private key (PEM); signs one image's report.")
+@click.option("--sign-certificate", type=FILE, help="Its certificate, then the issuers' (PEM).")
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 @click.pass_obj
@@ -33,6 +36,8 @@ def inspect(
     case: Path,
     out: Path | None,
     heat_map: bool,
+    sign_key: Path | None,
+    sign_certificate: Path | None,
     device: str,
     as_json: bool,
 ) -> None:
@@ -40,6 +45,9 @@ def inspect(
 
     Of one file it prints a sentence per question; of folders a table, the worst and most certain
     first.  What was asked of a folder is kept beside the case file, and a later run goes on.
+
+    With --sign-key and --sign-certificate the report gets signed.png, a picture whose Content
+    Credentials (C2PA) hold the answers and the digests of the other files; see `case verify`.
 
     Exits with 2 if not a single image could be read.
 
@@ -52,11 +60,12 @@ def inspect(
     single = len(paths) == 1 and not paths[0].is_dir()
     if heat_map and (out is None or not single):
         raise InputError("--heat-map draws one image's report; give one file, and --out")
+    signer = _signer(sign_key, sign_certificate, reported=out is not None and single)
     if out is not None:
         _prepare(out)
     with open_case(case, device=resolve_device(device), track=session.track) as opened:
         if single:
-            _one(session, paths[0], opened, out, heat_map, as_json)
+            _one(session, paths[0], opened, out, signer, heat_map, as_json)
         else:
             _many(session, paths, opened, case, out, as_json)
 
@@ -66,6 +75,7 @@ def _one(
     path: Path,
     opened: OpenCase,
     out: Path | None,
+    signer: ReportSigner | None,
     heat: bool,
     as_json: bool,
 ) -> None:
@@ -75,8 +85,8 @@ def _one(
 
     found = inspect_image(path, opened, pictures=out is not None, heat=heat, track=session.track)
     if out is not None:
-        page = write_inspection(out, found, path)
-        session.note(f"wrote {page}")
+        page = write_inspection(out, found, path, signer=signer)
+        session.note(f"wrote {page}{'' if signer is None else ', signed'}")
     if as_json:
         print_json(found.to_dict())
         return
@@ -110,6 +120,19 @@ def _many(
     if all(row.inspection is None for row in found.rows):
         sys.stdout.flush()
         raise InputError(f"no image could be read; the first: {found.rows[0].reason}")
+
+
+def _signer(key: Path | None, certificate: Path | None, *, reported: bool) -> ReportSigner | None:
+    """What signs the report, None if nothing was asked; refused before the long work."""
+    if key is None and certificate is None:
+        return None
+    if key is None or certificate is None:
+        raise InputError("--sign-key and --sign-certificate belong together; give both")
+    if not reported:
+        raise InputError("--sign-key signs one image's report; give one file, and --out")
+    from wherefrom.case.signing import open_signer
+
+    return open_signer(key, certificate)
 
 
 def _prepare(out: Path) -> None:

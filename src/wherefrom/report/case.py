@@ -15,6 +15,7 @@ from wherefrom.case.exhibits import (
     SharesShown,
 )
 from wherefrom.case.result import QUESTIONS, Answer, Inspection, Part, State
+from wherefrom.case.signing import ReportSigner
 from wherefrom.core.store import digest_bytes
 from wherefrom.report.case_figures import (
     heat_panels,
@@ -22,6 +23,7 @@ from wherefrom.report.case_figures import (
     score_figure,
     shares_figure,
 )
+from wherefrom.report.case_signed import sign_report
 from wherefrom.report.case_wording import (
     TONES,
     error_sentence,
@@ -29,7 +31,14 @@ from wherefrom.report.case_wording import (
     summary_lines,
     unanswered,
 )
-from wherefrom.report.files import INSPECTION, PAGE, write_text
+from wherefrom.report.files import (
+    INSPECTION,
+    PAGE,
+    SIGNED,
+    remove_signature,
+    write_bytes,
+    write_text,
+)
 from wherefrom.report.html import (
     Block,
     Cell,
@@ -48,16 +57,29 @@ from wherefrom.report.overlay import draw_picture
 from wherefrom.report.text import percent
 
 WHOLE = INSPECTION
-FILES = (PAGE, WHOLE, "inspections.json", "inspections.csv")
+FILES = (PAGE, WHOLE, SIGNED, "inspections.json", "inspections.csv")
 
 __all__ = ["FILES", "PAGE", "WHOLE", "inspection_page", "summary_lines", "write_inspection"]
 
 
-def write_inspection(folder: Path, found: Inspection, image: Path) -> Path:
-    """Write or replace page and JSON in `folder`, each whole; the page's path."""
+def write_inspection(
+    folder: Path, found: Inspection, image: Path, *, signer: ReportSigner | None = None
+) -> Path:
+    """Write or replace page and JSON in `folder`, each whole; the page's path.
+
+    With `signer` also a signed picture, last; without, an older one is taken away.
+    """
     text = inspection_json(found)
+    page = inspection_page(found, image, digest_bytes(text.encode()))
+    signed = None
+    if signer is not None:
+        files = {PAGE: page.encode(), WHOLE: text.encode()}
+        signed = sign_report(found, image, files, signer)
+    remove_signature(folder)
     write_text(folder / WHOLE, text)
-    write_text(folder / PAGE, inspection_page(found, image, digest_bytes(text.encode())))
+    write_text(folder / PAGE, page)
+    if signed is not None:
+        write_bytes(folder / SIGNED, signed)
     return folder / PAGE
 
 

@@ -12,7 +12,7 @@ from wherefrom.case.result import State
 from wherefrom.core.progress import Track, quiet
 from wherefrom.report.case import PAGE
 from wherefrom.report.case_wording import TONES, limits
-from wherefrom.report.files import write_text
+from wherefrom.report.files import remove_signature, write_text
 from wherefrom.report.html import (
     Cards,
     Cell,
@@ -59,6 +59,7 @@ def folder_line(found: FolderInspection) -> str:
 
 def write_folder(folder: Path, found: FolderInspection, case: str, *, track: Track = quiet) -> Path:
     """Write or replace page, CSV and JSON in `folder`, each whole; the page's path."""
+    remove_signature(folder)
     write_text(folder / WHOLE, json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n")
     write_text(folder / CSV, to_csv(folder_table(found)))
     shown = found.rows[:LISTED]

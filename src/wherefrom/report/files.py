@@ -9,6 +9,7 @@ from wherefrom.report.text import printable
 
 # What the folder of an inspection holds; here, because a service asks for them without torch.
 PAGE, INSPECTION = "report.html", "inspection.json"
+SIGNED = "signed.png"  # its presence says that the other two are signed
 
 
 def check_target(path: Path, *, option: str, suffixes: tuple[str, ...]) -> None:
@@ -28,9 +29,23 @@ def check_target(path: Path, *, option: str, suffixes: tuple[str, ...]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text whole or not at all; an older file at `path` is replaced."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; an older one at `path` is replaced."""
     from wherefrom.core.store import write_file  # imports torch
 
     try:
-        write_file(path, text.encode("utf-8"))
+        write_file(path, data)
     except OSError as error:
         raise InputError(f"cannot write {printable(str(path))}: {error.strerror}") from error
+
+
+def remove_signature(folder: Path) -> None:
+    """Take an older signed picture away, so that no changed report looks signed."""
+    try:
+        (folder / SIGNED).unlink(missing_ok=True)
+    except OSError as error:
+        shown = printable(str(folder / SIGNED))
+        raise InputError(f"cannot remove {shown}: {error.strerror}") from error

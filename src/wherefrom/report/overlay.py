@@ -26,7 +26,7 @@ SCALE = ("same", f"{FULL:g} deviations")
 
 def draw_picture(path: str, digest: str | None) -> str | None:
     """A data address of the file as it was compared, None if it cannot be shown."""
-    image = _opened(path, digest)
+    image = open_picture(path, digest)
     return None if image is None else _encode(image)
 
 
@@ -34,7 +34,7 @@ def draw_difference(
     path: str, digest: str | None, evidence: Evidence, *, side: int = SIDE
 ) -> str | None:
     """The query, grey, tinted where its latent differs; paler where the candidate ends."""
-    image = _opened(path, digest, side)
+    image = open_picture(path, digest, side)
     if image is None:
         return None
     grey = np.asarray(image.convert("L"), dtype=np.float64)[..., None].repeat(3, axis=2)
@@ -49,7 +49,7 @@ def draw_difference(
 
 def draw_candidate(path: str, digest: str, evidence: Evidence | None) -> str | None:
     """The candidate, with a frame around what the query shows of it if that is not all."""
-    image = _opened(path, digest)
+    image = open_picture(path, digest)
     if image is None:
         return None
     if evidence is not None and not evidence.alignment.is_plain:
@@ -61,7 +61,8 @@ def draw_candidate(path: str, digest: str, evidence: Evidence | None) -> str | N
     return _encode(image)
 
 
-def _opened(path: str, digest: str | None, side: int = SIDE) -> Image.Image | None:
+def open_picture(path: str, digest: str | None, side: int = SIDE) -> Image.Image | None:
+    """The file, at most `side` px, None if it cannot be read or is not the one with `digest`."""
     try:
         read = read_image(Path(path), channels=3)
     except InputError:
