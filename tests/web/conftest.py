@@ -15,6 +15,8 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
+from postgres import address, cluster  # noqa: F401 (fixtures)
+
 from wherefrom.web.history import History
 from wherefrom.web.server import Listening, bound_socket, make_server
 from wherefrom.web.service import Service

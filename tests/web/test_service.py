@@ -101,19 +101,23 @@ def test_stopping_loses_no_job_and_the_next_service_does_them__identity(serve):
 
 
 SERVER = """
+import json
 import sys
 from pathlib import Path
 import asyncio
 from wherefrom.web import server
 from wherefrom.web.settings import ServiceConfig
-where = server.Listening(Path("c"), Path(sys.argv[1]), "127.0.0.1", 0, None, "cpu", ServiceConfig())
-asyncio.run(server._run(where, [sys.executable, "-S", sys.argv[2]], lambda t: print(t, flush=True)))
+data, script, history, settings = sys.argv[1:]
+config = ServiceConfig.from_dict(json.loads(settings))
+where = ["127.0.0.1", 0, None, "cpu", config, history or None]
+where = server.Listening(Path("c"), Path(data), *where)
+asyncio.run(server._run(where, [sys.executable, "-S", script], lambda t: print(t, flush=True)))
 """
 
 
-def killed_service(folder):
+def killed_service(folder, history="", **settings):
     """A service in a process of its own, and its port."""
-    command = [sys.executable, "-c", SERVER, str(folder), SCRIPT]
+    command = [sys.executable, "-c", SERVER, str(folder), SCRIPT, history, json.dumps(settings)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if line.startswith("http"):
