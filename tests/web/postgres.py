@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SCHEME = "postgresql://"
-ROLE, PASSWORD = "wherefrom", "s3cret"  # noqa: S105 (of the test only)
+ROLE, PASSWORD = "wherefrom", "s3cret"
 USERS = ("postgres", "nobody")  # it refuses to run as root
 
 
