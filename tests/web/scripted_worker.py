@@ -4,6 +4,7 @@ ok            two steps, then an answer and a report
 sleep N       a step, then N seconds
 die           it kills itself
 refuse        an error for the person
+inherited     an error that names the variables of the service that it sees
 
 What is begun and ended is written into the file that SCRIPT_LOG names, where it is set.
 """
@@ -39,6 +40,9 @@ def work(job):
         time.sleep(float(text[1]))
     if word == "refuse":
         tell(error=f"{job['name']}: is not an image")
+        return
+    if word == "inherited":
+        tell(error=" ".join(sorted(name for name in os.environ if name.startswith("WHEREFROM_"))))
         return
     tell(step="report", done=1, total=2)
     out = Path(job["out"])

@@ -1,5 +1,6 @@
 """The service under any ASGI server, and with several workers."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -15,6 +16,7 @@ from postgres import free_port
 
 from wherefrom.core.errors import InputError
 from wherefrom.web import asgi
+from wherefrom.web.bell import Bell
 from wherefrom.web.settings import ServiceConfig
 
 TOKEN = "a token of the asgi test"  # noqa: S105 (of the test only)
@@ -128,6 +130,29 @@ def test_several_workers_look_at_several_images_at_once__closed_form(serve):
 def test_one_worker_of_several_refuses_the_case__rejects_start(serve):
     with pytest.raises(InputError, match="no such case"):
         serve(command=[*COMMAND, "refuse"], workers=3)
+
+
+def test_a_worker_inherits_no_secret__closed_form(serve, monkeypatch):
+    for name in ("WHEREFROM_TOKEN", "WHEREFROM_HISTORY", "WHEREFROM_OTHER"):
+        monkeypatch.setenv(name, "x")
+    client = serve().client
+    assert client.wait(client.submit(b"inherited"))["error"] == "WHEREFROM_OTHER"
+
+
+def test_a_ring_between_looking_and_waiting_is_heard__limit():
+    async def wait_after_ring():
+        bell = Bell()
+        seen = bell.rings
+        await bell.ring()
+        start = time.monotonic()
+        await bell.wait(seen, 30)
+        heard = time.monotonic() - start
+        await bell.wait(bell.rings, 0.2)  # nobody rings
+        return heard, time.monotonic() - start
+
+    heard, both = asyncio.run(wait_after_ring())
+    assert heard < 10
+    assert both >= 0.2
 
 
 @pytest.mark.slow

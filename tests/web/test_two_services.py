@@ -2,18 +2,22 @@
 
 import collections
 import json
+import re
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import psycopg
 import pytest
 from conftest import PATIENCE, Client
 from test_service import killed_service
 
-from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.errors import ArtifactError, InputError, MissingExtraError
+from wherefrom.web import databases
 from wherefrom.web.databases import HistoryAway
 from wherefrom.web.history import MOST_ATTEMPTS, History
 from wherefrom.web.jobs import JobState
+
+psycopg = pytest.importorskip("psycopg")
 
 LEASE = 2.0  # seconds
 LONG = b"sleep 60"
@@ -146,10 +150,12 @@ def test_a_service_that_is_stopped_leaves_its_job_to_the_other__identity(two, tm
 def test_while_the_database_is_away_nothing_is_taken_and_then_work_goes_on__identity(
     pair, tmp_path, cluster
 ):
-    ((_, client),) = pair(count=1)
+    _, (_, client) = pair()
     (jobs,) = (tmp_path / "data").glob("jobs-*")
     job = client.submit(b"sleep 3")
     client.wait(job, ("running",))
+    pool = ThreadPoolExecutor(1)
+    told = pool.submit(client.ask, "GET", f"/api/jobs/{job['id']}/events")
     cluster.stop()
     try:
         until(lambda: client.ask("GET", "/healthz")[0] == 503)
@@ -165,7 +171,9 @@ def test_while_the_database_is_away_nothing_is_taken_and_then_work_goes_on__iden
         cluster.start()
     until(lambda: client.ask("GET", "/healthz")[0] == 200)
     assert client.wait(job)["state"] == "done"
-    assert log_of(tmp_path)[1] == {job["id"]: 1}
+    assert log_of(tmp_path) == [{job["id"]: 1}] * 2  # the other, as blind, did not take it
+    assert b'"state": "done"' in told.result()[2]
+    pool.shutdown()
     assert client.wait(client.submit())["state"] == "done"
 
 
@@ -285,3 +293,44 @@ def test_what_was_accepted_is_on_the_servers_disk__closed_form(tmp_path, address
     history.close()
     with psycopg.connect(address, autocommit=True) as base:
         base.execute("ALTER ROLE wherefrom RESET synchronous_commit")
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_when_it_is_not_known_whether_a_job_was_written_its_upload_is_kept__identity(
+    serve, monkeypatch, written
+):
+    running, accept = serve(), History.accept
+
+    def lost(*given):
+        if written:
+            accept(*given)
+        raise HistoryAway("the connection was lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(History, "accept", lost)
+        status, told = running.client.json("POST", "/api/jobs", b"ok")
+    assert (status, told["detail"]) == (503, HistoryAway.told)
+    (upload,) = running.service.history.jobs.iterdir()
+    if written:
+        running.client.submit()  # it wakes the worker
+        assert running.client.wait({"id": upload.name})["state"] == "done"
+    running.stop()
+    serve()
+    assert upload.exists() == written  # else it was swept
+
+
+def test_a_full_disk_of_the_database_is_no_absence__rejects_upload():
+    from sqlalchemy.exc import OperationalError
+
+    with (
+        pytest.raises(InputError, match="No space left on device; make room") as told,
+        databases._postgres_errors("the history at h/b"),
+    ):
+        raise OperationalError("", {}, psycopg.errors.DiskFull("No space left on device\nHINT"))
+    assert not isinstance(told.value, HistoryAway)
+
+
+def test_without_the_extra_the_pip_line_is_told__rejects_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(MissingExtraError, match=re.escape("pip install 'wherefrom[postgres]'")):
+        History(tmp_path, "postgresql://u@127.0.0.1/base")

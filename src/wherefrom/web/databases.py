@@ -112,7 +112,8 @@ def open_database(folder: Path, address: str | None) -> Database:
 
 def _open_sqlite(folder: Path) -> Database:
     lock = _take_lock(folder / LOCK)
-    engine = create_engine(URL.create("sqlite", database=str(folder / NAME)), hide_parameters=True)
+    url, waits = URL.create("sqlite", database=str(folder / NAME)), {"timeout": 60}
+    engine = create_engine(url, connect_args=waits, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _: Any) -> None:
