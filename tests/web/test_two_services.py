@@ -4,6 +4,7 @@ import collections
 import json
 import re
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -110,7 +111,8 @@ def test_any_service_cancels_what_another_does__closed_form(two, tmp_path, addre
     for job in reversed(jobs):
         status, told = other.json("DELETE", f"/api/jobs/{job['id']}")
         assert (status, told["state"]) == (200, "cancelled")
-    more = [one.submit(b"sleep 0.5"), one.submit(b"sleep 0.5")]  # both workers are free for them
+    more = [one.submit(b"sleep 4"), one.submit(b"sleep 4")]
+    until(lambda: len(running(address)) == 2)  # both workers are free for them
     assert [other.wait(job)["state"] for job in more] == ["done"] * 2
     begun, done = log_of(tmp_path)
     assert done == {job["id"]: 1 for job in more}
@@ -239,6 +241,18 @@ def test_many_that_ask_at_once_get_a_job_each__identity(history):
         taken = list(pool.map(lambda n: history.start_next(f"claim {n}", 60), range(14)))
     assert {job.id for job in taken if job} == jobs
     assert len([job for job in taken if job]) == 12
+
+
+def test_the_bound_holds_for_those_who_ask_at_once__limit(history):
+    gate = threading.Barrier(4)
+
+    def ask(_):
+        gate.wait()
+        return history.accept(history.new_id(), "x", 1, 3)
+
+    with ThreadPoolExecutor(4) as pool:
+        made = [job for job in pool.map(ask, range(20)) if job]
+    assert (len(made), history.waiting()) == (3, 3)
 
 
 def test_the_oldest_go_and_only_old_strays_are_swept__closed_form(history):
