@@ -15,6 +15,9 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
+from postgres import address, cluster  # noqa: F401 (fixtures)
+
+from wherefrom.web.history import History
 from wherefrom.web.server import Listening, bound_socket, make_server
 from wherefrom.web.service import Service
 from wherefrom.web.settings import ServiceConfig
@@ -89,7 +92,8 @@ class Running:
     async def _run(self):
         with contextlib.closing(bound_socket(self.where.host, 0)) as listening:
             self.port = listening.getsockname()[1]
-            self.service = Service(self.where.data, self.command, self.where.config)
+            history = History(self.where.data, self.where.history)
+            self.service = Service(history, self.command, self.where.config)
             try:
                 self.again = await self.service.start()
                 self.server = make_server(self.service, self.where)
@@ -110,9 +114,9 @@ def serve(tmp_path):
     """`serve(token=..., queue=...)` -> a running service; several on one folder, one by one."""
     running = []
 
-    def start(*, command=COMMAND, token=None, data=tmp_path / "data", **settings):
+    def start(*, command=COMMAND, token=None, data=tmp_path / "data", history=None, **settings):
         config = replace(ServiceConfig(), **settings)
-        where = Listening(Path("case.toml"), data, "127.0.0.1", 0, token, "cpu", config)
+        where = Listening(Path("case.toml"), data, "127.0.0.1", 0, token, "cpu", config, history)
         running.append(Running(where, command))
         return running[-1]
 

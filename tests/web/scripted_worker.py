@@ -4,6 +4,9 @@ ok            two steps, then an answer and a report
 sleep N       a step, then N seconds
 die           it kills itself
 refuse        an error for the person
+inherited     an error that names the variables of the service that it sees
+
+What is begun and ended is written into the file that SCRIPT_LOG names, where it is set.
 """
 
 import json
@@ -19,7 +22,15 @@ def tell(**message):
     sys.stdout.flush()
 
 
+def note(what, job):
+    log = os.environ.get("SCRIPT_LOG")
+    if log:
+        with Path(log).open("a") as file:
+            file.write(f"{what} {Path(job['out']).name}\n")
+
+
 def work(job):
+    note("begin", job)
     text = Path(job["path"]).read_bytes()[:200].decode("latin-1").split()
     word = text[0] if text else ""
     tell(step="model", done=0, total=2)
@@ -30,10 +41,14 @@ def work(job):
     if word == "refuse":
         tell(error=f"{job['name']}: is not an image")
         return
+    if word == "inherited":
+        tell(error=" ".join(sorted(name for name in os.environ if name.startswith("WHEREFROM_"))))
+        return
     tell(step="report", done=1, total=2)
     out = Path(job["out"])
     (out / "report.html").write_text("<!DOCTYPE html><title>a report</title>")
     (out / "inspection.json").write_text(json.dumps({"image": job["name"]}))
+    note("end", job)
     answer = {"question": "model", "asked": "Who?", "state": "found", "sentence": "Mine."}
     tell(finished=[answer | {"error_rate": 0.01, "error_of": "it is wrong"}])
 

@@ -1,5 +1,6 @@
 """What the service promises: nothing accepted is lost, nothing unbounded is taken."""
 
+import contextlib
 import errno
 import io
 import json
@@ -15,8 +16,10 @@ import pytest
 from scripted_worker import __file__ as SCRIPT
 
 from wherefrom.core.errors import InputError
-from wherefrom.web import service
-from wherefrom.web.history import MOST_ATTEMPTS, History, JobState
+from wherefrom.web import crew
+from wherefrom.web.databases import Database
+from wherefrom.web.history import MOST_ATTEMPTS, History
+from wherefrom.web.jobs import JobState
 from wherefrom.web.service import shown_name
 from wherefrom.web.settings import check_token
 
@@ -98,19 +101,23 @@ def test_stopping_loses_no_job_and_the_next_service_does_them__identity(serve):
 
 
 SERVER = """
+import json
 import sys
 from pathlib import Path
 import asyncio
 from wherefrom.web import server
 from wherefrom.web.settings import ServiceConfig
-where = server.Listening(Path("c"), Path(sys.argv[1]), "127.0.0.1", 0, None, "cpu", ServiceConfig())
-asyncio.run(server._run(where, [sys.executable, "-S", sys.argv[2]], lambda t: print(t, flush=True)))
+data, script, history, settings = sys.argv[1:]
+config = ServiceConfig.from_dict(json.loads(settings))
+where = ["127.0.0.1", 0, None, "cpu", config, history or None]
+where = server.Listening(Path("c"), Path(data), *where)
+asyncio.run(server._run(where, [sys.executable, "-S", script], lambda t: print(t, flush=True)))
 """
 
 
-def killed_service(folder):
+def killed_service(folder, history="", **settings):
     """A service in a process of its own, and its port."""
-    command = [sys.executable, "-c", SERVER, str(folder), SCRIPT]
+    command = [sys.executable, "-c", SERVER, str(folder), SCRIPT, history, json.dumps(settings)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if line.startswith("http"):
@@ -167,10 +174,13 @@ def test_a_job_that_was_begun_too_often_is_given_up__closed_form(tmp_path):
     history.place(job).mkdir()
     history.accept(job, "x", 1)
     for attempt in range(1, MOST_ATTEMPTS + 1):
-        assert history.start_next().attempts == attempt
-        assert history.recover() == (1 if attempt < MOST_ATTEMPTS else 0)
+        assert history.start_next(f"claim {attempt}", 60).attempts == attempt
+        assert history.recover() == 0  # the lease goes on
+        again = 1 if attempt < MOST_ATTEMPTS else 0
+        assert history.recover(everything=True) == again
     assert history.get(job).state is JobState.FAILED
-    history.finish(job, JobState.DONE)
+    assert not history.finish("claim 3", JobState.DONE)
+    assert not history.cancel(job)
     assert history.get(job).state is JobState.FAILED  # an end is an end
     assert history.forget_oldest(0) == 1
     assert not history.place(job).exists()
@@ -242,17 +252,20 @@ def test_a_disk_that_fills_during_an_upload_keeps_the_jobs_before_it__rejects_up
 
 
 def test_a_history_on_a_full_disk_stops_nothing_for_good__identity(serve, monkeypatch):
-    monkeypatch.setattr(service, "RETRY_SECONDS", 0.1)
-    client = serve(history=1).client
+    monkeypatch.setattr(crew, "RETRY_SECONDS", 0.1)
+    client = serve(keep=1).client
     client.wait(client.submit())
     first, second = client.submit(b"sleep 0.5"), client.submit()
     client.wait(first, ("running",))
 
-    def full(*_):
-        raise sqlite3.OperationalError("database or disk is full")
+    @contextlib.contextmanager
+    def full(base, **_):
+        with base._errors():
+            raise sqlite3.OperationalError("database or disk is full")
+        yield
 
     with monkeypatch.context() as patched:
-        patched.setattr("wherefrom.web.history.transaction", full)
+        patched.setattr(Database, "changing", full)
         end = time.monotonic() + 30
         while client.ask("GET", "/healthz")[0] != 503:  # the end of the first is not written
             assert time.monotonic() < end
@@ -262,11 +275,14 @@ def test_a_history_on_a_full_disk_stops_nothing_for_good__identity(serve, monkey
         assert client.json("DELETE", f"/api/jobs/{second['id']}")[0] == 507
         assert client.json("GET", f"/api/jobs/{second['id']}")[1]["state"] == "queued"
     assert [client.wait(job)["state"] for job in (first, second)] == ["done", "done"]
-    assert client.ask("GET", "/healthz")[0] == 200
+    end = time.monotonic() + 30
+    while client.ask("GET", "/healthz")[0] != 200:  # it is looked after once a second
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_what_is_accepted_is_told_although_old_ones_stay__closed_form(serve, monkeypatch):
-    client = serve(history=1).client
+    client = serve(keep=1).client
 
     def full(*_):
         raise InputError("cannot use the history: database or disk is full")

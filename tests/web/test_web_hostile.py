@@ -222,6 +222,10 @@ def test_with_a_token_nothing_is_told_without_it__rejects_request(serve):
     assert TOKEN not in cookie
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
+    assert "Secure" not in cookie
+    kind["Origin"] = f"https://127.0.0.1:{client.port}"  # behind a proxy that speaks TLS
+    _, headers, _ = client.ask("POST", "/api/session", json.dumps({"token": TOKEN}), **kind)
+    assert "; Secure" in headers["Set-Cookie"]
     assert client.ask("GET", "/api/jobs", Cookie=cookie.partition(";")[0])[0] == 200
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from wherefrom.core import device
 from wherefrom.core.config import Config, SettingInfo
 from wherefrom.core.errors import InputError
 
@@ -16,6 +17,7 @@ C = TypeVar("C", bound=Config)
 F = TypeVar("F", bound=Callable[..., Any])
 Presets = Mapping[str, Config]
 
+resolve_device = device.resolve_device  # what `device_option` gives is passed through it
 DEST = "setting"
 FILE = click.Path(path_type=Path)
 
@@ -246,20 +248,3 @@ def device_option(command: F) -> F:
         show_default=True,
         help="auto, cpu, cuda, cuda:1 or mps; auto takes the fastest there is.",
     )(command)
-
-
-def resolve_device(name: str) -> str:
-    """`auto` becomes cuda, mps or cpu; a device that is not there is an `InputError`."""
-    import torch
-
-    if name == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name).cpu()
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"the device {name!r} cannot be used here; pass --device auto or --device cpu"
-        ) from error
-    return name

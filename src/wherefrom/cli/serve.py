@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +14,6 @@ from wherefrom.core.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from wherefrom.web.settings import ServiceConfig
-
-TOKEN_VARIABLE = "WHEREFROM_TOKEN"  # noqa: S105 (a name, no secret)
-KEPT = ".service"  # beside the case file, after its name
 
 
 def _presets() -> Mapping[str, ServiceConfig]:
@@ -34,7 +30,16 @@ def _presets() -> Mapping[str, ServiceConfig]:
     "--data", type=FILE, help="Folder of uploads, reports and history; default: beside the case."
 )
 @click.option(
-    "--token-file", type=FILE, help=f"A file that holds the token; or set {TOKEN_VARIABLE}."
+    "--history",
+    metavar="ADDRESS",
+    help="A Postgres that several services share, as postgresql://USER@HOST/DATABASE; or set "
+    "WHEREFROM_HISTORY.  Default: a SQLite file in the folder.",
+)
+@click.option(
+    "--history-file", type=FILE, help="A file that holds that address, with its password."
+)
+@click.option(
+    "--token-file", type=FILE, help="A file that holds the token; or set WHEREFROM_TOKEN."
 )
 @device_option
 @click.pass_obj
@@ -45,6 +50,8 @@ def serve(
     host: str,
     port: int,
     data: Path | None,
+    history: str | None,
+    history_file: Path | None,
     token_file: Path | None,
     device: str,
     config: ServiceConfig,
@@ -52,32 +59,26 @@ def serve(
     """Serve a page on which images are dropped, and a REST interface that does the same.
 
     It prints its address once it can be asked.  Ctrl-C stops it; images that were accepted and not
-    finished are done by the next start.  The interface is described at /api/openapi.json.
+    finished are done by the next start.  Several services may share one history in Postgres and
+    one folder of uploads; each image is done by one of them.  /api/openapi.json describes the
+    interface.
 
     \b
     Example:
       wherefrom serve --with case.toml
     """
-    from wherefrom.web.settings import check_token
+    from wherefrom.web.settings import HISTORY, TOKEN, check_token, find_secret, kept_beside
 
-    token = _token(token_file)
+    if history is not None and history_file is not None:
+        raise InputError("give --history or --history-file, not both")
+    token = find_secret(TOKEN, token_file)
     check_token(host, token)
+    address = find_secret(HISTORY, history_file) if history is None else history
     try:
         from wherefrom.web.server import Listening, run_service
     except ImportError as error:
         raise MissingExtraError(error.name or "fastapi", "web", "the service") from error
-    folder = data or case.with_name(case.name + KEPT)
-    where = Listening(case, folder, host, port, token, resolve_device(device), config)
+    used, folder = resolve_device(device), data or kept_beside(case)
+    where = Listening(case, folder, host, port, token, used, config, address)
     session.note("opening the case")
     run_service(where, tell=click.echo)
-
-
-def _token(path: Path | None) -> str | None:
-    if path is None:
-        return os.environ.get(TOKEN_VARIABLE)
-    from wherefrom.data.files import read_regular
-
-    try:
-        return read_regular(path, max_bytes=4096).decode("ascii").strip()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} does not hold an ASCII token; write one into it") from error

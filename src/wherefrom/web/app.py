@@ -13,8 +13,9 @@ from starlette.requests import ClientDisconnect
 from wherefrom import __version__
 from wherefrom.core.errors import InputError
 from wherefrom.report.files import INSPECTION, PAGE
+from wherefrom.web.databases import HistoryAway
 from wherefrom.web.guard import CLOSE, COOKIE, Guard, is_token, session_of
-from wherefrom.web.history import Job, JobState
+from wherefrom.web.jobs import Job, JobState
 from wherefrom.web.service import Refused, Service
 from wherefrom.web.settings import LOOPBACK
 from wherefrom.web.views import (
@@ -71,6 +72,10 @@ def _tell_problems(app: FastAPI, service: Service) -> None:
         told = f"{' '.join(map(str, first['loc']))}: {first['msg']}"
         return JSONResponse({"detail": told}, 422, headers=CLOSE)
 
+    @app.exception_handler(HistoryAway)
+    async def away(request: Request, error: HistoryAway) -> JSONResponse:
+        return JSONResponse({"detail": error.told}, 503, headers={**CLOSE, "Retry-After": "10"})
+
     @app.exception_handler(InputError)
     async def cannot(request: Request, error: InputError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 507, headers=CLOSE)  # the disk, most likely
@@ -85,14 +90,11 @@ def _jobs(service: Service) -> APIRouter:
 
     async def find(job: JobId) -> Job:
         try:
-            return service.history.get(job)
+            return await service.get(job)
         except KeyError:
             raise HTTPException(404, "there is no such job") from None
 
     Found = Annotated[Job, Depends(find)]  # noqa: N806 (a type)
-
-    def view(job: Job) -> JobView:
-        return job_view(job, service.steps.get(job.id))
 
     @router.post("", status_code=202, openapi_extra=BODY)
     async def submit(
@@ -108,7 +110,7 @@ def _jobs(service: Service) -> APIRouter:
             raise Refused(413, f"the file is larger than {service.config.max_upload_mib} MiB")
         job = await service.accept(name, request.stream())
         response.headers["Location"] = f"/api/jobs/{job.id}"
-        return view(job)
+        return job_view(job)
 
     @router.get("")
     async def history(
@@ -116,14 +118,14 @@ def _jobs(service: Service) -> APIRouter:
         before: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,
     ) -> JobsView:
         """The history, newest first."""
-        found = service.history.newest(count, before=before)
+        found = await service.newest(count, before=before)
         more = found[-1].number if len(found) == count else None
-        return JobsView(jobs=[view(job) for job in found], before=more)
+        return JobsView(jobs=[job_view(job) for job in found], before=more)
 
     @router.get("/{job}")
     async def job(job: Found) -> JobView:
         """One job."""
-        return view(job)
+        return job_view(job)
 
     @router.get("/{job}/events", response_class=EventSourceResponse)
     async def events(job: Found) -> AsyncIterable[ServerSentEvent]:
@@ -132,12 +134,12 @@ def _jobs(service: Service) -> APIRouter:
             if found is None:
                 yield ServerSentEvent(comment="still here")
             else:
-                yield ServerSentEvent(event="job", data=view(found).model_dump())
+                yield ServerSentEvent(event="job", data=job_view(found).model_dump())
 
     @router.delete("/{job}")
     async def cancel(job: Found) -> JobView:
         """Cancel a job; one that has ended stays as it is."""
-        return view(await service.cancel(job.id))
+        return job_view(await service.cancel(job.id))
 
     @router.get("/{job}/report.html", response_class=FileResponse)
     async def page(job: Found, download: bool = False) -> FileResponse:
@@ -197,7 +199,9 @@ def _session(service: Service, case: str, token: str | None) -> APIRouter:
         if token is None or not is_token(given.token, token):
             raise HTTPException(401, "that is not the token")
         response = Response(status_code=204)
-        secure = request.url.scheme == "https"
+        # Behind a proxy that speaks TLS only the browser knows that this is https.
+        asked = request.headers.get("origin", "").startswith("https://")
+        secure = asked or request.url.scheme == "https"
         response.set_cookie(
             COOKIE, session_of(token), httponly=True, samesite="strict", secure=secure
         )
@@ -206,15 +210,16 @@ def _session(service: Service, case: str, token: str | None) -> APIRouter:
     @router.get("/healthz")
     async def health(response: Response) -> HealthView:
         """200 while jobs are worked on, 503 otherwise."""
-        response.status_code = 200 if service.healthy else 503
-        return HealthView(
-            healthy=service.healthy, version=__version__, waiting=service.history.waiting()
-        )
+        waiting = await service.waiting() if service.healthy else None
+        healthy = service.healthy and waiting is not None
+        response.status_code = 200 if healthy else 503
+        return HealthView(healthy=healthy, version=__version__, waiting=waiting)
 
     @router.get("/metrics", response_class=Response)
     async def metrics() -> Response:
         """Counters and gauges in the format of Prometheus."""
-        return Response(service.metrics.render(), media_type="text/plain; version=0.0.4")
+        told = await service.history.in_thread(service.metrics.render)
+        return Response(told, media_type="text/plain; version=0.0.4")
 
     return router
 

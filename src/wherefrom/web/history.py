@@ -1,267 +1,287 @@
-"""Every job that was accepted, in one SQLite file: nothing accepted is lost, whatever is killed.
+"""Every job that was accepted, in one database: nothing accepted is lost, whatever is killed.
 
-    data/history.sqlite     the jobs
-    data/history.lock       held while a service runs; a second one is refused
+    data/history.sqlite     the jobs, where no Postgres is given
+    data/history.lock       held while a service runs on that file; a second one is refused
     data/jobs/<id>/         upload, inspection.json, report.html
+    data/jobs-<mark>/<id>/  the same for a history in Postgres, which has a mark of its own
 
 A job's row is committed after its upload is on the disk, and before the client hears of it.
+
+Who works on a job holds a claim on it, which lasts until its lease ends and is renewed before.  A
+job whose lease has ended is taken back; what its former holder writes then has no effect.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
 import shutil
-import sqlite3
+import socket
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from wherefrom.core.database import database_errors, transaction
+from sqlalchemy import ColumnElement, Connection, Select, func, insert, inspect, select, update
+
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.paths import show_path
+from wherefrom.web.databases import CONNECTIONS, open_database
+from wherefrom.web.jobs import ABOUT, OPEN, ROWS, SCHEMA, TABLES, Job, JobState, job_of
 
-SCHEMA = 1
-NAME, LOCK, JOBS, UPLOAD = "history.sqlite", "history.lock", "jobs", "upload"
+JOBS, UPLOAD = "jobs", "upload"
 MOST_ATTEMPTS = 3
-TABLES = """
-CREATE TABLE jobs (
-  number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL,
-  bytes INTEGER NOT NULL, state TEXT NOT NULL, created REAL NOT NULL, started REAL, finished REAL,
-  attempts INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '',
-  summary TEXT NOT NULL DEFAULT '[]');
-CREATE INDEX waiting ON jobs (state, number);
-"""
+OLD_TABLE = "jobs"  # of format 1
+COLUMN = ROWS.c
+FREED: dict[str, Any] = {"claim": None, "lease": None, "step": None}
 
-
-class JobState(StrEnum):
-    """Where a job is."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
-OPEN = (JobState.QUEUED, JobState.RUNNING)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One image that was handed in.  Times are seconds since 1970."""
-
-    number: int
-    id: str
-    name: str
-    bytes: int
-    state: JobState
-    created: float
-    started: float | None
-    finished: float | None
-    attempts: int
-    error: str
-    summary: Sequence[dict[str, Any]]
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more will happen."""
-        return self.state in ENDED
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class History:
-    """The open history of one service.  Use it from the thread that opened it."""
+    """An open history.  Its methods wait for the database: call them by `in_thread`."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open or make it; an `InputError` if another service holds it."""
-        self.folder = folder
+    def __init__(self, folder: Path, address: str | None = None) -> None:
+        """Open or make it, in `folder` or in the Postgres at `address`.
+
+        An `InputError` if another service holds it, or its uploads are not in `folder`; an
+        `ArtifactError` if it is of another format.
+        """
         try:
-            (folder / JOBS).mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"cannot make the folder {show_path(folder)}: {error.strerror}"
             ) from error
-        self._lock = _take_lock(folder / LOCK)
+        self._base = open_database(folder, address)
         try:
-            with self._errors():
-                self._base = sqlite3.connect(folder / NAME, isolation_level=None)
-                self._base.execute("PRAGMA journal_mode = WAL")
-                self._base.execute("PRAGMA synchronous = FULL")
-                self._prepare()
+            self.jobs = self._prepare(folder)
         except BaseException:
-            os.close(self._lock)
+            self._base.close()
             raise
+        self.shared = self._base.shared
+        self._threads = ThreadPoolExecutor(CONNECTIONS, "history")
 
     def close(self) -> None:
-        """Let go of the file and of the lock."""
+        """Let go of the database, and of the lock on its file."""
+        self._threads.shutdown()
         self._base.close()
-        os.close(self._lock)
+
+    async def in_thread(self, call: Callable[P, R], *args: P.args, **given: P.kwargs) -> R:
+        """Call it beside the event loop.  What was begun ends, even if the caller is cancelled."""
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._threads, lambda: call(*args, **given))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.gather(future, return_exceptions=True)
+            raise
 
     def place(self, job: str) -> Path:
         """The folder of a job."""
-        return self.folder / JOBS / job
+        return self.jobs / job
 
     def new_id(self) -> str:
         """A name that cannot be guessed."""
         return secrets.token_hex(16)
 
-    def accept(self, job: str, name: str, size: int) -> Job:
-        """Write down a job whose upload is on the disk."""
-        with self._changing() as base:
-            base.execute(
-                "INSERT INTO jobs (id, name, bytes, state, created) VALUES (?, ?, ?, ?, ?)",
-                (job, name, size, JobState.QUEUED, time.time()),
-            )
-        return self.get(job)
+    def new_claim(self) -> str:
+        """The name of a claim: which machine, which process, and a number of its own."""
+        return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
+
+    def accept(self, job: str, name: str, size: int, most: int | None = None) -> Job | None:
+        """Write down a job whose upload is on the disk; None if `most` jobs wait already."""
+        row = {"id": job, "name": name, "bytes": size, "state": JobState.QUEUED}
+        with self._base.changing(alone=True) as base:
+            if most is not None and _count(base, COLUMN.state == JobState.QUEUED) >= most:
+                return None
+            base.execute(insert(ROWS).values(row | {"created": self._base.now()}))
+            return job_of(base.execute(select(ROWS).where(COLUMN.id == job)).one())
 
     def get(self, job: str) -> Job:
         """One job; a `KeyError` if there is none of that name."""
-        rows = self._rows("WHERE id = ?", job)
+        rows = self._rows(select(ROWS).where(COLUMN.id == job))
         if not rows:
             raise KeyError(job)
         return rows[0]
 
     def newest(self, count: int, *, before: int | None = None) -> list[Job]:
         """Jobs, newest first, those below the number `before` where given."""
-        if before is None:
-            return self._rows("ORDER BY number DESC LIMIT ?", count)
-        return self._rows("WHERE number < ? ORDER BY number DESC LIMIT ?", before, count)
+        query = select(ROWS).order_by(COLUMN.number.desc()).limit(count)
+        return self._rows(query if before is None else query.where(COLUMN.number < before))
 
     def waiting(self) -> int:
         """How many jobs are queued."""
-        return self._counted("WHERE state = ?", JobState.QUEUED)
+        with self._base.reading() as base:
+            return _count(base, COLUMN.state == JobState.QUEUED)
 
     def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
-        with self._errors():
-            found = dict(self._base.execute("SELECT state, count(*) FROM jobs GROUP BY state"))
-        return {str(state): int(found.get(state, 0)) for state in JobState}
+        with self._base.reading() as base:
+            query = select(COLUMN.state, func.count()).group_by(COLUMN.state)
+            found = {state: int(count) for state, count in base.execute(query)}
+        return {str(state): found.get(state, 0) for state in JobState}
 
-    def start_next(self) -> Job | None:
-        """The job that waits longest, now running; None if none waits."""
-        waiting = self._rows("WHERE state = ? ORDER BY number LIMIT 1", JobState.QUEUED)
-        if not waiting:
-            return None
-        with self._changing() as base:
-            base.execute(
-                "UPDATE jobs SET state = ?, started = ?, attempts = attempts + 1 WHERE id = ?",
-                (JobState.RUNNING, time.time(), waiting[0].id),
-            )
-        return self.get(waiting[0].id)
+    def start_next(self, claim: str, seconds: float) -> Job | None:
+        """The job that waits longest, now running under the claim; None if none waits.
+
+        Asked again with the same claim, as after a lost connection, it gives the same job.
+        """
+        with self._base.changing() as base:
+            lease = self._base.now() + seconds
+            mine = update(ROWS).where(COLUMN.claim == claim).values(lease=lease)
+            if not base.execute(mine).rowcount:
+                waiting = (
+                    select(COLUMN.number)
+                    .where(COLUMN.state == JobState.QUEUED)
+                    .order_by(COLUMN.number)
+                )
+                first = base.scalar(waiting.limit(1).with_for_update(skip_locked=True))
+                if first is None:
+                    return None
+                base.execute(
+                    update(ROWS)
+                    .where(COLUMN.number == first)
+                    .values(
+                        state=JobState.RUNNING,
+                        started=self._base.now(),
+                        attempts=COLUMN.attempts + 1,
+                        claim=claim,
+                        lease=lease,
+                    )
+                )
+            return job_of(base.execute(select(ROWS).where(COLUMN.claim == claim)).one())
+
+    def renew(self, claims: Collection[str], seconds: float) -> set[str]:
+        """Prolong the leases that have used up a third; which of the claims still hold."""
+        with self._base.changing() as base:
+            now, held = self._base.now(), COLUMN.claim.in_(claims)
+            soon = COLUMN.lease < now + seconds * 2 / 3
+            base.execute(update(ROWS).where(held, soon).values(lease=now + seconds))
+            return set(base.scalars(select(COLUMN.claim).where(held)))
+
+    def tell_step(self, claim: str, step: dict[str, Any]) -> None:
+        """What is being done for a running job."""
+        self._change(COLUMN.claim == claim, step=json.dumps(step, allow_nan=False))
 
     def finish(
-        self, job: str, state: JobState, *, error: str = "", summary: Sequence[Any] = ()
-    ) -> None:
-        """How a job ended, unless it has ended already."""
-        if not self.get(job).ended:
-            told = json.dumps(list(summary), allow_nan=False)
-            self._set(job, state=state, finished=time.time(), error=error, summary=told)
+        self, claim: str, state: JobState, *, error: str = "", summary: Sequence[Any] = ()
+    ) -> bool:
+        """How a running job ended; False if the claim does not hold any more."""
+        told = json.dumps(list(summary), allow_nan=False)
+        text = error.replace("\0", "\N{REPLACEMENT CHARACTER}")  # Postgres holds no NUL
+        ended = {"state": state, "finished": self._base.now(), "error": text, "summary": told}
+        return self._change(COLUMN.claim == claim, **ended, **FREED)
 
-    def requeue(self, job: str, *, blameless: bool) -> None:
-        """Put a running job back; `blameless`: the attempt does not count."""
-        if self.get(job).state is JobState.RUNNING:
-            back = 1 if blameless else 0
-            with self._changing() as base:
-                base.execute(
-                    "UPDATE jobs SET state = ?, started = NULL, attempts = attempts - ? "
-                    "WHERE id = ?",
-                    (JobState.QUEUED, back, job),
-                )
+    def requeue(self, claim: str, *, blameless: bool) -> bool:
+        """Put a running job back; `blameless`: the attempt does not count.  False as `finish`."""
+        tried = COLUMN.attempts - 1 if blameless else COLUMN.attempts
+        again = {"state": JobState.QUEUED, "started": None, "attempts": tried}
+        return self._change(COLUMN.claim == claim, **again, **FREED)
 
-    def recover(self) -> int:
-        """After a crash: running jobs wait again, but for those that were begun too often.
+    def cancel(self, job: str) -> bool:
+        """End a job that waits or runs, whoever holds it; False if it has ended."""
+        is_open = COLUMN.state.in_(OPEN)
+        ended = {"state": JobState.CANCELLED, "finished": self._base.now()}
+        return self._change(is_open, COLUMN.id == job, **ended, **FREED)
 
-        Uploads that were never accepted are removed.  How many wait again.
+    def recover(self, *, everything: bool = False) -> int:
+        """Running jobs whose lease has ended wait again, but for those that were begun too often.
+
+        `everything`: those whose lease goes on too; nobody else may be at work.  How many wait.
         """
-        again = 0
-        for job in self._rows("WHERE state = ?", JobState.RUNNING):
-            if job.attempts >= MOST_ATTEMPTS:
-                error = f"it was begun {job.attempts} times and never finished"
-                self.finish(job.id, JobState.FAILED, error=error)
-            else:
-                self.requeue(job.id, blameless=False)
-                again += 1
-        known = {row[0] for row in self._base.execute("SELECT id FROM jobs")}
-        for entry in (self.folder / JOBS).iterdir():
+        lost = COLUMN.state == JobState.RUNNING
+        with self._base.changing() as base:
+            if not everything:
+                lost &= COLUMN.lease < self._base.now()
+            found = select(ROWS).where(lost).with_for_update(skip_locked=True)
+            jobs = [job_of(row) for row in base.execute(found)]
+            for job in jobs:
+                base.execute(
+                    update(ROWS).where(COLUMN.number == job.number).values(self._after(job))
+                )
+        return sum(job.attempts < MOST_ATTEMPTS for job in jobs)
+
+    def sweep(self, seconds: float) -> None:
+        """Remove uploads that were never accepted and are older than that."""
+        oldest, found = time.time() - seconds, []
+        for entry in self.jobs.iterdir():
+            with suppress(FileNotFoundError):  # another service sweeps too
+                if entry.stat().st_mtime <= oldest:
+                    found.append(entry)
+        with self._base.reading() as base:
+            known = set(base.scalars(select(COLUMN.id)))
+        for entry in found:
             if entry.name not in known:
                 shutil.rmtree(entry, ignore_errors=True)
-        return again
 
     def forget_oldest(self, keep: int) -> int:
         """Remove ended jobs and their files beyond the `keep` newest; how many."""
-        old = self._rows("WHERE finished IS NOT NULL ORDER BY number DESC LIMIT -1 OFFSET ?", keep)
+        query = (
+            select(COLUMN.id)
+            .where(COLUMN.finished.is_not(None))
+            .order_by(COLUMN.number.desc())
+            .offset(keep)
+        )
+        with self._base.reading() as base:
+            old = list(base.scalars(query))
         for job in old:
-            with self._changing() as base:
-                base.execute("DELETE FROM jobs WHERE id = ?", (job.id,))
-            shutil.rmtree(self.place(job.id), ignore_errors=True)
+            with self._base.changing() as base:
+                base.execute(ROWS.delete().where(COLUMN.id == job))
+            shutil.rmtree(self.place(job), ignore_errors=True)
         return len(old)
 
-    def _prepare(self) -> None:
-        (version,) = self._base.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            self._base.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
-        elif version != SCHEMA:
+    def _after(self, job: Job) -> dict[str, Any]:
+        """What becomes of a running job whose holder has gone."""
+        if job.attempts < MOST_ATTEMPTS:
+            return {"state": JobState.QUEUED, "started": None} | FREED
+        error = f"it was begun {job.attempts} times and never finished"
+        now = self._base.now()
+        return {"state": JobState.FAILED, "finished": now, "error": error} | FREED
+
+    def _prepare(self, folder: Path) -> Path:
+        """Make the tables where there are none; the folder of the uploads."""
+        where, name = self._base.shown, JOBS
+        with self._base.changing(alone=True) as base:
+            if not self._base.shared:
+                (folder / JOBS).mkdir(exist_ok=True)
+            if inspect(base).has_table(ABOUT.name):
+                version, name = base.execute(select(ABOUT)).one()
+            elif not self._base.shared and inspect(base).has_table(OLD_TABLE):
+                version = 1
+            else:
+                version = SCHEMA
+                if self._base.shared:
+                    name = f"{JOBS}-{secrets.token_hex(4)}"
+                TABLES.create_all(base)
+                base.execute(insert(ABOUT).values(format=SCHEMA, folder=name))
+                (folder / name).mkdir(exist_ok=True)
+        if version != SCHEMA:
+            other = "database with --history" if self._base.shared else "folder with --data"
             raise ArtifactError(
-                f"{show_path(self.folder)} holds a history of format {version}, this version "
-                f"reads {SCHEMA}; name another folder with --data"
+                f"{where} holds a history of format {version}, this version reads {SCHEMA}; "
+                f"name another {other}"
             )
+        if not (folder / name).is_dir():
+            raise InputError(
+                f"{where} keeps its uploads in a folder {name}, which is not in "
+                f"{show_path(folder)}; name with --data the folder that all its services share"
+            )
+        return folder / name
 
-    def _rows(self, where: str, *values: Any) -> list[Job]:
-        with self._errors():
-            found = self._base.execute(
-                "SELECT number, id, name, bytes, state, created, started, finished, attempts, "  # noqa: S608 (ours)
-                f"error, summary FROM jobs {where}",
-                values,
-            ).fetchall()
-        return [_job(row) for row in found]
+    def _rows(self, query: Select[Any]) -> list[Job]:
+        with self._base.reading() as base:
+            return [job_of(row) for row in base.execute(query)]
 
-    def _counted(self, where: str, *values: Any) -> int:
-        with self._errors():
-            query = f"SELECT count(*) FROM jobs {where}"  # noqa: S608 (ours)
-            return int(self._base.execute(query, values).fetchone()[0])
-
-    def _set(self, job: str, **values: Any) -> None:
-        columns = ", ".join(f"{name} = ?" for name in values)
-        with self._changing() as base:
-            base.execute(f"UPDATE jobs SET {columns} WHERE id = ?", (*values.values(), job))  # noqa: S608 (ours)
-
-    @contextmanager
-    def _changing(self) -> Iterator[sqlite3.Connection]:
-        with self._errors(), transaction(self._base, "BEGIN IMMEDIATE") as base:
-            yield base
-
-    def _errors(self) -> AbstractContextManager[None]:
-        place = show_path(self.folder / NAME)
-        return database_errors(
-            place, lambda problem: ArtifactError(f"{place} is damaged: {problem}")
-        )
+    def _change(self, *where: ColumnElement[bool], **values: Any) -> bool:
+        with self._base.changing() as base:
+            return base.execute(update(ROWS).where(*where).values(values)).rowcount > 0
 
 
-def _job(row: Any) -> Job:
-    *head, state, created, started, finished, attempts, error, summary = row
-    number, name, called, size = head
-    times = created, started, finished
-    return Job(
-        number, name, called, size, JobState(state), *times, attempts, error, json.loads(summary)
-    )
-
-
-def _take_lock(path: Path) -> int:
-    import fcntl
-
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        with suppress(OSError):
-            os.close(handle)
-        raise InputError(
-            f"another service uses {show_path(path.parent)}; stop it, or name another --data"
-        ) from error
-    return handle
+def _count(base: Connection, where: ColumnElement[bool]) -> int:
+    return int(base.scalar(select(func.count()).select_from(ROWS).where(where)) or 0)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from wherefrom.web.history import History, JobState
+from wherefrom.core.errors import InputError
+from wherefrom.web.history import History
+from wherefrom.web.jobs import JobState
 
 SECONDS = (0.5, 1, 2, 5, 10, 20, 60, 300)
 
@@ -50,6 +53,7 @@ class _Queue(Collector):
     def collect(self) -> Iterable[Metric]:
         """`prometheus_client.registry.Collector`."""
         jobs = GaugeMetricFamily("wherefrom_jobs", "Jobs in the history", labels=["state"])
-        for state, count in self._history.counts().items():
-            jobs.add_metric([state], count)
+        with suppress(InputError):  # while the history is away the counters are told alone
+            for state, count in self._history.counts().items():
+                jobs.add_metric([state], count)
         yield jobs

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +14,9 @@ from wherefrom.core.errors import InputError
 
 LINE_BYTES = 4 * 2**20
 START_SECONDS = 600.0
-Step = Callable[[dict[str, Any]], None]
+Step = Callable[[dict[str, Any]], Awaitable[None]]
+# What a process that opens strangers' files has no use for.
+SECRETS = ("WHEREFROM_TOKEN", "WHEREFROM_HISTORY", "PGPASSWORD")
 
 
 class WorkerDied(Exception):  # noqa: N818 (what happened)
@@ -34,8 +37,9 @@ class Worker:
 
     async def start(self) -> None:
         """Start it and wait until its case is open; an `InputError` if it refuses the case."""
+        kept = {name: value for name, value in os.environ.items() if name not in SECRETS}
         self._process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=PIPE, stdout=PIPE, limit=LINE_BYTES
+            *self._command, stdin=PIPE, stdout=PIPE, limit=LINE_BYTES, env=kept
         )
         try:
             told = await asyncio.wait_for(self._line(), START_SECONDS)
@@ -60,7 +64,7 @@ class Worker:
             told = await self._line()
             if "finished" in told or "error" in told:
                 return told
-            step(told)
+            await step(told)
 
     async def kill(self) -> None:
         """End it now, in the middle of a job if need be."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from wherefrom.core.errors import InputError
 from wherefrom.web.app import create_app
+from wherefrom.web.history import History
 from wherefrom.web.service import Service
 from wherefrom.web.settings import ServiceConfig, check_token
 
@@ -41,6 +43,7 @@ class Listening:
     token: str | None
     device: str
     config: ServiceConfig
+    history: str | None = None  # the address of a Postgres; it may hold a password
 
 
 def worker_command(where: Listening) -> list[str]:
@@ -52,6 +55,7 @@ def worker_command(where: Listening) -> list[str]:
         "max_bytes": config.max_upload_mib * 2**20,
         "max_pixels": config.max_pixels,
         "memory_gib": config.memory_gib,
+        "threads": max((os.cpu_count() or 1) // config.workers, 1) if config.workers > 1 else 0,
     }
     command = [sys.executable, "-m", "wherefrom.web.worker"]
     return [*command, str(where.case.resolve()), json.dumps(settings)]
@@ -60,7 +64,8 @@ def worker_command(where: Listening) -> list[str]:
 def run_service(where: Listening, *, tell: Callable[[str], None]) -> None:
     """Serve until interrupted; `tell` is called once somebody can connect.
 
-    An `InputError` for a case that cannot be opened, a port in use, another service on `data`.
+    An `InputError` for a case that cannot be opened, a port in use, another service on `data`,
+    a history that cannot be reached.
     """
     check_token(where.host, where.token)
     asyncio.run(_run(where, worker_command(where), tell))
@@ -69,7 +74,7 @@ def run_service(where: Listening, *, tell: Callable[[str], None]) -> None:
 async def _run(where: Listening, command: list[str], tell: Callable[[str], None]) -> None:
     listening = bound_socket(where.host, where.port)
     with contextlib.closing(listening):
-        service = Service(where.data, command, where.config)
+        service = Service(History(where.data, where.history), command, where.config)
         try:
             again = await service.start()
             if again:

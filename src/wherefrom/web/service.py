@@ -1,11 +1,10 @@
-"""The service without its HTTP: accept, queue, run, follow, cancel, stop without losing a job."""
+"""The service without its HTTP: accept, queue, follow, cancel, stop without losing a job."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import shutil
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,14 +12,17 @@ from typing import Any
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.store import flush_folder
-from wherefrom.web.history import MOST_ATTEMPTS, UPLOAD, History, Job, JobState
+from wherefrom.web.bell import Bell
+from wherefrom.web.crew import Crew
+from wherefrom.web.databases import HistoryAway
+from wherefrom.web.history import UPLOAD, History
+from wherefrom.web.jobs import Job, JobState
 from wherefrom.web.metrics import Metrics
-from wherefrom.web.runner import Worker, WorkerDied
 from wherefrom.web.settings import ServiceConfig
 
-HEARTBEAT = 15.0
 NAME_LENGTH = 200
-RETRY_SECONDS = 5.0  # after which a full disk is tried again
+# Other services may be in the middle of an upload, so only what is older was never accepted.
+ABANDONED_SECONDS = 3600.0
 
 
 class Refused(Exception):  # noqa: N818 (an answer, no fault)
@@ -32,78 +34,102 @@ class Refused(Exception):  # noqa: N818 (an answer, no fault)
 
 
 class Service:
-    """One queue, one worker.  Use it from its event loop."""
+    """One way into a history, and the workers behind it.  Use it from its event loop."""
 
-    def __init__(self, folder: Path, command: Sequence[str], config: ServiceConfig) -> None:
-        self.config = config
-        self.history = History(folder)
-        self.metrics = Metrics(self.history)
+    def __init__(self, history: History, command: Sequence[str], config: ServiceConfig) -> None:
+        """`command` starts a worker; the service closes the history."""
+        self.config, self.history = config, history
+        self.metrics = Metrics(history)
         self.closing = False
-        self._stuck = False  # the history cannot be written
-        self.steps: dict[str, dict[str, Any]] = {}  # of running jobs
-        self._worker = Worker(command)
-        self._changed = asyncio.Condition()
-        self._current: asyncio.Task[None] | None = None
-        self._current_id = ""
-        self._cancelled: set[str] = set()
-        self._loop: asyncio.Task[None] | None = None
+        self._bell = Bell()
+        self._crew = Crew(history, command, config, self.metrics, self._bell)
 
     async def start(self) -> int:
         """Open the case and begin to work; how many jobs of an earlier run go on."""
-        await self._worker.start()
-        again = self.history.recover()
-        self._loop = asyncio.create_task(self._work())
+        history, again = self.history, 0
+        if not history.shared:  # so whoever was at work has gone
+            again = await history.in_thread(history.recover, everything=True)
+        oldest = ABANDONED_SECONDS + self.config.upload_seconds if history.shared else 0.0
+        await history.in_thread(history.sweep, oldest)
+        await self._crew.start()
         return again
 
     async def stop(self) -> None:
         """Stop working; a running job waits again, and is done by the next service."""
         await self.close_doors()
-        for task in (self._loop, self._current):
-            if task is not None:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
-        await self._worker.kill()
-        with suppress(InputError):  # on a full disk the next start puts the job back
-            self._put_back()
+        await self._crew.stop()
         self.history.close()
 
     async def close_doors(self) -> None:
         """Take no more jobs, and let go of those who follow one."""
         self.closing = True
-        await self._announce()
+        await self._bell.ring()
 
     @property
     def healthy(self) -> bool:
         """Whether jobs are being worked on."""
-        working = self._loop is not None and not self._loop.done()
-        return working and not self.closing and not self._stuck
+        return self._crew.healthy and not self.closing
 
-    def refuse_more(self) -> None:
-        """`Refused` if nothing can be taken now.  Asked before a body is read, and after."""
+    async def waiting(self) -> int | None:
+        """How many images wait; None if the history does not answer."""
+        with suppress(InputError):
+            return await self.history.in_thread(self.history.waiting)
+        return None
+
+    async def get(self, job: str) -> Job:
+        """One job; a `KeyError` if there is none of that name."""
+        return await self.history.in_thread(self.history.get, job)
+
+    async def newest(self, count: int, *, before: int | None) -> list[Job]:
+        """Jobs, newest first, those below the number `before` where given."""
+        return await self.history.in_thread(self.history.newest, count, before=before)
+
+    async def refuse_more(self) -> None:
+        """`Refused` if nothing can be taken now."""
         if self.closing:
             raise Refused(503, "the service is stopping; come back later", again=30)
-        if self.history.waiting() >= self.config.queue:
-            raise Refused(503, f"{self.config.queue} images wait already; come back", again=30)
+        if await self.history.in_thread(self.history.waiting) >= self.config.queue:
+            raise self._full()
 
     async def accept(self, name: str, body: AsyncIterator[bytes]) -> Job:
         """Take an upload: on the disk first, then in the history, then known to the client."""
-        self.refuse_more()
+        try:
+            await self.refuse_more()  # before the body is read
+        except InputError as error:
+            raise _as_refusal(error) from error
         job = self.history.new_id()
         folder = self.history.place(job)
         try:
             folder.mkdir()
             size = await self._write(folder / UPLOAD, body)
             await asyncio.to_thread(_flush, folder)
-            self.refuse_more()
-            made = self.history.accept(job, shown_name(name), size)
         except BaseException as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise _as_refusal(error) from error
+        made = await self._write_down(job, shown_name(name), size)
         with suppress(InputError):  # it is accepted all the same; the next upload tries again
-            self.history.forget_oldest(self.config.history)
-        await self._announce()
+            await self.history.in_thread(self.history.forget_oldest, self.config.keep)
+        await self._bell.ring()
         return made
+
+    async def _write_down(self, job: str, name: str, size: int) -> Job:
+        """The job in the history.  Its upload is removed only if it is certainly not there."""
+        folder, most = self.history.place(job), self.config.queue
+        try:
+            if self.closing:
+                await self.refuse_more()
+            made = await self.history.in_thread(self.history.accept, job, name, size, most)
+            if made is None:
+                raise self._full()
+        except (HistoryAway, asyncio.CancelledError) as error:  # it may be there
+            raise _as_refusal(error) from error
+        except BaseException as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise _as_refusal(error) from error
+        return made
+
+    def _full(self) -> Refused:
+        return Refused(503, f"{self.config.queue} images wait already; come back", again=30)
 
     async def _write(self, path: Path, body: AsyncIterator[bytes]) -> int:
         size, most = 0, self.config.max_upload_mib * 2**20
@@ -123,121 +149,33 @@ class Service:
         return size
 
     async def cancel(self, job: str) -> Job:
-        """Cancel a job that has not ended; the process that works on it is killed."""
-        found = self.history.get(job)
-        if found.state is JobState.QUEUED:
-            self.history.finish(job, JobState.CANCELLED)
+        """Cancel a job that has not ended; whichever service works on it kills its process."""
+        if await self.history.in_thread(self.history.cancel, job):
             self.metrics.ended(JobState.CANCELLED)
-        elif found.state is JobState.RUNNING:
-            self._cancelled.add(job)
-            await self._worker.kill()
-            while not self.history.get(job).ended:
-                await self._wait()
-        await self._announce()
-        return self.history.get(job)
+            await self._crew.drop(job)
+        await self._bell.ring()
+        return await self.get(job)
 
     async def follow(self, job: str) -> AsyncIterator[Job | None]:
         """The job now and after every change, until it ends; None where nothing happened."""
-        seen: tuple[JobState, Any] | None = None
+        told: tuple[JobState, Any] | None = None
         while True:
-            found = self.history.get(job)
-            now = (found.state, dict(self.steps.get(job, {})))
-            yield found if now != seen else None
-            seen = now
-            if found.ended or self.closing:
-                return
-            await self._wait()
-
-    async def _wait(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(HEARTBEAT), self._changed:
-                await self._changed.wait()
-
-    async def _announce(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
-
-    async def _work(self) -> None:
-        while True:
+            seen = self._bell.rings
             try:
-                self._put_back()
-                job = self.history.start_next()
-                self._stuck = False
-                if job is None:
-                    await self._wait()
-                else:
-                    await self._work_on(job)
-            except InputError:  # the disk is full: what is open stays so until there is room
-                self._stuck = True
-                await asyncio.sleep(RETRY_SECONDS)
-
-    async def _work_on(self, job: Job) -> None:
-        self._current_id = job.id
-        await self._announce()
-        try:
-            await self._do(job)
-        finally:
-            self.steps.pop(job.id, None)
-        self._current_id = ""
-        await self._announce()
-
-    def _put_back(self) -> None:
-        """Let a job wait again whose end was not written down."""
-        if self._current_id:
-            self.history.requeue(self._current_id, blameless=True)
-            self._current_id = ""
-
-    async def _do(self, job: Job) -> None:
-        folder = self.history.place(job.id)
-        asked = {"path": str(folder / UPLOAD), "name": job.name, "out": str(folder)}
-        start = time.monotonic()
-        self._current = asyncio.create_task(self._ask(job, asked))
-        try:
-            await self._current
-        finally:
-            self._current = None
-        self.metrics.seconds.observe(time.monotonic() - start)
-
-    async def _ask(self, job: Job, asked: dict[str, str]) -> None:
-        def step(told: dict[str, Any]) -> None:
-            self.steps[job.id] = told
-            self._soon = asyncio.get_running_loop().create_task(self._announce())
-
-        try:
-            if not self._worker.alive:
-                await self._worker.start()
-            async with asyncio.timeout(self.config.job_seconds):
-                told = await self._worker.ask(asked, step)
-        except TimeoutError:
-            await self._worker.kill()
-            seconds = self.config.job_seconds
-            self._end(job, JobState.FAILED, f"it took longer than {seconds:g} seconds")
-        except InputError as error:
-            self._end(job, JobState.FAILED, f"the case cannot be opened any more: {error}")
-        except WorkerDied as death:
-            await self._worker.kill()
-            self._bury(job, str(death))
-        else:
-            if "error" in told:
-                self._end(job, JobState.FAILED, str(told["error"]))
+                found = await self.get(job)
+            except HistoryAway:  # it may come back
+                yield None
+            except KeyError:  # it ended, and was the oldest
+                return
             else:
-                self._end(job, JobState.DONE, summary=told["finished"])
-
-    def _bury(self, job: Job, why: str) -> None:
-        """The worker died: by our own hand, or of this file, which is tried again a little."""
-        if job.id in self._cancelled:
-            self._end(job, JobState.CANCELLED)
-            self._cancelled.discard(job.id)
-        elif self.history.get(job.id).attempts < MOST_ATTEMPTS:
-            self.metrics.deaths.inc()
-            self.history.requeue(job.id, blameless=False)
-        else:
-            self.metrics.deaths.inc()
-            self._end(job, JobState.FAILED, f"the process that looked at it died ({why})")
-
-    def _end(self, job: Job, state: JobState, error: str = "", summary: Sequence[Any] = ()) -> None:
-        self.history.finish(job.id, state, error=error, summary=summary)
-        self.metrics.ended(state)
+                now = (found.state, found.step)
+                yield found if now != told else None
+                told = now
+                if found.ended:
+                    return
+            if self.closing:
+                return
+            await self._bell.wait(seen, self._crew.pause())
 
 
 def shown_name(name: str) -> str:
@@ -258,6 +196,8 @@ def _flush(folder: Path) -> None:
 def _as_refusal(error: BaseException) -> BaseException:
     if isinstance(error, OSError):
         return Refused(507, f"the upload cannot be kept: {error.strerror}", again=300)
+    if isinstance(error, HistoryAway):
+        return Refused(503, error.told, again=10)
     if isinstance(error, InputError):
         return Refused(507, str(error), again=300)
     return error

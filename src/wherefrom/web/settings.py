@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
+from wherefrom.data.files import read_regular
 
+TOKEN, HISTORY = "WHEREFROM_TOKEN", "WHEREFROM_HISTORY"
 LOOPBACK = ("127.0.0.1", "localhost")
 SHORTEST_TOKEN = 16
 
@@ -22,7 +26,11 @@ class ServiceConfig(Config):
     job_seconds: float = setting(600.0, "an image that takes longer is given up", low=0.01)
     memory_gib: float = setting(8.0, "memory of the process that decodes; 0: no limit", low=0)
     connections: int = setting(256, "connections at once; further ones get 503", low=8)
-    history: int = setting(10_000, "finished images that are kept; the oldest go", low=1)
+    keep: int = setting(10_000, "finished images that are kept; the oldest go", low=1)
+    workers: int = setting(1, "images looked at at once, a process each", low=1, high=64)
+    lease_seconds: float = setting(
+        60.0, "a service that is silent for so long has died; others do its images", low=1
+    )
     heat_map: bool = setting(False, "show which parts look unnatural; takes longest")
 
 
@@ -38,3 +46,26 @@ def check_token(host: str, token: str | None) -> None:
             f"on {host} others can reach the service; give --token-file or WHEREFROM_TOKEN, or "
             "listen on 127.0.0.1"
         )
+
+
+def find_secret(variable: str, path: Path | None = None) -> str | None:
+    """What the file holds; else the variable; else the file that `<variable>_FILE` names.
+
+    None if there is none.  An `InputError`, which repeats nothing, for more than a line of ASCII.
+    """
+    if path is None and variable in os.environ:
+        return os.environ[variable]
+    named = os.environ.get(f"{variable}_FILE")
+    if path is None and named is not None:
+        path = Path(named)
+    if path is None:
+        return None
+    text = read_regular(path, max_bytes=4096).decode("ascii", "replace").strip()
+    if not text.isascii() or len(text.splitlines()) != 1:
+        raise InputError(f"{path} does not hold one line of ASCII; write the secret into it")
+    return text
+
+
+def kept_beside(case: Path) -> Path:
+    """The folder of uploads, reports and history where no other is named."""
+    return case.with_name(f"{case.name}.service")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from wherefrom.web.history import Job
+from wherefrom.web.jobs import Job
 
 
 class AnswerView(BaseModel):
@@ -54,7 +54,7 @@ class HealthView(BaseModel):
 
     healthy: bool
     version: str
-    waiting: int
+    waiting: int | None = Field(description="null while the history does not answer")
 
 
 class ServiceView(BaseModel):
@@ -78,7 +78,7 @@ class TokenView(BaseModel):
     token: str = Field(max_length=512)
 
 
-def job_view(job: Job, step: dict[str, object] | None) -> JobView:
+def job_view(job: Job) -> JobView:
     """A job as it is sent."""
     return JobView(
         id=job.id,
@@ -90,6 +90,6 @@ def job_view(job: Job, step: dict[str, object] | None) -> JobView:
         started=job.started,
         finished=job.finished,
         error=job.error,
-        step=None if step is None else StepView.model_validate(step),
+        step=None if job.step is None else StepView.model_validate(job.step),
         summary=[AnswerView.model_validate(row) for row in job.summary],
     )

@@ -2,9 +2,10 @@
 
     python -m wherefrom.web.worker CASE SETTINGS
 
-SETTINGS is a JSON object: device, heat, max_bytes, max_pixels, memory_gib.  A job is one line of
-JSON on stdin (path, name, out), what happens to it one line each on stdout.  When stdin ends, the
-process does too, in the middle of a job if need be: the service is gone then.
+SETTINGS is a JSON object: device, heat, max_bytes, max_pixels, memory_gib, threads (0: as many as
+torch takes).  A job is one line of JSON on stdin (path, name, out), what happens to it one line
+each on stdout.  When stdin ends, the process does too, in the middle of a job if need be: the
+service is gone then.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ def main() -> None:
     from wherefrom.case.opened import open_case
     from wherefrom.core.errors import WherefromError
 
+    if settings["threads"]:
+        import torch
+
+        torch.set_num_threads(settings["threads"])
     try:
         opened = open_case(case, device=settings["device"])
     except WherefromError as error:
