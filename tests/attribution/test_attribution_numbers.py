@@ -10,11 +10,13 @@ from scipy.stats import beta
 from torch import nn
 
 from wherefrom import attribution
+from wherefrom.attribution.adapters import sklearn_estimator
 from wherefrom.attribution.config import PRESETS, FlipadConfig
 from wherefrom.attribution.methods import METHODS
 from wherefrom.attribution.protocol import Material, as_stored
 from wherefrom.attribution.together import judge_together
 from wherefrom.calibration.verdict import Verdict
+from wherefrom.case import opened
 from wherefrom.core.errors import InputError
 from wherefrom.generators.generator import wrap_generator
 
@@ -217,3 +219,15 @@ def test_a_set_that_is_empty_or_a_rate_too_small_is_refused__bad_input():
         judge_together([], calibration=99, rate=0.05)
     with pytest.raises(InputError, match="a rate of at least 1/100"):
         judge_together([0.5], calibration=99, rate=0.005)
+
+
+def test_rows_go_through_scikit_learns_words_too__roundtrip(fitted, others):
+    estimator = sklearn_estimator(fitted).fit(None)
+    found = estimator.decision_function(others[:9].numpy())
+    assert np.allclose(found, -fitted.score(others[:9]) - estimator.offset_)
+
+
+def test_a_case_asks_about_images_and_takes_no_attributor_of_rows__bad_input(fitted, tmp_path):
+    fitted.save(tmp_path / "rows.attributor")
+    with pytest.raises(InputError, match="judges rows of numbers, and a case asks about images"):
+        opened._attributor(tmp_path / "rows.attributor", "cpu")
