@@ -148,7 +148,7 @@ def one_seed(owner: Owner, pool: Tensor, unseen: Tensor, seed: int, args: Any) -
     own = stored_samples(owner.generator, args.test, derive_seed(seed, "third parties", "own"))
     found = {}
     for title, (method, changes) in owner.methods.items():
-        settings = {"calibration_samples": args.calibration}
+        settings = {"calibration_samples": args.calibration, "false_positive_rate": 0.05}
         if method == "flipad":
             settings |= {
                 "train_samples": args.train,
