@@ -40,6 +40,7 @@ def test_share_of_wrong_discoveries_is_at_most_the_rate__limit():
 
 def test_a_p_value_equal_to_its_bound_is_rejected__closed_form():
     """Two of two may reach 0.25, one of two 0.125: all of them exact in binary."""
+    assert discoveries([0.25], 0.25).tolist() == [True] and not discoveries([0.26], 0.25)[0]
     assert discoveries([0.25, 0.25], 0.25).tolist() == [True, True]
     assert discoveries([0.5, 0.125], 0.25).tolist() == [False, True]
     assert discoveries([0.5, 0.13], 0.25).tolist() == [False, False]

@@ -21,6 +21,8 @@ def discoveries(p_values: Sequence[float], rate: float) -> Tensor:
         raise InputError(
             f"the false-discovery rate is {rate}, but it must lie strictly between 0 and 1"
         )
+    if len(p_values) < 2:  # nothing to correct, and scipy.stats takes its time to import
+        return torch.tensor(p_values, dtype=torch.float64) <= rate
     from scipy.stats import false_discovery_control
 
     return torch.from_numpy(false_discovery_control(list(p_values), method="bh") <= rate)
