@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,14 +25,28 @@ def list_images(paths: Sequence[Path]) -> list[Path]:
     Inside folders, hidden files, other suffixes and links that lead out of the folder are left
     out.  A missing path, an unreadable folder, or one without an image is an `InputError`.
     """
+    kinds = " ".join(sorted(SUFFIXES))
+    return list_files(
+        paths,
+        lambda folder: sorted(_walk(folder), key=lambda file: file.parts),
+        f"no image in this folder (looked for {kinds})",
+    )
+
+
+def list_files(
+    paths: Sequence[Path], inside: Callable[[Path], Sequence[Path]], nothing: str
+) -> list[Path]:
+    """The files as given, and what `inside` finds in each folder; each path once.
+
+    A missing path, and a folder in which `inside` finds nothing, are an `InputError`.
+    """
     found: dict[Path, None] = {}
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(_walk(path), key=lambda file: file.parts)
-            if not inside:
-                kinds = " ".join(sorted(SUFFIXES))
-                raise InputError(f"{show_path(path)}: no image in this folder (looked for {kinds})")
-            found.update(dict.fromkeys(inside))
+            files = inside(path)
+            if not files:
+                raise InputError(f"{show_path(path)}: {nothing}")
+            found.update(dict.fromkeys(files))
         elif os.path.lexists(path):
             found[path] = None
         else:

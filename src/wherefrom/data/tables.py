@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 from wherefrom.core.errors import InputError
 from wherefrom.core.store import digest_bytes
 from wherefrom.data.files import UnusableFile, read_regular, show_path
+from wherefrom.data.folders import list_files
 
 DELIMITERS = {".csv": ",;\t", ".tsv": "\t", ".txt": ",;\t "}
 MAX_BYTES = 256 * 2**20
@@ -100,20 +100,11 @@ def read_rows(
 def _list_tables(paths: Sequence[Path]) -> list[Path]:
     """The files as given, and the tables directly inside each folder, sorted; each once."""
     known = (*DELIMITERS, ARRAY)
-    found: dict[Path, None] = {}
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = [file for file in sorted(path.iterdir()) if file.suffix.lower() in known]
-            if not inside:
-                raise InputError(
-                    f"{show_path(path)}: no table in this folder (looked for {' '.join(known)})"
-                )
-            found.update(dict.fromkeys(inside))
-        elif os.path.lexists(path):
-            found[path] = None
-        else:
-            raise InputError(f"{show_path(path)}: there is no such file or folder")
-    return list(found)
+    return list_files(
+        paths,
+        lambda folder: [file for file in sorted(folder.iterdir()) if file.suffix.lower() in known],
+        f"no table in this folder (looked for {' '.join(known)})",
+    )
 
 
 def _read_one(path: Path, shape: tuple[int, int, int]) -> tuple[list[_Row], tuple[str, ...] | None]:
