@@ -207,6 +207,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only-owner", help="run this owner only, and write no table")
+    parser.add_argument("--kept", action="store_true", help="a table of what --work has, no fits")
     parser.add_argument("--only-seed", type=int, help="run this seed only, and write no table")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
@@ -223,13 +224,15 @@ def main() -> None:
         seeds = []
         for seed in range(args.seeds) if args.only_seed is None else [args.only_seed]:
             kept = args.work / f"{name.replace(' ', '-')}-{seed}.json"
+            if args.kept and not kept.exists():
+                continue
             if not kept.exists():
                 kept.write_text(
                     json.dumps(one_seed(owner, shown[400:650], shown[650:], seed, args))
                 )
             seeds.append(json.loads(kept.read_text()))
             print(name, seed, seeds[-1], flush=True)
-        rows += summarise(name, seeds)
+        rows += summarise(name, seeds) if seeds else []
     if partial:
         return
     found = {
