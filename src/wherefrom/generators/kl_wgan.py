@@ -29,7 +29,6 @@ from torch.nn.utils.parametrizations import spectral_norm
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.detectors.networks import initialise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +84,11 @@ class KlWganTask:
             nn.Linear(width, 1),
         )  # fmt: skip
         for name, network in self.modules().items():
-            initialise(network, stream(config.seed, "kl-wgan", name))  # the weights
+            rng = stream(config.seed, "kl-wgan", name)
             for part in network.modules():
                 if isinstance(part, nn.Linear):
+                    bound = part.in_features**-0.5
+                    nn.init.uniform_(part.weight, -bound, bound, generator=rng)
                     nn.init.zeros_(part.bias)
         with torch.random.fork_rng(devices=[]):  # its start vectors know no generator argument
             torch.manual_seed(derive_seed(config.seed, "kl-wgan", "spectral norm"))
