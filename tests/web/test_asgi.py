@@ -162,6 +162,7 @@ def test_uvicorn_with_several_processes_on_one_history__identity(
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "wherefrom.web.asgi:app", "--factory"]
     command += ["--workers", "2", "--port", str(port), "--timeout-graceful-shutdown", "10"]
+    command += ["--timeout-worker-healthcheck", "60"]  # opening a case keeps a worker busy
     (tmp_path / "history").write_text(address)
     asked = {
         "WHEREFROM_CASE": str(case_file),

@@ -1,7 +1,8 @@
 """The service for any ASGI server, set up by the environment.
 
     WHEREFROM_CASE=case.toml WHEREFROM_TOKEN_FILE=token WHEREFROM_HISTORY_FILE=history \\
-      uvicorn wherefrom.web.asgi:app --factory --workers 2 --timeout-graceful-shutdown 10
+      uvicorn wherefrom.web.asgi:app --factory --workers 2 --timeout-graceful-shutdown 10 \\
+        --timeout-worker-healthcheck 60
 
     WHEREFROM_CASE                       the case file
     WHEREFROM_TOKEN, or _TOKEN_FILE      the token; required, as a server may listen anywhere
