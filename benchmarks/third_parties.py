@@ -45,6 +45,7 @@ from wherefrom.generators.loading import load_generator
 FACE = Path(__file__).parents[1] / "examples" / "face_dcgan.py"
 SIDE = 64
 RATES = (0.005, 0.05)
+SETTINGS = ("train", "classifier", "calibration", "test", "epochs")
 PAPER = {"impostors": 0.0, "classifier_samples": 0}
 WINDOW = {"crop": 32, "halo": 8}  # 64 channels of 64 x 64 are many
 
@@ -217,7 +218,7 @@ def main() -> None:
     photographs = photographs[order]
     shown = photographs[:, :, 8:72, 8:72]
     known = owners(args, photographs[:400])
-    rows, partial = [], args.only_owner or args.only_seed is not None
+    rows, ran, partial = [], {}, args.only_owner or args.only_seed is not None
     for name, owner in known.items():
         if args.only_owner not in (None, name):
             continue
@@ -233,6 +234,7 @@ def main() -> None:
             seeds.append(json.loads(kept.read_text()))
             print(name, seed, seeds[-1], flush=True)
         rows += summarise(name, seeds) if seeds else []
+        ran[name] = len(seeds)
     if partial:
         return
     found = {
@@ -240,7 +242,8 @@ def main() -> None:
         "wherefrom": __version__,
         "torch": torch.__version__,
         "owners": {name: owner.generator.digest for name, owner in known.items()},
-        "settings": {k: v for k, v in vars(args).items() if isinstance(v, int)},
+        "seeds": ran,
+        "settings": {k: getattr(args, k) for k in SETTINGS},
         "rows": rows,
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)

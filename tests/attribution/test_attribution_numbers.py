@@ -113,6 +113,9 @@ def test_without_settings_the_preset_for_numbers_is_taken__identity_preset():
     assert METHODS["flipad"].settings(None, numbers=True) == PRESETS["numbers"]
     with pytest.raises(InputError, match=r"impostors = 1.0 is for images.*--preset numbers"):
         METHODS["flipad"].settings(FlipadConfig(), numbers=True)
+    intervals = PRESETS["numbers"].with_values({"lasso.data": "interval"})
+    with pytest.raises(InputError, match=r"lasso\.data = interval is for images"):
+        METHODS["flipad"].settings(intervals, numbers=True)
     with pytest.raises(InputError, match=r"dct-pad judges images.*take flipad, raw-pad"):
         METHODS["dct-pad"].settings(None, numbers=True)
 

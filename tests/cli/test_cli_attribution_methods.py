@@ -1,14 +1,18 @@
 """`--method`: one switch for `fit`, and side by side in `evaluate`."""
 
+import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from wherefrom import attribution
+from wherefrom.cli.attribution_evaluate import Asked, fitting
 from wherefrom.cli.main import run
 from wherefrom.cli.options import MethodCommand
+from wherefrom.generators.loading import load_generator
 
 SMALL = [
     *("--train-samples", "60", "--calibration-samples", "20", "--device", "cpu"),
@@ -146,8 +150,6 @@ def rival():
 
 
 def write_rows(path, factory, count, seed):
-    from wherefrom.generators.loading import load_generator
-
     rows = load_generator(f"rows.py:{factory}").sample(count, seed).reshape(count, 5)
     path.write_text("\n".join(["a,b,c,d,e", *(",".join(map(repr, r)) for r in rows.tolist())]))
 
@@ -176,6 +178,9 @@ def test_a_table_goes_from_files_to_answers__smoke(tmp_path, monkeypatch, capsys
     assert json.loads(capsys.readouterr().out)["together"]["p_value"] < 1e-6
     assert run(["attribution", "check", "m", "own.csv", "--report", "r.html"]) == 2
     assert "this attributor judges rows; take --csv" in capsys.readouterr().err
+    assert run(["zoo", "sample", "rows.py:G", "--count", "1", "--out", "images"]) == 2
+    assert "makes rows of numbers, and this writes images" in capsys.readouterr().err
+    assert not (tmp_path / "images").exists()
     compare = ["attribution", "evaluate", "--method", "all", "--preset", "numbers"]
     compare += ["--generator", "rows.py:G", "--others", "others.csv", "--other", "rival=rival.csv"]
     tiny = ["train_samples=60", "calibration_samples=40", "detector.epochs=1", "steps=3"]
@@ -210,3 +215,17 @@ def test_others_from_lossy_files_are_refused_where_a_fit_would_learn_the_codec__
     for path in (tmp_path / "jpeg").iterdir():
         Image.open(path).resize((32, 32)).save(path, quality=90)
     assert run([*raw, "--resize", "--overwrite"]) == 0
+
+
+def test_of_all_methods_those_are_left_out_that_the_model_has_no_parts_for__closed_form(place):
+    """It draws its own images (no latent) and has no encoder."""
+    latentless = dataclasses.replace(load_generator(f"{place}/my.py:G"), latent_shape=None)
+    asked = Asked(("all",), "default", (), 1, 1, 0, "cpu")
+    told = []
+    session = SimpleNamespace(note=told.append)
+    left = ["flipad", "raw-pad", "dct-pad", "fingerprint", "ensemble"]
+    assert list(fitting(session, asked, latentless)) == left
+    assert told[0] == "note: inversion-l2 is left out: the model has no latent"
+    assert told[-1] == "note: autoencoder is left out: the model has no encoder"
+    named = dataclasses.replace(asked, methods=("autoencoder",))
+    assert list(fitting(session, named, latentless)) == ["autoencoder"]  # asked for by name

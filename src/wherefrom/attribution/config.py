@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 from wherefrom.attribution.lasso import LassoConfig
@@ -95,7 +94,12 @@ class FlipadConfig(TrainedConfig):
     classifier: ClassifierConfig = setting(ClassifierConfig(), "classifier on pre-activations")
 
 
-ROWS = LassoConfig(iterations=200, chunk=1024)  # a dense layer is small: many rows at once
+NUMBERS = FlipadConfig(
+    impostors=0.0,
+    classifier_samples=0,
+    lasso=LassoConfig(iterations=200, chunk=1024),  # a dense layer is small: many rows at once
+    detector=DeepSadConfig(epochs=30),
+)
 
 PRESETS: dict[str, FlipadConfig] = {
     "default": FlipadConfig(),
@@ -126,19 +130,16 @@ PRESETS: dict[str, FlipadConfig] = {
         mean_samples=1000,
         classifier_samples=6000,
     ),
-    "numbers": FlipadConfig(
-        impostors=0.0,
-        classifier_samples=0,
-        lasso=ROWS,
-        detector=DeepSadConfig(epochs=30),
-    ),
-    "paper-numbers": FlipadConfig(
-        train_samples=100_000,
-        calibration_samples=10_000,
-        impostors=0.0,
-        classifier_samples=0,
-        channels=100,
-        lasso=dataclasses.replace(ROWS, iterations=10_000),
-        detector=DeepSadConfig(epochs=100, drop_at=0.25, standardise="none"),
+    "numbers": NUMBERS,
+    "paper-numbers": NUMBERS.with_values(
+        {
+            "train_samples": 100_000,
+            "calibration_samples": 10_000,
+            "channels": 100,
+            "lasso.iterations": 10_000,
+            "detector.epochs": 100,
+            "detector.drop_at": 0.25,
+            "detector.standardise": "none",
+        }
     ),
 }

@@ -30,7 +30,8 @@ from wherefrom.generators.generator import Generator, carried
 from wherefrom.generators.introspection import holds_numbers
 
 NUMBERS = "numbers"  # the preset for rows of a table and for signals
-FOR_IMAGES = ("impostors", "classifier_samples", "immunise", "crop")  # settings
+# Settings that say something about pixels.
+FOR_IMAGES = ("impostors", "classifier_samples", "immunise", "crop", "lasso.data")
 
 
 class Scorer(Protocol):
@@ -122,14 +123,23 @@ class Method:
                 "take flipad, raw-pad or inversion-l2"
             )
         chosen = self.settings(self.presets[NUMBERS] if config is None else config)
-        for name, plain in self.presets[NUMBERS].to_dict().items():
-            if name in FOR_IMAGES and getattr(chosen, name) != plain:
+        plain, given = self.presets[NUMBERS].to_dict(), chosen.to_dict()
+        for name in FOR_IMAGES:
+            value = _setting(given, name)
+            if value != _setting(plain, name):
                 raise InputError(
-                    f"{name} = {getattr(chosen, name)} is for images, and this generator makes "
-                    f"rows of numbers; start from the preset {NUMBERS!r} (command line: --preset "
-                    f"{NUMBERS})"
+                    f"{name} = {value} is for images, and this generator makes rows of numbers; "
+                    f"start from the preset {NUMBERS!r} (command line: --preset {NUMBERS})"
                 )
         return chosen
+
+
+def _setting(values: Mapping[str, Any], name: str) -> Any:
+    """The setting of that dotted name; None where the method has none of it."""
+    found: Any = values
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
 
 
 def stored_samples(generator: Generator, count: int, seed: int, *, track: Track = quiet) -> Tensor:

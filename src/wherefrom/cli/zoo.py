@@ -164,6 +164,8 @@ def sample(
 
     _refuse_filled(out, overwrite=overwrite)
     generator = load_generator(spec, weights=weights, latent=latent, value_range=value_range)
+    if generator.makes_numbers:
+        raise InputError(f"{spec} makes rows of numbers, and this writes images; use Python")
     out.mkdir(exist_ok=True)
     batches = generator.sample_with_activations(count, seed, batch=1)
     digits = len(str(count))

@@ -202,7 +202,7 @@ def _checked_output(output: Tensor, n: int) -> Tensor:
     if len(shape) != 4 or shape[0] != n or not output.dtype.is_floating_point:
         raise InputError(
             f"the generator returned {output.dtype} of shape {shape} for {n} latents, expected "
-            f"floats of shape ({n}, C, H, W)"
+            f"floats of shape ({n}, C, H, W), or numbers: rows ({n}, D), signals ({n}, C, T)"
         )
     if shape[-1] in (1, 3) and shape[1] > 4 and not holds_numbers(shape[1:]):
         raise InputError(f"the generator's output {shape} has its channels last; permute it")
