@@ -7,8 +7,8 @@
 
 Three owners, 64 px: a DCGAN of faces (the paper's last layer), the decoder of the autoencoder
 TAEF2, and the upscaler ESRGAN-slim; the last two remake photographs.  The others of every fit are
-photographs.  Judged are photographs that nothing has seen, what every other model makes, and the
-owner's own content made by others: by the autoencoder, by four rivals trained out of the DCGAN
+photographs.  Judged are photographs that nothing has seen, what every other model makes, what a model
+of this project's zoo makes (Fashion-MNIST, enlarged from 32 px), and the owner's own content made by others: by the autoencoder, by four rivals trained out of the DCGAN
 (face_rivals.py), and by the DCGAN itself with rounded, pruned or nudged weights
 (altered_copies.py).  None of these is in a fit.
 
@@ -138,7 +138,15 @@ def owners(args: argparse.Namespace, photographs: Tensor) -> dict[str, Owner]:
     }
     for name, owner in found.items():
         owner.rivals.update({other: drawn(m) for other, m in models.items() if other != name})
+        owner.rivals["zoo's DCGAN"] = zoo_images
     return found
+
+
+def zoo_images(n: int, seed: int) -> Tensor:
+    """Clothes by the zoo's DCGAN, enlarged to 64 px and made colour images, uint8."""
+    small = to_float(stored_samples(load_generator("zoo:fashion-dcgan-0"), n, seed))
+    large = F.interpolate(small, size=SIDE, mode="bilinear", antialias=True)
+    return to_uint8(large.expand(-1, 3, -1, -1).contiguous())
 
 
 def one_seed(owner: Owner, pool: Tensor, unseen: Tensor, seed: int, args: Any) -> dict[str, Any]:
@@ -181,14 +189,15 @@ def share_above(scores: Sequence[float], fitted: attribution.Attributor, rate: f
 
 
 def summarise(owner: str, seeds: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Per method and source, each measure as a list over the seeds."""
-    rows = []
-    for method, first in seeds[0].items():
-        for index, row in enumerate(first):
-            mine = [seed[method][index] for seed in seeds]
-            measures = {k: [m[k] for m in mine] for k in row if k != "source"}
-            rows.append({"owner": owner, "method": method, "source": row["source"], **measures})
-    return rows
+    """Per method and source, each measure as a list over the seeds that have it."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for method, row in ((m, row) for seed in seeds for m, rows in seed.items() for row in rows):
+        found.setdefault((method, row["source"]), []).append(row)
+    return [
+        {"owner": owner, "method": method, "source": source}
+        | {k: [m[k] for m in mine] for k in mine[0] if k != "source"}
+        for (method, source), mine in found.items()
+    ]
 
 
 def main() -> None:
