@@ -7,10 +7,11 @@
 
 Three owners, 64 px: a DCGAN of faces (the paper's last layer), the decoder of the autoencoder
 TAEF2, and the upscaler ESRGAN-slim; the last two remake photographs.  The others of every fit are
-photographs.  Judged are photographs that nothing has seen, what every other model makes, what a model
-of this project's zoo makes (Fashion-MNIST, enlarged from 32 px), and the owner's own content made by others: by the autoencoder, by four rivals trained out of the DCGAN
-(face_rivals.py), and by the DCGAN itself with rounded, pruned or nudged weights
-(altered_copies.py).  None of these is in a fit.
+photographs.  Judged are photographs that nothing has seen, what every other model makes, what a
+model of this project's zoo makes (Fashion-MNIST, enlarged from 32 px), and the owner's own content
+made by others: by the autoencoder, by four rivals trained out of the DCGAN (face_rivals.py), and by
+the DCGAN itself with rounded, pruned or nudged weights (altered_copies.py).
+None of these is in a fit.
 
 Every owner and seed is kept in --work as soon as it is done, so a run that was stopped continues;
 --only-owner and --only-seed share the work between processes.
