@@ -11,13 +11,21 @@ import click
 
 from wherefrom.cli.console import Session, print_json, print_table
 from wherefrom.cli.options import FILE, ConfigCommand
+from wherefrom.cli.origin_index import (
+    add,
+    build,
+    encoder_option,
+    json_option,
+    opened_references,
+    remove,
+    same_encoder_option,
+)
 from wherefrom.cli.origin_pairs import pairs, tell_out_of_scope, tell_skipped
 from wherefrom.cli.origin_settings import asked, rerank_option, search_presets, views_option
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
     from wherefrom.origin import (
-        AddReport,
         EditMapConfig,
         OriginAnswer,
         PairsManifest,
@@ -36,104 +44,14 @@ def origin() -> None:
     """
 
 
-origin.add_command(pairs)
-
-encoder_option = click.option(
-    "--encoder",
-    default="default",
-    show_default="the small one of this package",
-    help="Folder of a VAE (diffusers or the project's own), or owner/name in the hub's cache.",
-)
-same_encoder_option = click.option(
-    "--encoder",
-    show_default="the one that the index was built with",
-    help="Where that encoder is now, if it was moved.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+for _command in (pairs, build, add, remove):
+    origin.add_command(_command)
 
 
 def _presets() -> Mapping[str, EditMapConfig]:
     from wherefrom.origin import EditMapConfig
 
     return {"default": EditMapConfig()}
-
-
-@origin.command()
-@click.argument("photos", type=FILE, nargs=-1, required=True)
-@encoder_option
-@click.option("--edit-map", type=FILE, help="W from `train`; without it, raw embeddings.")
-@click.option("--out", type=FILE, required=True, help="The index: a new folder.")
-@json_option
-@click.pass_obj
-def build(
-    session: Session,
-    *,
-    photos: tuple[Path, ...],
-    encoder: str,
-    edit_map: Path | None,
-    out: Path,
-    as_json: bool,
-) -> None:
-    """Make a searchable index of images and folders.
-
-    Given again, it goes on: what is there unchanged is not embedded again.
-
-    \b
-    Example:
-      wherefrom origin build photos/ --edit-map editmap --out refs.index
-    """
-    from wherefrom.data.folders import list_images
-    from wherefrom.encoders import load_encoder
-    from wherefrom.origin import References, load_edit_map
-
-    list_images(photos)  # refuse impossible paths before the folder is made
-    found = load_encoder(encoder)
-    fitted = None if edit_map is None else load_edit_map(edit_map)
-    if out.is_dir():
-        references = References.open(out, encoder=found, writable=True)
-        references.require_map(fitted)
-    else:
-        references = References.create(out, found, edit_map=fitted, source=encoder)
-    with references:
-        _tell_added(session, references.add(photos, track=session.track), as_json)
-    session.note(f"saved {out}")
-
-
-@origin.command()
-@click.argument("index", type=FILE)
-@click.argument("photos", type=FILE, nargs=-1, required=True)
-@same_encoder_option
-@json_option
-@click.pass_obj
-def add(
-    session: Session, *, index: Path, photos: tuple[Path, ...], encoder: str | None, as_json: bool
-) -> None:
-    """Add images and folders to an index; what is there unchanged is left as it is.
-
-    \b
-    Example:
-      wherefrom origin add refs.index more/
-    """
-    with _opened(index, encoder, writable=True) as references:
-        _tell_added(session, references.add(photos, track=session.track), as_json)
-
-
-@origin.command()
-@click.argument("index", type=FILE)
-@click.argument("photos", type=FILE, nargs=-1, required=True)
-def remove(*, index: Path, photos: tuple[Path, ...]) -> None:
-    """Remove images by the paths under which they were added.
-
-    \b
-    Example:
-      wherefrom origin remove refs.index photos/a.jpg
-    """
-    from wherefrom.origin import Index
-    from wherefrom.origin import remove as forget
-
-    with Index.open(index, writable=True) as opened:
-        count = forget(opened, photos)
-        click.echo(f"{count} removed, {opened.count()} left")
 
 
 @origin.command(cls=ConfigCommand, presets=_presets)
@@ -219,7 +137,7 @@ def calibrate(
 
     manifest = read_pairs(pairs)
     tell_out_of_scope(session, manifest)
-    with _opened(index, encoder, writable=True) as references:
+    with opened_references(index, encoder, writable=True) as references:
         edits, origins, _ = _columns(manifest)
         fitted = references.calibrate(
             edits, origins, rate=fpr, config=config, seed=seed, track=session.track
@@ -262,7 +180,7 @@ def search(
         from wherefrom.report.files import check_target
 
         check_target(report, option="--report", suffixes=(".html", ".htm"))
-    with _opened(index, encoder) as references:
+    with opened_references(index, encoder) as references:
         config = references.configured(asked(views, rerank))
         answers = references.search(
             paths, config=config, accelerated=accelerated, track=session.track
@@ -334,7 +252,7 @@ def evaluate(
 
     manifest = read_pairs(pairs)
     tell_out_of_scope(session, manifest)
-    with _opened(index, encoder) as references:
+    with opened_references(index, encoder) as references:
         config = references.configured(asked(views, rerank))
         report = references.evaluate(*_columns(manifest), config=config, track=session.track)
     tell_skipped(session, report.skipped)
@@ -345,14 +263,6 @@ def evaluate(
 
         print_table(retrieval_table(report))
         click.echo(f"{report.indexed} images in the index")
-
-
-def _opened(index: Path, encoder: str | None, *, writable: bool = False) -> References:
-    from wherefrom.encoders import load_encoder
-    from wherefrom.origin import References
-
-    found = None if encoder is None else load_encoder(encoder)
-    return References.open(index, encoder=found, writable=writable)
 
 
 def _write_page(
@@ -376,14 +286,3 @@ def _columns(manifest: PairsManifest) -> tuple[list[Path], list[Path], list[str]
     """The edits, the origin of each, and the model that made each."""
     origins = [manifest.origins[whose] for whose in manifest.owner]
     return list(manifest.edits), origins, list(manifest.model_of)
-
-
-def _tell_added(session: Session, report: AddReport, as_json: bool) -> None:
-    tell_skipped(session, report.skipped)
-    if as_json:
-        print_json(report.to_dict())
-        return
-    click.echo(
-        f"{report.added} added, {report.replaced} replaced, {report.unchanged} unchanged, "
-        f"{report.duplicates} of them the same file as another, {len(report.skipped)} left out"
-    )

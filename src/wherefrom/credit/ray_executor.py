@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from wherefrom.core.errors import InputError, MissingExtraError, WherefromError
+from wherefrom.core.cluster import ray_cluster, start_actor
+from wherefrom.core.errors import InputError, WherefromError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.credit.ledger import LEASE_SECONDS, Ledger
 from wherefrom.credit.records import GameIdentity, Lease, Outcome
@@ -31,34 +32,24 @@ def run_ray(
 ) -> None:
     """`executors.run_local` on a Ray cluster: one actor for each entry of `devices`.
 
-    `address` as in `ray.init` (none: the cluster of RAY_ADDRESS, else one of this machine).  An
-    actor of a device other than cpu asks for `gpus` of one GPU, and sees it as its only one.
-    `MissingExtraError` without ray.
+    `address` and `gpus` as in `core.cluster`.  `MissingExtraError` without ray.
     """
     if not devices:
         raise InputError("no device is given to run on; give at least one, as in cpu")
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingExtraError("ray", "ray", "the executor ray") from error
-    started = not ray.is_initialized()
-    if started:
-        ray.init(address=address, include_dashboard=False, log_to_driver=False)
-    ledger.reclaim()
-    hands = _Hands(ray, ledger, make_play, lease_seconds, gpus)
-    try:
-        for _ in track(hands.settled(devices), "runs", total=_left(ledger)):
-            pass
-    finally:
-        hands.stop()
-        if started:
-            ray.shutdown()
+    with ray_cluster("the executor ray", address=address) as ray:
+        ledger.reclaim()
+        hands = _Hands(ray, ledger, make_play, lease_seconds, gpus)
+        try:
+            for _ in track(hands.settled(devices), "runs", total=_left(ledger)):
+                pass
+        finally:
+            hands.stop()
 
 
 class Hand:
     """What lives in an actor: the game, loaded once."""
 
-    def __init__(self, make_play: MakePlay, device: str, game: GameIdentity) -> None:
+    def __init__(self, device: str, make_play: MakePlay, game: GameIdentity) -> None:
         self.game, self.problem = game, ""
         try:
             self.play = make_play(device)
@@ -117,10 +108,7 @@ class _Hands:
             self.ray.kill(hand)
 
     def _new(self, device: str) -> Any:
-        gpus = 0.0 if device == "cpu" else self.gpus
-        actor = self.ray.remote(Hand)
-        actor = actor.options(num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0)
-        hand = actor.remote(self.make_play, "cuda:0" if gpus else "cpu", self.ledger.game)
+        hand = start_actor(self.ray, Hand, device, self.make_play, self.ledger.game, gpus=self.gpus)
         try:
             problem = self.ray.get(hand.ready.remote())
         except self.ray.exceptions.RayError as error:

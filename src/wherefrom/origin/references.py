@@ -12,7 +12,7 @@ Wang et al.: Generalizable Origin Identification for Text-Guided Image-to-Image 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -26,10 +26,11 @@ from wherefrom.core.rng import stream
 from wherefrom.core.store import digest_file, is_artifact, load_artifact, save_artifact
 from wherefrom.data.folders import list_images
 from wherefrom.encoders import Encoder, load_encoder
+from wherefrom.encoders.bulk import BulkEmbedding, embed_here
 from wherefrom.origin.accelerator import Accelerator
 from wherefrom.origin.answers import AddReport, OriginAnswer, RetrievalReport
 from wherefrom.origin.cascade import answer_of, copy_of, find_copy, p_value_of
-from wherefrom.origin.copies import CopyHashes, hash_picture
+from wherefrom.origin.copies import CopyHashes, PictureHash, hash_picture
 from wherefrom.origin.decision import Answer, NullScores, make_null, standing_out
 from wherefrom.origin.edit_map import FittedEditMap, load_edit_map
 from wherefrom.origin.embedding import Reader
@@ -141,11 +142,14 @@ class References:
         config.require_same(config.with_values(asked), where=str(self.index.path))
         return config
 
-    def add(self, paths: Sequence[Path], *, track: Track = quiet) -> AddReport:
+    def add(
+        self, paths: Sequence[Path], *, by: BulkEmbedding = embed_here, track: Track = quiet
+    ) -> AddReport:
         """Add files and folders; what is there unchanged is not embedded again.
 
         Kept as it goes: an interrupted `add` continues where it was.  An image that is there but
-        has no perceptual hash, in an index made before there were any, gets one.
+        has no perceptual hash, in an index made before there were any, gets one.  `by` says who
+        embeds, as `encoders.bulk.RayEmbedding`.
         """
         files = list_images(paths)
         known = dict(zip(files, self._known(files), strict=True))
@@ -159,15 +163,21 @@ class References:
             unchanged += known[path] == digest
             return known[path] != digest or digest not in hashed
 
+        def batches() -> Iterator[tuple[tuple[dict[Path, str], dict[str, PictureHash]], Tensor]]:
+            progress = track(files, "adding images", total=len(files))
+            for some, digests, pictures in reader.images(progress, wanted=wanted):
+                hashes = {d: hash_picture(p) for d, p in zip(digests, pictures, strict=True)}
+                new = [i for i, path in enumerate(some) if known[path] != digests[i]]
+                if new:
+                    yield ({some[i]: digests[i] for i in new}, hashes), pictures[new]
+                else:
+                    self.hashes.put(hashes)
+
         added = replaced = duplicates = 0
-        progress = track(files, "adding images", total=len(files))
-        for some, digests, pictures in reader.images(progress, wanted=wanted):
-            self.hashes.put({d: hash_picture(p) for d, p in zip(digests, pictures, strict=True)})
-            new = [i for i, path in enumerate(some) if known[path] != digests[i]]
-            if not new:
-                continue
-            vectors = self.matcher().project(self.encoder.embed(pictures[new]))
-            result = self.index.add([some[i] for i in new], [digests[i] for i in new], vectors)
+        project = self.matcher().project
+        for (fresh, hashes), rows in by(self.encoder, batches()):
+            self.hashes.put(hashes)
+            result = self.index.add([*fresh], [*fresh.values()], project(rows))
             added, replaced = added + result.added, replaced + result.replaced
             duplicates += len(result.duplicates)
         skipped = tuple((str(path), reason) for path, reason in reader.skipped)

@@ -1,0 +1,62 @@
+"""A Ray cluster, for whatever runs on many machines (extra `ray`)."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from wherefrom.core.errors import InputError, MissingExtraError
+
+CPU = "cpu"
+CONNECT_SECONDS = 5.0
+
+
+@contextmanager
+def ray_cluster(what: str, *, address: str | None = None) -> Iterator[Any]:
+    """The module `ray`, connected for the time of a `with`, or left as it was found connected.
+
+    `address` as in `ray.init` (none: the cluster of RAY_ADDRESS, else one of this machine).
+    `MissingExtraError`, naming `what`, without ray; `InputError` where nobody answers there.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtraError("ray", "ray", what) from error
+    if ray.is_initialized():
+        yield ray
+        return
+    _require_answer(address or os.environ.get("RAY_ADDRESS", ""))
+    ray.init(address=address, include_dashboard=False, log_to_driver=False)
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def start_actor(ray: Any, make: type, device: str, *arguments: Any, gpus: float = 1.0) -> Any:
+    """An actor of the class `make(device, *arguments)`, which Ray never restarts or retries.
+
+    One of a device other than cpu asks for `gpus` of one GPU, and sees it as its only one.
+    """
+    wanted = 0.0 if device == CPU else gpus
+    actor = ray.remote(make).options(
+        num_cpus=1, num_gpus=wanted, max_restarts=0, max_task_retries=0
+    )
+    return actor.remote("cuda:0" if wanted else CPU, *arguments)
+
+
+def _require_answer(address: str) -> None:
+    """An `InputError` if nobody listens at host:port; Ray itself would ask for ten minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # "", "auto", "local": Ray's to resolve
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"no Ray cluster answers at {address}: {error}; start one (ray start --head), or unset "
+            "RAY_ADDRESS to use this machine"
+        ) from error
