@@ -212,6 +212,35 @@ def test_source_names_in_figures_are_text__closed_form():
     assert "_$b$<" in drawn_text(light)
 
 
+def test_the_dark_figure_is_as_drawn_in_dark__reference_drawn():
+    name = f"paint {figures.LIGHT.own} > <{figures.LIGHT.ink}>"
+    spread = np.linspace(0.1, 1, 20)
+
+    def draw(canvas, scheme):
+        ax = canvas.subplots()
+        ax.hist(spread, color=scheme.own, alpha=0.4, label=name)
+        ax.plot(spread, spread, "D", color=scheme.other, markeredgewidth=0)
+        ax.axvline(0.5, color=scheme.accent, linestyle="--")
+        ax.grid(color=scheme.line)
+        figures.legend(ax, scheme)
+        figures.dress([ax], scheme)
+
+    def plain(svg):
+        """Without the names of parts, which are hashes of their colours too."""
+        named = dict.fromkeys(re.findall(rb'id="(m?p?[0-9a-f]{10,})"', svg))
+        for number, one in enumerate(named):
+            svg = svg.replace(one, b"part %d" % number)
+        return svg
+
+    light, dark = figures.render(draw, height=3.0)
+    light, dark = decoded(light, "image/svg+xml"), decoded(dark, "image/svg+xml")
+    assert light == figures.svg_of(draw, figures.LIGHT, 3.0)
+    expected = figures.svg_of(draw, figures.DARK, 3.0)
+    comment = re.compile(rb"<!--.*?-->", re.S)
+    assert comment.sub(b"", plain(dark)) == comment.sub(b"", plain(expected))
+    assert not set(dataclasses.astuple(figures.LIGHT)) & set(dataclasses.astuple(figures.DARK))
+
+
 def test_pictures_are_small_and_only_of_what_was_checked__closed_form(tmp_path):
     wide, changed, gone = (tmp_path / f"{name}.png" for name in ("wide", "changed", "gone"))
     save_png(torch.full((3, 50, 400), 7, dtype=torch.uint8), wide)

@@ -6,9 +6,10 @@ Matplotlib is used through its objects only: no window system, no global figure.
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, TypeAlias
 
 import matplotlib as mpl
@@ -336,11 +337,21 @@ def dress(axes: Sequence[Any], scheme: Scheme) -> None:
 
 
 def render(draw: Draw, *, height: float) -> tuple[str, str]:
-    """The drawing in both schemes, as SVG data addresses."""
-    return _svg(draw, LIGHT, height), _svg(draw, DARK, height)
+    """The drawing in both schemes, as SVG data addresses.  It is drawn once, in LIGHT."""
+    light = svg_of(draw, LIGHT, height)
+    return data_uri(light, "image/svg+xml"), data_uri(recoloured(light), "image/svg+xml")
 
 
-def _svg(draw: Draw, scheme: Scheme, height: float) -> str:
+def recoloured(light: bytes) -> bytes:
+    """A drawing in LIGHT as one in DARK: in tags its colours are replaced, in texts nothing is."""
+    pairs = zip(astuple(LIGHT), astuple(DARK), strict=True)
+    dark = {old.encode(): new.encode() for old, new in pairs}
+    colours = re.compile(b"|".join(dark))
+    return re.sub(rb"<[^>]*>", lambda tag: colours.sub(lambda found: dark[found[0]], tag[0]), light)
+
+
+def svg_of(draw: Draw, scheme: Scheme, height: float) -> bytes:
+    """The drawing in one scheme, as SVG."""
     settings: dict[Any, Any] = {
         "svg.fonttype": "none",  # the reader's fonts know more scripts than ours
         "svg.hashsalt": "wherefrom",  # the same result is the same file
@@ -355,4 +366,4 @@ def _svg(draw: Draw, scheme: Scheme, height: float) -> str:
         draw(canvas, scheme)
         buffer = io.BytesIO()
         canvas.savefig(buffer, format="svg", metadata={"Date": None})
-    return data_uri(buffer.getvalue(), "image/svg+xml")
+    return buffer.getvalue()
