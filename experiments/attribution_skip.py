@@ -126,7 +126,11 @@ def trained(kind: str, seed: int, images: Tensor, args: argparse.Namespace) -> G
 def settings(method: str, args: argparse.Namespace) -> attribution.AttributionConfig:
     """The paper's budget cut to --train images; the same for every method."""
     preset = find_method(method).presets["quick" if method == "flipad" else "default"]
-    counts = {"train_samples": args.train, "calibration_samples": args.train}
+    counts = {
+        "train_samples": args.train,
+        "calibration_samples": args.train,
+        "false_positive_rate": 0.05,
+    }
     if method == "flipad":
         counts |= {"classifier_samples": 0, "mean_samples": args.train}
     return dataclasses.replace(preset, **counts)

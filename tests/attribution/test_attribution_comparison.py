@@ -1,6 +1,7 @@
 """Methods side by side: the numbers are those of `evaluate`, the spread that of the repetitions."""
 
 import json
+import math
 import statistics
 
 import pytest
@@ -8,10 +9,13 @@ import torch
 
 from wherefrom.attribution import METHODS, compare, evaluate, fit
 from wherefrom.attribution.comparison import Series
-from wherefrom.attribution.protocol import stored_samples
+from wherefrom.attribution.protocol import as_stored, stored_samples
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
-from wherefrom.report.tables import comparison_cells, comparison_table
+from wherefrom.data.degradations import Alteration, jpeg
+from wherefrom.data.writing import to_float
+from wherefrom.metrics.detection import auroc
+from wherefrom.report.tables import altered_table, comparison_cells, comparison_table
 
 TINY = {
     "train_samples": 50,
@@ -19,6 +23,7 @@ TINY = {
     "false_negative_rate": 0.1,
     "false_positive_rate": 0.2,
 }
+ALTERED = (Alteration("noise", 0.1), Alteration("jpeg", 80))
 CONFIGS = {
     "fingerprint": METHODS["fingerprint"].presets["default"].with_values(TINY),
     "raw-pad": METHODS["raw-pad"]
@@ -31,7 +36,14 @@ CONFIGS = {
 def compared(generator, smooth):
     rivals = {"one": smooth(6, 7), "two": smooth(9, 8)}
     result = compare(
-        generator, smooth(70, 0), rivals, configs=CONFIGS, own_samples=10, repetitions=2, seed=3
+        generator,
+        smooth(70, 0),
+        rivals,
+        configs=CONFIGS,
+        alterations=ALTERED,
+        own_samples=10,
+        repetitions=2,
+        seed=3,
     )
     return result, rivals
 
@@ -56,6 +68,32 @@ def test_every_number_is_that_of_an_evaluation__naive_loop(compared, generator, 
         assert row.mean_auroc.values == tuple(map(statistics.fmean, areas))
 
 
+def test_altered_images_have_a_threshold_of_their_own__naive_loop(compared, generator, smooth):
+    result, rivals = compared
+    assert [(row.method, row.alteration) for row in result.altered] == [
+        *(("fingerprint", "noise=0.1"), ("fingerprint", "jpeg=80")),
+        *(("raw-pad", "noise=0.1"), ("raw-pad", "jpeg=80")),
+    ]
+    row, number = result.altered[3], 1  # JPEG draws nothing, so the images are known
+    seed = derive_seed(3, "comparison", number)
+    fitted = fit(generator, smooth(70, 0), method="raw-pad", config=CONFIGS["raw-pad"], seed=seed)
+
+    def scores(images):
+        stored = torch.stack([jpeg(image, 80) for image in images])
+        return fitted.score(to_float(stored))
+
+    held = stored_samples(generator, 20, derive_seed(3, "comparison", number, "held"))
+    own = scores(stored_samples(generator, 10, derive_seed(3, "comparison", number, "test")))
+    threshold = scores(held).sort().values[math.ceil(21 * 0.9) - 1]
+    kept = float((own <= threshold).double().mean())
+    assert row.own_rejected.values[number] == pytest.approx(1 - kept)
+    for name, images in rivals.items():
+        found = scores(as_stored(images, (3, 32, 32)))
+        share = float((found > threshold).double().mean())
+        assert row.accuracy[name].values[number] == pytest.approx((kept + share) / 2)
+        assert row.auroc[name].values[number] == pytest.approx(auroc(own, found))
+
+
 def test_the_spread_is_the_sample_deviation__closed_form():
     assert Series((0.9, 0.7)).mean == pytest.approx(0.8)
     assert Series((0.9, 0.7)).deviation == pytest.approx(0.02**0.5)
@@ -75,8 +113,17 @@ def test_the_result_is_json_and_the_tables_show_it__roundtrip(compared):
     first = result.rows[0].accuracy["one"]
     assert wide.rows[0][1] == f"{100 * first.mean:.1f} ± {100 * first.deviation:.1f}"
     cells = comparison_cells(result)
-    assert cells.rows[0][:4] == ("fingerprint", "one", first.mean, first.deviation)
-    assert len(cells.rows) == 4
+    assert cells.rows[0][:5] == ("fingerprint", "", "one", first.mean, first.deviation)
+    assert [row[:3] for row in cells.rows[4:6]] == [
+        ("fingerprint", "noise=0.1", "one"),
+        ("fingerprint", "noise=0.1", "two"),
+    ]
+    assert len(cells.rows) == 4 + 8
+    narrow = altered_table(result, "auroc")
+    assert [column.title for column in narrow.columns] == ["method", "noise=0.1", "jpeg=80"]
+    assert [row[0] for row in narrow.rows] == ["SM-F", "RawPAD"]
+    mean = result.altered[3].mean_auroc
+    assert narrow.rows[1][2] == f"{100 * mean.mean:.1f} ± {100 * mean.deviation:.1f}"
 
 
 def test_a_rival_among_the_others__rejects_leak(generator, smooth):

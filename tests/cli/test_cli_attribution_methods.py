@@ -109,9 +109,17 @@ def test_methods_side_by_side__reference_library(here, place, capsys):
     assert lines[0] == "accuracy, %" and lines[1].split()[:3] == ["method", "rival", "mean"]
     assert lines[2].startswith("SM-F") and lines[3].startswith("RawPAD")
     assert "±" in lines[2] and lines[-1].endswith("over 2 repetitions")
-    assert (here / "c.csv").read_text().count("fingerprint,rival,") == 1
-    assert evaluate(place, *methods, *more[:2], "--json") == 0
+    assert (here / "c.csv").read_text().count("fingerprint,,rival,") == 1
+    altered = ["--alter", "jpeg=80", "--alter", "noise=0.1"]
+    assert evaluate(place, *methods, *more[:2], *altered) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index("accuracy on altered images, mean over the sources, %")
+    assert lines[start + 1].split() == ["method", "jpeg=80", "noise=0.1"]
+    assert lines[start + 3].startswith("RawPAD") and "±" in lines[start + 3]
+    assert lines[start + 5].startswith("AUROC on altered images")
+    assert evaluate(place, *methods, *more[:2], *altered, "--json") == 0
     told = json.loads(capsys.readouterr().out)
+    assert [row["alteration"] for row in told["altered"]] == ["jpeg=80", "noise=0.1"] * 2
     assert [row["config"]["train_samples"] for row in told["rows"]] == [60, 60]
     assert told["rows"][1]["config"]["detector"]["epochs"] == 1
 
@@ -124,6 +132,7 @@ def test_methods_side_by_side__reference_library(here, place, capsys):
         (["--method", "raw-pad", "--setting", "side=x"], "--setting side=x: "),
         (["--method", "raw-pad", "--setting", "side"], "is not of the form name=value"),
         (["--method", "raw-pad", "--preset", "slow"], "raw-pad has no preset 'slow'"),
+        (["--method", "raw-pad", "--alter", "jpeg=500"], "no strength from 1 to 100"),
         (["--method", "raw-pad", "--own", "rival"], "leave the attributor, --own and"),
         ([], "nothing to evaluate: give an attributor and --own, or --method"),
     ],
@@ -220,7 +229,7 @@ def test_others_from_lossy_files_are_refused_where_a_fit_would_learn_the_codec__
 def test_of_all_methods_those_are_left_out_that_the_model_has_no_parts_for__closed_form(place):
     """It draws its own images (no latent) and has no encoder."""
     latentless = dataclasses.replace(load_generator(f"{place}/my.py:G"), latent_shape=None)
-    asked = Asked(("all",), "default", (), 1, 1, 0, "cpu")
+    asked = Asked(("all",), "default", (), 1, 1, 0, "cpu", ())
     told = []
     session = SimpleNamespace(note=told.append)
     left = ["flipad", "raw-pad", "dct-pad", "fingerprint", "ensemble"]

@@ -12,6 +12,8 @@ from wherefrom.core.rng import stream
 from wherefrom.data.degradations import (
     CHAIN,
     KINDS,
+    TABLE_3,
+    Alteration,
     blur,
     crop,
     degrade,
@@ -99,3 +101,46 @@ def test_an_image_does_not_depend_on_its_neighbours__identity_batch_independence
 def test_a_kind_that_does_not_exist__rejects_kind():
     with pytest.raises(InputError, match="no degradation 'fog'; choose from blur, crop"):
         degrade_all(pictures(1), ["fog"], seed=0)
+
+
+def test_an_alteration_is_its_degradation__reference_named():
+    images = pictures(3)
+    found = {text: Alteration.parse(text).applied(images, 5) for text in (
+        "jpeg=80", "webp=70", "blur=1.5", "crop=0.9", "noise=0.1"
+    )}  # fmt: skip
+    for index, image in enumerate(images):
+        rng = stream(5, "noise=0.1", index)
+        for text, expected in {
+            "jpeg=80": jpeg(image, 80),
+            "webp=70": webp(image, 70),
+            "blur=1.5": blur(image, 1.5),
+            "crop=0.9": crop(image, 0.9),
+            "noise=0.1": noise(image, 0.1, rng),
+        }.items():
+            assert torch.equal(found[text][index], expected)
+    alone = Alteration("noise", 0.1).applied(images[:1], 5)
+    assert torch.equal(alone, found["noise=0.1"][:1])
+    assert Alteration("jpeg", 80).applied(images[:0], 5).shape == (0, 3, 32, 32)
+
+
+def test_an_alteration_is_its_text__roundtrip():
+    assert [str(one) for one in TABLE_3] == [
+        *("blur=1", "crop=0.9375", "crop=0.859375", "noise=0.05", "noise=0.1"),
+        *("jpeg=90", "jpeg=80"),
+    ]
+    assert tuple(Alteration.parse(str(one)) for one in TABLE_3) == TABLE_3
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("gif=3", "there is no alteration 'gif=3'; give one of blur, crop, noise, jpeg, webp"),
+        ("jpeg", "'jpeg' has no strength from 1 to 100"),
+        ("jpeg=0", "'jpeg=0' has no strength from 1 to 100"),
+        ("noise=nan", "'noise=nan' has no strength from 0 to 1"),
+        ("crop=1.5", "'crop=1.5' has no strength from 0.1 to 1"),
+    ],
+)
+def test_alterations_that_are_none__rejects_text(text, says):
+    with pytest.raises(InputError, match=says):
+        Alteration.parse(text)

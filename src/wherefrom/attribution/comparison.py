@@ -1,4 +1,4 @@
-"""Methods side by side on the same images: FLIPAD, Tables 1, 2 and 8, for any generator.
+"""Methods side by side on the same images: FLIPAD, Tables 1, 2, 3 and 8, for any generator.
 
 Laszkiewicz et al., ICML 2024, Section 5.1.  Every repetition draws new own images, splits the
 others anew and fits every method on the same material; the rivals' images are judged every time and
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -22,11 +22,12 @@ from wherefrom.attribution.evaluation import evaluate, refuse_shared
 from wherefrom.attribution.fitted import Attributor
 from wherefrom.attribution.method import fit
 from wherefrom.attribution.methods import find_method
-from wherefrom.attribution.protocol import stored_samples
-from wherefrom.attribution.result import EvaluationResult
+from wherefrom.attribution.protocol import as_stored, stored_samples
+from wherefrom.attribution.robustness import AlteredOutcome, judge_altered
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
+from wherefrom.data.degradations import Alteration
 from wherefrom.generators.generator import Generator
 
 
@@ -52,38 +53,50 @@ class Series:
 
 
 @dataclass(frozen=True)
-class MethodRow:
+class Measured:
     """One method: accuracy (own kept and source rejected, averaged) and AUROC by source."""
 
     method: str
     title: str
     accuracy: Mapping[str, Series]
     auroc: Mapping[str, Series]
-    mean_accuracy: Series  # over the sources: Tables 1 and 2
+    mean_accuracy: Series  # over the sources: Tables 1, 2 and 3
     mean_auroc: Series  # Table 8
     own_rejected: Series
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {info.name: _plain(getattr(self, info.name)) for info in fields(self)}
+
+
+@dataclass(frozen=True)
+class MethodRow(Measured):
+    """One method on images as they were made, and what it costs."""
+
     fit_seconds: Series
     score_seconds: Series  # wall time per 1,000 images
     config: AttributionConfig
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        series = ("mean_accuracy", "mean_auroc", "own_rejected", "fit_seconds", "score_seconds")
-        return {
-            "method": self.method,
-            "title": self.title,
-            "accuracy": {name: one.to_dict() for name, one in self.accuracy.items()},
-            "auroc": {name: one.to_dict() for name, one in self.auroc.items()},
-            **{name: getattr(self, name).to_dict() for name in series},
-            "config": self.config.to_dict(),
-        }
+
+@dataclass(frozen=True)
+class AlteredRow(Measured):
+    """One method on images after an alteration: Table 3."""
+
+    alteration: str
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: one.to_dict() for name, one in value.items()}
+    return value if isinstance(value, str) else value.to_dict()
 
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """One row per method, in the order in which they were asked for."""
+    """One row per method, in the order in which they were asked for; and per alteration of it."""
 
     rows: tuple[MethodRow, ...]
+    altered: tuple[AlteredRow, ...]
     sources: Mapping[str, int]  # images per rival
     own_samples: int
     repetitions: int
@@ -92,8 +105,10 @@ class ComparisonResult:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
-        plain = {key: value for key, value in asdict(self).items() if key != "rows"}
-        return {"rows": [row.to_dict() for row in self.rows], **plain}
+        rows = {
+            name: [row.to_dict() for row in getattr(self, name)] for name in ("rows", "altered")
+        }
+        return asdict(self) | rows
 
 
 def compare(
@@ -102,6 +117,7 @@ def compare(
     rivals: Mapping[str, Tensor],
     *,
     configs: Mapping[str, AttributionConfig],
+    alterations: Sequence[Alteration] = (),
     own_samples: int = 1000,
     repetitions: int = 5,
     seed: int = 0,
@@ -111,27 +127,24 @@ def compare(
     """Fit every method of `configs` (name -> settings) `repetitions` times, and judge the rivals.
 
     `others` (N, C, H, W) go into the fits; `rivals` are images of known origin by name, none of
-    them among the others (an `InputError`).  Own test images are drawn anew each time.
+    them among the others (an `InputError`).  Own test images are drawn anew each time.  Each of
+    `alterations` is also done to all images that are judged (`robustness.judge_altered`).
     """
     if not configs or repetitions < 1 or own_samples < 1:
         raise InputError(
             f"{len(configs)} methods, {repetitions} repetitions and {own_samples} own images to "
             "compare by; give at least 1 of each"
         )
+    if alterations and generator.makes_numbers:
+        raise InputError("alterations are for images, and this model makes rows; leave them out")
     for name, config in configs.items():
-        find_method(name).settings(config)
+        find_method(name).settings(config, numbers=generator.makes_numbers)
     # A rival's image that a fit may see would flatter every method that learns.
     refuse_shared(others, rivals, generator.image_shape, whose="the others of the fit")
-    tests = {
-        number: stored_samples(
-            generator, own_samples, derive_seed(seed, "comparison", number, "test")
-        )
-        for number in range(repetitions)
-    }
-    rows = []
+    rows, altered = [], []
     for name, config in configs.items():
         runs = []
-        for number, own in track(tests.items(), f"comparing {name}", total=repetitions):
+        for number in track(range(repetitions), f"comparing {name}", total=repetitions):
             fit_once = partial(
                 fit,
                 generator,
@@ -142,10 +155,15 @@ def compare(
                 track=track,
                 device=device,
             )
-            runs.append(_run(fit_once, own, rivals, track))
+            images = _Images(generator, own_samples, rivals, seed, number)
+            runs.append(_run(fit_once, images, alterations, track))
         rows.append(_row(name, config, runs))
+        for index, alteration in enumerate(alterations):
+            outcomes = [run.altered[index] for run in runs]
+            altered.append(AlteredRow(**_measured(name, outcomes), alteration=str(alteration)))
     return ComparisonResult(
         tuple(rows),
+        tuple(altered),
         {name: len(images) for name, images in rivals.items()},
         own_samples,
         repetitions,
@@ -154,48 +172,93 @@ def compare(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """What one repetition judges."""
+
+    generator: Generator
+    own_samples: int
+    rivals: Mapping[str, Tensor]
+    seed: int
+    number: int
+
+    def own(self, count: int, role: str) -> Tensor:
+        """Own images of this repetition for `role`, as stored."""
+        return stored_samples(self.generator, count, self.seed_of(role))
+
+    def seed_of(self, role: str) -> int:
+        """The seed of this repetition for `role`."""
+        return derive_seed(self.seed, "comparison", self.number, role)
+
+
 @dataclass(frozen=True)
 class _Run:
-    result: EvaluationResult
+    clean: AlteredOutcome
+    altered: tuple[AlteredOutcome, ...]
     fit_seconds: float
     score_seconds: float
 
 
 def _run(
-    fit_once: Callable[[], Attributor], own: Tensor, rivals: Mapping[str, Tensor], track: Track
+    fit_once: Callable[[], Attributor],
+    images: _Images,
+    alterations: Sequence[Alteration],
+    track: Track,
 ) -> _Run:
     start = time.perf_counter()
     fitted = fit_once()
     between = time.perf_counter()
-    result = evaluate(fitted, own, rivals, track=track)
-    count = len(own) + sum(map(len, rivals.values()))
+    own = images.own(images.own_samples, "test")
+    result = evaluate(fitted, own, images.rivals, track=track)
+    count = len(own) + sum(map(len, images.rivals.values()))
     spent = (time.perf_counter() - between) * 1000 / count
-    return _Run(result, between - start, spent)
+    clean = AlteredOutcome(
+        result.own.rejected,
+        {row.source: row.accuracy for row in result.others},
+        {row.source: float(row.auroc or 0.0) for row in result.others},
+    )
+    if not alterations:
+        return _Run(clean, (), between - start, spent)
+    held = images.own(fitted.config.calibration_samples, "held")
+    sources = {name: as_stored(one, fitted.image_shape) for name, one in images.rivals.items()}
+    judge = partial(
+        judge_altered,
+        fitted.score,
+        held=held,
+        own=own,
+        sources=sources,
+        rate=fitted.config.false_negative_rate,
+        seed=images.seed_of("altered"),
+    )
+    altered = tuple(judge(one) for one in track(alterations, "altering", total=len(alterations)))
+    return _Run(clean, altered, between - start, spent)
 
 
 def _row(name: str, config: AttributionConfig, runs: list[_Run]) -> MethodRow:
-    results = [run.result for run in runs]
-    accuracy = {
-        row.source: Series(tuple(r.others[i].accuracy for r in results))
-        for i, row in enumerate(results[0].others)
-    }
-    auroc = {
-        row.source: Series(tuple(float(r.others[i].auroc or 0.0) for r in results))
-        for i, row in enumerate(results[0].others)
-    }
     return MethodRow(
-        method=name,
-        title=find_method(name).title,
-        accuracy=accuracy,
-        auroc=auroc,
-        mean_accuracy=Series(tuple(r.mean_accuracy for r in results)),
-        mean_auroc=Series(tuple(map(statistics.fmean, zip(*_values(auroc), strict=True)))),
-        own_rejected=Series(tuple(r.own.rejected for r in results)),
+        **_measured(name, [run.clean for run in runs]),
         fit_seconds=Series(tuple(run.fit_seconds for run in runs)),
         score_seconds=Series(tuple(run.score_seconds for run in runs)),
         config=config,
     )
 
 
-def _values(series: Mapping[str, Series]) -> list[tuple[float, ...]]:
-    return [one.values for one in series.values()]
+def _measured(name: str, outcomes: list[AlteredOutcome]) -> dict[str, Any]:
+    """The fields of `Measured` over the repetitions."""
+
+    def by_source(measure: str) -> dict[str, Series]:
+        found = [getattr(one, measure) for one in outcomes]
+        return {source: Series(tuple(one[source] for one in found)) for source in found[0]}
+
+    def mean(measure: str) -> Series:
+        return Series(tuple(statistics.fmean(getattr(one, measure).values()) for one in outcomes))
+
+    return {
+        "method": name,
+        "title": find_method(name).title,
+        "accuracy": by_source("accuracy"),
+        "auroc": by_source("auroc"),
+        "mean_accuracy": mean("accuracy"),
+        "mean_auroc": mean("auroc"),
+        "own_rejected": Series(tuple(one.own_rejected for one in outcomes)),
+    }

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wherefrom.attribution import AttributionConfig, Attributor, ComparisonResult
+    from wherefrom.data.degradations import Alteration
     from wherefrom.generators.generator import Generator
 
 ALL = "all"
@@ -43,6 +44,7 @@ class Asked:
     repetitions: int
     seed: int
     device: str
+    alter: tuple[str, ...]
 
     def check(
         self,
@@ -59,8 +61,9 @@ class Asked:
                     "nothing to evaluate: give an attributor and --own, or --method, --generator "
                     "and --others to compare methods"
                 )
-            if others:
-                raise InputError("--others are for --method; an attributor has been fitted")
+            if others or self.alter:
+                name = "--others are" if others else "--alter is"
+                raise InputError(f"{name} for --method; an attributor has been fitted")
             return
         if spec is None or not others:
             raise InputError("--method fits anew, so it needs --generator and --others")
@@ -70,6 +73,16 @@ class Asked:
                 "--report out"
             )
         self.configs()
+        self.alterations()
+
+    def alterations(self) -> tuple[Alteration, ...]:
+        """What is done to the images that are judged; an `InputError` for what is no alteration."""
+        from wherefrom.data.degradations import TABLE_3, Alteration
+
+        found: dict[Alteration, None] = {}
+        for text in self.alter:
+            found |= dict.fromkeys(TABLE_3 if text == ALL else (Alteration.parse(text),))
+        return tuple(found)
 
     def configs(self) -> dict[str, AttributionConfig]:
         """The settings of every method asked for; an `InputError` for one that none of them has."""
@@ -114,6 +127,14 @@ def comparison_options(command: F) -> F:
             default=1000,
             show_default=True,
             help="With --method: own images to judge, drawn from the generator.",
+        ),
+        click.option(
+            "--alter",
+            multiple=True,
+            metavar="KIND=STRENGTH",
+            help="With --method: also judge all images after this, with a threshold from own "
+            "images after it: jpeg=80, webp=80, noise=0.1, blur=1, crop=0.9; or all: the paper's. "
+            "Repeatable.",
         ),
         click.option(
             "--setting",
@@ -175,6 +196,7 @@ def run_comparison(
         others,
         rivals,
         configs=fitting(session, asked, generator),
+        alterations=asked.alterations(),
         own_samples=asked.own_samples,
         repetitions=asked.repetitions,
         seed=asked.seed,
@@ -184,8 +206,8 @@ def run_comparison(
 
 
 def print_comparison(result: ComparisonResult, *, as_json: bool) -> None:
-    """Two tables, or one JSON object."""
-    from wherefrom.report.tables import comparison_table
+    """Tables of accuracy and AUROC, with alterations two more; or one JSON object."""
+    from wherefrom.report.tables import altered_table, comparison_table
     from wherefrom.report.text import plural
 
     if as_json:
@@ -195,6 +217,10 @@ def print_comparison(result: ComparisonResult, *, as_json: bool) -> None:
     print_table(comparison_table(result, "accuracy"))
     click.echo("\nAUROC, %")
     print_table(comparison_table(result, "auroc"))
+    if result.altered:
+        for measure, title in (("accuracy", "accuracy"), ("auroc", "AUROC")):
+            click.echo(f"\n{title} on altered images, mean over the sources, %")
+            print_table(altered_table(result, measure))
     click.echo(f"\nmean ± standard deviation over {plural(result.repetitions, 'repetition')}")
 
 
@@ -270,7 +296,7 @@ def evaluate(
     Example:
       wherefrom attribution evaluate mine.attributor --own own/ --other photos=photos/ --json
       wherefrom attribution evaluate --method all --generator my.py:G --weights g.safetensors \\
-        --others real_photos/ --other rival=rival/ --repetitions 5
+        --others real_photos/ --other rival=rival/ --repetitions 5 --alter jpeg=80
     """
     from wherefrom.attribution import load
     from wherefrom.report.tables import comparison_cells

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from PIL import Image
@@ -87,6 +89,68 @@ KINDS: dict[str, Degradation] = {
     "jpeg": lambda x, rng: jpeg(x, _quality(rng)),
     "webp": lambda x, rng: webp(x, _quality(rng)),
 }
+
+
+@dataclass(frozen=True)
+class Alteration:
+    """One kind of degradation at one strength.  `str(alteration)` is what `parse` takes."""
+
+    kind: str
+    strength: float
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From `kind=strength`, as in jpeg=80; an `InputError` for another kind or strength.
+
+        blur: deviation in pixels; crop: share of each side that is kept; noise: deviation in [0, 1]
+        units; jpeg, webp: quality.
+        """
+        kind, _, strength = text.partition("=")
+        if kind not in STRENGTHS:
+            raise InputError(
+                f"there is no alteration {text!r}; give one of {', '.join(STRENGTHS)} and its "
+                "strength, as in jpeg=80"
+            )
+        low, high = STRENGTHS[kind][:2]
+        try:
+            value = float(strength)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise InputError(
+                f"the alteration {text!r} has no strength from {low:g} to {high:g}; give one, as "
+                f"in {kind}={high:g}"
+            )
+        return cls(kind, value)
+
+    def __str__(self) -> str:
+        return f"{self.kind}={self.strength:g}"
+
+    def applied(self, images: Tensor, seed: int) -> Tensor:
+        """uint8 (N, C, H, W) after it; image i depends on itself, i and the seed only."""
+        change = STRENGTHS[self.kind][2]
+        changed = [
+            change(image, self.strength, stream(seed, str(self), index))
+            for index, image in enumerate(images)
+        ]
+        return torch.stack(changed) if changed else images
+
+
+# Smallest and largest strength, and how it is brought about.
+STRENGTHS: dict[str, tuple[float, float, Callable[[Tensor, float, torch.Generator], Tensor]]] = {
+    "blur": (0.0, 10.0, lambda x, s, _: blur(x, s)),
+    "crop": (0.1, 1.0, lambda x, s, _: crop(x, s)),
+    "noise": (0.0, 1.0, noise),
+    "jpeg": (1, 100, lambda x, s, _: jpeg(x, round(s))),
+    "webp": (1, 100, lambda x, s, _: webp(x, round(s))),
+}
+# FLIPAD's Table 3.  Its crops are given in pixels of 64; its blur is a kernel of one or three
+# pixels, here a Gaussian of one pixel.
+TABLE_3 = (
+    *(Alteration("blur", 1.0), Alteration("crop", 60 / 64), Alteration("crop", 55 / 64)),
+    *(Alteration("noise", 0.05), Alteration("noise", 0.1)),
+    *(Alteration("jpeg", 90), Alteration("jpeg", 80)),
+)
 
 
 def degrade(image: Tensor, kind: str, rng: torch.Generator) -> Tensor:

@@ -164,18 +164,32 @@ def comparison_table(result: ComparisonResult, measure: str) -> Table:
     return Table(tuple(Column(title, numeric=i > 0) for i, title in enumerate(titles)), rows)
 
 
+def altered_table(result: ComparisonResult, measure: str) -> Table:
+    """One row per method: mean `accuracy` or `auroc` over the sources, by alteration, in %."""
+    titles = ("method", *dict.fromkeys(row.alteration for row in result.altered))
+    found: dict[str, list[str]] = {}
+    for row in result.altered:
+        found.setdefault(row.title, []).append(_spread(getattr(row, f"mean_{measure}")))
+    rows = tuple((title, *cells) for title, cells in found.items())
+    return Table(tuple(Column(title, numeric=i > 0) for i, title in enumerate(titles)), rows)
+
+
 def comparison_cells(result: ComparisonResult) -> Table:
-    """One row per method and source, unrounded, for spreadsheets."""
+    """One row per method, alteration and source, unrounded, for spreadsheets."""
     titles = ("accuracy", "accuracy ±", "AUROC", "AUROC ±")
     columns = (
         Column("method"),
+        Column("alteration"),
         Column("source"),
         *(Column(title, show_score, numeric=True) for title in titles),
     )
+    measured = [("", row) for row in result.rows] + [
+        (row.alteration, row) for row in result.altered
+    ]
     rows = tuple(
-        (row.method, source, accuracy.mean, accuracy.deviation, area.mean, area.deviation)
-        for row in result.rows
-        for (source, accuracy), area in zip(row.accuracy.items(), row.auroc.values(), strict=True)
+        (row.method, alteration, source, one.mean, one.deviation, area.mean, area.deviation)
+        for alteration, row in measured
+        for (source, one), area in zip(row.accuracy.items(), row.auroc.values(), strict=True)
     )
     return Table(columns, rows)
 
