@@ -109,10 +109,8 @@ class Repetition:
         sad = {name: ours.score(f[name]) for name in judged}
         evidence = add_classifier(
             Evidence(self.map, ours, None, None),
-            self.generator,
-            to_uint8(images["others"]),
+            Material(self.generator, to_uint8(images["others"]), self.seed),
             self.config,
-            seed=self.seed,
         )
         joined = {name: self._join(evidence, sad[name], images[name]) for name in judged}
         scores = ({name: paper.score(f[name]) for name in judged}, sad, joined)

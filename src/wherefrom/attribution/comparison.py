@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wherefrom.attribution.conditions import condition_after
 from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.evaluation import evaluate, refuse_shared
 from wherefrom.attribution.fitted import Attributor
@@ -223,14 +224,16 @@ def _run(
     sources = {name: as_stored(one, fitted.image_shape) for name, one in images.rivals.items()}
     judge = partial(
         judge_altered,
-        fitted.score,
         held=held,
         own=own,
         sources=sources,
         rate=fitted.config.false_negative_rate,
         seed=images.seed_of("altered"),
     )
-    altered = tuple(judge(one) for one in track(alterations, "altering", total=len(alterations)))
+    altered = tuple(
+        judge(partial(fitted.score, condition=condition_after(one)), one)
+        for one in track(alterations, "altering", total=len(alterations))
+    )
     return _Run(clean, altered, between - start, spent)
 
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from wherefrom.attribution.immunity import Immunity
-from wherefrom.core.rng import stream
-from wherefrom.data.degradations import jpeg, noise, webp
+from wherefrom.core.rng import derive_seed, stream
+from wherefrom.data.degradations import Alteration, jpeg, noise, webp
 from wherefrom.data.images import Carrier
 from wherefrom.data.shaping import crop_and_resize
 from wherefrom.metrics.noise_level import noise_level
@@ -76,6 +76,48 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition("scaled", "crop", _scaled),
     Condition(NOISY, "noise", lambda x, rng: noise(x, _share(*NOISES, rng), rng)),
 )
+
+
+KIND_OF = {one.name: one.kind for one in CONDITIONS}
+
+
+@dataclass(frozen=True)
+class Specialty(Immunity):
+    """What an expert is trained on: every image in one of `conditions`, at random."""
+
+    conditions: tuple[Condition, ...] = ()
+
+    def applied(self, images: Tensor, seed: int, *path: object) -> Tensor:
+        """uint8 (N, C, H, W) after it; image i depends on itself, i and the path only."""
+        source = derive_seed(seed, "specialty", *path)
+        changed = []
+        for index, image in enumerate(images):
+            rng = stream(source, "which", index)
+            chosen = self.conditions[int(torch.randint(len(self.conditions), (), generator=rng))]
+            changed.append(chosen.change(image, stream(source, chosen.name, index)))
+        return torch.stack(changed) if changed else images
+
+
+def specialties(immunity: Immunity) -> dict[str, Specialty]:
+    """By kind of alteration, for the conditions that immunisation with these kinds calibrates."""
+    known = conditions_for(immunity)
+    return {
+        kind: Specialty(1.0, (kind,), tuple(one for one in known if one.kind == kind))
+        for kind in dict.fromkeys(one.kind for one in known)
+    }
+
+
+def condition_after(alteration: Alteration | None) -> str:
+    """The condition in which an image arrives that was lossless, clean and of the model's size.
+
+    Blur and a crop that was scaled back do not show.  "" where no calibration is known.
+    """
+    if alteration is None or alteration.kind in ("blur", "crop"):
+        return CLEAN
+    if alteration.kind == "noise":
+        return NOISY
+    kind, quality = alteration.kind.upper(), round(alteration.strength)
+    return _codec(Carrier(kind, False, quality, (0, 0)))[0]
 
 
 def conditions_for(immunity: Immunity) -> tuple[Condition, ...]:

@@ -53,6 +53,12 @@ class TrainedConfig(AttributionConfig):
         low=0.0,
         high=1.0,
     )
+    experts: bool = setting(
+        False,
+        "with immunise: a detector for each kind of alteration that a file shows, trained on it, "
+        "and one for unaltered files, instead of one for all",
+        source="Table 3: one per alteration",
+    )
     left_out: str = setting(
         "none",
         "with immunise: a kind of alteration that is kept out, to test on it",

@@ -34,6 +34,9 @@ def evaluate(
     checks = {OWN: fitted.check(own, track=track)}
     checks |= {name: fitted.check(images, track=track) for name, images in others.items()}
     scores = {name: tuple(_scores(check)) for name, check in checks.items()}
+    if fitted.experts:  # one scale for all, that of the threshold
+        images = {OWN: own, **others}
+        scores = {name: tuple(fitted.score(one).tolist()) for name, one in images.items()}
     rejected = {
         name: sum(score > fitted.threshold for score in values) for name, values in scores.items()
     }

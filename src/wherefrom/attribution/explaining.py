@@ -22,7 +22,7 @@ from wherefrom.attribution.ensemble import Ensemble
 from wherefrom.attribution.evidence import Evidence
 from wherefrom.attribution.features import FeatureMap
 from wherefrom.attribution.fitted import Attributor
-from wherefrom.attribution.protocol import as_stored
+from wherefrom.attribution.protocol import Scorer, as_stored
 from wherefrom.attribution.result import ImageVerdict
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.store import digest_tensors
@@ -152,11 +152,12 @@ def explain(
     ).images[0]
     scores = fitted.calibration_of(row.condition or "")
     x = to_float(pixels)
-    parts = _inverting_parts(fitted)
+    scorer = fitted.scorer_of(row.condition or "")
+    parts = _inverting_parts(scorer)
     pieces: dict[str, float] = {}
-    if isinstance(fitted.evidence, Ensemble):
-        values = fitted.evidence.pieces(x)[0].tolist()
-        pieces = dict(zip(fitted.evidence.names, values, strict=True))
+    if isinstance(scorer, Ensemble):
+        values = scorer.pieces(x)[0].tolist()
+        pieces = dict(zip(scorer.names, values, strict=True))
     return Explanation(
         row,
         {"own": scores.own, "other": scores.other},
@@ -173,8 +174,7 @@ def explain(
     )
 
 
-def _inverting_parts(fitted: Attributor) -> tuple[FeatureMap, FittedDeepSad] | None:
-    found = fitted.evidence
+def _inverting_parts(found: Scorer) -> tuple[FeatureMap, FittedDeepSad] | None:
     if isinstance(found, Ensemble):
         found = found.flipad
     return (found.features, found.detector) if isinstance(found, Evidence) else None

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wherefrom.attribution.conditions import CLEAN, NoiseRange, condition_of
+from wherefrom.attribution.conditions import CLEAN, KIND_OF, NoiseRange, condition_of
 from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.methods import METHODS
 from wherefrom.attribution.protocol import Method, Saved, Scorer, as_stored, as_values
@@ -38,7 +38,9 @@ from wherefrom.metrics.noise_level import noise_level
 SCHEMA = 4
 KIND = "attribution/"  # then the method's name
 EVIDENCE = "evidence."  # before the names of the scorer's own tensors
+EXPERT = "expert."  # before the kind of an expert and the names of its own tensors
 FURTHER = "further."  # before the name of a condition and ".own" or ".other"
+CHUNK = 512  # images that are scored together
 SATURATED = 0.98  # share of clipped pixels from which an image says nothing about the last layer
 
 
@@ -63,6 +65,7 @@ class Attributor:
     provenance: Mapping[str, Any]  # generator, others, seed; JSON values
     further: Mapping[str, Calibration] = field(default_factory=dict)  # by condition
     noise: NoiseRange | None = None  # tells clean images from noisy ones
+    experts: Mapping[str, Scorer] = field(default_factory=dict)  # by kind of alteration
 
     @property
     def kind(self) -> str:
@@ -79,18 +82,34 @@ class Attributor:
         """The score above which an image is called not ours: the (1 - fnr)-quantile of own."""
         return threshold_at_rate(self.own_scores, self.smallest_p_value(CLEAN))
 
-    def score(self, images: Tensor, *, track: Track = quiet) -> Tensor:
-        """Anomaly score per image, (N,) float64.  Images (N, C, H, W), uint8 or [0, 1]; or rows."""
+    def scorer_of(self, condition: str) -> Scorer:
+        """What judges an image in that condition: an expert, or `evidence` where there is none."""
+        return self.experts.get(KIND_OF.get(condition, ""), self.evidence)
+
+    def score(self, images: Tensor, *, condition: str = CLEAN, track: Track = quiet) -> Tensor:
+        """Anomaly score per image, (N,) float64.  Images (N, C, H, W), uint8 or [0, 1]; or rows.
+
+        With experts, scores in conditions of different kinds are not on one scale.
+        """
         pixels = as_stored(images, self.image_shape)
         if not len(pixels):
             return torch.empty(0, dtype=torch.float64)
-        chunk = 512
-        parts = torch.split(pixels, chunk)
+        scorer = self.scorer_of(condition)
+        parts = torch.split(pixels, CHUNK)
         scores = [
-            self.evidence.score(as_values(part)).cpu()
+            scorer.score(as_values(part)).cpu()
             for part in track(parts, "scoring", total=len(parts))
         ]
         return torch.cat(scores)
+
+    def _score_each(self, pixels: Tensor, conditions: Sequence[str], track: Track) -> Tensor:
+        """As `score`, each image in its own condition."""
+        kinds = [KIND_OF.get(one, "") if self.experts else "" for one in conditions]
+        scores = torch.empty(len(pixels), dtype=torch.float64)
+        for kind in dict.fromkeys(kinds):
+            rows = [i for i, one in enumerate(kinds) if one == kind]
+            scores[rows] = self.score(pixels[rows], condition=conditions[rows[0]], track=track)
+        return scores
 
     def check(
         self,
@@ -106,13 +125,18 @@ class Attributor:
         `carriers` are the files (default: none, pixels as the model gave them out).
         """
         pixels = as_stored(images, self.image_shape)
-        scores = self.score(pixels, track=track)
         blank = self._saturation(pixels) >= SATURATED
         levels = noise_level(as_values(pixels)).tolist() if self.noise else [0.0] * len(pixels)
+        files: Sequence[Carrier | None] = carriers or [None] * len(pixels)
+        size = self.image_shape[1:]
+        arrivals = [
+            condition_of(file, level, size, self.noise)
+            for file, level in zip(files, levels, strict=True)
+        ]
+        scores = self._score_each(pixels, [condition for condition, _ in arrivals], track)
         rows = []
         for i, score in enumerate(scores.tolist()):
-            carrier = carriers[i] if carriers else None
-            condition, unknown = condition_of(carrier, levels[i], self.image_shape[1:], self.noise)
+            carrier, (condition, unknown) = files[i], arrivals[i]
             own, other = self._p_values(scores[i : i + 1], condition)
             verdict, reason = self._decide(own, other, bool(blank[i]), carrier, condition, unknown)
             rows.append(
@@ -157,6 +181,7 @@ class Attributor:
             "noise": None if self.noise is None else self.noise.to_meta(),
             "config": self.config.to_dict(),
             "evidence": self.evidence.to_saved()[0],
+            "experts": {kind: one.to_saved()[0] for kind, one in self.experts.items()},
             "image_shape": list(self.image_shape),
             "provenance": dict(self.provenance),
         }
@@ -173,6 +198,9 @@ class Attributor:
         """Every number that it rests on, by name: what `save` writes."""
         found = self.evidence.to_saved()[1]
         tensors = {f"{EVIDENCE}{name}": value for name, value in found.items()}
+        for kind, expert in self.experts.items():
+            named = expert.to_saved()[1].items()
+            tensors |= {f"{EXPERT}{kind}.{name}": value for name, value in named}
         tensors |= {"own_scores": self.own_scores, "other_scores": self.other_scores}
         for name, scores in self.further.items():
             tensors |= {f"{FURTHER}{name}.own": scores.own, f"{FURTHER}{name}.other": scores.other}
@@ -274,13 +302,17 @@ def load(
     # an ensemble needs the model only where its settings ask for the model's autoencoder
     needed = method.needs_generator or getattr(config, "autoencoder", False)
     _check_generator(path, generator, meta, needed=needed)
-    found = {k.removeprefix(EVIDENCE): v for k, v in tensors.items() if k.startswith(EVIDENCE)}
+
+    def scorer(saved: Mapping[str, Any], head: str) -> Scorer:
+        found = {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
+        return method.read(Saved(config, saved, found, generator, device))
+
     try:
         c, h, w = meta["image_shape"]
         return Attributor(
             method.name,
             config,
-            method.read(Saved(config, meta["evidence"], found, generator, device)),
+            scorer(meta["evidence"], EVIDENCE),
             (c, h, w),
             tensors["own_scores"],
             tensors["other_scores"],
@@ -292,6 +324,10 @@ def load(
                 for name in meta["further"]
             },
             None if meta["noise"] is None else NoiseRange.from_meta(meta["noise"]),
+            {
+                kind: scorer(saved, f"{EXPERT}{kind}.")
+                for kind, saved in meta.get("experts", {}).items()
+            },
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ArtifactError(f"{path} is damaged ({error}); fit it again") from error

@@ -24,7 +24,6 @@ from wherefrom.attribution.evidence import (
     reference_of,
 )
 from wherefrom.attribution.features import FeatureMap, select_channels
-from wherefrom.attribution.immunity import Immunity
 from wherefrom.attribution.impostors import make_impostors
 from wherefrom.attribution.other_layers import draw_by_other_layers
 from wherefrom.attribution.protocol import Material, Method, as_values, stored_samples
@@ -73,24 +72,17 @@ def fit_flipad(material: Material, config: FlipadConfig) -> Evidence:
     evidence = Evidence(features, detector, None, None)
     if not config.classifier_samples:
         return evidence
-    return add_classifier(evidence, generator, material.others, config, seed=seed, track=track)
+    return add_classifier(evidence, material, config)
 
 
-def add_classifier(
-    evidence: Evidence,
-    generator: Generator,
-    others: Tensor,
-    config: FlipadConfig,
-    *,
-    seed: int,
-    track: Track = quiet,
-) -> Evidence:
-    """The evidence with a classifier of own against impostors, other last layers and `others`.
+def add_classifier(evidence: Evidence, material: Material, config: FlipadConfig) -> Evidence:
+    """The evidence with a classifier of own against impostors, other last layers and the others.
 
     Every kind comes from own images that were drawn for it alone; more of them give the units in
     which the two scores are joined.  None is used to train Deep SAD or to calibrate.
     """
-    immunity = Immunity.of(config)
+    generator, seed, track = material.generator, material.seed, material.track
+    immunity = material.immunity
     side = config.classifier.side
     per_image = crop_count(generator.image_shape, side)
     count = -(-config.classifier_samples // per_image)
@@ -121,7 +113,7 @@ def add_classifier(
     negatives = [
         worn(to_uint8(moved), "impostors"),
         worn(drawn, "layers"),
-        crops(others, "others"),  # altered already
+        crops(material.others, "others"),  # altered already
     ]
     classifier = fit_classifier(
         own, torch.cat(negatives), config=config.classifier, seed=seed, track=track

@@ -16,14 +16,16 @@ from wherefrom.attribution.conditions import (
     NOISY,
     Condition,
     NoiseRange,
+    Specialty,
     conditions_for,
+    specialties,
 )
 from wherefrom.attribution.config import AttributionConfig, TrainedConfig
 from wherefrom.attribution.fitted import Attributor, Calibration
-from wherefrom.attribution.immunity import Immunity
+from wherefrom.attribution.immunity import NONE, Immunity
 from wherefrom.attribution.methods import find_method
 from wherefrom.attribution.other_layers import self_made
-from wherefrom.attribution.protocol import Material, as_stored, stored_samples
+from wherefrom.attribution.protocol import Material, Scorer, as_stored, stored_samples
 from wherefrom.calibration.conformal import guaranteed_rate, needed_samples, require_rate
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
@@ -70,12 +72,16 @@ def fit(
     require_rate(rate, count, what="false-negative rate")
     guaranteed_rate(rate, count, config.confidence, what="false-negative rate")
     immunity = Immunity.of(config)
-    others_train = immunity.applied(pool[parts["train"]], seed, "others")
-    material = Material(generator, others_train, seed, track, device, immunity)
+    apart = _experts_wanted(config, immunity)
+
+    def scorer(worn: Immunity) -> Scorer:
+        others_train = worn.applied(pool[parts["train"]], seed, "others")
+        return chosen.fit(Material(generator, others_train, seed, track, device, worn), config)
+
     fitted = Attributor(
         method,
         config,
-        chosen.fit(material, config),
+        scorer(NONE if apart else immunity),
         generator.image_shape,
         torch.empty(0),
         torch.empty(0),
@@ -83,11 +89,20 @@ def fit(
             **_provenance(generator, pool, seed, "self-made" if others is None else "given"),
             **({} if columns is None else {"columns": list(columns)}),
         },
+        experts={kind: scorer(worn) for kind, worn in apart.items()},
     )
     held_seed = derive_seed(seed, "flipad", "calibration")
     own_held = stored_samples(generator, config.calibration_samples, held_seed, track=track)
     held = Held(own_held, pool[parts["calibration"]], held_seed)
     return calibrated(fitted, held, conditions_for(immunity), generator, seed, track=track)
+
+
+def _experts_wanted(config: AttributionConfig, immunity: Immunity) -> dict[str, Specialty]:
+    if not isinstance(config, TrainedConfig) or not config.experts:
+        return {}
+    if not immunity.kinds:
+        raise InputError("experts are for altered files, and immunise is 0; give a share above 0")
+    return specialties(immunity)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -120,7 +135,7 @@ def calibrated(
             if noise is not None and name in (CLEAN, NOISY):  # what `check` would see so
                 is_noisy = noise_level(to_float(images)) > noise.clean
                 kept = images[is_noisy == (name == NOISY)]
-            found.append(fitted.score(kept, track=track))
+            found.append(fitted.score(kept, condition=name, track=track))
         return Calibration(*found)
 
     clean = scores(lambda images: images, CLEAN)

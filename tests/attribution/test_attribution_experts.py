@@ -1,0 +1,167 @@
+"""Experts: one detector per kind of alteration that a file shows, and one that saw none."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from wherefrom.attribution import METHODS, evaluate, fit, load
+from wherefrom.attribution.conditions import (
+    CLEAN,
+    CONDITIONS,
+    NOISY,
+    condition_after,
+    specialties,
+)
+from wherefrom.attribution.explaining import explain
+from wherefrom.attribution.immunity import Immunity
+from wherefrom.attribution.protocol import stored_samples
+from wherefrom.calibration.conformal import upper_p_values
+from wherefrom.core.errors import InputError
+from wherefrom.core.rng import derive_seed, stream
+from wherefrom.data.degradations import Alteration, jpeg, webp
+from wherefrom.data.images import Carrier
+from wherefrom.data.writing import to_float
+from wherefrom.metrics.detection import auroc
+
+SIZE = (32, 32)
+KINDS = {"jpeg", "webp", "crop", "noise"}
+MIXED = [
+    Carrier("JPEG", False, 85, SIZE),
+    Carrier("PNG", True, None, SIZE),
+    Carrier("JPEG", False, 65, SIZE),
+    Carrier("PNG", True, None, (48, 48)),
+    Carrier("WEBP", False, None, SIZE),
+    Carrier("JPEG", False, 20, SIZE),
+]
+
+
+@pytest.fixture(scope="module")
+def config(small):
+    return small.with_values({"immunise": 0.5, "experts": True})
+
+
+@pytest.fixture(scope="module")
+def fitted(generator, smooth, config):
+    return fit(generator, smooth(80, 0), config=config)
+
+
+def condition(name):
+    (found,) = (one for one in CONDITIONS if one.name == name)
+    return found
+
+
+def test_unaltered_files_are_judged_as_without_immunisation__identity_plain(
+    fitted, generator, smooth, small
+):
+    plain = fit(generator, smooth(80, 0), config=small)
+    images = stored_samples(generator, 12, 5)
+    assert torch.equal(fitted.score(images), plain.score(images))
+    assert set(fitted.experts) == KINDS
+
+
+def test_an_expert_is_a_fit_on_its_conditions__reference_by_hand(fitted, generator, config):
+    held_seed = derive_seed(0, "flipad", "calibration")
+    own = stored_samples(generator, config.calibration_samples, held_seed)
+    for name, kind in (("JPEG 80-89", "jpeg"), ("scaled", "crop")):
+        altered = condition(name).applied(own, held_seed)
+        expected = fitted.experts[kind].score(to_float(altered)).cpu()
+        assert torch.equal(fitted.further[name].own, expected)
+        assert torch.equal(fitted.score(altered, condition=name), expected)
+        assert not torch.equal(fitted.score(altered), expected)
+
+
+def test_every_training_image_is_altered_as_the_file_will_be__reference_named():
+    images = torch.randint(0, 256, (40, 3, 16, 16), generator=stream(1, "x"), dtype=torch.uint8)
+    known = specialties(Immunity(0.5, ("jpeg", "webp", "noise")))
+    assert {kind: len(one.conditions) for kind, one in known.items()} == {
+        "jpeg": 4,
+        "webp": 1,
+        "noise": 1,
+    }
+    found = known["webp"].applied(images, 3, "own")
+    source = derive_seed(3, "specialty", "own")
+    for index, image in enumerate(images):
+        rng = stream(source, "WebP", index)
+        assert torch.equal(found[index], webp(image, int(torch.randint(60, 99, (), generator=rng))))
+    found = known["jpeg"].applied(images, 3, "own")
+    possible = [{jpeg(x, q).numpy().tobytes() for q in range(60, 101)} for x in images]
+    assert all(one.numpy().tobytes() in known for one, known in zip(found, possible, strict=True))
+    high = sum(
+        one.numpy().tobytes() in {jpeg(x, q).numpy().tobytes() for q in range(90, 101)}
+        for one, x in zip(found, images, strict=True)
+    )
+    assert 3 <= high <= 20  # a quarter of 40: outside once in 1,000
+    assert torch.equal(known["jpeg"].applied(images[:3], 3, "own"), found[:3])
+    assert not torch.equal(known["jpeg"].applied(images, 3, "others"), found)
+
+
+def test_material_of_an_expert_is_altered_for_every_class__identity_calls(
+    generator, smooth, config, monkeypatch
+):
+    seen = []
+    method = METHODS["flipad"]
+    spy = dataclasses.replace(method, fit=lambda m, c: seen.append(m) or method.fit(m, c))
+    monkeypatch.setitem(METHODS, "flipad", spy)
+    fit(generator, smooth(80, 0), config=config)
+    plain, *experts = seen
+    assert plain.immunity == Immunity() and len(experts) == 4
+    for material in experts:
+        changed = (material.others != plain.others).flatten(1).any(dim=1)
+        assert float(changed.double().mean()) > 0.9  # scaled by about one is no change
+        assert not torch.equal(material.own(5), plain.own(5))
+
+
+def test_each_image_is_scored_in_its_own_condition__identity_alone(fitted, smooth):
+    images = smooth(len(MIXED), 6)
+    rows = fitted.check(images, carriers=MIXED).images
+    names = ["JPEG 80-89", CLEAN, "JPEG 60-69", "scaled", "WebP", None]
+    assert [row.condition for row in rows] == names
+    for index, (row, name) in enumerate(zip(rows, names, strict=True)):
+        (alone,) = fitted.check(images[index : index + 1], carriers=MIXED[index : index + 1]).images
+        assert (row.score, row.p_value) == (alone.score, alone.p_value)
+        score = fitted.score(images[index : index + 1], condition=name or CLEAN)
+        assert row.score == float(score)
+        if name:
+            own = fitted.calibration_of(name).own
+            assert row.p_value == float(upper_p_values(score, own))
+
+
+def test_experts_survive_saving__roundtrip(fitted, smooth, tmp_path):
+    fitted.save(tmp_path / "m")
+    again = load(tmp_path / "m")
+    images = smooth(len(MIXED), 6)
+    found = again.check(images, carriers=MIXED).to_dict()
+    assert found == fitted.check(images, carriers=MIXED).to_dict()
+    one = explain(again, images[0], carrier=MIXED[0])
+    other = explain(fitted, images[0], carrier=MIXED[0])
+    assert one.to_dict() == other.to_dict()
+    assert one.to_dict()["channels"] != explain(fitted, images[0]).to_dict()["channels"]
+
+
+def test_an_evaluation_compares_on_one_scale__identity_threshold(fitted, generator, smooth):
+    own, rough = stored_samples(generator, 9, 8), smooth(7, 9)
+    result = evaluate(fitted, own, {"rough": rough})
+    assert list(result.scores["rough"]) == fitted.score(rough).tolist()
+    assert result.others[0].auroc == auroc(fitted.score(own), fitted.score(rough))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("jpeg=80", "JPEG 80-89"),
+        ("jpeg=59", ""),
+        ("webp=70", "WebP"),
+        ("noise=0.1", NOISY),
+        ("blur=1", CLEAN),
+        ("crop=0.9", CLEAN),
+    ],
+)
+def test_the_condition_after_an_alteration__closed_form(text, expected):
+    assert condition_after(Alteration.parse(text)) == expected
+    assert condition_after(None) == CLEAN
+
+
+def test_experts_without_alterations__rejects_settings(generator, smooth, small):
+    with pytest.raises(InputError, match="immunise is 0; give a share above 0"):
+        fit(generator, smooth(80, 0), config=small.with_values({"experts": True}))
