@@ -5,17 +5,18 @@ import dataclasses
 import pytest
 import torch
 
-from wherefrom.attribution import METHODS, evaluate, fit, load
+from wherefrom.attribution import METHODS, evaluate, fit, flipad, load
 from wherefrom.attribution.conditions import (
     CLEAN,
     CONDITIONS,
     NOISY,
+    NoiseRange,
     condition_after,
     specialties,
 )
 from wherefrom.attribution.explaining import explain
-from wherefrom.attribution.immunity import Immunity
-from wherefrom.attribution.protocol import stored_samples
+from wherefrom.attribution.immunity import NONE, Immunity
+from wherefrom.attribution.protocol import Material, stored_samples
 from wherefrom.calibration.conformal import upper_p_values
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed, stream
@@ -141,9 +142,36 @@ def test_experts_survive_saving__roundtrip(fitted, smooth, tmp_path):
 
 def test_an_evaluation_compares_on_one_scale__identity_threshold(fitted, generator, smooth):
     own, rough = stored_samples(generator, 9, 8), smooth(7, 9)
+    fitted = dataclasses.replace(fitted, noise=NoiseRange(1e-9, 1.0))  # now all are noisy
+    noisy = fitted.check(rough).images
+    assert {row.condition for row in noisy} <= {NOISY, None}
+    assert [row.score for row in noisy] != fitted.score(rough).tolist()
     result = evaluate(fitted, own, {"rough": rough})
     assert list(result.scores["rough"]) == fitted.score(rough).tolist()
     assert result.others[0].auroc == auroc(fitted.score(own), fitted.score(rough))
+
+
+def test_the_classifier_of_an_expert_sees_altered_images_only__identity_share(
+    generator, smooth, config, monkeypatch
+):
+    """Own crops, impostors', those of other layers: all but the few that alterations spare."""
+    seen = []
+
+    def stop(own, negatives, **options):
+        seen.append((own, negatives))
+        raise InterruptedError
+
+    monkeypatch.setattr(flipad, "fit_classifier", stop)
+    config = config.with_values({"classifier_samples": 40})
+    for worn in (NONE, specialties(Immunity.of(config))["jpeg"]):
+        others = worn.applied(smooth(30, 0), 0, "others")
+        with pytest.raises(InterruptedError):
+            METHODS["flipad"].fit(Material(generator, others, 0, immunity=worn), config)
+    (own, negatives), (worn_own, worn_negatives) = seen
+    for before, after in ((own, worn_own), (negatives, worn_negatives)):
+        assert before.shape == after.shape
+        changed = (before != after).flatten(1).any(dim=1)
+        assert float(changed.double().mean()) > 0.9
 
 
 @pytest.mark.parametrize(
