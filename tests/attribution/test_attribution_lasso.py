@@ -1,5 +1,7 @@
 """Final-layer inversion against independent solvers, a naive loop and closed forms."""
 
+from dataclasses import replace
+
 import celer
 import numpy as np
 import pytest
@@ -8,9 +10,11 @@ import torch
 from torch import nn
 
 from wherefrom.attribution.equations import kkt_violation, lasso_objective, soft_threshold
+from wherefrom.attribution.flipad import mean_activation
 from wherefrom.attribution.lasso import Inverter, LassoConfig
 from wherefrom.attribution.operator import squared_norm
 from wherefrom.core.errors import InputError
+from wherefrom.generators.loading import load_generator
 
 EXACT = {"effort": "exact", "max_iterations": 5_000}
 SOLVERS = pytest.mark.parametrize("solver", ["fista", "admm"])
@@ -135,9 +139,41 @@ def test_exact_effort_stops_at_its_limit_and_says_so__limit(layer_of, solver):
     found = Inverter(layer, z_bar, config).invert(o)
     assert found.iterations.tolist() == [25, 25, 25]
     assert bool((found.relative_gap > 1e-14).all())
-    if solver == "fista":
+    if solver == "fista":  # from a cold start, the very steps of the fast effort
+        found = Inverter(layer, z_bar, replace(config, continuation=0)).invert(o)
         steps = Inverter(layer, z_bar, LassoConfig(lam=1e-3, iterations=25)).invert(o)
         assert torch.equal(found.activations, steps.activations)
+
+
+def test_larger_weights_first_come_to_the_same_in_fewer_steps__reference_cold():
+    """The last layer of a trained GAN at the paper's weight: badly conditioned, and so slow."""
+    generator = load_generator("zoo:fashion-lsgan-0")
+    z_bar = mean_activation(generator, 64, 0)
+    o = generator.output_map.inverse(generator.sample(2, 1))
+    config = LassoConfig(effort="exact", solver="fista", gap=0.1)
+    cold = Inverter(generator.last_layer, z_bar, replace(config, continuation=0)).invert(o)
+    warm = Inverter(generator.last_layer, z_bar, config).invert(o)
+    assert bool((warm.relative_gap <= config.gap).all())
+    # both objectives lie between the minimum and a tenth above it
+    assert torch.allclose(warm.objective, cold.objective, rtol=config.gap)
+    assert bool((warm.iterations < cold.iterations / 2).all())
+    alone = Inverter(generator.last_layer, z_bar, config).invert(o[1:])
+    assert torch.equal(alone.activations[0], warm.activations[1])
+    assert torch.equal(alone.iterations[0], warm.iterations[1])
+
+
+@pytest.mark.parametrize(
+    ("continuation", "expected"),
+    [(0, [(1.0, 0.01, 100)]), (2, [(100.0, 0.1, 25), (10.0, 0.1, 25), (1.0, 0.01, 50)])],
+)
+def test_the_stages_share_the_iterations__closed_form(layer_of, continuation, expected):
+    config = LassoConfig(
+        lam=1.0, effort="exact", gap=0.01, max_iterations=100, continuation=continuation
+    )
+    layer = layer_of(seeded(nn.Conv2d(4, 3, 3, padding=1)), (4, 6, 6))
+    z_bar = torch.zeros(4, 6, 6, dtype=layer.weight.dtype)
+    stages = Inverter(layer, z_bar, config)._stages()
+    assert [(s.lam, s.gap, s.max_iterations) for s in stages] == expected
 
 
 @EFFORTS

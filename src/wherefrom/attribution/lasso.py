@@ -24,7 +24,7 @@ once; here z starts at z_bar (z' = 0), the step is computed and each image stops
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -39,6 +39,8 @@ from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.generators.last_layer import LastLayer
+
+STAGE_GAP = 0.1  # relative, of the rough solutions of a continuation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,14 @@ class LassoConfig(Config):
     gap: float = setting(1e-3, "relative duality gap that ends the exact effort", low=0.0)
     max_iterations: int = setting(
         10_000, "the exact effort stops here even without the gap", source="App. G.7's code", low=1
+    )
+    continuation: int = setting(
+        2,
+        "exact effort by FISTA: so many larger weights, ten times and a hundred times lam and on, "
+        "are solved roughly first, each from the one before",
+        source="docs/speed.md",
+        low=0,
+        high=6,
     )
     chunk: int = setting(
         2, "images solved together: 2 suits a CPU's cache, 64 a GPU", source="docs/speed.md", low=1
@@ -172,11 +182,33 @@ class Inverter:
 
     def _by_fista(self, term: DataTerm, like: Tensor, budget: Tensor | None) -> tuple[Tensor, ...]:
         z = like.new_zeros(len(like), *self._layer.input_shape)
-        run = Fista(self._operator, term, z, self._norm2, self.config, budget)
+        before = torch.zeros(len(like), dtype=torch.int64, device=like.device)
+        *rough, last = self._stages()
+        for stage in rough:
+            z, spent, _ = Fista(self._operator, term, z, self._norm2, stage).solve()
+            before += spent
+        run = Fista(self._operator, term, z, self._norm2, last, budget)
         z_shift, iterations, weight = run.solve()
+        iterations += before
         u = self._operator.linear(z_shift)
         primal, gap = term.bound(z_shift, u, self._operator.adjoint, weight)
         return z_shift, primal, gap, term.misfit(u), iterations, weight
+
+    def _stages(self) -> list[LassoConfig]:
+        """The settings of every solution on the way, the asked one last.
+
+        All share `max_iterations`, half of it for the rough ones, whatever an image needs: what it
+        gets must not depend on the others of its chunk.
+        """
+        c = self.config
+        if c.effort == "fast" or c.continuation == 0:
+            return [c]
+        share = c.max_iterations // (2 * c.continuation)
+        rough = [
+            replace(c, lam=c.lam * 10**power, gap=max(c.gap, STAGE_GAP), max_iterations=share)
+            for power in range(c.continuation, 0, -1)
+        ]
+        return [*rough, replace(c, max_iterations=c.max_iterations - share * c.continuation)]
 
 
 def _admm_for(layer: LastLayer, z_bar: Tensor, config: LassoConfig, norm2: float) -> Admm | None:
