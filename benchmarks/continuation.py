@@ -2,8 +2,8 @@
 
     python benchmarks/continuation.py --out docs/results/continuation.json
 
-The last layers of the project's trained zoo (Fashion-MNIST, 32 px), at the paper's weights of the l1
-term.  Iterations are what counts; seconds are of cold and warm in turns, in one run.
+The last layers of the project's trained zoo (Fashion-MNIST, 32 px), at the paper's weights of the
+l1 term.  Iterations are what counts; seconds are of cold and warm in turns, in one run.
 """
 
 from __future__ import annotations

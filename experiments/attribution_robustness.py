@@ -73,6 +73,7 @@ class Cell:
 
     def __init__(self, owner: str, number: int, real: Tensor, args: argparse.Namespace) -> None:
         self.owner, self.args = owner, args
+        self.scorers: dict[tuple[object, ...], Scorer] = {}
         self.seed = derive_seed(args.seed, "robustness", owner, number)
         self.generator = load_generator(f"zoo:fashion-{owner}-0")
         real = real[torch.randperm(len(real), generator=stream(self.seed, "real"))]
@@ -104,8 +105,14 @@ class Cell:
         start = time.perf_counter()
 
         def fitted(worn: Immunity) -> Scorer:
-            others = worn.applied(self.others, self.seed, "others")
-            return method.fit(Material(self.generator, others, self.seed, immunity=worn), config)
+            # what saw no alteration is the same whatever the recipe says of them
+            told = {k: v for k, v in recipe.settings.items() if k != "immunise"}
+            key = (recipe.method, json.dumps(told, sort_keys=True), worn.kinds, worn.share)
+            if key not in self.scorers:
+                others = worn.applied(self.others, self.seed, "others")
+                material = Material(self.generator, others, self.seed, immunity=worn)
+                self.scorers[key] = method.fit(material, config)
+            return self.scorers[key]
 
         scorers = {"": fitted(Immunity.of(config) if recipe.training == MIXED else NONE)}
         if recipe.training == APART:
