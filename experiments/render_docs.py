@@ -42,6 +42,29 @@ def loops_table() -> str:
     return table([*head, "faster than official"], rows)
 
 
+def continuation_table() -> str:
+    """Iterations and seconds, cold over warm, per weight and gap, over the layers."""
+    found = load("continuation")["rows"]
+    rows = []
+    for lam, gap in dict.fromkeys((r["lam"], r["gap"]) for r in found):
+        mine = [r for r in found if (r["lam"], r["gap"]) == (lam, gap)]
+        steps = [statistics.fmean(r[f"{way} iterations"]) for r in mine for way in ("cold", "warm")]
+        ratios = [cold / warm for cold, warm in zip(steps[::2], steps[1::2], strict=True)]
+        times = [r["cold seconds"] / r["warm seconds"] for r in mine]
+        rows.append(
+            [
+                f"{lam:g}",
+                f"{gap:g}",
+                f"{statistics.fmean(steps[::2]):.0f}",
+                f"{statistics.fmean(steps[1::2]):.0f}",
+                f"{min(ratios):.1f} to {max(ratios):.1f}",
+                f"{min(times):.1f} to {max(times):.1f}",
+            ]
+        )
+    titles = ["λ", "gap", "iterations, cold", "by continuation", "fewer by", "faster by"]
+    return table(titles, rows)
+
+
 def _median(rows: list[dict[str, Any]]) -> list[str]:
     keys = (
         ("iterations", ".0f"),
@@ -206,6 +229,7 @@ def ks2d_table() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "continuation": continuation_table,
     "demo": demo_table,
     "loops": loops_table,
     "libraries": libraries_table,

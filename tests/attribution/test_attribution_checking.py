@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from wherefrom.attribution import check_in_processes, check_paths, scanning
+from wherefrom.attribution import check_in_processes, check_paths, checking, scanning
 from wherefrom.attribution.checking import check_files
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
@@ -61,7 +61,7 @@ def test_a_missing_path_or_an_empty_folder__rejects_paths(fitted, tmp_path):
 def test_several_processes_say_the_same_in_the_same_order__identity_processes(
     fitted, generator, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(scanning, "PART", 3)
+    monkeypatch.setattr(checking, "PART", 3)
     fitted.save(tmp_path / "a")
     (tmp_path / "images").mkdir()
     for index, image in enumerate(to_uint8(generator.sample(7, seed=4))):
@@ -78,7 +78,7 @@ def test_several_processes_say_the_same_in_the_same_order__identity_processes(
 
 
 def test_a_process_that_dies_is_told_in_one_line__bad_input(fitted, tmp_path, monkeypatch):
-    monkeypatch.setattr(scanning, "PART", 1)
+    monkeypatch.setattr(checking, "PART", 1)
     monkeypatch.setattr(scanning, "_begin", os._exit)  # called with the path: dies at once
     fitted.save(tmp_path / "a")
     for index in range(2):

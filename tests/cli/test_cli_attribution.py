@@ -47,6 +47,17 @@ def test_check_json_is_one_object_equal_to_the_result__roundtrip(here, capsys):
     assert printed == json.loads(json.dumps(expected))
 
 
+def test_check_keeps_answers__identity_again(here, capsys, monkeypatch):
+    arguments = ["attribution", "check", "m.attributor", "own", "--answers", "a.sqlite", "--json"]
+    assert run(arguments) == 0
+    first = capsys.readouterr().out
+    monkeypatch.delattr("wherefrom.attribution.fitted.Attributor.check")
+    assert run(arguments) == 0
+    assert capsys.readouterr().out == first
+    assert run([*arguments[:5], "m.attributor"]) == 2
+    assert "m.attributor is a folder; name a file" in capsys.readouterr().err
+
+
 def test_check_writes_page_and_spreadsheet__smoke(here, capsys):
     targets = ["--report", "r.html", "--csv", "r.csv"]
     assert run(["attribution", "check", "m.attributor", "own/0.png", *targets]) == 0

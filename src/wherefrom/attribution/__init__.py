@@ -9,6 +9,7 @@ fitted.score(images), fitted.check(images), fitted.save("mine.attributor")
 ```
 """
 
+from wherefrom.attribution.answers import Answers
 from wherefrom.attribution.checking import check_paths, explain_path
 from wherefrom.attribution.comparison import ComparisonResult, compare
 from wherefrom.attribution.config import PRESETS, AttributionConfig, FlipadConfig
@@ -25,6 +26,7 @@ from wherefrom.attribution.scanning import check_in_processes
 __all__ = [
     "METHODS",
     "PRESETS",
+    "Answers",
     "AttributionConfig",
     "Attributor",
     "CheckResult",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
+from wherefrom.attribution.answers import Answers
 from wherefrom.attribution.conditions import CLEAN
 from wherefrom.attribution.explaining import Explanation, explain
 from wherefrom.attribution.fitted import Attributor
@@ -19,6 +21,8 @@ from wherefrom.core.progress import Track, quiet
 from wherefrom.data.batches import Wanted
 from wherefrom.data.folders import list_images, read_files, read_images
 from wherefrom.data.tables import read_rows
+
+PART = 64  # files that are read and judged together
 
 
 def explain_path(fitted: Attributor, path: Path) -> tuple[Explanation, Tensor]:
@@ -44,22 +48,49 @@ def explain_path(fitted: Attributor, path: Path) -> tuple[Explanation, Tensor]:
     return found, batch.images[0]
 
 
-def check_paths(fitted: Attributor, paths: Sequence[Path], *, track: Track = quiet) -> CheckResult:
+def check_paths(
+    fitted: Attributor,
+    paths: Sequence[Path],
+    *,
+    answers: Answers | None = None,
+    track: Track = quiet,
+) -> CheckResult:
     """A verdict per image file below `paths`, in the order in which they are listed.
 
     A file that is unreadable or of another size gets "cannot say" and the reason; one of another
     size is scaled where the attributor was calibrated for that.  An `InputError`
-    if a path does not exist or a folder holds no image.  An attributor of rows reads tables
-    (`data.tables`): one verdict per row, and one for all of them together.
+    if a path does not exist or a folder holds no image.  What `answers` hold is not judged again.
+    An attributor of rows reads tables (`data.tables`): one verdict per row, and one for all of them
+    together.
     """
     if fitted.judges_numbers:
         return _check_tables(fitted, paths, track)
-    return fitted.result(check_files(fitted, list_images(paths), track=track))
+    judged = partial(map, partial(check_files, fitted))
+    return fitted.result(check_in_parts(list_images(paths), judged, answers, track=track))
 
 
-def check_files(
-    fitted: Attributor, files: Sequence[Path], *, track: Track = quiet
+def check_in_parts(
+    files: Sequence[Path],
+    judged: Callable[[Sequence[Sequence[Path]]], Iterable[list[ImageVerdict]]],
+    answers: Answers | None = None,
+    *,
+    track: Track = quiet,
 ) -> list[ImageVerdict]:
+    """A verdict per file by `judged`, which judges parts in their order; memory stays bounded.
+
+    What `answers` know is not judged, and what is judged they keep, part by part.
+    """
+    rows = {} if answers is None else answers.find(files)
+    left = [path for path in files if path not in rows]
+    parts = [left[start : start + PART] for start in range(0, len(left), PART)]
+    for part, found in zip(parts, track(judged(parts), "checking", total=len(parts)), strict=True):
+        rows |= dict(zip(part, found, strict=True))
+        if answers is not None:
+            answers.keep(found)
+    return [rows[path] for path in files]
+
+
+def check_files(fitted: Attributor, files: Sequence[Path]) -> list[ImageVerdict]:
     """A verdict per image file, in the order given; a file that is gone by now gets one, too."""
     channels, height, width = fitted.image_shape
     wanted = Wanted(
@@ -69,7 +100,7 @@ def check_files(
         at_least=0,
         drop_duplicates=False,
     )
-    batch = read_files(files, "the files", wanted, track=track)
+    batch = read_files(files, "the files", wanted)
     rows = {
         path: ImageVerdict(str(path), Verdict.CANNOT_SAY, None, None, None, reason)
         for path, reason in batch.skipped
@@ -80,7 +111,6 @@ def check_files(
             names=[str(path) for path in batch.paths],
             digests=batch.digests,
             carriers=batch.carriers,
-            track=track,
         )
         rows |= dict(zip(batch.paths, checked.images, strict=True))
     return [rows[path] for path in files]

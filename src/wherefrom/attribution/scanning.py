@@ -7,27 +7,31 @@ images instead.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import torch
 
-from wherefrom.attribution.checking import check_files, check_paths
+from wherefrom.attribution.answers import Answers
+from wherefrom.attribution.checking import check_files, check_in_parts, check_paths
 from wherefrom.attribution.fitted import Attributor, load
 from wherefrom.attribution.result import CheckResult, ImageVerdict
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.folders import list_images
 
-PART = 32  # files that a process is given at once
-
 _loaded: list[Attributor] = []  # of a worker process: its one attributor
 
 
 def check_in_processes(
-    attributor: Path, paths: Sequence[Path], *, processes: int, track: Track = quiet
+    attributor: Path,
+    paths: Sequence[Path],
+    *,
+    processes: int,
+    answers: Answers | None = None,
+    track: Track = quiet,
 ) -> CheckResult:
     """What `check_paths` says of a saved attributor and these paths, by `processes` processes.
 
@@ -39,22 +43,28 @@ def check_in_processes(
         raise InputError(f"{processes} processes; give at least 1")
     fitted = load(attributor)
     if processes == 1 or fitted.judges_numbers:
-        return check_paths(fitted, paths, track=track)
-    files = list_images(paths)
-    parts = [files[start : start + PART] for start in range(0, len(files), PART)]
-    rows: list[ImageVerdict] = []
-    try:
+        return check_paths(fitted, paths, answers=answers, track=track)
+    files, done = list_images(paths), 0
+
+    def judged(parts: Sequence[Sequence[Path]]) -> Iterator[list[ImageVerdict]]:
+        nonlocal done
+        if not parts:
+            return
         with ProcessPoolExecutor(
             min(processes, len(parts)),
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_begin,
             initargs=(attributor,),
         ) as pool:
-            for found in track(pool.map(_check_part, parts), "checking", total=len(parts)):
-                rows += found
+            for found in pool.map(_check_part, parts):
+                done += len(found)
+                yield found
+
+    try:
+        rows = check_in_parts(files, judged, answers, track=track)
     except BrokenProcessPool as error:
         raise InputError(
-            f"a process ended before its answer, perhaps for want of memory; {len(rows)} of "
+            f"a process ended before its answer, perhaps for want of memory; {done} of "
             f"{len(files)} files were judged; use fewer processes"
         ) from error
     return fitted.result(rows)

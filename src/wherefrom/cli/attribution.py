@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,6 +157,12 @@ def fit(
     show_default=True,
     help="Processes that share the images of a large folder.",
 )
+@click.option(
+    "--answers",
+    type=FILE,
+    help="A file, made if it is not there, that keeps every answer by the digests of image and "
+    "attributor: what it holds is not judged again, and a run that was stopped goes on.",
+)
 @output_options
 @click.pass_obj
 def check(
@@ -169,6 +176,7 @@ def check(
     latent: tuple[int, ...] | None,
     value_range: tuple[float, float] | None,
     processes: int,
+    answers: Path | None,
     as_json: bool,
     report: Path | None,
     csv: Path | None,
@@ -190,14 +198,18 @@ def check(
     fitted = question.load(attributor, generator=generator)
     if report is not None and fitted.judges_numbers:
         raise InputError("--report shows pictures, and this attributor judges rows; take --csv")
-    if processes > 1:
-        if generator is not None:
-            raise InputError("--processes is for attributors that need no --generator; leave it")
-        result = question.check_in_processes(
-            attributor, paths, processes=processes, track=session.track
-        )
-    else:
-        result = question.check_paths(fitted, paths, track=session.track)
+    if answers is not None and fitted.judges_numbers:
+        raise InputError("--answers keeps those about images, and this attributor judges rows")
+    if processes > 1 and generator is not None:
+        raise InputError("--processes is for attributors that need no --generator; leave it")
+    with ExitStack() as stack:
+        known = stack.enter_context(question.Answers(answers, fitted)) if answers else None
+        if processes > 1:
+            result = question.check_in_processes(
+                attributor, paths, processes=processes, answers=known, track=session.track
+            )
+        else:
+            result = question.check_paths(fitted, paths, answers=known, track=session.track)
     if false_discovery_rate is not None:
         result = question.control_discoveries(result, false_discovery_rate)
     table = check_table(result)
