@@ -7,6 +7,7 @@ from typing import Any
 
 from markdown_tables import load, percent, table
 
+METHODS = {"flipad": "FLIPAD", "raw-pad": "RawPAD", "dct-pad": "DCTPAD"}
 NAMES = {"dcgan": "DCGAN", "wgan-gp": "WGAN-GP", "lsgan": "LSGAN", "ebgan": "EBGAN"}
 
 
@@ -75,6 +76,52 @@ def third_parties_table() -> str:
     return table(["owner: method", "source", *rates, "AUROC"], rows)
 
 
+def _robust_cells() -> tuple[list[dict[str, Any]], list[str]]:
+    cells = load("attribution_robustness")["cells"]
+    return cells, list(dict.fromkeys(c["recipe"] for c in cells if c["left_out"] == "none"))
+
+
+def robustness_table(measure: str) -> str:
+    """FLIPAD's Table 3: mean over the sources, by recipe and alteration."""
+    cells, recipes = _robust_cells()
+    names = list(cells[0]["alterations"])
+    rows = []
+    for recipe in recipes:
+        mine = [c for c in cells if c["recipe"] == recipe and c["left_out"] == "none"]
+        found = [
+            percent([statistics.fmean(c["alterations"][n][measure].values()) for c in mine])
+            for n in names
+        ]
+        rows.append([recipe, *found])
+    left = [c for c in cells if c["left_out"] != "none"]
+    for kind in dict.fromkeys(c["left_out"] for c in left):
+        mine = [c for c in left if c["left_out"] == kind]
+        found = [
+            percent([statistics.fmean(c["alterations"][n][measure].values()) for c in mine])
+            if n in mine[0]["alterations"]
+            else ""
+            for n in names
+        ]
+        rows.append([f"{mine[0]['recipe']}, without {kind}", *found])
+    return table([f"{'AUROC' if measure == 'auroc' else measure}, %", *names], rows)
+
+
+def skip_table() -> str:
+    """Trained skip-connected generators: AUROC and share rejected by method and source."""
+    cells = load("attribution_skip")["cells"]
+    keys = dict.fromkeys((c["owner"], c["method"], c["source"]) for c in cells)
+    rows = []
+    for owner, method, source in keys:
+        mine = [
+            c for c in cells if (c["owner"], c["method"], c["source"]) == (owner, method, source)
+        ]
+        area = "" if source == "own" else percent([c["auroc"] for c in mine])
+        rows.append(
+            [f"{owner}: {METHODS[method]}", source, percent([c["rejected"] for c in mine]), area]
+        )
+    return table(["owner: method", "source", "rejected", "AUROC"], rows)
+
+
 def speed_table() -> str:
     """Seconds and memory per method and size, and how many times slower than FLIPAD."""
     found = [r for r in load("attribution_speed")["rows"] if "failed" not in r]
@@ -92,6 +139,9 @@ def speed_table() -> str:
 
 
 TABLES = {
+    "attribution_skip": skip_table,
+    "attribution_robustness": lambda: robustness_table("accuracy"),
+    "attribution_robustness_auroc": lambda: robustness_table("auroc"),
     "attribution_1": lambda: attribution_table(other_seed=False),
     "attribution_2": lambda: attribution_table(other_seed=True),
     "attribution_detail": detail_table,
