@@ -13,6 +13,9 @@ made by others: by the autoencoder, by four rivals trained out of the DCGAN (fac
 the DCGAN itself with rounded, pruned or nudged weights (altered_copies.py).
 None of these is in a fit.
 
+--alter judges the DCGAN's sources after one alteration, by an expert that was trained on its kind
+(FLIPAD's Table 3 does the same), with a threshold from own images after it.
+
 Every owner and seed is kept in --work as soon as it is done, so a run that was stopped continues;
 --only-owner and --only-seed share the work between processes.
 """
@@ -22,7 +25,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +38,15 @@ from torch.nn import functional as F
 from upscaler import Upscaler
 
 from wherefrom import __version__, attribution
+from wherefrom.attribution.conditions import specialties
+from wherefrom.attribution.immunity import Immunity
 from wherefrom.attribution.methods import find_method
-from wherefrom.attribution.protocol import stored_samples
+from wherefrom.attribution.protocol import Material, stored_samples
+from wherefrom.attribution.robustness import judge_altered
 from wherefrom.calibration.conformal import threshold_at_rate
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.data import load_training_images, to_float, to_uint8
+from wherefrom.data.degradations import Alteration
 from wherefrom.generators.generator import Generator, wrap_generator
 from wherefrom.generators.loading import load_generator
 
@@ -150,23 +157,58 @@ def zoo_images(n: int, seed: int) -> Tensor:
     return to_uint8(large.expand(-1, 3, -1, -1).contiguous())
 
 
-def one_seed(owner: Owner, pool: Tensor, unseen: Tensor, seed: int, args: Any) -> dict[str, Any]:
-    """Fit every method of the owner; judge every source."""
+def judged_images(
+    owner: Owner, unseen: Tensor, seed: int, args: Any
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Own images that no fit sees, and every source's."""
     sources = {"photographs": unseen[: args.test]}
     for name, draw in owner.rivals.items():
         sources[name] = draw(args.test, derive_seed(seed, "third parties", name))
     own = stored_samples(owner.generator, args.test, derive_seed(seed, "third parties", "own"))
+    return own, sources
+
+
+def settings(method: str, changes: dict[str, Any], args: Any) -> attribution.AttributionConfig:
+    """The reduced settings of a method."""
+    values = {"calibration_samples": args.calibration, "false_positive_rate": 0.05}
+    if method == "flipad":
+        values |= {
+            "train_samples": args.train,
+            "mean_samples": 1000,
+            "detector.epochs": args.epochs,
+            "classifier_samples": args.classifier,
+        }
+    return find_method(method).presets["default"].with_values({**values, **changes})
+
+
+def one_alteration(
+    owner: Owner, pool: Tensor, unseen: Tensor, alteration: Alteration, seed: int, args: Any
+) -> dict[str, Any]:
+    """An expert on the kind of the alteration; every source after it, at each of RATES."""
+    own, sources = judged_images(owner, unseen, seed, args)
+    kind = alteration.kind
+    worn = specialties(Immunity(1.0, (kind,)))[kind]
+    others = worn.applied(pool, seed, "others")
+    material = Material(owner.generator, others, seed, immunity=worn)
+    scorer = find_method("flipad").fit(material, settings("flipad", {}, args))
+    held_seed = derive_seed(seed, "third parties", "held")
+    held = stored_samples(owner.generator, args.calibration, held_seed)
+    return {
+        str(rate): asdict(
+            judge_altered(
+                scorer.score, alteration, held=held, own=own, sources=sources, rate=rate, seed=seed
+            )
+        )
+        for rate in RATES
+    }
+
+
+def one_seed(owner: Owner, pool: Tensor, unseen: Tensor, seed: int, args: Any) -> dict[str, Any]:
+    """Fit every method of the owner; judge every source."""
+    own, sources = judged_images(owner, unseen, seed, args)
     found = {}
     for title, (method, changes) in owner.methods.items():
-        settings = {"calibration_samples": args.calibration, "false_positive_rate": 0.05}
-        if method == "flipad":
-            settings |= {
-                "train_samples": args.train,
-                "mean_samples": 1000,
-                "detector.epochs": args.epochs,
-                "classifier_samples": args.classifier,
-            }
-        config = find_method(method).presets["default"].with_values({**settings, **changes})
+        config = settings(method, changes, args)
         fitted = attribution.fit(owner.generator, pool, method=method, config=config, seed=seed)
         result = attribution.evaluate(fitted, own, sources)
         found[title] = [
@@ -201,6 +243,29 @@ def summarise(owner: str, seeds: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def run_altered(owner: Owner, shown: Tensor, args: argparse.Namespace) -> None:
+    """Every alteration and seed, kept and written; `shown` are all photographs at 64 px."""
+    cells = []
+    for seed in range(args.seeds) if args.only_seed is None else [args.only_seed]:
+        for alteration in args.alter:
+            kept = args.work / f"altered-{alteration}-{seed}.json"
+            if not kept.exists():
+                found = one_alteration(owner, shown[400:650], shown[650:], alteration, seed, args)
+                kept.write_text(json.dumps(found))
+            cells.append(
+                {"alteration": str(alteration), "seed": seed, "rates": json.loads(kept.read_text())}
+            )
+            print(cells[-1], flush=True)
+    result = {
+        "command": "python benchmarks/third_parties.py ... --alter jpeg=80 noise=0.1",
+        "wherefrom": __version__,
+        "settings": {k: getattr(args, k) for k in SETTINGS},
+        "cells": cells,
+    }
+    target = args.out.with_name(f"{args.out.stem}_altered.json")
+    target.write_text(json.dumps(result, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, required=True, help="gan-face-generate weights.tar")
@@ -220,6 +285,7 @@ def main() -> None:
     parser.add_argument("--only-owner", help="run this owner only, and write no table")
     parser.add_argument("--kept", action="store_true", help="a table of what --work has, no fits")
     parser.add_argument("--only-seed", type=int, help="run this seed only, and write no table")
+    parser.add_argument("--alter", type=Alteration.parse, nargs="*", help="as in jpeg=80")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     # 400 photographs are remade, 250 are the others of the fits, the rest are judged.
@@ -228,6 +294,9 @@ def main() -> None:
     photographs = photographs[order]
     shown = photographs[:, :, 8:72, 8:72]
     known = owners(args, photographs[:400])
+    if args.alter:
+        run_altered(known["DCGAN of faces"], shown, args)
+        return
     rows, ran, partial = [], {}, args.only_owner or args.only_seed is not None
     for name, owner in known.items():
         if args.only_owner not in (None, name):
