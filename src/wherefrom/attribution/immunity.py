@@ -5,7 +5,7 @@ training stands it better.
 
 Deviation: the paper trains one detector per alteration, the very one that is then tested; here one
 detector sees all kinds, strengths at random, and chains of two, and any kind may be left out to
-test on.
+test on.  With `experts` there is one per kind that a file shows (`conditions.Specialty`).
 """
 
 from __future__ import annotations
