@@ -161,9 +161,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with fashion-mnist/")
     parser.add_argument("--work", type=Path, default=Path("build/attribution-skip"))
     parser.add_argument("--out", type=Path, default=RESULT)
-    parser.add_argument("--steps", type=int, default=1500, help="of each GAN")
+    parser.add_argument("--steps", type=int, default=800, help="of each GAN")
     parser.add_argument("--train", type=int, default=200, help="own images to fit and to calibrate")
-    parser.add_argument("--owners", type=int, default=1, help="seeds that are owners, of 2")
+    parser.add_argument(
+        "--owners", type=int, default=2, choices=(1, 2), help="seeds that are owners"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
