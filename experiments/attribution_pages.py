@@ -77,25 +77,26 @@ def third_parties_table() -> str:
 
 
 def altered_table() -> str:
-    """The DCGAN of faces on altered images: share rejected at 5 % and AUROC, by alteration."""
+    """The DCGAN of faces on altered images: shares rejected and AUROC, by alteration."""
     cells = load("third_parties_altered")["cells"]
-    names = list(dict.fromkeys(c["alteration"] for c in cells))
-    rate = "0.05"
+    names, rates = list(dict.fromkeys(c["alteration"] for c in cells)), list(cells[0]["rates"])
     rows = []
-    for source in ("own", *cells[0]["rates"][rate]["accuracy"]):
+    for source in ("own", *cells[0]["rates"][rates[0]]["accuracy"]):
         row = [source]
         for name in names:
-            mine = [c["rates"][rate] for c in cells if c["alteration"] == name]
-            lost = [m["own_rejected"] for m in mine]
-            if source == "own":
-                row += [percent(lost), ""]
-                continue
-            # accuracy is the mean of the own share kept and the source's share rejected
-            found = [2 * m["accuracy"][source] - 1 + o for m, o in zip(mine, lost, strict=True)]
-            row += [percent(found), percent([m["auroc"][source] for m in mine])]
+            mine = [c["rates"] for c in cells if c["alteration"] == name]
+            row += [percent([_rejected(m[rate], source) for m in mine]) for rate in rates]
+            known = source != "own"
+            row.append(percent([m[rates[0]]["auroc"][source] for m in mine]) if known else "")
         rows.append(row)
-    titles = [f"{name}: {what}" for name in names for what in (f"rejected at {rate}", "AUROC")]
-    return table(["source", *titles], rows)
+    columns = (*(f"rejected at {rate}" for rate in rates), "AUROC")
+    return table(["source", *(f"{name}: {what}" for name in names for what in columns)], rows)
+
+
+def _rejected(found: dict[str, Any], source: str) -> float:
+    """Of `AlteredOutcome`: accuracy is the mean of the own share kept and the share rejected."""
+    lost: float = found["own_rejected"]
+    return lost if source == "own" else abs(2 * found["accuracy"][source] - 1 + lost)  # no -0.0
 
 
 def _robust_cells() -> tuple[list[dict[str, Any]], list[str]]:
