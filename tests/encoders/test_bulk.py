@@ -72,6 +72,9 @@ def test_actors_give_what_this_process_gives__reference_local(tmp_path, batches,
     folders = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(folders))
     encoder = as_encoder(make_autoencoder(SMALL, seed=1))
+    for many, kind in ((("cpu",) * 999, "CPU"), (("cpu", "cuda:7"), "GPU")):
+        with pytest.raises(InputError, match=f"need .* {kind}s, and the Ray cluster has"):
+            next(RayEmbedding(many)(encoder, batches))
     drawn, two = [], RayEmbedding(("cpu", "cpu"))
 
     def watched():

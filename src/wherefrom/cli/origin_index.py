@@ -164,7 +164,9 @@ def _add(
 
     by: BulkEmbedding = embed_here
     if executor == "ray":
-        by = RayEmbedding(tuple(resolve_device(name.strip()) for name in devices.split(",")))
+        # named devices are the cluster's, which this machine need not have
+        names = [name.strip() for name in devices.split(",")]
+        by = RayEmbedding(tuple(resolve_device(n) if n == "auto" else n for n in names))
     report = references.add(photos, by=by, track=session.track)
     _tell_added(session, report, as_json)
 

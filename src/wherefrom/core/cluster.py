@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,6 +34,28 @@ def ray_cluster(what: str, *, address: str | None = None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def require_room(ray: Any, devices: Sequence[str], *, gpus: float = 1.0) -> None:
+    """An `InputError` unless the whole cluster has room for an actor per device.
+
+    Ray would wait for the missing ones without end.
+    """
+    for one in devices:
+        if one != CPU and one.partition(":")[0] != "cuda":
+            raise InputError(
+                f"workers of Ray run on cpu or cuda, not on {one!r}; name one of these"
+            )
+    having = ray.cluster_resources()
+    for kind, wanted in (
+        ("CPU", float(len(devices))),
+        ("GPU", gpus * sum(one != CPU for one in devices)),
+    ):
+        if wanted > having.get(kind, 0.0):
+            raise InputError(
+                f"{len(devices)} workers ({','.join(devices)}) need {wanted:g} {kind}s, and the "
+                f"Ray cluster has {having.get(kind, 0.0):g}; name fewer devices"
+            )
 
 
 def start_actor(ray: Any, make: type, device: str, *arguments: Any, gpus: float = 1.0) -> Any:

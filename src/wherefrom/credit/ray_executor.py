@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from wherefrom.core.cluster import ray_cluster, start_actor
+from wherefrom.core.cluster import ray_cluster, require_room, start_actor
 from wherefrom.core.errors import InputError, WherefromError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.credit.ledger import LEASE_SECONDS, Ledger
@@ -37,6 +37,7 @@ def run_ray(
     if not devices:
         raise InputError("no device is given to run on; give at least one, as in cpu")
     with ray_cluster("the executor ray", address=address) as ray:
+        require_room(ray, devices, gpus=gpus)
         ledger.reclaim()
         hands = _Hands(ray, ledger, make_play, lease_seconds, gpus)
         try:

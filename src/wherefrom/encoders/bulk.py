@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from wherefrom.core.cluster import ray_cluster, start_actor
+from wherefrom.core.cluster import ray_cluster, require_room, start_actor
 from wherefrom.core.errors import InputError
 from wherefrom.encoders.encoder import Encoder
 
@@ -42,7 +42,8 @@ class RayEmbedding:
 
     The encoder goes to the actors as it is, so its files need not be there; images are decoded by
     this process.  A batch is embedded whole by one actor, the same as here.  An actor that dies
-    costs its batch one attempt of three.  `MissingExtraError` without ray.
+    costs its batch one attempt of three.  `MissingExtraError` without ray, `InputError` where the
+    cluster has no room for so many.
     """
 
     devices: tuple[str, ...] = ("cpu",)
@@ -56,6 +57,7 @@ class RayEmbedding:
         if not self.devices:
             raise InputError("no device is given to embed on; give at least one, as in cpu")
         with ray_cluster("the executor ray", address=self.address) as ray:
+            require_room(ray, self.devices, gpus=self.gpus)
             yield from _Actors(ray, ray.put(encoder.to("cpu")), self).embedded(iter(batches))
 
 
