@@ -9,6 +9,9 @@ are untrained: time and memory do not depend on the weights.
 paper's medical models.  512 px: a decoder that ends in a 3x3 convolution of 128 channels, as Stable
 Diffusion's; FLIPAD inverts its centre there (`--crop 128`).
 
+AEDR's time is that of the model's two halves: the encoder here is an untrained one of strided
+convolutions from the image down to the latent.
+
 Scoring is timed on --images images and scaled to 1,000; the fit is a tiny one, since scoring is
 what a user waits for again and again; FLIPAD is the paper's, without the classifier, which adds a
 little to the inversion.  SM-Inv's steps all cost the same, so --inversion-steps of
@@ -19,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -69,26 +73,57 @@ class Decoder(nn.Module):
         return out
 
 
-def generator_of(size: int) -> Generator:
-    """An untrained generator of that size."""
-    if size == 64:
-        module: nn.Module = make_generator("dcgan", size=64)
-        initialise(module, stream(0, "benchmark"))
-        return wrap_generator(module)
+class Autoencoder(nn.Module):
+    """A decoder behind an encoder that halves the side until the latent is reached."""
+
+    def __init__(self, decoder: nn.Module, image: tuple[int, ...], latent: tuple[int, ...]) -> None:
+        super().__init__()
+        self.decoder, self.latent_shape = decoder, latent
+        before, side, places = image[0], image[1], math.prod(latent[1:])
+        width = 64
+        layers: list[nn.Module] = []
+        while side**2 > max(places, 16):
+            layers += [nn.Conv2d(before, width, 4, 2, 1), nn.ReLU()]
+            before, width, side = width, min(2 * width, 512), side // 2
+        layers.append(nn.Conv2d(before, latent[0], side if places == 1 else 1))
+        self.encoder = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The decoder's."""
+        made: Tensor = self.decoder(z)
+        return made
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) -> the decoder's, (N, C, H, W)."""
+        return self.forward(self.encoder(images).reshape(-1, *self.latent_shape))
+
+
+def generator_of(size: int, *, encodes: bool = False) -> Generator:
+    """An untrained generator of that size; `encodes`: with an encoder."""
     torch.manual_seed(0)
+    module, latent, image = _decoder_of(size)
+    return wrap_generator(Autoencoder(module, image, latent) if encodes else module, latent=latent)
+
+
+def _decoder_of(size: int) -> tuple[nn.Module, tuple[int, ...], tuple[int, ...]]:
+    """The network, and the shapes of its latents and images."""
+    if size == 64:
+        module = make_generator("dcgan", size=64)
+        initialise(module, stream(0, "benchmark"))
+        return module, (100,), (3, 64, 64)
     if size == 512:
-        return wrap_generator(Decoder())
+        return Decoder(), Decoder.latent_shape, (3, 512, 512)
     widths = (512, 256, 128, 64, 64)
     layers: list[nn.Module] = [nn.ConvTranspose2d(100, widths[0], 4, 1, 0)]
     for before, after in zip(widths, (*widths[1:], 1), strict=True):
         layers += [nn.ReLU(), nn.ConvTranspose2d(before, after, 4, 2, 1)]
-    return wrap_generator(nn.Sequential(*layers, nn.Tanh()), latent=(100, 1, 1))
+    return nn.Sequential(*layers, nn.Tanh()), (100, 1, 1), (1, 128, 128)
 
 
 def measure(method: str, size: int, images: int, steps: int) -> dict[str, Any]:
     """One method at one size, in this process."""
-    generator = generator_of(size)
     chosen = METHODS[method]
+    generator = generator_of(size, encodes=chosen.needs == "encoder")
     config = chosen.presets["default"]
     wanted = TINY | (CENTRE if size == 512 else {})
     known = _flat(config.to_dict())

@@ -10,8 +10,9 @@ images are disjoint; no rival's image enters a fit.
 Methods: FLIPAD as the paper (Deep SAD on inverted activations, real images as negatives), the same
 with impostors, this project's default (impostors and the classifier), and the baselines of
 `attribution.METHODS` that --baselines names.  The inversions cost minutes per hundred images
-(10 attempts of 1,000 steps each): they judge the first --inversion-images of every set and keep
-their seconds per image in the row.  Every repetition draws new images and trains new detectors.  It
+(10 attempts of 1,000 steps each): they are run in the first --inversion-repetitions, judge the
+first --inversion-images of every source by as many held-out images as the rate needs, and keep
+their seconds per image.  Every repetition draws new images and trains new detectors.  It
 continues where it stopped: each cell is kept in --work, each method in a file of its own, so that
 further baselines can be added to a table that is there.
 """
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import time
 from dataclasses import replace
@@ -130,8 +132,11 @@ class Repetition:
         config = config.with_values({k: v for k, v in wanted.items() if k in known})
         material = Material(self.generator, to_uint8(self.sets["others"]), self.seed)
         scorer = method.fit(material, config)
-        count = self.args.inversion_images if name.startswith("inversion") else None
-        judged = {key: x[:count] for key, x in self.sets.items() if _is_judged(key)}
+        judged = {key: x for key, x in self.sets.items() if _is_judged(key)}
+        if _inverts(name):
+            count = self.args.inversion_images
+            needed = max(count, math.ceil(1 / self.args.fnr))
+            judged = {k: x[: needed if k == "held" else count] for k, x in judged.items()}
         start = time.perf_counter()
         found = self._judge({key: scorer.score(images) for key, images in judged.items()})
         spent = (time.perf_counter() - start) / sum(map(len, judged.values()))
@@ -175,6 +180,10 @@ def _is_judged(name: str) -> bool:
     return name == "held" or name.startswith("test: ")
 
 
+def _inverts(baseline: str) -> bool:
+    return baseline.startswith("inversion")
+
+
 def _detector(config: AttributionConfig) -> dict[str, Any]:
     found: dict[str, Any] = config.to_dict().get("detector", {})
     return found
@@ -185,14 +194,17 @@ def _zoo(kind: str, seed: int) -> Generator:
 
 
 def summarise(cells: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """One row per owner, method and source; each measure as a list over the repetitions."""
+    """One row per owner, method and source; each measure as a list over the method's repetitions.
+
+    The first repetition holds every method.
+    """
     return [
         {
             "owner": owner,
             "method": method,
             "source": source,
             **{
-                measure: [r[method][source][measure] for r in repetitions]
+                measure: [r[method][source][measure] for r in repetitions if method in r]
                 for measure in ("accuracy", "auroc", "own_rejected")
             },
         }
@@ -223,7 +235,8 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=400, help="images per source")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--baselines", nargs="*", default=list(BASELINES), choices=BASELINES)
-    parser.add_argument("--inversion-images", type=int, default=200, help="per set, at most")
+    parser.add_argument("--inversion-images", type=int, default=200, help="per source, at most")
+    parser.add_argument("--inversion-repetitions", type=int, default=4)
     parser.add_argument("--restarts", type=int, default=10)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--fnr", type=float, default=0.005)
@@ -241,6 +254,8 @@ def main() -> None:
             cell: dict[str, Any] = {}
             repetition = Repetition(owner, number, real, args)
             for part in ("", *args.baselines):  # no name: the three kinds of FLIPAD
+                if _inverts(part) and number >= args.inversion_repetitions:
+                    continue
                 kept = args.work / f"{owner}-{number}{part and '-' + part}.json"
                 if not kept.exists():
                     found = repetition.run_baseline(part) if part else repetition.run_flipads()
