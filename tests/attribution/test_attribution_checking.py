@@ -77,6 +77,14 @@ def test_several_processes_say_the_same_in_the_same_order__identity_processes(
         check_in_processes(tmp_path / "a", [tmp_path / "images"], processes=0)
 
 
+def test_an_attributor_that_is_loaded_already_is_not_read_again__identity_processes(
+    fitted, generator, tmp_path
+):
+    save_png(to_uint8(generator.sample(1, seed=4))[0], tmp_path / "0.png")
+    found = check_in_processes(tmp_path / "no file", [tmp_path], processes=1, fitted=fitted)
+    assert found == check_paths(fitted, [tmp_path])
+
+
 def test_a_process_that_dies_is_told_in_one_line__bad_input(fitted, tmp_path, monkeypatch):
     monkeypatch.setattr(checking, "PART", 1)
     monkeypatch.setattr(scanning, "_begin", os._exit)  # called with the path: dies at once

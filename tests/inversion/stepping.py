@@ -12,6 +12,7 @@ from wherefrom.inversion.config import InversionConfig
 from wherefrom.inversion.players import Given, Players, make_directions
 
 BATCH, LATENT, STEPS = 6, 4, 3
+B2 = BATCH // 2
 RATE = 0.01
 # Sums in another order, through a few updates that divide by a root of squared gradients.
 CLOSE = {"rtol": 2e-4, "atol": 2e-5}
@@ -106,3 +107,37 @@ def assert_same(players, plain):
         torch.testing.assert_close(ours[name], value, **CLOSE, msg=lambda m, n=name: f"{n}: {m}")
     torch.testing.assert_close(players.traces.v, plain.v, **CLOSE)
     torch.testing.assert_close(players.traces.prior, plain.prior, **CLOSE)
+
+
+def softplus(x):
+    return torch.log(1 + torch.exp(x))
+
+
+def adversarial(a_r, a_f):
+    """Eq. 49 of one-dimensional values."""
+    return (softplus(-a_r) + softplus(a_f)).mean()
+
+
+def follow(step, players, reference, classes=None):
+    """Three steps of ours and of the reference from the same start and the same draws."""
+    plain = Plain(players)
+    for given in givens(classes):
+        players.set_rate(given.share)
+        step(players, given)
+    for given in givens(classes):
+        reference(plain, given)
+    if players.config.adversarial == "relativistic":
+        # An offset of all scores cancels: its gradient is rounding, which the optimiser enlarges.
+        for networks in (players.networks, plain.net):
+            networks.critic.head.bias.data[0] = 0.0
+    assert_same(players, plain)
+
+
+def encoder_term(p, z, out, s):
+    """L_enc per method: Eq. 33, Eq. 15, Eq. 16."""
+    if p.config.method == "infogan":
+        error = (z - out.code) ** 2 / (torch.exp(out.log_variance) + 1e-7)
+        return (out.log_variance + error).mean()
+    if p.config.method == "msegan":
+        return ((z - out.code) ** 2).mean()
+    return ((((z - out.code) * s) ** 2).sum(dim=1) / z.shape[1]).mean()

@@ -30,18 +30,20 @@ def check_in_processes(
     paths: Sequence[Path],
     *,
     processes: int,
+    fitted: Attributor | None = None,
     answers: Answers | None = None,
     track: Track = quiet,
 ) -> CheckResult:
     """What `check_paths` says of a saved attributor and these paths, by `processes` processes.
 
+    `fitted` is the same attributor where it was loaded already.
     The processes are spawned, so that a script that calls this needs the usual guard
     `if __name__ == "__main__"`.  An `InputError` for less than one process, and if a process dies,
     as it does where memory ends.
     """
     if processes < 1:
         raise InputError(f"{processes} processes; give at least 1")
-    fitted = load(attributor)
+    fitted = fitted or load(attributor)
     if processes == 1 or fitted.judges_numbers:
         return check_paths(fitted, paths, answers=answers, track=track)
     files, done = list_images(paths), 0

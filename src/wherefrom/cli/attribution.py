@@ -206,7 +206,12 @@ def check(
         known = stack.enter_context(question.Answers(answers, fitted)) if answers else None
         if processes > 1:
             result = question.check_in_processes(
-                attributor, paths, processes=processes, answers=known, track=session.track
+                attributor,
+                paths,
+                processes=processes,
+                fitted=fitted,
+                answers=known,
+                track=session.track,
             )
         else:
             result = question.check_paths(fitted, paths, answers=known, track=session.track)
