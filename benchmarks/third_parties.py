@@ -16,7 +16,7 @@ None of these is in a fit.
 --alter judges the DCGAN's sources after one alteration, by an expert that was trained on its kind
 (FLIPAD's Table 3 does the same), with a threshold from own images after it.
 
-Every owner and seed is kept in --work as soon as it is done, so a run that was stopped continues;
+Every method is kept in --work as soon as it is done, so a run that was stopped continues;
 --only-owner and --only-seed share the work between processes.
 """
 
@@ -139,7 +139,11 @@ def owners(args: argparse.Namespace, photographs: Tensor) -> dict[str, Owner]:
         ),
         "TAEF2": Owner(
             decoder,
-            {"FLIPAD, paper": ("flipad", PAPER | WINDOW), "AEDR": ("autoencoder", {})},
+            {
+                "FLIPAD, paper": ("flipad", PAPER | WINDOW),
+                "FLIPAD, default": ("flipad", WINDOW),
+                "AEDR": ("autoencoder", {}),
+            },
             {"TAEF2 of faces": again(decoder)},
         ),
         "ESRGAN-slim": Owner(larger, flipad, {"ESRGAN-slim of faces": again(larger)}),
@@ -203,11 +207,16 @@ def one_alteration(
     }
 
 
-def one_seed(owner: Owner, pool: Tensor, unseen: Tensor, seed: int, args: Any) -> dict[str, Any]:
-    """Fit every method of the owner; judge every source."""
-    own, sources = judged_images(owner, unseen, seed, args)
-    found = {}
-    for title, (method, changes) in owner.methods.items():
+def one_seed(
+    owner: Owner, pool: Tensor, unseen: Tensor, seed: int, kept: Path, args: Any
+) -> dict[str, Any]:
+    """By method of the owner, every source judged: what `kept` has, or fitted now and kept."""
+    found: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    missing = [] if args.kept else [title for title in owner.methods if title not in found]
+    if missing:
+        own, sources = judged_images(owner, unseen, seed, args)
+    for title in missing:
+        method, changes = owner.methods[title]
         config = settings(method, changes, args)
         fitted = attribution.fit(owner.generator, pool, method=method, config=config, seed=seed)
         result = attribution.evaluate(fitted, own, sources)
@@ -222,7 +231,8 @@ def one_seed(owner: Owner, pool: Tensor, unseen: Tensor, seed: int, args: Any) -
             }
             for row in (result.own, *result.others)
         ]
-    return found
+        kept.write_text(json.dumps(found))
+    return {title: found[title] for title in owner.methods if title in found}
 
 
 def share_above(scores: Sequence[float], fitted: attribution.Attributor, rate: float) -> float:
@@ -304,19 +314,15 @@ def main() -> None:
         seeds = []
         for seed in range(args.seeds) if args.only_seed is None else [args.only_seed]:
             kept = args.work / f"{name.replace(' ', '-')}-{seed}.json"
-            if args.kept and not kept.exists():
-                continue
-            if not kept.exists():
-                kept.write_text(
-                    json.dumps(one_seed(owner, shown[400:650], shown[650:], seed, args))
-                )
-            seeds.append(json.loads(kept.read_text()))
-            print(name, seed, seeds[-1], flush=True)
+            found = one_seed(owner, shown[400:650], shown[650:], seed, kept, args)
+            if found:
+                seeds.append(found)
+                print(name, seed, found, flush=True)
         rows += summarise(name, seeds) if seeds else []
         ran[name] = len(seeds)
     if partial:
         return
-    found = {
+    result = {
         "command": "python benchmarks/third_parties.py --weights W --upscaler U --data D --taef2 T",
         "wherefrom": __version__,
         "torch": torch.__version__,
@@ -326,7 +332,7 @@ def main() -> None:
         "rows": rows,
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(found, indent=1) + "\n")
+    args.out.write_text(json.dumps(result, indent=1) + "\n")
     print(f"wrote {args.out}")
 
 

@@ -27,7 +27,7 @@ def pairs(*widths):
 
 
 @EVERY
-@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize("size", [32, 64, 128])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_shapes_and_range__closed_form(architecture, size, channels):
     shape = {"size": size, "channels": channels, "width": 4}
@@ -114,15 +114,16 @@ def test_a_critic_judges_each_image_by_itself__identity_batch_independence():
 
 
 @EVERY
-def test_at_32_pixels_there_is_one_stage_fewer__identity_deviation(architecture):
+def test_a_stage_more_per_doubling__identity_deviation(architecture):
     """Deviation: the paper's models are 64 pixels only."""
 
     def depth(size):
         module = make_generator(architecture, size=size, channels=3, width=4, latent=5)
         return sum(isinstance(m, nn.ConvTranspose2d) for m in module.modules())
 
-    # LSGAN keeps its three upsamplings and starts from half the side.
-    assert depth(64) - depth(32) == (0 if architecture == "lsgan" else 1)
+    # LSGAN keeps its three upsamplings and starts from another side.
+    more = 0 if architecture == "lsgan" else 1
+    assert depth(128) - depth(64) == depth(64) - depth(32) == more
 
 
 @EVERY
@@ -158,5 +159,5 @@ def test_unknown_names_and_sizes__rejects_arguments():
     with pytest.raises(InputError, match="no architecture 'stylegan'; choose dcgan, wgan-gp"):
         make_generator("stylegan")
     for architecture in ARCHITECTURES:
-        with pytest.raises(InputError, match="images of 32 or 64 pixels, not 48"):
+        with pytest.raises(InputError, match="images of 32, 64 or 128 pixels, not 48"):
             make_generator(architecture, size=48)

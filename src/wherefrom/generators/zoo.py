@@ -1,11 +1,12 @@
-"""The four small GANs of FLIPAD's experiments, at 64 and 32 pixels and any width.
+"""The four small GANs of FLIPAD's experiments, at 32, 64 and 128 pixels and any width.
 
 Laszkiewicz, Ricker, Lederer, Fischer: Single-Model Attribution of Generative Models Through
 Final-Layer Inversion, ICML 2024, App. G.2.  `width` is the number of channels that enter the last
 layer; 64 is the paper's.  Every generator maps (N, latent) or (N, latent, 1, 1) to (N, C, S, S)
 in [-1, 1].
 
-Deviation: at 32 pixels one stage fewer (the paper's models are 64 pixels only).
+Deviation: at 32 pixels one stage fewer, at 128 one more (the paper's models are 64 pixels only; its
+medical ones, of 128, are not public).
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from wherefrom.core.errors import InputError
 ARCHITECTURES = ("dcgan", "wgan-gp", "lsgan", "ebgan")
 
 
+STAGES = {32: 3, 64: 4, 128: 5}
+
+
 def _stages(size: int) -> int:
-    if size not in (32, 64):
-        raise InputError(f"the zoo makes images of 32 or 64 pixels, not {size}")
-    return 4 if size == 64 else 3
+    if size not in STAGES:
+        raise InputError(f"the zoo makes images of 32, 64 or 128 pixels, not {size}")
+    return STAGES[size]
 
 
 class TransposedGenerator(nn.Module):
@@ -104,7 +108,7 @@ class LSGANDiscriminator(nn.Module):
 
     def __init__(self, *, size: int, channels: int) -> None:
         super().__init__()
-        widths = (16, 32, 64, 128, 128) if _stages(size) == 4 else (16, 32, 64, 128)
+        widths = (16, 32, 64, *[128] * (_stages(size) - 2))
         layers: list[nn.Module] = []
         for index, (before, after) in enumerate(zip((channels, *widths), widths, strict=False)):
             layers += [nn.Conv2d(before, after, 3, 2, 1), nn.LeakyReLU(0.2, inplace=True)]

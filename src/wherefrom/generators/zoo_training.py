@@ -26,7 +26,7 @@ class ZooTrainingConfig(Config):
     """Settings of `GanTask`."""
 
     architecture: str = setting("dcgan", "which GAN", source="App. G.2", choices=ARCHITECTURES)
-    size: int = setting(64, "image side, 64 or 32 pixels", source="App. G.2: 64")
+    size: int = setting(64, "image side, 32, 64 or 128 pixels", source="App. G.2: 64")
     channels: int = setting(3, "image channels, 3 or 1", source="App. G.2: 3", low=1, high=3)
     width: int = setting(64, "channels entering the last layer", source="App. G.2: 64", low=4)
     latent: int = setting(100, "latent dimension", source="App. G.2: 100", low=1)
