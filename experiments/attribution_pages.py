@@ -60,6 +60,21 @@ def rows_table() -> str:
     return table(["accuracy, %", *sources, "own rejected"], rows)
 
 
+def grey_table() -> str:
+    """FLIPAD's Table 4, medical models: accuracy by source over repetitions, mean AUROC."""
+    found = load("attribution_grey")["rows"]
+    sources = list(found[0]["accuracy"])
+    rows = [
+        [
+            r["recipe"],
+            *(percent(r["accuracy"][source]["values"]) for source in sources),
+            *(percent(r[measure]["values"]) for measure in ("mean_auroc", "own_rejected")),
+        ]
+        for r in found
+    ]
+    return table(["accuracy, %", *sources, "mean AUROC", "own rejected"], rows)
+
+
 def third_parties_table() -> str:
     """Share of each source that is rejected, and AUROC, by owner and method."""
     found = load("third_parties")["rows"]
@@ -169,6 +184,7 @@ TABLES = {
     "attribution_1": lambda: attribution_table(other_seed=False),
     "attribution_2": lambda: attribution_table(other_seed=True),
     "attribution_detail": detail_table,
+    "attribution_grey": grey_table,
     "attribution_rows": rows_table,
     "third_parties": third_parties_table,
     "attribution_speed": speed_table,

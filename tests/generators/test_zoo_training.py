@@ -188,5 +188,5 @@ def test_half_precision_arithmetic_stays_finite__smoke(architecture):
 def test_unknown_settings__rejects_settings():
     with pytest.raises(InputError, match="choose one of dcgan, wgan-gp, lsgan, ebgan"):
         ZooTrainingConfig(architecture="stylegan")
-    with pytest.raises(InputError, match="images of 32 or 64 pixels, not 48"):
+    with pytest.raises(InputError, match="images of 32, 64 or 128 pixels, not 48"):
         GanTask(pictures(), config(size=48))
