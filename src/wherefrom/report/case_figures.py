@@ -12,7 +12,15 @@ from wherefrom.anomaly.segments import overlay
 from wherefrom.case.exhibits import HeatShown, ReconstructionShown, ScorePlace, SharesShown
 from wherefrom.data.shaping import to_image
 from wherefrom.data.writing import image_grid, to_uint8
-from wherefrom.report.figures import Scheme, bins, dress, legend, render, share_intervals
+from wherefrom.report.figures import (
+    Scheme,
+    bins,
+    dress,
+    legend,
+    outlined_histogram,
+    render,
+    share_intervals,
+)
 from wherefrom.report.html import Figure, Panel
 from wherefrom.report.text import percent
 from wherefrom.report.thumbnails import encode_picture
@@ -32,10 +40,8 @@ def score_figure(place: ScorePlace) -> Figure:
         rows = ((own, scheme.own, place.own_label), (other, scheme.other, place.other_label))
         for values, colour, label in rows:
             if len(values):
-                weights = np.full(len(values), 100 / len(values))
                 told = f"{label} ({len(values)})"
-                ax.hist(values, edges, weights=weights, color=colour, alpha=0.35)
-                ax.hist(values, edges, weights=weights, histtype="step", color=colour, label=told)
+                outlined_histogram(ax, values, edges, colour, told)
         ax.axvline(place.threshold, color=scheme.accent, linestyle="--", label="threshold")
         ax.axvline(place.score, color=scheme.ink, linewidth=2.4, label="this image")
         ax.set_ylabel("share of images, %")

@@ -64,9 +64,7 @@ def score_histogram(
             (own, scheme.own, f"held-out images of the model ({len(own)})"),
             (other, scheme.other, f"held-out other images ({len(other)})"),
         ):
-            weights = np.full(len(values), 100 / max(len(values), 1))
-            main.hist(values, edges, weights=weights, color=colour, alpha=0.35)
-            main.hist(values, edges, weights=weights, histtype="step", color=colour, label=label)
+            outlined_histogram(main, values, edges, colour, label)
         for ax in axes:
             ax.axvline(threshold, color=scheme.accent, linestyle="--", linewidth=1.3)
         main.plot([], [], color=scheme.accent, linestyle="--", label="threshold")
@@ -84,6 +82,15 @@ def score_histogram(
         dress(axes, scheme)
 
     return render(draw, height=3.9)
+
+
+def outlined_histogram(
+    ax: Any, values: Scores, edges: Sequence[float] | Scores, colour: str, label: str
+) -> None:
+    """Share of the values in each bin, in percent.  One outline a set draws faster than bars."""
+    weights = np.full(len(values), 100 / max(len(values), 1))
+    ax.hist(values, edges, weights=weights, histtype="stepfilled", color=colour, alpha=0.35)
+    ax.hist(values, edges, weights=weights, histtype="step", color=colour, label=label)
 
 
 def p_value_position(own: Scores, other: Scores, score: float) -> tuple[str, str]:
