@@ -259,6 +259,8 @@ def run_altered(owner: Owner, shown: Tensor, args: argparse.Namespace) -> None:
     for seed in range(args.seeds) if args.only_seed is None else [args.only_seed]:
         for alteration in args.alter:
             kept = args.work / f"altered-{alteration}-{seed}.json"
+            if args.kept and not kept.exists():
+                continue
             if not kept.exists():
                 found = one_alteration(owner, shown[400:650], shown[650:], alteration, seed, args)
                 kept.write_text(json.dumps(found))
@@ -267,7 +269,8 @@ def run_altered(owner: Owner, shown: Tensor, args: argparse.Namespace) -> None:
             )
             print(cells[-1], flush=True)
     result = {
-        "command": "python benchmarks/third_parties.py ... --alter jpeg=80 noise=0.1",
+        "command": "python benchmarks/third_parties.py ... --alter "
+        + " ".join(map(str, args.alter)),
         "wherefrom": __version__,
         "settings": {k: getattr(args, k) for k in SETTINGS},
         "cells": cells,

@@ -10,11 +10,11 @@ images are disjoint; no rival's image enters a fit.
 Methods: FLIPAD as the paper (Deep SAD on inverted activations, real images as negatives), the same
 with impostors, this project's default (impostors and the classifier), and the baselines of
 `attribution.METHODS` that --baselines names.  The inversions cost minutes per hundred images
-(10 attempts of 1,000 steps each): they are run in the first --inversion-repetitions, judge the
-first --inversion-images of every source by as many held-out images as the rate needs, and keep
-their seconds per image.  Every repetition draws new images and trains new detectors.  It
+(10 attempts of 1,000 steps each): they judge the first --inversion-images of every source by as
+many held-out images as the rate needs, and keep their seconds per image.  Every repetition draws
+new images and trains new detectors.  It
 continues where it stopped: each cell is kept in --work, each method in a file of its own, so that
-further baselines can be added to a table that is there.
+further baselines can be added to a table that is there; --kept makes the table of what there is.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def _zoo(kind: str, seed: int) -> Generator:
 def summarise(cells: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """One row per owner, method and source; each measure as a list over the method's repetitions.
 
-    The first repetition holds every method.
+    The first repetition holds every method that any of them holds.
     """
     return [
         {
@@ -236,7 +236,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--baselines", nargs="*", default=list(BASELINES), choices=BASELINES)
     parser.add_argument("--inversion-images", type=int, default=200, help="per source, at most")
-    parser.add_argument("--inversion-repetitions", type=int, default=4)
+    parser.add_argument("--kept", action="store_true", help="a table of what --work has, no fits")
     parser.add_argument("--restarts", type=int, default=10)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--fnr", type=float, default=0.005)
@@ -254,9 +254,9 @@ def main() -> None:
             cell: dict[str, Any] = {}
             repetition = Repetition(owner, number, real, args)
             for part in ("", *args.baselines):  # no name: the three kinds of FLIPAD
-                if _inverts(part) and number >= args.inversion_repetitions:
-                    continue
                 kept = args.work / f"{owner}-{number}{part and '-' + part}.json"
+                if args.kept and not kept.exists():
+                    continue
                 if not kept.exists():
                     found = repetition.run_baseline(part) if part else repetition.run_flipads()
                     kept.write_text(json.dumps(found))
