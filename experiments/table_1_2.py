@@ -266,7 +266,8 @@ def main() -> None:
                     seconds.setdefault(part, []).append(found.pop("seconds per image"))
                 cell |= found if part else {name: found[name] for name in FLIPADS}
             cells.setdefault(owner, []).append(cell)
-    settings = {k: v for k, v in vars(args).items() if k not in ("data", "out", "work", "owners")}
+    unsaid = ("data", "out", "work", "owners", "kept")
+    settings = {k: v for k, v in vars(args).items() if k not in unsaid}
     found = {
         "command": "python experiments/table_1_2.py --data FASHION_MNIST",
         "wherefrom": __version__,
