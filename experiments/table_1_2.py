@@ -12,9 +12,9 @@ with impostors, this project's default (impostors and the classifier), and the b
 `attribution.METHODS` that --baselines names.  The inversions cost minutes per hundred images
 (10 attempts of 1,000 steps each): they judge the first --inversion-images of every source by as
 many held-out images as the rate needs, and keep their seconds per image.  Every repetition draws
-new images and trains new detectors.  It
-continues where it stopped: each cell is kept in --work, each method in a file of its own, so that
-further baselines can be added to a table that is there; --kept makes the table of what there is.
+new images and trains new detectors.  It continues where it stopped: each cell is kept in --work,
+each method in a file of its own, so that further baselines can be added to a table that is there;
+--kept makes the table of what there is.
 """
 
 from __future__ import annotations
