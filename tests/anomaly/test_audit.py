@@ -170,7 +170,7 @@ def test_grid_of_the_paper_is_measured__identity_scores(place, tmp_path):
     at = replace(config, epsilon=0.005, alpha=0.005)
     scores = score_files([place / "bad"], tiny_encoder(), config=at)
     row = found.grid[2]
-    assert row.complexity.generated == float(scores.complexity.mean())
+    assert row.complexity.generated == float(scores.complexity.numpy().mean())
     assert row.vulnerability.generated == float(scores.vulnerability.mean())
     assert [c.what.split(" against")[0] for c in found.agreement] == [
         *("AS-i", "vulnerability", "minus complexity")

@@ -7,10 +7,12 @@ import torch
 from scipy.stats import binom
 
 from wherefrom.calibration.conformal import (
+    ROUNDING,
     lower_p_values,
     needed_samples,
     require_rate,
     threshold_at_rate,
+    tie_width,
     upper_p_values,
 )
 from wherefrom.core.errors import InputError
@@ -57,10 +59,11 @@ def test_a_score_is_above_the_threshold_exactly_if_its_p_value_is_within__identi
 
 def test_threshold_is_the_corrected_quantile__closed_form():
     """Deviation: the paper takes the plain quantile; ours is the ceil((n + 1)(1 - rate))-th."""
-    calibration = torch.arange(1.0, 100.0)[torch.randperm(99)]
-    assert threshold_at_rate(calibration, 0.05) == math.ceil(100 * 0.95)
+    calibration = torch.arange(1.0, 100.0)[torch.randperm(99)].double()
+    expected = math.ceil(100 * 0.95) + tie_width(calibration)
+    assert threshold_at_rate(calibration, 0.05) == expected
     assert threshold_at_rate(calibration, 0.05) > torch.quantile(calibration, 0.95)
-    assert threshold_at_rate(calibration, 0.01) == 99
+    assert threshold_at_rate(calibration, 0.01) == 99 + tie_width(calibration)
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.2])
@@ -105,3 +108,29 @@ def test_rates_outside_zero_and_one__rejects_rates(rate):
 def test_too_small_a_calibration_set__rejects_and_says_how_many():
     with pytest.raises(InputError, match=r"rate of 0\.005 .* 100 held-out .* at least 199 samples"):
         threshold_at_rate(torch.zeros(100), 0.005)
+
+
+@pytest.mark.parametrize("p_values", [upper_p_values, lower_p_values])
+def test_rounding_of_another_processor_changes_no_p_value__identity_ties(p_values):
+    calibration = 50 + 0.1 * torch.randperm(199).double()
+    for noise in (1e-6, 1e-5):
+        moved = calibration * (1 + noise * torch.randn(199).clamp(-1, 1))
+        assert torch.equal(p_values(moved, calibration), p_values(calibration, calibration))
+    exact = (1 + (calibration >= calibration[:, None]).sum(dim=1)).double() / 200
+    assert torch.equal(upper_p_values(calibration, calibration), exact)
+
+
+def test_ties_only_raise_p_values__limit():
+    """The rate that a p-value promises cannot suffer from them."""
+    calibration = torch.randn(99).double() * 1e-5 + 1
+    scores = torch.randn(500).double() * 1e-5 + 1
+    plain = torch.stack([(1 + (calibration >= s).sum()).double() / 100 for s in scores])
+    tied = upper_p_values(scores, calibration)
+    assert bool((tied >= plain).all()) and not torch.equal(tied, plain)
+
+
+def test_width_of_a_tie_follows_the_size_of_the_scores__closed_form():
+    scores = torch.tensor([*range(1, 11), math.inf, -math.inf, math.nan]).double()
+    assert tie_width(scores) == tie_width(-scores) == 9 * ROUNDING
+    assert tie_width(1000 * scores) == 9000 * ROUNDING
+    assert tie_width(torch.zeros(5)) == tie_width(torch.empty(0)) == 0

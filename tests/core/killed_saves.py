@@ -1,22 +1,15 @@
-"""Run by test_store.py in a process of its own: saves that are killed -9 before every file call.
+"""Saves that are killed -9 before every file call, for test_store.py."""
 
-Prints one JSON object: for a first save and for a replacement, what `load_artifact` then finds
-after each kill, and what it finds after the next, undisturbed save.
-"""
-
-import json
-import os
 import shutil
-import signal
-import sys
-from pathlib import Path
+from functools import partial
 
 import torch
+from forked import before_steps, content, killed_before_step
 
 from wherefrom.core.errors import ArtifactError
 from wherefrom.core.store import NEXT_TENSORS_NAME, load_artifact, save_artifact
 
-WATCHED = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"}
+NAME = "it.artifact"
 
 
 def save(target, version, *, overwrite):
@@ -42,70 +35,57 @@ def found(target):
     return meta["version"] if bool((tensors["x"] == meta["version"]).all()) else "mixed"
 
 
-def killed_save(target, version, moment):
-    """Save in a child that kills itself before file call number `moment`; True if it came to it."""
-    child = os.fork()
-    if child == 0:
-        left = moment
-
-        def count(event, _):
-            nonlocal left
-            if event in WATCHED:
-                left -= 1
-                if left < 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(count)
-        save(target, version, overwrite=True)
-        os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+def outcome(folder):
+    """[after the kill, a replacement was under way, after the next save]."""
+    target = folder / NAME
+    seen, pending = found(target), (target / NEXT_TENSORS_NAME).exists()
+    save(target, 3, overwrite=True)
+    return [seen, pending, found(target)]
 
 
 def outcomes(folder, source):
-    """[after the kill, a replacement was under way, after the next save], for every moment."""
-    rows = []
-    moment, killed = 0, True
-    while killed:
-        target = folder / f"{moment}.artifact"
-        if source is not None:
-            shutil.copytree(source, target)
-        killed = killed_save(target, 2, moment)
-        seen, pending = found(target), (target / NEXT_TENSORS_NAME).exists()
-        save(target, 3, overwrite=True)
-        rows.append([seen, pending, found(target)])
-        moment += 1
-    return rows
+    """The outcomes of all steps of saving version 2, one of the steps, and that of a kill there.
+
+    `source` is the folder of what is saved over, or None.
+    """
+    first, real = folder / "first", folder / "real"
+    for place in (first, real):
+        shutil.copytree(source, place) if source else place.mkdir(parents=True)
+    copies = before_steps(partial(save, first / NAME, 2, overwrite=True), first, folder / "copies")
+    rows, last = [], None
+    for copy in copies:
+        here = content(copy)
+        if here == last:  # a step that wrote nothing: the same files have the same outcome
+            shutil.rmtree(copy)
+        rows.append(rows[-1] if here == last else outcome(copy))
+        last = here
+    step = len(copies) * 2 // 3
+    work = partial(save, real / NAME, 2, overwrite=True)
+    assert killed_before_step(step, work, folder / "said")
+    return rows, step, outcome(real)
 
 
 def pending_replacement(folder):
     """Version 1 replaced by version 0, killed after the change but before the last rename."""
-    moment = 0
-    while True:
-        target = folder / f"{moment}"
-        save(target, 1, overwrite=False)
-        killed_save(target, 0, moment)
-        if (target / NEXT_TENSORS_NAME).exists() and found(target) == 0:
-            return target
-        moment += 1
+    target = folder / "made" / NAME
+    target.parent.mkdir(parents=True)
+    save(target, 1, overwrite=False)
+    work = partial(save, target, 0, overwrite=True)
+    return next(
+        copy
+        for copy in before_steps(work, target.parent, folder / "copies")
+        if (copy / NAME / NEXT_TENSORS_NAME).exists() and found(copy / NAME) == 0
+    )
 
 
-def main(folder):
-    """All outcomes as JSON on stdout."""
-    os.fsync = lambda handle: None  # a kill, unlike a power cut, loses nothing that was written
-    made = folder / "made"
-    made.mkdir()
-    save(made / "old", 1, overwrite=False)
+def every_moment(folder):
+    """The outcomes for a first save, a replacement, and one more after it was killed."""
+    old = folder / "old"
+    old.mkdir()
+    save(old / NAME, 1, overwrite=False)
     sources = {
         "first": None,
-        "replacement": made / "old",
-        "after_a_killed_replacement": pending_replacement(made),
+        "replacement": old,
+        "after_a_killed_replacement": pending_replacement(folder / "pending"),
     }
-    result = {}
-    for name, source in sources.items():
-        (folder / name).mkdir()
-        result[name] = outcomes(folder / name, source)
-    sys.stdout.write(json.dumps(result))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    return {name: outcomes(folder / name, source) for name, source in sources.items()}

@@ -162,10 +162,10 @@ def test_a_chunk_always_has_the_same_size__identity_batch(monkeypatch):
             seen.append(tuple(x.shape))
             return super().forward(x)
 
-    monkeypatch.setattr(encoder_file, "CPU_CHUNK", 4)
+    monkeypatch.setattr(encoder_file, "CPU_CHUNK", 8)
     encoder = make_encoder(Spy(3, 1, 8, 8), kind="spy", config={})
-    encoder.embed(torch.rand(6, 3, 20, 30))
-    assert seen[1:] == [(4, 3, 256, 256)] * 2
+    encoder.embed(torch.rand(9, 3, 20, 30))
+    assert seen[1:] == [(8, 3, 256, 256)] * 2
 
 
 def test_squash_is_an_antialiased_bilinear_resize__reference_pillow():

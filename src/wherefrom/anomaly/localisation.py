@@ -28,6 +28,7 @@ from wherefrom.anomaly.measuring import attacked_image
 from wherefrom.anomaly.segments import grid_segments, slic_segments
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
+from wherefrom.core.passes import in_passes
 from wherefrom.core.rng import stream
 from wherefrom.encoders.features import FeatureEncoder
 
@@ -199,13 +200,11 @@ class _Game:
     @torch.no_grad()
     def features(self, v: Tensor) -> Tensor:
         """M(x + delta on the chosen segments), (T, D), of choices v (T, S) in {0, 1}."""
-        out = []
-        for part in torch.split(v.to(self.image), ROWS):
-            padded = part.new_zeros(ROWS, self.count)
-            padded[: len(part)] = part
-            masks = padded[:, self.segments][:, None]
-            out.append(self.encoder.features(self.image + self.delta * masks)[: len(part)])
-        return torch.cat(out)
+
+        def attacked(part: Tensor) -> Tensor:
+            return self.encoder.features(self.image + self.delta * part[:, self.segments][:, None])
+
+        return in_passes(attacked, v.to(self.image), size=ROWS)
 
     def changes(self, v: Tensor) -> Tensor:
         """Y of choices v (T, S), (T,) float64."""

@@ -24,6 +24,7 @@ from wherefrom.anomaly.items import Item, check_images, read_items, tensor_items
 from wherefrom.anomaly.measuring import Measurement, group_size, measure
 from wherefrom.anomaly.result import ImageScores
 from wherefrom.core.errors import InputError
+from wherefrom.core.passes import each_alone
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.files import UnusableFile
 from wherefrom.data.folders import list_images
@@ -78,7 +79,7 @@ def score_images(
     called = list(names) if names is not None else [f"image {i}" for i in range(len(images))]
     if len(called) != len(images):
         raise InputError(f"there are {len(images)} images, but {len(called)} names")
-    items = track(tensor_items(images, called), "scoring", total=len(images))
+    items = track(tensor_items(images, called), "scoring images", total=len(images))
     scored = _Scored()
     for item, found in _Run(encoder, config, seed, cache).measured(items):
         if isinstance(found, str):
@@ -105,7 +106,7 @@ def score_files(
     files = list_images(paths)
     scored = _Scored()
     items = read_items(
-        track(files, "scoring", total=len(files)), encoder.resolution, scored.skipped
+        track(files, "scoring images", total=len(files)), encoder.resolution, scored.skipped
     )
     for item, found in _Run(encoder, config, seed, cache).measured(items):
         if isinstance(found, str):
@@ -125,6 +126,15 @@ def require_gradients(encoder: FeatureEncoder, config: AnomalyConfig) -> None:
 
 
 @dataclass(frozen=True)
+class _Job:
+    """Images to measure together, or an answer that needs no measuring."""
+
+    images: list[tuple[Item, Tensor]] = field(default_factory=list)
+    known: Measurement | None = None  # what the measurement of the one image continues
+    answer: tuple[Item, Measurement | str] | None = None
+
+
+@dataclass(frozen=True)
 class _Run:
     """What decides a measurement, besides the image."""
 
@@ -135,39 +145,45 @@ class _Run:
 
     def measured(self, items: Iterable[Item]) -> Iterator[tuple[Item, Measurement | str]]:
         """Each item with its measurement or with why there is none, not always in order."""
+        for job, measurements in each_alone(self._measure, self._jobs(items), self.encoder.device):
+            if job.answer is not None:
+                yield job.answer
+            for (item, _), found in zip(job.images, measurements, strict=True):
+                if reason := found.fault():
+                    yield item, reason
+                    continue
+                if self.cache is not None:
+                    self.cache.put(self._key(item), found)
+                yield item, found
+
+    def _jobs(self, items: Iterable[Item]) -> Iterator[_Job]:
         waiting: list[tuple[Item, Tensor]] = []
         for item in items:
             known = None if self.cache is None else self.cache.get(self._key(item))
             if known is not None and known.reaches(self.config):
-                yield item, known
+                yield _Job(answer=(item, known))
                 continue
             try:
                 image = item.image()
             except UnusableFile as problem:
-                yield item, problem.reason
+                yield _Job(answer=(item, problem.reason))
                 continue
             if known is not None:
-                yield from self._flush([(item, image)], known)
+                yield _Job([(item, image)], known)
                 continue
             waiting.append((item, image))
             if len(waiting) == group_size(self.encoder):
-                yield from self._flush(waiting)
+                yield _Job(waiting)
                 waiting = []
         if waiting:
-            yield from self._flush(waiting)
+            yield _Job(waiting)
 
-    def _flush(
-        self, group: list[tuple[Item, Tensor]], known: Measurement | None = None
-    ) -> Iterator[tuple[Item, Measurement | str]]:
-        images = torch.stack([image for _, image in group])
-        found = measure(images, self.encoder, config=self.config, seed=self.seed, known=known)
-        for (item, _), one in zip(group, found, strict=True):
-            if reason := one.fault():
-                yield item, reason
-                continue
-            if self.cache is not None:
-                self.cache.put(self._key(item), one)
-            yield item, one
+    def _measure(self, job: _Job) -> tuple[_Job, list[Measurement]]:
+        if not job.images:
+            return job, []
+        images = torch.stack([image for _, image in job.images])
+        config, seed = self.config, self.seed
+        return job, measure(images, self.encoder, config=config, seed=seed, known=job.known)
 
     def _key(self, item: Item) -> str:
         return key_of(item.digest, self.encoder.identity, self.config, self.seed)

@@ -26,7 +26,7 @@ from wherefrom.generators.last_layer import LastLayer
 
 RELAXATION = 1.7
 CHECK_EVERY = 10
-CHUNK = 16  # images solved together: the factor is read once for all of them
+ROWS = 16  # images solved together: the factor is read once for all of them
 # alpha / rho, what an iteration shrinks z' by, in units of the typical z.  Any value converges; it
 # was chosen on one trained layer (64 channels to 64x64x3), which `benchmarks/inversion.py` times.
 STEP = 2.5

@@ -31,7 +31,7 @@ from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.protocol import Material, Method, Saved
 from wherefrom.core.config import setting
 from wherefrom.core.errors import InputError
-from wherefrom.core.precision import full_precision
+from wherefrom.core.passes import in_passes
 from wherefrom.generators.generator import Generator
 
 ROUNDING = (1 / 255) ** 2 / 12  # variance of an error uniform in one 8-bit level
@@ -59,22 +59,19 @@ class AutoencoderScorer:
     @torch.no_grad()
     def score(self, images: Tensor) -> Tensor:
         """log of the ratio, or of the first change, (N,) float64; images (N, C, H, W) in [0, 1]."""
-        return torch.cat([self._score_one(image[None]) for image in images])
+        return in_passes(self._score, images.to(self.generator.device), size=1).cpu()
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """JSON values and tensors for `core.store`; the model is not among them."""
         return {"passes": self.passes}, {}
 
-    def _score_one(self, x: Tensor) -> Tensor:
-        """One image at a time: the same products whatever its company."""
-        with full_precision(self.generator.device):
-            x = x.to(self.generator.device)
-            once = self.generator.reconstruct(x)
-            first = _mean_square(x - once) + ROUNDING
-            if self.passes == "one":
-                return first.log().cpu()
-            second = _mean_square(once - self.generator.reconstruct(once)) + ROUNDING
-            return (first / second).log().cpu()
+    def _score(self, x: Tensor) -> Tensor:
+        once = self.generator.reconstruct(x)
+        first = _mean_square(x - once) + ROUNDING
+        if self.passes == "one":
+            return first.log()
+        second = _mean_square(once - self.generator.reconstruct(once)) + ROUNDING
+        return (first / second).log()
 
 
 def _mean_square(difference: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from wherefrom.attribution.config import FlipadConfig
 from wherefrom.attribution.intervals import CLEAN_QUANTILE, pixel_intervals
 from wherefrom.attribution.lasso import Inversion, Inverter, LassoConfig
 from wherefrom.attribution.window import Window, centre_window
+from wherefrom.core.passes import in_passes
 from wherefrom.core.progress import Track, quiet
 from wherefrom.generators.generator import Generator
 from wherefrom.generators.last_layer import LastLayer
@@ -69,20 +70,23 @@ class FeatureMap:
 
     def extract(self, images: Tensor, *, track: Track = quiet) -> Tensor:
         """Features of the images, one set per image whatever its neighbours."""
-        parts = [
-            self._reduce(self.invert(part).activations)
-            for part in track(torch.split(images, self.lasso.chunk), "inverting", total=None)
-        ]
-        return torch.cat(parts)
+        return in_passes(
+            lambda part: self._reduce(self.invert(part).activations),
+            images,
+            size=self._inverter.rows,
+            track=track,
+            label="inverting the last layer",
+        )
 
     def extract_with_costs(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features, misfit and ||z - z_bar||_1 of the same inversion, one set per image."""
-        parts = []
-        for part in torch.split(images, self.lasso.chunk):
+
+        def solved(part: Tensor) -> tuple[Tensor, ...]:
             found = self.invert(part)
             cost = (found.activations - self.mean_activation).abs().flatten(1).double().sum(dim=1)
-            parts.append((self._reduce(found.activations), found.residual, cost))
-        features, misfit, cost = (torch.cat(column) for column in zip(*parts, strict=True))
+            return self._reduce(found.activations), found.residual, cost
+
+        features, misfit, cost = in_passes(solved, images, size=self._inverter.rows)
         return features, misfit, cost
 
     def invert(self, images: Tensor) -> Inversion:

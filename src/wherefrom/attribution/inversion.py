@@ -33,7 +33,7 @@ from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.protocol import NUMBERS, Material, Method, Saved
 from wherefrom.core.config import setting
 from wherefrom.core.errors import InputError
-from wherefrom.core.precision import full_precision
+from wherefrom.core.passes import in_passes
 from wherefrom.core.rng import stream
 from wherefrom.generators.generator import Generator
 
@@ -85,16 +85,8 @@ class InversionScorer:
 
     def reconstruct(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Latents (N, *latent) float32 of the best reconstructions, and their d, (N,) float64."""
-        latents, distances = [], []
-        size = self.config.chunk
-        for part in torch.split(images.to(self.starts), size):
-            short = size - len(part)
-            full = torch.cat([part, part[:1].expand(short, *part.shape[1:])]) if short else part
-            with full_precision(self.starts.device):
-                z, d = self._search(full)
-            latents.append(z[: len(part)].cpu())
-            distances.append(d[: len(part)].cpu())
-        return torch.cat(latents), torch.cat(distances)
+        latents, distances = in_passes(self._search, images.to(self.starts), size=self.config.chunk)
+        return latents.cpu(), distances.cpu()
 
     def _search(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """All attempts for all `images` at once: row (i, r) is attempt r at image i."""

@@ -8,9 +8,9 @@ Two efforts:
     exact   until the image's own relative duality gap is below `gap`, a certificate and not a
             guess: by ADMM (`admm`) where the layer allows its factor, else by FISTA.
 
-Images are worked on in chunks of a fixed size (short chunks are padded with zero targets), and no
-image's steps, restarts or stopping look at another image.  The result for an image is therefore the
-same whether it comes alone or among a thousand; another chunk size may change the last bits.
+No image's steps, restarts or stopping look at another image, and all passes have one size
+(`core.passes`).  The result for an image is therefore the same whether it comes alone or among a
+thousand; another size of the passes may change the last bits.
 
 What the activation is held against (`data`): o itself, as Eq. 5, or the interval of every 8-bit
 pixel (`intervals`).  How much of it may be left over (`slack`): as much as one fixed weight `lam`
@@ -23,23 +23,23 @@ once; here z starts at z_bar (z' = 0), the step is computed and each image stops
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from wherefrom.attribution.admm import CHUNK, Admm
+from wherefrom.attribution.admm import ROWS, Admm
 from wherefrom.attribution.data_terms import DataTerm, Interval, Square
 from wherefrom.attribution.fista import Fista
 from wherefrom.attribution.intervals import Intervals
 from wherefrom.attribution.operator import FastOperator, squared_norm
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
+from wherefrom.core.passes import in_passes
 from wherefrom.core.progress import Track, quiet
 from wherefrom.generators.last_layer import LastLayer
 
+LABEL = "inverting the last layer"
 STAGE_GAP = 0.1  # relative, of the rough solutions of a continuation
 
 
@@ -118,17 +118,14 @@ class Inverter:
         self._norm2 = squared_norm(layer)
         self._image_of_mean = layer.apply(z_bar[None])
         self._admm = _admm_for(layer, z_bar, config, self._norm2)
-        self._chunk = config.chunk if self._admm is None else CHUNK
+        self.rows = config.chunk if self._admm is None else ROWS
 
     def invert(self, o: Tensor, *, track: Track = quiet) -> Inversion:
         """Activations of targets o (N, *output_shape), in the dtype and on the device of o."""
         if self.config.data != "square":
             raise InputError("these settings ask for intervals; give them, not one o per pixel")
-        chunks = torch.split(o, self._chunk)
-        with _full_precision(o):
-            parts = [self._solve(part) for part in track(chunks, "inverting", total=len(chunks))]
-        columns = zip(*parts, strict=True)
-        return Inversion(*(torch.cat(column) for column in columns))
+        columns = in_passes(self._solve, o, size=self.rows, track=track, label=LABEL)
+        return Inversion(*columns)
 
     def invert_within(
         self, intervals: Intervals, budget: Tensor | None = None, *, track: Track = quiet
@@ -138,22 +135,14 @@ class Inverter:
         With a `budget` (N,) the weight of the l1 term is raised, image by image, until the misfit
         || w d ||^2 reaches it: Eq. 4 with epsilon^2 = budget.
         """
-        columns = [torch.split(x, self._chunk) for x in (intervals.low, intervals.high)]
-        weights = torch.split(intervals.weight, self._chunk)
-        budgets = [None] * len(weights) if budget is None else torch.split(budget, self._chunk)
-        jobs = list(zip(*columns, weights, budgets, strict=True))
-        with _full_precision(intervals.low):
-            parts = [
-                self._solve_within(Intervals(low, high, weight, intervals.steepness), given)
-                for low, high, weight, given in track(jobs, "inverting", total=len(jobs))
-            ]
-        return Inversion(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        given = [intervals.low, intervals.high, intervals.weight]
+        if budget is not None:
+            given.append(budget)
+        columns = in_passes(self._solve_within, *given, size=self.rows, track=track, label=LABEL)
+        return Inversion(*columns)
 
     def _solve(self, o: Tensor) -> tuple[Tensor, ...]:
-        count = len(o)
-        o_shift = F.pad(
-            (o - self._image_of_mean).flatten(1), (0, 0, 0, self._chunk - count)
-        ).reshape(-1, *o.shape[1:])
+        o_shift = o - self._image_of_mean
         if self._admm is None:
             term = Square(self._operator.to_phases(o_shift))
             solved = self._by_fista(term, o_shift, None)
@@ -162,23 +151,15 @@ class Inverter:
             weight = torch.full_like(solved[1], self.config.lam)
             solved = (*solved, weight)
         z_shift, *certificate = solved
-        return tuple(x[:count] for x in (z_shift + self._z_bar, *certificate))
+        return (z_shift + self._z_bar, *certificate)
 
-    def _solve_within(self, part: Intervals, budget: Tensor | None) -> tuple[Tensor, ...]:
-        count, short = len(part.low), self._chunk - len(part.low)
-        shifted = [
-            F.pad((x - offset).flatten(1), (0, 0, 0, short), value=fill).reshape(-1, *x.shape[1:])
-            for x, offset, fill in (
-                (part.low, self._image_of_mean, 0.0),
-                (part.high, self._image_of_mean, 0.0),
-                (part.weight, torch.zeros_like(self._image_of_mean), 1.0),
-            )
-        ]
-        term = Interval(*(self._operator.to_phases(x) for x in shifted))
-        if budget is not None:
-            budget = F.pad(budget, (0, short))
-        z_shift, *certificate = self._by_fista(term, shifted[0], budget)
-        return tuple(x[:count] for x in (z_shift + self._z_bar, *certificate))
+    def _solve_within(
+        self, low: Tensor, high: Tensor, weight: Tensor, budget: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        low, high = low - self._image_of_mean, high - self._image_of_mean
+        term = Interval(*(self._operator.to_phases(x) for x in (low, high, weight)))
+        z_shift, *certificate = self._by_fista(term, low, budget)
+        return (z_shift + self._z_bar, *certificate)
 
     def _by_fista(self, term: DataTerm, like: Tensor, budget: Tensor | None) -> tuple[Tensor, ...]:
         z = like.new_zeros(len(like), *self._layer.input_shape)
@@ -225,10 +206,3 @@ def _admm_for(layer: LastLayer, z_bar: Tensor, config: LassoConfig, norm2: float
             f"{layer.output_shape}; use the solver auto or fista"
         )
     return found
-
-
-def _full_precision(o: Tensor) -> AbstractContextManager[None]:
-    """No TF32 on CUDA: ten bits of mantissa are not enough for a badly conditioned lasso."""
-    if not o.is_cuda:
-        return nullcontext()
-    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)

@@ -29,14 +29,13 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from wherefrom.attribution.equations import dual_objective, soft_threshold
 from wherefrom.attribution.fista import CHECK_EVERY
 from wherefrom.attribution.lasso import LassoConfig
 from wherefrom.attribution.operator import squared_norm
 from wherefrom.core.errors import InputError
-from wherefrom.core.precision import full_precision
+from wherefrom.core.passes import in_passes
 from wherefrom.core.progress import Track, quiet
 from wherefrom.generators.last_layer import LastLayer
 
@@ -165,13 +164,13 @@ def invert_groups(
     offset = sum(group.operator.linear(group.mean[None]) for group in groups)
     if bias is not None:
         offset = offset + bias
-    parts = []
-    with full_precision(o.device):
-        for part in track(torch.split(o, config.chunk), "inverting", total=None):
-            short = (0, 0) * (o.ndim - 1) + (0, config.chunk - len(part))
-            solved = _Blocks(groups, F.pad(part - offset, short), config).solve()
-            parts.append(tuple(column[: len(part)] for column in solved))
-    columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+    columns = in_passes(
+        lambda part: _Blocks(groups, part - offset, config).solve(),
+        o,
+        size=config.chunk,
+        track=track,
+        label="inverting the last layers",
+    )
     found = tuple(column + group.mean for column, group in zip(columns[4:], groups, strict=True))
     objective, gap, residual, iterations = columns[:4]
     return GroupedInversion(found, objective, gap, residual, iterations)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import click
 
+from wherefrom.core.threads import using_threads
+
 
 class LazyGroup(click.Group):
     """A group whose members are (`module:attribute`, one line of help) until one is called."""
@@ -25,9 +27,33 @@ class LazyGroup(click.Group):
             return None
         module, _, attribute = self.members[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
+        take_threads(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list below the help, without importing anything."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in self.members.items()])
+
+
+def take_threads(command: click.Command) -> None:
+    """Give `command`, or every command of the group, the option `--threads`."""
+    if isinstance(command, click.Group):
+        for member in command.commands.values():
+            take_threads(member)
+    elif not any(param.name == "threads" for param in command.params):
+        command.params.append(
+            click.Option(
+                ["--threads"],
+                type=click.IntRange(min=1),
+                expose_value=False,
+                callback=_use,
+                help="Threads to work with; default: OMP_NUM_THREADS, else the cores that are "
+                "free now.  Answers do not depend on it; the last digits of a training may.",
+            )
+        )
+
+
+def _use(ctx: click.Context, _: click.Parameter, count: int | None) -> None:
+    if not ctx.resilient_parsing:
+        ctx.with_resource(using_threads(count))

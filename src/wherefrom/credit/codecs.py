@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.passes import in_passes
 from wherefrom.core.store import digest_tensors
 from wherefrom.credit.extras import need_diffusers
 from wherefrom.encoders.diffusers_vae import affine_of, read_config
 
 KINDS = ("AutoencoderKL", "AutoencoderTiny", "VQModel")
-CHUNK = 16
+PASS_ROWS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +29,15 @@ class Autoencoder:
     scale: Tensor
     grey: bool = False  # images have one channel, the mean of the autoencoder's three
 
+    @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """(N, 3 or 1, H, W) in [0, 1] -> latents (N, c, h, w), the mode of the posterior."""
-        return self._by_chunks(images.expand(-1, 3, -1, -1), self._encode)
+        return in_passes(self._encode, images.expand(-1, 3, -1, -1), size=PASS_ROWS)
 
+    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (N, c, h, w) -> images (N, 3 or 1, H, W) in [0, 1]."""
-        images = self._by_chunks(latents, self._decode)
+        images = in_passes(self._decode, latents, size=PASS_ROWS)
         return images.mean(1, keepdim=True) if self.grey else images
 
     def to(self, device: torch.device | str) -> Autoencoder:
@@ -50,10 +53,6 @@ class Autoencoder:
     def _decode(self, latents: Tensor) -> Tensor:
         pixels: Tensor = self.module.decode(latents / self.scale + self.shift).sample
         return (pixels / 2 + 0.5).clamp(0, 1)
-
-    @torch.no_grad()
-    def _by_chunks(self, x: Tensor, function: Any) -> Tensor:
-        return torch.cat([function(part) for part in torch.split(x, CHUNK)])
 
 
 def load_autoencoder_codec(folder: Path, *, grey: bool = False) -> Autoencoder:

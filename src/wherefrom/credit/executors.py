@@ -23,6 +23,7 @@ from typing import Protocol
 
 from wherefrom.core.errors import InputError, WherefromError
 from wherefrom.core.progress import Track, quiet
+from wherefrom.core.threads import threads_per_process, using_threads
 from wherefrom.credit.ledger import LEASE_SECONDS, MAX_ATTEMPTS, Ledger
 from wherefrom.credit.ray_executor import run_ray
 from wherefrom.credit.records import GameIdentity
@@ -30,7 +31,6 @@ from wherefrom.credit.worker import MakePlay, work_in_process
 
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 10.0  # for a worker to give its run back when everything stops
-THREADS = "OMP_NUM_THREADS"
 
 
 class Executor(Protocol):
@@ -67,7 +67,7 @@ def run_local(
     ledger.reclaim()
     crew = _Crew(ledger, make_play, devices, lease_seconds)
     try:
-        for _ in track(crew.settled(), "runs", total=_left(ledger)):
+        for _ in track(crew.settled(), "making runs", total=_left(ledger)):
             pass
         crew.join()
     finally:
@@ -197,12 +197,6 @@ def _enter(
 
 @contextmanager
 def _threads_for(workers: int) -> Iterator[None]:
-    """Processes started inside share the CPU's cores, unless the user has set their threads."""
-    if THREADS in os.environ:
+    """Processes started inside share the threads that this one may use."""
+    with using_threads(threads_per_process(workers)):
         yield
-        return
-    os.environ[THREADS] = str(max(1, (os.cpu_count() or 1) // workers))
-    try:
-        yield
-    finally:
-        del os.environ[THREADS]

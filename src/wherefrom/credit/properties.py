@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.passes import in_passes
 from wherefrom.core.rng import stream
 from wherefrom.core.store import digest_tensors
 from wherefrom.credit.diffusion import STEPS, Diffusion, simple_losses
@@ -104,12 +105,12 @@ class NetworkEmbedder:
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
         """float32 (N, D) on the CPU."""
-        device = self.encoder.device
-        rows = [
-            self.encoder.features(to_float(part).expand(-1, 3, -1, -1).to(device)).cpu()
-            for part in torch.split(images, CHUNK)
-        ]
-        return torch.cat(rows)
+
+        def rows(part: Tensor) -> Tensor:
+            found: Tensor = self.encoder.features(to_float(part).expand(-1, 3, -1, -1))
+            return found
+
+        return in_passes(rows, images.to(self.encoder.device), size=CHUNK).cpu()
 
     def logits(self, images: Tensor) -> Tensor:
         """(N, K) on the CPU."""

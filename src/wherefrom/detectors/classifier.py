@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
+from wherefrom.core.passes import in_passes
 from wherefrom.core.precision import halves
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed, stream
@@ -38,7 +39,7 @@ PATCH = 6
 RIDGE = 1e-3  # of the patch covariance: a few 8-bit steps through tanh, so rounding is not blown up
 LIMIT = 8.0  # whitened values beyond this many deviations are cut: rivals must not saturate bf16
 WHITENING_INPUTS = 4000
-SCORE_CHUNK = 64
+SCORE_ROWS = 64
 WARM_UP = 0.15  # share of the steps in which the learning rate rises
 
 
@@ -113,17 +114,14 @@ class FittedClassifier:
                 f"inputs of shape {tuple(x.shape)}, expected (N, {self.channels}, H, W)"
             )
         tiles = [
-            torch.cat([self._score_chunk(part) for part in torch.split(tile, SCORE_CHUNK)])
+            in_passes(self._score, tile, size=SCORE_ROWS)
             for tile in each_tile(x.float(), self.config.side)
         ]
         return torch.stack(tiles).mean(dim=0)
 
-    def _score_chunk(self, x: Tensor) -> Tensor:
-        padded = x.new_zeros(SCORE_CHUNK, *x.shape[1:])
-        padded[: len(x)] = x
-        padded = padded.contiguous(memory_format=torch.channels_last)
-        logits = torch.stack([member(padded).double() for member in self.members])
-        return logits.mean(dim=0)[: len(x)]
+    def _score(self, x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        return torch.stack([member(x).double() for member in self.members]).mean(dim=0)
 
     def to(self, device: torch.device | str) -> FittedClassifier:
         """The same networks on another device."""
@@ -206,7 +204,7 @@ def _set_whitening(network: ConvClassifier, x: Tensor) -> None:
     size, count = x.shape[1] * PATCH**2, 0
     mean = x.new_zeros(size, dtype=torch.float64)
     second = x.new_zeros(size, size, dtype=torch.float64)
-    for part in torch.split(x, SCORE_CHUNK):
+    for part in torch.split(x, SCORE_ROWS):
         unfolded = F.unfold(part, PATCH, stride=2, padding=PATCH // 2 - 1)
         patches = unfolded.transpose(1, 2).flatten(0, 1).double()
         count += len(patches)

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
+from wherefrom.core.passes import in_passes
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
 from wherefrom.detectors.networks import initialise, make_network
@@ -33,7 +34,7 @@ from wherefrom.training.loop import run
 
 INVERSE_EPSILON = 1e-6  # Deep SAD's code: keeps the inverse distance finite
 CENTRE_MARGIN = 0.1  # Deep SAD's code: coordinates nearer to 0 can be met by zero weights
-SCORE_CHUNK = 64
+SCORE_ROWS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +80,11 @@ class FittedDeepSad:
         """Squared distance to the centre, (N,) float64; the same in whatever batch x comes."""
         if tuple(x.shape[1:]) != self.shape:
             raise InputError(f"inputs of shape {tuple(x.shape[1:])}, expected {self.shape}")
-        parts = [self._score_chunk(part) for part in torch.split(x.float(), SCORE_CHUNK)]
-        return torch.cat(parts)
+        return in_passes(self._score, x.float(), size=SCORE_ROWS)
 
-    def _score_chunk(self, x: Tensor) -> Tensor:
-        padded = x.new_zeros(SCORE_CHUNK, *self.shape)
-        padded[: len(x)] = (x - self.mean) / self.scale
-        output: Tensor = self.network(_fast_layout(padded))
-        return (output - self.centre).double().square().sum(dim=1)[: len(x)]
+    def _score(self, x: Tensor) -> Tensor:
+        output: Tensor = self.network(_fast_layout((x - self.mean) / self.scale))
+        return (output - self.centre).double().square().sum(dim=1)
 
     def to(self, device: torch.device | str) -> FittedDeepSad:
         """The same detector on another device."""
@@ -221,7 +219,7 @@ def _standardisation(x: Tensor, y: Tensor, rule: str) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def _centre(network: nn.Module, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     network.eval()
-    outputs = [network((part.float() - mean) / scale) for part in torch.split(x, SCORE_CHUNK)]
+    outputs = [network((part.float() - mean) / scale) for part in torch.split(x, SCORE_ROWS)]
     centre: Tensor = torch.cat(outputs).double().mean(dim=0).float()
     pushed = torch.where(centre >= 0, CENTRE_MARGIN, -CENTRE_MARGIN)
     return torch.where(centre.abs() < CENTRE_MARGIN, pushed, centre)

@@ -24,12 +24,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.passes import in_passes
 from wherefrom.core.precision import full_precision
 from wherefrom.core.progress import Track, quiet
 from wherefrom.encoders.identity import RESOLUTION, EncoderIdentity, identify
 
-# Images per forward pass.  It never varies on one device, because a kernel may be chosen by the
-# size of the batch.  On a CPU one image at a time is as quick as several.
+# Images per forward pass.  On a CPU one image at a time is as quick as several.
 CPU_CHUNK, DEVICE_CHUNK = 1, 16
 
 
@@ -59,19 +59,11 @@ class Encoder:
         """
         _check(images)
         size = CPU_CHUNK if images.device.type == "cpu" else DEVICE_CHUNK
-        parts = torch.split(images, size) if len(images) else ()
-        found = [
-            self._encode_chunk(prepare(part), size)
-            for part in track(parts, "encoding images", total=len(parts))
-        ]
-        return torch.cat(found) if found else images.new_zeros(0, *self.latent_shape).float()
+        return in_passes(self._encode, images, size=size, track=track, label="encoding images")
 
-    def _encode_chunk(self, x: Tensor, size: int) -> Tensor:
-        padded = x.new_zeros(size, *x.shape[1:])
-        padded[: len(x)] = x
-        with full_precision(x.device):
-            z: Tensor = self.module(padded)
-        return z[: len(x)].float()
+    def _encode(self, images: Tensor) -> Tensor:
+        z: Tensor = self.module(prepare(images))
+        return z.float()
 
     def last_convolution(self) -> Tensor:
         """Weights (out, in, k, k) of the encoder's last convolution.  The paper, Table 3."""

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.passes import in_passes
 from wherefrom.core.precision import full_precision
 from wherefrom.encoders.encoder import check_shape
 from wherefrom.encoders.identity import EncoderIdentity, identify
 
 RESIZE = "centre crop on reading, then bicubic, antialias"
+LOGIT_ROWS = 64  # features per pass through the classifier
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -136,7 +138,8 @@ class FeatureNetwork:
         """Class logits (N, K) float32 of features (N, D), on their device; None without classes."""
         if self.head is None:
             return None
-        found: Tensor = self.head.to(features.device)(features.float())
+        head = self.head.to(features.device)
+        found: Tensor = in_passes(head, features.float(), size=LOGIT_ROWS)
         return found
 
     def to(self, device: torch.device | str) -> Self:

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.passes import in_passes
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
 from wherefrom.inversion.detecting import available_scores, fit_constant, make_detector
@@ -155,12 +156,11 @@ def network_features(source: str) -> tuple[Features, str]:
     side = (network.resolution, network.resolution)
 
     def features(images: Tensor) -> Tensor:
+        def shown(x: Tensor) -> Tensor:
+            return network.features(F.interpolate(x, side, mode="bilinear").expand(-1, 3, -1, -1))
+
         with torch.no_grad():
-            parts = [
-                network.features(F.interpolate(x, side, mode="bilinear").expand(-1, 3, -1, -1))
-                for x in torch.split(images, 1)  # one at a time: no batch has a say
-            ]
-        return torch.cat(parts)
+            return in_passes(shown, images, size=1)
 
     return features, network.identity.kind
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.core.precision import full_precision
+from wherefrom.core.passes import in_passes
 from wherefrom.core.rng import stream
 from wherefrom.core.store import load_artifact, save_artifact
 from wherefrom.inversion.assembly import Classes, Networks, build_networks
@@ -38,7 +38,7 @@ from wherefrom.inversion.latents import draw_latents
 
 SCHEMA = 2  # 1: models whose equalised weights had no gain
 FITTED = "inverter"  # the fitted folder inside that of a run
-CHUNK = 64  # images per pass; a short batch is filled up, so that no result depends on its company
+PASS_ROWS = 64  # images per pass through the networks
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,17 +270,7 @@ class FittedInverter:
 
     @torch.no_grad()
     def _each(self, apply: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-        """`apply` in passes of exactly CHUNK rows."""
-        parts = []
-        count = len(inputs[0])
-        for start in range(0, max(count, 1), CHUNK):
-            rows = [x[start : start + CHUNK] for x in inputs]
-            full = [x.new_zeros(CHUNK, *x.shape[1:]) for x in rows]
-            for target, given in zip(full, rows, strict=True):
-                target[: len(given)] = given
-            with full_precision(self.device):
-                parts.append(apply(*full)[: len(rows[0])])
-        return torch.cat(parts).float()
+        return in_passes(apply, *inputs, size=PASS_ROWS).float()
 
     def one_hot(self, labels: Tensor) -> Tensor:
         """Labels int64 (N,) or (N, L) as c, float32 (N, L, K)."""

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
-from wherefrom.core.precision import full_precision
+from wherefrom.core.passes import in_passes
 from wherefrom.core.progress import Track, quiet
 from wherefrom.inversion.equations_latent import SMALLEST_VARIANCE
-from wherefrom.inversion.model import CHUNK, FittedInverter
+from wherefrom.inversion.model import PASS_ROWS, FittedInverter
 from wherefrom.inversion.reconstruction import Reconstruction
 from wherefrom.metrics.image_quality import psnr, ssim
 
@@ -95,18 +95,16 @@ def refine(
         raise InputError(f"{fitted.config.method} cannot reconstruct; train dlsgan or pvdgan")
     shown = tuple(names) if names else tuple(f"image {i}" for i in range(len(images)))
     first, labels = fitted.encode(images), fitted.likeliest(images)
-    starts = range(0, len(images), CHUNK)
-    parts = [
-        _refined(
-            fitted,
-            images[start : start + CHUNK].to(fitted.device, torch.float32),
-            first[start : start + CHUNK],
-            None if labels is None else fitted.one_hot(labels[start : start + CHUNK]),
-            config,
-        )
-        for start in track(starts, "refining codes", total=len(starts))
-    ]
-    codes = torch.cat(parts)
+    given = [images.to(fitted.device, torch.float32), first]
+    if labels is not None:
+        given.append(fitted.one_hot(labels))
+    codes = in_passes(
+        lambda x, z, c=None: _refined(fitted, x, z, c, config),
+        *given,
+        size=PASS_ROWS,
+        track=track,
+        label="refining codes",
+    )
 
     def seen(z: Tensor) -> Reconstruction:
         pair = images.float(), fitted.decode(z, labels).to(images.device)
@@ -119,15 +117,12 @@ def refine(
 def _refined(
     fitted: FittedInverter, x: Tensor, z: Tensor, c: Tensor | None, config: RefinementConfig
 ) -> Tensor:
-    """The best codes of at most CHUNK images, which are filled up so that none sees the others."""
-    count = len(x)
-    x, z = _filled(x), _filled(z)
-    c = None if c is None else _filled(c)
+    """The best codes of the images of one pass, none of which sees the others."""
     deviation = fitted.trace.clamp_min(SMALLEST_VARIANCE).sqrt()
     u = ((z - fitted.mean) / deviation).requires_grad_(True)
     adam = torch.optim.Adam([u], lr=config.learning_rate)
-    best, least = u.detach().clone(), torch.full((CHUNK,), torch.inf, device=x.device)
-    with torch.enable_grad(), full_precision(x.device):
+    best, least = u.detach().clone(), torch.full((len(x),), torch.inf, device=x.device)
+    with torch.enable_grad():
         for step in range(config.steps + 1):
             made = fitted.generate((fitted.mean + u * deviation) * fitted.scale, c)
             errors = (made - x).square().flatten(1).sum(dim=1) / (2 * config.noise**2)
@@ -138,10 +133,4 @@ def _refined(
             if step < config.steps:
                 (u.grad,) = torch.autograd.grad(objective.sum(), [u])
                 adam.step()
-    return (fitted.mean + best * deviation)[:count]
-
-
-def _filled(rows: Tensor) -> Tensor:
-    full = rows.new_zeros(CHUNK, *rows.shape[1:])
-    full[: len(rows)] = rows
-    return full
+    return fitted.mean + best * deviation

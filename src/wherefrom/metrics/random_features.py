@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.precision import full_precision
+from wherefrom.core.passes import in_passes
 from wherefrom.core.rng import stream
 
 NAME = "random-conv-1"  # a change of what follows is another name
@@ -33,20 +33,17 @@ def random_features(images: Tensor) -> Tensor:
             f"images of shape {tuple(images.shape)}, expected (N, 1 or 3, H, W) from 8 px"
         )
     weights = [weight.to(images.device) for weight in _weights()]
-    parts = [_features(part, weights) for part in torch.split(images.float(), CHUNK)]
-    return torch.cat(parts) if parts else images.new_zeros(0, 2 * sum(WIDTHS) + 3 * COARSE**2)
+    return in_passes(lambda x: _features(x, weights), images.float(), size=CHUNK)
 
 
 def _features(x: Tensor, weights: list[Tensor]) -> Tensor:
-    padded = x.new_zeros(CHUNK, 3, *x.shape[2:])
-    padded[: len(x)] = x  # a grey channel is repeated
-    coarse = F.adaptive_avg_pool2d(padded, COARSE).flatten(1)
-    h, found = 2 * padded - 1, []
-    with full_precision(x.device):
-        for weight in weights:
-            h = F.avg_pool2d(torch.relu(F.conv2d(h, weight, padding=1)), 2)
-            found += [h.mean(dim=(2, 3)), h.var(dim=(2, 3), unbiased=False).sqrt()]
-    return torch.cat([*found, coarse], dim=1)[: len(x)]
+    colour = x.expand(-1, 3, -1, -1)
+    coarse = F.adaptive_avg_pool2d(colour, COARSE).flatten(1)
+    h, found = 2 * colour - 1, []
+    for weight in weights:
+        h = F.avg_pool2d(torch.relu(F.conv2d(h, weight, padding=1)), 2)
+        found += [h.mean(dim=(2, 3)), h.var(dim=(2, 3), unbiased=False).sqrt()]
+    return torch.cat([*found, coarse], dim=1)
 
 
 def _weights() -> list[Tensor]:

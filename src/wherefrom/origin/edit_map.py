@@ -21,12 +21,13 @@ from torch.nn import functional as F
 
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.passes import in_passes
 from wherefrom.core.store import digest_tensors, load_artifact, save_artifact
 from wherefrom.encoders.identity import EncoderIdentity
 from wherefrom.origin.equations import transform
 
 SCHEMA = 1
-PROJECT_CHUNK = 64  # rows of every product with W, whatever the batch
+PROJECT_ROWS = 64  # of every product with W
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,15 +112,11 @@ class FittedEditMap:
             )
         if not bool(torch.isfinite(embeddings).all()):
             raise InputError("the embeddings hold NaN or infinite values; leave those images out")
-        if not len(embeddings):
-            return embeddings.new_zeros(0, self.rank, dtype=torch.float32)
-        return torch.cat([self._project_chunk(x) for x in torch.split(embeddings, PROJECT_CHUNK)])
+        return in_passes(self._project, embeddings, size=PROJECT_ROWS)
 
-    def _project_chunk(self, x: Tensor) -> Tensor:
-        padded = self.mean.repeat(PROJECT_CHUNK, 1)
-        padded[: len(x)] = x
-        f = transform(padded - self.mean, self.weight)
-        return F.normalize(through_layers(f, self.layers))[: len(x)]
+    def _project(self, x: Tensor) -> Tensor:
+        f = transform(x - self.mean, self.weight)
+        return F.normalize(through_layers(f, self.layers))
 
     def require_encoder(self, encoder: EncoderIdentity) -> None:
         """An `InputError` that names what differs if this map was fitted for another encoder."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import socket
 import sys
@@ -20,6 +19,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.threads import threads_per_process
 from wherefrom.web.app import create_app
 from wherefrom.web.history import History
 from wherefrom.web.service import Service
@@ -55,7 +55,7 @@ def worker_command(where: Listening) -> list[str]:
         "max_bytes": config.max_upload_mib * 2**20,
         "max_pixels": config.max_pixels,
         "memory_gib": config.memory_gib,
-        "threads": max((os.cpu_count() or 1) // config.workers, 1) if config.workers > 1 else 0,
+        "threads": threads_per_process(config.workers),
     }
     command = [sys.executable, "-m", "wherefrom.web.worker"]
     return [*command, str(where.case.resolve()), json.dumps(settings)]

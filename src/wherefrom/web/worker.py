@@ -30,13 +30,12 @@ def main() -> None:
     _bound(settings["memory_gib"])
     jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
+    import torch
+
     from wherefrom.case.opened import open_case
     from wherefrom.core.errors import WherefromError
 
-    if settings["threads"]:
-        import torch
-
-        torch.set_num_threads(settings["threads"])
+    torch.set_num_threads(settings["threads"])
     try:
         opened = open_case(case, device=settings["device"])
     except WherefromError as error:
@@ -80,15 +79,21 @@ def _work(job: dict[str, Any], opened: Any, settings: dict[str, Any], tell: Tell
 
 
 class _Steps:
-    """Progress of the questions as lines for the service; loops inside them are not told."""
+    """The questions of the case as messages for the service; no other stage is told.
+
+    Not what `cli.progress` decides: stdout is no terminal and no log here, and the page that polls
+    the service wants the present question at once, however short.
+    """
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
 
     def __call__(self, items: Iterable[T], label: str, *, total: int | None = None) -> Iterator[T]:
         """`core.progress.Track`."""
+        from wherefrom.case.method import ASKING
+
         for done, item in enumerate(items):
-            if label == "asking":
+            if label == ASKING:
                 self._tell(step=str(item), done=done, total=total)
             yield item
 
