@@ -36,12 +36,35 @@ def test_many_rare_images_stand__closed_form():
     assert result.images[0].verdict is Verdict.CANNOT_SAY  # 0.04 > 0.05 / 20
 
 
-def test_an_image_without_the_other_p_value_helps_no_other__closed_form():
-    """An attributor without rivals gives no p_other; 0.04 among 20 is then still not rare."""
+def test_an_image_without_the_other_p_value_takes_no_part__closed_form():
+    """Without rivals there is no p_other, and "made by this model" is no possible answer."""
     others = [image(Verdict.CANNOT_SAY, 0.5, None) for _ in range(19)]
     result = control_discoveries(result_of(image(Verdict.OURS, 0.5, 0.04), *others), 0.05)
-    assert result.images[0].verdict is Verdict.CANNOT_SAY
+    assert result.images[0].verdict is Verdict.OURS
     assert list(result.images[1:]) == others
+
+
+def test_a_file_that_cannot_get_the_answer_takes_no_part__closed_form():
+    """A lossy foreign file has a small p-value; it may neither help nor hinder the others."""
+    lossy = dataclasses.replace(image(Verdict.CANNOT_SAY, 0.001, 0.9), possible=(Verdict.OURS,))
+    usual = [image(Verdict.OURS, 0.5, 0.001) for _ in range(19)]
+    chance = image(Verdict.NOT_OURS, 0.04, 0.9)
+    found = control_discoveries(result_of(chance, *usual, *[lossy] * 300), 0.05)
+    assert found.images[0].verdict is Verdict.CANNOT_SAY and "20 images" in found.images[0].reason
+    clear = image(Verdict.NOT_OURS, 0.002, 0.9)  # below 0.05 / 20, not below 0.05 / 320
+    found = control_discoveries(result_of(clear, *usual, *[lossy] * 300), 0.05)
+    assert found.images[0] == clear
+
+
+def test_another_verdict_helps_no_answer_to_stand__closed_form():
+    """Both p-values of images between the two calibrations are small; they are "not made by"."""
+    between = [image(Verdict.NOT_OURS, 0.001, 0.001) for _ in range(300)]
+    chance = [image(Verdict.OURS, 0.5, 0.04) for _ in range(3)]
+    usual = [image(Verdict.CANNOT_SAY, 0.5, 0.5) for _ in range(97)]
+    found = control_discoveries(result_of(*chance, *between, *usual), 0.05)
+    assert found.counts() == {"made by this model": 0, "not made by this model": 300} | {
+        "cannot say": 100
+    }
 
 
 def test_images_without_a_score_neither_count_nor_change__identity():

@@ -26,7 +26,7 @@ from wherefrom.core.store import digest_bytes, digest_tensors
 from wherefrom.data.decoding import DEFAULT_LIMITS
 from wherefrom.data.files import UnusableFile, read_regular
 
-SCHEMA = 1
+SCHEMA = 2
 TABLE = (
     "CREATE TABLE IF NOT EXISTS answers (basis TEXT, image TEXT, answer TEXT NOT NULL, "
     "PRIMARY KEY (basis, image)) WITHOUT ROWID"
@@ -89,7 +89,9 @@ class Answers:
     def _read(self, text: str) -> ImageVerdict:
         try:
             values = json.loads(text)
-            return ImageVerdict(**values | {"verdict": Verdict(values["verdict"])})
+            possible = tuple(Verdict(answer) for answer in values["possible"])
+            verdict = Verdict(values["verdict"])
+            return ImageVerdict(**values | {"verdict": verdict, "possible": possible})
         except (ValueError, TypeError, KeyError) as error:
             raise self._damaged(str(error)) from error
 

@@ -83,7 +83,9 @@ def check_in_parts(
     rows = {} if answers is None else answers.find(files)
     left = [path for path in files if path not in rows]
     parts = [left[start : start + PART] for start in range(0, len(left), PART)]
-    for part, found in zip(parts, track(judged(parts), "checking", total=len(parts)), strict=True):
+    for part, found in zip(
+        parts, track(judged(parts), "checking images", total=len(parts)), strict=True
+    ):
         rows |= dict(zip(part, found, strict=True))
         if answers is not None:
             answers.keep(found)
@@ -102,7 +104,7 @@ def check_files(fitted: Attributor, files: Sequence[Path]) -> list[ImageVerdict]
     )
     batch = read_files(files, "the files", wanted)
     rows = {
-        path: ImageVerdict(str(path), Verdict.CANNOT_SAY, None, None, None, reason)
+        path: ImageVerdict(str(path), Verdict.CANNOT_SAY, None, None, None, reason, possible=())
         for path, reason in batch.skipped
     }
     if batch.paths:
@@ -121,7 +123,7 @@ def _check_tables(fitted: Attributor, paths: Sequence[Path], track: Track) -> Ch
         paths, fitted.image_shape, columns=fitted.provenance.get("columns"), at_least=0
     )
     unread = [
-        ImageVerdict(name, Verdict.CANNOT_SAY, None, None, None, reason)
+        ImageVerdict(name, Verdict.CANNOT_SAY, None, None, None, reason, possible=())
         for name, reason in batch.skipped
     ]
     if not batch.names:

@@ -41,6 +41,7 @@ EVIDENCE = "evidence."  # before the names of the scorer's own tensors
 EXPERT = "expert."  # before the kind of an expert and the names of its own tensors
 FURTHER = "further."  # before the name of a condition and ".own" or ".other"
 CHUNK = 512  # images that are scored together
+DECIDED = (Verdict.OURS, Verdict.NOT_OURS)
 SATURATED = 0.98  # share of clipped pixels from which an image says nothing about the last layer
 
 
@@ -98,7 +99,7 @@ class Attributor:
         parts = torch.split(pixels, CHUNK)
         scores = [
             scorer.score(as_values(part)).cpu()
-            for part in track(parts, "scoring", total=len(parts))
+            for part in track(parts, "scoring images", total=len(parts))
         ]
         return torch.cat(scores)
 
@@ -138,7 +139,8 @@ class Attributor:
         for i, score in enumerate(scores.tolist()):
             carrier, (condition, unknown) = files[i], arrivals[i]
             own, other = self._p_values(scores[i : i + 1], condition)
-            verdict, reason = self._decide(own, other, bool(blank[i]), carrier, condition, unknown)
+            barred = self._barred(bool(blank[i]), carrier, condition, unknown)
+            verdict, reason = self._decide(own, other, condition, barred)
             rows.append(
                 ImageVerdict(
                     names[i] if names else f"image {i}",
@@ -149,6 +151,7 @@ class Attributor:
                     reason,
                     digests[i] if digests else digest_bytes(pixels[i].numpy().tobytes()),
                     condition if condition in (CLEAN, *self.further) else None,
+                    tuple(answer for answer in DECIDED if answer not in barred),
                 )
             )
         return self.result(rows)
@@ -222,43 +225,49 @@ class Attributor:
         what = f"false-negative rate ({condition or CLEAN})"
         return guaranteed_rate(c.false_negative_rate, count, c.confidence, what=what)
 
-    def _decide(
-        self,
-        p_value: float,
-        p_other: float,
-        blank: bool,
-        carrier: Carrier | None,
-        condition: str,
-        unknown: str,
-    ) -> tuple[Verdict, str]:
+    def _barred(
+        self, blank: bool, carrier: Carrier | None, condition: str, unknown: str
+    ) -> Mapping[Verdict, str]:
+        """The answers that an image in this state cannot get, whatever its score, and why."""
         if self.further and condition not in (CLEAN, *self.further):
-            return Verdict.CANNOT_SAY, unknown or (
-                f"it arrived in the state {condition!r}, which was not calibrated; ask for the "
-                "original file"
+            return dict.fromkeys(
+                DECIDED,
+                unknown
+                or f"it arrived in the state {condition!r}, which was not calibrated; ask for the "
+                "original file",
             )
         if blank:
-            return Verdict.CANNOT_SAY, (
+            return dict.fromkeys(
+                DECIDED,
                 f"at least {SATURATED:.0%} of its pixels are pure black or white: too little is "
-                "left to judge"
+                "left to judge",
             )
+        if carrier is None or self.further:
+            return {}
+        if not carrier.lossless:
+            return {
+                Verdict.NOT_OURS: "it does not fit, but the file is lossy (JPEG or the like), and "
+                "compression alone makes own images fail; ask for the original file"
+            }
+        if carrier.size != self.image_shape[1:]:
+            return {
+                Verdict.NOT_OURS: "it does not fit, but the file is of another size than the "
+                "model's images, and scaling alone makes own images fail; ask for the original file"
+            }
+        return {}
+
+    def _decide(
+        self, p_value: float, p_other: float, condition: str, barred: Mapping[Verdict, str]
+    ) -> tuple[Verdict, str]:
+        if len(barred) == len(DECIDED):
+            return Verdict.CANNOT_SAY, barred[Verdict.OURS]
         verdict, reason = decide(
             p_value,
             p_other,
             false_negative_rate=self.smallest_p_value(condition),
             false_positive_rate=self.config.false_positive_rate,
         )
-        if verdict is Verdict.NOT_OURS and carrier is not None and not self.further:
-            if not carrier.lossless:
-                return Verdict.CANNOT_SAY, (
-                    "it does not fit, but the file is lossy (JPEG or the like), and compression "
-                    "alone makes own images fail; ask for the original file"
-                )
-            if carrier.size != self.image_shape[1:]:
-                return Verdict.CANNOT_SAY, (
-                    "it does not fit, but the file is of another size than the model's images, "
-                    "and scaling alone makes own images fail; ask for the original file"
-                )
-        return verdict, reason
+        return (Verdict.CANNOT_SAY, barred[verdict]) if verdict in barred else (verdict, reason)
 
     def _saturation(self, pixels: Tensor) -> Tensor:
         if self.judges_numbers:

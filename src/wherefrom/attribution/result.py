@@ -20,6 +20,8 @@ class ImageVerdict:
     All three numbers are None when the image could not be scored; `reason` then says why.
     `condition`: the state in which its file arrived, whose calibration the p-values are from; None
     where that is none of those known.
+    `possible`: the answers that were open to its file whatever its score; a lossy file, for
+    example, cannot be called "not made by this model" without a calibration for lossy files.
     """
 
     name: str
@@ -30,10 +32,12 @@ class ImageVerdict:
     reason: str
     digest: str | None = None
     condition: str | None = None
+    possible: tuple[Verdict, ...] = (Verdict.OURS, Verdict.NOT_OURS)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
-        return asdict(self) | {"verdict": str(self.verdict)}
+        possible = [str(answer) for answer in self.possible]
+        return asdict(self) | {"verdict": str(self.verdict), "possible": possible}
 
 
 @dataclass(frozen=True)
