@@ -37,6 +37,7 @@ from wherefrom.generators.generator import Generator
 from wherefrom.metrics.noise_level import noise_level
 
 MIN_TRAINING_OTHERS = 50
+MAX_REDRAWS = 20  # of a tenth of the calibration images, until enough are clean
 NOISE_SAMPLES = 400
 
 
@@ -138,7 +139,10 @@ def calibrated(
             found.append(fitted.score(kept, condition=name, track=track))
         return Calibration(*found)
 
+    if noise is not None:
+        held = dataclasses.replace(held, own=_enough_clean(held, noise, generator))
     clean = scores(lambda images: images, CLEAN)
+    _require_rates(clean, fitted.config)
     further = {
         one.name: scores(lambda images, one=one: one.applied(images, held.seed), one.name)  # type: ignore[misc]
         for one in conditions
@@ -149,16 +153,36 @@ def calibrated(
     )
 
 
+def _enough_clean(held: Held, noise: NoiseRange, generator: Generator) -> Tensor:
+    """The own images, and further ones until as many are clean as there are own images.
+
+    Few own images are noisy by themselves; without more, the clean ones may be too few for a rate
+    that their number just supports.
+    """
+    wanted, own = len(held.own), held.own
+    for number in range(MAX_REDRAWS):
+        if int((noise_level(to_float(own)) <= noise.clean).sum()) >= wanted:
+            break
+        seed = derive_seed(held.seed, "more", number)
+        own = torch.cat([own, stored_samples(generator, max(1, wanted // 10), seed)])
+    return own
+
+
 def _supports(found: Calibration, config: AttributionConfig) -> bool:
     """Whether a condition has enough images for the rates: the noisy one may lack them."""
-    rate, confidence = config.false_negative_rate, config.confidence
     try:
-        guaranteed_rate(rate, len(found.own), confidence, what="rate")
-        require_rate(rate, len(found.own), what="rate")
-        require_rate(config.false_positive_rate, len(found.other), what="rate")
+        _require_rates(found, config)
     except InputError:
         return False
     return True
+
+
+def _require_rates(found: Calibration, config: AttributionConfig) -> None:
+    """An `InputError` if the rates need more held-out images than those that were scored."""
+    rate, own, other = config.false_negative_rate, len(found.own), len(found.other)
+    require_rate(rate, own, what="false-negative rate")
+    guaranteed_rate(rate, own, config.confidence, what="false-negative rate")
+    require_rate(config.false_positive_rate, other, what="false-positive rate")
 
 
 def _noise_range(generator: Generator, seed: int) -> NoiseRange:
