@@ -59,7 +59,7 @@ def test_cents_add_up_to_the_pool_for_any_shares__identity_sum():
         assert sum(p.amount for p in payout.payments) == pool
         for p in payout.payments:
             assert p.paid + p.escrow + p.held == p.amount + p.brought
-            assert p.escrow >= 0
+            assert p.escrow >= 0 or (config.negative == "charge" and p.escrow >= p.amount)
             assert p.held >= 0
             assert p.paid >= 0 or config.negative == "charge"
             assert p.paid <= 0 or p.paid >= parse_money(config.minimum, 2, zero=True)
@@ -105,6 +105,49 @@ def test_the_uncertain_part_waits__closed_form():
     assert [p.amount for p in payout.payments][:3] == [30000, 10000, 500]
     assert [p.paid for p in payout.payments][:3] == [29000, 9000, 0]
     assert [p.escrow for p in payout.payments][:3] == [1000, 1000, 500]
+
+
+@pytest.mark.parametrize("policy", ["charge", "carry"])
+def test_nobody_pays_for_what_is_uncertain__closed_form(policy):
+    """All intervals hold zero: nothing is certain, so nothing is paid, charged or owed."""
+    config = PayoutConfig(negative=policy)
+    payout = divide_pool(shares_of([3, 2, -1, 0, 0, 0], spread=5), NAMES, "1000.00", config=config)
+    assert [p.paid for p in payout.payments] == [0] * 6
+    assert [p.balance for p in payout.payments] == [0] * 6
+    assert sum(p.escrow for p in payout.payments) == 100_000
+
+
+def test_a_negative_share_is_charged_as_far_as_its_interval_goes__closed_form():
+    """-1 with an interval from -1.5 to -0.5 is charged by half; the others wait for the rest."""
+    config = PayoutConfig(negative="charge")
+    shares = shares_of([3, 2, -1, 0, 0, 0], spread=0)
+    values = shares.values
+    part = replace(shares, low=values - [0, 0, 0.5, 0, 0, 0], high=values + [0, 0, 0.5, 0, 0, 0])
+    first, second, third, *_ = divide_pool(part, NAMES, "10.00", config=config).payments
+    assert (third.paid, third.escrow) == (-125, -125)
+    assert (first.paid, first.escrow) == (675, 75) and (second.paid, second.escrow) == (450, 50)
+    debt = divide_pool(part, NAMES, "10.00", config=PayoutConfig(negative="carry")).payments[2]
+    assert debt.balance == -125
+
+
+def test_a_charge_that_waits_is_made_once_it_is_certain__closed_form():
+    config = PayoutConfig(negative="charge")
+    wide, sure = shares_of([3, 2, -1, 0, 0, 0], spread=1.5), shares_of([3, 2, -1, 0, 0, 0], 0)
+    now = divide_pool(wide, NAMES, "10.00", config=config).payments
+    assert now[2].paid == 0 and 0 < now[0].paid < 750
+    paid = {p.name: p.paid for p in now}
+    later = divide_pool(sure, NAMES, "10.00", config=config, paid=paid).payments
+    assert [p.before + p.paid for p in later] == [750, 500, -250, 0, 0, 0]
+    assert not any(p.escrow for p in later)
+
+
+@pytest.mark.parametrize("values", [[3, -2.99, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0]])
+def test_shares_that_are_no_division_of_the_gain__rejects_shares(values):
+    """Leave-one-out and Banzhaf values add up to something else; their sum would divide money."""
+    shares = shares_of(values)
+    apart = replace(shares, anchors=replace(shares.anchors, full=shares.anchors.full + 1))
+    with pytest.raises(InputError, match=r"add up to .* but the gain is .* divide nothing"):
+        divide_pool(apart, NAMES, "1000.00")
 
 
 def test_without_intervals_all_waits__limit():
@@ -158,7 +201,8 @@ def test_no_cent_is_lost_over_settlements__identity_sum():
                 owed.values()
             )
             assert {p.name: p.before for p in table} == paid
-            assert all(p.escrow >= 0 for p in table)
+            assert config.negative == "charge" or all(p.escrow >= 0 for p in table)
+            assert sum(p.before + p.paid for p in table) <= pool + sum(owed.values())
             assert config.negative == "charge" or all(p.paid >= 0 for p in table)
             paid = {p.name: p.before + p.paid for p in table}
         assert sum(p.escrow for p in table) == 0

@@ -22,6 +22,7 @@ WHOLE = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
 THOUSANDTHS = "BHD IQD JOD KWD LYD OMR TND"
 DIGITS = dict.fromkeys(WHOLE.split(), 0) | dict.fromkeys(THOUSANDTHS.split(), 3)
 MAX_POOL_DIGITS = 18
+EFFICIENT = 1e-6  # relative: how far shares that are a division may be from the gain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,13 +109,16 @@ def divide_pool(
 
     The weights are the shares over their sum: `floor` takes negative ones as zero, `charge` as
     they are, `carry` subtracts debts and takes what is below zero as a new debt.  With `escrow`,
-    of each amount only the part is paid that the lower end of the interval supports, low / share.
+    of each amount only the part is paid that the interval supports: low / share of a positive one,
+    high / share of a negative one, which is charged or made a debt.  What is not charged cannot be
+    paid either: as much waits of the other amounts, in proportion to what is due.
     Cents are rounded by largest remainder, ties by order.
 
     `paid` is what this pool has paid already: it counts, and only `charge` takes it back.  Who
     would get less keeps it, `carry` making the difference a debt, and the others share the rest.
 
-    Refuses where the shares carry no division: no gain, or a gain whose interval contains zero.
+    Refuses where the shares carry no division: no gain, a gain whose interval contains zero, or
+    shares that do not add up to the gain (those of `loo` and `banzhaf`).
     """
     digits = DIGITS.get(_currency(currency), 2)
     cents, minimum = parse_money(pool, digits), parse_money(config.minimum, digits, zero=True)
@@ -124,6 +128,7 @@ def divide_pool(
             "expected one name each"
         )
     require_gain(shares)
+    require_efficient(shares)
     last = _balances(balances, names, config)
     exact = [Fraction(float(value)) for value in shares.values]
     total = sum(exact, Fraction(0))
@@ -136,8 +141,11 @@ def divide_pool(
     ]
     kept = [max(line.before - line.brought, 0) for line in lines]
     amounts, debts = _amounts(cents, owed, kept, config)
+    if config.uncertain == "escrow":
+        debts = [-round(-debt * supported_part(shares, i)) for i, debt in enumerate(debts)]
+    waiting = _waiting(shares, amounts, lines, config)
     payments = [
-        _payment(shares, i, lines[i], (amounts[i], debts[i], minimum), config)
+        _payment(shares, i, lines[i], amounts[i], waiting[i], debts[i], minimum)
         for i in range(shares.players)
     ]
     return Payout(tuple(payments), cents, currency, digits, config)
@@ -162,6 +170,16 @@ def _amounts(
     if config.negative == "carry":  # a part of a cent is let off
         debts = [min(-int(low - due), 0) for due, low in zip(owed, kept, strict=True)]
     return amounts, debts
+
+
+def require_efficient(shares: Shares) -> None:
+    """An `InputError` unless the shares add up to the gain, as those of a division must."""
+    total, gain = float(np.sum(shares.values)), shares.anchors.gain
+    if not np.isclose(total, gain, rtol=EFFICIENT, atol=0):
+        raise InputError(
+            f"the shares by {shares.method} add up to {total:.6g}, but the gain is {gain:.6g}: "
+            "they divide nothing; take another --method, such as auto"
+        )
 
 
 def require_gain(shares: Shares) -> None:
@@ -254,16 +272,35 @@ def show_money(cents: int, digits: int) -> str:
     return sign + (f"{plain[:-digits]}.{plain[-digits:]}" if digits else plain)
 
 
-def _payment(
-    shares: Shares, i: int, line: Line, sums: tuple[int, int, int], config: PayoutConfig
-) -> Payment:
-    amount, debt, minimum = sums
-    low, high, share = (float(part[i]) for part in (shares.low, shares.high, shares.values))
-    left, escrow = amount + line.brought - line.before, 0
-    if config.uncertain == "escrow" and amount > 0:
+def _waiting(
+    shares: Shares, amounts: Sequence[int], lines: Sequence[Line], config: PayoutConfig
+) -> list[int]:
+    """What of everybody's amount waits in escrow; below 0 for a charge that waits."""
+    if config.uncertain != "escrow":
+        return [0] * len(amounts)
+    left = [
+        amount + line.brought - line.before for amount, line in zip(amounts, lines, strict=True)
+    ]
+    waiting = []
+    for i, amount in enumerate(amounts):
+        unsupported = amount - round(amount * supported_part(shares, i))
         # What was paid stays paid when an interval has become wider.
-        escrow = min(amount - round(amount * supported_part(share, low)), max(left, 0))
-    due = left - escrow
+        waiting.append(
+            min(unsupported, max(left[i], 0)) if amount > 0 else max(unsupported, min(left[i], 0))
+        )
+    uncollected = -sum(waiting)
+    due = [Fraction(max(rest - held, 0)) for rest, held in zip(left, waiting, strict=True)]
+    if uncollected > 0 and any(due):
+        more = round_to(min(uncollected, int(sum(due))), due)
+        waiting = [held + extra for held, extra in zip(waiting, more, strict=True)]
+    return waiting
+
+
+def _payment(
+    shares: Shares, i: int, line: Line, amount: int, escrow: int, debt: int, minimum: int
+) -> Payment:
+    low, high, share = (float(part[i]) for part in (shares.low, shares.high, shares.values))
+    due = amount + line.brought - line.before - escrow
     held = due if 0 < due < minimum else 0
     return Payment(
         name=line.name,
@@ -281,11 +318,13 @@ def _payment(
     )
 
 
-def supported_part(share: float, low: float) -> Fraction:
-    """Which part of a positive share the lower end of its interval supports, in [0, 1]."""
-    if not np.isfinite(low) or low <= 0:
+def supported_part(shares: Shares, i: int) -> Fraction:
+    """Which part of a share its interval supports, in [0, 1]: that of the end nearer to zero."""
+    low, high, share = (float(part[i]) for part in (shares.low, shares.high, shares.values))
+    end = low if share > 0 else high
+    if not np.isfinite(end) or end * share <= 0:
         return Fraction(0)
-    return Fraction(1) if share <= low else Fraction(low) / Fraction(share)
+    return Fraction(1) if abs(share) <= abs(end) else Fraction(end) / Fraction(share)
 
 
 def _balances(
