@@ -6,6 +6,9 @@ PIP_FLAGS ?=
 PYTEST_FLAGS ?= -q
 # One process a core with one thread each: tests work on tensors too small for threads.
 PROCESSES ?= auto
+# Without the files that Python keeps of compiled modules, each process compiles all of torch anew:
+# `import torch` then takes twice as long.  (pip compiles nothing, as most modules are never used.)
+unexport PYTHONDONTWRITEBYTECODE
 # Empty: the CPU build of torch where there is no NVIDIA GPU, the usual build where there is one.
 TORCH ?=
 
@@ -13,13 +16,16 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-compile $(PIP_FLAGS) \
 	-c constraints.txt
 TORCH_PIN := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(PROCESSES) --dist loadfile $(PYTEST_FLAGS)
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest $(PYTEST_FLAGS)
+PARALLEL := -n $(PROCESSES) --dist loadfile
+# Tests of files, not of behaviour: docs, generated tables, docs/cli.md, who imports whom.
+TESTS_OF_FILES := tests/test_docs.py tests/test_arrows.py
 INPUTS := constraints.txt pyproject.toml
 # What the commands of the README need, `wherefrom demo` and `wherefrom serve` among them.
 EXTRAS := anomaly,attribution,c2pa,credit,diffusers,inversion,web
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check docs site bench dist dist-check clean
+.PHONY: help venv dev demo test test-slow check docs site bench dist dist-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,17 +34,22 @@ help: ## list the targets
 
 venv: $(VENV)/.installed ## the environment with the package and what it needs to run
 
-demo: $(VENV)/.installed ## the main job on real input, with a table and a report
-	$(PY) demo/run.py
+dev: $(VENV)/.installed-dev ## the environment with what check, test and demo need
 
-test: $(VENV)/.installed-test ## the fast tests
-	$(PYTEST) -m "not slow and not gpu"
+demo: $(VENV)/.installed ## all five questions on shipped images, with a table and reports
+	$(PY) -m wherefrom.cli.main demo --out demo/out --replace
 
-check: $(VENV)/.installed-dev ## format, lint, types, and the fast tests, those of the docs among them
+test: $(VENV)/.installed-dev ## the fast tests
+	$(PYTEST) $(PARALLEL) $(addprefix --ignore=,$(TESTS_OF_FILES)) -m "not slow and not gpu"
+
+test-slow: $(VENV)/.installed-dev ## the tests that take longer or need more: see CONTRIBUTING.md
+	$(PYTEST) -m "slow and not gpu"
+
+check: $(VENV)/.installed-dev ## format, lint, types, docs and generated files; no other test
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PYTEST) -m "not slow and not gpu"
+	$(PYTEST) $(TESTS_OF_FILES)
 
 docs: $(VENV)/.installed ## regenerate docs/cli.md and the tables made from docs/results
 	$(PY) -m wherefrom.cli.reference > docs/cli.md.new
@@ -49,7 +60,7 @@ site: $(VENV)/.installed-site ## the docs as a web site in build/site, which ope
 	$(PY) -m mkdocs build --strict
 
 bench: $(VENV)/.installed-bench ## what the benchmarks do and need (they take files that are not shipped)
-	set -e; for script in inversion third_parties attribution startup origin_search; do $(PY) benchmarks/$$script.py --help; done
+	set -e; for script in inversion third_parties attribution loops origin_search; do $(PY) benchmarks/$$script.py --help; done
 
 dist: $(VENV)/.installed-dist ## wheel and sdist in dist/, the same bytes for the same SOURCE_DATE_EPOCH
 	$(PY) -m hatchling build --target wheel --target sdist
@@ -85,12 +96,12 @@ $(VENV)/.installed: $(VENV)/.torch $(INPUTS)
 	@$(PIP) -e '.[$(EXTRAS)]'
 	@touch $@
 
-$(VENV)/.installed-%: $(VENV)/.installed $(INPUTS)
-	@echo "installing the extras for make $*"
-	@$(PIP) -e '.[$(EXTRAS_$*)]'
-	@touch $@
+# One call of pip for both stamps: each call looks at every package again.
+$(VENV)/.installed-%: $(VENV)/.torch $(INPUTS)
+	@echo "installing wherefrom into $(VENV), with the extras $(EXTRAS_$*)"
+	@$(PIP) -e '.[$(EXTRAS),$(EXTRAS_$*)]'
+	@touch $(VENV)/.installed $@
 
-EXTRAS_test := test,faiss,milvus,ray
 EXTRAS_dev := dev,faiss,milvus,ray
 EXTRAS_bench := bench,faiss
 EXTRAS_site := site

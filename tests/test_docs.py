@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+from wherefrom.cli import reference
 from wherefrom.cli.main import PROGRAM, cli
 
 ROOT = Path(__file__).parents[1]
@@ -153,6 +154,10 @@ def test_generated_numbers_are_those_of_the_results__identity_render(monkeypatch
     assert pages
     stale = [str(path) for path, text in pages.items() if (ROOT / path).read_text() != text]
     assert stale == [], "run: make docs"
+
+
+def test_the_command_reference_is_that_of_the_help__identity_render():
+    assert (ROOT / "docs" / "cli.md").read_text() == reference.render(), "run: make docs"
 
 
 def test_every_page_is_in_the_nav_of_the_site__identity_files():

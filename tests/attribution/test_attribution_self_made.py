@@ -8,7 +8,7 @@ from torch import nn
 
 from wherefrom.attribution import evaluate, fit
 from wherefrom.attribution.other_layers import self_made
-from wherefrom.calibration.conformal import guaranteed_rate
+from wherefrom.calibration.conformal import guaranteed_rate, tie_width
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
 from wherefrom.data.writing import to_uint8
@@ -59,7 +59,8 @@ def test_a_sure_rate_moves_the_threshold_and_the_verdict__closed_form(fitted, ge
     sure = dataclasses.replace(fitted, config=config)
     cut = guaranteed_rate(0.05, 60, 0.9, what="rate")
     assert cut == 1 / 61  # 0.95^60 = 0.046, and with one above 0.19
-    assert sure.threshold == float(fitted.own_scores.max()) > fitted.threshold
+    largest = float(fitted.own_scores.max()) + tie_width(fitted.own_scores)
+    assert sure.threshold == largest > fitted.threshold
     rows, plain = sure.check(smooth(30, 7)).images, fitted.check(smooth(30, 7)).images
     for row, before in zip(rows, plain, strict=True):
         assert row.p_value == before.p_value

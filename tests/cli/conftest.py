@@ -1,9 +1,12 @@
 """A small fitted attributor, made once by the command line itself."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
 
+from wherefrom.attribution import flipad
 from wherefrom.cli.main import run
 from wherefrom.data import save_png
 
@@ -20,11 +23,17 @@ def G():
     return made
 """
 FIT = [
-    *("--train-samples", "120", "--calibration-samples", "60", "--mean-samples", "50"),
+    *("--train-samples", "50", "--calibration-samples", "60", "--mean-samples", "20"),
     *("--false-negative-rate", "0.05", "--false-positive-rate", "0.1", "--device", "cpu"),
-    *("--detector-epochs", "2", "--lasso-iterations", "20", "--classifier-samples", "600"),
-    *("--classifier-epochs", "3", "--classifier-width", "16"),
+    *("--detector-epochs", "2", "--lasso-iterations", "10", "--classifier-samples", "200"),
+    *("--classifier-epochs", "2", "--classifier-width", "8"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def no_lines_of_progress(monkeypatch):
+    """What a command writes to stderr must not depend on how busy the machine is."""
+    monkeypatch.setattr("wherefrom.cli.progress.LINE_AFTER", math.inf)
 
 
 @pytest.fixture(scope="session")
@@ -41,5 +50,7 @@ def place(tmp_path_factory):
     spec = f"{folder}/my.py:G"
     assert run(["zoo", "sample", spec, "--count", "4", "--out", f"{folder}/own"]) == 0
     fit = ["attribution", "fit", "--generator", spec, "--others", f"{folder}/others"]
-    assert run([*fit, "--out", f"{folder}/m.attributor", *FIT]) == 0
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(flipad, "REFERENCE_SAMPLES", 40)
+        assert run([*fit, "--out", f"{folder}/m.attributor", *FIT]) == 0
     return folder

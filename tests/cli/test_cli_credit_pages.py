@@ -8,35 +8,45 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("diffusers")
 sys.path.append(str(Path(__file__).parents[1] / "credit"))
 
 from studies import NETWORK, write_images, write_study
 
-from wherefrom.cli.console import Lines
 from wherefrom.cli.main import run
 from wherefrom.credit.executors import EXECUTORS
 from wherefrom.credit.worker import work
 
+pytestmark = pytest.mark.needs("diffusers")
 
-@pytest.fixture(autouse=True)
-def here(monkeypatch):
+
+@pytest.fixture(autouse=True, scope="module")
+def here():
     """The runs are made in this process: starting others takes seconds."""
 
     def run_here(ledger, make_play, **_):
         work(ledger, make_play("cpu"))
 
-    monkeypatch.setitem(EXECUTORS, "local", run_here)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(EXECUTORS, "local", run_here)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(here, tmp_path_factory):
+    """The folder of a study: five contributors, fine-tuned; the design's runs are made."""
+    folder = tmp_path_factory.mktemp("study")
+    write_images(folder / "data", players=5)
+    path = write_study(folder, kind="fine-tune", network=NETWORK)
+    path.write_text(path.read_text().replace('kind = "exact"', 'kind = "paired"'))
+    assert run(["-q", "credit", "run", str(path), "--devices", "cpu", "--runs", "26"]) == 0
+    return folder
 
 
 @pytest.fixture
-def study(tmp_path):
-    """Five contributors, fine-tuned; the design's runs are made."""
-    write_images(tmp_path / "data", players=5)
-    path = write_study(tmp_path, kind="fine-tune", network=NETWORK)
-    path.write_text(path.read_text().replace('kind = "exact"', 'kind = "paired"'))
-    assert run(["-q", "credit", "run", str(path), "--devices", "cpu", "--runs", "26"]) == 0
-    return path
+def study(finished, tmp_path):
+    """The test's own copy of that study."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "study.toml"
 
 
 def told(capsys, *arguments):
@@ -120,13 +130,6 @@ def test_a_plan_before_any_run_trains_nothing__closed_form(tmp_path, capsys):
     assert run(["credit", "report", str(path)]) == 2  # and neither does a report
     assert not (tmp_path / "study.work").exists()
     assert "run the study first" in capsys.readouterr().err
-
-
-def test_logs_get_a_line_now_and_then__closed_form(capsys):
-    assert list(Lines(every=0)(range(2), "training", total=2)) == [0, 1]
-    assert capsys.readouterr().err == "training: 1 of 2\ntraining: 2 of 2\n"
-    assert list(Lines(every=60)(range(2), "training")) == [0, 1]
-    assert capsys.readouterr().err == ""
 
 
 def test_a_property_that_always_fails__rejects_report(tmp_path, capsys):

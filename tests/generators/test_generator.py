@@ -57,6 +57,15 @@ def test_image_i_depends_on_seed_and_i_only__identity_batch_independence(archite
     assert torch.allclose(again, images[:66], atol=1e-5)
 
 
+def test_batches_are_counted_before_they_are_made__naive_loop():
+    generator = wrap_generator(small(nn.Linear(3, 4)))
+    assert generator.batch_size == 64
+    for n in (1, 63, 64, 65, 130, 192):
+        for batch in (None, 1, 30, 32, 64, 100):
+            made = sum(1 for _ in generator.sample_with_activations(n, batch=batch))
+            assert generator.batch_count(n, batch) == made
+
+
 def test_latent_i_is_its_own_stream__reference_module():
     module = zoo()
     images = wrap_generator(module).sample(67, seed=5)

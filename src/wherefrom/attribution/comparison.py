@@ -145,7 +145,9 @@ def compare(
     rows, altered = [], []
     for name, config in configs.items():
         runs = []
-        for number in track(range(repetitions), f"comparing {name}", total=repetitions):
+        for number in track(
+            range(repetitions), f"fitting and evaluating {name}", total=repetitions
+        ):
             fit_once = partial(
                 fit,
                 generator,
@@ -232,7 +234,7 @@ def _run(
     )
     altered = tuple(
         judge(partial(fitted.score, condition=condition_after(one)), one)
-        for one in track(alterations, "altering", total=len(alterations))
+        for one in track(alterations, "scoring altered images", total=len(alterations))
     )
     return _Run(clean, altered, between - start, spent)
 

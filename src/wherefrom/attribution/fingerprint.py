@@ -86,7 +86,8 @@ def fit_fingerprint(material: Material, config: FingerprintConfig) -> Fingerprin
     _wavelets()  # before the long sampling
     own = material.own(config.train_samples)
     total = torch.zeros(own.shape[-2:], dtype=torch.float64)
-    for part in material.track(torch.split(own, CHUNK), "noise residuals", total=None):
+    parts = torch.split(own, CHUNK)
+    for part in material.track(parts, "measuring noise residuals", total=len(parts)):
         total += noise_residual(to_float(part), config).sum(dim=0)
     fingerprint = standardise(total[None] / len(own))[0]
     if not bool(fingerprint.any()):

@@ -138,7 +138,7 @@ def mean_activation(
     """
     total = None
     batches = generator.sample_with_activations(count, derive_seed(seed, "flipad", "mean"))
-    for _, z in track(batches, "averaging activations", total=None):
+    for _, z in track(batches, "averaging activations", total=generator.batch_count(count)):
         part = (z if window is None else window.of_inputs(z)).double().sum(dim=0).cpu()
         total = part if total is None else total + part
     if total is None:

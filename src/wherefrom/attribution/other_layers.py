@@ -95,7 +95,8 @@ def draw_by_other_layers(
     changes = layer_changes(bare)
     images = []
     batches = generator.sample_with_activations(count, seed, batch=IMAGES_PER_LAYER)
-    for index, (_, z) in enumerate(track(batches, "sampling other last layers", total=None)):
+    number = generator.batch_count(count, IMAGES_PER_LAYER)
+    for index, (_, z) in enumerate(track(batches, "sampling other last layers", total=number)):
         rng = stream(seed, "other layers", index)
         weight = changes[index % len(changes)](bare, rng)
         other = dataclasses.replace(layer, weight=torch.cat([weight, kept], dim=1))

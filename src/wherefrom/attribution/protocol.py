@@ -145,7 +145,7 @@ def _setting(values: Mapping[str, Any], name: str) -> Any:
 def stored_samples(generator: Generator, count: int, seed: int, *, track: Track = quiet) -> Tensor:
     """`count` samples as a file holds them, (count, C, H, W): images uint8, numbers float32."""
     batches = generator.sample_with_activations(count, seed)
-    parts = (x for x, _ in track(batches, "sampling", total=None))
+    parts = (x for x, _ in track(batches, "sampling the model", total=generator.batch_count(count)))
     return torch.cat([x if generator.makes_numbers else to_uint8(x) for x in parts])
 
 

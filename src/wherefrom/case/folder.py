@@ -96,7 +96,7 @@ def inspect_folder(
     except OSError as error:
         raise InputError(f"cannot make the folder {show_path(keep)}: {error.strerror}") from error
     rows, known = [], 0
-    for path in track(files, "inspecting", total=len(files)):
+    for path in track(files, "inspecting images", total=len(files)):
         row, was_kept = _row(path, opened, keep, limits)
         rows.append(row)
         known += was_kept

@@ -28,6 +28,8 @@ from wherefrom.data.decoding import DEFAULT_LIMITS, Limits
 from wherefrom.data.files import read_regular
 from wherefrom.data.images import ReadImage, decode_image
 
+ASKING = "asking the questions of the case"  # the stage whose items are the questions
+
 
 def inspect_image(
     path: Path,
@@ -47,7 +49,7 @@ def inspect_image(
     """
     data = read_regular(path, max_bytes=limits.max_bytes)
     read = decode_image(data, path, limits=limits)
-    steps = iter(track([*QUESTIONS, "claims"], "asking", total=len(QUESTIONS) + 1))
+    steps = iter(track([*QUESTIONS, "claims"], ASKING, total=len(QUESTIONS) + 1))
     answers: dict[str, Answer] = {}
     exhibits: dict[str, tuple[object, ...]] = {}
 

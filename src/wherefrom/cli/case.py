@@ -117,7 +117,7 @@ def check(session: Session, *, case: Path, as_json: bool) -> None:
     from wherefrom.report.tables import Column, Table
 
     found = read_case(case)
-    parts = session.track(found.parts, "checking", total=len(found.parts))
+    parts = session.track(found.parts, "checking parts of the case", total=len(found.parts))
     rows = [(kind_of(part), part.name, part.path, _state(found, part)) for part in parts]
     whole = _whole_case(found)
     bad = [row for row in rows if row[3] != "ok"]

@@ -169,7 +169,7 @@ def sample(
     out.mkdir(exist_ok=True)
     batches = generator.sample_with_activations(count, seed, batch=1)
     digits = len(str(count))
-    for index, (image, _) in enumerate(session.track(batches, "sampling", total=count)):
+    for index, (image, _) in enumerate(session.track(batches, "sampling images", total=count)):
         save_png(to_uint8(image)[0], out / f"{index:0{digits}d}.png")
     click.echo(out)
 

@@ -111,7 +111,7 @@ def measure_cost(
         plan.append(("unlearning, each run", smaller, as_training, False))
     plan.append(("sampling, each run", smaller, None, False))
     stages, largest, timed = [], 0, dict[tuple[int, bool], tuple[float, int]]()
-    for name, network, training, once in track(plan, "timing steps", total=len(plan)):
+    for name, network, training, once in track(plan, "timing training steps", total=len(plan)):
         key = id(network), training is None
         steps, batch = (c.sampling.steps, c.sampling.images) if training is None else (
             training.steps, min(training.batch, len(data.images)))  # fmt: skip

@@ -284,7 +284,7 @@ def sample(
     model.network.eval()
     found = []
     batches = torch.split(torch.arange(config.images), config.batch)
-    for batch in track(batches, "sampling", total=len(batches)):
+    for batch in track(batches, "sampling images", total=len(batches)):
         noise = [
             torch.randn(model.shape, generator=stream(config.seed, "credit", "sample", int(i)))
             for i in batch

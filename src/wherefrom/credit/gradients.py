@@ -125,7 +125,7 @@ def projected_gradients(
     each = vmap(grad(_loss_of(model, others, loss)), in_dims=(None, 0, 0, 0, 0), randomness="error")
     rows = []
     parts = torch.split(torch.arange(len(moments.x)), config.batch)
-    for part in track(parts, "gradients", total=len(parts)):
+    for part in track(parts, "computing gradients", total=len(parts)):
         here = part.to(moments.x.device)
         # The other kernels of attention have no rule for a batch of gradients.
         with sdpa_kernel(SDPBackend.MATH):
@@ -161,7 +161,7 @@ def image_gradients(
     """phi of latents (N, C, H, W), float32 (N, k) on the CPU, computed batch by batch."""
     rows = []
     parts = torch.split(torch.arange(len(latents)), config.batch)
-    for part in track(parts, "gradients", total=len(parts)):
+    for part in track(parts, "computing gradients", total=len(parts)):
         here = part.to(latents.device)
         moments = image_moments(model, latents[here], conditions[here], config, first=int(part[0]))
         rows.append(projected_gradients(model, moments, config, loss=loss))

@@ -277,7 +277,13 @@ class _Maker:
             saved = _TrainedOnly(task)
             path = place.with_name(f"{place.name}.checkpoint")
             checkpoints = Checkpoints(path=path, every=CHECKPOINT_EVERY, identity=identity)
-            run(saved, config.steps, label=name, checkpoints=checkpoints, track=self.track)
+            run(
+                saved,
+                config.steps,
+                label=f"training the {name} model",
+                checkpoints=checkpoints,
+                track=self.track,
+            )
             task.finish()
         found = matrices(model.network)
         save_artifact(place, kind=KIND, schema=SCHEMA, meta={"identity": identity}, tensors=found)

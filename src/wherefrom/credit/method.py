@@ -148,7 +148,7 @@ def rescore(opened: OpenStudy, ledger: Ledger, *, track: Track = quiet) -> int:
             "the game callable keeps nothing that could be measured again; a new property needs "
             "another ledger"
         )
-    for key in track(ordered, "measuring again", total=len(ordered)):
+    for key in track(ordered, "measuring finished runs", total=len(ordered)):
         assert isinstance(opened.play, DiffusionPlay)  # noqa: S101 (said above)
         ledger.score(key, opened.play.rescore(key))
     return len(ordered)

@@ -207,7 +207,7 @@ class _Maker:
             return self._model(load_pruned(place)[0])
         model = copies_of(full)(0)
         plan = prune(model.network, c.pruning.ratio, rounding=c.pruning.rounding)
-        model = self._train(model, c.recovery, place, identity, "recovery of the pruned model")
+        model = self._train(model, c.recovery, place, identity, "the pruned model")
         save_pruned(place, model.network, plan)
         self._forget(place)
         return model
@@ -232,7 +232,7 @@ class _Maker:
             every=CHECKPOINT_EVERY,
             identity=identity,
         )
-        run(task, training.steps, label=label, checkpoints=saved, track=self.track)
+        run(task, training.steps, label=f"training {label}", checkpoints=saved, track=self.track)
         return task.finish()
 
     def _forget(self, place: Path) -> None:

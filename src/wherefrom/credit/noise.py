@@ -41,7 +41,7 @@ def sampling_variance(
     there = [key for key in keys if (play.outputs / key).is_dir()]
     chosen = there[:: max(1, -(-len(there) // RUNS))]
     found = []
-    for key in track(chosen, "noise of images", total=len(chosen)):
+    for key in track(chosen, "measuring the noise of images", total=len(chosen)):
         variance = image_variance(measured, play.load(play.outputs / key)[0])
         if variance is not None:
             found.append(variance)

@@ -41,7 +41,7 @@ def run_ray(
         ledger.reclaim()
         hands = _Hands(ray, ledger, make_play, lease_seconds, gpus)
         try:
-            for _ in track(hands.settled(devices), "runs", total=_left(ledger)):
+            for _ in track(hands.settled(devices), "making runs", total=_left(ledger)):
                 pass
         finally:
             hands.stop()

@@ -1,5 +1,7 @@
 """The loop of one worker: take a run, make it, record it, until none waits.
 
+Workers show no progress: the process that started them counts the finished runs with its `track`.
+
 What goes wrong in a run is recorded with the run.  What goes wrong with the machine (a full disk,
 an interruption) gives the run back and ends the worker.
 """

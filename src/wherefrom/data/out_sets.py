@@ -64,7 +64,7 @@ def mnist_out_sets(
             f"expected (N, 1, {UNIT}, {UNIT}) and an index each"
         )
     own, keys = to_float(originals), [str(row) for row in rows]
-    for kind in track(MNIST_CORRUPTIONS, "corrupting", total=len(MNIST_CORRUPTIONS)):
+    for kind in track(MNIST_CORRUPTIONS, "corrupting digits", total=len(MNIST_CORRUPTIONS)):
         if published is None:
             far, origin = mnist_corrupt(own, kind, keys=keys, seed=seed), "made anew from its text"
         else:

@@ -88,6 +88,12 @@ class Generator:
             raise InputError(f"asked for {n} images in batches of {batch}; both must be at least 1")
         return self._batches(n, seed, min(batch or self.batch_size, self.batch_size))
 
+    def batch_count(self, n: int, batch: int | None = None) -> int:
+        """How many batches `sample_with_activations` yields."""
+        size, rest = self.batch_size, n % self.batch_size
+        chunk = min(batch or size, size)
+        return n // size * -(-size // chunk) + -(-rest // chunk)
+
     def decode(self, latents: Tensor) -> Tensor:
         """Images (N, C, H, W) in [0, 1] of latents (N, *latent_shape), on the latents' device.
 

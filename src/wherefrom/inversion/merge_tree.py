@@ -124,7 +124,7 @@ def merge_tree(
     chosen: dict[tuple[float, int], Tensor] = {}
     priors: dict[tuple[float, int], Tensor] = {}
     before: dict[int, FittedInverter] = {}
-    for penalty, seed in track(runs, "training for the tree", total=len(runs)):
+    for penalty, seed in track(runs, "training for the merge tree", total=len(runs)):
         settings, start = config.with_values({"class_penalty": penalty}), before.get(seed)
         if start is not None and warm_steps is not None:
             settings = settings.with_values({"steps": warm_steps, "uniform_share": 0.0})

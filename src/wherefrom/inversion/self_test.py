@@ -69,7 +69,9 @@ def run_self_test(
         raise InputError(f"a self-test needs 2 own images and a score, there are {len(images)}")
     own = {name: detector.score(images) for name, detector in detectors.items()}
     rows = []
-    for kind in track(MNIST_CORRUPTIONS, "testing the scores", total=len(MNIST_CORRUPTIONS)):
+    for kind in track(
+        MNIST_CORRUPTIONS, "testing scores on damaged images", total=len(MNIST_CORRUPTIONS)
+    ):
         far = mnist_corrupt(images, kind, keys=keys, seed=seed)
         for intensity in (near, FULL):
             damaged = near_out(far, images, intensity)

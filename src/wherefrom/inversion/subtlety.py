@@ -76,7 +76,9 @@ def subtlety_curve(
         raise InputError(f"a subtlety curve needs 2 own images or more, there are {len(images)}")
     own = detector.score(images)
     points = []
-    for kind in track(MNIST_CORRUPTIONS, "measuring subtlety", total=len(MNIST_CORRUPTIONS)):
+    for kind in track(
+        MNIST_CORRUPTIONS, "measuring how small a defect is seen", total=len(MNIST_CORRUPTIONS)
+    ):
         far = mnist_corrupt(images, kind, keys=keys, seed=seed)
         for intensity in sorted(intensities):
             seen = detector.score(near_out(far, images, intensity))

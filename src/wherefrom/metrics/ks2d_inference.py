@@ -198,5 +198,5 @@ def _drawn(
     rng = np.random.default_rng(derive_seed(path[0], "ks2d", path[1]))
     step = max(1, CHUNK // max(1, width))
     starts = range(0, draws, step)
-    for start in track(starts, f"drawing {path[1]}", total=len(starts)):
+    for start in track(starts, f"random draws ({path[1]})", total=len(starts)):
         yield draw(rng, min(step, draws - start))

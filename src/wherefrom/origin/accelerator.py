@@ -200,7 +200,7 @@ def _filled(faiss: Any, rows: Rows, seed: int, track: Track) -> tuple[Any, Tenso
     lists.train(sample.float().numpy())
     square = torch.zeros(dim, dim, dtype=torch.float64)
     every = list(tiles(rows.parts, CHUNK))
-    for tile in track(every, "building", total=len(every)):
+    for tile in track(every, "building the accelerator", total=len(every)):
         alive = _alive(tile)
         vectors = tile.rows[alive].float()
         lists.add_with_ids(vectors.numpy(), (alive + tile.place).numpy())

@@ -97,7 +97,7 @@ def moments_of(
     moments = PairMoments(encoder, origins.shape[1])
     moments.add_origins(origins)
     places = range(0, len(edits), ROWS)
-    for first in track(places, "summing pairs", total=len(places)):
+    for first in track(places, "summing over pairs", total=len(places)):
         part = slice(first, first + ROWS)
         moments.add_edits(edits[part], origins[owner[part]])
     return moments
@@ -145,7 +145,7 @@ def from_samples(
     zero = torch.zeros((), dtype=torch.float64)
     AA = AT = TT = zero  # noqa: N806 (inner products of rows)
     places = range(0, shape.dimension, COLUMNS)
-    for a, t in map(scaled, track(places, "multiplying pairs", total=len(places))):
+    for a, t in map(scaled, track(places, "multiplying rows of pairs", total=len(places))):
         AA, AT, TT = AA + a @ a.T, AT + a @ t.T, TT + t @ t.T  # noqa: N806
     eps = config.ridge * _mean_change(TT.trace(), shape.dimension)
     TT.diagonal().add_(eps)

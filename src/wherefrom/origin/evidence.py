@@ -36,7 +36,7 @@ def gather_evidence(
     originals = Originals(encoder)
     found: dict[tuple[str, str], Evidence] = {}
     few = [answer for answer in answers if answer.digest is not None][:MOST_ANSWERS]
-    for answer in track(few, "comparing latents", total=len(few)):
+    for answer in track(few, "comparing latents of candidates", total=len(few)):
         query = read_indexed(IndexedImage(0, answer.name, answer.digest or "", 0.0))
         if isinstance(query, str):
             continue

@@ -142,7 +142,14 @@ def _train(
     if checkpoint is not None:
         points = Checkpoints(path=checkpoint, every=c.steps_per_epoch, identity=identity)
     steps = c.epochs * c.steps_per_epoch
-    run(task, steps, label="training W", checkpoints=points, after_step=after, track=track)
+    run(
+        task,
+        steps,
+        label="training the edit map",
+        checkpoints=points,
+        after_step=after,
+        track=track,
+    )
     return tuple(history)
 
 

@@ -164,7 +164,7 @@ class References:
             return known[path] != digest or digest not in hashed
 
         def batches() -> Iterator[tuple[tuple[dict[Path, str], dict[str, PictureHash]], Tensor]]:
-            progress = track(files, "adding images", total=len(files))
+            progress = track(files, "adding images to the index", total=len(files))
             for some, digests, pictures in reader.images(progress, wanted=wanted):
                 hashes = {d: hash_picture(p) for d, p in zip(digests, pictures, strict=True)}
                 new = [i for i, path in enumerate(some) if known[path] != digests[i]]
@@ -208,7 +208,9 @@ class References:
             matcher = replace(matcher, by=Accelerator.load(self.index))
         reader = Reader(self.encoder)
         answers: dict[Path, OriginAnswer] = {}
-        for some, digests, pictures in reader.images(track(files, "searching", total=len(files))):
+        for some, digests, pictures in reader.images(
+            track(files, "searching the index", total=len(files))
+        ):
             same = self.index.copies(digests)
             left, notes = [], {}
             for row, (path, digest) in enumerate(zip(some, digests, strict=True)):
@@ -258,7 +260,9 @@ class References:
         owner = {edits[i]: origins[i] for i in chosen}
         matcher, reader = self._new_matcher(settings), Reader(self.encoder)
         values: list[float] = []
-        progress = track([edits[i] for i in chosen], "searching for edits", total=len(chosen))
+        progress = track(
+            [edits[i] for i in chosen], "searching without the origin", total=len(chosen)
+        )
         for some, _, pictures in reader.images(progress):
             left_out = self._ids_of([owner[name] for name in some])
             found = matcher.ask(pictures, left_out=left_out)
@@ -286,7 +290,9 @@ class References:
         place = {name: i for i, name in enumerate(edits)}
         matcher, reader = self.matcher(config), Reader(self.encoder)
         ranks, right, p_values, named = [], [], [], []
-        for some, _, pictures in reader.images(track(edits, "searching", total=len(edits))):
+        for some, _, pictures in reader.images(
+            track(edits, "searching for known origins", total=len(edits))
+        ):
             wanted = self._ids_of([origins[place[name]] for name in some])
             for name, ids in zip(some, wanted, strict=True):
                 if not len(ids):
