@@ -1,0 +1,256 @@
+"""What attribution promises, simulated: images carry their scores, everything else is real.
+
+The world: an image's first pixels spell a number, and the scorer reads it.  So the scores of own
+and other images have known laws, and `check`, the calibration and what follows run as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from promise import Promise, Values
+from scipy.stats import norm
+from torch import Tensor
+
+from wherefrom.attribution import control_discoveries
+from wherefrom.attribution.config import AttributionConfig
+from wherefrom.attribution.fitted import Attributor, Calibration
+from wherefrom.attribution.open_set import Identity, identify
+from wherefrom.attribution.together import judge_together
+from wherefrom.calibration.verdict import Verdict
+from wherefrom.data.images import Carrier
+
+SHAPE = (1, 4, 4)
+DIGITS = 6  # bytes that spell a score
+OWN, OTHER, RIVAL = 0.0, 2.0, 5.0  # means of normal scores of deviation 1
+FILES = {
+    "png": Carrier("PNG", True, None, SHAPE[1:]),
+    "jpeg": Carrier("JPEG", False, 90, SHAPE[1:]),
+    "poor jpeg": Carrier("JPEG", False, 20, SHAPE[1:]),
+}
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """Reads the score that an image carries."""
+
+    def score(self, images: Tensor) -> Tensor:
+        """(N,) float64."""
+        bytes_ = (images.double() * 255).round().flatten(1)[:, :DIGITS]
+        powers = 256.0 ** -torch.arange(1, DIGITS + 1, dtype=torch.float64)
+        quantiles = (bytes_ @ powers).clamp(1e-14, 1 - 1e-14)
+        return torch.from_numpy(norm.ppf(quantiles.numpy()) * 3 + 2)
+
+    def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Nothing to keep."""
+        return {}, {}
+
+
+def images_of(scores: Values) -> Tensor:
+    """uint8 (N, *SHAPE) that carry these scores; the other pixels are grey."""
+    rest = np.asarray(norm.cdf((scores - 2) / 3))
+    found = np.full((len(scores), SHAPE[1] * SHAPE[2]), 128, dtype=np.uint8)
+    for place in range(DIGITS):
+        rest = rest * 256
+        found[:, place] = np.floor(rest)
+        rest = rest - np.floor(rest)
+    return torch.from_numpy(found).reshape(-1, *SHAPE)
+
+
+def attributor(rng: np.random.Generator, own: int, other: int, **settings: float) -> Attributor:
+    """Calibrated on fresh own and other images."""
+    config = AttributionConfig(calibration_samples=own, **settings)  # type: ignore[arg-type]
+    blank = torch.empty(0)
+    bare = Attributor("world", config, Spelled(), SHAPE, blank, blank, {})
+    held = [bare.score(images_of(rng.normal(m, 1, n))) for m, n in ((OWN, own), (OTHER, other))]
+    return replace(bare, own_scores=held[0], other_scores=held[1])
+
+
+def called(fitted: Attributor, scores: Values, answer: Verdict) -> Values:
+    """Whether each image got that answer."""
+    found = fitted.check(images_of(scores)).images
+    return np.array([float(row.verdict is answer) for row in found])
+
+
+def own_rejected(replays: int, seed: int) -> Values:
+    rng = np.random.default_rng(seed)
+    return np.concatenate(
+        [
+            called(
+                attributor(rng, 39, 39, false_negative_rate=0.05, false_positive_rate=0.05),
+                rng.normal(OWN, 1, 1),
+                Verdict.NOT_OURS,
+            )
+            for _ in range(replays)
+        ]
+    )
+
+
+def others_accused(replays: int, seed: int) -> Values:
+    rng = np.random.default_rng(seed)
+    return np.concatenate(
+        [
+            called(
+                attributor(rng, 39, 39, false_negative_rate=0.05, false_positive_rate=0.05),
+                rng.normal(OTHER, 1, 1),
+                Verdict.OURS,
+            )
+            for _ in range(replays)
+        ]
+    )
+
+
+def unlucky_calibrations(replays: int, seed: int) -> Values:
+    """Whether this calibration's true rate, known in this world, exceeds the promised one."""
+    rng = np.random.default_rng(seed)
+    settings = {"false_negative_rate": 0.05, "false_positive_rate": 0.05, "confidence": 0.9}
+    cuts = [attributor(rng, 120, 39, **settings).threshold for _ in range(replays)]
+    return (norm.sf(np.array(cuts) - OWN) > 0.05).astype(float)
+
+
+def _false_share(replays: int, seed: int, answer: Verdict, parts: dict[str, Any]) -> Values:
+    """Of the answers in one folder, the share given to images that it is wrong for."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(replays):
+        rates = {"false_negative_rate": 0.05, "false_positive_rate": 0.05}
+        fitted = attributor(rng, 400, 400, **rates)
+        if parts.get("further"):  # the attributor knows scaled files, so it judges by state
+            scaled = Calibration(fitted.own_scores, fitted.other_scores)
+            fitted = replace(fitted, further={"scaled": scaled})
+        means, kinds, wrong = parts["means"], parts["files"], parts["wrong"]
+        counts = parts["counts"]
+        scores = np.concatenate(
+            [rng.normal(m, s, n) for (m, s), n in zip(means, counts, strict=True)]
+        )
+        carriers = [FILES[k] for k, n in zip(kinds, counts, strict=True) for _ in range(n)]
+        false = np.repeat(wrong, counts)
+        checked = fitted.check(images_of(scores), carriers=carriers)
+        rows = control_discoveries(checked, 0.05).images
+        given = np.array([row.verdict is answer for row in rows])
+        found.append(float((given & false).sum()) / max(1, int(given.sum())))
+    return np.array(found)
+
+
+def false_rejections(replays: int, seed: int) -> Values:
+    """300 own PNG files, 300 foreign JPEG files, which cannot be rejected, 30 foreign PNG files."""
+    parts = {
+        "means": [(OWN, 1), (RIVAL, 1), (RIVAL, 1)],
+        "files": ["png", "jpeg", "png"],
+        "counts": [300, 300, 30],
+        "wrong": [True, False, False],
+    }
+    return _false_share(replays, seed, Verdict.NOT_OURS, parts)
+
+
+def false_accusations(replays: int, seed: int) -> Values:
+    """300 images like the others, 300 own ones in a state that was not calibrated, 30 own."""
+    parts = {
+        "means": [(OTHER, 1), (OWN, 1), (OWN, 1)],
+        "files": ["png", "poor jpeg", "png"],
+        "counts": [300, 300, 30],
+        "wrong": [True, False, False],
+        "further": True,
+    }
+    return _false_share(replays, seed, Verdict.OURS, parts)
+
+
+def own_sets_rejected(replays: int, seed: int) -> Values:
+    """A whole table of the model's own rows, judged as one at 0.05."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(replays):
+        fitted = attributor(rng, 99, 39, false_negative_rate=0.1, false_positive_rate=0.05)
+        rows = fitted.check(images_of(rng.normal(OWN, 1, 40))).images
+        p_values = [row.p_value for row in rows if row.p_value is not None]
+        together = judge_together(p_values, calibration=99, rate=fitted.smallest_p_value("clean"))
+        found.append(float(together.p_value <= 0.05))
+    return np.array(found)
+
+
+def family_errors(replays: int, seed: int) -> Values:
+    """One image that is like every model's others is assigned to one of five models."""
+    rng = np.random.default_rng(seed)
+    rates = {"false_negative_rate": 0.05, "false_positive_rate": 0.05}
+    found = []
+    for _ in range(replays):
+        models = {f"model {k}": attributor(rng, 39, 99, **rates) for k in range(5)}
+        verdicts = {
+            name: fitted.check(images_of(rng.normal(OTHER, 1, 1))).images[0]
+            for name, fitted in models.items()
+        }
+        answer = identify(verdicts, family_error=0.05).answer
+        found.append(float(answer is Identity.ONE))
+    return np.array(found)
+
+
+PROMISES = (
+    Promise(
+        "own image rejected",
+        "an image of the model is called 'not made by this model' with probability at most the "
+        "false-negative rate",
+        "it arrives unaltered, as the calibration images",
+        "attribution/fitted.py, calibration/conformal.py",
+        0.05,
+        own_rejected,
+    ),
+    Promise(
+        "other image accused",
+        "an image like the others of the fit is called 'made by this model' with probability at "
+        "most the false-positive rate",
+        "it is exchangeable with the other images that were held out",
+        "attribution/fitted.py, calibration/conformal.py",
+        0.05,
+        others_accused,
+    ),
+    Promise(
+        "unlucky calibration",
+        "with confidence 0.9, the rate of rejected own images is above the false-negative rate for "
+        "at most one fit in ten",
+        "continuous scores",
+        "calibration/conformal.py: guaranteed_rate",
+        0.1,
+        unlucky_calibrations,
+    ),
+    Promise(
+        "false rejections in a folder",
+        "of the answers 'not made by this model', at most the false-discovery rate are wrong on "
+        "average",
+        "own files are unaltered; any number of files that cannot get the answer lie beside them",
+        "attribution/discovery.py",
+        0.05,
+        false_rejections,
+        suite=12,
+    ),
+    Promise(
+        "false accusations in a folder",
+        "of the answers 'made by this model', at most the false-discovery rate are images like the "
+        "others on average",
+        "these are exchangeable with the others held out; images of any other kind lie beside them",
+        "attribution/discovery.py",
+        0.05,
+        false_accusations,
+        suite=12,
+    ),
+    Promise(
+        "own table rejected",
+        "a whole table of the model's own rows has a p-value of at most 0.05 with that probability",
+        "its rows are independent draws of the model",
+        "attribution/together.py",
+        0.05,
+        own_sets_rejected,
+    ),
+    Promise(
+        "image assigned to one of several models",
+        "an image like every model's others is assigned to any of them with probability at most "
+        "the family-wise error",
+        "it is exchangeable with the others of each fit",
+        "attribution/open_set.py, calibration/family.py",
+        0.05,
+        family_errors,
+        suite=40,
+    ),
+)
