@@ -25,7 +25,7 @@ from wherefrom.data.images import Carrier
 
 SHAPE = (1, 4, 4)
 DIGITS = 6  # bytes that spell a score
-OWN, OTHER, RIVAL = 0.0, 2.0, 5.0  # means of normal scores of deviation 1
+OWN, OTHER, RIVAL = 0.0, 3.0, 5.0  # means of normal scores of deviation 1
 FILES = {
     "png": Carrier("PNG", True, None, SHAPE[1:]),
     "jpeg": Carrier("JPEG", False, 90, SHAPE[1:]),
@@ -147,11 +147,11 @@ def false_rejections(replays: int, seed: int) -> Values:
 
 
 def false_accusations(replays: int, seed: int) -> Values:
-    """300 images like the others, 300 own ones in a state that was not calibrated, 30 own."""
+    """150 images like the others, 150 own ones in a state that was not calibrated, 20 own."""
     parts = {
         "means": [(OTHER, 1), (OWN, 1), (OWN, 1)],
         "files": ["png", "poor jpeg", "png"],
-        "counts": [300, 300, 30],
+        "counts": [150, 150, 20],
         "wrong": [True, False, False],
         "further": True,
     }
@@ -233,7 +233,7 @@ PROMISES = (
         "attribution/discovery.py",
         0.05,
         false_accusations,
-        suite=12,
+        suite=30,
     ),
     Promise(
         "own table rejected",

@@ -1,5 +1,6 @@
 """For every test: no network, no cache of the user's, a fixed global seed, no screen."""
 
+import logging
 import os
 import socket
 
@@ -10,22 +11,46 @@ import pytest
 import torch
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "needs(*packages): skipped where one is not installed")
+    # pytest visits each logger that does not propagate six times a test, and torch has forty.
+    for logger in logging.root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.propagate = True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """The packages of `needs` are imported before the first such test, not to collect tests."""
+    for marker in item.iter_markers("needs"):
+        for package in marker.args:
+            pytest.importorskip(package)
+
+
+@pytest.fixture(scope="session")
+def seed_all():
+    """A call that sets the global seed; `torch.manual_seed` costs a millisecond without CUDA."""
+    return torch.manual_seed if torch.cuda.is_available() else torch.default_generator.manual_seed
+
+
 @pytest.fixture(autouse=True)
-def fixed_global_seed():
+def fixed_global_seed(seed_all):
     """Random order must not change what a test sees that draws without a generator."""
-    torch.manual_seed(0)
+    seed_all(0)
 
 
-@pytest.fixture(autouse=True)
-def cache_of_its_own(tmp_path_factory, monkeypatch):
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_its_own(tmp_path_factory):
     """Tests neither read nor fill the user's cache folders."""
     cache = str(tmp_path_factory.getbasetemp() / "cache")
-    monkeypatch.setenv("XDG_CACHE_HOME", cache)
-    monkeypatch.setenv("HF_HOME", cache)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", cache)
+        patch.setenv("HF_HOME", cache)
+        yield
 
 
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch):
+@pytest.fixture(scope="session", autouse=True)
+def no_network():
     """A test that reaches out of this machine fails."""
     connect = socket.socket.connect
 
@@ -34,7 +59,9 @@ def no_network(monkeypatch):
         assert host in ("localhost", "127.0.0.1", "::1"), f"a test connects to {host}"
         return connect(self, address)
 
-    monkeypatch.setattr(socket.socket, "connect", connect_here)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", connect_here)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from pyod.models.base import BaseDetector
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.exceptions import NotFittedError
 
@@ -50,6 +49,8 @@ def test_an_attributor_for_scikit_learn__reference_sklearn(fitted, generator, sm
 
 
 def test_an_attributor_for_pyod__reference_pyod(fitted, generator, smooth):
+    from pyod.models.base import BaseDetector
+
     detector = pyod_detector(fitted, contamination=0.1)
     assert isinstance(detector, BaseDetector)
     own = generator.sample(40, seed=6).numpy()
@@ -86,6 +87,8 @@ def test_deep_sad_on_features__reference_fit_deep_sad():
 
 
 def test_deep_sad_without_labels_and_for_pyod__reference_pyod():
+    from pyod.models.base import BaseDetector
+
     x, y = features()
     alone = deep_sad_estimator(config=TINY, fpr=0.1).fit(x[y > 0])
     assert set(alone.predict(x)) <= {-1, 1}

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("diffusers")
 sys.path.append(str(Path(__file__).parents[1] / "credit"))
 
 from studies import PROPERTIES, write_study
@@ -15,6 +14,8 @@ from studies import PROPERTIES, write_study
 from wherefrom.cli.main import run
 from wherefrom.credit.executors import EXECUTORS
 from wherefrom.credit.worker import work
+
+pytestmark = pytest.mark.needs("diffusers")
 
 
 @pytest.fixture

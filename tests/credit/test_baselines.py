@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("diffusers")
-
 from wherefrom.core.errors import InputError
 from wherefrom.credit import gradients
 from wherefrom.credit.baselines import (
@@ -28,6 +26,8 @@ from wherefrom.credit.gradients import (
     projected_gradients,
     save_gradients,
 )
+
+pytestmark = pytest.mark.needs("diffusers")
 
 TINY = {
     "sample_size": 8,

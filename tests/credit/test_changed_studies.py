@@ -3,9 +3,6 @@
 import sqlite3
 
 import pytest
-
-pytest.importorskip("diffusers")
-
 from studies import NETWORK, write_study
 
 from wherefrom.core.errors import InputError
@@ -13,6 +10,8 @@ from wherefrom.credit import method
 from wherefrom.credit.ledger import MAX_ATTEMPTS
 from wherefrom.credit.method import open_study, play_of, run_study
 from wherefrom.credit.worker import work
+
+pytestmark = pytest.mark.needs("diffusers")
 
 COUNT = "def value(names, seed):\n    return float(len(names))\n"
 

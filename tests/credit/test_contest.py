@@ -3,9 +3,6 @@
 import numpy as np
 import pytest
 import torch
-
-pytest.importorskip("diffusers")
-
 from studies import NETWORK, write_study
 from synthetic_games import played
 
@@ -23,6 +20,8 @@ from wherefrom.credit.noise import image_variance, sampling_variance
 from wherefrom.credit.properties import Made, Measure
 from wherefrom.credit.table_one import family_of, study_baselines
 from wherefrom.credit.worker import work
+
+pytestmark = pytest.mark.needs("diffusers")
 
 BASELINES = """
 [baselines]

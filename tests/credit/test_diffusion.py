@@ -7,8 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-pytest.importorskip("diffusers")
-
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
 from wherefrom.credit.codecs import load_autoencoder_codec
@@ -25,6 +23,8 @@ from wherefrom.credit.diffusion import (
     time_steps,
 )
 from wherefrom.training.loop import run
+
+pytestmark = pytest.mark.needs("diffusers")
 
 TINY = {
     "sample_size": 8,

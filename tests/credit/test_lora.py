@@ -3,10 +3,6 @@
 import numpy as np
 import pytest
 import torch
-
-pytest.importorskip("diffusers")
-pytest.importorskip("peft")
-
 from studies import write_images, write_study
 from tiny_pipelines import write_stable_diffusion
 
@@ -22,6 +18,8 @@ from wherefrom.credit.lora import (
 )
 from wherefrom.credit.method import open_study
 from wherefrom.credit.worker import work
+
+pytestmark = pytest.mark.needs("diffusers", "peft")
 
 NETWORK = "[model]\nkind = 'lora'\nfolder = 'sd'\nrank = 4\nprompt = 'a painting'\n"
 

@@ -3,8 +3,6 @@
 import pytest
 import torch
 
-pytest.importorskip("diffusers")
-
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.credit.channels import channel_groups
 from wherefrom.credit.pruning import (
@@ -17,6 +15,8 @@ from wherefrom.credit.pruning import (
     prune,
     save_pruned,
 )
+
+pytestmark = pytest.mark.needs("diffusers")
 
 # The configs of google/ddpm-cifar10-32 and CompVis/ldm-celebahq-256.
 CIFAR = {

@@ -3,9 +3,6 @@
 import numpy as np
 import pytest
 import torch
-
-pytest.importorskip("diffusers")
-
 from studies import NETWORK, write_study
 
 from wherefrom.core.errors import InputError
@@ -14,6 +11,8 @@ from wherefrom.credit.gradients import GradientConfig
 from wherefrom.credit.method import open_study
 from wherefrom.credit.properties import PixelEmbedder, diversity_measure, percentile_measure
 from wherefrom.credit.rivals import application_baselines, gradient_baselines, similarity_baselines
+
+pytestmark = pytest.mark.needs("diffusers")
 
 GRADIENTS = GradientConfig(dimension=8, steps=2, batch=3)
 SAMPLING = SamplingConfig(images=3, steps=2)

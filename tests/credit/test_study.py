@@ -3,9 +3,6 @@
 import numpy as np
 import pytest
 import torch
-
-pytest.importorskip("diffusers")
-
 from studies import NETWORK, PROPERTIES, write_images, write_study
 
 from wherefrom.core.errors import ArtifactError, InputError
@@ -15,6 +12,8 @@ from wherefrom.credit.method import open_study, rescore
 from wherefrom.credit.records import run_key
 from wherefrom.credit.study import load_study
 from wherefrom.credit.worker import work
+
+pytestmark = pytest.mark.needs("diffusers")
 
 
 def play_here(path, runs=8):

@@ -9,7 +9,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from pyod.models.base import BaseDetector
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
@@ -66,6 +65,8 @@ def test_scikit_learn_gets_its_own_signs__reference_sklearn():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_pyod_sets_its_own_threshold__reference_pyod():
+    from pyod.models.base import BaseDetector
+
     fitted = model()
     detector = pyod_detector(fitted, score="two-sided", contamination=0.2)
     assert isinstance(detector, BaseDetector)

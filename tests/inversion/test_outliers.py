@@ -1,5 +1,6 @@
 """Self-test, subtlety curve, calibration by parts, p-values and discoveries of a folder."""
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,12 @@ class Roughness:
 
 def model():
     return fitted_to(OWN / 255)
+
+
+@functools.cache
+def calibrated():
+    """Of the own images, by the best score."""
+    return calibrate_outliers(model(), OWN, keys=KEYS)
 
 
 def batch_of(images, skipped=()):
@@ -110,8 +117,7 @@ def test_the_least_intensity_is_where_half_stay_caught__closed_form():
 
 
 def test_own_images_calibrate_in_a_part_of_their_own__identity_order():
-    fitted = model()
-    found = calibrate_outliers(fitted, OWN, keys=KEYS)
+    fitted, found = model(), calibrated()
     assert len(found.own_scores) == 40 and found.self_test["images"] == 20
     assert found.score == found.self_test["chosen"]
     order = torch.randperm(80)
@@ -179,7 +185,7 @@ def test_damage_that_moves_codes_to_the_mean_looks_normal__limit():
 def test_too_little_to_calibrate__rejects_counts():
     with pytest.raises(InputError, match="7 own images; give at least 8"):
         calibrate_outliers(model(), OWN[:7], keys=KEYS[:7])
-    found = calibrate_outliers(model(), OWN, keys=KEYS)
+    found = calibrated()
     with pytest.raises(InputError, match=r"false-alarm rate of 0\.01 .* 40 held-out"):
         judge_outliers(model(), found, batch_of(OWN[:2]), rate=0.01)
     with pytest.raises(InputError, match="no score of outliers"):

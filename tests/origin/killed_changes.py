@@ -1,28 +1,25 @@
-"""Run by test_crashes.py in a process of its own: changes of an index that are killed -9.
+"""Changes of an index that are killed -9, for test_crashes.py.
 
-`moments`: each kind of change, killed before every file call and every SQL statement.  Prints one
-JSON object: per kind, [what a reader finds after the kill, what the next writer finds after doing
-it again, files that no row names] per moment, with "old", "new" or the trouble.
-`random`: a child that adds, deletes and compacts, and says what is done; it is killed at random
-times.  Prints what was said to be done and is not there, or is there in part.
+`every_moment`: each kind of change, killed before every file call and every SQL statement.  Per
+moment, [what a reader finds after the kill, what the next writer finds after doing it again, files
+that no row names], with "old", "new" or the trouble.
+`random_moments`: a child that adds, deletes and compacts, and says what is done; it is killed at
+random times.  What was said to be done and is not there, or is there in part.
 """
 
-import json
 import os
 import random
 import shutil
-import signal
-import sqlite3
-import sys
 import time
-from pathlib import Path
+from functools import partial
+from itertools import islice
 
+from forked import Child, before_steps, content, killed_before_step
 from making import digest, make, quick_connect, state, stored, vectors
 
 from wherefrom.core.errors import WherefromError
 from wherefrom.origin import Index, merging
 
-WATCHED = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "sqlite3.connect"}
 BATCH = 3
 
 
@@ -42,29 +39,10 @@ def compact(index):
     index.compact()
 
 
-def killed(folder, change, moment):
-    """Make a change in a child that kills itself before step `moment`; True if it came to it."""
-    child = os.fork()
-    if child:
-        return os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    left = moment
-
-    def count(*_):
-        nonlocal left
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def connect(*arguments, **options):
-        connection = quick_connect(*arguments, **options)
-        connection.set_trace_callback(count)
-        return connection
-
-    sqlite3.connect = connect
-    sys.addaudithook(lambda event, _: count() if event in WATCHED else None)
+def make_change(folder, change):
+    """Open the index, change it, close it."""
     with Index.open(folder, writable=True) as index:
         change(index)
-    os._exit(0)
 
 
 def found(folder, states, *, writable=False, change=None):
@@ -96,27 +74,38 @@ def orphans(folder):
     return sorted(named ^ {path.name for path in (folder / "segments").iterdir()})
 
 
+def outcome(folder, states, change):
+    """What a kill that left this folder has done."""
+    return [found(folder, states), again(folder, states, change), orphans(folder)]
+
+
 def every_moment(folder):
-    """The outcomes of all kinds of change."""
-    merging.FAN_IN = 3
+    """Per kind of change the outcomes of all steps, a step, and the outcome of a kill there."""
     template = folder / "template"
     with make(template, [vectors(4), vectors(4, seed=1)]) as index:
         index.delete([8])
         old = state(index)
     outcomes = {}
     for change in (add, delete, compact):
-        shutil.copytree(template, folder / change.__name__)
-        with Index.open(folder / change.__name__, writable=True) as index:
-            change(index)
+        target, real = folder / change.__name__, folder / f"{change.__name__}-killed"
+        shutil.copytree(template, target)
+        shutil.copytree(template, real)
+        work = partial(make_change, target, change)
+        copies = before_steps(
+            work, target, folder / f"{change.__name__}-copies", connect=quick_connect
+        )
+        with Index.open(target) as index:
             states = {"old": old, "new": state(index)}
-        rows, alive = [], True
-        while alive:
-            target = folder / f"{change.__name__}{len(rows)}"
-            shutil.copytree(template, target)
-            alive = killed(target, change, len(rows))
-            rows.append([found(target, states), again(target, states, change), orphans(target)])
-            shutil.rmtree(target)
-        outcomes[change.__name__] = rows
+        rows, last = [], None
+        for copy in copies:
+            here = content(copy)
+            # A step that wrote nothing: the same files have the same outcome.
+            rows.append(rows[-1] if here == last else outcome(copy, states, change))
+            last = here
+        work = partial(make_change, real, change)
+        step = len(copies) * 2 // 3
+        assert killed_before_step(step, work, folder / "said", connect=quick_connect)
+        outcomes[change.__name__] = rows, step, outcome(real, states, change)
     return outcomes
 
 
@@ -139,20 +128,19 @@ def keep_changing(folder, pipe, number):
 
 def random_moments(folder, rounds):
     """What the killed child said and what is there, after each round: lists of troubles."""
-    merging.FAN_IN = 3
     target, troubles, said = folder / "index", [], ""
     make(target, []).close()
     for n in range(rounds):
+        rng = random.Random(n)  # noqa: S311
         read, write = os.pipe()
-        child = os.fork()
-        if not child:
-            keep_changing(target, write, 10_000 * n)
-        os.close(write)
-        time.sleep(random.Random(n).uniform(0.01, 0.15))  # noqa: S311
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
         with os.fdopen(read) as pipe:
+            work = partial(keep_changing, target, write, 10_000 * n)
+            with Child(work, folder / "said"):
+                os.close(write)
+                said += "".join(islice(pipe, rng.randrange(12)))
+                time.sleep(rng.uniform(0, 0.02))
             said += pipe.read()
+        assert (folder / "said").read_text() == ""
         troubles += compared(target, said.split())
     return {"troubles": troubles, "said": len(said.split())}
 
@@ -181,13 +169,8 @@ def compared(target, said):
     return trouble
 
 
-def main(folder):
-    """All outcomes as JSON on stdout."""
-    os.fsync = lambda handle: None  # a kill, unlike a power cut, loses nothing that was written
-    sqlite3.connect = quick_connect
-    result = {"moments": every_moment(folder), "random": random_moments(folder, 12)}
-    sys.stdout.write(json.dumps(result))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+def small_merges(patch):
+    """Merges happen early, and no test waits for the disk: a kill, unlike a power cut, is safe."""
+    patch.setattr(merging, "FAN_IN", 3)
+    patch.setattr(os, "fsync", lambda handle: None)
+    patch.setattr("sqlite3.connect", quick_connect)

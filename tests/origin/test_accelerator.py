@@ -1,5 +1,6 @@
 """The accelerator: what it finds is scored exactly, what it misses is measured."""
 
+import shutil
 import sys
 
 import pytest
@@ -10,7 +11,8 @@ from wherefrom.core.errors import ArtifactError, InputError, MissingExtraError
 from wherefrom.origin import Index
 from wherefrom.origin.accelerator import FOLDER, Accelerator, _probes
 
-pytest.importorskip("faiss")
+pytestmark = pytest.mark.needs("faiss")
+
 
 COUNT, DELETED = 2400, range(5, 200, 3)
 
@@ -24,6 +26,12 @@ def path(tmp_path_factory):
         index.delete(list(DELETED))
         Accelerator.build(index)
     return place
+
+
+@pytest.fixture
+def copy(path, tmp_path):
+    """The index and its accelerator, for a test that changes them."""
+    return shutil.copytree(path, tmp_path / "i")
 
 
 @pytest.fixture
@@ -71,19 +79,21 @@ def test_a_build_below_the_floor__rejects(index, monkeypatch):
         Accelerator.build(index, floor=1.5)
 
 
-def test_an_index_that_changed__rejects(tmp_path):
-    with make(tmp_path / "i", [vectors(1100)]) as index:
-        with pytest.raises(InputError, match="has no accelerator"):
-            Accelerator.load(index)
-        made = Accelerator.build(index)
+def test_an_index_that_changed__rejects(copy):
+    with Index.open(copy, writable=True) as index:
+        made = Accelerator.load(index)
         made.search(vectors(2, seed=1), 5)
         index.add(["/new"], [digest("new")], vectors(1, seed=2))
         with pytest.raises(InputError, match="has changed since"):
             made.search(vectors(2, seed=1), 5)
         with pytest.raises(InputError, match="has changed since"):
             Accelerator.load(index)
-        again = Accelerator.build(index)
-        assert again.search(vectors(1, seed=2), 1).ids.tolist() == [[1101]]
+        again = Accelerator.build(index, floor=0.5)
+        assert again.search(vectors(1, seed=2), 1).ids.tolist() == [[COUNT + 1]]
+        assert Accelerator.load(index).recall == again.recall
+        shutil.rmtree(copy / FOLDER)
+        with pytest.raises(InputError, match="has no accelerator"):
+            Accelerator.load(index)
 
 
 def test_what_cannot_be_accelerated__rejects(tmp_path):
@@ -94,15 +104,13 @@ def test_what_cannot_be_accelerated__rejects(tmp_path):
         Accelerator.build(index)
 
 
-def test_a_flipped_byte__rejects(tmp_path):
-    with make(tmp_path / "i", [vectors(1100)]) as index:
-        Accelerator.build(index)
-        place = index.path / FOLDER / "tensors.safetensors"
-        data = bytearray(place.read_bytes())
-        data[len(data) // 2] ^= 1
-        place.write_bytes(data)
-        with pytest.raises(ArtifactError):
-            Accelerator.load(index)
+def test_a_flipped_byte__rejects(copy):
+    place = copy / FOLDER / "tensors.safetensors"
+    data = bytearray(place.read_bytes())
+    data[len(data) // 2] ^= 1
+    place.write_bytes(data)
+    with Index.open(copy) as index, pytest.raises(ArtifactError):
+        Accelerator.load(index)
 
 
 def test_without_the_extra__rejects(index, monkeypatch):

@@ -9,7 +9,6 @@ from PIL import Image
 from refusing import refused
 from safetensors.torch import load_file, save_file
 from tiny_captioners import MAKERS, write_captioner
-from tiny_pipelines import write_photos, write_stable_diffusion
 
 from wherefrom.core.errors import InputError, MissingExtraError
 from wherefrom.core.rng import stream
@@ -18,11 +17,10 @@ from wherefrom.origin.local_models import silence
 from wherefrom.origin.pairs import read_pairs
 from wherefrom.origin.pairs_builder import build_pairs
 from wherefrom.origin.pairs_config import PairsConfig
-from wherefrom.origin.pipelines import load_pipeline
 from wherefrom.origin.prompts import load_prompts
 
-pytest.importorskip("diffusers")
-pytest.importorskip("transformers")
+pytestmark = pytest.mark.needs("diffusers", "transformers")
+
 
 CONFIG = PairsConfig(size=32, steps=2, strength="0.9", guidance=2.0)
 PROMPTS = load_prompts("a {photo|painting} of {caption}\nsnow")
@@ -30,13 +28,11 @@ PROMPTS = load_prompts("a {photo|painting} of {caption}\nsnow")
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder for each kind of captioner, a pipeline `sd` and three `photos`."""
+    """A folder for each kind of captioner."""
     folder = tmp_path_factory.mktemp("models")
     with silence():
         for kind in MAKERS:
             write_captioner(folder / kind, kind)
-        write_stable_diffusion(folder / "sd")
-    write_photos(folder / "photos", 3)
     return folder
 
 
@@ -59,27 +55,28 @@ class Fixed:
         return f"{self.says} {image.width}" if self.says else ""
 
 
-def photo(home, number):
-    return Image.open(home / "photos" / f"photo-{number}.png").convert("RGB")
+@pytest.fixture
+def images(photos):
+    return [Image.open(path).convert("RGB") for path in photos]
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_each_kind_describes_what_it_sees__reference_transformers(home, kind, capfd):
+def test_each_kind_describes_what_it_sees__reference_transformers(home, images, kind, capfd):
     import transformers
 
     captioner = load_captioner(home / kind)
-    found = [captioner.caption(photo(home, number)) for number in range(3)]
-    assert found == [captioner.caption(photo(home, number)) for number in range(3)]
+    found = [captioner.caption(image) for image in images]
+    assert captioner.caption(images[0]) == found[0]
     assert len(set(found)) > 1 and any(found)
     assert capfd.readouterr() == ("", "")
     with silence(), torch.no_grad():
         model = type(MAKERS[kind]()[0]).from_pretrained(home / kind)
         processor = transformers.AutoImageProcessor.from_pretrained(home / kind)
-        pixels = processor(images=[photo(home, 1)], return_tensors="pt")["pixel_values"]
+        pixels = processor(images=[images[1]], return_tensors="pt")["pixel_values"]
         ids = model.eval().generate(pixel_values=pixels, max_new_tokens=40)[0]
     words = (home / kind / "vocab.txt").read_text().split("\n")
     said = " ".join(words[i] for i in ids.tolist() if words[i].startswith("word"))
-    assert captioner.caption(photo(home, 1)) == said
+    assert found[1] == said
 
 
 def test_the_digest_sees_weights_and_words_and_no_notes__identity_digest(home, folder):
@@ -104,12 +101,11 @@ def test_a_caption_goes_where_the_template_says__closed_form():
     assert {listed.draw(1, stream(s, "x"), "no")[0] for s in range(20)} == {"one", "two"}
 
 
-def test_rows_keep_captions_and_each_photo_is_asked_once__closed_form(home, tmp_path):
-    sd, fixed = load_pipeline(home / "sd"), Fixed()
-    photos = [home / "photos"]
+def test_rows_keep_captions_and_each_photo_is_asked_once__closed_form(sd, photos, tmp_path):
+    fixed, photos = Fixed(), photos[:2]
     given = {"per_origin": 3, "captioner": fixed, "config": CONFIG}
     made = build_pairs(photos, sd, PROMPTS, tmp_path / "pairs", **given)
-    assert fixed.asked == 3
+    assert fixed.asked == 2
     for row in made.rows:
         assert (row.caption, row.captioner, row.captioner_digest) == (
             "two dogs 48",  # of the photo as it is, not of the square
@@ -122,31 +118,28 @@ def test_rows_keep_captions_and_each_photo_is_asked_once__closed_form(home, tmp_
     # Given again it goes on, and asks only for what no row tells.
     (tmp_path / "pairs" / made.rows[0].edit).unlink()
     build_pairs(photos, sd, PROMPTS, tmp_path / "pairs", **given)
-    assert fixed.asked == 3
+    assert fixed.asked == 2
     assert read_pairs(tmp_path / "pairs").rows == made.rows
     other = Fixed("a cat")
     other.digest = "sha256:01"
     both = build_pairs(photos, sd, PROMPTS, tmp_path / "pairs", **(given | {"captioner": other}))
-    assert other.asked == 3
+    assert other.asked == 2
     assert {row.caption for row in both.rows} == {"two dogs 48", "a cat 48"}
 
 
-def test_a_real_captioner_makes_the_same_pairs_again__identity_resume(home, tmp_path):
-    sd, captioner = load_pipeline(home / "sd"), load_captioner(home / "git")
-    prompts = load_prompts("{caption}")
+def test_a_real_captioner_makes_the_same_pairs_again__identity_resume(
+    home, sd, photos, images, tmp_path
+):
+    captioner, prompts = load_captioner(home / "git"), load_prompts("{caption}")
     found = [
-        build_pairs(
-            [home / "photos"], sd, prompts, tmp_path / n, captioner=captioner, config=CONFIG
-        )
+        build_pairs(photos[:2], sd, prompts, tmp_path / n, captioner=captioner, config=CONFIG)
         for n in ("one", "two")
     ]
     assert found[0].rows == found[1].rows
-    assert [row.prompt for row in found[0].rows] == [
-        captioner.caption(photo(home, number)) for number in range(3)
-    ]
+    assert [row.prompt for row in found[0].rows] == [captioner.caption(i) for i in images[:2]]
 
 
-def test_a_photo_without_words_is_named_and_the_rest_made__identity_rest(home, tmp_path):
+def test_a_photo_without_words_is_named_and_the_rest_made__identity_rest(sd, photos, tmp_path):
     class Shy(Fixed):
         def caption(self, image):
             return super().caption(image) if self.asked else self.say_nothing()
@@ -156,8 +149,8 @@ def test_a_photo_without_words_is_named_and_the_rest_made__identity_rest(home, t
             return ""
 
     made = build_pairs(
-        [home / "photos"],
-        load_pipeline(home / "sd"),
+        photos,
+        sd,
         PROMPTS,
         tmp_path / "pairs",
         captioner=Shy(),
@@ -169,14 +162,13 @@ def test_a_photo_without_words_is_named_and_the_rest_made__identity_rest(home, t
     assert path.name == "photo-0.png" and "found no words" in reason
 
 
-def test_captioner_and_template_belong_together__rejects_before_any_work(home, tmp_path):
-    sd = load_pipeline(home / "sd")
+def test_captioner_and_template_belong_together__rejects_before_any_work(sd, photos, tmp_path):
     for prompts, captioner, said in (
         (PROMPTS, None, "name the folder of a captioner"),
         (load_prompts("a photo of snow"), Fixed(), "no prompt quotes a {caption}"),
     ):
         with pytest.raises(InputError, match=said):
-            build_pairs([home / "photos"], sd, prompts, tmp_path / "pairs", captioner=captioner)
+            build_pairs(photos, sd, prompts, tmp_path / "pairs", captioner=captioner)
     assert list(tmp_path.iterdir()) == []
 
 

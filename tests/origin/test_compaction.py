@@ -1,12 +1,12 @@
 """Merging segments: nothing that can be asked changes, readers go on, damage is not copied."""
 
 import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from forked import Child
 from making import IDENTITY, digest, make, state, stored, vectors
 
 from wherefrom.core.errors import ArtifactError, InputError
@@ -118,40 +118,32 @@ def test_a_reader_that_comes_too_late_for_a_file_reads_the_manifest_again__ident
         assert not compactions
 
 
-READER = """
-import sys, torch
-from pathlib import Path
-from wherefrom.origin import Index
-index, queries = Index.open(sys.argv[1]), torch.load(sys.argv[2], weights_only=True)
-first = index.search(queries, 20)
-print("ready", flush=True)
-rounds = 0
-while not Path(sys.argv[3]).exists() or rounds < 5:
-    found = index.search(queries, 20)
-    assert torch.equal(found.ids, first.ids) and torch.equal(found.scores, first.scores)
-    rounds += 1
-"""
+def keep_reading(folder, queries, ready, stop):
+    """Search until there is a file `stop`, and at least five times; the answer never changes."""
+    with Index.open(folder) as index:
+        first = index.search(queries, 20)
+        ready.touch()
+        rounds = 0
+        while not stop.exists() or rounds < 5:
+            found = index.search(queries, 20)
+            assert torch.equal(found.ids, first.ids) and torch.equal(found.scores, first.scores)
+            rounds += 1
 
 
+@pytest.mark.skipif(os.name != "posix", reason="forks")
 def test_readers_in_another_process_see_one_answer_all_the_time__identity_content(tmp_path):
-    torch.save(vectors(3, seed=7), tmp_path / "queries")
-    with grown(tmp_path / "i") as index:
-        arguments = [tmp_path / "i", tmp_path / "queries", tmp_path / "stop"]
-        reader = subprocess.Popen(
-            [sys.executable, "-c", READER, *arguments], stdout=subprocess.PIPE, text=True
-        )
-        try:
-            assert reader.stdout.readline() == "ready\n"
-            far = -vectors(1, seed=7)  # never among the 20 best of the queries
-            for n in range(6):
-                index.delete(index.add([f"/far{n}"], [digest(n)], far).ids)
-                index.compact()
-            (tmp_path / "stop").touch()
-            assert reader.wait(20) == 0
-        finally:
-            reader.kill()
-            reader.wait()
-            reader.stdout.close()
+    grown(tmp_path / "i").close()
+    ready, stop, said = (tmp_path / name for name in ("ready", "stop", "said"))
+    work = partial(keep_reading, tmp_path / "i", vectors(3, seed=7), ready, stop)
+    with Child(work, said) as reader, Index.open(tmp_path / "i", writable=True) as index:
+        while not ready.exists():
+            assert reader.poll() is None, said.read_text()
+        far = -vectors(1, seed=7)  # never among the 20 best of the queries
+        for n in range(6):
+            index.delete(index.add([f"/far{n}"], [digest(n)], far).ids)
+            index.compact()
+        stop.touch()
+        assert reader.wait(20) == 0, said.read_text()
 
 
 def test_a_reader_sees_additions_and_deletions_at_its_next_call__closed_form(tmp_path):

@@ -9,10 +9,11 @@ from torch.nn import functional as F
 from wherefrom.core.rng import stream
 from wherefrom.data import save_png, to_uint8
 from wherefrom.encoders import TinyConvConfig, as_encoder, make_autoencoder
-from wherefrom.origin import Answer, References
+from wherefrom.origin import Answer, References, SearchConfig
 from wherefrom.origin.decision import decide, make_null
 
 SMALL = TinyConvConfig(latent_channels=2, width_half=4, width_quarter=4, width_eighth=4, blocks=0)
+PLAIN = SearchConfig(views="none", rerank=False)  # where the way to look does not matter
 
 
 def write(folder, numbers, *, noise=0.0, name="{:03d}.png"):
@@ -50,11 +51,12 @@ def test_of_several_edits_of_one_origin_one_is_drawn__identity_seed(references, 
         for which in "abc"
         for path in write(tmp_path / "edits", numbers, noise=0.1, name="{:03d}" + which + ".png")
     ]
-    found = [references.calibrate(edits, origins, rate=0.1, seed=s).null.values for s in (0, 0, 1)]
+    plain = {"rate": 0.1, "config": PLAIN}
+    found = [references.calibrate(edits, origins, seed=s, **plain).null.values for s in (0, 0, 1)]
     assert [len(z) for z in found] == [12] * 3
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
     alone = [
-        references.calibrate(edits[i : i + 12], origins[:12], rate=0.1).null.values
+        references.calibrate(edits[i : i + 12], origins[:12], **plain).null.values
         for i in (0, 12, 24)
     ]
     assert set(found[0].tolist()) <= set(torch.cat(alone).tolist())
@@ -75,7 +77,7 @@ def test_an_origin_is_known_by_its_content__identity(references, tmp_path):
 def test_an_index_that_grew_says_that_its_calibration_is_old__limit(references, tmp_path):
     origins = write(tmp_path / "origins", range(50, 62))
     edits = write(tmp_path / "edits", range(50, 62), noise=0.1)
-    calibrated = references.calibrate(edits, origins, rate=0.1)
+    calibrated = references.calibrate(edits, origins, rate=0.1, config=PLAIN)
     query = write(tmp_path / "query", [70], noise=0.1)
     for added, is_old in ((range(100, 111), False), (range(111, 112), True)):
         calibrated.add(write(tmp_path / "more", added))

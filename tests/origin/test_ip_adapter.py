@@ -18,8 +18,8 @@ from wherefrom.origin.pairs_config import PairsConfig
 from wherefrom.origin.pipelines import load_pipeline
 from wherefrom.origin.prompts import load_prompts
 
-pytest.importorskip("diffusers")
-pytest.importorskip("transformers")
+pytestmark = pytest.mark.needs("diffusers", "transformers")
+
 
 PROMPTS = load_prompts("a painting of snow")
 CONFIG = PairsConfig(size=32, steps=2, strength="0.9", guidance=2.0)

@@ -3,6 +3,8 @@
 import json
 import os
 import sys
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +15,8 @@ from wherefrom.core.errors import InputError, MissingExtraError
 from wherefrom.origin import milvus
 from wherefrom.origin.milvus import MilvusIndex
 
-pymilvus = pytest.importorskip("pymilvus")
-pytest.importorskip("milvus_lite")
+pytestmark = pytest.mark.needs("pymilvus", "milvus_lite")
+
 
 DIM = 48
 SPAN = [f"/{n}" for n in range(40)]
@@ -23,7 +25,13 @@ SPAN = [f"/{n}" for n in range(40)]
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The file of a milvus-lite that all tests of this module share."""
-    return str(tmp_path_factory.mktemp("milvus") / "lite.db")
+    from pymilvus.client import grpc_handler
+
+    # The client asks each half second whether a collection is there, and here it is at once.
+    soon = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: time.sleep(seconds / 100)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grpc_handler, "time", soon)
+        yield str(tmp_path_factory.mktemp("milvus") / "lite.db")
 
 
 @pytest.fixture
@@ -177,6 +185,8 @@ def test_what_cannot_be_used__rejects(index, server, tmp_path):
 
 
 def test_a_collection_of_another_program__rejects(server, tmp_path):
+    import pymilvus
+
     client = pymilvus.MilvusClient(server)
     client.create_collection("foreign", dimension=4)
     with pytest.raises(InputError, match="not made by wherefrom"):

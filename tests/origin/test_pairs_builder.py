@@ -4,14 +4,15 @@ import dataclasses
 import itertools
 import json
 import os
-import subprocess
-import sys
+import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from building import CONFIG, PROMPTS, TWO, Counting, files_of
+from forked import Child
 from PIL import Image
 
 from wherefrom.core.errors import InputError
@@ -23,8 +24,7 @@ from wherefrom.origin.pairs_builder import build_pairs
 from wherefrom.origin.pairs_config import PairsConfig
 from wherefrom.origin.pipelines import WithheldEdit
 
-pytest.importorskip("diffusers")
-pytest.importorskip("transformers")
+pytestmark = pytest.mark.needs("diffusers", "transformers")
 
 
 @pytest.fixture(scope="session")
@@ -149,37 +149,19 @@ def test_a_stale_digest_is_mended_with_its_edit__identity_resume(sd, photos, tmp
     assert read_pairs(out).rows == made.rows
 
 
-KILL_ME = """
-import sys
-from pathlib import Path
-from wherefrom.origin.pairs_builder import build_pairs
-from wherefrom.origin.pairs_config import PairsConfig
-from wherefrom.origin.pipelines import load_pipeline
-from wherefrom.origin.prompts import load_prompts
-photos, model, out = map(Path, sys.argv[1:])
-config = PairsConfig(size=32, steps=2, strength="0.5,0.9", guidance=2.0, negative="rain")
-prompts = load_prompts("a {photo|painting} of {snow|sand}")
-build_pairs([photos], load_pipeline(model), prompts, out, per_origin=400, config=config, seed=3)
-"""
-
-
-@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL there")
-def test_a_killed_process_loses_one_row_at_most__identity_resume(
-    whole, models, sd, photos, tmp_path
-):
-    out = tmp_path / "pairs"
-    arguments = [sys.executable, "-c", KILL_ME, photos[0].parent, models / "sd", out]
-    child = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
+@pytest.mark.skipif(os.name != "posix", reason="forks and kills")
+def test_a_killed_process_loses_one_row_at_most__identity_resume(whole, sd, photos, tmp_path):
+    out, said = tmp_path / "pairs", tmp_path / "said"
+    many = TWO | {"per_origin": 400}
+    work = partial(build_pairs, [photos[0].parent], sd, PROMPTS, out, **many)
+    with Child(work, said) as child:
         deadline = time.monotonic() + 60
         while len(list(out.glob("edits/*.png"))) < 3:
-            assert child.poll() is None, child.stdout.read()
+            assert child.poll() is None, said.read_text()
             assert time.monotonic() < deadline
             time.sleep(0.01)
-    finally:
-        child.kill()
-        said, _ = child.communicate()
-    assert said == b""  # nothing on the screen: the library is silent
+    assert child.status == -signal.SIGKILL
+    assert said.read_bytes() == b""  # nothing on the screen: the library is silent
     pictures = len(list(out.glob("edits/[!.]*.png")))
     assert pictures - 1 <= len(read_pairs(out).rows) <= pictures
     build_pairs(photos, sd, PROMPTS, out, **TWO)

@@ -11,8 +11,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.origin.pairs_builder import build_pairs
 from wherefrom.origin.pairs_config import PairsConfig, Strengths
 
-pytest.importorskip("diffusers")
-pytest.importorskip("transformers")
+pytestmark = pytest.mark.needs("diffusers", "transformers")
 
 
 def test_broken_photos_alone_leave_nothing_behind__rejects(sd, tmp_path):

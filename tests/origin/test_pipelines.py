@@ -14,8 +14,8 @@ from tiny_pipelines import write_stable_diffusion
 from wherefrom.core.errors import InputError, MissingExtraError
 from wherefrom.origin.pipelines import digest_pipeline, load_pipeline, read_index
 
-pytest.importorskip("diffusers")
-pytest.importorskip("transformers")
+pytestmark = pytest.mark.needs("diffusers", "transformers")
+
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
