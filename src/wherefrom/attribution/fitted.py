@@ -7,6 +7,7 @@ Deviation: a second conformal p-value, against held-out other images, guards "ma
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,18 +139,23 @@ class Attributor:
         rows = []
         for i, score in enumerate(scores.tolist()):
             carrier, (condition, unknown) = files[i], arrivals[i]
+            name = names[i] if names else f"image {i}"
+            digest = digests[i] if digests else digest_bytes(pixels[i].numpy().tobytes())
+            if not math.isfinite(score):
+                rows.append(_without_score(name, digest))
+                continue
             own, other = self._p_values(scores[i : i + 1], condition)
             barred = self._barred(bool(blank[i]), carrier, condition, unknown)
             verdict, reason = self._decide(own, other, condition, barred)
             rows.append(
                 ImageVerdict(
-                    names[i] if names else f"image {i}",
+                    name,
                     verdict,
                     own,
                     other,
                     score,
                     reason,
-                    digests[i] if digests else digest_bytes(pixels[i].numpy().tobytes()),
+                    digest,
                     condition if condition in (CLEAN, *self.further) else None,
                     tuple(answer for answer in DECIDED if answer not in barred),
                 )
@@ -274,6 +280,14 @@ class Attributor:
             return torch.zeros(len(pixels))
         extreme = (pixels == 0) | (pixels == 255)
         return extreme.flatten(1).double().mean(dim=1)
+
+
+def _without_score(name: str, digest: str) -> ImageVerdict:
+    reason = (
+        "its score is not a finite number: a value in it is too large to compute with; check its "
+        "units, or leave it out"
+    )
+    return ImageVerdict(name, Verdict.CANNOT_SAY, None, None, None, reason, digest, possible=())
 
 
 def _description(

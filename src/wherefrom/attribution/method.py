@@ -136,7 +136,8 @@ def calibrated(
             if noise is not None and name in (CLEAN, NOISY):  # what `check` would see so
                 is_noisy = noise_level(to_float(images)) > noise.clean
                 kept = images[is_noisy == (name == NOISY)]
-            found.append(fitted.score(kept, condition=name, track=track))
+            scored = fitted.score(kept, condition=name, track=track)
+            found.append(scored[scored.isfinite()])  # `check` cannot say of the others
         return Calibration(*found)
 
     if noise is not None:

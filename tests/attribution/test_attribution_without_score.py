@@ -1,0 +1,71 @@
+"""A score that is not a finite number gives "cannot say", and nothing that prints or saves breaks."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from wherefrom import attribution
+from wherefrom.attribution import control_discoveries
+from wherefrom.attribution.config import AttributionConfig
+from wherefrom.attribution.fitted import Attributor
+from wherefrom.attribution.methods import METHODS
+from wherefrom.calibration.verdict import Verdict
+from wherefrom.generators.generator import wrap_generator
+from wherefrom.report.tables import check_table, to_plain
+
+
+@dataclass
+class Broken:
+    """The mean of an image as its score; of a black one, `value`."""
+
+    value: float
+
+    def score(self, images):
+        means = images.double().flatten(1).mean(dim=1)
+        return torch.where(means > 0, means, self.value)
+
+
+def attributor(value):
+    config = AttributionConfig(
+        calibration_samples=20, false_negative_rate=0.1, false_positive_rate=0.1
+    )
+    own, other = torch.linspace(0.1, 0.3, 20).double(), torch.linspace(0.6, 0.9, 20).double()
+    return Attributor("world", config, Broken(value), (1, 4, 4), own, other, {})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_such_an_image_is_answered_and_harms_no_other__closed_form(value):
+    images = torch.full((4, 1, 4, 4), 50, dtype=torch.uint8)
+    images[1], images[2, 0, :, :2] = 0, 200
+    images[1, 0, 0, 0] = 0
+    result = attributor(value).check(images)
+    broken = result.images[1]
+    assert broken.verdict is Verdict.CANNOT_SAY and "not a finite number" in broken.reason
+    assert (broken.score, broken.p_value, broken.p_other) == (None, None, None)
+    assert result.images[0].verdict is Verdict.OURS
+    assert result.images[2].verdict is Verdict.NOT_OURS
+    told = json.dumps(control_discoveries(result, 0.1).to_dict(), allow_nan=False)
+    assert "nan" not in told.lower().replace("not a finite", "")
+    assert "nan" not in to_plain(check_table(result)).lower()
+
+
+def test_a_huge_value_in_a_row_is_told__limit():
+    """Features are kept in half precision, which ends at 65,504."""
+    torch.manual_seed(0)
+    generator = wrap_generator(nn.Sequential(nn.Linear(4, 12), nn.ReLU(), nn.Linear(12, 3)))
+    config = METHODS["flipad"].presets["numbers"].with_values(
+        {
+            **{"train_samples": 60, "mean_samples": 60, "detector.epochs": 1},
+            **{"calibration_samples": 20, "lasso.iterations": 5},
+            **{"false_negative_rate": 0.1, "false_positive_rate": 0.1},
+        }
+    )
+    fitted = attribution.fit(generator, torch.randn(120, 1, 1, 3) * 3, config=config)
+    rows = generator.sample(3, seed=1)
+    rows[1] = 1e30
+    found = fitted.check(rows).images
+    assert [row.score is None for row in found] == [False, True, False]
+    assert found[1].verdict is Verdict.CANNOT_SAY
