@@ -26,9 +26,9 @@ from wherefrom.generators.generator import wrap_generator
 SIDE = 16
 FIT = FlipadConfig(
     classifier_samples=0,
-    train_samples=100,
-    calibration_samples=60,
-    mean_samples=64,
+    train_samples=50,
+    calibration_samples=40,
+    mean_samples=32,
     false_negative_rate=0.05,
     false_positive_rate=0.1,
     lasso=LassoConfig(iterations=8),
@@ -116,8 +116,8 @@ def _index(world):
     vae = world.folder / "vae"
     save_autoencoder(make_autoencoder(small, seed=1), vae)
     write_smooth(world.photos, range(30), (40, 48))
-    elsewhere = write_smooth(world.folder / "elsewhere", range(50, 75), (40, 48))
-    edits = write_smooth(world.folder / "edits", range(50, 75), (40, 48), edited=True)
+    elsewhere = write_smooth(world.folder / "elsewhere", range(50, 66), (40, 48))
+    edits = write_smooth(world.folder / "edits", range(50, 66), (40, 48), edited=True)
     index = world.folder / "refs.index"
     with References.create(index, load_encoder(vae), source=str(vae)) as references:
         references.add([world.photos])
@@ -132,8 +132,8 @@ def _calibration(world):
     from wherefrom.encoders import load_feature_encoder
 
     encoder = load_feature_encoder("efficientnet-lite0", resolution=32)
-    real = write_smooth(world.folder / "real", range(24), (32, 32), kind="real")
-    config = AnomalyConfig(directions=1, restarts=1, steps=3, attack_steps=2)
+    real = write_smooth(world.folder / "real", range(18), (32, 32), kind="real")
+    config = AnomalyConfig(directions=1, restarts=1, steps=2, attack_steps=1)
     found, _ = calibrate([real], encoder, config=config, assumption=None)
     remembered = {"encoder_source": "efficientnet-lite0", "encoder_resolution": 32}
     found = dataclasses.replace(found, provenance={**found.provenance, **remembered})

@@ -48,6 +48,12 @@ def copied(report, tmp_path):
     return shutil.copytree(report, tmp_path / "report")
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """No histograms in further reports: those of `report` are drawn, and they take longest."""
+    monkeypatch.setattr("wherefrom.report.case_figures.render", lambda *_, **__: ("data:,",) * 2)
+
+
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -133,15 +139,22 @@ def test_a_picture_signed_for_something_else_is_refused__rejects_foreign(copied,
     assert "is no folder" in refused(["case", "verify", str(place)], capsys)
 
 
-def test_a_new_report_takes_an_older_signature_away__rejects_stale(copied, asked, world, case_file):
+@pytest.mark.usefixtures("undrawn")
+def test_a_new_report_takes_an_older_signature_away__rejects_stale(
+    copied, asked, world, case_file, tmp_path
+):
     assert run(["-q", *asked, "--out", str(copied)]) == 0
     assert names(copied) == NAMES[:2]
     (copied / "signed.png").write_bytes(b"an older one")
-    folder = ["inspect", str(world.photos), "--with", str(case_file), "--out", str(copied)]
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    shutil.copy(world.photos / "003.png", photos)
+    folder = ["inspect", str(photos), "--with", str(case_file), "--out", str(copied)]
     assert run(["-q", *folder]) == 0
     assert "signed.png" not in names(copied)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_where_signing_fails_nothing_is_written__rejects_half(
     asked, signing, copied, tmp_path, capsys, monkeypatch
 ):
@@ -179,6 +192,7 @@ def test_keys_that_cannot_sign_are_refused_before_any_work__rejects_key(
     assert not out.exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_key_stands_nowhere__rejects_leak(report, asked, signing, tmp_path, capfd):
     secret = (signing[1] / "key.pem").read_bytes().splitlines()[1]
     arguments = ["--log-level", "debug", *asked, "--out", str(tmp_path / "out"), *signing[0]]

@@ -48,16 +48,38 @@ def pair_up(folder, numbers, photos, **more):
     write_pairs(PairsManifest(Path(folder), tuple(rows)))
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A folder of photographs, an encoder, pairs, and an index of the photographs."""
+    folder = tmp_path_factory.mktemp("origin")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        save_autoencoder(make_autoencoder(SMALL, seed=1), folder / "vae")
+        write("photos", range(30))
+        write("more", range(30, 40))
+        write("elsewhere", range(50, 70))
+        pair_up("pairs", range(10), "photos")
+        pair_up("null", range(50, 70), "elsewhere")
+        index = ["build", "photos", "--encoder", "vae", "--out", "built.index"]
+        assert run(["--quiet", "origin", *index]) == 0
+    return folder
+
+
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def here(prepared, tmp_path, monkeypatch):
+    """The test's own folder: a copy of all but the index."""
+    shutil.copytree(prepared, tmp_path, ignore=lambda *_: ["built.index"], dirs_exist_ok=True)
+    for manifest in tmp_path.glob("*/pairs.jsonl"):  # it names the photographs where they lie
+        manifest.write_text(manifest.read_text().replace(str(prepared), str(tmp_path)))
     monkeypatch.chdir(tmp_path)
-    save_autoencoder(make_autoencoder(SMALL, seed=1), tmp_path / "vae")
-    write("photos", range(30))
-    write("more", range(30, 40))
-    write("elsewhere", range(50, 75))
-    pair_up("pairs", range(10), "photos")
-    pair_up("null", range(50, 75), "elsewhere")
     return tmp_path
+
+
+@pytest.fixture
+def built(prepared, here):
+    """The test's own folder, with an index of its photographs: `refs.index`."""
+    shutil.copytree(prepared / "built.index", here / "refs.index")
+    return here
 
 
 def answers_of(capsys, *arguments):
@@ -75,7 +97,7 @@ def test_the_whole_way_from_photographs_to_an_answer__closed_form(here, capsys):
     told = answers_of(capsys, "remove", "refs.index", "more/035.png", "more/036.png")
     assert told == "2 removed, 38 left\n"
     told = answers_of(capsys, "calibrate", "refs.index", "--pairs", "null", "--fpr", "0.1")
-    assert told == "calibrated on 25 origins for 0.1 false alarms\n"
+    assert told == "calibrated on 20 origins for 0.1 false alarms\n"
     found = json.loads(answers_of(capsys, "search", "refs.index", "pairs/edits", "--json"))
     sentences = [answer["sentence"] for answer in found["answers"]]
     right = [f"made from photos/{n:03d}.png (p = " in s for n, s in enumerate(sentences)]
@@ -110,8 +132,7 @@ def test_without_a_named_encoder_the_shipped_one_is_used__identity(here, capsys,
     assert "ships no encoder" in capsys.readouterr().err
 
 
-def test_a_page_shows_each_image_beside_its_origin__closed_form(here, capsys):
-    answers_of(capsys, "build", "photos", "--encoder", "vae", "--out", "refs.index")
+def test_a_page_shows_each_image_beside_its_origin__closed_form(built, capsys):
     answers_of(capsys, "calibrate", "refs.index", "--pairs", "null", "--fpr", "0.1")
     asked = ("photos/004.png", "pairs/edits", "--report", "r.html", "--json")
     answers = json.loads(answers_of(capsys, "search", "refs.index", *asked))["answers"]
@@ -131,11 +152,10 @@ def test_a_page_shows_each_image_beside_its_origin__closed_form(here, capsys):
     listed = [len(answer["candidates"]) for answer in answers if len(answer["candidates"]) > 1]
     assert page.count("data:image/jpeg") == 3 * len(answers) + sum(min(n, 3) for n in listed)
     assert "IP-Adapter" in page and "search: views" in page
-    assert "set on 25 edits whose origins were left out" in page and "10%" in page
+    assert "set on 20 edits whose origins were left out" in page and "10%" in page
 
 
-def test_a_calibration_sets_how_an_index_is_asked__rejects_settings(here, capsys):
-    answers_of(capsys, "build", "photos", "--encoder", "vae", "--out", "refs.index")
+def test_a_calibration_sets_how_an_index_is_asked__rejects_settings(built, capsys):
     fpr = ("--pairs", "null", "--fpr", "0.1")
     answers_of(
         capsys,
@@ -158,8 +178,7 @@ def test_a_calibration_sets_how_an_index_is_asked__rejects_settings(here, capsys
     assert "rerank True, not False" in capsys.readouterr().err
 
 
-def test_a_re_encoded_photograph_is_called_a_copy__closed_form(here, capsys):
-    answers_of(capsys, "build", "photos", "--encoder", "vae", "--out", "refs.index")
+def test_a_re_encoded_photograph_is_called_a_copy__closed_form(built, capsys):
     Image.open("photos/004.png").resize((96, 80)).save("again.jpg", quality=70)
     told = answers_of(capsys, "search", "refs.index", "again.jpg")
     assert re.fullmatch(
@@ -167,18 +186,16 @@ def test_a_re_encoded_photograph_is_called_a_copy__closed_form(here, capsys):
     )
 
 
-def test_re_ranking_says_what_it_could_not_read__closed_form(here, capsys):
-    answers_of(capsys, "build", "photos", "--encoder", "vae", "--out", "refs.index")
+def test_re_ranking_says_what_it_could_not_read__closed_form(built, capsys):
     Path("photos/007.png").unlink()
     assert run(["origin", "search", "refs.index", "pairs/edits/000.png"]) == 0
     assert "photos/007.png was not laid over again" in capsys.readouterr().err
 
 
-def test_an_accelerated_search_finds_the_same__identity_exact(here, capsys, monkeypatch):
+def test_an_accelerated_search_finds_the_same__identity_exact(built, capsys, monkeypatch):
     pytest.importorskip("faiss")
     monkeypatch.setattr("wherefrom.origin.accelerator.FEWEST", 20)
     monkeypatch.setattr("wherefrom.origin.accelerator.PROBES", 8)
-    answers_of(capsys, "build", "photos", "--encoder", "vae", "--out", "refs.index")
     assert run(["origin", "search", "refs.index", "pairs/edits", "--accelerated"]) == 2
     assert "has no accelerator; make one" in capsys.readouterr().err
     assert answers_of(capsys, "accelerate", "refs.index") == (
@@ -203,8 +220,7 @@ def test_an_accelerated_search_finds_the_same__identity_exact(here, capsys, monk
     assert "has changed since its accelerator was made" in capsys.readouterr().err
 
 
-def test_search_goes_on_past_a_broken_file_and_fails_if_all_are__rejects_all_broken(here, capsys):
-    answers_of(capsys, "build", "photos", "--encoder", "vae", "--out", "refs.index")
+def test_search_goes_on_past_a_broken_file_and_fails_if_all_are__rejects_all_broken(built, capsys):
     Path("torn.png").write_bytes(b"\x89PNG nothing")
     told = answers_of(capsys, "search", "refs.index", "torn.png", "pairs/edits/000.png")
     assert told.startswith("torn.png: cannot say: ") and "not calibrated" in told.splitlines()[1]
@@ -212,9 +228,8 @@ def test_search_goes_on_past_a_broken_file_and_fails_if_all_are__rejects_all_bro
     assert "no image could be read; the first: torn.png" in capsys.readouterr().err
 
 
-def test_edits_of_an_ip_adapter_are_named_out_of_scope__closed_form(here, capsys):
+def test_edits_of_an_ip_adapter_are_named_out_of_scope__closed_form(built, capsys):
     pair_up("adapted", range(10), "photos", paradigm="ip-adapter")
-    answers_of(capsys, "build", "photos", "--encoder", "vae", "--out", "refs.index")
     commands = {
         "train": ["train", "{}", "--encoder", "vae", "--rank", "8", "--out", "{}.map"],
         "calibrate": ["calibrate", "refs.index", "--pairs", "{}", "--fpr", "0.2"],
@@ -259,16 +274,14 @@ def test_wrong_arguments_end_with_one_line_and_2__rejects_arguments(
     assert not Path("x").exists()
 
 
-def test_too_few_pairs_for_the_rate_leave_the_calibration_alone__rejects_rate(here, capsys):
-    answers_of(capsys, "build", "photos", "--encoder", "vae", "--out", "refs.index")
+def test_too_few_pairs_for_the_rate_leave_the_calibration_alone__rejects_rate(built, capsys):
     assert run(["origin", "calibrate", "refs.index", "--pairs", "null", "--fpr", "0.001"]) == 2
-    assert "cannot be supported by 25 held-out samples" in capsys.readouterr().err
+    assert "cannot be supported by 20 held-out samples" in capsys.readouterr().err
     assert not Path("refs.index/calibration").exists()
 
 
-def test_an_index_of_another_map_is_not_built_on__rejects_map(here, capsys):
+def test_an_index_of_another_map_is_not_built_on__rejects_map(built, capsys):
     answers_of(capsys, "train", "pairs", "--encoder", "vae", "--rank", "8", "--out", "map")
-    answers_of(capsys, "build", "photos", "--encoder", "vae", "--out", "refs.index")
     arguments = ["build", "photos", "--encoder", "vae", "--edit-map", "map", "--out", "refs.index"]
     assert run(["origin", *arguments]) == 2
     assert "built with another edit map" in capsys.readouterr().err

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import http.client
 import json
-import sys
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -16,14 +15,13 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
 from postgres import address, cluster  # noqa: F401 (fixtures)
+from service_process import COMMAND
 
 from wherefrom.web.history import History
 from wherefrom.web.server import Listening, bound_socket, make_server
 from wherefrom.web.service import Service
 from wherefrom.web.settings import ServiceConfig
 
-SCRIPT = Path(__file__).with_name("scripted_worker.py")
-COMMAND = [sys.executable, "-S", str(SCRIPT)]
 PATIENCE = 60.0  # seconds; a busy machine is no failure
 ENDED = ("done", "failed", "cancelled")
 
@@ -57,6 +55,17 @@ class Client:
         status, job = self.json("POST", f"/api/jobs?name={name}", body)
         assert status == 202, job
         return job
+
+    @contextlib.contextmanager
+    def follow(self, job):
+        """The stream of a job's events, once it is open."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        try:
+            connection.request("GET", f"/api/jobs/{job['id']}/events")
+            with connection.getresponse() as stream:
+                yield stream
+        finally:
+            connection.close()
 
     def wait(self, job, states=ENDED):
         """The job once it is in one of the states."""
@@ -109,18 +118,34 @@ class Running:
         assert not self.thread.is_alive()
 
 
-@pytest.fixture
-def serve(tmp_path):
-    """`serve(token=..., queue=...)` -> a running service; several on one folder, one by one."""
+@contextlib.contextmanager
+def starting(folder):
+    """What `serve` is; at its end every service that it started is stopped."""
     running = []
 
-    def start(*, command=COMMAND, token=None, data=tmp_path / "data", history=None, **settings):
+    def start(*, command=COMMAND, token=None, data=folder / "data", history=None, **settings):
         config = replace(ServiceConfig(), **settings)
         where = Listening(Path("case.toml"), data, "127.0.0.1", 0, token, "cpu", config, history)
         running.append(Running(where, command))
         return running[-1]
 
     yield start
-    for each in running:
-        if each.thread.is_alive():
-            each.stop()
+    alive = [each for each in running if each.thread.is_alive()]
+    for each in alive:
+        each.server.should_exit = True  # all stop at once
+    for each in alive:
+        each.stop()
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """`serve(token=..., queue=...)` -> a running service; several on one folder, one by one."""
+    with starting(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A running service for the tests of a file that leave it as it was, or only hand files in."""
+    with starting(tmp_path_factory.mktemp("shared")) as start:
+        yield start()

@@ -60,6 +60,7 @@ class Cluster:
         """Start it, on its port of this machine only."""
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' "
         options += "-c max_connections=40 -c shared_buffers=16MB"
+        options += " -c fsync=off"  # what is written outlives the server, not the machine
         log = self.data / "log"
         self.run("pg_ctl", "-D", self.data, "-l", log, "-o", options, "-w", "start")
 

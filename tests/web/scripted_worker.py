@@ -2,6 +2,7 @@
 
 ok            two steps, then an answer and a report
 sleep N       a step, then N seconds
+hold PATH     a step, then until there is a file of that path
 die           it kills itself
 refuse        an error for the person
 inherited     an error that names the variables of the service that it sees
@@ -31,13 +32,15 @@ def note(what, job):
 
 def work(job):
     note("begin", job)
-    text = Path(job["path"]).read_bytes()[:200].decode("latin-1").split()
+    text = Path(job["path"]).read_bytes()[:1000].decode("latin-1").split()
     word = text[0] if text else ""
     tell(step="model", done=0, total=2)
     if word == "die":
         os.kill(os.getpid(), 9)
     if word == "sleep":
         time.sleep(float(text[1]))
+    while word == "hold" and not Path(text[1]).exists():
+        time.sleep(0.01)
     if word == "refuse":
         tell(error=f"{job['name']}: is not an image")
         return

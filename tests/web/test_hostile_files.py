@@ -117,13 +117,12 @@ def inspection(name, data):
 
 
 @pytest.mark.parametrize("tail", [HTML, b"PK\x03\x04evil", b"<svg onload=alert(1)>"])
-def test_a_polyglot_is_never_served_as_it_came__rejects_injection(serve, tail, tmp_path):
-    running, data = serve(), GOOD + tail
-    client = running.client
+def test_a_polyglot_is_never_served_as_it_came__rejects_injection(shared, tail, tmp_path):
+    client, data = shared.client, GOOD + tail
     job = client.submit(b"ok " + data, name=quote(f"{EVIL}.html"))
     assert client.wait(job)["name"] == "script>.html"  # what stands behind the last slash
     (tmp_path / "x").write_bytes(data)
-    place = running.where.data / "jobs" / job["id"]
+    place = shared.where.data / "jobs" / job["id"]
     write_inspection(place, inspection(f"{EVIL}.html", data), tmp_path / "x")
     base = f"/api/jobs/{job['id']}"
     kinds = {
@@ -165,12 +164,12 @@ def test_a_polyglot_is_never_served_as_it_came__rejects_injection(serve, tail, t
         ("n" * 1000, "n" * 200),
     ],
 )
-def test_names_reach_no_path_and_no_header__rejects_injection(serve, given, shown):
-    running = serve()
-    client = running.client
+def test_names_reach_no_path_and_no_header__rejects_injection(shared, given, shown):
+    client, uploads = shared.client, shared.where.data / "jobs"
+    before = set(uploads.iterdir())
     job = client.wait(client.submit(name=quote(given)))
     assert (job["name"], job["state"]) == (shown, "done")
-    assert [e.name for e in (running.where.data / "jobs").iterdir()] == [job["id"]]
+    assert set(uploads.iterdir()) - before == {uploads / job["id"]}
     base = f"/api/jobs/{job['id']}/report.json"
     _, headers, body = client.ask("GET", f"{base}?download=true")
     assert json.loads(body) == {"image": shown}

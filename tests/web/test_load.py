@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from conftest import Client
-from test_service import events_of, killed_service
+from service_process import killed_service
+from test_service import events_of
 
 from wherefrom import __version__
 
@@ -70,8 +71,7 @@ def test_64_clients_are_served_in_bounded_memory__limit(tmp_path):
         watcher.join()
         seconds = time.monotonic() - start
         process.terminate()
-        process.wait(60)
-        process.stdout.close()
+        process.join(60)
     target = os.environ.get("WHEREFROM_LOAD_RESULT")
     if target:
         found = {

@@ -7,13 +7,12 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from scripted_worker import __file__ as SCRIPT
+from conftest import PATIENCE, Client
+from service_process import COMMAND, killed_service
 
 from wherefrom.core.errors import InputError
 from wherefrom.web import crew
@@ -22,6 +21,11 @@ from wherefrom.web.history import MOST_ATTEMPTS, History
 from wherefrom.web.jobs import JobState
 from wherefrom.web.service import shown_name
 from wherefrom.web.settings import check_token
+
+
+def hold(gate):
+    """An upload that is looked at until there is a file `gate`."""
+    return f"hold {gate}".encode()
 
 
 def events_of(client, job):
@@ -91,51 +95,26 @@ def test_a_file_that_takes_too_long_is_given_up__rejects_file(serve):
     assert client.wait(client.submit(b"refuse", name="a.png"))["error"] == "a.png: is not an image"
 
 
-def test_stopping_loses_no_job_and_the_next_service_does_them__identity(serve):
-    first = serve()
-    jobs = [first.client.submit(b"sleep 1"), first.client.submit(), first.client.submit()]
+def test_stopping_loses_no_job_and_the_next_service_does_them__identity(serve, tmp_path):
+    first, gate = serve(), tmp_path / "gate"
+    jobs = [first.client.submit(hold(gate)), first.client.submit(), first.client.submit()]
     first.client.wait(jobs[0], ("running",))
     first.stop()
+    gate.touch()
     second = serve()
     assert [second.client.wait(job)["state"] for job in jobs] == ["done"] * 3
 
 
-SERVER = """
-import json
-import sys
-from pathlib import Path
-import asyncio
-from wherefrom.web import server
-from wherefrom.web.settings import ServiceConfig
-data, script, history, settings = sys.argv[1:]
-config = ServiceConfig.from_dict(json.loads(settings))
-where = ["127.0.0.1", 0, None, "cpu", config, history or None]
-where = server.Listening(Path("c"), Path(data), *where)
-asyncio.run(server._run(where, [sys.executable, "-S", script], lambda t: print(t, flush=True)))
-"""
-
-
-def killed_service(folder, history="", **settings):
-    """A service in a process of its own, and its port."""
-    command = [sys.executable, "-c", SERVER, str(folder), SCRIPT, history, json.dumps(settings)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if line.startswith("http"):
-            return process, int(line.strip().rpartition(":")[2])
-    raise AssertionError("the service did not start")
-
-
 def test_killed_with_9_it_loses_no_accepted_job__identity(serve, tmp_path):
-    from conftest import Client
-
     process, port = killed_service(tmp_path / "data")
-    client = Client(port)
-    jobs = [client.submit(b"sleep 2"), *(client.submit() for _ in range(4))]
+    client, gate = Client(port), tmp_path / "gate"
+    jobs = [client.submit(hold(gate)), *(client.submit() for _ in range(4))]
     client.wait(jobs[0], ("running",))
     (tmp_path / "data" / "jobs" / "half").mkdir()  # an upload that was never accepted
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    process.kill()
+    process.join(PATIENCE)
+    assert process.exitcode == -signal.SIGKILL
+    gate.touch()
     second = serve()
     assert second.again == 1
     assert [second.client.wait(job)["state"] for job in jobs] == ["done"] * 5
@@ -143,15 +122,15 @@ def test_killed_with_9_it_loses_no_accepted_job__identity(serve, tmp_path):
 
 
 def test_it_stops_on_a_signal_while_a_stream_is_open__closed_form(tmp_path):
-    from conftest import Client
-
     process, port = killed_service(tmp_path / "data")
     client = Client(port)
     job = client.submit(b"sleep 60")
     client.wait(job, ("running",))
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
-    process.stdout.close()
+    with client.follow(job) as stream:
+        process.terminate()
+        assert b'"state": "running"' in stream.read()
+    process.join(PATIENCE)
+    assert process.exitcode == 0
     history = History(tmp_path / "data")
     assert (history.get(job["id"]).state, history.get(job["id"]).attempts) == (JobState.QUEUED, 0)
     history.close()
@@ -165,7 +144,7 @@ def test_two_services_on_one_history__rejects_second(serve):
 
 def test_a_case_that_cannot_be_opened__rejects_start(serve):
     with pytest.raises(InputError, match="no such case"):
-        serve(command=[sys.executable, "-S", SCRIPT, "refuse"])
+        serve(command=[*COMMAND, "refuse"])
 
 
 def test_a_job_that_was_begun_too_often_is_given_up__closed_form(tmp_path):
@@ -292,21 +271,19 @@ def test_what_is_accepted_is_told_although_old_ones_stay__closed_form(serve, mon
 
 
 def test_a_second_process_is_refused_and_harms_no_job_of_the_first__rejects_second(tmp_path, serve):
-    from conftest import Client
-
     data = tmp_path / "data"
     process, port = killed_service(data)
     try:
         client = Client(port)
-        job = client.submit(b"sleep 0.5")
+        job = client.submit(hold(tmp_path / "gate"))
         (data / "jobs" / "uploading").mkdir()  # the first one's, not yet accepted
         (tmp_path / "same").symlink_to(data)
         for place in (data, tmp_path / "same"):
             with pytest.raises(InputError, match="another service uses"):
                 serve(data=place)
         assert (data / "jobs" / "uploading").exists()
+        (tmp_path / "gate").touch()
         assert client.wait(job)["state"] == "done"
     finally:
         process.kill()
-        process.wait()
-        process.stdout.close()
+        process.join()

@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import PATIENCE, Client
-from test_service import killed_service
+from service_process import killed_service
+from test_service import hold
 
 from wherefrom.core.errors import ArtifactError, InputError, MissingExtraError
-from wherefrom.web import databases
+from wherefrom.web import crew, databases
 from wherefrom.web.databases import HistoryAway
 from wherefrom.web.history import MOST_ATTEMPTS, History
 from wherefrom.web.jobs import JobState
@@ -40,14 +41,14 @@ def pair(tmp_path, address, monkeypatch):
     yield start
     for process, _ in processes:
         process.kill()
-        process.wait()
-        process.stdout.close()
+        process.join()
 
 
 @pytest.fixture
 def two(tmp_path, address, monkeypatch, serve):
-    """`two(queue=...)` -> two services in threads of this process."""
+    """`two(queue=...)` -> two services in threads of this process, which look often."""
     monkeypatch.setenv("SCRIPT_LOG", str(tmp_path / "log"))
+    monkeypatch.setattr(crew, "POLL_SECONDS", 0.1)
     return lambda **settings: [serve(history=address, **settings) for _ in range(2)]
 
 
@@ -69,7 +70,7 @@ def until(true):
     end = time.monotonic() + PATIENCE
     while not (found := true()):
         assert time.monotonic() < end
-        time.sleep(0.05)
+        time.sleep(0.02)
     return found
 
 
@@ -81,7 +82,7 @@ def test_of_20_jobs_none_is_lost_or_done_twice_although_a_service_is_killed__ide
     jobs = [(one, other)[n % 2].submit(b"sleep 0.4", name=f"{n}.png") for n in range(20)]
     held = until(lambda: [job for job, holder in running(address).items() if holder == first.pid])
     first.kill()
-    first.wait()
+    first.join()
     ended = [other.wait(job) for job in jobs]
     assert [job["state"] for job in ended] == ["done"] * 20
     begun, done = log_of(tmp_path)
@@ -92,15 +93,18 @@ def test_of_20_jobs_none_is_lost_or_done_twice_although_a_service_is_killed__ide
         assert other.ask("GET", f"/api/jobs/{job['id']}/report.html")[0] == 200
 
 
-def test_both_services_work_and_each_tells_of_all__closed_form(two, address):
+def test_both_services_work_and_each_tells_of_all__closed_form(two, address, tmp_path):
     one, other = (each.client for each in two())
     until(lambda: other.ask("GET", "/healthz")[0] == 200)
     one.wait(one.submit())  # by then the other has looked, and waits
-    jobs = [one.submit(b"sleep 3"), one.submit(b"sleep 3")]
+    gate = tmp_path / "gate"
+    jobs = [one.submit(hold(gate)), one.submit(hold(gate))]
     until(lambda: len(running(address)) == 2)  # each has one worker
     until(lambda: all(other.wait(j, ("running",))["step"]["step"] == "model" for j in jobs))
-    told = other.ask("GET", f"/api/jobs/{jobs[0]['id']}/events")[2]
-    assert b'"state": "done"' in told
+    with other.follow(jobs[0]) as stream:
+        assert any(b'"state": "running"' in line for line in stream)  # it stops there
+        gate.touch()
+        assert b'"state": "done"' in stream.read()
     assert [one.wait(job)["state"] for job in jobs] == ["done"] * 2
     _, page = other.json("GET", "/api/jobs")
     assert [job["id"] for job in page["jobs"]][:2] == [jobs[1]["id"], jobs[0]["id"]]
@@ -113,8 +117,10 @@ def test_any_service_cancels_what_another_does__closed_form(two, tmp_path, addre
     for job in reversed(jobs):
         status, told = other.json("DELETE", f"/api/jobs/{job['id']}")
         assert (status, told["state"]) == (200, "cancelled")
-    more = [one.submit(b"sleep 4"), one.submit(b"sleep 4")]
+    gate = tmp_path / "gate"
+    more = [one.submit(hold(gate)), one.submit(hold(gate))]
     until(lambda: len(running(address)) == 2)  # both workers are free for them
+    gate.touch()
     assert [other.wait(job)["state"] for job in more] == ["done"] * 2
     begun, done = log_of(tmp_path)
     assert done == {job["id"]: 1 for job in more}
@@ -141,9 +147,11 @@ def test_the_queue_is_bounded_over_all_services__limit(two, address):
 def test_a_service_that_is_stopped_leaves_its_job_to_the_other__identity(two, tmp_path, address):
     first, second = two()
     one, other = first.client, second.client
-    jobs = [one.submit(b"sleep 4"), one.submit(b"sleep 4")]
+    gate = tmp_path / "gate"
+    jobs = [one.submit(hold(gate)), one.submit(hold(gate))]
     until(lambda: len(running(address)) == 2)
     first.stop()
+    gate.touch()
     assert [other.wait(job)["state"] for job in jobs] == ["done"] * 2
     history = History(tmp_path / "data", address)
     assert [history.get(job["id"]).attempts for job in jobs] == [1, 1]  # stopping is no fault
@@ -220,7 +228,7 @@ def test_a_claim_holds_until_its_lease_ends_and_its_holder_is_gone__closed_form(
 def test_a_renewed_lease_lasts__closed_form(history):
     accepted(history)
     history.start_next("mine", 0.5)
-    for _ in range(5):
+    for _ in range(3):  # longer than one lease
         time.sleep(0.2)
         assert history.renew(["mine"], 0.5) == {"mine"}
         assert history.recover() == 0

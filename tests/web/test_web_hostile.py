@@ -61,7 +61,7 @@ def let_go(port, head, byte):
 
 
 def test_headers_that_trickle_are_let_go__rejects_request(serve, monkeypatch):
-    monkeypatch.setattr(server, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.25)
     port = serve().client.port
     whole = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     unread = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 999\r\n\r\n"
@@ -70,7 +70,7 @@ def test_headers_that_trickle_are_let_go__rejects_request(serve, monkeypatch):
 
 
 def test_a_body_that_trickles_is_given_up__rejects_upload(serve):
-    running = serve(upload_seconds=0.5)
+    running = serve(upload_seconds=0.25)
     head = b"POST /api/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9999\r\n\r\n"
     assert let_go(running.client.port, head, b"x")
     assert list((running.where.data / "jobs").iterdir()) == []
@@ -79,7 +79,7 @@ def test_a_body_that_trickles_is_given_up__rejects_upload(serve):
 def test_a_stream_of_events_outlives_the_limit_on_headers__closed_form(serve, monkeypatch):
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
     client = serve().client
-    job = client.submit(b"sleep 1")
+    job = client.submit(b"sleep 0.6")
     assert b'"state": "done"' in client.ask("GET", f"/api/jobs/{job['id']}/events")[2]
 
 
@@ -145,9 +145,9 @@ PART = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\
     ],
 )
 def test_forms_and_packed_bodies_are_not_taken__rejects_upload(shared, body, headers, reason):
-    status, told = shared.json("POST", "/api/jobs", body, **headers)
+    status, told = shared.client.json("POST", "/api/jobs", body, **headers)
     assert (status, told["detail"].partition(";")[0]) == (415, reason)
-    assert shared.json("GET", "/api/jobs")[1]["jobs"] == []
+    assert shared.client.json("GET", "/api/jobs")[1]["jobs"] == []
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_forms_and_packed_bodies_are_not_taken__rejects_upload(shared, body, hea
 )
 def test_a_wrong_request_is_told_in_one_line__rejects_request(shared, method, path, body, status):
     kind = {"Content-Type": "application/json"}
-    found, headers, data = shared.ask(method, path, body, **kind)
+    found, headers, data = shared.client.ask(method, path, body, **kind)
     assert found == status
     assert headers.get_content_type() == "application/json"
     assert headers["X-Content-Type-Options"] == "nosniff"
@@ -242,31 +242,27 @@ def test_with_a_token_nothing_is_told_without_it__rejects_request(serve):
     ],
 )
 def test_paths_lead_nowhere_else__rejects_path(shared, path):
-    assert shared.ask("GET", path)[0] in (404, 422)
-
-
-@pytest.fixture
-def shared(serve):
-    return serve().client
+    assert shared.client.ask("GET", path)[0] in (404, 422)
 
 
 def test_every_answer_carries_the_headers_that_protect_it__closed_form(shared):
     for path in ("/", "/api/jobs", "/static/app.js", "/nothing"):
-        _, headers, _ = shared.ask("GET", path)
+        _, headers, _ = shared.client.ask("GET", path)
         assert headers["X-Content-Type-Options"] == "nosniff", path
         assert "frame-ancestors 'none'" in headers["Content-Security-Policy"], path
         assert headers["Referrer-Policy"] == "no-referrer", path
 
 
-def test_the_interface_describes_itself_and_its_health__closed_form(shared):
-    _, told = shared.json("GET", "/api/openapi.json")
+def test_the_interface_describes_itself_and_its_health__closed_form(serve):
+    client = serve().client
+    _, told = client.json("GET", "/api/openapi.json")
     assert told["openapi"].startswith("3.")
     assert {"/api/jobs", "/api/jobs/{job}", "/api/jobs/{job}/events"} <= told["paths"].keys()
     assert "requestBody" in told["paths"]["/api/jobs"]["post"]
-    status, health = shared.json("GET", "/healthz")
+    status, health = client.json("GET", "/healthz")
     assert (status, health["healthy"]) == (200, True)
-    shared.wait(shared.submit())
+    client.wait(client.submit())
     time.sleep(0.05)
-    metrics = shared.ask("GET", "/metrics")[2].decode()
+    metrics = client.ask("GET", "/metrics")[2].decode()
     assert 'wherefrom_jobs_ended_total{state="done"} 1.0' in metrics
     assert 'wherefrom_jobs{state="done"} 1.0' in metrics
