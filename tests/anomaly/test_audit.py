@@ -159,7 +159,7 @@ def test_grid_of_the_paper_is_measured__identity_scores(place, tmp_path):
     )
     config = replace(PRESETS["paper"], directions=2)
     found = reproduce(
-        [place / "real"],
+        [write_images(tmp_path / "real", 8)],
         {"bad": [place / "bad"]},
         tiny_encoder(),
         config=config,
@@ -171,7 +171,7 @@ def test_grid_of_the_paper_is_measured__identity_scores(place, tmp_path):
     scores = score_files([place / "bad"], tiny_encoder(), config=at)
     row = found.grid[2]
     assert row.complexity.generated == float(scores.complexity.numpy().mean())
-    assert row.vulnerability.generated == float(scores.vulnerability.mean())
+    assert row.vulnerability.generated == float(scores.vulnerability.numpy().mean())
     assert [c.what.split(" against")[0] for c in found.agreement] == [
         *("AS-i", "vulnerability", "minus complexity")
     ]

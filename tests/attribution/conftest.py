@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from wherefrom.attribution.config import FlipadConfig
+from wherefrom.attribution.features import FeatureMap
 from wherefrom.attribution.lasso import LassoConfig
 from wherefrom.attribution.method import fit
 from wherefrom.core.rng import stream
@@ -40,8 +41,7 @@ def _matrix_of(layer):
     size = int(np.prod(layer.input_shape))
     units = torch.eye(size, dtype=torch.float64).reshape(size, *layer.input_shape)
     wide = layer.to(dtype=torch.float64)
-    columns = [wide.linear(unit[None]).flatten() for unit in units]
-    return torch.stack(columns, dim=1).numpy()
+    return wide.linear(units).flatten(1).T.contiguous().numpy()
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +52,7 @@ def layer_of():
 
 @pytest.fixture(scope="session")
 def matrix_of():
-    """`LastLayer` -> its matrix (D_out, D_in) in float64, built column by column."""
+    """`LastLayer` -> its matrix (D_out, D_in) in float64: the images of the unit vectors."""
     return _matrix_of
 
 
@@ -102,3 +102,39 @@ def generator():
 def fitted(generator):
     """The small attributor, fitted once."""
     return fit(generator, _smooth(80, 0), config=SMALL)
+
+
+@pytest.fixture(scope="session")
+def recorded(generator):
+    """The same fit again: what went into its feature map, as float images, and the attributor."""
+    seen = []
+    original = FeatureMap.extract
+
+    def spy(self, images, **options):
+        seen.append(images.clone())
+        return original(self, images, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FeatureMap, "extract", spy)
+        fitted = fit(generator, _smooth(80, 0), config=SMALL)
+    names = ("own", "others", "impostors", "own held", "others held")
+    return dict(zip(names, seen, strict=True)), fitted
+
+
+@pytest.fixture(scope="session")
+def half_generator():
+    """An untrained network whose images are half as wide, 16 pixels, with the range of values."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        *(nn.Linear(10, 6 * 64), nn.Unflatten(1, (6, 8, 8)), nn.ReLU()),
+        *(nn.ConvTranspose2d(6, 3, 4, 2, 1), nn.Tanh()),
+    )
+    with torch.no_grad():
+        module[3].weight.mul_(8)
+    return wrap_generator(module)
+
+
+@pytest.fixture(scope="session")
+def half_smooth():
+    """(count, seed) -> the middle of smooth pictures, uint8 (N, 3, 16, 16)."""
+    return lambda count, seed: _smooth(count, seed)[..., 8:24, 8:24]

@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from wherefrom.attribution import Answers, check_in_processes, check_paths, checking, fit
+from wherefrom.attribution import Answers, check_paths, checking, fit
 from wherefrom.attribution.answers import basis_of
 from wherefrom.attribution.fitted import Attributor
 from wherefrom.core.errors import ArtifactError, InputError
@@ -94,17 +94,6 @@ def test_another_attributor_has_answers_of_its_own__identity_basis(
     judged.clear()
     check(fitted, folder, tmp_path / "a")
     assert judged == []
-
-
-def test_processes_keep_and_take_answers__reference_one_process(fitted, folder, tmp_path):
-    fitted.save(tmp_path / "m")
-    expected = check_paths(fitted, [folder]).to_dict()
-    for _ in range(2):
-        with Answers(tmp_path / "a", fitted) as answers:
-            found = check_in_processes(tmp_path / "m", [folder], processes=2, answers=answers)
-        assert found.to_dict()["images"] == expected["images"]
-    with sqlite3.connect(tmp_path / "a") as base:
-        assert base.execute("SELECT count(*) FROM answers").fetchone() == (4,)
 
 
 def test_memory_does_not_grow_with_the_folder__limit(fitted, folder, monkeypatch, judged):

@@ -40,7 +40,7 @@ def test_too_few_other_images_that_are_clean_are_refused_by_the_fit__rejects_cal
 ):
     own = stored_samples(generator, 40, 5)
     noise = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8)
-    with pytest.raises(InputError, match="false-positive rate of 0.2 cannot be supported by 0"):
+    with pytest.raises(InputError, match=r"false-positive rate of 0\.2 cannot be supported by 0"):
         calibrate(fitted, generator, own, noise, 0.1, monkeypatch)
 
 
@@ -48,5 +48,5 @@ def test_own_images_that_are_hardly_ever_clean_are_refused_by_the_fit__rejects_c
     fitted, generator, smooth, monkeypatch
 ):
     own = stored_samples(generator, 40, 5)
-    with pytest.raises(InputError, match="false-negative rate of 0.05 cannot be supported"):
+    with pytest.raises(InputError, match=r"false-negative rate of 0\.05 cannot be supported"):
         calibrate(fitted, generator, own, smooth(40, 3), 1.0, monkeypatch)

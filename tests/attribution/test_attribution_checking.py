@@ -1,12 +1,19 @@
 """Files and folders to rows: one per file, in order, and no stop at a broken one."""
 
 import os
+import sqlite3
 
 import pytest
 import torch
 from PIL import Image
 
-from wherefrom.attribution import check_in_processes, check_paths, checking, scanning
+from wherefrom.attribution import (
+    Answers,
+    check_in_processes,
+    check_paths,
+    checking,
+    scanning,
+)
 from wherefrom.attribution.checking import check_files
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
@@ -61,6 +68,7 @@ def test_a_missing_path_or_an_empty_folder__rejects_paths(fitted, tmp_path):
 def test_several_processes_say_the_same_in_the_same_order__identity_processes(
     fitted, generator, tmp_path, monkeypatch
 ):
+    """They start once: what they answered is taken from the file of answers from then on."""
     monkeypatch.setattr(checking, "PART", 3)
     fitted.save(tmp_path / "a")
     (tmp_path / "images").mkdir()
@@ -68,13 +76,28 @@ def test_several_processes_say_the_same_in_the_same_order__identity_processes(
         save_png(image, tmp_path / "images" / f"{index}.png")
     (tmp_path / "images" / "5.png").write_bytes(b"no image")
     alone = check_paths(fitted, [tmp_path / "images"])
-    shared = check_in_processes(tmp_path / "a", [tmp_path / "images"], processes=2)
+    with Answers(tmp_path / "answers", fitted) as answers:
+        shared = check_in_processes(
+            tmp_path / "a", [tmp_path / "images"], processes=2, answers=answers
+        )
     assert [row.name for row in shared.images] == [row.name for row in alone.images]
     for one, other in zip(shared.images, alone.images, strict=True):
         assert (one.verdict, one.p_value) == (other.verdict, other.p_value)
         assert one.reason == other.reason
+    with sqlite3.connect(tmp_path / "answers") as base:
+        assert base.execute("SELECT count(*) FROM answers").fetchone() == (6,)
+    (tmp_path / "images" / "5.png").unlink()  # a broken file is read again
+    monkeypatch.setattr(scanning, "ProcessPoolExecutor", None)
+    with Answers(tmp_path / "answers", fitted) as answers:
+        known = check_in_processes(
+            tmp_path / "a", [tmp_path / "images"], processes=2, answers=answers
+        )
+    assert known.images == (*shared.images[:5], shared.images[6])
+
+
+def test_no_process__rejects_count(fitted, tmp_path):
     with pytest.raises(InputError, match="0 processes; give at least 1"):
-        check_in_processes(tmp_path / "a", [tmp_path / "images"], processes=0)
+        check_in_processes(tmp_path / "a", [tmp_path], processes=0, fitted=fitted)
 
 
 def test_an_attributor_that_is_loaded_already_is_not_read_again__identity_processes(

@@ -33,6 +33,32 @@ CONFIGS = {
 
 
 @pytest.fixture(scope="module")
+def generator(half_generator):
+    return half_generator
+
+
+@pytest.fixture(scope="module")
+def smooth(half_smooth):
+    return half_smooth
+
+
+@pytest.fixture(scope="module")
+def fits(generator, smooth):
+    """(method, number of the repetition) -> the attributor that `compare` makes then."""
+    return {
+        (method, number): fit(
+            generator,
+            smooth(70, 0),
+            method=method,
+            config=config,
+            seed=derive_seed(3, "comparison", number),
+        )
+        for method, config in CONFIGS.items()
+        for number in range(2)
+    }
+
+
+@pytest.fixture(scope="module")
 def compared(generator, smooth):
     rivals = {"one": smooth(6, 7), "two": smooth(9, 8)}
     result = compare(
@@ -48,17 +74,13 @@ def compared(generator, smooth):
     return result, rivals
 
 
-def test_every_number_is_that_of_an_evaluation__naive_loop(compared, generator, smooth):
+def test_every_number_is_that_of_an_evaluation__naive_loop(compared, generator, fits):
     result, rivals = compared
     assert [row.method for row in result.rows] == ["fingerprint", "raw-pad"]
     for row in result.rows:
         for number in range(2):
-            seed = derive_seed(3, "comparison", number)
-            fitted = fit(
-                generator, smooth(70, 0), method=row.method, config=CONFIGS[row.method], seed=seed
-            )
             own = stored_samples(generator, 10, derive_seed(3, "comparison", number, "test"))
-            expected = evaluate(fitted, own, rivals)
+            expected = evaluate(fits[row.method, number], own, rivals)
             assert row.mean_accuracy.values[number] == expected.mean_accuracy
             assert row.own_rejected.values[number] == expected.own.rejected
             for source in expected.others:
@@ -68,19 +90,17 @@ def test_every_number_is_that_of_an_evaluation__naive_loop(compared, generator, 
         assert row.mean_auroc.values == tuple(map(statistics.fmean, areas))
 
 
-def test_altered_images_have_a_threshold_of_their_own__naive_loop(compared, generator, smooth):
+def test_altered_images_have_a_threshold_of_their_own__naive_loop(compared, generator, fits):
     result, rivals = compared
     assert [(row.method, row.alteration) for row in result.altered] == [
         *(("fingerprint", "noise=0.1"), ("fingerprint", "jpeg=80")),
         *(("raw-pad", "noise=0.1"), ("raw-pad", "jpeg=80")),
     ]
     row, number = result.altered[3], 1  # JPEG draws nothing, so the images are known
-    seed = derive_seed(3, "comparison", number)
-    fitted = fit(generator, smooth(70, 0), method="raw-pad", config=CONFIGS["raw-pad"], seed=seed)
 
     def scores(images):
         stored = torch.stack([jpeg(image, 80) for image in images])
-        return fitted.score(to_float(stored))
+        return fits["raw-pad", number].score(to_float(stored))
 
     held = stored_samples(generator, 20, derive_seed(3, "comparison", number, "held"))
     own = scores(stored_samples(generator, 10, derive_seed(3, "comparison", number, "test")))
@@ -88,7 +108,7 @@ def test_altered_images_have_a_threshold_of_their_own__naive_loop(compared, gene
     kept = float((own <= threshold).double().mean())
     assert row.own_rejected.values[number] == pytest.approx(1 - kept)
     for name, images in rivals.items():
-        found = scores(as_stored(images, (3, 32, 32)))
+        found = scores(as_stored(images, (3, 16, 16)))
         share = float((found > threshold).double().mean())
         assert row.accuracy[name].values[number] == pytest.approx((kept + share) / 2)
         assert row.auroc[name].values[number] == pytest.approx(auroc(own, found))

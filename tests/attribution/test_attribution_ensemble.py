@@ -12,7 +12,7 @@ from wherefrom.attribution.evidence import combine
 from wherefrom.data.writing import to_float
 
 SETTINGS = {
-    "train_samples": 60,
+    "train_samples": 50,
     "calibration_samples": 20,
     "mean_samples": 64,
     "false_negative_rate": 0.1,
@@ -26,6 +26,16 @@ SETTINGS = {
     "detector.representation": 16,
     "spectrum.detector.epochs": 1,
 }
+
+
+@pytest.fixture(scope="module")
+def generator(half_generator):
+    return half_generator
+
+
+@pytest.fixture(scope="module")
+def smooth(half_smooth):
+    return half_smooth
 
 
 @pytest.fixture(scope="module")

@@ -38,18 +38,20 @@ def test_units_are_the_median_and_the_upper_spread__closed_form():
 
 
 @pytest.fixture(scope="module")
-def joined(generator, small):
+def joined(half_generator, small):
     others = torch.randint(
-        0, 256, (250, *generator.image_shape), dtype=torch.uint8,
+        0, 256, (70, *half_generator.image_shape), dtype=torch.uint8,
         generator=torch.Generator().manual_seed(5),
     )  # fmt: skip
     settings = {"classifier_samples": 80, "classifier.epochs": 1, "classifier.width": 8}
-    return attribution.fit(generator, others, config=small.with_values(settings))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wherefrom.attribution.flipad.REFERENCE_SAMPLES", 30)
+        return attribution.fit(half_generator, others, config=small.with_values(settings))
 
 
-def test_score_joins_the_standardised_scores__naive_loop(joined, generator):
+def test_score_joins_the_standardised_scores__naive_loop(joined, half_generator):
     """Deviation: the paper scores by Deep SAD alone."""
-    images = to_float(stored_samples(generator, 6, 9))
+    images = to_float(stored_samples(half_generator, 6, 9))
     evidence = joined.evidence
     sad = evidence.detector.score(evidence.features.extract(images)).log()
     logit = evidence.classifier.score(pre_activations(evidence.features, images))
@@ -60,8 +62,8 @@ def test_score_joins_the_standardised_scores__naive_loop(joined, generator):
         assert score == pytest.approx(wanted, rel=1e-12)
 
 
-def test_evidence_survives_saving__roundtrip(joined, generator, tmp_path):
-    images = generator.sample(5, 3)
+def test_evidence_survives_saving__roundtrip(joined, half_generator, tmp_path):
+    images = half_generator.sample(5, 3)
     joined.save(tmp_path / "a")
     loaded = attribution.load(tmp_path / "a")
     assert torch.equal(loaded.score(images), joined.score(images))

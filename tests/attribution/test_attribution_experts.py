@@ -43,8 +43,27 @@ def config(small):
 
 
 @pytest.fixture(scope="module")
-def fitted(generator, smooth, config):
-    return fit(generator, smooth(80, 0), config=config)
+def watched(generator, smooth, config):
+    """The attributor with its experts, and the material of each fit behind it."""
+    seen = []
+    method = METHODS["flipad"]
+    spy = dataclasses.replace(method, fit=lambda m, c: seen.append(m) or method.fit(m, c))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(METHODS, "flipad", spy)
+        patch.setattr("wherefrom.attribution.method.NOISE_SAMPLES", 60)
+        return fit(generator, smooth(80, 0), config=config), seen
+
+
+@pytest.fixture(scope="module")
+def plain(fitted):
+    """The small attributor of the session, which has no experts."""
+    return fitted
+
+
+@pytest.fixture(scope="module")
+def with_experts(watched):
+    """The attributor with its experts."""
+    return watched[0]
 
 
 def condition(name):
@@ -53,23 +72,22 @@ def condition(name):
 
 
 def test_unaltered_files_are_judged_as_without_immunisation__identity_plain(
-    fitted, generator, smooth, small
+    with_experts, plain, generator
 ):
-    plain = fit(generator, smooth(80, 0), config=small)
     images = stored_samples(generator, 12, 5)
-    assert torch.equal(fitted.score(images), plain.score(images))
-    assert set(fitted.experts) == KINDS
+    assert torch.equal(with_experts.score(images), plain.score(images))
+    assert set(with_experts.experts) == KINDS
 
 
-def test_an_expert_is_a_fit_on_its_conditions__reference_by_hand(fitted, generator, config):
+def test_an_expert_is_a_fit_on_its_conditions__reference_by_hand(with_experts, generator, config):
     held_seed = derive_seed(0, "flipad", "calibration")
     own = stored_samples(generator, config.calibration_samples, held_seed)
     for name, kind in (("JPEG 80-89", "jpeg"), ("scaled", "crop")):
         altered = condition(name).applied(own, held_seed)
-        expected = fitted.experts[kind].score(to_float(altered)).cpu()
-        assert torch.equal(fitted.further[name].own, expected)
-        assert torch.equal(fitted.score(altered, condition=name), expected)
-        assert not torch.equal(fitted.score(altered), expected)
+        expected = with_experts.experts[kind].score(to_float(altered)).cpu()
+        assert torch.equal(with_experts.further[name].own, expected)
+        assert torch.equal(with_experts.score(altered, condition=name), expected)
+        assert not torch.equal(with_experts.score(altered), expected)
 
 
 def test_every_training_image_is_altered_as_the_file_will_be__reference_named():
@@ -97,58 +115,55 @@ def test_every_training_image_is_altered_as_the_file_will_be__reference_named():
     assert not torch.equal(known["jpeg"].applied(images, 3, "others"), found)
 
 
-def test_material_of_an_expert_is_altered_for_every_class__identity_calls(
-    generator, smooth, config, monkeypatch
-):
-    seen = []
-    method = METHODS["flipad"]
-    spy = dataclasses.replace(method, fit=lambda m, c: seen.append(m) or method.fit(m, c))
-    monkeypatch.setitem(METHODS, "flipad", spy)
-    fit(generator, smooth(80, 0), config=config)
-    plain, *experts = seen
-    assert plain.immunity == Immunity() and len(experts) == 4
+def test_material_of_an_expert_is_altered_for_every_class__identity_calls(watched):
+    unaltered, *experts = watched[1]
+    assert unaltered.immunity == Immunity() and len(experts) == 4
     for material in experts:
-        changed = (material.others != plain.others).flatten(1).any(dim=1)
+        changed = (material.others != unaltered.others).flatten(1).any(dim=1)
         assert float(changed.double().mean()) > 0.9  # scaled by about one is no change
-        assert not torch.equal(material.own(5), plain.own(5))
+        assert not torch.equal(material.own(5), unaltered.own(5))
 
 
-def test_each_image_is_scored_in_its_own_condition__identity_alone(fitted, smooth):
+def test_each_image_is_scored_in_its_own_condition__identity_alone(with_experts, smooth):
     images = smooth(len(MIXED), 6)
-    rows = fitted.check(images, carriers=MIXED).images
+    rows = with_experts.check(images, carriers=MIXED).images
     names = ["JPEG 80-89", CLEAN, "JPEG 60-69", "scaled", "WebP", None]
     assert [row.condition for row in rows] == names
     for index, (row, name) in enumerate(zip(rows, names, strict=True)):
-        (alone,) = fitted.check(images[index : index + 1], carriers=MIXED[index : index + 1]).images
+        (alone,) = with_experts.check(
+            images[index : index + 1], carriers=MIXED[index : index + 1]
+        ).images
         assert (row.score, row.p_value) == (alone.score, alone.p_value)
-        score = fitted.score(images[index : index + 1], condition=name or CLEAN)
+        score = with_experts.score(images[index : index + 1], condition=name or CLEAN)
         assert row.score == float(score)
         if name:
-            own = fitted.calibration_of(name).own
+            own = with_experts.calibration_of(name).own
             assert row.p_value == float(upper_p_values(score, own))
 
 
-def test_experts_survive_saving__roundtrip(fitted, smooth, tmp_path):
-    fitted.save(tmp_path / "m")
+def test_experts_survive_saving__roundtrip(with_experts, smooth, tmp_path):
+    with_experts.save(tmp_path / "m")
     again = load(tmp_path / "m")
     images = smooth(len(MIXED), 6)
     found = again.check(images, carriers=MIXED).to_dict()
-    assert found == fitted.check(images, carriers=MIXED).to_dict()
+    assert found == with_experts.check(images, carriers=MIXED).to_dict()
     one = explain(again, images[0], carrier=MIXED[0])
-    other = explain(fitted, images[0], carrier=MIXED[0])
+    other = explain(with_experts, images[0], carrier=MIXED[0])
     assert one.to_dict() == other.to_dict()
-    assert one.to_dict()["channels"] != explain(fitted, images[0]).to_dict()["channels"]
+    assert one.to_dict()["channels"] != explain(with_experts, images[0]).to_dict()["channels"]
 
 
-def test_an_evaluation_compares_on_one_scale__identity_threshold(fitted, generator, smooth):
+def test_an_evaluation_compares_on_one_scale__identity_threshold(with_experts, generator, smooth):
     own, rough = stored_samples(generator, 9, 8), smooth(7, 9)
-    fitted = dataclasses.replace(fitted, noise=NoiseRange(1e-9, 1.0))  # now all are noisy
-    noisy = fitted.check(rough).images
+    with_experts = dataclasses.replace(
+        with_experts, noise=NoiseRange(1e-9, 1.0)
+    )  # now all are noisy
+    noisy = with_experts.check(rough).images
     assert {row.condition for row in noisy} <= {NOISY, None}
-    assert [row.score for row in noisy] != fitted.score(rough).tolist()
-    result = evaluate(fitted, own, {"rough": rough})
-    assert list(result.scores["rough"]) == fitted.score(rough).tolist()
-    assert result.others[0].auroc == auroc(fitted.score(own), fitted.score(rough))
+    assert [row.score for row in noisy] != with_experts.score(rough).tolist()
+    result = evaluate(with_experts, own, {"rough": rough})
+    assert list(result.scores["rough"]) == with_experts.score(rough).tolist()
+    assert result.others[0].auroc == auroc(with_experts.score(own), with_experts.score(rough))
 
 
 def test_the_classifier_of_an_expert_sees_altered_images_only__identity_share(
@@ -162,7 +177,9 @@ def test_the_classifier_of_an_expert_sees_altered_images_only__identity_share(
         raise InterruptedError
 
     monkeypatch.setattr(flipad, "fit_classifier", stop)
-    config = config.with_values({"classifier_samples": 40})
+    config = config.with_values(
+        {"classifier_samples": 40, "mean_samples": 16, "lasso.iterations": 1, "detector.epochs": 1}
+    )
     for worn in (NONE, specialties(Immunity.of(config))["jpeg"]):
         others = worn.applied(smooth(30, 0), 0, "others")
         with pytest.raises(InterruptedError):

@@ -24,7 +24,7 @@ from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.encoders import make_feature_encoder
 from wherefrom.generators.generator import wrap_generator
 
-FLOAT32 = 1e-4  # 60 steps of float32 in another order of operations
+FLOAT32 = 1e-4  # 30 steps of float32 in another order of operations
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def model():
 
 
 def scorer_of(model, **settings):
-    config = InversionConfig(**{"restarts": 3, "steps": 60, **settings})
+    config = InversionConfig(**{"restarts": 3, "steps": 30, **settings})
     return make_scorer(Material(model, torch.empty(0), seed=0), pixels, config)
 
 
@@ -57,7 +57,7 @@ def test_the_search_is_adam_s_from_every_start__reference_torch(model, images):
         for start in scorer.starts:
             z = start[None].clone().requires_grad_(True)
             adam = torch.optim.Adam([z], lr=0.1)
-            for _ in range(60):
+            for _ in range(30):
                 error = model.decode(z) - image
                 seen.append(float(error.detach().double().square().sum().sqrt()) / 30)
                 (z.grad,) = torch.autograd.grad(error.square().mean(), z)

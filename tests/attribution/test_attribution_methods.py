@@ -20,22 +20,28 @@ from wherefrom.generators.generator import wrap_generator
 
 RATES = {"calibration_samples": 20, "false_negative_rate": 0.1, "false_positive_rate": 0.2}
 SAD = {"detector.epochs": 1, "detector.batch": 32, "detector.representation": 16}
-SEARCH = {"restarts": 2, "steps": 4}
+SEARCH = {"restarts": 2, "steps": 2}
 TINY = {
-    "flipad": {"train_samples": 60, "classifier_samples": 0, "lasso.iterations": 3, **SAD},
-    "raw-pad": {"train_samples": 60, **SAD},
-    "dct-pad": {"train_samples": 60, **SAD},
-    "fingerprint": {"train_samples": 60},
+    "flipad": {
+        "train_samples": 50,
+        "mean_samples": 64,
+        "classifier_samples": 0,
+        "lasso.iterations": 2,
+        **SAD,
+    },
+    "raw-pad": {"train_samples": 50, **SAD},
+    "dct-pad": {"train_samples": 50, **SAD},
+    "fingerprint": {"train_samples": 50},
     "inversion-l2": SEARCH,
     "inversion-feature": {**SEARCH, "features": "tiny"},
     "autoencoder": {},
     "ensemble": {
-        "train_samples": 60,
+        "train_samples": 50,
         "mean_samples": 64,
         "classifier_samples": 0,
         "reference_samples": 20,
         "autoencoder": True,
-        "lasso.iterations": 3,
+        "lasso.iterations": 2,
         **SAD,
         **{f"spectrum.{name}": value for name, value in SAD.items()},
     },
@@ -47,13 +53,18 @@ def tiny(method):
 
 
 @pytest.fixture(scope="module")
-def generator(generator):
+def generator(half_generator):
     """The small generator as one that has an encoder: its reconstruction is a soft blur."""
-    module = copy.deepcopy(generator.module)
+    module = copy.deepcopy(half_generator.module)
     module.reconstruct = partial(
         F.avg_pool2d, kernel_size=3, stride=1, padding=1, count_include_pad=False
     )
     return wrap_generator(module)
+
+
+@pytest.fixture(scope="module")
+def smooth(half_smooth):
+    return half_smooth
 
 
 @pytest.fixture(autouse=True)

@@ -52,7 +52,7 @@ def test_a_strided_layer_gets_groups_of_its_stride__closed_form(layer_of):
         (nn.Linear(3, 900), (3,)),
         (nn.Linear(3, 4), (5, 3)),
         (nn.Conv3d(2, 1, 3, padding=1), (2, 4, 4, 4)),
-        (nn.Conv2d(2, 300, 5, padding=2), (2, 8, 2)),
+        (nn.Conv2d(2, 400, 3, padding=1), (2, 4, 1)),
     ],
 )
 def test_layers_without_a_cheap_factor__limit(module, shape, layer_of):

@@ -156,6 +156,10 @@ def test_a_decoder_of_latent_diffusion__smoke(kind, small, tmp_path):
         {"crop": 8, "halo": 4, "channels": 3, "max_side": 8, "detector.epochs": 1}
     )
     others = torch.rand(70, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    fitted = fit(generator, others, config=dataclasses.replace(config, lasso=LassoConfig(lam=1e-5)))
+    fitted = fit(
+        generator,
+        others,
+        config=dataclasses.replace(config, lasso=LassoConfig(lam=1e-5, iterations=4)),
+    )
     assert fitted.evidence.detector.shape == (3, 8, 8)
     assert bool(fitted.score(generator.sample(2, seed=8)).isfinite().all())

@@ -56,12 +56,16 @@ def test_a_huge_value_in_a_row_is_told__limit():
     """Features are kept in half precision, which ends at 65,504."""
     torch.manual_seed(0)
     generator = wrap_generator(nn.Sequential(nn.Linear(4, 12), nn.ReLU(), nn.Linear(12, 3)))
-    config = METHODS["flipad"].presets["numbers"].with_values(
-        {
-            **{"train_samples": 60, "mean_samples": 60, "detector.epochs": 1},
-            **{"calibration_samples": 20, "lasso.iterations": 5},
-            **{"false_negative_rate": 0.1, "false_positive_rate": 0.1},
-        }
+    config = (
+        METHODS["flipad"]
+        .presets["numbers"]
+        .with_values(
+            {
+                **{"train_samples": 60, "mean_samples": 60, "detector.epochs": 1},
+                **{"calibration_samples": 20, "lasso.iterations": 5},
+                **{"false_negative_rate": 0.1, "false_positive_rate": 0.1},
+            }
+        )
     )
     fitted = attribution.fit(generator, torch.randn(120, 1, 1, 3) * 3, config=config)
     rows = generator.sample(3, seed=1)

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from wherefrom.attribution import PRESETS, FlipadConfig, fit, load
-from wherefrom.attribution.features import FeatureMap
 from wherefrom.attribution.flipad import mean_activation
 from wherefrom.attribution.method import needed_others
 from wherefrom.attribution.protocol import stored_samples
@@ -24,23 +23,6 @@ from wherefrom.generators.generator import wrap_generator
 def content(images):
     """The images as a set of their 8-bit pixels."""
     return {to_uint8(image).numpy().tobytes() for image in images}
-
-
-@pytest.fixture(scope="module")
-def recorded(generator, smooth, small):
-    """What went into the feature map during a fit, in order, as float images."""
-    seen = []
-    original = FeatureMap.extract
-
-    def spy(self, images, **options):
-        seen.append(images.clone())
-        return original(self, images, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FeatureMap, "extract", spy)
-        fitted = fit(generator, smooth(80, 0), config=small)
-    names = ("own", "others", "impostors", "own held", "others held")
-    return dict(zip(names, seen, strict=True)), fitted
 
 
 def test_own_and_other_images_are_told_apart__limit(fitted, generator, smooth):

@@ -89,8 +89,8 @@ def test_one_cycle_rises_then_falls_to_nothing__closed_form():
 
 
 def test_a_shift_by_one_pixel_is_found_in_new_inputs__limit():
-    config = ClassifierConfig(epochs=6, batch=32, width=16, side=16, precision="fp32")
-    own, moved = combed(300, name="o", phase=0), combed(300, name="m", phase=1)
+    config = ClassifierConfig(epochs=6, batch=32, width=8, side=16, precision="fp32")
+    own, moved = combed(150, name="o", phase=0), combed(150, name="m", phase=1)
     found = fit_classifier(own, moved, config=config, seed=0)
     new, new_moved = combed(100, name="no", phase=0), combed(100, name="nm", phase=1)
     assert auroc(found.score(new), found.score(new_moved)) > 0.95

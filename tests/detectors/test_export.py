@@ -41,6 +41,7 @@ def test_an_absent_library_is_named__rejects_extras(detector, tmp_path, monkeypa
     assert not (tmp_path / "d.onnx").exists()
 
 
+@pytest.mark.parametrize("detector", [(12,)], ids=["rows"], indirect=True)
 def test_a_folder_that_is_not_there__rejects_path(detector, tmp_path):
     pytest.importorskip("onnxscript", reason="the extra onnx")
     with pytest.raises(InputError, match="cannot write"):

@@ -53,5 +53,6 @@ def judge_together(p_values: Sequence[float], *, calibration: int, rate: float) 
             f"give at least one sample and a rate of at least 1/{calibration + 1}"
         )
     rejected = sum(p <= k / (calibration + 1) + 1e-12 for p in p_values)
-    law = betabinom(len(p_values), k, calibration + 1 - k)
-    return Together(len(p_values), rejected, float(law.mean()), float(law.sf(rejected - 1)))
+    law = (len(p_values), k, calibration + 1 - k)
+    expected, p_value = betabinom.mean(*law), betabinom.sf(rejected - 1, *law)
+    return Together(len(p_values), rejected, float(expected), float(p_value))
