@@ -1,4 +1,4 @@
-"""A score that is not a finite number gives "cannot say", and nothing that prints or saves breaks."""
+"""A score that is no finite number gives "cannot say", and nothing that prints or saves breaks."""
 
 import json
 from dataclasses import dataclass

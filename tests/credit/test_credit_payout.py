@@ -122,7 +122,8 @@ def test_a_negative_share_is_charged_as_far_as_its_interval_goes__closed_form():
     config = PayoutConfig(negative="charge")
     shares = shares_of([3, 2, -1, 0, 0, 0], spread=0)
     values = shares.values
-    part = replace(shares, low=values - [0, 0, 0.5, 0, 0, 0], high=values + [0, 0, 0.5, 0, 0, 0])
+    reach = np.array([0, 0, 0.5, 0, 0, 0])
+    part = replace(shares, low=values - reach, high=values + reach)
     first, second, third, *_ = divide_pool(part, NAMES, "10.00", config=config).payments
     assert (third.paid, third.escrow) == (-125, -125)
     assert (first.paid, first.escrow) == (675, 75) and (second.paid, second.escrow) == (450, 50)
