@@ -1,8 +1,5 @@
 """Rows in passes: no row's result depends on the others, on their order or on the threads."""
 
-import os
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -75,21 +72,6 @@ def test_where_places_matter_every_row_is_alone__closed_form(monkeypatch):
     sizes = []
     in_passes(lambda x: sizes.append(len(x)) or x, torch.zeros(5, 2), size=64)
     assert sizes == [1] * 5 and pass_size(64, "cuda") == 64
-
-
-def test_a_process_that_used_mkl_first_is_found_out__reference_mkl():
-    """On processors whose products never depend on the place, either answer is right."""
-    program = (
-        "import torch; torch.randn(64, 64) @ torch.randn(64, 64)\n"
-        "from wherefrom.core.passes import in_passes, rows_depend_on_place\n"
-        "x, w = torch.randn(64, 48).double(), torch.randn(48, 5).double()\n"
-        "plain = torch.equal((x.flip(0) @ w).flip(0), x @ w)\n"
-        "assert rows_depend_on_place() or plain\n"
-        "apply = lambda rows: in_passes(lambda part: part @ w, rows, size=64)\n"
-        "assert torch.equal(apply(x.flip(0)).flip(0), apply(x))\n"
-    )
-    environment = {k: v for k, v in os.environ.items() if k != "MKL_CBWR"}
-    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
 
 
 def test_passes_run_at_once_each_on_one_torch_thread__closed_form():

@@ -5,13 +5,23 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from wherefrom.core.errors import InputError
+
 
 def auroc(own: Tensor, other: Tensor) -> float:
-    """Probability that a score of `other` exceeds one of `own`, ties counted half."""
-    from sklearn.metrics import roc_auc_score
+    """Probability that a score of `other` exceeds one of `own`, ties counted half.
 
-    labels = np.r_[np.zeros(len(own)), np.ones(len(other))]
-    return float(roc_auc_score(labels, np.r_[own.numpy(), other.numpy()]))
+    From the ranks: scikit-learn's function takes a hundred times as long on a few hundred scores,
+    and a choice between scores asks for it thousands of times.
+    """
+    a, b = own.double().numpy(), other.double().numpy()
+    if not len(a) or not len(b) or np.isnan(a).any() or np.isnan(b).any():
+        raise InputError(
+            f"AUROC of {len(a)} own and {len(b)} other scores; give at least 1 of each, and no NaN"
+        )
+    ordered = np.sort(a)
+    below, up_to = (np.searchsorted(ordered, b, side=side) for side in ("left", "right"))
+    return float((below + up_to).sum() / (2 * len(a) * len(b)))
 
 
 def exact_interval(successes: int, count: int, *, level: float = 0.95) -> tuple[float, float]:
