@@ -23,6 +23,8 @@ once; here z starts at z_bar (z' = 0), the step is computed and each image stops
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -40,6 +42,8 @@ from wherefrom.core.progress import Track, quiet
 from wherefrom.generators.last_layer import LastLayer
 
 LABEL = "inverting the last layer"
+CPU_ROWS, DEVICE_ROWS = 8, 64
+SMALL_LAYER = 2**16  # activations of an image, such as 64 channels of 32 x 32
 STAGE_GAP = 0.1  # relative, of the rough solutions of a continuation
 
 
@@ -84,7 +88,10 @@ class LassoConfig(Config):
         high=6,
     )
     chunk: int = setting(
-        2, "images solved together: 2 suits a CPU's cache, 64 a GPU", source="docs/speed.md", low=1
+        0,
+        "images solved together; 0: 64 on a GPU, on a CPU 8 of a small layer and 1 of a large one",
+        source="docs/speed.md",
+        low=0,
     )
 
 
@@ -118,7 +125,9 @@ class Inverter:
         self._norm2 = squared_norm(layer)
         self._image_of_mean = layer.apply(z_bar[None])
         self._admm = _admm_for(layer, z_bar, config, self._norm2)
-        self.rows = config.chunk if self._admm is None else ROWS
+        self.rows = (
+            rows_together(layer.input_shape, z_bar.device, config) if self._admm is None else ROWS
+        )
 
     def invert(self, o: Tensor, *, track: Track = quiet) -> Inversion:
         """Activations of targets o (N, *output_shape), in the dtype and on the device of o."""
@@ -190,6 +199,17 @@ class Inverter:
             for power in range(c.continuation, 0, -1)
         ]
         return [*rough, replace(c, max_iterations=c.max_iterations - share * c.continuation)]
+
+
+def rows_together(
+    input_shape: Sequence[int], device: torch.device | str, config: LassoConfig
+) -> int:
+    """How many images FISTA solves in one pass: as many as stay in the processor's cache."""
+    if config.chunk:
+        return config.chunk
+    if torch.device(device).type != "cpu":
+        return DEVICE_ROWS
+    return CPU_ROWS if math.prod(input_shape) <= SMALL_LAYER else 1
 
 
 def _admm_for(layer: LastLayer, z_bar: Tensor, config: LassoConfig, norm2: float) -> Admm | None:

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from wherefrom.attribution.equations import dual_objective, soft_threshold
 from wherefrom.attribution.fista import CHECK_EVERY
-from wherefrom.attribution.lasso import LassoConfig
+from wherefrom.attribution.lasso import LassoConfig, rows_together
 from wherefrom.attribution.operator import squared_norm
 from wherefrom.core.errors import InputError
 from wherefrom.core.passes import in_passes
@@ -167,7 +167,7 @@ def invert_groups(
     columns = in_passes(
         lambda part: _Blocks(groups, part - offset, config).solve(),
         o,
-        size=config.chunk,
+        size=rows_together(groups[0].operator.input_shape, o.device, config),
         track=track,
         label="inverting the last layers",
     )
