@@ -37,7 +37,7 @@ venv: $(VENV)/.installed ## the environment with the package and what it needs t
 dev: $(VENV)/.installed-dev ## the environment with what check, test and demo need
 
 demo: $(VENV)/.installed ## all five questions on shipped images, with a table and reports
-	$(PY) -m wherefrom.cli.main demo --out demo/out --replace
+	$(PY) -m wherefrom.cli.main demo --out demo/out --overwrite
 
 test: $(VENV)/.installed-dev ## the fast tests
 	$(PYTEST) $(PARALLEL) $(addprefix --ignore=,$(TESTS_OF_FILES)) -m "not slow and not gpu"

@@ -105,7 +105,7 @@ def short_command(name: str, demo: Path) -> list[str]:
         return [sys.executable, "-c", "import torch"]
     if name == "help":
         return [*wherefrom, "--help"]
-    image = first(demo, "suspects/*.png")
+    image = first(demo, "suspects/mine-*.png")
     if name == "attribution":
         return [*wherefrom, "attribution", "check", first(demo, "*.attributor"), image]
     return [*wherefrom, "inspect", image, "--with", first(demo, "case.toml")]

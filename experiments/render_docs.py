@@ -108,9 +108,9 @@ def cost_table() -> str:
     return table(["fast effort", "cost"], rows)
 
 
-def demo_table() -> str:
-    """What `make demo` wrote to demo/out/evaluation.csv, kept in docs/results/demo.csv."""
-    with (RESULTS / "demo.csv").open(newline="") as file:
+def attribution_quick_table() -> str:
+    """What the commands beside the table in the README wrote."""
+    with (RESULTS / "attribution_quick.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     shares = ("rejected", "accuracy")
     verdicts = [name for name in rows[0] if name in map(str, Verdict)]
@@ -230,7 +230,7 @@ def ks2d_table() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "continuation": continuation_table,
-    "demo": demo_table,
+    "attribution_quick": attribution_quick_table,
     "loops": loops_table,
     "libraries": libraries_table,
     "cost": cost_table,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -9,52 +10,51 @@ import click
 
 from wherefrom.cli.console import Session, print_table
 from wherefrom.cli.options import FILE
-from wherefrom.core.errors import InputError
 
 
 @click.command()
-@click.option("--out", type=FILE, required=True, help="A new folder for everything.")
-@click.option("--seed", default=0, show_default=True, help="Of every draw.")
+@click.option(
+    "--out",
+    type=FILE,
+    default="wherefrom-demo",
+    show_default=True,
+    help="A new folder for everything.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace what an earlier demo left in that folder.")
+@click.option("--seed", default=0, show_default=True, help="Seed of every random draw.")
 @click.pass_obj
-def demo(session: Session, *, out: Path, seed: int) -> None:
-    """Fit a small case from what the package ships, and ask it about images of known making.
+def demo(session: Session, *, out: Path, overwrite: bool, seed: int) -> None:
+    """Fit a small case to what the package ships, and ask it about images of known making.
 
-    It takes some minutes on two cores and needs no network.  The folder then holds the fitted
-    parts, case.toml, the suspects, a report about one of them and one about all.
+    It takes two to three minutes on two cores and needs no network.  The answers are printed beside
+    the truth.  The folder then holds the images, the fitted parts, case.toml, and a report.
 
     \b
     Example:
       wherefrom demo --out demo/
     """
-    from wherefrom.case.demo import make_demo
+    from wherefrom.case.demo import grade_folder, make_demo, start_folder
     from wherefrom.case.folder import inspect_folder
-    from wherefrom.case.method import inspect_image
     from wherefrom.case.opened import open_case
-    from wherefrom.report.case import summary_lines, write_inspection
-    from wherefrom.report.case_folder import folder_line, folder_table, write_folder
-    from wherefrom.report.text import printable
+    from wherefrom.report.case_demo import demo_lines, demo_sections, demo_table
+    from wherefrom.report.case_folder import write_folder
 
     start = time.monotonic()
-    try:
-        out.mkdir()
-        (out / "report").mkdir()
-        (out / "report-of-all").mkdir()
-    except OSError as error:
-        raise InputError(f"cannot make the folder {out}: {error.strerror}") from error
-    made = make_demo(out, seed=seed, track=session.track)
-    for line in made.left_out:
-        session.note(f"note: left out, {line}")
+    folder = Path(os.path.relpath(out)) if out.is_absolute() else out
+    start_folder(folder, replace=overwrite)
+    session.note("Fitting five small models to images that the package ships.")
+    made = make_demo(folder, seed=seed, track=session.track, note=session.note)
     with open_case(made.case) as opened:
-        found = inspect_image(made.main, opened, pictures=True, track=session.track)
-        page = write_inspection(out / "report", found, made.main)
         keep = made.case.with_name(made.case.name + ".inspections")
-        every = inspect_folder([made.suspects], opened, keep=keep, track=session.track)
-        pages = write_folder(out / "report-of-all", every, "demo")
-    print_table(folder_table(every))
-    click.echo(folder_line(every))
+        found = inspect_folder([made.suspects], opened, keep=keep, track=session.track)
+    graded = grade_folder(found)
+    (folder / "report").mkdir()
+    page = write_folder(folder / "report", found, "demo", first=demo_sections(graded))
+    print_table(demo_table(graded))
     click.echo("")
-    for line in summary_lines(found.to_dict()):
-        click.echo(printable(line))
+    for line in demo_lines(graded, made.left_out):
+        click.echo(line)
     click.echo("")
-    click.echo(f"Done in {time.monotonic() - start:.0f} s.  Open {page} and {pages}")
-    click.echo(f"Next: wherefrom serve --with {made.case}")
+    click.echo(f"It took {time.monotonic() - start:.0f} s.  Images: {made.suspects}")
+    click.echo(f"Ask about an image of yours: wherefrom inspect IMAGE --with {made.case}")
+    click.echo(f"Report: {page}")

@@ -162,7 +162,8 @@ class Lines:
         if self._times[outer.label] and now - outer.start < LINE_AFTER:
             if self._seconds[outer.label] + now - outer.start < LINE_AFTER:
                 return None
-            return f"{outer.label}, {self._times[outer.label]} times so far"
+            times = self._times[outer.label]
+            return f"{outer.label}, {times} times so far" if times > 1 else outer.label
         shown = [s for s in self._open if now - s.start >= LINE_AFTER and not s.complete]
         if not shown:
             return None

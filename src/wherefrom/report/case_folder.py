@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from wherefrom.case.folder import FolderInspection, Row
 from wherefrom.case.result import State
+from wherefrom.core.json_text import to_json
 from wherefrom.core.progress import Track, quiet
 from wherefrom.report.case import PAGE
 from wherefrom.report.case_wording import TONES, limits
@@ -57,10 +57,20 @@ def folder_line(found: FolderInspection) -> str:
     return f"something was found about {hits} of {plural(len(found.rows), 'image')}{tail}"
 
 
-def write_folder(folder: Path, found: FolderInspection, case: str, *, track: Track = quiet) -> Path:
-    """Write or replace page, CSV and JSON in `folder`, each whole; the page's path."""
+def write_folder(
+    folder: Path,
+    found: FolderInspection,
+    case: str,
+    *,
+    first: Sequence[Section] = (),
+    track: Track = quiet,
+) -> Path:
+    """Write or replace page, CSV and JSON in `folder`, each whole; the page's path.
+
+    `first` are sections that stand at the top of the page.
+    """
     remove_signature(folder)
-    write_text(folder / WHOLE, json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n")
+    write_text(folder / WHOLE, to_json(found.to_dict()) + "\n")
     write_text(folder / CSV, to_csv(folder_table(found)))
     shown = found.rows[:LISTED]
     few = [_Pictured(row.path, _digest(row)) for row in shown]
@@ -79,6 +89,7 @@ def write_folder(folder: Path, found: FolderInspection, case: str, *, track: Tra
         "images some answers are wrong."
     )
     sections = [
+        *first,
         Section("Summary", (Prose((note,)), cards)),
         Section("Images", (_grid(shown, pictures),)),
         Section("What these answers do not prove", (Points(limits()),)),
