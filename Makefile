@@ -7,7 +7,7 @@ PYTEST_FLAGS ?= -q
 # One process a core with one thread each: tests work on tensors too small for threads.
 PROCESSES ?= auto
 # Without the files that Python keeps of compiled modules, each process compiles all of torch anew:
-# `import torch` then takes twice as long.  (pip compiles nothing, as most modules are never used.)
+# `import torch` then takes twice as long.  (pip compiles nothing: it would use one core for it.)
 unexport PYTHONDONTWRITEBYTECODE
 # Empty: the CPU build of torch where there is no NVIDIA GPU, the usual build where there is one.
 TORCH ?=
@@ -100,6 +100,9 @@ $(VENV)/.installed: $(VENV)/.torch $(INPUTS)
 $(VENV)/.installed-%: $(VENV)/.torch $(INPUTS)
 	@echo "installing wherefrom into $(VENV), with the extras $(EXTRAS_$*)"
 	@$(PIP) -e '.[$(EXTRAS),$(EXTRAS_$*)]'
+	@# Both test processes would compile the same modules at the same time; some packages hold
+	@# templates that are no Python, which is no fault.
+	@$(PY) -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $(VENV)/.installed $@
 
 EXTRAS_dev := dev,faiss,milvus,ray
