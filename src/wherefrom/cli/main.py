@@ -78,6 +78,9 @@ def cli(ctx: click.Context, quiet: bool, log_level: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    # Torch's threads wait for each other in a loop, which beside one other busy process makes a
+    # training several times slower.  Read when torch is loaded, here and in processes started here.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _survive_any_text(sys.stdout)
     _survive_any_text(sys.stderr)
     request = os.environ.get(COMPLETE_VARIABLE)
