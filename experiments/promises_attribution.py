@@ -75,32 +75,24 @@ def called(fitted: Attributor, scores: Values, answer: Verdict) -> Values:
     return np.array([float(row.verdict is answer) for row in found])
 
 
-def own_rejected(replays: int, seed: int) -> Values:
+def _called_once(replays: int, seed: int, mean: float, answer: Verdict) -> Values:
+    """Whether one new image of that mean gets the answer, once per calibration."""
     rng = np.random.default_rng(seed)
+    rates = {"false_negative_rate": 0.05, "false_positive_rate": 0.05}
     return np.concatenate(
         [
-            called(
-                attributor(rng, 39, 39, false_negative_rate=0.05, false_positive_rate=0.05),
-                rng.normal(OWN, 1, 1),
-                Verdict.NOT_OURS,
-            )
+            called(attributor(rng, 39, 39, **rates), rng.normal(mean, 1, 1), answer)
             for _ in range(replays)
         ]
     )
+
+
+def own_rejected(replays: int, seed: int) -> Values:
+    return _called_once(replays, seed, OWN, Verdict.NOT_OURS)
 
 
 def others_accused(replays: int, seed: int) -> Values:
-    rng = np.random.default_rng(seed)
-    return np.concatenate(
-        [
-            called(
-                attributor(rng, 39, 39, false_negative_rate=0.05, false_positive_rate=0.05),
-                rng.normal(OTHER, 1, 1),
-                Verdict.OURS,
-            )
-            for _ in range(replays)
-        ]
-    )
+    return _called_once(replays, seed, OTHER, Verdict.OURS)
 
 
 def unlucky_calibrations(replays: int, seed: int) -> Values:
