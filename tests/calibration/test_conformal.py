@@ -134,3 +134,13 @@ def test_width_of_a_tie_follows_the_size_of_the_scores__closed_form():
     assert tie_width(scores) == tie_width(-scores) == 9 * ROUNDING
     assert tie_width(1000 * scores) == 9000 * ROUNDING
     assert tie_width(torch.zeros(5)) == tie_width(torch.empty(0)) == 0
+
+
+@pytest.mark.parametrize("p_values", [upper_p_values, lower_p_values])
+def test_a_score_that_is_nan_is_no_evidence__closed_form(p_values):
+    """It would sort above every number, and so have the smallest p-value there is."""
+    scores = torch.tensor([0.5, torch.nan, 2.0], dtype=torch.float64)
+    calibration = torch.linspace(0, 1, 9, dtype=torch.float64)
+    found = p_values(scores, calibration)
+    assert found[1] == 1
+    assert found[::2].tolist() == p_values(scores[::2], calibration).tolist()

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from PIL import Image, ImageOps
 
 from wherefrom import attribution
 from wherefrom.attribution import PRESETS
@@ -216,14 +217,27 @@ def test_fit_says_which_files_it_left_out__closed_form(place, tmp_path, monkeypa
 
 
 def test_evaluate_prints_a_row_per_source__reference_library(here, place, capsys):
-    arguments = ["--own", "own", "--other", f"smooth={place}/others", "--report", "e.html"]
+    (here / "mirrored").mkdir()
+    for path in (place / "others").iterdir():
+        with Image.open(path) as image:
+            ImageOps.mirror(image).save(here / "mirrored" / path.name)
+    arguments = ["--own", "own", "--other", "smooth=mirrored", "--report", "e.html"]
     assert run(["attribution", "evaluate", "m.attributor", *arguments]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:3]] == ["own", "smooth"]
     assert lines[-1].startswith("mean accuracy over 1 other source: ")
     assert "Box plot" in (here / "e.html").read_text()
     assert run(["attribution", "evaluate", "m.attributor", *arguments[:4], "--json"]) == 0
-    assert set(json.loads(capsys.readouterr().out)["scores"]) == {"own", "smooth"}
+    told = json.loads(capsys.readouterr().out)
+    assert set(told["scores"]) == {"own", "smooth"} and told["notes"] == []
+
+
+def test_images_of_the_fit_are_not_evaluated_on__rejects_them(here, place, capsys):
+    arguments = ["--own", "own", "--other", f"smooth={place}/others"]
+    assert run(["attribution", "evaluate", "m.attributor", *arguments]) == 2
+    assert "of 'smooth' were among the other images that this attributor was fitted to" in (
+        capsys.readouterr().err
+    )
 
 
 def test_show_tells_what_the_attributor_rests_on__reference_library(here, capsys):

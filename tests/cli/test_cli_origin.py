@@ -285,3 +285,48 @@ def test_an_index_of_another_map_is_not_built_on__rejects_map(built, capsys):
     arguments = ["build", "photos", "--encoder", "vae", "--edit-map", "map", "--out", "refs.index"]
     assert run(["origin", *arguments]) == 2
     assert "built with another edit map" in capsys.readouterr().err
+
+
+def test_a_folder_is_judged_as_a_whole__closed_form(built, capsys):
+    """20 edits calibrate, so that p is 1/21 at least: few such answers stand among many images."""
+    asked = ("search", "refs.index", "pairs/edits", "photos/004.png")
+    rate = ("--false-discovery-rate", "0.05")
+    assert run(["origin", *asked, *rate]) == 2
+    assert "a false-discovery rate of 0.05 is asked for, but refs.index is not calibrated" in (
+        capsys.readouterr().err
+    )
+    answers_of(capsys, "calibrate", "refs.index", "--pairs", "null", "--fpr", "0.1")
+    alone = json.loads(answers_of(capsys, *asked, "--json"))
+    assert alone["false_discovery_rate"] is None
+    named = [one for one in alone["answers"] if one["answer"] == "made from"]
+    assert len(named) >= 5
+    told = ("--json", "--report", "r.html")
+    together = json.loads(answers_of(capsys, *asked, *rate, *told))
+    assert together["false_discovery_rate"] == 0.05
+    by_name = {one["name"]: one for one in together["answers"]}
+    assert by_name["photos/004.png"]["answer"] == "copy of"
+    for one in named:
+        now = by_name[one["name"]]
+        assert now["answer"] == "made from" or "among 10 images judged together" in now["reason"]
+        assert now["p_value"] == one["p_value"]
+    page = Path("r.html").read_text()
+    assert "on average over folders at most 5% of the answers" in page
+    assert run(["origin", *asked, "--false-discovery-rate", "1.5"]) == 2
+    assert "the false-discovery rate is 1.5" in capsys.readouterr().err
+
+
+def test_training_pairs_are_refused_by_a_calibration_and_told_by_an_evaluation__rejects_them(
+    here, capsys
+):
+    answers_of(capsys, "train", "null", "--encoder", "vae", "--rank", "8", "--out", "map")
+    build = ("build", "photos", "elsewhere", "--encoder", "vae", "--edit-map", "map")
+    answers_of(capsys, *build, "--out", "refs.index")
+    assert run(["origin", "calibrate", "refs.index", "--pairs", "null", "--fpr", "0.1"]) == 2
+    assert "20 of the 20 pairs have an edit or an origin that the edit map was trained on" in (
+        capsys.readouterr().err
+    )
+    assert run(["origin", "evaluate", "null", "--index", "refs.index", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["trained_on"] == 20
+    assert "warning: the edit map was trained on images of 20 of the pairs" in shown.err
+    answers_of(capsys, "evaluate", "pairs", "--index", "refs.index")

@@ -64,3 +64,13 @@ def test_selected_columns_keep_their_rows__identity_same_values():
 def test_counts_and_shares_read_well__closed_form():
     assert [plural(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
     assert [percent(x) for x in (0.005, 1.0, 0.12345)] == ["0.5%", "100%", "12.35%"]
+
+
+def test_numbers_that_are_not_finite_are_empty_cells__closed_form():
+    nan, inf = float("nan"), float("inf")
+    columns = (Column("n"), Column("v", lambda v: f"{v:.2f}", numeric=True), Column("why"))
+    table = Table(columns, (("a", nan, "no score"), ("b", -inf, "too large"), ("c", 1.5, "")))
+    shown = [["a", "", "no score"], ["b", "", "too large"], ["c", "1.50", ""]]
+    assert table.shown() == shown
+    for text in (to_csv(table), to_plain(table), to_markdown(table)):
+        assert "nan" not in text and "inf" not in text

@@ -129,8 +129,11 @@ def _check_tables(fitted: Attributor, paths: Sequence[Path], track: Track) -> Ch
     if not batch.names:
         return fitted.result(unread)
     found = fitted.check(batch.values, names=batch.names, digests=batch.digests, track=track)
+    p_values = [row.p_value for row in found.images if row.p_value is not None]
+    if not p_values:  # no row has a finite score
+        return fitted.result([*found.images, *unread])
     together = judge_together(
-        [row.p_value for row in found.images if row.p_value is not None],
+        p_values,
         calibration=len(fitted.own_scores),
         rate=fitted.smallest_p_value(CLEAN),
     )

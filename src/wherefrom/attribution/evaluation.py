@@ -10,12 +10,18 @@ from torch import Tensor
 from wherefrom.attribution.fitted import Attributor
 from wherefrom.attribution.protocol import as_stored
 from wherefrom.attribution.result import CheckResult, EvaluationResult, SourceRow
+from wherefrom.core.contents import are_known, contents_of
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.store import digest_bytes
 from wherefrom.metrics.detection import auroc, balanced_accuracy, exact_interval
 
 OWN = "own"
+NO_RECORD = (
+    "this attributor does not record which other images it was fitted to (it was saved by an "
+    "earlier version), so whether these images were among them could not be checked; fit it again "
+    "to have it checked"
+)
 
 
 def evaluate(
@@ -25,22 +31,34 @@ def evaluate(
     *,
     track: Track = quiet,
 ) -> EvaluationResult:
-    """Judge own images and each named source, all (N, C, H, W); none may come from the fit."""
+    """Judge own images and each named source, all (N, C, H, W); none may come from the fit.
+
+    An `InputError` for an image that is in two of the sets, or among the others of the fit, and for
+    a set of which no image has a finite score; other images without one are counted (`unscored`)
+    and left out of every share.  `notes` of the result say what could not be checked.
+    """
     if OWN in others:
         raise InputError(f"a source cannot be called {OWN!r}; give it another name")
     if not others or not len(own) or not all(len(images) for images in others.values()):
         raise InputError("evaluation needs own images and at least one other source, none empty")
     refuse_shared(own, others, fitted.image_shape, whose="the own images")
+    refuse_seen(fitted, {OWN: own, **others})
     checks = {OWN: fitted.check(own, track=track)}
     checks |= {name: fitted.check(images, track=track) for name, images in others.items()}
     scores = {name: tuple(_scores(check)) for name, check in checks.items()}
     if fitted.experts:  # one scale for all, that of the threshold
         images = {OWN: own, **others}
-        scores = {name: tuple(fitted.score(one).tolist()) for name, one in images.items()}
+        scores = {name: _finite(fitted.score(one)) for name, one in images.items()}
+    for name, values in scores.items():
+        if not values:
+            raise InputError(
+                f"none of the {len(checks[name].images)} images of {name!r} has a score that is a "
+                "finite number, so nothing can be measured on it; check its values, or leave it out"
+            )
     rejected = {
         name: sum(score > fitted.threshold for score in values) for name, values in scores.items()
     }
-    own_share = rejected[OWN] / len(own)
+    own_share = rejected[OWN] / len(scores[OWN])
 
     def row(name: str) -> SourceRow:
         count = len(scores[name])
@@ -56,6 +74,7 @@ def evaluate(
             accuracy=1 - own_share if mine else balanced_accuracy(own_share, share),
             auroc=None if mine else auroc(_tensor(scores[OWN]), _tensor(scores[name])),
             verdicts=checks[name].counts(),
+            unscored=len(checks[name].images) - count,
         )
 
     return EvaluationResult(
@@ -65,7 +84,26 @@ def evaluate(
         threshold=fitted.threshold,
         false_negative_rate=fitted.config.false_negative_rate,
         attributor=fitted.describe(),
+        notes=() if fitted.seen is not None else (NO_RECORD,),
     )
+
+
+def refuse_seen(fitted: Attributor, sources: Mapping[str, Tensor]) -> None:
+    """An `InputError` if an image of a source was among the others of the fit, by its pixels.
+
+    The attributor keeps 64 bits of each one's digest (`core.contents`); an older one keeps none,
+    and nothing is refused.  A lossy copy of such an image is another image.
+    """
+    if fitted.seen is None:
+        return
+    for name, images in sources.items():
+        known = are_known(contents_of(as_stored(images, fitted.image_shape)), fitted.seen)
+        if bool(known.any()):
+            raise InputError(
+                f"{int(known.sum())} of the {len(images)} images of {name!r} were among the other "
+                "images that this attributor was fitted to, which would flatter it; give images "
+                "that it has not seen"
+            )
 
 
 def refuse_shared(
@@ -88,6 +126,10 @@ def refuse_shared(
 
 def _scores(check: CheckResult) -> list[float]:
     return [image.score for image in check.images if image.score is not None]
+
+
+def _finite(scores: Tensor) -> tuple[float, ...]:
+    return tuple(scores[scores.isfinite()].tolist())
 
 
 def _tensor(values: tuple[float, ...]) -> Tensor:

@@ -25,6 +25,8 @@ from wherefrom.attribution.fitted import Attributor
 from wherefrom.attribution.protocol import Scorer, as_stored
 from wherefrom.attribution.result import ImageVerdict
 from wherefrom.calibration.verdict import Verdict
+from wherefrom.core.errors import InputError
+from wherefrom.core.precision import full_precision
 from wherefrom.core.store import digest_tensors
 from wherefrom.data.degradations import blur, crop, jpeg, webp
 from wherefrom.data.images import Carrier
@@ -142,7 +144,10 @@ def explain(
     digest: str | None = None,
     carrier: Carrier | None = None,
 ) -> Explanation:
-    """Everything that the attributor can say about one image (C, H, W), uint8 or in [0, 1]."""
+    """Everything that the attributor can say about one image (C, H, W), uint8 or in [0, 1].
+
+    An `InputError` for an image without a finite score: there is nothing to explain.
+    """
     pixels = as_stored(image[None], fitted.image_shape)
     row = fitted.check(
         pixels,
@@ -150,6 +155,8 @@ def explain(
         digests=None if digest is None else [digest],
         carriers=None if carrier is None else [carrier],
     ).images[0]
+    if row.score is None:
+        raise InputError(f"{name} cannot be explained: it {row.reason}")
     scores = fitted.calibration_of(row.condition or "")
     x = to_float(pixels)
     scorer = fitted.scorer_of(row.condition or "")
@@ -195,7 +202,9 @@ def _unexplained(features: FeatureMap, x: Tensor) -> Tensor | None:
     """None with a window: its o is not that of a whole image."""
     if features.window is not None:
         return None
-    made = features.output_map.forward(features.last_layer.apply(features.invert(x).activations))
+    z = features.invert(x).activations
+    with full_precision(z.device):
+        made = features.output_map.forward(features.last_layer.apply(z))
     return (255 * (made.cpu() - x)).abs().amax(dim=1)[0]
 
 

@@ -20,7 +20,7 @@ from wherefrom.attribution.conditions import CLEAN, KIND_OF, NoiseRange, conditi
 from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.methods import METHODS
 from wherefrom.attribution.protocol import Method, Saved, Scorer, as_stored, as_values
-from wherefrom.attribution.result import CheckResult, ImageVerdict
+from wherefrom.attribution.result import CheckResult, ImageVerdict, without_score
 from wherefrom.calibration.conformal import (
     guaranteed_rate,
     lower_p_values,
@@ -68,6 +68,7 @@ class Attributor:
     further: Mapping[str, Calibration] = field(default_factory=dict)  # by condition
     noise: NoiseRange | None = None  # tells clean images from noisy ones
     experts: Mapping[str, Scorer] = field(default_factory=dict)  # by kind of alteration
+    seen: Tensor | None = None  # int64, `core.contents` of the others used; None: not recorded
 
     @property
     def kind(self) -> str:
@@ -142,7 +143,7 @@ class Attributor:
             name = names[i] if names else f"image {i}"
             digest = digests[i] if digests else digest_bytes(pixels[i].numpy().tobytes())
             if not math.isfinite(score):
-                rows.append(_without_score(name, digest))
+                rows.append(without_score(name, digest))
                 continue
             own, other = self._p_values(scores[i : i + 1], condition)
             barred = self._barred(bool(blank[i]), carrier, condition, unknown)
@@ -211,6 +212,7 @@ class Attributor:
             named = expert.to_saved()[1].items()
             tensors |= {f"{EXPERT}{kind}.{name}": value for name, value in named}
         tensors |= {"own_scores": self.own_scores, "other_scores": self.other_scores}
+        tensors |= {} if self.seen is None else {"seen": self.seen}
         for name, scores in self.further.items():
             tensors |= {f"{FURTHER}{name}.own": scores.own, f"{FURTHER}{name}.other": scores.other}
         return tensors
@@ -282,14 +284,6 @@ class Attributor:
         return extreme.flatten(1).double().mean(dim=1)
 
 
-def _without_score(name: str, digest: str) -> ImageVerdict:
-    reason = (
-        "its score is not a finite number: a value in it is too large to compute with; check its "
-        "units, or leave it out"
-    )
-    return ImageVerdict(name, Verdict.CANNOT_SAY, None, None, None, reason, digest, possible=())
-
-
 def _description(
     kind: str,
     shape: Sequence[int],
@@ -351,6 +345,7 @@ def load(
                 kind: scorer(saved, f"{EXPERT}{kind}.")
                 for kind, saved in meta.get("experts", {}).items()
             },
+            tensors.get("seen"),
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ArtifactError(f"{path} is damaged ({error}); fit it again") from error

@@ -38,6 +38,7 @@ from wherefrom.attribution.operator import FastOperator, squared_norm
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.passes import in_passes
+from wherefrom.core.precision import full_precision
 from wherefrom.core.progress import Track, quiet
 from wherefrom.generators.last_layer import LastLayer
 
@@ -123,8 +124,9 @@ class Inverter:
         self._layer = layer
         self._operator = FastOperator.of(layer)
         self._norm2 = squared_norm(layer)
-        self._image_of_mean = layer.apply(z_bar[None])
-        self._admm = _admm_for(layer, z_bar, config, self._norm2)
+        with full_precision(z_bar.device):
+            self._image_of_mean = layer.apply(z_bar[None])
+            self._admm = _admm_for(layer, z_bar, config, self._norm2)
         self.rows = (
             rows_together(layer.input_shape, z_bar.device, config) if self._admm is None else ROWS
         )

@@ -27,6 +27,7 @@ from wherefrom.attribution.methods import find_method
 from wherefrom.attribution.other_layers import self_made
 from wherefrom.attribution.protocol import Material, Scorer, as_stored, stored_samples
 from wherefrom.calibration.conformal import guaranteed_rate, needed_samples, require_rate
+from wherefrom.core.contents import content_set, contents_of
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
@@ -91,6 +92,7 @@ def fit(
             **({} if columns is None else {"columns": list(columns)}),
         },
         experts={kind: scorer(worn) for kind, worn in apart.items()},
+        seen=content_set(contents_of(pool[parts["train"] + parts["calibration"]])),
     )
     held_seed = derive_seed(seed, "flipad", "calibration")
     own_held = stored_samples(generator, config.calibration_samples, held_seed, track=track)

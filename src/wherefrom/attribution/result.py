@@ -40,6 +40,15 @@ class ImageVerdict:
         return asdict(self) | {"verdict": str(self.verdict), "possible": possible}
 
 
+def without_score(name: str, digest: str) -> ImageVerdict:
+    """The answer for an image whose score is NaN or infinite."""
+    reason = (
+        "has a score that is not a finite number: a value in it is too large to compute with; "
+        "check its units, or leave it out"
+    )
+    return ImageVerdict(name, Verdict.CANNOT_SAY, None, None, None, reason, digest, possible=())
+
+
 @dataclass(frozen=True)
 class CheckResult:
     """The answers for a set of images, with what they rest on."""
@@ -77,7 +86,8 @@ class SourceRow:
 
     `accuracy` is the paper's: the mean of the own images kept and of this source's images
     rejected, by the threshold alone.  For the own row it is the share kept.  `low` and `high` are
-    the exact (Clopper-Pearson) 95 % interval of `rejected`.
+    the exact (Clopper-Pearson) 95 % interval of `rejected`.  `count` images have a finite score;
+    `unscored` have none and are in `verdicts` ("cannot say") only.
     """
 
     source: str
@@ -88,6 +98,7 @@ class SourceRow:
     accuracy: float
     auroc: float | None
     verdicts: Mapping[str, int]
+    unscored: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -96,7 +107,10 @@ class SourceRow:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """One row for the model's own images, one per other source, and the scores behind them."""
+    """One row for the model's own images, one per other source, and the scores behind them.
+
+    `notes`: what could not be checked of the images, and why.
+    """
 
     own: SourceRow
     others: tuple[SourceRow, ...]
@@ -104,6 +118,7 @@ class EvaluationResult:
     threshold: float
     false_negative_rate: float
     attributor: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
     @property
     def mean_accuracy(self) -> float:
@@ -119,5 +134,6 @@ class EvaluationResult:
             "threshold": self.threshold,
             "false_negative_rate": self.false_negative_rate,
             "scores": {name: list(values) for name, values in self.scores.items()},
+            "notes": list(self.notes),
             "attributor": dict(self.attributor),
         }

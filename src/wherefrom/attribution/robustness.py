@@ -50,7 +50,8 @@ def judge_altered(
     def scores(images: Tensor, role: str) -> Tensor:
         if alteration is not None:
             images = alteration.applied(images, derive_seed(seed, "altered", role))
-        return score(to_float(images))
+        found = score(to_float(images))
+        return found[found.isfinite()]  # `check` cannot say of the others
 
     threshold = threshold_at_rate(scores(held, "held"), rate)
     mine = scores(own, "own")

@@ -27,10 +27,12 @@ def upper_p_values(scores: Tensor, calibration: Tensor) -> Tensor:
 
     Calibration scores up to `tie_width` below a score count as equal to it.  An image that is among
     the calibration images thus gets the same p-value on every processor, and p-values only rise.
+    A score that is NaN is evidence of nothing and gets 1; sorted, it would stand above all numbers.
     """
     ends = _ends_of_ties(calibration)
     below = torch.searchsorted(ends, scores.double().contiguous(), side="left")
-    return (1 + len(ends) - below).double() / (len(ends) + 1)
+    p_values = (1 + len(ends) - below).double() / (len(ends) + 1)
+    return torch.where(scores.isnan(), 1.0, p_values)
 
 
 def lower_p_values(scores: Tensor, calibration: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from wherefrom.case.method import inspect_image
 from wherefrom.case.opened import OpenCase
 from wherefrom.case.result import KIND, SCHEMA, State
 from wherefrom.core.errors import InputError
+from wherefrom.core.json_text import to_json
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.store import digest_bytes, write_file
@@ -115,7 +116,7 @@ def _row(path: Path, opened: OpenCase, keep: Path, limits: Limits) -> tuple[Row,
     except InputError as error:
         return Row(str(path), None, str(error)), False
     try:
-        write_file(place, json.dumps(found, indent=1, allow_nan=False).encode())
+        write_file(place, to_json(found).encode())
     except OSError as error:
         raise InputError(f"cannot write {show_path(place)}: {error.strerror}") from error
     return Row(str(path), found), False

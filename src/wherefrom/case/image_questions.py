@@ -180,6 +180,9 @@ def ask_outlier(path: Path, opened: OpenCase) -> tuple[Answer, list[object]]:
             parts.append(_failed(part, batch.skipped[0][1]))
             continue
         found = judge_outliers(room.fitted, room.calibration, batch, rate=part.false_alarms)
+        if not found.rows:
+            parts.append(_failed(part, found.skipped[0][1]))
+            continue
         rates.append(part.false_alarms)
         doubts += [found.warning] if found.warning else []
         doubts += [f"{part.name} saw it {note}" for note in batch.notes[0] if "scaled" in note]
@@ -231,6 +234,8 @@ def _reconstruction(part: InverterPart, room: Outliers, batch: ImageBatch) -> li
         found = reconstruct(room.fitted, to_float(batch.images))
     except WherefromError:
         return []  # a generator of classes without a classifier cannot give the image back
+    if not bool(found.recovered.isfinite().all()):
+        return []
     return [
         ReconstructionShown(part.name, found.images[0], found.recovered[0], float(found.psnr[0]))
     ]

@@ -330,8 +330,11 @@ def _evaluate_one(
 ) -> None:
     from wherefrom import attribution as question
     from wherefrom.report.tables import accuracy_line, evaluation_table
+    from wherefrom.report.wording import evaluation_notes
 
     result = question.evaluate(fitted, own, sources, track=session.track)
+    for note in evaluation_notes(result):
+        session.note(f"note: {note}")
     table = evaluation_table(result)
     outputs.save_csv(table)
     if outputs.report is not None:

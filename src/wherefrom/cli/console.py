@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from wherefrom.core.json_text import to_json
 from wherefrom.core.progress import Track
 from wherefrom.report.tables import Column, Table, to_plain
 from wherefrom.report.text import printable
@@ -45,8 +45,8 @@ class Session:
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """Exactly one JSON object on stdout."""
-    click.echo(json.dumps(value, indent=1, allow_nan=False))
+    """Exactly one JSON object on stdout; a number that is NaN or infinite is `null`."""
+    click.echo(to_json(value))
 
 
 def print_facts(items: Sequence[tuple[str, str, str]]) -> None:

@@ -20,7 +20,12 @@ from wherefrom.cli.origin_index import (
     remove,
     same_encoder_option,
 )
-from wherefrom.cli.origin_pairs import pairs, tell_out_of_scope, tell_skipped
+from wherefrom.cli.origin_pairs import (
+    pairs,
+    tell_out_of_scope,
+    tell_skipped,
+    tell_trained_on,
+)
 from wherefrom.cli.origin_settings import asked, rerank_option, search_presets, views_option
 from wherefrom.core.errors import InputError
 
@@ -95,6 +100,7 @@ def train(
         latent_shape=found.latent_shape,
         config=config,
         seed=seed,
+        seen=embedded.seen,
         track=session.track,
     )
     fitted.save(out, overwrite=overwrite)
@@ -126,8 +132,8 @@ def calibrate(
 
     It holds for searches with the same views, re-ranking and statistic, which are its defaults.
 
-    The pairs should be none that the edit map was trained on.  An origin that is in the index is
-    left out of the comparison with its own edit.
+    Pairs with an image that the edit map was trained on are refused.  An origin that is in the
+    index is left out of the comparison with its own edit.
 
     \b
     Example:
@@ -143,6 +149,9 @@ def calibrate(
             edits, origins, rate=fpr, config=config, seed=seed, track=session.track
         )
     if fitted.null is not None:
+        tell_skipped(session, fitted.null.provenance["left_out"])
+        if fitted.null.provenance["note"]:
+            session.note(f"note: {fitted.null.provenance['note']}")
         click.echo(f"calibrated on {len(fitted.null.values)} origins for {fpr:g} false alarms")
 
 
@@ -153,6 +162,11 @@ def calibrate(
 @views_option
 @rerank_option
 @click.option("--accelerated", is_flag=True, help="Use what `accelerate` made.")
+@click.option(
+    "--false-discovery-rate",
+    type=float,
+    help="Judge all images together: at most this share of the answers 'made from' is false.",
+)
 @click.option("--report", type=FILE, help="Also write a page there (.html is replaced).")
 @json_option
 @click.pass_obj
@@ -165,12 +179,13 @@ def search(
     views: str | None,
     rerank: bool | None,
     accelerated: bool,
+    false_discovery_rate: float | None,
     report: Path | None,
     as_json: bool,
 ) -> None:
     """Say for images and folders which image of the index each was made from.
 
-    Exits with 2 if not a single image could be read.
+    Exits with 2 if not a single image could be read and compared.
 
     \b
     Example:
@@ -183,12 +198,17 @@ def search(
     with opened_references(index, encoder) as references:
         config = references.configured(asked(views, rerank))
         answers = references.search(
-            paths, config=config, accelerated=accelerated, track=session.track
+            paths,
+            config=config,
+            accelerated=accelerated,
+            false_discovery_rate=false_discovery_rate,
+            track=session.track,
         )
         if report is not None:
-            _write_page(session, report, answers, references, config)
+            _write_page(session, report, answers, references, config, false_discovery_rate)
     if as_json:
-        print_json({"answers": [answer.to_dict() for answer in answers]})
+        told = [answer.to_dict() for answer in answers]
+        print_json({"answers": told, "false_discovery_rate": false_discovery_rate})
     else:
         from wherefrom.report.text import printable
 
@@ -196,10 +216,11 @@ def search(
             click.echo(f"{printable(answer.name)}: {printable(answer.sentence())}")
             for note in answer.notes:
                 session.note(f"note: {printable(answer.name)}: {printable(note)}")
-    if all(answer.digest is None for answer in answers):
+    if not any(answer.candidates for answer in answers):
         sys.stdout.flush()
         first = answers[0]
-        raise InputError(f"no image could be read; the first: {first.name}: {first.reason}")
+        failed = "read" if all(answer.digest is None for answer in answers) else "compared"
+        raise InputError(f"no image could be {failed}; the first: {first.name}: {first.reason}")
 
 
 @origin.command()
@@ -256,6 +277,7 @@ def evaluate(
         config = references.configured(asked(views, rerank))
         report = references.evaluate(*_columns(manifest), config=config, track=session.track)
     tell_skipped(session, report.skipped)
+    tell_trained_on(session, report)
     if as_json:
         print_json(report.to_dict())
     else:
@@ -271,13 +293,14 @@ def _write_page(
     answers: Sequence[OriginAnswer],
     references: References,
     config: SearchConfig,
+    false_discovery_rate: float | None,
 ) -> None:
     from wherefrom.report.origin import pictures_of, write_search_report
     from wherefrom.report.thumbnails import thumbnails
 
     pictures = thumbnails(pictures_of(answers), track=session.track)
     evidence = references.evidence(answers, track=session.track)
-    basis = references.describe(config)
+    basis = references.describe(config) | {"false_discovery_rate": false_discovery_rate}
     write_search_report(report, answers, basis, thumbnails=pictures, evidence=evidence)
     session.note(f"wrote {report}")
 

@@ -14,6 +14,7 @@ from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
     from wherefrom.origin import PairsManifest
+    from wherefrom.origin.answers import RetrievalReport
     from wherefrom.origin.pairs_config import PairsConfig
 
 
@@ -107,6 +108,19 @@ def tell_skipped(session: Session, skipped: Sequence[tuple[str, str]]) -> None:
 
         path, reason = skipped[0]
         session.note(f"note: {plural(len(skipped), 'file')} left out; the first: {path}: {reason}")
+
+
+def tell_trained_on(session: Session, report: RetrievalReport) -> None:
+    """One note on evaluated pairs that the edit map was trained on, or where that is not known."""
+    if report.trained_on is None:
+        from wherefrom.origin.calibrating import NO_RECORD
+
+        session.note(f"note: {NO_RECORD}")
+    elif report.trained_on:
+        session.note(
+            f"warning: the edit map was trained on images of {report.trained_on} of the pairs, "
+            "which makes the figures too good; give pairs that it has not seen"
+        )
 
 
 def tell_out_of_scope(session: Session, manifest: PairsManifest) -> None:

@@ -23,7 +23,9 @@ from wherefrom.origin.answers import (
     OriginAnswer,
     RetrievalReport,
 )
+from wherefrom.origin.copies import remove
 from wherefrom.origin.decision import Answer, NullScores
+from wherefrom.origin.discovery import control_discoveries
 from wherefrom.origin.edit_map import EditMapConfig, FittedEditMap, load_edit_map
 from wherefrom.origin.index import Index
 from wherefrom.origin.method import fit_edit_map, fit_from_moments
@@ -34,7 +36,7 @@ from wherefrom.origin.pairs import PairRow, PairsManifest, read_pairs, write_pai
 from wherefrom.origin.pairs_builder import build_pairs
 from wherefrom.origin.pairs_folders import pairs_from_folders
 from wherefrom.origin.protocol import VectorIndex
-from wherefrom.origin.references import References, remove, search
+from wherefrom.origin.references import References, search
 from wherefrom.origin.result import (
     AddResult,
     IndexedImage,
@@ -71,6 +73,7 @@ __all__ = [
     "VectorIndex",
     "Verification",
     "build_pairs",
+    "control_discoveries",
     "fit_edit_map",
     "fit_from_moments",
     "load_edit_map",

@@ -97,12 +97,17 @@ class ModelRow:
 
 @dataclass(frozen=True)
 class RetrievalReport:
-    """One row per generating model and one for all; `ranks` is that of each right origin."""
+    """One row per generating model and one for all; `ranks` is that of each right origin.
+
+    `trained_on`: pairs of which an image was in the training of the edit map, which flatters it;
+    None where the map does not record its images.
+    """
 
     rows: tuple[ModelRow, ...]
     indexed: int
     ranks: tuple[int, ...]
     skipped: tuple[tuple[str, str], ...]
+    trained_on: int | None = 0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""

@@ -60,6 +60,13 @@ def copy_of(
     return OriginAnswer(str(path), Answer.COPY, None, None, (candidate,), "", digest, evidence)
 
 
+def cannot_say(
+    path: Path, reason: str, digest: str | None = None, notes: tuple[str, ...] = ()
+) -> OriginAnswer:
+    """The answer for a file that cannot be read (no `digest`) or compared, without candidates."""
+    return OriginAnswer(str(path), Answer.UNKNOWN, None, None, (), reason, digest, notes=notes)
+
+
 def answer_of(
     path: Path,
     digest: str,

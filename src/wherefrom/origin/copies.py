@@ -31,6 +31,7 @@ from torch.nn import functional as F
 from wherefrom.core.database import database_errors, transaction
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.data.files import show_path
+from wherefrom.origin.index import Index
 from wherefrom.origin.manifest import connect
 
 NAME = "copies.sqlite"
@@ -197,3 +198,20 @@ def _distances(table: npt.NDArray[np.uint64], bits: bytes) -> npt.NDArray[np.int
     wanted = np.frombuffer(bits, dtype=np.uint64)
     found: npt.NDArray[np.int64] = np.bitwise_count(table ^ wanted).sum(1, dtype=np.int64)
     return found
+
+
+def remove(index: Index, paths: Sequence[Path]) -> int:
+    """Forget the images at these paths, as they were added; how many there were."""
+    ids = index.find(paths)
+    for path, found in zip(paths, ids, strict=True):
+        if found is None:
+            raise InputError(f"{path} is not in {index.path}; nothing was removed")
+    images = index.get([found for found in ids if found is not None])
+    index.delete([image.id for image in images])
+    digests = [image.digest for image in images]
+    hashes = CopyHashes(index.path, writable=True)
+    try:
+        hashes.forget([d for d in digests if d not in index.copies(digests)])
+    finally:
+        hashes.close()
+    return len(ids)

@@ -28,6 +28,7 @@ from wherefrom.origin.equations import transform
 
 SCHEMA = 1
 PROJECT_ROWS = 64  # of every product with W
+SEEN = "seen"  # the tensor's name; not in `digest`, because it decides no projection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,7 @@ class FittedEditMap:
     encoder: EncoderIdentity
     history: tuple[Mapping[str, float], ...]  # per epoch: loss and mean cosines (Fig. 7)
     provenance: Mapping[str, Any]  # data, seed; JSON values
+    seen: Tensor | None = None  # int64, `core.contents` of the training images; None: not recorded
 
     @property
     def dimension(self) -> int:
@@ -141,7 +143,7 @@ class FittedEditMap:
             kind=self.kind,
             schema=SCHEMA,
             meta=meta,
-            tensors=self._tensors(),
+            tensors=self._tensors() | ({} if self.seen is None else {SEEN: self.seen}),
             overwrite=overwrite,
         )
 
@@ -173,6 +175,7 @@ def load_edit_map(path: Path | str, *, device: torch.device | str = "cpu") -> Fi
             EncoderIdentity.from_dict(meta["encoder"]),
             tuple(meta["history"]),
             meta["provenance"],
+            tensors.get(SEEN),
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ArtifactError(f"{path} is damaged ({error}); fit it again") from error

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from wherefrom.core.contents import content_of, content_set
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.files import UnusableFile
@@ -18,6 +19,26 @@ from wherefrom.encoders import Encoder, prepare
 from wherefrom.origin.pairs import PairsManifest
 
 CHUNK = 64
+NOT_FINITE = (
+    "the encoder gives NaN or infinity for it, so it cannot be compared; leave it out, or use "
+    "another encoder"
+)
+NO_DIRECTION = (
+    "its embedding is all zeros, so it cannot be compared; leave it out, or use another encoder"
+)
+
+
+def faults(rows: Tensor) -> list[str]:
+    """Why each of the embeddings (N, ...) cannot be compared, "" for one that can.
+
+    One that holds NaN or infinity, or is all zeros, has no cosine with any other.
+    """
+    flat = rows.flatten(1)
+    finite, has_direction = flat.isfinite().all(dim=1).tolist(), (flat != 0).any(dim=1).tolist()
+    return [
+        "" if a and b else NO_DIRECTION if a else NOT_FINITE
+        for a, b in zip(finite, has_direction, strict=True)
+    ]
 
 
 @dataclass(eq=False)
@@ -26,6 +47,13 @@ class Reader:
 
     encoder: Encoder
     skipped: list[tuple[Path, str]] = field(default_factory=list)
+    contents: dict[Path, int] | None = None  # `core.contents` by path, where they are asked for
+
+    def usable(self, paths: Sequence[Path], rows: Tensor) -> list[int]:
+        """Places of the embeddings (N, ...) that can be compared; the others' paths are skipped."""
+        reasons = faults(rows)
+        self.skipped += [(p, why) for p, why in zip(paths, reasons, strict=True) if why]
+        return [place for place, why in enumerate(reasons) if not why]
 
     def images(
         self, paths: Iterable[Path], *, wanted: Callable[[Path, str], bool] = lambda *_: True
@@ -41,6 +69,8 @@ class Reader:
             except UnusableFile as problem:
                 self.skipped.append((path, problem.reason))
                 continue
+            if self.contents is not None:
+                self.contents[path] = content_of(image.pixels)
             if wanted(path, image.digest):
                 held.append((path, image.digest, prepare(to_float(image.pixels[None]))))
             if len(held) == CHUNK:
@@ -50,9 +80,12 @@ class Reader:
             yield _columns(held)
 
     def chunks(self, paths: Iterable[Path]) -> Iterator[tuple[list[Path], list[str], Tensor]]:
-        """Paths, digests and embeddings (n, D), n at most 64."""
+        """Paths, digests and embeddings (n, D), n at most 64, of files that can be compared."""
         for some, digests, pictures in self.images(paths):
-            yield some, digests, self.encoder.embed(pictures)
+            rows = self.encoder.embed(pictures)
+            kept = self.usable(some, rows)
+            if kept:
+                yield [some[i] for i in kept], [digests[i] for i in kept], rows[kept]
 
     def embed(self, paths: Iterable[Path]) -> tuple[list[Path], list[str], Tensor]:
         """All usable files at once: paths, digests, embeddings (N, D)."""
@@ -71,19 +104,23 @@ def _columns(held: list[tuple[Path, str, Tensor]]) -> tuple[list[Path], list[str
 
 @dataclass(frozen=True, eq=False)
 class EmbeddedPairs:
-    """What `fit_edit_map` takes: origins (N, D), edits (M, D), and whose each edit is (M,)."""
+    """What `fit_edit_map` takes: origins (N, D), edits (M, D), and whose each edit is (M,).
+
+    `seen`: `core.contents` of all these images, sorted int64.
+    """
 
     origins: Tensor
     edits: Tensor
     owner: Tensor
     skipped: tuple[tuple[str, str], ...]
+    seen: Tensor
 
 
 def embed_pairs(
     manifest: PairsManifest, encoder: Encoder, *, track: Track = quiet
 ) -> EmbeddedPairs:
     """Embed every origin and every edit; an edit counts only if both could be read."""
-    reader = Reader(encoder)
+    reader = Reader(encoder, contents={})
     everything = [*manifest.origins, *manifest.edits]
     paths, _, rows = reader.embed(track(everything, "embedding pairs", total=len(everything)))
     place = {path: i for i, path in enumerate(paths)}
@@ -98,4 +135,6 @@ def embed_pairs(
         raise InputError(f"{manifest.folder}: no pair could be read; see what is skipped")
     edits, owner = (torch.tensor(column, dtype=torch.int64) for column in zip(*kept, strict=True))
     skipped = tuple((str(path), reason) for path, reason in reader.skipped)
-    return EmbeddedPairs(rows[[place[path] for path in origins]], rows[edits], owner, skipped)
+    used = [*origins, *(paths[place] for place in edits.tolist())]
+    seen = content_set(torch.tensor([(reader.contents or {})[path] for path in used]))
+    return EmbeddedPairs(rows[[place[path] for path in origins]], rows[edits], owner, skipped, seen)

@@ -1,17 +1,79 @@
-"""From the ranks of right origins to a table, one row per generating model."""
+"""How well the origins of known edits are found, one row per generating model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from wherefrom.core.errors import InputError
+from wherefrom.core.progress import Track, quiet
 from wherefrom.metrics import retrieval
-from wherefrom.origin.answers import ModelRow
-from wherefrom.origin.matching import Standing
+from wherefrom.origin.answers import ModelRow, RetrievalReport
+from wherefrom.origin.calibrating import ids_of
+from wherefrom.origin.cascade import p_value_of
+from wherefrom.origin.decision import NullScores
+from wherefrom.origin.embedding import Reader
+from wherefrom.origin.matching import Matcher, Standing
 
 CURVE = (1, 5, 10, 100)
+
+
+def evaluate_edits(
+    matcher: Matcher,
+    edits: Sequence[Path],
+    origins: Sequence[Path],
+    models: Sequence[str],
+    *,
+    null: NullScores | None,
+    known: Sequence[Path] | None,
+    track: Track = quiet,
+) -> RetrievalReport:
+    """Search for each edit, and rank its origin (`origins[i]` of `edits[i]`, by `models[i]`).
+
+    `known`: the edits that the edit map was trained on, None where that is not recorded.  An
+    `InputError` if an origin is not in the index, or no edit can be compared.
+    """
+    place = {name: i for i, name in enumerate(edits)}
+    reader, ranks, right, p_values, named = Reader(matcher.encoder), [], [], [], []
+    for some, _, pictures in reader.images(
+        track(edits, "searching for known origins", total=len(edits))
+    ):
+        wanted = ids_of(matcher.index, [origins[place[name]] for name in some])
+        for name, ids in zip(some, wanted, strict=True):
+            if not len(ids):
+                raise InputError(
+                    f"{origins[place[name]]}, the origin of {name}, is not in the index; add it "
+                    "first"
+                )
+        for row, ids in enumerate(wanted):
+            # One at a time: a full ranking per view is large.
+            (standing,) = matcher.ask(pictures[row : row + 1], matcher.index.count())
+            if isinstance(standing, str):
+                reader.skipped.append((some[row], standing))
+                continue
+            ranks.append(rank_of(standing, ids))
+            right.append(int(standing.ids[0]) in ids.tolist())
+            if null is not None:
+                p_values.append(p_value_of(standing, matcher.config, null))
+            named.append(models[place[some[row]]])
+    skipped = tuple((str(path), reason) for path, reason in reader.skipped)
+    if not ranks:
+        first = "; the first: {}: {}".format(*skipped[0]) if skipped else ""
+        raise InputError(
+            f"none of the {len(edits)} edits could be compared{first}; give pairs whose files can "
+            "be read"
+        )
+    rows = rows_of(named, ranks, right, p_values, None if null is None else null.rate)
+    return RetrievalReport(
+        rows,
+        matcher.index.count(),
+        tuple(ranks),
+        skipped,
+        None if known is None else len(known),
+    )
 
 
 def rank_of(standing: Standing, right: Tensor) -> int:

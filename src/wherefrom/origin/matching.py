@@ -18,6 +18,7 @@ from wherefrom.encoders import Encoder
 from wherefrom.origin import views
 from wherefrom.origin.decision import moments_without
 from wherefrom.origin.edit_map import FittedEditMap
+from wherefrom.origin.embedding import faults
 from wherefrom.origin.index import Index
 from wherefrom.origin.reranking import DEPTH, Originals, rerank
 from wherefrom.origin.result import ScanStatistics, SearchResult
@@ -61,27 +62,48 @@ class Matcher:
 
     def ask(
         self, images: Tensor, k: int = DEPTH, *, left_out: Sequence[Tensor] | None = None
-    ) -> list[Standing]:
-        """The k best candidates of each image (N, 3, 256, 256).
+    ) -> list[Standing | str]:
+        """The k best candidates of each image (N, 3, 256, 256), or why it cannot be compared.
 
         As if the images of the index with the ids `left_out` (one tensor per query) were not there,
         which also holds for means and deviations.  Fewer than 20 others are an `InputError`.
         """
         frames = self.frames(images)
-        seen = torch.cat([self.project(self._look(frame)) for frame in frames])
         none = torch.zeros(0, dtype=torch.int64)
         out = [none] * len(images) if left_out is None else left_out
+        seen, found = self._seen(frames)
+        usable = list(seen)
+        if not usable:
+            return found
         most = max(k, DEPTH) + max((len(ids) for ids in out), default=0)
-        result = self.by.search(seen, min(most, self.index.count()))
+        result = self.by.search(torch.cat([*seen.values()]), min(most, self.index.count()))
         count = views.count(self.config.views)
-        found = []
-        for row, (frame, ids) in enumerate(zip(frames, out, strict=True)):
-            mine = slice(row * count, (row + 1) * count)
-            stored = self.index.vectors(ids.tolist()).double()
-            own = F.normalize(seen[mine].double().cpu()) @ stored.T
-            standing = merge(result, mine, ids, own, max(k, DEPTH))
-            found.append(_first(self._reranked(standing, frame), k))
+        for place, row in enumerate(usable):
+            mine = slice(place * count, (place + 1) * count)
+            stored = self.index.vectors(out[row].tolist()).double()
+            own = F.normalize(seen[row].double().cpu()) @ stored.T
+            standing = merge(result, mine, out[row], own, max(k, DEPTH))
+            found[row] = _first(self._reranked(standing, frames[row]), k)
         return found
+
+    def _seen(self, frames: Tensor) -> tuple[dict[int, Tensor], list[Standing | str]]:
+        """What is searched for each query by its row, and for each query why it is not, or ""."""
+        found: list[Standing | str] = [*faults(frames)]
+        looks: dict[int, Tensor] = {}
+        for row in [row for row, reason in enumerate(found) if not reason]:
+            looks[row] = self._look(frames[row])
+            found[row] = max(faults(looks[row]))
+        rows = [row for row, reason in enumerate(found) if not reason]
+        if not rows:
+            return {}, found
+        rows_of_all = self.project(torch.cat([looks[row] for row in rows]))
+        projected = torch.split(rows_of_all, len(looks[rows[0]]))
+        seen = {}
+        for row, views_of_it in zip(rows, projected, strict=True):
+            found[row] = max(faults(views_of_it))
+            if not found[row]:
+                seen[row] = views_of_it
+        return seen, found
 
     def frames(self, images: Tensor) -> Tensor:
         """Latents (N, F, c, h, w) of images and, where a view or re-ranking needs it, mirrored."""

@@ -10,6 +10,7 @@ Deviation: the default solver is no gradient descent but the closed form (`close
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def fit_edit_map(
     seed: int = 0,
     watch: Watched | None = None,
     checkpoint: Path | None = None,
+    seen: Tensor | None = None,
     track: Track = quiet,
 ) -> FittedEditMap:
     """Fit W to origins (N, n) and edits (M, n); row i of the edits was made from `owner[i]`.
@@ -52,6 +54,8 @@ def fit_edit_map(
     their covariances to be stationary (`stationary`), unless the config says otherwise.
     `watch` names pairs, seen or unseen, whose mean cosine enters the history after each epoch
     (Fig. 7).  With `checkpoint` an interrupted training goes on where it stopped.
+    `seen`: `core.contents` of the training images, int64, as `embed_pairs` gives them.  The map
+    keeps them, so that a calibration can refuse these images; without them it cannot.
     """
     config = config or EditMapConfig()
     _check(origins, edits, owner, config)
@@ -72,12 +76,13 @@ def fit_edit_map(
             start = solve(origins, edits, owner, config=config, track=track)
         start = start.float().to(mean.device)
     if start is not None and config.solver == "closed":
-        return _closed_map(start, mean, encoder, config, watch, provenance)
+        fitted = _closed_map(start, mean, encoder, config, watch, provenance)
+        return replace(fitted, seen=seen)
     task = EditMapTask(Pairs(origins, edits, owner, mean), config, seed, start)
     history = _train(task, provenance, watch or {}, checkpoint, track)
     layers = tuple(layer.detach() for layer in task.averaged.layers)
     weight = task.averaged.weight.detach()
-    return FittedEditMap(config, weight, layers, mean, encoder, history, provenance)
+    return FittedEditMap(config, weight, layers, mean, encoder, history, provenance, seen)
 
 
 def fit_from_moments(

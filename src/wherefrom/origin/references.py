@@ -22,19 +22,25 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.core.rng import stream
-from wherefrom.core.store import digest_file, is_artifact, load_artifact, save_artifact
+from wherefrom.core.store import is_artifact, load_artifact, save_artifact
 from wherefrom.data.folders import list_images
 from wherefrom.encoders import Encoder, load_encoder
 from wherefrom.encoders.bulk import BulkEmbedding, embed_here
 from wherefrom.origin.accelerator import Accelerator
 from wherefrom.origin.answers import AddReport, OriginAnswer, RetrievalReport
-from wherefrom.origin.cascade import answer_of, copy_of, find_copy, p_value_of
+from wherefrom.origin.calibrating import (
+    one_edit_per_origin,
+    refuse_training_pairs,
+    search_without_origins,
+    trained_on,
+)
+from wherefrom.origin.cascade import answer_of, cannot_say, copy_of, find_copy
 from wherefrom.origin.copies import CopyHashes, PictureHash, hash_picture
-from wherefrom.origin.decision import Answer, NullScores, make_null, standing_out
+from wherefrom.origin.decision import NullScores, make_null
+from wherefrom.origin.discovery import control_discoveries
 from wherefrom.origin.edit_map import FittedEditMap, load_edit_map
 from wherefrom.origin.embedding import Reader
-from wherefrom.origin.evaluation import rank_of, rows_of
+from wherefrom.origin.evaluation import evaluate_edits
 from wherefrom.origin.evidence import Evidence, gather_evidence
 from wherefrom.origin.index import Index
 from wherefrom.origin.matching import Matcher
@@ -149,7 +155,8 @@ class References:
 
         Kept as it goes: an interrupted `add` continues where it was.  An image that is there but
         has no perceptual hash, in an index made before there were any, gets one.  `by` says who
-        embeds, as `encoders.bulk.RayEmbedding`.
+        embeds, as `encoders.bulk.RayEmbedding`.  A file that cannot be read, or whose embedding is
+        not finite or all zeros, is left out and named with the reason in `skipped`.
         """
         files = list_images(paths)
         known = dict(zip(files, self._known(files), strict=True))
@@ -177,7 +184,16 @@ class References:
         project = self.matcher().project
         for (fresh, hashes), rows in by(self.encoder, batches()):
             self.hashes.put(hashes)
-            result = self.index.add([*fresh], [*fresh.values()], project(rows))
+            names, digests = [*fresh], [*fresh.values()]
+            finite = reader.usable(names, rows)
+            if not finite:
+                continue
+            names, digests = [names[i] for i in finite], [digests[i] for i in finite]
+            vectors = project(rows[finite])
+            kept = reader.usable(names, vectors)
+            result = self.index.add(
+                [names[i] for i in kept], [digests[i] for i in kept], vectors[kept]
+            )
             added, replaced = added + result.added, replaced + result.replaced
             duplicates += len(result.duplicates)
         skipped = tuple((str(path), reason) for path, reason in reader.skipped)
@@ -189,6 +205,7 @@ class References:
         *,
         config: SearchConfig | None = None,
         accelerated: bool = False,
+        false_discovery_rate: float | None = None,
         track: Track = quiet,
     ) -> tuple[OriginAnswer, ...]:
         """An answer per image file, in the order in which they are listed.
@@ -196,7 +213,12 @@ class References:
         A cascade: the same file, then a copy of it by its perceptual hash and its picture, then the
         search by W.  `config`: by default that of the calibration; another one is an `InputError`.
         `accelerated`: by way of the index's `Accelerator`, which may miss an image.
+        A file that cannot be read, or whose embedding is not finite, is answered "cannot say".
+        `false_discovery_rate`: judge all files together (`discovery.control_discoveries`); an
+        `InputError` without a calibration.
         """
+        if false_discovery_rate is not None:
+            self._require_control(false_discovery_rate)
         files = list_images(paths)
         matcher = self.matcher(config)
         if accelerated and matcher.config.statistic != "z":
@@ -226,6 +248,9 @@ class References:
             for row, standing in zip(
                 left, matcher.ask(pictures[left]) if left else [], strict=True
             ):
+                if isinstance(standing, str):
+                    answers[some[row]] = cannot_say(some[row], standing, digests[row], notes[row])
+                    continue
                 answers[some[row]] = answer_of(
                     some[row],
                     digests[row],
@@ -236,8 +261,11 @@ class References:
                     notes=notes[row],
                 )
         for path, reason in reader.skipped:
-            answers[path] = OriginAnswer(str(path), Answer.UNKNOWN, None, None, (), reason)
-        return tuple(answers[path] for path in files)
+            answers[path] = cannot_say(path, reason)
+        listed = tuple(answers[path] for path in files)
+        if false_discovery_rate is None:
+            return listed
+        return control_discoveries(listed, false_discovery_rate)
 
     def calibrate(
         self,
@@ -254,25 +282,27 @@ class References:
         Of every origin one edit is drawn, so that the values are independent.  Where the origin is
         in the index, it is left out of the comparison.  The result is kept in the folder with the
         `config`, and holds for searches with that config only.
+
+        An `InputError` if an edit or origin is an image that the edit map was trained on, or if the
+        edits are too few for `rate`.  Edits that cannot be read or compared are left out and named
+        in `null.provenance["left_out"]`; `null.provenance["note"]` says what was not checked.
         """
         settings = config or SearchConfig()
-        chosen = _one_per_origin(origins, seed)
-        owner = {edits[i]: origins[i] for i in chosen}
-        matcher, reader = self._new_matcher(settings), Reader(self.encoder)
-        values: list[float] = []
-        progress = track(
-            [edits[i] for i in chosen], "searching without the origin", total=len(chosen)
-        )
-        for some, _, pictures in reader.images(progress):
-            left_out = self._ids_of([owner[name] for name in some])
-            found = matcher.ask(pictures, left_out=left_out)
-            values += [standing_out(one.scores, settings.statistic) for one in found]
+        pairs = one_edit_per_origin(edits, origins, seed)
+        note = refuse_training_pairs(pairs, self.edit_map, track=track)
+        found = search_without_origins(pairs, self._new_matcher(settings), track=track)
         null = make_null(
-            torch.tensor(values, dtype=torch.float64),
+            torch.tensor(found.values, dtype=torch.float64),
             rate,
             indexed=self.index.count(),
             settings=settings.to_dict(),
-            provenance={"edits": len(values), "seed": seed, "skipped": len(reader.skipped)},
+            provenance={
+                "edits": len(found.values),
+                "seed": seed,
+                "skipped": len(found.skipped),
+                "left_out": [list(pair) for pair in found.skipped],
+                "note": note,
+            },
         )
         null.save(self.index.path / CALIBRATION, overwrite=True)
         return replace(self, null=null)
@@ -286,33 +316,16 @@ class References:
         config: SearchConfig | None = None,
         track: Track = quiet,
     ) -> RetrievalReport:
-        """How well the origins of known edits are found; every origin must be in the index."""
-        place = {name: i for i, name in enumerate(edits)}
-        matcher, reader = self.matcher(config), Reader(self.encoder)
-        ranks, right, p_values, named = [], [], [], []
-        for some, _, pictures in reader.images(
-            track(edits, "searching for known origins", total=len(edits))
-        ):
-            wanted = self._ids_of([origins[place[name]] for name in some])
-            for name, ids in zip(some, wanted, strict=True):
-                if not len(ids):
-                    raise InputError(
-                        f"{origins[place[name]]}, the origin of {name}, is not in the index; add "
-                        "it first"
-                    )
-            for row, ids in enumerate(wanted):
-                # One at a time: a full ranking per view is large.
-                (standing,) = matcher.ask(pictures[row : row + 1], self.index.count())
-                ranks.append(rank_of(standing, ids))
-                right.append(int(standing.ids[0]) in ids.tolist())
-                if self.null is not None:
-                    p_values.append(p_value_of(standing, matcher.config, self.null))
-            named += [models[place[name]] for name in some]
-        if not ranks:
-            raise InputError("none of the edits could be read; see the files named by the pairs")
-        rows = rows_of(named, ranks, right, p_values, None if self.null is None else self.null.rate)
-        skipped = tuple((str(path), reason) for path, reason in reader.skipped)
-        return RetrievalReport(rows, self.index.count(), tuple(ranks), skipped)
+        """How well the origins of known edits are found; every origin must be in the index.
+
+        `models`: what made each edit.  An edit that cannot be read or compared is left out and
+        named in `skipped`; pairs that the edit map was trained on are counted in `trained_on`.
+        """
+        known = trained_on(dict(zip(edits, origins, strict=True)), self.edit_map, track=track)
+        matcher = self.matcher(config)
+        return evaluate_edits(
+            matcher, edits, origins, models, null=self.null, known=known, track=track
+        )
 
     def matcher(self, config: SearchConfig | None = None) -> Matcher:
         """As asked for, if the calibration allows it."""
@@ -322,22 +335,19 @@ class References:
         originals = Originals(self.encoder)
         return Matcher(self.index, self.index, self.encoder, self.edit_map, config, originals)
 
+    def _require_control(self, rate: float) -> None:
+        if self.null is None:
+            raise InputError(
+                f"a false-discovery rate of {rate:g} is asked for, but {self.index.path} is not "
+                "calibrated; run calibrate with edits of known origin first"
+            )
+        control_discoveries((), rate)  # refuses a rate that is none
+
     def _known(self, files: Sequence[Path]) -> list[str | None]:
         ids = self.index.find(files)
         images = self.index.get([i for i in ids if i is not None])
         digests = {image.id: image.digest for image in images}
         return [None if i is None else digests[i] for i in ids]
-
-    def _ids_of(self, origins: Sequence[Path]) -> list[Tensor]:
-        """Ids of the images of the index that are these files: by content, whatever the path."""
-        digests = {path: digest_file(path) for path in dict.fromkeys(origins)}
-        known = self.index.copies(list(digests.values()))
-        by_path = dict(zip(digests, self.index.find(list(digests)), strict=True))
-        rows = []
-        for path in origins:
-            ids = {known.get(digests[path]), by_path[path]} - {None}
-            rows.append(torch.tensor(sorted(i for i in ids if i is not None), dtype=torch.int64))
-        return rows
 
 
 def search(
@@ -346,31 +356,17 @@ def search(
     *,
     encoder: Encoder | None = None,
     config: SearchConfig | None = None,
+    false_discovery_rate: float | None = None,
     track: Track = quiet,
 ) -> tuple[OriginAnswer, ...]:
     """Which images of a folder of references were these files made from?  One answer per file.
 
-    `encoder` if it is no longer where it was; `config` as in `References.search`.
+    `encoder` if it is no longer where it was; the rest as in `References.search`.
     """
     with References.open(index, encoder=encoder) as references:
-        return references.search(paths, config=config, track=track)
-
-
-def remove(index: Index, paths: Sequence[Path]) -> int:
-    """Forget the images at these paths, as they were added; how many there were."""
-    ids = index.find(paths)
-    for path, found in zip(paths, ids, strict=True):
-        if found is None:
-            raise InputError(f"{path} is not in {index.path}; nothing was removed")
-    images = index.get([found for found in ids if found is not None])
-    index.delete([image.id for image in images])
-    digests = [image.digest for image in images]
-    hashes = CopyHashes(index.path, writable=True)
-    try:
-        hashes.forget([d for d in digests if d not in index.copies(digests)])
-    finally:
-        hashes.close()
-    return len(ids)
+        return references.search(
+            paths, config=config, false_discovery_rate=false_discovery_rate, track=track
+        )
 
 
 def _identity(encoder: Encoder, edit_map: FittedEditMap | None) -> dict[str, object]:
@@ -393,13 +389,3 @@ def _remembered(source: str, path: Path) -> Encoder:
     if not source:
         raise InputError(f"{path} does not say where its encoder is; pass --encoder")
     return load_encoder(source)
-
-
-def _one_per_origin(origins: Sequence[Path], seed: int) -> list[int]:
-    groups: dict[Path, list[int]] = {}
-    for i, origin in enumerate(origins):
-        groups.setdefault(origin, []).append(i)
-    return [
-        group[int(torch.randint(len(group), (1,), generator=stream(seed, "one edit", index)))]
-        for index, group in enumerate(groups.values())
-    ]

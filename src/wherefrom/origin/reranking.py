@@ -6,6 +6,7 @@ encoded again.  64 encodings per query are its cost; files that come up again ar
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from wherefrom.origin.spatial import Alignment, align
 DEPTH = 64
 WEIGHT = 0.25  # of a deviation of the agreement, against one of the cosine
 HELD_BYTES = 256 * 2**20  # of latents
+NO_AGREEMENT = "agrees with it by no finite number"
 TO_SIGMA = 1.4826  # median absolute deviation -> standard deviation, of a normal distribution
 
 
@@ -68,23 +70,28 @@ def rerank(
 
         WEIGHT (a - median a) / (1.4826 median |a - median a|),   a the agreement of a candidate
 
-    A candidate whose file cannot be read again, or has changed, keeps its score.
+    A candidate whose file cannot be read again, or has changed, or whose agreement is not a finite
+    number, keeps its score.
     """
     added = torch.zeros(len(ids), dtype=torch.float64)
     images = index.get(ids)
     latents = [originals.latent(image) for image in images]
-    usable = [i for i, latent in enumerate(latents) if isinstance(latent, Tensor)]
+    readable = [i for i, latent in enumerate(latents) if isinstance(latent, Tensor)]
+    alignments: dict[int, Alignment] = {}
+    if readable:
+        found = align(frames, torch.stack([x for x in latents if isinstance(x, Tensor)]))
+        alignments = dict(zip(readable, found, strict=True))
+    usable = {i: a for i, a in alignments.items() if math.isfinite(a.agreement)}
     unread = tuple(
-        (image.path, latent)
-        for image, latent in zip(images, latents, strict=True)
-        if isinstance(latent, str)
+        (image.path, latent if isinstance(latent, str) else NO_AGREEMENT)
+        for i, (image, latent) in enumerate(zip(images, latents, strict=True))
+        if i not in usable
     )
     if not usable:
         return added, {}, unread
-    found = align(frames, torch.stack([x for x in latents if isinstance(x, Tensor)]))
-    agreement = torch.tensor([a.agreement for a in found], dtype=torch.float64)
+    agreement = torch.tensor([a.agreement for a in usable.values()], dtype=torch.float64)
     apart = agreement - agreement.median()
     scale = TO_SIGMA * apart.abs().median()
     if scale > 0:
-        added[usable] = WEIGHT * apart / scale
-    return added, {ids[i]: a for i, a in zip(usable, found, strict=True)}, unread
+        added[list(usable)] = WEIGHT * apart / scale
+    return added, {ids[i]: a for i, a in usable.items()}, unread

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wherefrom.core.precision import full_precision
 from wherefrom.origin.candidates import Candidates
 from wherefrom.origin.exact import EXACT_ELEMENTS, Part, digits_of, exact_scores, inner, rank
 from wherefrom.origin.rough import Rough, Rows, Tile, dtype_for
@@ -51,7 +52,8 @@ def scan(rows: Rows, queries: Tensor, k: int) -> tuple[Tensor, Tensor, Spread]:
             Spread(nothing, nothing),
         )
     dtype = dtype_for(rows, len(queries))
-    found = [_scan_block(rows, some, k, dtype) for some in torch.split(queries, QUERY_BLOCK)]
+    with full_precision(rows.device):
+        found = [_scan_block(rows, some, k, dtype) for some in torch.split(queries, QUERY_BLOCK)]
     ids, scores, std = (torch.cat(columns).cpu() for columns in zip(*found, strict=True))
     return ids, scores, Spread((queries * rows.mean).sum(1), std)
 

@@ -26,6 +26,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wherefrom.core.precision import full_precision
+
 SURROUNDINGS = 9  # cells
 SHIFT = 2  # cells by which a picture of equal scale may be moved
 # (height, width): the whole picture; four fifths, nine tenths of it; three quarters of one side, as
@@ -63,7 +65,15 @@ class Alignment:
 
 
 def align(q: Tensor, o: Tensor) -> list[Alignment]:
-    """The best alignment of each candidate, K of them; `q` (F, c, h, w) with F = 1 or 2."""
+    """The best alignment of each candidate, K of them; `q` (F, c, h, w) with F = 1 or 2.
+
+    In full float32 precision, whatever the caller's settings.
+    """
+    with full_precision(q.device):
+        return _align(q, o)
+
+
+def _align(q: Tensor, o: Tensor) -> list[Alignment]:
     h, w = q.shape[-2:]
     spread = _spread(q)
     mine = _high_passed(q.float() / spread)
@@ -89,7 +99,8 @@ def difference_map(q: Tensor, o: Tensor, alignment: Alignment) -> Tensor:
     spread = _spread(q[None])
     grid, inside = _grid(alignment, q.shape[-2:])
     laid = F.grid_sample(o[None].float() / spread, grid[None], align_corners=False)
-    apart = _high_passed(q[None].float() / spread) - _high_passed(laid)
+    with full_precision(q.device):
+        apart = _high_passed(q[None].float() / spread) - _high_passed(laid)
     cells = apart[0].square().mean(0).sqrt()
     cells = torch.where(inside, cells, torch.nan)
     return cells.flip(-1) if alignment.mirrored else cells

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from wherefrom.anomaly.auditing import Audit, AuditedImage
 from wherefrom.anomaly.comparison import Comparison, anomaly_vectors
 from wherefrom.core.errors import InputError
+from wherefrom.core.json_text import to_json
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.shaping import to_image
 from wherefrom.data.writing import save_png
@@ -53,7 +53,7 @@ def write_audit(folder: Path, found: Audit, *, track: Track = quiet) -> None:
         save_png(heat.picture, folder / HEAT / f"{place:03d}.png")
     write_text(folder / GENERATORS, to_csv(generator_table(found)))
     write_text(folder / IMAGES, to_csv(image_table(found.images)))
-    write_text(folder / WHOLE, json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n")
+    write_text(folder / WHOLE, to_json(found.to_dict()) + "\n")
     write_report(
         folder / PAGE,
         "Which generator is best, and which images are broken?",
@@ -125,7 +125,7 @@ def _scores(found: Audit) -> Grid:
             Cell(str(row.count), numeric=True),
             Cell(f"{row.anomaly_score:.3f} ({row.low:.3f} to {row.high:.3f})"),
             Cell(f"{row.baseline:.3f} (95%: {row.baseline_high:.3f})"),
-            Cell(f"p = {row.test.p_value:.3g}"),
+            Cell(f"p = {row.p_together:.3g}"),
             Cell(percent(round(found.flags[row.name].flagged / row.count, 4)), numeric=True),
         )
         for row in comparison.generators

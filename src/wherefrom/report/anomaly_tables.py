@@ -37,6 +37,7 @@ GENERATOR_COLUMNS = (
     _number("95% from"),
     _number("to"),
     _p("p-value"),
+    _p("p-value, all generators together"),
     _number("AS of real images"),
     _number("AS at equal size"),
     Column("flagged", _share, numeric=True),
@@ -53,8 +54,8 @@ GENERATOR_COLUMNS = (
     Column("left out", numeric=True),
 )
 GENERATOR_SHOWN = (
-    *("generator", "rank", "group", "images", "AS", "95% from", "to", "p-value"),
-    *("AS of real images", "flagged", "FD", "KD"),
+    *("generator", "rank", "group", "images", "AS", "95% from", "to"),
+    *("p-value, all generators together", "AS of real images", "flagged", "FD", "KD"),
 )
 
 
@@ -84,6 +85,7 @@ def _generator_row(found: Comparison, row: GeneratorScore, flagged: int) -> tupl
         row.low,
         row.high,
         row.test.p_value,
+        row.p_together,
         row.baseline,
         row.as_at_equal_size,
         flagged / row.count,

@@ -30,7 +30,7 @@ def answer(found: Audit) -> tuple[str, ...]:
             f"{', '.join(best)} cannot be told apart at the top."
         )
     rate = found.comparison.config.error_rate
-    alike = [row.name for row in rows if row.test.p_value > rate]
+    alike = [row.name for row in rows if row.p_together > rate]
     second = (
         f"{', '.join(alike)}: not told from the real images by C and V with this many images."
         if alike
@@ -107,7 +107,8 @@ def meanings(found: Audit) -> tuple[tuple[str, str], ...]:
             "and generated images, from 0 to 1 (two-dimensional Kolmogorov-Smirnov). Smaller is "
             "nearer. Below it: the 95% interval for other images of the same number. Small sets "
             "have a large AS whatever they show; “AS of real images” is the level of no "
-            "difference at this size.",
+            "difference at this size. Its p-values count all generators together (Holm): if none "
+            "differs from the real images, even one is said to with the stated probability.",
         ),
         (
             "C and V",
@@ -156,7 +157,7 @@ def limits(found: Audit) -> tuple[tuple[str, str], ...]:
         ),
         (
             "The order of generators",
-            "The test behind it is approximate: with few images it tells equal generators apart "
-            "somewhat more often than stated.",
+            "The test behind it is approximate. It is widened, so that in simulations it told "
+            "equal generators apart no more often than stated; it needs more images in return.",
         ),
     )

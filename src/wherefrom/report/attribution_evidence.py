@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor
 from wherefrom.attribution.explaining import HALF_LEVEL, Explanation
 from wherefrom.attribution.result import CheckResult
 from wherefrom.calibration.verdict import Verdict
+from wherefrom.core.json_text import to_json
 from wherefrom.report import figures, wording
 from wherefrom.report.files import write_text
 from wherefrom.report.html import (
@@ -66,7 +66,7 @@ def write_evidence_report(
     ]
     beside = path.with_suffix(".json")
     write_report(path, "What does this verdict rest on?", sections, footer=page_footer())
-    text = json.dumps(evidence_dict(found, result), indent=1, allow_nan=False)
+    text = to_json(evidence_dict(found, result))
     write_text(beside, text + "\n")
     return beside
 

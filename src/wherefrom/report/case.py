@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from wherefrom.case.exhibits import (
 )
 from wherefrom.case.result import QUESTIONS, Answer, Inspection, Part, State
 from wherefrom.case.signing import ReportSigner
+from wherefrom.core.json_text import to_json
 from wherefrom.core.store import digest_bytes
 from wherefrom.report.case_figures import (
     heat_panels,
@@ -85,7 +85,7 @@ def write_inspection(
 
 def inspection_json(found: Inspection) -> str:
     """The machine-readable report."""
-    return json.dumps(found.to_dict(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return to_json(found.to_dict(), ensure_ascii=False) + "\n"
 
 
 def inspection_page(found: Inspection, image: Path, digest: str) -> str:

@@ -37,7 +37,8 @@ MEANING = (
     (
         "from, to",
         "an interval for the share before it was drawn toward the equal split. All intervals hold "
-        "at once with the stated probability.",
+        "at once with the stated probability, for one look at a number of runs that was fixed "
+        "beforehand.",
     ),
     ("sign", "not resolved: the interval contains zero, so the runs do not even carry the sign."),
     ("rank", "the best and the worst rank that the runs allow, for all contributors at once."),
@@ -129,4 +130,8 @@ def grid_of(table: Table) -> Grid:
 
 
 def _policy(payout: Payout) -> Facts:
-    return Facts(tuple((name, value, "") for name, value in flatten(payout.config.to_dict())))
+    told = payout.config.to_dict() | {
+        "payout number of this pool": payout.look,
+        "probability that somebody is paid more than the true part, at most": payout.error,
+    }
+    return Facts(tuple((name, value, "") for name, value in flatten(told)))

@@ -8,7 +8,8 @@ import numpy as np
 
 from wherefrom.credit.audit import AuditRow
 from wherefrom.credit.cost import Cost
-from wherefrom.credit.payout import Payout, show_money
+from wherefrom.credit.money import show_money
+from wherefrom.credit.payout import Payout
 from wherefrom.credit.planning import Plan
 from wherefrom.credit.result import Shares
 from wherefrom.report.tables import Column, Table, show_score

@@ -89,6 +89,7 @@ def least_table(curve: SubtletyCurve) -> Table:
 def evaluation_table(found: InverterEvaluation) -> Table:
     """Names and values; what a method lacks is left out."""
     pairs: list[tuple[str, float | int | str | None]] = [
+        ("real images given", found.given if found.given > found.images else None),
         ("real images", found.images),
         ("generated images", found.generated),
         (f"Frechet distance ({found.features})", found.frechet_distance),

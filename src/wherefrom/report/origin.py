@@ -195,6 +195,15 @@ def _meanings(basis: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
             f"without an origin in the index is given one in at most {rate} of cases, if it is "
             "like those edits."
         )
+    together = basis.get("false_discovery_rate")
+    taken_back = ""
+    if together is not None:
+        known += (
+            " The images were judged together: on average over folders at most "
+            f"{percent(together)} of the answers “{Answer.EDIT}” are of images without an origin "
+            "in the index, if these are like those edits."
+        )
+        taken_back = ", or what alone would be an answer is not rare enough among so many images"
     return (
         (
             str(Answer.COPY),
@@ -214,8 +223,8 @@ def _meanings(basis: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         ),
         (
             str(Answer.UNKNOWN),
-            "The file could not be read, or the index is not calibrated. The reason stands beside "
-            "it.",
+            "The file could not be read or compared, or the index is not calibrated"
+            f"{taken_back}. The reason stands beside it.",
         ),
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -51,7 +52,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Headings and rows of raw values; None is an empty cell."""
+    """Headings and rows of raw values; None, NaN and infinity are empty cells.
+
+    Why a number is missing stands in a column or note beside it.
+    """
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
@@ -60,7 +64,7 @@ class Table:
         """The cells as printable text without escapes of any format."""
         return [
             [
-                "" if cell is None else printable(column.show(cell))
+                "" if _is_empty(cell) else printable(column.show(cell))
                 for column, cell in zip(self.columns, row, strict=True)
             ]
             for row in self.rows
@@ -280,8 +284,18 @@ def to_csv(table: Table) -> str:
     writer = csv.writer(buffer, lineterminator="\r\n")
     writer.writerow(column.title for column in table.columns)
     for row in table.rows:
-        writer.writerow(csv_text(cell) if isinstance(cell, str) else cell for cell in row)
+        writer.writerow(_csv_cell(cell) for cell in row)
     return buffer.getvalue()
+
+
+def _is_empty(cell: Cell) -> bool:
+    return cell is None or (isinstance(cell, float) and not math.isfinite(cell))
+
+
+def _csv_cell(cell: Cell) -> Cell:
+    if isinstance(cell, str):
+        return csv_text(cell)
+    return None if _is_empty(cell) else cell
 
 
 def _pad(cell: str, width: int, right: bool) -> str:

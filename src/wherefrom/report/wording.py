@@ -105,6 +105,17 @@ def p_value_meaning() -> str:
     )
 
 
+def evaluation_notes(result: EvaluationResult) -> tuple[str, ...]:
+    """What was not checked or not measured in an evaluation, one sentence each."""
+    unscored = tuple(
+        f"{plural(row.unscored, 'image')} of {row.source!r} without a finite score: left out of "
+        "every share, and counted under “cannot say”"
+        for row in (result.own, *result.others)
+        if row.unscored
+    )
+    return (*result.notes, *unscored)
+
+
 def evaluation_meaning(result: EvaluationResult) -> tuple[str, ...]:
     """How to read the evaluation."""
     return (

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
+from wherefrom.core.json_text import to_json
+
 T = TypeVar("T")
 Tell = Callable[..., None]
 
@@ -104,7 +106,7 @@ def _teller() -> Tell:
     os.dup2(2, 1)
 
     def tell(**message: Any) -> None:
-        stream.write(json.dumps(message, allow_nan=False) + "\n")
+        stream.write(to_json(message, indent=None) + "\n")
         stream.flush()
 
     return tell

@@ -1,0 +1,175 @@
+"""What a search for origins promises, simulated: the encoder is spelled out, the rest is real.
+
+The world: photographs are independent normal vectors, an edit is its origin plus noise.  The
+encoder gives an image's own numbers back, so that `Index`, `Matcher`, the calibration, the answers
+and the control of a folder run as they are, without files.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from promise import Promise, Values
+from torch import Tensor
+
+from wherefrom.encoders import Encoder
+from wherefrom.origin import (
+    Answer,
+    Index,
+    NullScores,
+    OriginAnswer,
+    SearchConfig,
+    control_discoveries,
+)
+from wherefrom.origin.cascade import answer_of, copy_of
+from wherefrom.origin.decision import make_null, standing_out
+from wherefrom.origin.matching import Matcher, Standing
+from wherefrom.origin.reranking import Originals
+
+NUMBERS, INDEXED = 16, 80
+CONFIG = SearchConfig(views="none", rerank=False)
+NOISE = 0.5  # of an edit, in deviations of a photograph
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """An encoder of images that are their own latents, (N, NUMBERS, 1, 1)."""
+
+    def latents(self, images: Tensor) -> Tensor:
+        """As given."""
+        return images
+
+
+@dataclass(frozen=True)
+class World:
+    """An index of photographs, and draws of further ones."""
+
+    index: Index
+    photographs: Tensor  # (INDEXED, NUMBERS)
+    rng: np.random.Generator
+
+    def fresh(self, count: int) -> Tensor:
+        """Photographs that are not in the index."""
+        return torch.from_numpy(self.rng.normal(size=(count, NUMBERS))).float()
+
+    def edited(self, photographs: Tensor) -> Tensor:
+        """An edit of each."""
+        drawn = torch.from_numpy(self.rng.normal(size=tuple(photographs.shape))).float()
+        return photographs + NOISE * drawn
+
+    def standings(self, edits: Tensor, left_out: Tensor | None = None) -> list[Standing]:
+        """As `References.search`; with `left_out` (N,) as `References.calibrate`."""
+        encoder = cast(Encoder, Spelled())
+        matcher = Matcher(self.index, self.index, encoder, None, CONFIG, Originals(encoder))
+        out = None if left_out is None else list(left_out[:, None])
+        found = matcher.ask(edits[:, :, None, None], left_out=out)
+        return cast(list[Standing], found)  # no vector of this world is unusable
+
+    def calibration(self, count: int, *, rate: float, indexed: int = 0) -> NullScores:
+        """On edits of `count` origins elsewhere, or of `indexed` ones that are left out."""
+        found = self.standings(self.edited(self.fresh(count))) if count else []
+        if indexed:
+            rows = torch.from_numpy(self.rng.permutation(INDEXED)[:indexed])
+            found += self.standings(self.edited(self.photographs[rows]), rows + 1)
+        values = [standing_out(one.scores, CONFIG.statistic) for one in found]
+        told: dict[str, Any] = {"indexed": INDEXED, "settings": CONFIG.to_dict(), "provenance": {}}
+        return make_null(torch.tensor(values, dtype=torch.float64), rate, **told)
+
+    def answers(self, edits: Tensor, null: NullScores) -> list[OriginAnswer]:
+        """What a search says of these edits."""
+        given = {"index": self.index, "null": null, "config": CONFIG, "notes": ()}
+        return [
+            answer_of(Path(f"suspect {i}"), f"sha256:{i:064x}", one, **given)
+            for i, one in enumerate(self.standings(edits))
+        ]
+
+
+@contextmanager
+def world(seed: int) -> Iterator[World]:
+    """A fresh index in a folder of its own."""
+    rng = np.random.default_rng(seed)
+    photographs = torch.from_numpy(rng.normal(size=(INDEXED, NUMBERS))).float()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "refs.index"
+        with Index.create(path, dim=NUMBERS, identity={"world": seed}) as index:
+            names = [f"/{i}.png" for i in range(INDEXED)]
+            index.add(names, [f"sha256:{i:064x}" for i in range(INDEXED)], photographs)
+            yield World(index, photographs, rng)
+
+
+def false_alarms(replays: int, seed: int) -> Values:
+    """One edit of a photograph that is not in the index, by calibrations of 39 such edits."""
+    with world(seed) as made:
+        found = []
+        for _ in range(replays):
+            null = made.calibration(39, rate=0.05)
+            (answer,) = made.answers(made.edited(made.fresh(1)), null)
+            found.append(float(answer.answer is Answer.EDIT))
+    return np.array(found)
+
+
+def false_alarms_left_out(replays: int, seed: int) -> Values:
+    """The same, by calibrations of 39 edits whose origins are in the index and left out."""
+    with world(seed) as made:
+        found = []
+        for _ in range(replays):
+            null = made.calibration(0, rate=0.05, indexed=39)
+            (answer,) = made.answers(made.edited(made.fresh(1)), null)
+            found.append(float(answer.answer is Answer.EDIT))
+    return np.array(found)
+
+
+def false_origins(replays: int, seed: int) -> Values:
+    """60 edits without an origin here, 12 with one, and 1,000 copies of indexed photographs."""
+    with world(seed) as made:
+        (image,) = made.index.get([1])
+        copies = [copy_of(Path(f"copy {i}"), image.digest, image, None) for i in range(1000)]
+        found = []
+        for _ in range(replays):
+            null = made.calibration(99, rate=0.2)
+            some = made.photographs[torch.from_numpy(made.rng.permutation(INDEXED)[:12])]
+            suspects = torch.cat([made.edited(made.fresh(60)), made.edited(some)])
+            answers = [*copies, *made.answers(suspects, null)]
+            kept = control_discoveries(answers, 0.1)[len(copies) :]
+            named = np.array([one.answer is Answer.EDIT for one in kept])
+            found.append(float(named[:60].sum()) / max(1, int(named.sum())))
+    return np.array(found)
+
+
+PROMISES = (
+    Promise(
+        "origin named for an image without one",
+        "an image without an origin in the index is called 'made from' one of its images with "
+        "probability at most the rate of false alarms",
+        "it is exchangeable with the edits of the calibration",
+        "origin/decision.py, origin/matching.py, calibration/conformal.py",
+        0.05,
+        false_alarms,
+    ),
+    Promise(
+        "origin named, calibrated with left-out origins",
+        "the same, where the origins of the calibration's edits are in the index and left out",
+        "the index with one image less is like the index",
+        "origin/decision.py: moments_without, origin/matching.py: merge",
+        0.05,
+        false_alarms_left_out,
+        suite=50,
+    ),
+    Promise(
+        "false origins in a folder",
+        "of the answers 'made from', at most the false-discovery rate are of images without an "
+        "origin in the index on average",
+        "these are exchangeable with the edits of the calibration; any number of copies lie beside",
+        "origin/discovery.py, calibration/discovery.py",
+        0.1,
+        false_origins,
+        suite=13,
+    ),
+)
