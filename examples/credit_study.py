@@ -30,6 +30,7 @@ kind = "retrain"  # "sparsified" is the default; it is cheaper where a model tak
 
 [design]
 runs = 24
+payout = true  # more runs of the empty and the full set: money needs a certain gain
 
 [model]
 width = 16

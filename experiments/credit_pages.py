@@ -16,6 +16,7 @@ COMMANDS = {
     "credit_ledger": "python benchmarks/credit_ledger.py --out RESULT",
     "credit_gradients": "python benchmarks/credit_gradients.py --out RESULT",
     "credit_cost": "python benchmarks/credit_cost.py --data FASHION-MNIST --out RESULT",
+    "credit_empty": "python experiments/credit_empty.py",
 }
 STAGES = ("training", "sampling", "scoring")
 GAMES = {
@@ -283,7 +284,28 @@ def cost(found: dict[str, Any]) -> str:
     return table([*head, "retraining / this"], rows)
 
 
+@_once_run("credit_empty")
+def empty(found: dict[str, Any]) -> str:
+    """The gain under both meanings of the empty set, and the division under the default one."""
+    rows = [
+        [
+            f"{row['study']}, {row['property']}",
+            f"{row['gain']['start']:.3g}",
+            f"{row['gain']['untrained']:.3g}",
+            f"{row['gain_of_retraining']:.3g}",
+            _share(row["start_step"]),
+            _share(row["apart"]),
+            f"{_share(row['least'])} to {_share(row['most'])}",
+        ]
+        for row in found["rows"]
+    ]
+    head = ["sparsified game", "gain over start", "gain over untrained", "gain of retraining"]
+    head += ["the start's part of it", "divided otherwise than equally", "parts"]
+    return table(head, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "credit_empty": empty,
     "credit_exact_setting": exact_setting,
     "credit_exact_shares": shares,
     "credit_exact_noise": noise,

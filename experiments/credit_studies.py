@@ -118,6 +118,7 @@ channels = 3
 size = {SIDE}
 [game]
 kind = "{kind}"
+empty = "start"
 {recipe}
 [[property]]
 name = "{PROPERTIES[0]}"

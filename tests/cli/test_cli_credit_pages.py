@@ -132,6 +132,53 @@ def test_a_plan_before_any_run_trains_nothing__closed_form(tmp_path, capsys):
     assert "run the study first" in capsys.readouterr().err
 
 
+def quick_sparsified(folder, *, game=""):
+    """A sparsified study whose full model learns something, with what a payout needs."""
+    path, learned = write_study(folder, kind="sparsified", extra=game), "learning_rate = 0.01\n"
+    changes = [
+        ("[training]\nsteps = 2", f"[training]\n{learned}steps = 60"),
+        ("[recovery]\nsteps = 1", f"[recovery]\n{learned}steps = 20"),
+        ("images = 3\nsteps = 2", "images = 8\nsteps = 5"),
+        ('kind = "exact"\nruns = 8', 'kind = "paired"\npayout = true\nruns = 24'),
+        ('[[property]]\nkind = "diversity"\n', ""),
+    ]
+    text = path.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+    return path
+
+
+def test_a_sparsified_study_is_paid_out__identity_sum(tmp_path, capsys):
+    """The gain is that over an untrained network; it is said before any run is made."""
+    path = quick_sparsified(tmp_path)
+    make = ["credit", "run", str(path), "--devices", "cpu"]
+    assert run(make) == 0
+    said = capsys.readouterr().err
+    assert "distance, before any run:" in said and "of the empty set (untrained)" in said
+    foreseen = float(said.split("a gain of about ")[1].split(";")[0])
+    assert run(make) == 0
+    assert "before any run" not in capsys.readouterr().err
+    out = tmp_path / "round1"
+    answer = told(capsys, "payout", path, "--pool", "100.00", "--out", out)
+    shares, payout = answer["records"]["shares"], answer["records"]["payout"]
+    assert shares["gain"] == pytest.approx(foreseen, rel=0.5) and foreseen > 0
+    assert sum(p["paid"] for p in payout["payments"]) > 5000
+    apart = sum(abs(v - shares["gain"] / 3) for v in shares["values"]) / 2 / shares["gain"]
+    note = f"{100 * apart:.3g} % of the gain is divided otherwise than equally"
+    assert any(note in each for each in shares["notes"])
+    assert told(capsys, "payout", path, "--check", out / "receipt.json")["later_runs"] == 0
+
+
+def test_the_gain_over_the_starting_model__rejects_payout(tmp_path, capsys):
+    path = quick_sparsified(tmp_path, game="empty = 'start'\n")
+    assert run(["credit", "run", str(path), "--devices", "cpu"]) == 0
+    assert "these are one model" in capsys.readouterr().err
+    assert run(["credit", "payout", str(path), "--pool", "1", "--device", "cpu"]) == 2
+    assert "gain" in capsys.readouterr().err
+
+
 def test_a_property_that_always_fails__rejects_report(tmp_path, capsys):
     (tmp_path / "mine.py").write_text("def boom(images):\n    raise ValueError('no luck')\n")
     text = "[[property]]\nkind = 'callable'\ncallable = 'mine:boom'\nname = 'boom'\n"

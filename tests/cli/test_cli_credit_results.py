@@ -187,6 +187,9 @@ def test_escrow_is_settled_by_more_runs__identity_sum(tmp_path, capsys):
     make_runs(path, 120)
     second = told(capsys, *settle, "--out", later)
     assert second["records"]["earlier"]["digest"] == first["chain"][-1]["digest"]
+    looks = [each["records"]["payout"]["look"] for each in (first, second)]
+    assert looks == [1, 2] and second["records"]["earlier"]["look"] == 1
+    assert second["records"]["payout"]["error"] == pytest.approx(0.05 / 6)
     old, new = (each["records"]["payout"]["payments"] for each in (first, second))
     assert [p["before"] for p in new] == [p["paid"] for p in old]
     assert sum(p["before"] + p["paid"] + p["escrow"] for p in new) == 10000

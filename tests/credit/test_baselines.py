@@ -98,15 +98,23 @@ def test_projection_keeps_products_on_average__limit():
     assert torch.equal(found, project(g, k, seed=1))
 
 
-def test_journey_moments_end_at_the_final_latents__identity_noise(model):
+def test_journey_moments_are_estimates_noised_again__naive_loop(model):
+    """Georgiev et al.: x0 as the network sees it at x_t, and fresh noise at t."""
     trail, config = [], SamplingConfig(images=2, steps=4, batch=2)
-    images = sample(model, config, keep=lambda t, x: trail.append((t, x)))
-    final = images * 2 - 1
-    moments = journey_moments(model, trail, final, torch.zeros(2, dtype=torch.int64))
-    assert moments.x.shape == (2, 4, 1, 8, 8)
-    for step in range(4):
-        again = model.noised(final, moments.t[:, step], moments.e[:, step])
-        assert torch.allclose(again, moments.x[:, step], atol=1e-4)
+    sample(model, config, keep=lambda t, x: trail.append((t, x)))
+    none = torch.zeros(2, dtype=torch.int64)
+    moments = journey_moments(model, trail, none, seed=5)
+    assert moments.x.shape == moments.e.shape == (2, 4, 1, 8, 8)
+    abars = model.schedule.alpha_bars()
+    for step, (t, x) in enumerate(trail):
+        assert moments.t[:, step].tolist() == [t, t]
+        with torch.no_grad():
+            told = model.predict(x, torch.full((2,), t), none)
+        clean = ((x - (1 - abars[t]).sqrt() * told) / abars[t].sqrt()).clamp(-1, 1)
+        again = abars[t].sqrt() * clean + (1 - abars[t]).sqrt() * moments.e[:, step]
+        assert torch.allclose(again, moments.x[:, step], atol=1e-5)
+    assert 0.8 < float(moments.e.std()) < 1.2  # also near t = 0, where the old form divided by 0.01
+    assert torch.equal(moments.e, journey_moments(model, trail, none, seed=5).e)
     assert projected_gradients(model, moments, CONFIG).shape == (2, 16)
 
 

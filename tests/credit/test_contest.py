@@ -17,8 +17,8 @@ from wherefrom.credit.evaluation import (
 )
 from wherefrom.credit.method import open_study
 from wherefrom.credit.noise import image_variance, sampling_variance
-from wherefrom.credit.properties import Made, Measure
-from wherefrom.credit.table_one import family_of, study_baselines
+from wherefrom.credit.properties import Made, Measure, PixelEmbedder
+from wherefrom.credit.table_one import family_of, recipe_of, study_baselines
 from wherefrom.credit.worker import work
 
 pytestmark = pytest.mark.needs("diffusers")
@@ -66,6 +66,34 @@ def test_every_baseline_has_scores_or_a_reason__identity_table(study):
     again = study_baselines(open_study(study.study.path).lab, "diversity")
     assert list(again.scores) == list(found.scores)
     assert all(np.array_equal(again.scores[name], found.scores[name]) for name in found.scores)
+
+
+def test_scores_are_kept_by_content_and_not_by_name__identity_digest(study):
+    """Another encoder of the same name is another key, and the same one of another name is none."""
+
+    def key(digest, source="mine:encoder"):
+        baselines = study.lab.baselines.with_values({"encoder": source, "clip": source})
+        lab = Renamed(study.lab, baselines, PixelEmbedder(digest))
+        return recipe_of(lab, lab.measured("diversity"))
+
+    assert key("one") == key("one", "another/name") != key("two")
+
+
+class Renamed:
+    """A lab that looks through another encoder."""
+
+    def __init__(self, lab, baselines, embedder):
+        self.lab, self.baselines, self.seen = lab, baselines, embedder
+
+    def __getattr__(self, name):
+        return getattr(self.lab, name)
+
+    def other_encoder(self):
+        return self.baselines.encoder
+
+    def embedder(self, source):
+        assert source == self.baselines.encoder
+        return self.seen
 
 
 def test_an_evaluation_makes_its_runs__identity_shares(study, monkeypatch):

@@ -66,6 +66,15 @@ def test_how_often_the_anchors_are_run__closed_form():
         assert (masks.count(0), masks.count(15)) == (rounds, rounds)
 
 
+@pytest.mark.parametrize(("kind", "own"), [("paired", 3), ("permutation", 3), ("exact", 1)])
+def test_a_payout_has_more_anchors_unless_they_are_given__closed_form(kind, own):
+    assert anchor_rounds(kind, None, payout=True) == (own, 8)
+    assert anchor_rounds(kind, 2, payout=True) == anchor_rounds(kind, 2)
+    masks = [run.mask for run in design_of(kind, 4, 0, payout=True).take(16)]
+    assert masks.count(0) == masks.count(15) == 8
+    assert set(design_of(kind, 4, 0).take(16)) < set(design_of(kind, 4, 0, payout=True).take(16))
+
+
 def test_pairs_are_complements_of_one_seed__identity_pairs():
     runs = PairedDesign(7, seed=1).take(6 + 100)[6:]
     for one, other in zip(runs[::2], runs[1::2], strict=True):

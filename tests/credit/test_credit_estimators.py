@@ -13,7 +13,12 @@ from wherefrom.credit.design import (
     UniformDesign,
 )
 from wherefrom.credit.equations import all_subsets, banzhaf_value, owen_value
-from wherefrom.credit.estimators import estimate_exact, estimate_kernel_shap, estimate_paired
+from wherefrom.credit.estimators import (
+    estimate_exact,
+    estimate_kernel_shap,
+    estimate_paired,
+    run_variance,
+)
 from wherefrom.credit.estimators_grouped import (
     estimate_owen,
     group_sums,
@@ -25,9 +30,9 @@ from wherefrom.credit.estimators_marginal import (
     estimate_permutation,
 )
 from wherefrom.credit.game import RunTable
-from wherefrom.credit.intervals import tukey
+from wherefrom.credit.intervals import mixed_freedom, tukey
 from wherefrom.credit.regression import fit_pairs
-from wherefrom.credit.runs import anchors_of, pairs_of
+from wherefrom.credit.runs import anchors_of, orders_of, pairs_of
 
 ADDITIVE = np.array([3.0, -1.0, 0.5, 0.0, 2.0, 1.0, 0.25])
 
@@ -144,7 +149,11 @@ def test_paired_centers_are_weighted_least_squares__naive_loop():
     covariance = sum_zero_basis(6) @ (inverse @ meat @ inverse)[:5, :5] @ sum_zero_basis(6).T
     errors = np.sqrt(np.diag(covariance) + anchors.variance / 36)
     assert np.allclose(errors, shares.errors)
-    reach = t.ppf(1 - 0.05 / 12, len(X) - 7) * errors
+    # The gain's part of the variance has 2 degrees of freedom, and counts threefold there.
+    gain = np.full(6, anchors.variance / 36)
+    rest = np.diag(covariance)
+    degrees = (rest + 3 * gain) ** 2 / (rest**2 / (len(X) - 7) + 9 * gain**2 / 2)
+    reach = t.ppf(1 - 0.05 / 12, degrees) * errors
     assert np.allclose(shares.high - shares.centers, reach)
 
 
@@ -223,14 +232,73 @@ def test_banzhaf_regression_comes_to_banzhaf__limit(uniform):
     table = played((UniformDesign if uniform else PairedDesign)(5), 4000, game)
     keep = table.masks.sum(axis=1) != 2  # not complete, so not enumerated; symmetric loss
     keep &= table.masks.sum(axis=1) != 3
-    full = estimate_banzhaf(table, uniform=uniform).values
+    full = estimate_banzhaf(table).values
     assert np.abs(full - banzhaf_value(game(all_subsets(5)))).max() < 1e-10
     from wherefrom.credit.estimators_marginal import _banzhaf_regression
 
-    found, _, freedom = _banzhaf_regression(table, uniform)
+    found, _, freedom = _banzhaf_regression(table)
     assert np.abs(found - full).max() < 0.03
     assert freedom > 1000
     assert keep.sum() < len(keep)
+
+
+def test_the_design_of_banzhaf_runs_does_not_matter__limit():
+    """The same bias, none, whether sizes were drawn by the one law or by the other."""
+    game = MixedGame(10, seed=2, crowd=3.0)
+    truth = banzhaf_value(game(all_subsets(10)))
+    for design in (UniformDesign, PairedDesign):
+        table = played(design(10), 900, game, noise=0.3)
+        shares = estimate_banzhaf(table)
+        assert ((shares.low <= truth) & (truth <= shares.high)).all()
+        assert (shares.high - shares.low).mean() < 0.2 * np.ptp(truth)
+
+
+@pytest.mark.parametrize(("design", "runs"), [(EnumerationDesign(8), 256), (PairedDesign(8), 206)])
+def test_the_variance_of_one_run__closed_form(design, runs):
+    """Weights of sizes do not change it: an additive game has nothing but the noise left."""
+    found = []
+    for seed in range(80):
+        noisy = played(design, runs, lambda m: m.sum(axis=1), noise=2.0, seed=seed)
+        found.append(run_variance(pairs_of(noisy), anchors_of(noisy))[0])
+    # 80 estimates of about 100 degrees of freedom: one standard error is 1.6 %.
+    assert np.mean(found) == pytest.approx(4.0, rel=0.05)
+
+
+def test_anchors_of_two_noises__closed_form():
+    """Neither set stands for the other: the empty one may have no noise at all."""
+    masks = np.repeat([[False] * 3, [True] * 3], [2, 4], axis=0)
+    values = np.array([1.0, 1.0, 4.0, 6.0, 5.0, 5.0])
+    anchors = anchors_of(RunTable(masks, values, np.arange(6)))
+    assert (anchors.gain, anchors.freedom) == (4.0, 1)
+    assert anchors.variance == pytest.approx(np.var([4, 6, 5, 5], ddof=1) / 4)
+    once = anchors_of(RunTable(masks[1:], values[1:], np.arange(5)))
+    assert once.freedom == 0 and np.isnan(once.variance) and np.isinf(once.reach(0.95))
+
+
+def test_few_orders_have_no_intervals__limit():
+    game = MixedGame(6)
+    few, more = (
+        estimate_permutation(played(PermutationDesign(6), 6 + 10 * orders, game, noise=0.1))
+        for orders in (7, 8)
+    )
+    assert np.isinf(few.high).all() and few.notes == ("7 orders of joining; intervals need 8",)
+    assert np.isfinite(more.high).all() and not more.notes
+
+
+def test_no_gain_in_orders_varies_less_than_the_mean__naive_loop():
+    """A contributor who stands in like places in each of few orders has a variance of its own."""
+    table = played(PermutationDesign(5), 6 + 8 * 8, MixedGame(5, crowd=3.0), noise=0.1)
+    gains = np.array(orders_of(table, anchors_of(table)))
+    own = gains.var(axis=0, ddof=1)
+    expected = np.maximum(own, own.mean()) / 8 + anchors_of(table).variance / 25
+    assert np.allclose(estimate_permutation(table).errors ** 2, expected)
+    assert (own < own.mean()).any()
+
+
+def test_mixed_freedom_lies_between__limit():
+    total = np.ones(3)
+    found = mixed_freedom(total, np.array([0.0, 0.5, 1.0]), 100, 2)
+    assert found[[0, 2]] == pytest.approx([100, 2]) and 2 < found[1] < 100
 
 
 def test_leave_one_out__closed_form():
@@ -264,6 +332,20 @@ def test_owen_by_orders__limit():
     between = estimate_exact(merged).values  # the game between unions
     assert np.allclose([truth[:2].sum(), truth[2:5].sum(), truth[5]], between)
     assert np.allclose(found.unions.values, between, atol=0.15)
+
+
+def test_the_gain_of_unions_of_unlike_sizes__closed_form():
+    """The noise of the gain goes to who joins first: to each union alike."""
+    groups = [0, 0, 0, 1, 2, 2]
+    table = played(PermutationDesign(6, groups=tuple(groups)), 6 + 10 * 12, additive6)
+    table.values[:6] += np.repeat([[0.0, 1.0]], 3, axis=0).ravel() * [0, 3, 0, -3, 0, 0]
+    found = estimate_owen(table, groups)
+    assert np.allclose(found.players.portions, [1 / 9] * 3 + [1 / 3] + [1 / 6] * 2)
+    assert np.allclose(found.unions.portions, 1 / 3)
+    gains = np.array(orders_of(table, anchors_of(table)))
+    pull = np.array([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 1, 1]])
+    least = (gains @ pull.T).var(axis=0, ddof=1) / 12 + anchors_of(table).variance / 9
+    assert (found.unions.errors**2 > least - 1e-12).all()
 
 
 def test_owen_of_other_runs__rejects_design():

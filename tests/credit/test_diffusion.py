@@ -19,7 +19,7 @@ from wherefrom.credit.diffusion import (
     make_unet,
     sample,
     simple_losses,
-    start_share,
+    start_weight,
     time_steps,
 )
 from wherefrom.training.loop import run
@@ -149,15 +149,15 @@ def test_the_average_is_a_weighted_sum_of_all_weights__naive_loop():
         decay = min(0.5, (1 + index) / (10 + index))
         mean = decay * mean + (1 - decay) * value
     assert torch.allclose(weights(each.finish().network), mean, atol=1e-6)
-    assert each.start_share == pytest.approx(0.1 * 2 / 11 * 3 / 12)
+    assert each.start_weight == pytest.approx(0.1 * 2 / 11 * 3 / 12)
 
 
 def test_the_share_of_the_starting_weights_goes_to_nothing__limit():
-    assert start_share(0, 0.9999) == 1.0
-    shares = [start_share(steps, 0.9999) for steps in (1, 10, 100, 1000)]
+    assert start_weight(0, 0.9999) == 1.0
+    shares = [start_weight(steps, 0.9999) for steps in (1, 10, 100, 1000)]
     assert shares == sorted(shares, reverse=True)
     assert shares[-1] < 1e-20
-    late = math.log(start_share(110_000, 0.9999)) - math.log(start_share(100_000, 0.9999))
+    late = math.log(start_weight(110_000, 0.9999)) - math.log(start_weight(100_000, 0.9999))
     assert late == pytest.approx(10_000 * math.log(0.9999), rel=1e-3)
 
 
@@ -166,7 +166,7 @@ def test_without_an_average_the_last_weights_are_used__limit():
     each.step(0)
     before = weights(each.model.network)
     assert torch.equal(weights(each.finish().network), before)
-    assert each.start_share == 0.0
+    assert each.start_weight == 0.0
 
 
 def test_antithetic_times__identity_antithetic():

@@ -6,10 +6,12 @@ import math
 import pytest
 from synthetic_games import MixedGame, played
 
+from wherefrom.core.errors import ArtifactError
 from wherefrom.credit.design import PairedDesign
 from wherefrom.credit.estimators import estimate_paired
 from wherefrom.credit.payout import PayoutConfig, divide_pool
-from wherefrom.credit.receipt import compare_receipts, make_receipt
+from wherefrom.credit.receipt import compare_receipts, make_receipt, runs_digest
+from wherefrom.credit.settlement import look_after
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +90,18 @@ def another_setting(records):
 )
 def test_every_other_difference_is_named__rejects_change(receipt, change, record):
     assert compare_receipts(receipt, changed(receipt, change)) == record
+
+
+def test_the_number_of_a_look__closed_form():
+    assert [look_after(earlier) for earlier in ({}, {"look": 1}, {"look": 7})] == [1, 2, 8]
+    for forged in ("2", -1, 0.5, True):
+        with pytest.raises(ArtifactError, match="number of looks"):
+            look_after({"look": forged})
+
+
+def test_the_lot_of_a_payout_depends_on_every_run_and_on_no_name__identity_digest():
+    table = played(PairedDesign(4), 40, MixedGame(4), noise=0.1)
+    again = table.at(range(39, -1, -1))  # finished in another order
+    assert runs_digest(table) == runs_digest(again)
+    again.values[3] += 1e-9
+    assert runs_digest(table) != runs_digest(again)

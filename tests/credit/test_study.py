@@ -6,12 +6,15 @@ import torch
 from studies import NETWORK, PROPERTIES, write_images, write_study
 
 from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.store import digest_tensors
 from wherefrom.credit.contributors import contributors_from_csv, contributors_from_folders
-from wherefrom.credit.diffusion import start_share
+from wherefrom.credit.diffusion import sample, start_weight
 from wherefrom.credit.method import open_study, rescore
+from wherefrom.credit.play import EMPTIES
 from wherefrom.credit.records import run_key
 from wherefrom.credit.study import load_study
 from wherefrom.credit.worker import work
+from wherefrom.data.writing import to_uint8
 
 pytestmark = pytest.mark.needs("diffusers")
 
@@ -34,18 +37,17 @@ def test_a_retraining_study_twice__identity_seed(tmp_path):
         found.append(table.values)
         assert table.masks.shape == (8, 3)
         assert opened.play.kind == "retrain"
-        assert {detail["full_data_share"] for _, _, detail in details} == {0.0}
+        assert {detail["start_weight"] for _, run, detail in details if run.mask} == {0.0}
         assert set(details[-1][2]["seconds"]) == {"training", "sampling", "scoring"}
     assert np.array_equal(found[0], found[1])
     assert len(set(found[0].tolist())) == 8  # every subset gives another model
 
 
 @pytest.mark.parametrize("kind", ["fine-tune", "sparsified"])
-def test_fine_tuning_begins_at_the_full_model__identity_empty_set(tmp_path, kind):
+def test_fine_tuning_begins_at_the_full_model__identity_start(tmp_path, kind):
     opened, _, details = play_here(write_study(tmp_path, kind=kind))
-    shares = {run.mask: detail["full_data_share"] for _, run, detail in details}
-    assert shares[0] == 1.0  # nobody's data: no step away from the model of all data
-    assert shares[7] == pytest.approx(start_share(2, 0.5))
+    weights = {run.mask: detail["start_weight"] for _, run, detail in details if run.mask}
+    assert weights[7] == pytest.approx(start_weight(2, 0.5))
     again = open_study(opened.study.path)  # from the work folder, without training
     assert again.identity == opened.identity
     first, second = opened.play.start(1).network, again.play.start(2).network
@@ -54,6 +56,43 @@ def test_fine_tuning_begins_at_the_full_model__identity_empty_set(tmp_path, kind
     full = open_study(write_study(tmp_path, kind="fine-tune")).play.start(0).network
     counts = [sum(p.numel() for p in network.parameters()) for network in (first, full)]
     assert (counts[0] < counts[1]) == (kind == "sparsified")
+
+
+def images_by_mask(folder, kind, empty, keep="images"):
+    """Digests of what the runs made, of a study in a folder of its own."""
+    folder.mkdir()
+    extra = f"empty = '{empty}'\nkeep = '{keep}'\n"
+    opened, _, details = play_here(write_study(folder, kind=kind, extra=extra))
+    return opened, {run.mask: detail["images"] for _, run, detail in details}
+
+
+@pytest.mark.parametrize("kind", ["fine-tune", "sparsified"])
+def test_what_the_empty_set_is__identity_retraining(tmp_path, kind):
+    """Untrained as in retraining; retrained: the full set too; start: the model of all data."""
+    _, truth = images_by_mask(tmp_path / "retrain", "retrain", "untrained")
+    found = {name: images_by_mask(tmp_path / name, kind, name) for name in EMPTIES}
+    untrained, retrained, start = (found[name][1] for name in ("untrained", "retrained", "start"))
+    assert untrained[0] == retrained[0] == truth[0] != start[0]
+    assert retrained[7] == truth[7] != untrained[7] == start[7]
+    parts = range(1, 7)  # everybody else's runs are the same, whatever nobody's is
+    assert [untrained[m] for m in parts] == [start[m] for m in parts] != [truth[m] for m in parts]
+    opened = found["start"][0]
+    made = to_uint8(sample(opened.play.start(9), opened.play.sampling))
+    assert digest_tensors({"images": made}) == start[0]
+    assert len({opened.identity.digest for opened, _ in found.values()}) == 3
+    assert "empty" not in opened.identity.spec  # ledgers of earlier versions can be read
+
+
+def test_networks_of_untrained_runs_are_kept_too__roundtrip(tmp_path):
+    """They are not pruned, unlike those of the other runs."""
+    opened, _ = images_by_mask(tmp_path / "s", "sparsified", "untrained", keep="weights")
+    with opened.ledger() as ledger:
+        keys = {run.mask: key for key, run, _ in ledger.details()}
+    sizes = []
+    for mask in (0, 7):
+        made, _ = opened.play.load(opened.play.outputs / keys[mask])
+        sizes.append(sum(p.numel() for p in made.model.network.parameters()))
+    assert sizes[0] > sizes[1]
 
 
 def test_the_proxy_samples_the_conditions_of_the_subset__identity_conditions(tmp_path):

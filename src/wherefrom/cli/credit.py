@@ -9,6 +9,7 @@ import click
 
 from wherefrom.cli.console import Session, print_facts, print_json
 from wherefrom.cli.credit_checks import audit, evaluate
+from wherefrom.cli.credit_foresight import tell_gain
 from wherefrom.cli.credit_payout import payout
 from wherefrom.cli.credit_results import (
     device_option,
@@ -112,6 +113,7 @@ def run(
 ) -> None:
     """Make the runs of a study: train on subsets of contributors, sample, measure.
 
+    Before the first run it says about what gain there will be to divide.
     Kill it at any time: the same command goes on where it was.  More --runs extend the same
     design.  Runs whose property is new are measured again without training.
 
@@ -128,6 +130,7 @@ def run(
         session.note(f"left out {path}: {reason}")
     for line in shared_lines(opened.data):
         session.note(line)
+    tell_gain(session, opened)
     counts = run_study(
         opened,
         runs=runs,

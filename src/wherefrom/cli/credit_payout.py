@@ -203,11 +203,17 @@ def divided(
 ) -> tuple[dict[str, Any], Shares, Any]:
     """The receipt, the shares and the payout for settings; `earlier` of what is settled."""
     from wherefrom.credit.payout import PayoutConfig, divide_pool
-    from wherefrom.credit.receipt import make_receipt
-    from wherefrom.credit.remarks import shared_lines
+    from wherefrom.credit.receipt import make_receipt, runs_digest
+    from wherefrom.credit.remarks import division_lines, shared_lines
+    from wherefrom.credit.settlement import look_after
 
     credit = found.credit(settings["method"], level=settings["level"])
-    told = (*credit.shares.notes, *shared_lines(found.opened.data))
+    opened = found.opened
+    told = (
+        *credit.shares.notes,
+        *division_lines(opened, credit.shares),
+        *shared_lines(opened.data),
+    )
     shares = replace(credit.shares, notes=told)
     money = divide_pool(
         shares,
@@ -217,6 +223,8 @@ def divided(
         config=PayoutConfig.from_dict(settings["policy"]),
         balances=settings["balances"],
         paid=earlier.get("paid"),
+        look=look_after(earlier),
+        lot=runs_digest(found.table),
     )
     records = study_records(found)
     receipt = make_receipt(

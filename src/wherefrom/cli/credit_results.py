@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wherefrom.cli.console import Session, print_json, print_table
+from wherefrom.cli.credit_foresight import tell_cost, tell_gain
 from wherefrom.cli.options import FILE, resolve_device
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
-    from wherefrom.credit.contributors import Contributors
-    from wherefrom.credit.cost import Cost
     from wherefrom.credit.estimate import Credit
     from wherefrom.credit.game import RunTable
     from wherefrom.credit.method import OpenStudy
     from wherefrom.credit.result import Shares
-    from wherefrom.credit.study import Study
 
     Named = tuple[Shares, tuple[str, ...]]
+
+START_WEIGHT = "weight of the starting weights in the average of a run"
 
 study_argument = click.argument("study", type=FILE)
 property_option = click.option(
@@ -160,6 +160,7 @@ def plan(
     if pilot:
         opened = open_study(study, device=place, track=session.track)
         count = pilot_size(opened.data.players)
+        tell_gain(session, opened)
         session.note(f"making the pilot: {len(opened.design().take(count))} runs")
         run_study(opened, runs=count, devices=(place,), track=session.track)
         found = read(opened, name)
@@ -182,37 +183,6 @@ def plan(
     )
     session.note(planned.about_gain())
     print_table(plan_table(planned))
-
-
-def tell_cost(
-    session: Session, study: Study, data: Contributors, device: str, *, quiet_table: bool
-) -> Cost:
-    """What a study costs, said before anything is trained."""
-    from wherefrom.credit.cost import LIMIT, measure_cost
-    from wherefrom.credit.design import anchor_rounds
-    from wherefrom.credit.planning import pilot_size
-    from wherefrom.report.credit_tables import cost_table
-
-    session.note(f"timing a few steps on {device}, for about {LIMIT:g} s; nothing is trained")
-    cost = measure_cost(study, data, device=device, track=session.track)
-    design = study.config.design
-    own, rounds = anchor_rounds(design.kind, design.anchors)
-    more = 2 * (rounds - own)  # anchors that come on top
-    runs = pilot_size(data.players) + more
-    pruned = "" if cost.pruned is None else f", {cost.pruned:,} after pruning"
-    session.note(
-        f"{data.players} contributors, {len(data.images)} images; {cost.parameters:,} trained "
-        f"numbers{pruned}; timed in {cost.spent:.0f} s with batches of up to "
-        f"{cost.largest}, larger ones in proportion, scoring left out"
-    )
-    session.note(
-        f"until the pilot's {runs} runs are made: about {cost.hours(runs):.2g} hours; "
-        "--pilot makes them, and then says how wide the intervals would be"
-    )
-    session.note(f"the empty and the full set are run {rounds} times each (`anchors` in [design])")
-    if not quiet_table:
-        print_table(cost_table(cost, {runs, design.runs + more}))
-    return cost
 
 
 @click.command()
@@ -250,7 +220,9 @@ def report(
 ) -> None:
     """Show each contributor's share, with intervals that hold for all at once.
 
-    Works at any time, also while runs are made.  The page shows the top contributors' images, and
+    Works at any time, also while runs are made.  The intervals are for one look at a number of runs
+    that was fixed beforehand: whoever looks often and stops where it pleases is wrong more often.
+    The page shows the top contributors' images, and
     what the model makes with all, without the top and with only the top: three runs, which --run
     makes where they are missing.
 
@@ -259,7 +231,7 @@ def report(
       wherefrom credit report study.toml --html shares.html --run
     """
     from wherefrom.credit.portrait import make_scenes
-    from wherefrom.credit.remarks import study_remarks
+    from wherefrom.credit.remarks import division_lines, study_remarks
     from wherefrom.report.credit_tables import shares_line, shares_table
     from wherefrom.report.files import check_target, write_text
     from wherefrom.report.tables import to_csv
@@ -281,7 +253,7 @@ def report(
     if csv_path is not None:
         write_text(csv_path, to_csv(table))
         session.note(f"wrote {csv_path}")
-    remarks = study_remarks(found.opened)
+    remarks = [*study_remarks(found.opened), *division_lines(found.opened, shares)]
     if html is not None:
         again = ["wherefrom", "credit", "report", str(study), "--html", str(html), "--run"]
         again += [] if name is None else ["--property", name]
@@ -372,15 +344,13 @@ def basis_of(found: Finished) -> dict[str, Any]:
 
 
 def told_of(found: Finished) -> dict[str, Any]:
-    """Who the players are, who gave the same images, and what is left of the full model."""
-    from wherefrom.credit.remarks import full_data_left
+    """Who the players are, who gave the same images, and how much runs average their start in."""
+    from wherefrom.credit.remarks import start_weight_of
 
     data = found.opened.data
     with found.opened.ledger(readonly=True) as ledger:
-        left = full_data_left(ledger.details())
-    told: dict[str, Any] = {"share of full-data weights that remains": None}
-    if left is not None:
-        told["share of full-data weights that remains"] = left._asdict()
+        start = start_weight_of(ledger.details())
+    told: dict[str, Any] = {START_WEIGHT: None if start is None else start._asdict()}
     told["same images"] = [list(pair) for pair in data.shared]
     if data.origin is None:
         return told

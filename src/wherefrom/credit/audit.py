@@ -15,7 +15,7 @@ from wherefrom.credit.equations import clone_shares, shapley_value
 from wherefrom.credit.estimate import estimate
 from wherefrom.credit.estimators import LEVEL, MAX_ENUMERATED, estimate_paired
 from wherefrom.credit.game import Floats, RunTable
-from wherefrom.credit.intervals import bonferroni, tukey
+from wherefrom.credit.intervals import bonferroni, mixed_freedom, tukey
 from wherefrom.credit.result import Shares
 from wherefrom.credit.runs import anchors_of, checked, enumerated, pairs_of
 
@@ -91,7 +91,12 @@ def _zero(check: str, shares: Shares, pull: Floats, count: int, says: str) -> Au
     variance = float(pull @ shares.covariance @ pull)
     if shares.freedom < 1 or not np.isfinite(variance):
         return AuditRow(check, None, value, f"{says}: these runs carry no interval")
-    reach = bonferroni(max(count, 1), shares.freedom, shares.level) * max(variance, 0.0) ** 0.5
+    freedom = float(shares.freedom)
+    if shares.portions is not None:  # the gain's noise has degrees of freedom of its own
+        part = float(pull @ shares.portions) ** 2 * shares.anchors.variance
+        both = np.array([variance]), np.array([part])
+        freedom = float(mixed_freedom(*both, shares.freedom, shares.anchors.freedom)[0])
+    reach = bonferroni(max(count, 1), freedom, shares.level) * max(variance, 0.0) ** 0.5
     edge = EXACT * float(np.abs(shares.centers).max())
     return AuditRow(check, abs(value) <= reach + edge, value, f"{says}: within {reach:.4g} of 0")
 

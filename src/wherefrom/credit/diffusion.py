@@ -163,8 +163,9 @@ def simple_losses(model: Diffusion, x: Tensor, t: Tensor, e: Tensor, conditions:
 class DiffusionTask:
     """A network in training on the latents (N, C, H, W) of one subset, for `training.loop.run`.
 
-    The average of weights starts anew, at the weights that training starts from; `start_share` is
-    the weight that those still have in what `finish` returns.
+    The average of weights starts anew, at the weights that training starts from; `start_weight` is
+    the coefficient, in [0, 1], of those in the average that `finish` returns.  It says nothing
+    about how far training moved the weights that were averaged.
     """
 
     def __init__(
@@ -179,7 +180,7 @@ class DiffusionTask:
         if not len(latents):
             raise InputError("there is no image to train on; an empty subset needs no training")
         self.model, self.latents, self.conditions = model, latents, conditions
-        self.config, self.seed, self.start_share = config, seed, 1.0
+        self.config, self.seed, self.start_weight = config, seed, 1.0
         means = [nn.Parameter(p.detach().clone(), requires_grad=False) for p in model.trained()]
         self.average = nn.ParameterList(means if config.average else [])
         self._optimizer = torch.optim.AdamW(
@@ -200,7 +201,7 @@ class DiffusionTask:
             with torch.no_grad():
                 for value, mean in zip(self.model.trained(), self.average, strict=True):
                     value.copy_(mean)
-        self.start_share = start_share(self.config.steps, self.config.average)
+        self.start_weight = start_weight(self.config.steps, self.config.average)
         return self.model
 
     def step(self, index: int) -> dict[str, float]:
@@ -242,8 +243,11 @@ def average_decay(index: int, largest: float) -> float:
     return min(largest, (1 + index) / (10 + index))
 
 
-def start_share(steps: int, largest: float) -> float:
-    """The weight that the starting weights have in the average after `steps` steps."""
+def start_weight(steps: int, largest: float) -> float:
+    """The coefficient of the starting weights in the average after `steps` steps, in [0, 1].
+
+    prod over k < steps of  min(largest, (1 + k) / (10 + k))
+    """
     index = torch.arange(steps, dtype=torch.float64)
     return float(((1 + index) / (10 + index)).clamp(max=largest).prod())
 

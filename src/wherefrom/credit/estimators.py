@@ -25,9 +25,12 @@ MAX_ENUMERATED = 16  # contributors; 2^16 runs are more than anybody makes
 def estimate_exact(table: RunTable, *, level: float = LEVEL) -> Shares:
     """Shapley values of a game whose every subset was run.  Eq. 4.
 
-    The noise of a run comes from subsets that were run more than once.  Where none was, what is
-    left of the differences of pairs after an additive fit stands for it: noise and interactions
-    together, so the intervals are too wide rather than too narrow.
+        phi = A v,   Cov(phi) = sigma^2 A diag(1 / m_S) A',   A of `shapley_weights`
+
+    The variance sigma^2 of one run (units of the property, squared) comes from parts of the
+    contributors that were run more than once.  Where none was, what is left of the differences of
+    pairs after an additive fit stands for it (`run_variance`): noise and interactions together, so
+    the intervals are too wide rather than too narrow.  `InputError` where a subset is missing.
     """
     runs = checked(table)
     n = runs.masks.shape[1]
@@ -39,12 +42,11 @@ def estimate_exact(table: RunTable, *, level: float = LEVEL) -> Shares:
         )
     notes, variance, freedom = [], game.variance, game.freedom
     if not freedom:
-        fit = paired_fit(pairs_of(runs), anchors_of(runs))
-        variance, freedom = 2 * fit.residual, fit.freedom
+        variance, freedom = run_variance(pairs_of(runs), anchors_of(runs))
         notes.append("each subset was run once; interactions count as noise in the intervals")
     pull = shapley_weights(n)
     covariance = (pull * (variance / game.counts)) @ pull.T
-    anchors = _with_noise(anchors_of(runs), variance, freedom)
+    anchors = with_noise(anchors_of(runs), variance, freedom)
     return share_result(
         "exact",
         pull @ game.values,
@@ -80,7 +82,7 @@ def estimate_paired(
     fit = paired_fit(pairs, anchors)
     if not anchors.freedom:
         notes.append("the runs with none and with all were made once; pairs stand for their noise")
-        anchors = _with_noise(anchors, 2 * fit.residual, fit.freedom)
+        anchors = with_noise(anchors, *run_variance(pairs, anchors))
     basis, equal = sum_zero_basis(n), anchors.gain / n
     centers = equal + basis @ fit.plain
     covariance = basis @ fit.covariance @ basis.T + anchors.variance / n**2
@@ -95,6 +97,7 @@ def estimate_paired(
         values=equal + basis @ fit.shrunk,
         shrinkage=fit.shrinkage,
         notes=notes,
+        portions=np.full(n, 1 / n),
     )
 
 
@@ -124,6 +127,19 @@ def paired_fit(pairs: Pairs, anchors: Anchors) -> Fit:
     rows = pair_rows(pairs, anchors)
     features = size_features(rows.sizes, pairs.subsets.shape[1])
     return fit_pairs(rows.members, rows.differences, rows.weights, features)
+
+
+def run_variance(pairs: Pairs, anchors: Anchors) -> tuple[float, int]:
+    """The variance of one run in units of the property squared, and its degrees of freedom.
+
+    Twice the residual variance of half differences after an additive fit in which every pair
+    weighs the same: with other weights it would be that of a weighted run, not of one.  NaN and 0
+    where the pairs leave nothing to judge it by.
+    """
+    rows = pair_rows(pairs, anchors)
+    features = size_features(rows.sizes, pairs.subsets.shape[1])
+    fit = fit_pairs(rows.members, rows.differences, np.ones(len(rows.weights)), features)
+    return 2 * fit.residual, fit.freedom
 
 
 def estimate_kernel_shap(table: RunTable, *, level: float = LEVEL) -> Shares:
@@ -159,8 +175,11 @@ def _require_runs(paired: int, n: int, accept_shrinkage: bool) -> None:
         )
 
 
-def _with_noise(anchors: Anchors, variance: float, freedom: int) -> Anchors:
-    """The anchors with the variance of one run where they have none of their own."""
+def with_noise(anchors: Anchors, variance: float, freedom: int) -> Anchors:
+    """The anchors with the variance of one run where they have none of their own.
+
+    Var(gain) = variance (1 / m_0 + 1 / m_N)
+    """
     if anchors.freedom:
         return anchors
     each = 1 / anchors.empty_runs + 1 / anchors.full_runs

@@ -39,6 +39,7 @@ def group_sums(shares: Shares, groups: Sequence[Hashable], *, level: float = LEV
         values=pull @ shares.values,
         shrinkage=shares.shrinkage,
         notes=shares.notes,
+        portions=None if shares.portions is None else pull @ shares.portions,
     )
 
 
@@ -57,8 +58,11 @@ def estimate_owen(
     Needs runs of `PermutationDesign(..., groups=...)`: unions join whole, one after the other; runs
     of other designs are passed over.  The unions get their Shapley values of the game between them.
     """
-    kept = _union_wise(table, np.array(numbered(groups)))
-    players = estimate_permutation(kept, level=level, method="owen")
+    place = np.array(numbered(groups))
+    kept = _union_wise(table, place)
+    # Each union is as likely to join first, and in it each member.
+    first = 1 / (place.max() + 1) / np.bincount(place)[place]
+    players = estimate_permutation(kept, level=level, method="owen", portions=first)
     return OwenShares(players, group_sums(players, groups, level=level))
 
 

@@ -5,23 +5,36 @@ from __future__ import annotations
 import numpy as np
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.design import half_sizes, pair_law, pair_uniform
+from wherefrom.credit.design import half_sizes, pair_uniform
 from wherefrom.credit.equations import banzhaf_value
-from wherefrom.credit.estimators import LEVEL
+from wherefrom.credit.estimators import LEVEL, run_variance, with_noise
 from wherefrom.credit.game import Floats, RunTable
 from wherefrom.credit.intervals import share_result
 from wherefrom.credit.regression import fit_pairs
 from wherefrom.credit.result import Shares
 from wherefrom.credit.runs import anchors_of, checked, enumerated, orders_of, pairs_of
 
+MIN_ORDERS = 8  # of joining, each with its reverse
+
 
 def estimate_permutation(
-    table: RunTable, *, level: float = LEVEL, method: str = "permutation"
+    table: RunTable,
+    *,
+    level: float = LEVEL,
+    method: str = "permutation",
+    portions: Floats | None = None,
 ) -> Shares:
     """Mean gains over orders of joining and their reverses, each pair of orders one observation.
 
-    Good where runs have no noise: one observation costs 2 (n-1) runs.  If the members of a union
-    always join one after the other, the shares are Owen values.
+        phi_i = mean over K orders of the gain that i brings,   Var = s_i^2 / K + p_i^2 Var(gain)
+
+    s_i^2 is the variance of i's gains (units of the property, squared) over the orders, but never
+    below the mean of all contributors': in few orders a contributor may stand in like places each
+    time, and its own variance is then far too small.  Below `MIN_ORDERS` orders there are no
+    intervals.  Good where runs have little noise: one observation costs 2 (n-1) runs.  If the
+    members of a union always join one after the other, the shares are Owen values.  `portions` (n,)
+    are p_i, the probability that i joins first: 1/n unless the orders are of unions.  `InputError`
+    where no order is complete with its reverse.
     """
     runs = checked(table)
     n = runs.masks.shape[1]
@@ -33,25 +46,46 @@ def estimate_permutation(
             "no order of joining is complete with its reverse; the permutation method needs runs "
             "of the permutation design"
         )
-    shared = anchors.variance / n**2 if anchors.freedom else 0.0
-    spread = np.cov(gains.T) / count if count > 1 else np.full((n, n), np.nan)
-    used = count * 2 * (n - 1) + anchors.empty_runs + anchors.full_runs
+    notes, first = [], np.full(n, 1 / n) if portions is None else portions
+    if not anchors.freedom:
+        notes.append("the runs with none and with all were made once; pairs stand for their noise")
+        anchors = with_noise(anchors, *run_variance(pairs_of(runs), anchors))
+    covariance = np.full((n, n), np.nan)
+    if count >= MIN_ORDERS:
+        covariance = _order_covariance(gains) / count + anchors.variance * np.outer(first, first)
+    else:
+        notes.append(f"{count} orders of joining; intervals need {MIN_ORDERS}")
     return share_result(
         method,
         gains.mean(axis=0),
-        spread + shared,
+        covariance,
         count - 1,
         anchors,
-        runs=used,
+        runs=count * 2 * (n - 1) + anchors.empty_runs + anchors.full_runs,
         level=level,
+        notes=notes,
+        portions=first,
     )
 
 
-def estimate_banzhaf(table: RunTable, *, level: float = LEVEL, uniform: bool = False) -> Shares:
+def _order_covariance(gains: Floats) -> Floats:
+    """Covariance (n, n) of gains (K, n), no variance below the mean of all."""
+    covariance: Floats = np.cov(gains.T)
+    own = np.diag(covariance)
+    covariance[np.diag_indices(len(own))] = own.clip(min=own.mean())
+    return covariance
+
+
+def estimate_banzhaf(table: RunTable, *, level: float = LEVEL) -> Shares:
     """Banzhaf values: the additive model that is nearest when all subsets are equally likely.
 
-    They rank robustly and do not add up to the gain.  Pairs of the paired design are weighed as if
-    drawn uniformly; `uniform` says that they were.  A complete game is computed exactly.
+    They rank robustly and do not add up to the gain.  A complete game is computed exactly; else
+    half differences of pairs are regressed on membership, each weighed by
+
+        w_s = P(s when all subsets are equally likely) / (part of the pairs that have the size s)
+
+    so that the design they were drawn by does not matter, as long as it draws the subsets of one
+    size alike.  Units of the property.  `InputError` for fewer than n complete pairs.
     """
     runs = checked(table)
     n = runs.masks.shape[1]
@@ -61,13 +95,13 @@ def estimate_banzhaf(table: RunTable, *, level: float = LEVEL, uniform: bool = F
         covariance = (pull * (game.variance / game.counts)) @ pull.T
         centers, freedom = pull @ game.values, game.freedom
     else:
-        centers, covariance, freedom = _banzhaf_regression(runs, uniform)
+        centers, covariance, freedom = _banzhaf_regression(runs)
     return share_result(
         "banzhaf", centers, covariance, freedom, anchors, runs=len(runs.values), level=level
     )
 
 
-def _banzhaf_regression(runs: RunTable, uniform: bool) -> tuple[Floats, Floats, int]:
+def _banzhaf_regression(runs: RunTable) -> tuple[Floats, Floats, int]:
     n = runs.masks.shape[1]
     anchors, pairs = anchors_of(runs), pairs_of(runs)
     if len(pairs.halves) < n:
@@ -77,9 +111,9 @@ def _banzhaf_regression(runs: RunTable, uniform: bool) -> tuple[Floats, Floats, 
         )
     # The empty and the full set are one more pair, with the weight that is theirs.
     ends = 2.0 ** (1 - n)
-    law = pair_uniform(n) if uniform else pair_law(n)
-    sizes = pairs.subsets.sum(axis=1)
-    weights = (pair_uniform(n) / law)[sizes - half_sizes(n)[0]]
+    sizes = pairs.subsets.sum(axis=1) - half_sizes(n)[0]
+    drawn = np.bincount(sizes, minlength=len(half_sizes(n))) / len(sizes)
+    weights = pair_uniform(n)[sizes] / drawn[sizes]
     X = np.concatenate([pairs.subsets - 0.5, np.full((1, n), 0.5)])
     y = np.append(pairs.halves, anchors.gain / 2)
     fit = fit_pairs(X, y, np.append(weights, len(weights) * ends / (1 - ends)))

@@ -108,4 +108,5 @@ def _sum(proxy: Shares, gap: Shares, level: float) -> Shares:
         values=proxy.values + gap.values,
         shrinkage=max(proxy.shrinkage, gap.shrinkage),
         notes=("corrected by full retrains",),
+        portions=gap.portions,
     )

@@ -1,7 +1,8 @@
 """Projected gradients: one row for each image, from which every gradient baseline is computed.
 
 Park et al.: TRAK: Attributing Model Behavior at Scale, ICML 2023.  Zheng et al.: Intriguing
-Properties of Data Attribution on Diffusion Models, ICLR 2024 (D-TRAK).
+Properties of Data Attribution on Diffusion Models, ICLR 2024 (D-TRAK).  Georgiev et al.: The
+Journey, Not the Destination: How Data Guides Diffusion Models, 2023 (Journey-TRAK).
 
 Symbols:
     phi    P^T (gradient of a loss over all trained weights), float32 (N, k)
@@ -29,7 +30,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
 from wherefrom.core.store import digest_tensors, load_artifact, save_artifact
-from wherefrom.credit.diffusion import STEPS, Diffusion
+from wherefrom.credit.diffusion import STEPS, Diffusion, Pixels
 
 KIND, SCHEMA = "credit/gradients", 1
 LOSSES = ("simple", "square")
@@ -87,18 +88,41 @@ def image_moments(
     return Moments(x, times, e, conditions)
 
 
+@torch.no_grad()
 def journey_moments(
-    model: Diffusion, trail: list[tuple[int, Tensor]], final: Tensor, conditions: Tensor
+    model: Diffusion, trail: list[tuple[int, Tensor]], conditions: Tensor, *, seed: int
 ) -> Moments:
-    """The noisy latents that sampling went through, (t, (N, C, H, W)) each, for Journey-TRAK.
+    """What Journey-TRAK takes gradients at: each step of sampling, its image estimated and noised.
 
-    The noise to be predicted is what lies between them and the final latents, (N, C, H, W).
+    Georgiev et al., 2023.  With the latents x_t that sampling went through, (t, (N, C, H, W)) each,
+
+        x0 = (x_t - sqrt(1 - abar_t) predicted e) / sqrt(abar_t)
+
+    is noised again with fresh e at the same t, and e is to be predicted: the loss of time t alone,
+    as in Eq. 17.  On pixels x0 is cut off at -1 and 1, as sampling does.  The noise of image i at
+    step k is `stream(seed, "credit", "journey", i, k)`.
+
+    Deviation: Eq. 17 as printed puts x_t where L_Simple wants a clean image; the authors' code
+    gives the network x_t and asks for noise that is not in it.
     """
-    times = torch.tensor([t for t, _ in trail], device=final.device)
-    x = torch.stack([each for _, each in trail], dim=1)
-    abar = model.schedule.alpha_bars().to(final.device)[times].view(1, -1, 1, 1, 1)
-    e = (x - abar.sqrt() * final[:, None]) / (1 - abar).sqrt()
-    return Moments(x, times.expand(len(final), -1), e, conditions)
+    rows, noises = [], []
+    for step, (t, latents) in enumerate(trail):
+        times = torch.full((len(latents),), t, device=latents.device)
+        abar = model.schedule.alpha_bars().to(latents.device)[t]
+        estimate = latents - (1 - abar).sqrt() * model.predict(latents, times, conditions)
+        estimate = estimate / abar.sqrt()
+        if isinstance(model.codec, Pixels):
+            estimate = estimate.clamp(-1, 1)
+        drawn = [
+            torch.randn(model.shape, generator=stream(seed, "credit", "journey", i, step))
+            for i in range(len(latents))
+        ]
+        noise = torch.stack(drawn).to(latents.device)
+        rows.append(model.noised(estimate, times, noise))
+        noises.append(noise)
+    x, e = torch.stack(rows, dim=1), torch.stack(noises, dim=1)
+    steps = torch.tensor([t for t, _ in trail], device=x.device)
+    return Moments(x, steps.expand(len(x), -1), e, conditions)
 
 
 def projected_gradients(

@@ -13,6 +13,7 @@ from wherefrom.credit.result import Anchors, Shares
 
 NODES = 200  # of the quadrature; the quantile is right to four digits (tests)
 NORMAL_REACH = 9.0  # standard deviations of a normal variable that are integrated over
+PART_WEIGHT = 3.0  # of `mixed_freedom`
 ROUNDING = 1e-12  # of the largest share: differences below it are rounding, not credit
 
 
@@ -28,17 +29,24 @@ def share_result(
     values: Floats | None = None,
     shrinkage: float = 0.0,
     notes: Sequence[str] = (),
+    portions: Floats | None = None,
 ) -> Shares:
     """Shares with Bonferroni's intervals and the ranks that Tukey's differences allow.
 
-    `covariance` (n, n) is that of `centers`; NaN or `freedom` below 1 gives infinite intervals.
+    `covariance` (n, n) is that of `centers` (n,); NaN or `freedom` below 1 gives infinite
+    intervals.  Where `portions` (n,) of the gain are in the centers, their covariance has two
+    parts with degrees of freedom of their own (`mixed_freedom`).  `InputError` for a level outside
+    [0.5, 1).
     """
     if not 0.5 <= level < 1:
         raise InputError(f"level is {level}, but it must be in [0.5, 1)")
     known = freedom >= 1 and bool(np.isfinite(covariance).all())
     covariance = covariance if known else np.full_like(covariance, np.nan)
     errors = np.sqrt(np.diag(covariance).clip(min=0)) if known else np.full(len(centers), np.nan)
-    reach = half_widths(errors, freedom, level)
+    mixed: Floats = np.full(len(centers), float(freedom))
+    if known and portions is not None:
+        mixed = mixed_freedom(errors**2, portions**2 * anchors.variance, freedom, anchors.freedom)
+    reach = half_widths(errors, mixed, level)
     edge = ROUNDING * float(np.abs(centers).max())
     rank_low, rank_high = ranks(centers, covariance, freedom, level)
     return Shares(
@@ -58,18 +66,43 @@ def share_result(
         level=level,
         shrinkage=shrinkage,
         notes=tuple(notes),
+        portions=portions,
     )
 
 
-def half_widths(errors: Floats, freedom: int, level: float) -> Floats:
-    """Half-widths that hold for all of `errors` at once; infinite where an error is NaN."""
-    if not np.isfinite(errors).all() or freedom < 1:
+def mixed_freedom(total: Floats, part: Floats, freedom: int, part_freedom: int) -> Floats:
+    """Degrees of freedom of variances `total` (n,) of which `part` (n,) has its own, (n,).
+
+        (v + 3 w)^2 / (v^2 / freedom + (3 w)^2 / part_freedom),   w = part,  v = total - part
+
+    Deviation: Satterthwaite (1946) has w where 3 w stands.  His intervals miss too often where the
+    part has few degrees of freedom and is not much larger or smaller than the rest: up to 8 % for
+    5 % with two of them.  With 3 w none of the mixtures of experiments/promises_credit.py does.
+    """
+    if part_freedom < 1:
+        return np.full(len(total), float(freedom))
+    rest, counted = (total - part).clip(min=0), PART_WEIGHT * part
+    weight = rest**2 / freedom + counted**2 / part_freedom
+    some = weight > 0
+    found: Floats = np.full(len(total), float(freedom))
+    found[some] = (rest + counted)[some] ** 2 / weight[some]
+    return found
+
+
+def half_widths(errors: Floats, freedom: float | Floats, level: float) -> Floats:
+    """Half-widths that hold for all of `errors` (n,) at once; infinite where an error is NaN.
+
+    `freedom`: degrees of freedom, one number or (n,).
+    """
+    degrees = np.broadcast_to(np.asarray(freedom, dtype=np.float64), errors.shape)
+    if not np.isfinite(errors).all() or (degrees < 1).any():
         return np.full(len(errors), np.inf)
-    wide: Floats = errors * bonferroni(len(errors), freedom, level)
+    wide: Floats = errors * [bonferroni(len(errors), each, level) for each in degrees]
     return wide
 
 
-def bonferroni(count: int, freedom: int, level: float) -> float:
+@functools.lru_cache(maxsize=4096)
+def bonferroni(count: int, freedom: float, level: float) -> float:
     """The t-quantile at which `count` two-sided intervals hold at once."""
     from scipy.stats import t
 

@@ -31,7 +31,15 @@ from wherefrom.credit.ledger_file import refuse_other_data
 from wherefrom.credit.measures import Measures
 from wherefrom.credit.models import Models, make_models
 from wherefrom.credit.named import load_named
-from wherefrom.credit.play import TRAINED, UNLEARNED, DiffusionPlay
+from wherefrom.credit.play import (
+    BEGUN,
+    RETRAINED,
+    START,
+    TRAINED,
+    UNLEARNED,
+    UNTRAINED,
+    DiffusionPlay,
+)
 from wherefrom.credit.properties import Property
 from wherefrom.credit.records import GameIdentity, Outcome, digest_json
 from wherefrom.credit.study import Study, load_study
@@ -82,6 +90,7 @@ class OpenStudy:
             c.study.seed,
             c.design.anchors,
             unions=numbered(unions) if unions else None,
+            payout=c.design.payout,
         )
 
 
@@ -191,6 +200,8 @@ def _play(
         unlearning=c.unlearning,
         keep_weights=c.game.keep == "weights",
         checkpoint_every=c.game.checkpoint_every,
+        empty=c.game.empty,
+        whole=c.training,
     )
 
 
@@ -216,6 +227,11 @@ def _spec(study: Study, data: Contributors, models: Models) -> dict[str, Any]:
         spec["training"] = (c.training if kind == "retrain" else c.finetuning).to_dict()
     if kind in UNLEARNED:
         spec["unlearning"] = c.unlearning.to_dict()
+    # What earlier ledgers mean is not named, so that they can be read.  To `retrain` all are one.
+    if kind != "retrain" and c.game.empty != (START if kind in BEGUN else UNTRAINED):
+        spec["empty"] = c.game.empty
+        if c.game.empty == RETRAINED:
+            spec["whole"] = c.training.to_dict()
     return spec
 
 

@@ -2,6 +2,11 @@
 
 Arithmetic is in fractions, so no cent is lost or made, and the same shares give the same table on
 every machine.
+
+Symbols (money in the smallest unit of the currency):
+    P        the pool
+    f_i      part of the gain that contributor i brings, in [l_i, u_i] (`bounds.part_bounds`)
+    o_i      what is owed, P f_i less a debt of the last round; o_i in [P l_i - debt, P u_i - debt]
 """
 
 from __future__ import annotations
@@ -9,19 +14,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from math import ceil, floor, isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
+from wherefrom.credit.bounds import error_of_look, gain_level, part_bounds
+from wherefrom.credit.money import digits_of, parse_money, round_above, round_to
 from wherefrom.credit.result import Shares
 
-# ISO 4217: currencies whose smallest unit is not a hundredth.
-WHOLE = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
-THOUSANDTHS = "BHD IQD JOD KWD LYD OMR TND"
-DIGITS = dict.fromkeys(WHOLE.split(), 0) | dict.fromkeys(THOUSANDTHS.split(), 3)
-MAX_POOL_DIGITS = 18
 EFFICIENT = 1e-6  # relative: how far shares that are a division may be from the gain
 
 
@@ -36,7 +39,7 @@ class PayoutConfig(Config):
     )
     uncertain: str = setting(
         "escrow",
-        "the part that the interval does not support: escrow (hold back) or pay",
+        "the part of an amount that is above its lower bound: escrow (hold back) or pay",
         choices=("escrow", "pay"),
     )
     minimum: str = setting("0", "amounts below this are held for the next round, as in 1.00")
@@ -73,13 +76,19 @@ class Payment:
 
 @dataclass(frozen=True)
 class Payout:
-    """The table, the pool in the smallest unit, and how many digits that unit has."""
+    """The table, the pool in the smallest unit, and how many digits that unit has.
+
+    `look`: 1 for the first payout of this pool, 2 for its first settlement, and so on; `error`: the
+    probability that its bounds may be wrong (`bounds.error_of_look`).
+    """
 
     payments: tuple[Payment, ...]
     pool: int
     currency: str
     digits: int
     config: PayoutConfig
+    look: int
+    error: float
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -88,6 +97,8 @@ class Payout:
             "digits": self.digits,
             "pool": self.pool,
             "policy": self.config.to_dict(),
+            "look": self.look,
+            "error": self.error,
             "payments": [payment.to_dict() for payment in self.payments],
         }
 
@@ -101,6 +112,8 @@ def divide_pool(
     config: PayoutConfig = PayoutConfig(),
     balances: Mapping[str, int] | None = None,
     paid: Mapping[str, int] | None = None,
+    look: int = 1,
+    lot: str = "",
 ) -> Payout:
     """Divide `pool` (as "10000.00") by the shares under a stated policy.
 
@@ -108,47 +121,49 @@ def divide_pool(
     a debt (only under `carry`) lessens it.
 
     The weights are the shares over their sum: `floor` takes negative ones as zero, `charge` as
-    they are, `carry` subtracts debts and takes what is below zero as a new debt.  With `escrow`,
-    of each amount only the part is paid that the interval supports: low / share of a positive one,
-    high / share of a negative one, which is charged or made a debt.  What is not charged cannot be
-    paid either: as much waits of the other amounts, in proportion to what is due.
-    Cents are rounded by largest remainder, ties by order.
+    they are, `carry` subtracts debts and takes what is below zero as a new debt.  Cents are rounded
+    by largest remainder; contributors whose remainders are equal draw lots from `lot`, a text that
+    none of them chose, such as a digest of the runs.
+
+    With `escrow` only what is certain of an amount is paid: with bounds of everybody's part of the
+    gain that hold for all at once, the least that the policy could give (`_certain`).  `look` is
+    the number of this payout of the pool, 1 for the first.  The bounds of all looks hold at once
+    with probability `shares.level`, so with that probability nobody ever has more than the true
+    part of the pool by more than a cent; the number of runs of each look must have been fixed
+    before it.  What is not charged cannot be paid either: as much waits of the other amounts, in
+    proportion to what is due.
 
     `paid` is what this pool has paid already: it counts, and only `charge` takes it back.  Who
     would get less keeps it, `carry` making the difference a debt, and the others share the rest.
 
-    Refuses where the shares carry no division: no gain, a gain whose interval contains zero, or
-    shares that do not add up to the gain (those of `loo` and `banzhaf`).
+    `InputError` where the shares carry no division: no gain, a gain that may be zero at half of the
+    error of this look, or shares that do not add up to the gain (those of `loo` and `banzhaf`).
     """
-    digits = DIGITS.get(_currency(currency), 2)
+    digits = digits_of(currency)
     cents, minimum = parse_money(pool, digits), parse_money(config.minimum, digits, zero=True)
     if len(names) != shares.players or len(set(names)) != len(names):
         raise InputError(
             f"{len(names)} names ({len(set(names))} different) for {shares.players} shares; "
             "expected one name each"
         )
-    require_gain(shares)
+    require_gain(shares, look)
     require_efficient(shares)
     last = _balances(balances, names, config)
-    exact = [Fraction(float(value)) for value in shares.values]
-    total = sum(exact, Fraction(0))
-    if total <= 0:
-        raise InputError("the shares add up to nothing; there is nothing to divide")
-    owed = [cents * share / total + min(old, 0) for share, old in zip(exact, last, strict=True)]
+    owed = _owed(shares, cents, [min(old, 0) for old in last], look)
     lines = [
         Line(name, max(old, 0), (paid or {}).get(name, 0))
         for name, old in zip(names, last, strict=True)
     ]
     kept = [max(line.before - line.brought, 0) for line in lines]
-    amounts, debts = _amounts(cents, owed, kept, config)
-    if config.uncertain == "escrow":
-        debts = [-round(-debt * supported_part(shares, i)) for i, debt in enumerate(debts)]
-    waiting = _waiting(shares, amounts, lines, config)
+    amounts = _amounts(cents, owed, kept, config, lot)
+    waiting = _waiting(amounts, _certain(cents, amounts, owed, config), lines, config, lot)
+    debts = _debts(owed, kept, config)
     payments = [
         _payment(shares, i, lines[i], amounts[i], waiting[i], debts[i], minimum)
         for i in range(shares.players)
     ]
-    return Payout(tuple(payments), cents, currency, digits, config)
+    error = error_of_look(shares.level, look)
+    return Payout(tuple(payments), cents, currency, digits, config, look, error)
 
 
 class Line(NamedTuple):
@@ -159,17 +174,78 @@ class Line(NamedTuple):
     before: int
 
 
+class Owed(NamedTuple):
+    """What is owed to a contributor, and its bounds, None where there are none."""
+
+    due: Fraction
+    low: Fraction | None
+    high: Fraction | None
+
+
+def _owed(shares: Shares, cents: int, debts: Sequence[int], look: int) -> list[Owed]:
+    """o_i of everybody; `debts` are negative."""
+    exact = [Fraction(float(value)) for value in shares.values]
+    total, bounds = sum(exact, Fraction(0)), part_bounds(shares, look)
+
+    def end(part: float, debt: int) -> Fraction | None:
+        return cents * Fraction(part) + debt if isfinite(part) else None
+
+    return [
+        Owed(cents * share / total + debt, end(float(low), debt), end(float(high), debt))
+        for share, debt, low, high in zip(exact, debts, bounds.low, bounds.high, strict=True)
+    ]
+
+
 def _amounts(
-    cents: int, owed: Sequence[Fraction], kept: Sequence[int], config: PayoutConfig
-) -> tuple[list[int], list[int]]:
-    """Everybody's part of the pool, and debts as negative numbers."""
+    cents: int, owed: Sequence[Owed], kept: Sequence[int], config: PayoutConfig, lot: str
+) -> list[int]:
+    """Everybody's part of the pool."""
     if config.negative == "charge":
-        return round_to(cents, owed), [0] * len(owed)
-    amounts = round_above(cents, [max(due, Fraction(0)) for due in owed], kept)
-    debts = [0] * len(owed)
-    if config.negative == "carry":  # a part of a cent is let off
-        debts = [min(-int(low - due), 0) for due, low in zip(owed, kept, strict=True)]
-    return amounts, debts
+        return round_to(cents, [each.due for each in owed], lot)
+    return round_above(cents, [max(each.due, Fraction(0)) for each in owed], kept, lot)
+
+
+def _debts(owed: Sequence[Owed], kept: Sequence[int], config: PayoutConfig) -> list[int]:
+    """Under `carry`, how far below what is kept everybody is, as negative numbers.
+
+    With escrow only as far as the upper bound is below it.  A part of a cent is let off.
+    """
+    if config.negative != "carry":
+        return [0] * len(owed)
+    sure = config.uncertain == "escrow"
+    ends = [each.high if sure else each.due for each in owed]
+    return [
+        0 if end is None else min(-int(low - end), 0) for end, low in zip(ends, kept, strict=True)
+    ]
+
+
+def _certain(
+    cents: int, amounts: Sequence[int], owed: Sequence[Owed], config: PayoutConfig
+) -> list[int]:
+    """What of everybody's amount is certain, of a charge as a negative number.
+
+    Under `charge` that is the lower bound of o_i, or the upper one of a negative.  Elsewhere what
+    is negative counts as zero, so that others' debts make an amount smaller.  With W the sum of all
+    o, and the parentheses' plus taking what is negative as zero, the least that i can get is
+
+        P l / (l + min(sum of (u_j)+, W - l + sum of (-l_j)+)),   l = l_i > 0,  sums over j != i
+    """
+    if any(each.low is None or each.high is None for each in owed):
+        return [0] * len(amounts)
+    lows, highs = [each.low or Fraction(0) for each in owed], [each.high or 0 for each in owed]
+    if config.negative == "charge":
+        return [
+            min(amount, max(ceil(low), 0)) if amount > 0 else max(amount, min(floor(high), 0))
+            for amount, low, high in zip(amounts, lows, highs, strict=True)
+        ]
+    whole = sum((each.due for each in owed), Fraction(0))
+    positive = sum((max(high, Fraction(0)) for high in highs), Fraction(0))
+    negative = sum((max(-low, Fraction(0)) for low in lows), Fraction(0))
+    found = []
+    for amount, low, high in zip(amounts, lows, highs, strict=True):
+        others = max(min(positive - max(high, Fraction(0)), whole - low + negative), Fraction(0))
+        found.append(min(amount, ceil(cents * low / (low + others))) if low > 0 else 0)
+    return found
 
 
 def require_efficient(shares: Shares) -> None:
@@ -182,15 +258,19 @@ def require_efficient(shares: Shares) -> None:
         )
 
 
-def require_gain(shares: Shares) -> None:
-    """An `InputError` unless the model with all data is better than without, beyond its noise."""
-    anchors = shares.anchors
+def require_gain(shares: Shares, look: int = 1) -> None:
+    """An `InputError` unless the model with all data is better than without, beyond its noise.
+
+    The gain is tested with half of the error of payout number `look` (`bounds.gain_level`).
+    """
+    anchors, level = shares.anchors, gain_level(shares.level, look)
     if anchors.gain <= 0:
         raise InputError(
             f"the property is {anchors.full:.6g} with all contributors and {anchors.empty:.6g} "
-            "with none: there is no gain to divide; choose a property that grows"
+            "with none: there is no gain to divide; choose a property that grows, or another "
+            "meaning of `empty` in [game]"
         )
-    reach = anchors.reach(shares.level)
+    reach = anchors.reach(level)
     if not np.isfinite(reach):
         raise InputError(
             "the noise of the gain is unknown: the empty and the full set were run once; set "
@@ -200,7 +280,7 @@ def require_gain(shares: Shares) -> None:
         now, needed = f"now {anchors.empty_runs} and {anchors.full_runs} runs", anchors.needed
         raise InputError(
             f"the gain is {anchors.gain:.6g} give or take {reach:.6g}: it may be zero; "
-            + advice_on_anchors(now, needed(shares.level))
+            + advice_on_anchors(now, needed(level))
         )
 
 
@@ -214,66 +294,12 @@ def advice_on_anchors(now: str, needed: int | None) -> str:
     )
 
 
-def round_to(total: int, weights: Sequence[Fraction]) -> list[int]:
-    """Whole numbers in proportion to the weights that add up to `total`: largest remainder.
-
-    `InputError` if the weights do not add up to a positive number.
-    """
-    whole = sum(weights, Fraction(0))
-    if whole <= 0:
-        raise InputError("nobody has a positive share; there is nothing to divide")
-    exact = [total * weight / whole for weight in weights]
-    parts = [part.numerator // part.denominator for part in exact]
-    order = sorted(range(len(parts)), key=lambda i: (parts[i] - exact[i], i))
-    for i in order[: total - sum(parts)]:
-        parts[i] += 1
-    return parts
-
-
-def round_above(total: int, weights: Sequence[Fraction], lowest: Sequence[int]) -> list[int]:
-    """As `round_to` for weights of 0 and more, with at least `lowest` (0 and more) for each.
-
-    Who would fall below gets the lowest, and the others share the rest by their weights.
-    """
-    if sum(lowest) > total:
-        raise InputError(
-            f"{sum(lowest)} was paid from a pool of {total}, in the currency's smallest unit; the "
-            "earlier receipt is not one of this pool"
-        )
-    fixed: set[int] = set()
-    while True:
-        free = [i for i in range(len(weights)) if i not in fixed]
-        rest = total - sum(lowest[i] for i in fixed)
-        whole = sum((weights[i] for i in free), Fraction(0))
-        short = {i for i in free if rest * weights[i] < lowest[i] * whole}
-        if not short:
-            break
-        fixed |= short
-    shared = dict(zip(free, round_to(rest, [weights[i] for i in free]), strict=True))
-    return [shared.get(i, lowest[i]) for i in range(len(weights))]
-
-
-def parse_money(text: str, digits: int, *, zero: bool = False) -> int:
-    """An amount as "10000.00" in the smallest unit of a currency with so many digits."""
-    whole, dot, rest = text.strip().partition(".")
-    good = whole.isascii() and whole.isdigit() and (not dot or (rest.isascii() and rest.isdigit()))
-    if not good or len(rest) > digits or len(whole) > MAX_POOL_DIGITS:
-        example = "10000." + "0" * digits if digits else "10000"
-        raise InputError(f"{text!r} is no amount of money; write it as {example}")
-    cents = int(whole + rest.ljust(digits, "0"))
-    if cents == 0 and not zero:
-        raise InputError(f"the pool is {text}; there is nothing to divide")
-    return cents
-
-
-def show_money(cents: int, digits: int) -> str:
-    """The amount as text, the other way of `parse_money`."""
-    sign, plain = "-" if cents < 0 else "", f"{abs(cents):0{digits + 1}d}"
-    return sign + (f"{plain[:-digits]}.{plain[-digits:]}" if digits else plain)
-
-
 def _waiting(
-    shares: Shares, amounts: Sequence[int], lines: Sequence[Line], config: PayoutConfig
+    amounts: Sequence[int],
+    certain: Sequence[int],
+    lines: Sequence[Line],
+    config: PayoutConfig,
+    lot: str,
 ) -> list[int]:
     """What of everybody's amount waits in escrow; below 0 for a charge that waits."""
     if config.uncertain != "escrow":
@@ -282,16 +308,14 @@ def _waiting(
         amount + line.brought - line.before for amount, line in zip(amounts, lines, strict=True)
     ]
     waiting = []
-    for i, amount in enumerate(amounts):
-        unsupported = amount - round(amount * supported_part(shares, i))
-        # What was paid stays paid when an interval has become wider.
-        waiting.append(
-            min(unsupported, max(left[i], 0)) if amount > 0 else max(unsupported, min(left[i], 0))
-        )
+    for amount, sure, rest in zip(amounts, certain, left, strict=True):
+        # What was paid stays paid when a bound has become lower.
+        held = amount - sure
+        waiting.append(min(held, max(rest, 0)) if amount > 0 else max(held, min(rest, 0)))
     uncollected = -sum(waiting)
     due = [Fraction(max(rest - held, 0)) for rest, held in zip(left, waiting, strict=True)]
     if uncollected > 0 and any(due):
-        more = round_to(min(uncollected, int(sum(due))), due)
+        more = round_to(min(uncollected, int(sum(due))), due, lot)
         waiting = [held + extra for held, extra in zip(waiting, more, strict=True)]
     return waiting
 
@@ -318,15 +342,6 @@ def _payment(
     )
 
 
-def supported_part(shares: Shares, i: int) -> Fraction:
-    """Which part of a share its interval supports, in [0, 1]: that of the end nearer to zero."""
-    low, high, share = (float(part[i]) for part in (shares.low, shares.high, shares.values))
-    end = low if share > 0 else high
-    if not np.isfinite(end) or end * share <= 0:
-        return Fraction(0)
-    return Fraction(1) if abs(share) <= abs(end) else Fraction(end) / Fraction(share)
-
-
 def _balances(
     balances: Mapping[str, int] | None, names: Sequence[str], config: PayoutConfig
 ) -> list[int]:
@@ -343,9 +358,3 @@ def _balances(
                 f"this one is {config.negative!r}"
             )
     return [int(balances.get(name, 0)) for name in names]
-
-
-def _currency(code: str) -> str:
-    if len(code) != 3 or not code.isascii() or not code.isalpha() or not code.isupper():
-        raise InputError(f"{code!r} is no currency; write its three letters, as in EUR")
-    return code

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from wherefrom.core.errors import InputError
+from wherefrom.credit.bounds import gain_level
 from wherefrom.credit.design import ANCHOR_RUNS, half_sizes, pair_kernel, pair_law
 from wherefrom.credit.estimators import LEVEL, estimate_paired, pair_rows, paired_fit
 from wherefrom.credit.game import Floats, RunTable
@@ -43,9 +44,10 @@ class PlanRow:
 class Plan:
     """Rows for several budgets, and what the pilot says.
 
-    `gain` give or take `gain_reach` (None: unknown) is what a payout divides; `anchors`: how often
-    the empty and the full set, whichever was run less, were run; `anchors_needed`: how often for a
-    gain beyond its reach, None where no number would do or the noise is unknown.
+    `gain` give or take `gain_reach` (None: unknown) is what a first payout divides, in units of the
+    property, at the level that it needs (`bounds.gain_level`); `anchors`: how often the empty and
+    the full set, whichever was run less, were run; `anchors_needed`: how often for a gain beyond
+    its reach, None where no number would do or the noise is unknown.
     """
 
     players: int
@@ -121,7 +123,7 @@ def plan_runs(
             f"{2 * (n + SIZE_TERMS)}; run the pilot first ({pilot_size(n)} runs)"
         )
     shares = estimate_paired(runs, level=level)
-    reach = shares.anchors.reach(level)
+    reach = shares.anchors.reach(gain_level(level))
     # The fit's residual is that of rows times the root of their weight.
     sigma2 = fit.residual / float(pair_rows(pairs, anchors).weights.mean())
     wanted = list(budgets) or [2 ** (j + 2) * n for j in range(5)]
@@ -136,7 +138,7 @@ def plan_runs(
         gain=anchors.gain,
         gain_reach=reach if np.isfinite(reach) else None,
         anchors=min(anchors.empty_runs, anchors.full_runs),
-        anchors_needed=shares.anchors.needed(level),
+        anchors_needed=shares.anchors.needed(gain_level(level)),
         needed=2 * (n + SIZE_TERMS),
         spread=sigma2**0.5,
         equal_split=anchors.gain / n,

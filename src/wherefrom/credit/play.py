@@ -1,12 +1,21 @@
 """v(S) of a diffusion model: train on the images of S, sample, keep, measure.
 
 Retraining starts from weights that the run's seed decides; fine-tuning from the full model, or from
-the pruned one that was recovered on all data (sparsified fine-tuning, Section 3.2).  The empty set
-is no training at all: an untrained network for `retrain`, the starting model for the others.  These
-two differ, so shares are computed within one game and never mixed.
+the pruned one that was recovered on all data (sparsified fine-tuning, Section 3.2).
 
-`conditional-proxy` trains nothing: v(S) is what the full model makes under the conditions of S, and
-for the empty set what an untrained network makes.
+What the empty set is decides the gain, which all shares add up to (`EMPTIES`):
+
+    untrained    a network without training, as in Section 3.1
+    start        the model that runs start from; for all games but `retrain` it was trained on
+                 everybody's data, so that the gain is about zero
+    retrained    as untrained, and the full set is trained from scratch on all data: the gain of
+                 retraining, as the authors' code has it
+
+Deviation: by default the full set is a run of the same game, and not the retrained model, whose
+property sparsified fine-tuning need not reach: v is then one game with one recipe.  `retrained` is
+the authors' choice.
+
+`conditional-proxy` trains nothing: v(S) is what the full model makes under the conditions of S.
 """
 
 from __future__ import annotations
@@ -43,7 +52,10 @@ from wherefrom.training.loop import Checkpoints, run
 KIND, SCHEMA = "credit/run", 1
 TRAINED = ("retrain", "fine-tune", "sparsified")
 UNLEARNED = ("gradient-ascent", "influence-unlearning")
+BEGUN = ("fine-tune", "sparsified", *UNLEARNED)  # games that begin at a model of everybody's data
 KINDS = (*TRAINED, "conditional-proxy", *UNLEARNED)
+UNTRAINED, START, RETRAINED = "untrained", "start", "retrained"
+EMPTIES = (UNTRAINED, START, RETRAINED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +63,10 @@ class DiffusionPlay:
     """The game of a diffusion model, loaded on one device.
 
     `start(seed)` gives the model that a run with this seed starts from, `blank(seed)` an untrained
-    one; either may be changed, and is asked for anew by the next run.  `latents` and `conditions`,
-    int64 (N,), are those of all contributors' images.  What a run made is kept in `outputs`, under
-    the run's key; with `keep_weights` its network too.
+    one; either may be changed, and is asked for anew by the next run.  `empty` is one of `EMPTIES`;
+    under `retrained` the full set is trained from scratch by `whole`.  `latents` and `conditions`,
+    int64 (N,), are those of all contributors' images.  What a run made is kept in `outputs`,
+    under the run's key; with `keep_weights` its network too.
     """
 
     kind: str
@@ -70,6 +83,8 @@ class DiffusionPlay:
     unlearning: UnlearningConfig = field(default_factory=UnlearningConfig)
     keep_weights: bool = False
     checkpoint_every: int = 0
+    empty: str = UNTRAINED
+    whole: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __call__(self, members: Bools, seed: int) -> Outcome:
         """Make the run, or take it from where an interrupted worker left it, and measure it."""
@@ -89,7 +104,7 @@ class DiffusionPlay:
         weights = {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}
         model = None
         if weights:
-            model = self.start(0)
+            model = self.blank(0) if meta.get("from_blank") else self.start(0)
             model.network.load_state_dict(weights, strict=False)  # LoRA keeps what it trained
         return Made(tensors["images"], model), meta
 
@@ -113,25 +128,47 @@ class DiffusionPlay:
         save_artifact(place, kind=KIND, schema=SCHEMA, meta=notes, tensors=tensors)
 
     def _trained(self, members: Bools, seed: int, place: Path, notes: dict[str, Any]) -> Diffusion:
-        model = self.start(seed)
         chosen = self.contributors.chosen(members).to(self.latents.device)
+        if not len(chosen):
+            notes["from_blank"] = self.empty != START
+            return self.nobody(seed)
+        if self.empty == RETRAINED and bool(members.all()):
+            notes["from_blank"] = True
+            return self._fit(self.blank(seed), chosen, self.whole, seed, place, notes)
+        model = self.start(seed)
         if self.kind == "conditional-proxy":
-            return model if len(chosen) else self.blank(seed)
+            return model
         if self.kind in UNLEARNED:
             gone = torch.from_numpy(~members[self.contributors.owner.numpy()]).to(chosen.device)
             labels = self.conditions.to(chosen.device)
             return unlearn(
                 model, self.latents, labels, gone, self.unlearning, kind=self.kind, seed=seed
             )
-        notes["full_data_share"] = float(self.kind != "retrain")
-        if not len(chosen) or not self.training.steps:
+        notes["start_weight"] = float(self.kind != "retrain")
+        return self._fit(model, chosen, self.training, seed, place, notes)
+
+    def nobody(self, seed: int) -> Diffusion:
+        """The model of the empty set."""
+        return self.start(seed) if self.empty == START else self.blank(seed)
+
+    def _fit(
+        self,
+        model: Diffusion,
+        chosen: Tensor,
+        training: TrainingConfig,
+        seed: int,
+        place: Path,
+        notes: dict[str, Any],
+    ) -> Diffusion:
+        """Train on the chosen images, and note the loss and the weight of the starting weights."""
+        if not training.steps:
             return model
         labels = self.conditions.to(chosen.device)[chosen]
-        task = DiffusionTask(model, self.latents[chosen], labels, self.training, seed=seed)
-        log = run(task, self.training.steps, label="training", checkpoints=self._saved(place))
+        task = DiffusionTask(model, self.latents[chosen], labels, training, seed=seed)
+        log = run(task, training.steps, label="training", checkpoints=self._saved(place))
         model = task.finish()
-        if self.kind != "retrain":
-            notes["full_data_share"] = task.start_share
+        if notes.get("start_weight"):
+            notes["start_weight"] = task.start_weight
         if log:
             tail = log[-max(1, len(log) // 10) :]
             notes["loss"] = sum(entry["loss"] for entry in tail) / len(tail)

@@ -22,7 +22,7 @@ from wherefrom.credit.result import Shares
 from wherefrom.credit.runs import checked
 
 KIND = "wherefrom credit receipt"
-SCHEMA = 2
+SCHEMA = 3
 STUDY = ("contributors", "game", "property")
 RECORDS = ("earlier", *STUDY, "runs", "shares", "payout", "files")
 SETTLED = "settled.json"  # a copy of the receipt that a later one settles
@@ -51,19 +51,28 @@ def make_receipt(
     is the receipt that is settled (`settlement.earlier_of`).  The record of files is empty
     (`with_files`).
     """
-    runs = checked(table)
-    rows = zip(runs.masks, runs.seeds, runs.values, strict=True)
     bodies = {
         "earlier": dict(earlier or {}),
         "contributors": list(contributors),
         "game": dict(game),
         "property": dict(measured),
-        "runs": [[f"{mask_of(row):x}", int(seed), float(value)] for row, seed, value in rows],
+        "runs": _rows(table),
         "shares": shares.to_dict(),
         "payout": payout.to_dict() | {"settings": dict(settings)},
         "files": {},
     }
     return _sealed(bodies)
+
+
+def runs_digest(table: RunTable) -> str:
+    """SHA-256 of the runs as a receipt lists them: what cents that tie are drawn from."""
+    return digest_bytes(canonical(_rows(table)))
+
+
+def _rows(table: RunTable) -> list[list[Any]]:
+    runs = checked(table)
+    rows = zip(runs.masks, runs.seeds, runs.values, strict=True)
+    return [[f"{mask_of(row):x}", int(seed), float(value)] for row, seed, value in rows]
 
 
 def with_files(receipt: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:

@@ -17,8 +17,9 @@ MOST_ANCHORS = 10_000  # nobody runs them more often
 class Anchors:
     """The property without any data and with all of it.
 
-    `empty`, `full`: means of `empty_runs` and `full_runs` runs.  `variance`: of their difference;
-    `freedom`: its degrees of freedom, 0 where it could not be measured.
+    `empty`, `full`: means of `empty_runs` and `full_runs` runs, in units of the property.
+    `variance`: of their difference, in its square; `freedom`: its degrees of freedom, 0 where it
+    could not be measured.
     """
 
     empty: float
@@ -42,14 +43,16 @@ class Anchors:
     def needed(self, level: float) -> int | None:
         """How often both sets have to be run, at this noise, for a gain larger than its `reach`.
 
-        None where the noise is unknown, there is no gain, or more than `MOST_ANCHORS` are needed.
+        With m runs each the variance is about  2 variance / (1/m_0 + 1/m_N) / m,  with m - 1
+        degrees of freedom.  None where the noise is unknown, there is no gain, or more than
+        `MOST_ANCHORS` are needed.
         """
         if self.gain <= 0 or not np.isfinite(self.reach(level)):
             return None
         each = self.variance / (1 / self.empty_runs + 1 / self.full_runs)
 
         def enough(runs: int) -> bool:
-            return self.gain > _reach(2 * each / runs, 2 * runs - 2, level)
+            return self.gain > _reach(2 * each / runs, runs - 1, level)
 
         low, high = 1, 2
         while not enough(high):
@@ -69,8 +72,12 @@ class Shares:
     `values`: the best estimate.  `centers`, `errors`, `low`, `high`: the estimate without
     shrinkage, its standard errors, and the intervals around it that hold for all contributors at
     once with probability `level`; without shrinkage `centers` are the `values`.  Errors of NaN and
-    infinite intervals mean that the runs do not carry any.
+    infinite intervals mean that the runs do not carry any.  The intervals are for one look at a
+    number of runs that was fixed beforehand: whoever looks again and again, and stops where it
+    pleases, is wrong more often (money has a schedule for that, `bounds.error_of_look`).
     `covariance` (n, n) and `freedom`: of the `centers`; NaN and 0 where the runs carry none.
+    `portions` (n,): how much of the gain each center holds, whose error has the degrees of freedom
+    of the `anchors`; None where `freedom` is that of everything.
     `resolved`: the interval excludes zero, so the sign is known.
     `rank_low`, `rank_high`: the best and the worst rank (1 = most credit) that the data allow, for
     all contributors at once.
@@ -93,6 +100,7 @@ class Shares:
     level: float
     shrinkage: float = 0.0
     notes: tuple[str, ...] = ()
+    portions: Floats | None = None
 
     @property
     def players(self) -> int:

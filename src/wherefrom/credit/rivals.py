@@ -133,7 +133,8 @@ def gradient_baselines(
 
     simple, other = rows("simple")
     square, other_square = rows("square")
-    way = journey_moments(model, made.trail, made.latents, made.conditions)
+    model.network.eval()
+    way = journey_moments(model, made.trail, made.conditions, seed=config.seed)
     journey = projected_gradients(model, way, config, track=track)
     scores = {
         "trak": trak_scores(simple, other, damping=damping),
@@ -167,6 +168,7 @@ def _kept(
 ) -> Tensor:
     # The name says what the rows are of, so that other data or settings do not meet them.
     inputs = {"latents": latents, "conditions": conditions} | model.network.state_dict()
+    inputs |= {} if model.prompts is None else {"prompts": model.prompts}
     name = f"gradients-{loss}-{digest_json({'of': digest_tensors(inputs), **config.to_dict()})}"
     place = None if store is None else store / name[:40]
     if place is not None and place.is_dir():

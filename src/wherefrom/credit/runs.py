@@ -51,24 +51,28 @@ def checked(table: RunTable) -> RunTable:
 def anchors_of(table: RunTable) -> Anchors:
     """Means of the runs without and with all contributors, and how far they can be trusted.
 
-    The variance of the difference is pooled over both, as if their noise were independent (a shared
-    seed makes it smaller, not larger).  It is NaN with 0 degrees of freedom where neither was run
-    twice.
+        Var(gain) = s_0^2 / m_0 + s_N^2 / m_N
+
+    with the variance s^2 of each set's own m runs (units of the property, squared): the empty set
+    often has no noise at all, so the two are never pooled.  The degrees of freedom are those of the
+    set that was run less often, min(m_0, m_N) - 1, with which the level of the t-interval is at
+    least the stated one whatever the two variances are (Hsu, 1938; Mickey and Brown, 1966).  Runs
+    of one seed in both sets make the true variance smaller, not larger.  NaN and 0 where a set was
+    run once.  `InputError` where a set was not run.
     """
     sizes = table.masks.sum(axis=1)
     sets = [table.values[sizes == 0], table.values[sizes == table.masks.shape[1]]]
     for values, what in zip(sets, ("no contributor", "all contributors"), strict=True):
         if not len(values):
             raise InputError(f"there is no finished run with {what}; run the study a little longer")
-    freedom = sum(len(values) - 1 for values in sets)
-    spread = sum(float(((values - values.mean()) ** 2).sum()) for values in sets)
-    each = spread / freedom if freedom else float("nan")
+    freedom = min(len(values) for values in sets) - 1
+    variance = sum(float(values.var(ddof=1)) / len(values) for values in sets) if freedom else None
     return Anchors(
         empty=float(sets[0].mean()),
         full=float(sets[1].mean()),
         empty_runs=len(sets[0]),
         full_runs=len(sets[1]),
-        variance=each * sum(1 / len(values) for values in sets),
+        variance=float("nan") if variance is None else variance,
         freedom=freedom,
     )
 
@@ -103,8 +107,9 @@ def pairs_of(table: RunTable) -> Pairs:
 class Enumerated(NamedTuple):
     """A complete game: mean value per subset (2^n,), runs of each, and the variance of one run.
 
-    The empty and the full set may be quieter than others (nobody's data trains on nothing): if only
-    they were repeated, they do not stand for the noise of all, and it is NaN with 0 degrees.
+    The variance is that of runs of a part of the contributors.  The empty and the full set may be
+    quieter (nobody's data train on nothing) and do not stand for others: NaN with 0 degrees where
+    no other subset was run twice.
     """
 
     values: Floats
@@ -123,8 +128,9 @@ def enumerated(table: RunTable) -> Enumerated | None:
     if not counts.all():
         return None
     means = np.bincount(numbers, weights=table.values, minlength=2**n) / counts
-    freedom = len(table.values) - 2**n if counts[1:-1].max() > 1 else 0
-    spread = float(((table.values - means[numbers]) ** 2).sum())
+    inner = (numbers > 0) & (numbers < 2**n - 1)
+    freedom = int(inner.sum()) - (2**n - 2)
+    spread = float(((table.values - means[numbers])[inner] ** 2).sum())
     return Enumerated(means, counts, spread / freedom if freedom else float("nan"), freedom)
 
 

@@ -1,9 +1,12 @@
-"""Settling a payout: what waited in escrow is paid as more runs narrow the intervals.
+"""Settling a payout: what waited in escrow is paid as more runs narrow the bounds.
 
 The pool is divided again under the terms of the earlier receipt, by the shares as they are known
 now; what it has paid counts.  At every step, cent by cent,
 
     paid before + paid now + escrow + held = pool + brought.
+
+Every settlement is another look at the runs, and spends a part of the error that is left for the
+pool (`bounds.error_of_look`); the runs it rests on have to be fixed before it.
 
 A receipt has one successor: settle the latest one, and give the latest one as the last round's to
 the next pool.  The balances of the earlier receipt are part of the later one's.
@@ -15,18 +18,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wherefrom.core.errors import InputError
+from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.credit.chain import canonical
 from wherefrom.credit.game import RunTable
 from wherefrom.credit.receipt import SETTLED, STUDY, column_of, read_receipt, runs_of
 
 
 def earlier_of(receipt: Mapping[str, Any]) -> dict[str, Any]:
-    """What a later receipt says of this one: its last digest, and what the pool has paid so far."""
+    """What a later receipt says of this one: its last digest, the number of its look, and what the
+    pool has paid so far.
+    """
     return {
         "digest": receipt["chain"][-1]["digest"],
+        "look": look_after(receipt["records"]["earlier"]),
         "paid": column_of(receipt, "before", "paid"),
     }
+
+
+def look_after(earlier: Mapping[str, Any]) -> int:
+    """The number of the payout that follows `earlier_of` a receipt, 1 where there is none."""
+    look = earlier.get("look", 0)
+    if type(look) is not int or look < 0:
+        raise ArtifactError(f"the receipt's number of looks is {look!r}; it is forged")
+    return look + 1
 
 
 def require_same_study(receipt: Mapping[str, Any], study: Mapping[str, Any]) -> None:

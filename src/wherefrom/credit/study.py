@@ -35,7 +35,7 @@ from wherefrom.credit.contributors import (
 from wherefrom.credit.design import DESIGNS
 from wherefrom.credit.diffusion import SamplingConfig, TrainingConfig
 from wherefrom.credit.gradients import GradientConfig
-from wherefrom.credit.play import KINDS
+from wherefrom.credit.play import EMPTIES, KINDS, UNTRAINED
 from wherefrom.credit.players import join_unions, play_in_groups, split_into_parts
 from wherefrom.credit.pruning import ROUNDINGS
 from wherefrom.credit.result import MOST_ANCHORS
@@ -89,6 +89,14 @@ class GameConfig(Config):
     """The table [game]."""
 
     kind: str = setting("sparsified", "what v(S) is", choices=(*KINDS, "callable"))
+    empty: str = setting(
+        UNTRAINED,
+        "what the empty set is: untrained (a network without training), start (the model that runs "
+        "start from, trained on everybody's data), or retrained (as untrained, and the full set "
+        "is trained from scratch)",
+        source="Section 3.1: without training",
+        choices=EMPTIES,
+    )
     callable: str = setting("", "module:function of the game callable")
     version: str = setting("1", "of the callable; change it when its answers change")
     keep: str = setting(
@@ -137,9 +145,12 @@ class DesignConfig(Config):
     anchors: int | None = setting(
         None,
         "how often the empty and the full set are run, on which the gain rests; left out: 3 times, "
-        "and once under exact. It may grow later: only anchors are added",
+        "once under exact, 8 times with payout. It may grow later: only anchors are added",
         low=1,
         high=MOST_ANCHORS,
+    )
+    payout: bool = setting(
+        False, "money will be divided, which needs the gain: more anchors, unless they are given"
     )
     parts: int = setting(
         0, "of the design owen: parts of each contributor's images, dealt by chance", low=0

@@ -30,6 +30,7 @@ from wherefrom.credit.rivals import (
 )
 
 KIND, SCHEMA = "credit/baselines", 1
+REVISION = 2  # of the scores; it changes when the same recipe gives others
 SIMILARITY, INFLUENCE, APPLICATION = "similarity", "influence", "application"
 SHARES, LEAVE_ONE_OUT, GIVEN = "shares", "leave one out", "given"
 APPLICATION_END = " of the images"
@@ -67,16 +68,8 @@ def study_baselines(lab: Lab | None, name: str, *, track: Track = quiet) -> Base
                  "d-trak", "journey-trak", "relative influence", "renormalised influence",
                  f"{name}{APPLICATION_END}")  # fmt: skip
         return Baselines({}, dict.fromkeys(kinds, why))
-    measured, model = lab.measured(name), lab.models.whole(track)
-    recipe = {
-        "data": digest_json(lab.data.digests()),
-        "model": digest_tensors(model.network.state_dict()),
-        "property": dict(measured.spec) | {"name": name},
-        "sampling": lab.sampling.to_dict(),
-        "baselines": lab.baselines.to_dict(),
-        "encoder": lab.other_encoder(),
-    }
-    place = lab.store / f"scores-{digest_json(recipe)[:24]}"
+    measured = lab.measured(name)
+    place = lab.store / f"scores-{digest_json(recipe_of(lab, measured, track))[:24]}"
     if os.path.lexists(place):
         return _load(place)
     found = _compute(lab, measured, track)
@@ -85,6 +78,25 @@ def study_baselines(lab: Lab | None, name: str, *, track: Track = quiet) -> Base
     meta: dict[str, Any] = {"missing": dict(found.missing), "order": list(found.scores)}
     save_artifact(place, kind=KIND, schema=SCHEMA, meta=meta, tensors=tensors)
     return found
+
+
+def recipe_of(lab: Lab, measured: Property, track: Track = quiet) -> dict[str, Any]:
+    """Everything that decides the scores, by content: an encoder by its digest, not by its name."""
+    model, sources = lab.models.whole(track), (lab.other_encoder(), lab.baselines.clip)
+    settings = lab.baselines.to_dict()
+    for name in ("encoder", "clip"):
+        del settings[name]
+    return {
+        "revision": REVISION,
+        "data": digest_json(lab.data.digests()),
+        "model": digest_tensors(model.network.state_dict()),
+        "codec": model.codec.identity,
+        "prompts": None if model.prompts is None else digest_tensors({"p": model.prompts}),
+        "property": dict(measured.spec) | {"name": measured.name},
+        "sampling": lab.sampling.to_dict(),
+        "baselines": settings,
+        "encoders": [lab.embedder(source).digest if source else "" for source in sources],
+    }
 
 
 def _load(place: Path) -> Baselines:

@@ -58,6 +58,7 @@ steps = 8
 
 [design]
 kind = "paired"
+payout = true
 runs = {runs}
 
 [[property]]
