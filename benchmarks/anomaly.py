@@ -33,6 +33,7 @@ from wherefrom.anomaly.items import load_image
 from wherefrom.anomaly.measuring import CPU_PIXELS
 from wherefrom.anomaly.scoring import score_images
 from wherefrom.data.folders import list_images
+from wherefrom.data.splits import spread_indices
 from wherefrom.encoders import DEFAULT_FEATURES, FeatureNetwork, load_feature_encoder
 from wherefrom.metrics.frechet import frechet_distance
 
@@ -146,7 +147,8 @@ def main() -> None:
     }
     if args.data is not None:
         encoder = load_feature_encoder(args.encoder, resolution=args.resolution)
-        files = list_images([args.data])[: args.images]
+        files = list_images([args.data])
+        files = [files[row] for row in spread_indices(len(files), args.images)]
         images = torch.stack([load_image(file, encoder.resolution) for file in files])
         found["scores"] = scores(images, encoder, DEFAULT, args.repeats)
         print(

@@ -4,9 +4,10 @@
 
 The plain step is Algorithm 2 as it is printed: float32, R1 in every step through the critic's pass
 over the real images, one pass for the real and one for the generated images, the default memory
-layout, an optimiser that is not fused.  Ours takes R1 every eighth step, both kinds in one pass,
-channels last, and bfloat16 where the machine multiplies it.  All run alternately in rounds of eight
-steps on the same networks and batches; process time counts, so that other programs matter less.
+layout, an optimiser that is not fused.  Ours takes R1 of an eighth of its batch, both kinds in one
+pass, channels last, and bfloat16 where the machine multiplies it.  All run alternately in rounds of
+eight steps on the same networks and batches; process time counts, so that other programs matter
+less.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from wherefrom.inversion.bodies import StandardArchitecture
 from wherefrom.inversion.config import InversionConfig
 from wherefrom.inversion.task import Dataset, InversionTask
 
-ROUND = 8  # steps between two looks at the clock: one period of the lazy penalty
+ROUND = 8  # steps between two looks at the clock
 R1 = 0.1
 
 

@@ -44,7 +44,7 @@ def stages_table(name: str = "anomaly_stages") -> str:
                     *(f"{row['metrics'][k]:.2f}" for k in ("precision", "recall", "coverage")),
                 ]
             )
-    head = ["seed: images", "AS [95 %]", "p", "told apart", "C", "V"]
+    head = ["seed: images", "AS [95 %]", "p, each by itself", "told apart", "C", "V"]
     return table([*head, "FD", "precision", "recall", "coverage"], rows)
 
 

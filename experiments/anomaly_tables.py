@@ -42,6 +42,7 @@ from wherefrom.anomaly.result import ImageScores
 from wherefrom.anomaly.scoring import score_files
 from wherefrom.core.rng import stream
 from wherefrom.data.folders import list_images
+from wherefrom.data.splits import spread_indices
 from wherefrom.encoders import load_feature_encoder
 from wherefrom.metrics.detection import auroc
 
@@ -73,6 +74,11 @@ def measure(job: Job) -> Any:
     images = torch.stack([load_image(f, job.resolution) for f in job.files[: job.damage]])
     settings = AssumptionConfig(images=job.damage, grades=job.grades, directions=8, restarts=2)
     return check_assumption(images, encoder, reals=cloud, assumption=settings).to_dict()
+
+
+def spread(files: list[Path], limit: int) -> tuple[Path, ...]:
+    """At most so many of the files, spread evenly."""
+    return tuple(files[row] for row in spread_indices(len(files), limit))
 
 
 def damage_jobs(args: argparse.Namespace) -> dict[str, Job]:
@@ -160,7 +166,7 @@ def main() -> None:
     names = [name for name in names if not name.endswith(".part")]
     jobs = {
         name: Job(
-            tuple(list_images([args.work / name])[: args.limit * (3 if name == "real" else 1)]),
+            spread(list_images([args.work / name]), args.limit * (3 if name == "real" else 1)),
             args.resolution,
             args.work / "cache",
             args.preset,

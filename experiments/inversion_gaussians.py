@@ -5,8 +5,7 @@
 
 Every run is kept in --work as it ends, and an interrupted experiment goes on with the next one.
 Smaller than the thesis: 128 hidden units (512), 16 latents (256), 64 points per step (16 or 32),
-and --steps or --short updates (200,000); the averages of P(C) forget faster accordingly, and R1 and
-R2 come every eighth step.
+and --steps or --short updates (200,000); the averages of P(C) forget faster accordingly.
 """
 
 from __future__ import annotations

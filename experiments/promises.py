@@ -15,12 +15,22 @@ import time
 from pathlib import Path
 from typing import Any
 
+import promises_anomaly
 import promises_attribution
+import promises_credit
+import promises_inversion
+import promises_origin
 from promise import Promise, realised
 
 from wherefrom import __version__
 
-PROMISES: tuple[Promise, ...] = (*promises_attribution.PROMISES,)
+PROMISES: tuple[Promise, ...] = (
+    *promises_attribution.PROMISES,
+    *promises_anomaly.PROMISES,
+    *promises_inversion.PROMISES,
+    *promises_origin.PROMISES,
+    *promises_credit.PROMISES,
+)
 OUT = Path(__file__).parents[1] / "docs" / "results" / "promises.json"
 LEAST_REPLAYS = 300
 

@@ -20,6 +20,7 @@ import attribution_pages
 import credit_pages
 import inversion_pages
 import origin_pages
+import promise_pages
 import service_pages
 from markdown_tables import RESULTS, load, table
 
@@ -246,6 +247,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **credit_pages.TABLES,
     **inversion_pages.TABLES,
     **service_pages.TABLES,
+    **promise_pages.TABLES,
 }
 
 

@@ -106,10 +106,13 @@ def test_the_split_follows_content_and_drops_duplicates__identity_order():
 def test_a_calibration_survives_saving__roundtrip(tmp_path):
     check = AssumptionCheck((), 6, {"as_i": 0.9, "joint": 0.8}, {"as_i": (0.8, 0.95)})
     calibration = fit_calibration(drawn(40, seed=3), check=check, provenance={"note": 1})
+    first = torch.rand(len(calibration.held_points), 2, dtype=torch.float64)
+    calibration = dataclasses.replace(calibration, first_points=first)
     calibration.save(tmp_path / "c")
     found = load_calibration(tmp_path / "c")
     scores = drawn(4, seed=4)
     assert found.judge(scores, false_alarms=0.1) == calibration.judge(scores, false_alarms=0.1)
+    assert torch.equal(found.first_points, first)
     assert found.describe() == calibration.describe() and found.decides == "as_i"
     (tmp_path / "c" / "tensors.safetensors").write_bytes(b"no")
     with pytest.raises(ArtifactError, match="changed or cut short"):
@@ -138,6 +141,39 @@ def test_too_few_images__rejects():
     with pytest.raises(InputError, match="without complexity or vulnerability"):
         only = dataclasses.replace(CONFIG, restarts=0)
         fit_calibration(drawn(40, seed=3, config=only))
+
+
+def test_a_point_is_left_out_of_its_own_cloud__naive_loop():
+    rng = torch.Generator().manual_seed(0)
+    points = torch.rand(9, 2, generator=rng, dtype=torch.float64) + 0.1
+    clouds = Cloud.without_each(points, [4, 0])
+    for row, cloud in zip((4, 0), clouds, strict=True):
+        rest = torch.cat([points[:row], points[row + 1 :]])
+        expected = Cloud.fit(rest).distance(points[row][None])
+        assert torch.equal(cloud.distance(points[row][None]), expected)
+        assert len(cloud.points) == 8
+    with pytest.raises(InputError, match="a cloud of 4"):
+        Cloud.without_each(points[:4], [0])
+
+
+def test_images_with_few_draws_are_compared_with_as_few__naive_loop():
+    """A calibration whose held-out images had quite other scores at few draws."""
+    few = dataclasses.replace(CONFIG, directions=2)
+    reals = drawn(60, seed=1)
+    first = dataclasses.replace(drawn(60, seed=2, config=few), digests=reals.digests)
+    calibration = fit_calibration(reals, first=first, decides="vulnerability")
+    scores = drawn(8, seed=3)
+    scores = dataclasses.replace(scores, directions=torch.tensor([2, 4] * 4))
+    _, held = split_reals(reals.digests, seed=0)
+    for i, row in enumerate(calibration.judge(scores, false_alarms=0.1)):
+        known = (first if i % 2 == 0 else reals).vulnerability[held]
+        above = int((known >= scores.vulnerability[i]).sum())
+        assert row.p_value == pytest.approx((1 + above) / 41)
+    # what is missing at few draws is taken from all of them
+    part = fit_calibration(reals, first=first.select([0, 1]), decides="vulnerability")
+    assert int((part.first_points == part.held_points).all(dim=1).sum()) >= 38
+    with pytest.raises(InputError, match="fewer noise directions than the 4"):
+        fit_calibration(reals).judge(scores, false_alarms=0.1)
 
 
 def test_the_joint_distance_does_not_see_units__identity_scale():
@@ -223,6 +259,8 @@ def test_the_assumption_check_needs_images__rejects():
     net = encoder(ConvNet(), resolution=16)
     with pytest.raises(InputError, match="3 real images, at least 5"):
         check_assumption(pictures(3, side=16), net, reals=drawn(20, seed=0))
+    with pytest.raises(InputError, match="6 images, but 2 rows"):
+        check_assumption(pictures(6, side=16), net, reals=drawn(20, seed=0), rows=[0, 1])
 
 
 class Rounded(torch.nn.Module):

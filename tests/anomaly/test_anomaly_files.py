@@ -18,6 +18,7 @@ from wherefrom.anomaly import (
 )
 from wherefrom.anomaly import scoring as scoring_module
 from wherefrom.anomaly.cache import key_of
+from wherefrom.anomaly.calibration import fit_calibration, split_reals
 from wherefrom.anomaly.items import load_image
 from wherefrom.core.errors import InputError
 from wherefrom.data.writing import save_png, to_uint8
@@ -148,18 +149,34 @@ def test_progressive_scoring_gives_the_flags_of_the_full_one__identity_flags(tmp
     rough = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(3))
     new = save_all(tmp_path / "new", torch.cat([pictures(8, seed=7, side=16), rough]))
     config = AnomalyConfig(directions=4, restarts=2)
-    calibration, scores = calibrate([reals], net, config=config, assumption=None)
+    calibration, scores = calibrate(
+        [reals], net, config=config, assumption=None, decides="vulnerability"
+    )
     assert len(scores) == 24 and calibration.provenance["numerics"]["is_noise"] is False
+    few = score_files([reals], net, config=AnomalyConfig(directions=2, restarts=2))
+    _, held = split_reals(scores.digests, seed=0)
+    expected = torch.stack([few.complexity, few.vulnerability], dim=1)[held]
+    assert torch.equal(calibration.first_points, expected)
     full = score_files([new], net, config=config)
-    quick = score_progressively([new], net, calibration, false_alarms=0.1)
+    quick = score_progressively([new], net, calibration, false_alarms=0.4)
     flags = [
-        [row.flagged for row in calibration.judge(found, false_alarms=0.1)]
+        [row.flagged for row in calibration.judge(found, false_alarms=0.4)]
         for found in (full, quick)
     ]
     assert flags[0] == flags[1]
     kept = quick.directions == 4
     assert 0 < int(kept.sum()) < 16
+    assert all(bool(kept[i]) for i, flag in enumerate(flags[1]) if flag)
     assert torch.equal(quick.vulnerability[kept], full.vulnerability[kept])
+
+
+def test_a_calibration_without_first_draws_has_everything_measured__identity_full(tmp_path, net):
+    reals = save_all(tmp_path / "real", pictures(18, side=16))
+    config = AnomalyConfig(directions=3, restarts=1)
+    calibration = fit_calibration(score_files([reals], net, config=config))
+    new = save_all(tmp_path / "new", pictures(3, seed=7, side=16))
+    found = score_progressively([new], net, calibration, false_alarms=0.1)
+    assert found.directions.tolist() == [3, 3, 3]
 
 
 def test_calibrating_checks_the_assumption_on_images_not_held_out__identity_split(tmp_path, net):

@@ -20,6 +20,7 @@ from wherefrom.anomaly.ranking import rank
 from wherefrom.core.errors import InputError
 from wherefrom.metrics.frechet import frechet_distance
 from wherefrom.metrics.ks2d import ks2d_distance
+from wherefrom.metrics.ks2d_inference import holm
 from wherefrom.metrics.neighbours import realism
 
 FAST = ComparisonConfig(draws=99)
@@ -65,6 +66,19 @@ def test_an_order_only_where_the_data_tell__limit():
     assert set(found.ranking.best) == {"near", "near too"}
     assert [set(group) for group in found.ranking.groups] == [{"near", "near too"}, {"far"}]
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["equal_size"] == 120
+
+
+def test_several_generators_are_tested_together__identity_holm():
+    real = drawn_scores("real", 60)
+    sets = {f"g{k}": drawn_scores(f"g{k}", 30, v=0.2 * k) for k in range(5)}
+    found = compare_generators(real, sets, config=FAST)
+    alone = [row.test.p_value for row in found.generators]
+    assert [row.p_together for row in found.generators] == pytest.approx(holm(alone))
+    assert any(row.p_together > row.test.p_value for row in found.generators)
+    told = found.to_dict()["generators"][0]
+    assert told["p_value_together"] == found.generators[0].p_together
+    single = anomaly_score(real, sets["g4"], config=FAST)
+    assert single.p_together == single.test.p_value
 
 
 def test_a_small_set_is_not_worse_for_being_small__limit():

@@ -9,6 +9,7 @@ from untrained_inverters import blobs, fitted_to, untrained
 
 from wherefrom.cli.main import run
 from wherefrom.data import save_png
+from wherefrom.inversion import evaluation
 
 TINY = [
     *("--size", "8", "--channels", "1", "--steps", "2", "--batch", "4", "--width", "4"),
@@ -105,7 +106,7 @@ def test_what_outliers_cannot_do__rejects_input(calibrated, tmp_path, capsys):
         assert len(err.strip().splitlines()) == 1
 
 
-def test_an_evaluation_prints_its_figures__roundtrip(calibrated, tmp_path, capsys):
+def test_an_evaluation_prints_its_figures__roundtrip(calibrated, tmp_path, capsys, monkeypatch):
     model, own = calibrated / "model", calibrated / "own"
     base = ("evaluate", model, "--real", own, "--foreign", f"odd={calibrated / 'mixed'}")
     code, out, _ = call(capsys, *base, "--json")
@@ -117,6 +118,11 @@ def test_an_evaluation_prints_its_figures__roundtrip(calibrated, tmp_path, capsy
     code, out, _ = call(capsys, *base, "--report", page)
     assert "Frechet distance (random-conv-1)" in out and "AUROC of nll, odd" in out
     assert page.read_text().count('src="data:image/png') == 3
+    monkeypatch.setattr(evaluation, "MAX_IMAGES", 10)
+    assert run(["inversion", *map(str, base)]) == 0
+    told = capsys.readouterr()
+    assert "note: 10 of 60 real images were measured, drawn by content" in told.err
+    assert "real images given" in told.out
     assert call(capsys, "evaluate", model, "--real", calibrated / "none")[0] == 2
 
 

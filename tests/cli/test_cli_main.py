@@ -13,6 +13,7 @@ import pytest
 
 from wherefrom import __version__
 from wherefrom.cli import health, options, reference
+from wherefrom.cli.console import print_json
 from wherefrom.cli.main import COMPLETE_VARIABLE, MEMBERS, _survive_any_text, cli, run
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
@@ -223,3 +224,10 @@ def test_reference_page_holds_every_commands_help_with_an_example__closed_form()
     for command, path in walk(cli, "wherefrom"):
         assert f"\n## {path}\n" in page
         assert "\b\nExample:\n" in inspect.cleandoc(command.help)
+
+
+def test_json_has_null_for_a_number_that_is_not_finite__closed_form(capsys):
+    nan, inf = float("nan"), float("inf")
+    print_json({"images": [{"name": "a", "score": nan, "reason": "no score"}], "mean": -inf})
+    shown = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert shown == {"images": [{"name": "a", "score": None, "reason": "no score"}], "mean": None}

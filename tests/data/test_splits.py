@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wherefrom.core.errors import InputError
-from wherefrom.data import split_indices
+from wherefrom.data import sample_indices, split_indices, spread_indices
 
 KEYS = [f"sha256:{index:04}" for index in range(60)]
 SIZES = {"train": 30, "validation": 10, "test": 15}
@@ -50,3 +50,30 @@ def test_impossible_splits__rejects_sizes() -> None:
         split_indices(KEYS, {"test": -1}, seed=0)
     with pytest.raises(InputError, match="items 0 and 2 have the same content"):
         split_indices(["a", "b", "a"], {"train": 1}, seed=0)
+
+
+def test_a_part_of_a_sorted_list_has_every_class__closed_form() -> None:
+    classes = [row // 100 for row in range(1000)]  # ten classes, one after another
+    spread = [classes[row] for row in spread_indices(1000, 50)]
+    assert [spread.count(k) for k in range(10)] == [5] * 10
+    assert spread_indices(7, 3) == [0, 2, 4]
+    assert spread_indices(3, 3) == spread_indices(3, 9) == [0, 1, 2]
+    sampled = [classes[row] for row in sample_indices([str(r) for r in range(1000)], 500, seed=0)]
+    # hypergeometric: 50 of each with a deviation of 4.8
+    assert all(abs(sampled.count(k) - 50) < 20 for k in range(10))
+
+
+def test_a_sample_follows_content_and_seed__identity_order() -> None:
+    rows = sample_indices(KEYS, 20, seed=1)
+    assert rows == sorted(rows) and len(set(rows)) == 20
+    turned = sample_indices(KEYS[::-1], 20, seed=1)
+    assert {KEYS[row] for row in rows} == {KEYS[::-1][row] for row in turned}
+    assert sample_indices(KEYS, 20, seed=2) != rows
+    assert sample_indices(["a", "a", "b"], 9, seed=0) == [0, 1, 2]  # equal content is no fault here
+
+
+def test_a_part_of_nothing__rejects_sizes() -> None:
+    with pytest.raises(InputError, match="part of 0 items"):
+        spread_indices(5, 0)
+    with pytest.raises(InputError, match="part of -1 items"):
+        sample_indices(KEYS, -1, seed=0)

@@ -137,6 +137,16 @@ def test_a_warm_tree_goes_on_from_the_penalty_before__closed_form(monkeypatch):
         merge_tree(data, (10.0, 0.1), config=config, warm_steps=0)
 
 
+def test_a_tree_of_a_sorted_folder_sees_every_class__closed_form(monkeypatch):
+    """40 images sorted by class, of which 8 are put into classes: two of each."""
+    monkeypatch.setattr(tree_module, "fit", fake_fit)
+    data = torch.arange(4.0).repeat_interleave(10)[:, None].expand(-1, 2)
+    config = InversionConfig(method="cgpgan")
+    tree = merge_tree(data, (10.0, 0.1), config=config, max_judged=8)
+    assert tree.images == 8
+    assert [node.share for node in tree.levels[0].nodes] == [0.25] * 4
+
+
 def test_the_tree_joins_what_merges__closed_form(monkeypatch):
     monkeypatch.setattr(tree_module, "fit", fake_fit)
     data = torch.arange(4.0).repeat(10)[:, None].expand(-1, 2)

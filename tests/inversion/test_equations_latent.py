@@ -57,6 +57,8 @@ def test_latent_entropy__reference_torch():
     s = draw(6).abs()
     normal = torch.distributions.Normal(torch.zeros(6, dtype=torch.float64), s)
     assert float(eq.latent_entropy(s)) == pytest.approx(float(normal.entropy().sum()))
+    flat = torch.distributions.Uniform(-(3**0.5) * s.double(), 3**0.5 * s.double())
+    assert float(eq.latent_entropy(s, "uniform")) == pytest.approx(float(flat.entropy().sum()))
 
 
 def test_latent_entropy_is_largest_without_scales__limit():

@@ -5,9 +5,12 @@ import math
 
 import pytest
 import torch
+from linear_inverter import linear_inverter
 from untrained_inverters import blobs, fitted_to, untrained
 
 from wherefrom.core.errors import InputError
+from wherefrom.data.splits import sample_indices
+from wherefrom.inversion import evaluation
 from wherefrom.inversion.evaluation import NEAR, evaluate_inverter
 from wherefrom.inversion.self_test import run_self_test
 from wherefrom.metrics.detection import auroc
@@ -35,18 +38,44 @@ def test_every_figure_is_that_of_its_part__naive_loop():
     entropy = sum(math.log(float(s) * math.sqrt(2 * math.pi * math.e)) for s in model.scale)
     assert found.latent_entropy == pytest.approx(entropy)
     assert found.live == int((model.trace > 0.5).sum())
-    own = model.negative_log_likelihood(model.encode(REAL[12:]))
+    chosen = sample_indices(KEYS, 12, seed=0)
+    rows = [row for row in range(24) if row not in chosen]
+    own = model.negative_log_likelihood(model.encode(REAL[rows]))
     out = model.negative_log_likelihood(model.encode(odd["odd"]))
     (nll,) = [row for row in found.detection if row.score == "nll"]
     assert nll.foreign == {"odd": pytest.approx(auroc(own, out))}
     detector = type(
         "Nll", (), {"score": lambda _, x: model.negative_log_likelihood(model.encode(x))}
     )
-    test = run_self_test({"nll": detector()}, REAL[12:], keys=KEYS[12:], near=NEAR)
+    keys = [KEYS[row] for row in rows]
+    test = run_self_test({"nll": detector()}, REAL[rows], keys=keys, near=NEAR)
     for strength, value in ((NEAR, nll.near), (1.0, nll.far)):
         seen = [row.auroc["nll"] for row in test.rows if row.intensity == strength]
         assert value == pytest.approx(sum(seen) / 10)
     assert found.to_dict()["detection"][0]["score"] == "nll"
+
+
+def test_a_part_of_sorted_classes_holds_all_of_them__limit(monkeypatch):
+    """A perfect generator of two classes; a folder holds the one, then the other."""
+    monkeypatch.setattr(evaluation, "MAX_IMAGES", 60)
+    dark, light = blobs(100, seed=1) * 0.3, 0.7 + 0.3 * blobs(100, seed=2)
+
+    class Perfect:
+        """A model that samples both classes alike, and has no encoder."""
+
+        def __getattr__(self, name):
+            return getattr(untrained("cagan", classes=(1, 2)), name)
+
+        def sample(self, count, *, seed):
+            fresh = blobs(count, seed=9)
+            odd = torch.arange(count)[:, None, None, None] % 2
+            return torch.where(odd == 0, 0.3 * fresh, 0.7 + 0.3 * fresh)
+
+    keys = [str(row) for row in range(200)]
+    found = evaluate_inverter(Perfect(), torch.cat([dark, light]), keys=keys)
+    alone = evaluate_inverter(Perfect(), dark, keys=keys[:100])
+    assert (found.given, found.images, found.generated) == (200, 60, 60)
+    assert found.frechet_distance < 0.1 * alone.frechet_distance
 
 
 def test_a_blind_encoder_loses_the_squared_scale__limit():
@@ -69,6 +98,13 @@ def test_what_a_method_lacks_is_left_out__closed_form():
     assert plain.precision is not None and 0 <= plain.recall <= 1
     small = evaluate_inverter(untrained(), blobs(12), keys=KEYS[:12])
     assert -1 <= small.real.ssim <= 1 and small.real.psnr > 0
+
+
+def test_the_encoder_is_measured_on_what_it_was_trained_on__closed_form():
+    """An exact inverse of a generator that leaves [0, 1] loses nothing; clipping would hide it."""
+    model = linear_inverter(torch.ones(6), contrast=2.0)
+    assert float((model.decode(torch.randn(8, 6), clip=False) > 1).float().mean()) > 0.1
+    assert evaluate_inverter(model, blobs(12), keys=KEYS[:12]).encoder_loss < 1e-6
 
 
 def test_too_few_images__rejects_counts():

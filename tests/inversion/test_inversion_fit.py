@@ -5,6 +5,7 @@ import dataclasses
 
 import pytest
 import torch
+from linear_inverter import linear_inverter
 from torch import nn
 
 from wherefrom.core.errors import ArtifactError, InputError
@@ -14,6 +15,7 @@ from wherefrom.inversion import METHODS, InversionConfig, Recorder, fit, load
 from wherefrom.inversion.config import LABELLED
 from wherefrom.inversion.editing import edit_along, find_direction
 from wherefrom.inversion.latent_report import report_latents, traversal_sheet
+from wherefrom.inversion.method import _calibration_images
 from wherefrom.inversion.task import InversionTask
 from wherefrom.training import loop
 from wherefrom.training.loop import CHECKPOINT
@@ -154,14 +156,37 @@ def test_codes_do_not_depend_on_their_company__identity_batch():
 
 
 def test_calibration_measures_the_averaged_encoder__naive_loop():
-    """v and mu are the moments of E(G(z o s)) over generated images."""
+    """v and mu are the moments of E(G(z o s)) over generated images, none of them clipped."""
     fitted = train(config=TINY.with_values({"calibration_samples": 1024, "steps": 3}))
-    codes = fitted.encode(fitted.sample(1024, seed=9)).double()
+    z = torch.randn(1024, 4, generator=stream(9, "z"))
+    codes = fitted.encode(fitted.decode(z, clip=False)).double()
     deviation = codes.var(dim=0).sqrt()
     # five deviations of a mean and of a variance of so many samples, twice: both are estimates
     assert bool(((codes.mean(dim=0) - fitted.mean).abs() < 10 * deviation / 32).all())
     ratio = codes.var(dim=0) / fitted.trace.double()
     assert bool(((ratio - 1).abs() < 10 * (2 / 1024) ** 0.5).all())
+
+
+def test_values_outside_the_range_count_as_in_training__closed_form():
+    """A generator of contrast 2 leaves [0, 1]; clipped, its codes would be shorter."""
+    model = linear_inverter(torch.ones(6), contrast=2.0)
+    z = torch.randn(400, 6, generator=stream(0, "z"))
+    whole, clipped = (model.encode(model.decode(z, clip=clip)) for clip in (False, True))
+    torch.testing.assert_close(whole, z, rtol=1e-3, atol=1e-3)
+    assert float(clipped.var(dim=0).mean()) < 0.7
+    task = type("Task", (), {"config": model.config, "seed": 3})
+    images = _calibration_images(model, task, 0, 64)
+    assert float(images.max()) > 1 and float(images.min()) < 0
+
+
+@pytest.mark.parametrize("name", ["acgan", "revised-acgan"])
+def test_classes_do_not_depend_on_their_company__identity_batch(name):
+    config = TINY.with_values({"method": name, "batch_deviation": True, "steps": 12})
+    fitted = train(config=config)
+    x = torch.rand(40, 1, 8, 8, generator=stream(0, "x"))
+    whole = fitted.classify(x)
+    for rows in (slice(0, 8), slice(8, 16), slice(32, 40)):
+        torch.testing.assert_close(fitted.classify(x[rows]), whole[rows])
 
 
 def test_traced_calibration_is_the_thesis__identity_trace(tmp_path):

@@ -1,10 +1,14 @@
 """The steps of methods without classes against the thesis' algorithms, written out line by line."""
 
+import dataclasses
+import math
+
 import pytest
 import torch
 from stepping import (
     B2,
     BATCH,
+    LATENT,
     RATE,
     adversarial,
     encoder_term,
@@ -15,9 +19,13 @@ from stepping import (
     softplus,
     z_of,
 )
+from torch import nn
 
+from wherefrom.core.rng import stream
 from wherefrom.inversion import steps_latent
-from wherefrom.inversion.assembly import Classes
+from wherefrom.inversion.assembly import Classes, build_networks
+from wherefrom.inversion.config import InversionConfig, penalty_every_of
+from wherefrom.inversion.players import Given, Players, penalised_rows
 
 
 def algorithm_2(p, given):
@@ -31,15 +39,15 @@ def algorithm_2(p, given):
     l_enc = encoder_term(p, z, made, s)  # 6
     a_r, a_f = real.scores[:, 0, 0], made.scores[:, 0, 0]
     l_adv = softplus(-(a_r - a_f)).mean() if paired else adversarial(a_r, a_f)  # 7
-    if given.index % c.penalty_every:
-        penalty = 0.0
-    elif c.penalty == "difference":
-        noise = torch.randn(x.shape, generator=given.rng)
-        moved = p.d(x.detach() + c.penalty_noise * noise).scores[:, 0, 0]
-        penalty = (((moved - a_r) / c.penalty_noise) ** 2).mean()
+    size = BATCH // c.penalty_every
+    rows = [(size * given.index + row) % BATCH for row in range(size)]
+    if c.penalty == "difference":
+        noise = torch.randn(size, 2, generator=given.rng)
+        moved = p.d(x.detach()[rows] + c.penalty_noise * noise).scores[:, 0, 0]
+        penalty = (((moved - a_r[rows]) / c.penalty_noise) ** 2).mean()
     else:
-        penalty = norm_squared(a_r, x)
-    l_d = l_adv + 0.7 * l_enc + 0.3 * c.penalty_every * penalty  # 8
+        penalty = norm_squared(a_r[rows], x) * BATCH / size
+    l_d = l_adv + 0.7 * l_enc + 0.3 * penalty  # 8
     v_1 = made.code.detach() ** 2  # 10
     p.minimise(l_d, "critic")  # 9
     z = z_of(given)  # 11
@@ -96,7 +104,7 @@ def test_a_separate_encoder_changes_nothing_for_its_gan__identity_weights():
     [
         {"fused": False},
         {"penalty_every": 2},
-        {"penalty": "difference"},
+        {"penalty_every": 3, "penalty": "difference"},
         {"adversarial": "relativistic"},
         {"batch_deviation": True},
     ],
@@ -223,6 +231,90 @@ def test_averages_follow_fast_at_first_then_at_their_rate__naive_loop():
         decay = min(0.9, (1 + index) / (10 + index))
         mean = decay * mean + (1 - decay) * next(players.networks.parameters()).detach()
     torch.testing.assert_close(next(players.averages.parameters()), mean)
+
+
+def pulled(every, *, lazy=""):
+    """By what factor 40 steps of the penalty alone lower it; its slopes are all Adam sees.
+
+    `lazy`: the whole batch in every so many steps, so many times as strong: "added" to the step
+    that is due, or in a step "apart" with StyleGAN2's factor k / (k + 1) on rate and decay.
+    """
+    players = make_players("dlsgan", r1=1.0, penalty_every=every, batch=64, learning_rate=1e-3)
+    if lazy:
+        players.config = dataclasses.replace(players.config, penalty_every=1)
+    if lazy == "apart":
+        c = every / (every + 1)
+        (group,) = players.optimisers["critic"].param_groups
+        group["lr"], group["betas"] = c * group["lr"], (0.0, group["betas"][1] ** c)
+    x = torch.randn(64, 2, generator=stream(0, "x"))
+
+    def steepness():
+        given = x.clone().requires_grad_(True)
+        return float(norm_squared(players.critic(given).scores[:, 0, 0], given).detach())
+
+    before = steepness()
+    for index in range(40):
+        penalty = players.penalty(
+            Given(x, None, index, 0.0, stream(0, "step", index)), (x, None, 1.0)
+        )
+        due = index % every == 0
+        if lazy == "apart":
+            players.minimise(0 * penalty, "critic")
+            if not due:
+                continue
+            given = Given(x, None, index, 0.0, stream(0, "step", index))
+            penalty = players.penalty(given, (x, None, 1.0))
+        players.minimise(((every if due else 0) if lazy else 1) * penalty, "critic")
+    return math.log(before / steepness())
+
+
+def test_a_penalty_of_a_part_pulls_as_that_of_the_whole__limit():
+    """Under Adam a rare and strong penalty does not, nor does it with StyleGAN2's factor."""
+    whole = pulled(1)
+    assert pulled(8) == pytest.approx(whole, rel=0.1)
+    assert pulled(8, lazy="added") < 0.5 * whole
+    assert pulled(8, lazy="apart") < 0.5 * whole
+
+
+def test_what_is_penalised_walks_through_the_batch__closed_form():
+    steps = [penalised_rows(6, 2, index).tolist() for index in range(3)]
+    assert steps == [[0, 1, 2], [3, 4, 5], [0, 1, 2]]
+    assert [penalised_rows(6, 4, index).tolist() for index in (0, 5, 6)] == [[0], [5], [0]]
+    assert penalised_rows(6, 1, 9).sort().values.tolist() == list(range(6))
+    assert penalised_rows(3, 8, 4).tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape", "expected"),
+    [({}, (2,), 1), ({}, (1, 8, 8), 1), ({}, (1, 16, 16), 1), ({}, (3, 28, 28), 8),
+     ({"penalty_every": 4}, (2,), 4)],
+)  # fmt: skip
+def test_every_image_is_penalised_where_that_is_cheap__closed_form(settings, shape, expected):
+    assert penalty_every_of(InversionConfig(**settings), shape) == expected
+
+
+def test_a_users_batch_normalisation_is_not_fused__identity_separate():
+    """Real and generated points have statistics of their own, and the batch stays whole."""
+
+    class Own:
+        def generator(self, inputs):
+            return nn.Linear(inputs, 2)
+
+        def critic(self):
+            return nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.LeakyReLU(0.2))
+
+    config = InversionConfig(latent=LATENT, precision="fp32", penalty_every=3, r1=1.0)
+    networks = build_networks(config, (2,), Classes(), Own(), seed=0)
+    players = Players(networks, config, Classes(), torch.zeros(LATENT, 0, 0), torch.device("cpu"))
+    real = torch.randn(6, 2, generator=stream(0, "real"))
+    fake = 5 + torch.randn(6, 2, generator=stream(0, "fake"))
+    first, second = players.judge_pair(real, fake)
+    assert torch.equal(first.scores, players.judge(real).scores)
+    assert torch.equal(second.scores, players.judge(fake).scores)
+    given = Given(real, None, 0, 0.0, stream(0, "step"))
+    x = real.clone().requires_grad_(True)
+    whole = norm_squared(players.critic(x).scores[:, 0, 0], x)
+    torch.testing.assert_close(players.penalty(given, (real, None, 1.0)), whole)
 
 
 def test_the_rate_falls_to_its_share__closed_form():

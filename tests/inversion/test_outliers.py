@@ -17,6 +17,7 @@ from wherefrom.inversion.outliers import (
     OutlierConfig,
     calibrate_outliers,
     judge_outliers,
+    own_parts,
 )
 from wherefrom.inversion.self_test import run_self_test
 from wherefrom.inversion.subtlety import SubtletyCurve, SubtletyPoint, subtlety_curve
@@ -127,6 +128,21 @@ def test_own_images_calibrate_in_a_part_of_their_own__identity_order():
     detector = found.detector(fitted)
     every = {float(s) for s in detector.score(OWN / 255)}
     assert {float(s) for s in found.own_scores} <= every
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(80, (10, 10, 20, 40)), (9, (1, 1, 2, 5))])
+def test_the_curve_has_images_that_decide_nothing__closed_form(count, sizes):
+    parts = own_parts(KEYS[:count])
+    assert tuple(map(len, parts.values())) == sizes
+    assert list(parts) == ["reference", "curve", "test", "calibration"]
+    assert sorted(row for part in parts.values() for row in part) == list(range(count))
+    kept = set(parts["curve"])
+    if count == 80:  # other images there change nothing
+        other = OWN.clone()
+        other[sorted(kept)] = 255 - other[sorted(kept)]
+        again = calibrate_outliers(model(), other, keys=KEYS)
+        assert torch.equal(again.own_scores, calibrated().own_scores)
+        assert again.self_test == calibrated().self_test
 
 
 def test_verdicts_follow_from_the_calibration_scores__naive_loop():

@@ -114,7 +114,7 @@ def test_tables_tell_what_is_known__closed_form():
     assert least_table(CURVE).shown() == [["fog", "1"], ["stripe", "1"]]
     assert tree_table(TREE).shown()[0][:3] == ["0.1", "3 3", "0.900"]
     found = InverterEvaluation(
-        "dlsgan", 9, 9, "f", 1.5, 0.5, 0.25, Similarity(20.0, 0.5), None, 0.1, 42.0, 3,
+        "dlsgan", 12, 9, 9, "f", 1.5, 0.5, 0.25, Similarity(20.0, 0.5), None, 0.1, 42.0, 3,
         (Detection("nll", 0.6, 0.9, {"cats": 0.95}),),
     )  # fmt: skip
     shown = dict(evaluation_table(found).shown())

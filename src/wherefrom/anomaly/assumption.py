@@ -8,6 +8,7 @@ images are damaged on purpose, and it is measured which score tells damaged from
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
 from wherefrom.data.corruptions import CORRUPTIONS, corrupt
+from wherefrom.data.splits import sample_indices
 from wherefrom.encoders.features import FeatureEncoder
 
 RESAMPLES = 2000
@@ -126,6 +128,7 @@ def check_assumption(
     encoder: FeatureEncoder,
     *,
     reals: ImageScores,
+    rows: Sequence[int] | None = None,
     config: AnomalyConfig = DEFAULT,
     assumption: AssumptionConfig = AssumptionConfig(),
     seed: int = 0,
@@ -133,50 +136,68 @@ def check_assumption(
 ) -> AssumptionCheck:
     """Damage real images (N, 3, H, W) float in [0, 1] and see which score notices.
 
-    Of them the first `assumption.images` are used.  `reals` are scores of other real images: the
-    cloud of the joint score.
+    At most `assumption.images` of them are used, drawn by their content.  `reals` are scores of the
+    real images that shape the joint score.  Where `images` are among these, `rows` says for each
+    which one of `reals` it is; it is then measured, damaged or not, against the others.  Fewer than
+    5 images are an `InputError`.
     """
     check_images(images)
     light = dataclasses.replace(
         config, directions=assumption.directions, restarts=assumption.restarts
     )
     require_gradients(encoder, light)
-    chosen = images[: assumption.images].float().cpu()
-    if len(chosen) < FEWEST:
+    if len(images) < FEWEST:
         raise InputError(
-            f"the assumption check got {len(chosen)} real images, at least {FEWEST} are needed"
+            f"the assumption check got {len(images)} real images, at least {FEWEST} are needed"
         )
-    keys = [digest_pixels(image) for image in chosen]
-    cloud = Cloud.fit(anomaly_vectors(reals.complexity, reals.vulnerability))
-    whole = _scores(score_images(chosen, encoder, config=light, seed=seed, track=track), cloud)
+    if rows is not None and len(rows) != len(images):
+        raise InputError(f"there are {len(images)} images, but {len(rows)} rows of real ones")
+    keys = [digest_pixels(image) for image in images]
+    drawn = sample_indices(keys, assumption.images, seed=seed)
+    chosen, keys = images[drawn].float().cpu(), [keys[i] for i in drawn]
+    points = anomaly_vectors(reals.complexity, reals.vulnerability)
+    clouds = (
+        [Cloud.fit(points)] * len(drawn)
+        if rows is None
+        else Cloud.without_each(points, [rows[i] for i in drawn])
+    )
+    whole = _scores(score_images(chosen, encoder, config=light, seed=seed, track=track), clouds)
     draws = torch.randint(
         len(chosen), (RESAMPLES, len(chosen)), generator=stream(seed, "assumption", "bootstrap")
     )
-    rows, resampled = [], []
+    found, resampled = [], []
     for kind in CORRUPTIONS:
         for grade in SOFTER[assumption.grades]:
             damaged = corrupt(chosen, kind, grade, keys=keys, seed=seed)
-            found = score_images(damaged, encoder, config=light, seed=seed, track=track)
-            wins = {name: _wins(whole[name], s) for name, s in _scores(found, cloud).items()}
+            scores = score_images(damaged, encoder, config=light, seed=seed, track=track)
+            wins = {name: _wins(whole[name], s) for name, s in _scores(scores, clouds).items()}
             many = {name: _resampled(table, draws) for name, table in wins.items()}
             auc = {name: float(table.mean()) for name, table in wins.items()}
-            rows.append(CorruptionRow(kind, grade, auc, _interval(many["as_i"])))
+            interval = _interval(many["as_i"], auc["as_i"], len(chosen))
+            found.append(CorruptionRow(kind, grade, auc, interval))
             resampled.append(many)
-    mean = {name: sum(row.auc[name] for row in rows) / len(rows) for name in SCORES}
+    mean = {name: sum(row.auc[name] for row in found) / len(found) for name in SCORES}
     intervals = {
-        name: _interval(torch.stack([many[name] for many in resampled]).mean(dim=0))
+        name: _interval(
+            torch.stack([many[name] for many in resampled]).mean(dim=0), mean[name], len(chosen)
+        )
         for name in SCORES
     }
-    return AssumptionCheck(tuple(rows), len(chosen), mean, intervals)
+    return AssumptionCheck(tuple(found), len(chosen), mean, intervals)
 
 
-def _scores(found: ImageScores, cloud: Cloud) -> dict[str, Tensor]:
-    """All four scores, each turned so that larger is meant to be less natural."""
+def _scores(found: ImageScores, clouds: Sequence[Cloud]) -> dict[str, Tensor]:
+    """All four scores, each turned so that larger is meant to be less natural.
+
+    `clouds`: one per image, by which its joint score is measured.
+    """
+    points = anomaly_vectors(found.complexity, found.vulnerability)
+    joint = [cloud.distance(point[None]) for cloud, point in zip(clouds, points, strict=True)]
     return {
         "as_i": found.as_i,
         "complexity": -found.complexity,
         "vulnerability": found.vulnerability,
-        "joint": cloud.distance(anomaly_vectors(found.complexity, found.vulnerability)),
+        "joint": torch.cat(joint),
     }
 
 
@@ -193,10 +214,19 @@ def _resampled(wins: Tensor, draws: Tensor) -> Tensor:
     return ((often @ wins) * often).sum(dim=1) / count**2
 
 
-def _interval(values: Tensor) -> tuple[float, float]:
+def _interval(values: Tensor, centre: float, count: int) -> tuple[float, float]:
+    """The bootstrap's interval of an AUC, widened for `count` images: both ends within [0, 1].
+
+    With few images resamples vary too little: by sqrt((n - 1) / n), and as a normal where
+    Student's t with n - 1 degrees is due.  Hesterberg: What Teachers Should Know About the
+    Bootstrap, 2015, Section 4.
+    """
+    from scipy.stats import norm, t
+
     tail = (1 - LEVEL) / 2
     low, high = torch.quantile(values, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-    return low, high
+    wide = float(t.isf(tail, count - 1) / norm.isf(tail)) * (count / (count - 1)) ** 0.5
+    return max(0.0, centre - wide * (centre - low)), min(1.0, centre + wide * (high - centre))
 
 
 def _pair(values: Any) -> tuple[float, float]:

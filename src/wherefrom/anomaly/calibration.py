@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -39,7 +39,9 @@ BORDER = 3.0  # deviations of its noise within which an image may still change s
 class Calibration:
     """Scores of real images.  Larger score = less like them.
 
-    `cloud_points` shape the joint score; p-values are ranks among `held_points` alone.
+    `cloud_points` shape the joint score; p-values are ranks among `held_points` alone, and those of
+    images measured with fewer draws ranks among `first_points`: the same held-out images with as
+    few.  Without `first_points`, (0, 2), only images with all draws are judged.
     """
 
     kind: ClassVar[str] = "anomaly/calibration"
@@ -52,6 +54,7 @@ class Calibration:
     spread: Tensor  # relative deviation of one draw of C and of V, (2,) float64; NaN if unknown
     check: AssumptionCheck | None
     provenance: Mapping[str, Any]  # JSON values
+    first_points: Tensor = field(default_factory=lambda: torch.empty(0, 2, dtype=torch.float64))
 
     def scores(self, points: Tensor) -> dict[str, Tensor]:
         """AS-i, vulnerability and the joint score of [C, V] (N, 2), each (N,) float64."""
@@ -59,21 +62,39 @@ class Calibration:
         cloud = Cloud.fit(self.cloud_points)
         return {"as_i": as_i(C, V), "vulnerability": V, "joint": cloud.distance(points)}
 
-    def p_values(self, points: Tensor) -> dict[str, Tensor]:
-        """Conformal p-values of the same scores: small = too large for a real image."""
-        held = self.scores(self.held_points)
-        return {n: upper_p_values(s, held[n]) for n, s in self.scores(points).items()}
+    def p_values(self, points: Tensor, few: Tensor | None = None) -> dict[str, Tensor]:
+        """Conformal p-values of the same scores: small = too large for a real image.
+
+        `few` (N,) bool: which points rest on fewer draws; they are compared with `first_points`.
+        """
+        held, scores = self.scores(self.held_points), self.scores(points)
+        found = {n: upper_p_values(s, held[n]) for n, s in scores.items()}
+        if few is None or not few.any():
+            return found
+        first = self.scores(self.first_points)
+        return {
+            n: torch.where(few, upper_p_values(s, first[n]), found[n]) for n, s in scores.items()
+        }
 
     def judge(self, scores: ImageScores, *, false_alarms: float = 0.01) -> list[ImageJudgement]:
         """One judgement per image, in their order; at most `false_alarms` of real ones are flagged.
 
-        `InputError` for scores of another encoder, settings or seed, and for a rate that the number
-        of held-out images cannot support.
+        An image with fewer draws than the calibration is compared with the held-out images at as
+        few.  After `score_progressively` at the same rate such an image is never flagged, so that
+        every flag, and every p-value up to the rate, rests on all draws.  `InputError` for scores
+        of another encoder, settings or seed, for a rate that the number of held-out images cannot
+        support, and for fewer draws where the calibration does not know them.
         """
         self.require_same(scores)
         require_rate(false_alarms, len(self.held_points), what="false-alarm rate")
         points = anomaly_vectors(scores.complexity, scores.vulnerability)
-        found, held = self.p_values(points), self.held_points
+        few = scores.directions < self.config.directions
+        if few.any() and not len(self.first_points):
+            raise InputError(
+                f"{int(few.sum())} images have fewer noise directions than the "
+                f"{self.config.directions} of the calibration; score them in full"
+            )
+        found = self.p_values(points, few)
         rows = []
         for i, name in enumerate(scores.names):
             p = {score: float(values[i]) for score, values in found.items()}
@@ -91,7 +112,12 @@ class Calibration:
                     p_joint=p["joint"],
                     p_value=p[self.decides],
                     flagged=flagged,
-                    reason=explain_flag(self.decides, p[self.decides], points[i], held),
+                    reason=explain_flag(
+                        self.decides,
+                        p[self.decides],
+                        points[i],
+                        self.first_points if few[i] else self.held_points,
+                    ),
                 )
             )
         return rows
@@ -130,6 +156,16 @@ class Calibration:
         ]
         flags = torch.stack(moved)
         return flags.any(dim=0) & ~flags.all(dim=0)
+
+    def flagged_early(self, scores: ImageScores, false_alarms: float) -> Tensor:
+        """Whether scores of fewer draws would be flagged already, (N,) bool.
+
+        By the held-out images at as few draws, or by those at all draws.
+        """
+        points = anomaly_vectors(scores.complexity, scores.vulnerability)
+        every = torch.ones(len(points), dtype=torch.bool)
+        early = self.p_values(points, every)[self.decides] <= false_alarms
+        return early | (self.p_values(points)[self.decides] <= false_alarms)
 
     def require_same(self, scores: ImageScores) -> None:
         """An `InputError` unless the scores were made as those of the real images."""
@@ -173,6 +209,7 @@ class Calibration:
             "cloud_points": self.cloud_points,
             "held_points": self.held_points,
             "spread": self.spread,
+            "first_points": self.first_points,
         }
         save_artifact(
             Path(path),
@@ -198,6 +235,7 @@ def load_calibration(path: Path | str) -> Calibration:
             tensors["spread"],
             AssumptionCheck.from_dict(meta["check"]) if meta["check"] else None,
             meta["provenance"],
+            tensors.get("first_points", torch.empty(0, 2, dtype=torch.float64)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(
@@ -225,12 +263,14 @@ def split_reals(digests: tuple[str, ...], *, seed: int) -> tuple[list[int], list
 def fit_calibration(
     reals: ImageScores,
     *,
+    first: ImageScores | None = None,
     check: AssumptionCheck | None = None,
     decides: str = "auto",
     provenance: Mapping[str, Any] | None = None,
 ) -> Calibration:
     """A calibration by scores of real images, each with complexity and vulnerability.
 
+    `first`: scores of the same images with fewer draws, as `score_progressively` makes them.
     `decides` is the score that flags, one of as_i, vulnerability and joint; "auto" is the one that
     `check` advises, and joint without a check.
     """
@@ -242,6 +282,7 @@ def fit_calibration(
         raise InputError("the real images were scored without complexity or vulnerability")
     cloud, held = split_reals(reals.digests, seed=reals.seed)
     points = anomaly_vectors(reals.complexity, reals.vulnerability)
+    known = {} if first is None else {"first_points": _matched(first, reals, points)[held]}
     return Calibration(
         encoder=reals.encoder,
         config=reals.config,
@@ -252,7 +293,16 @@ def fit_calibration(
         spread=_spread(reals),
         check=check,
         provenance={"skipped": len(reals.skipped), **(provenance or {})},
+        **known,
     )
+
+
+def _matched(first: ImageScores, reals: ImageScores, points: Tensor) -> Tensor:
+    """[C, V] with fewer draws in the order of `reals`, (N, 2); of all draws where there is none."""
+    few = anomaly_vectors(first.complexity, first.vulnerability)
+    place = {digest: row for row, digest in enumerate(first.digests)}
+    rows = [place.get(digest) for digest in reals.digests]
+    return torch.stack([points[i] if row is None else few[row] for i, row in enumerate(rows)])
 
 
 def _spread(reals: ImageScores) -> Tensor:

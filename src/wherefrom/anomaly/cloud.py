@@ -8,6 +8,7 @@ does not say either which way an image must differ.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +34,21 @@ class Cloud:
         """The cloud of [C, V] (n, 2) float64; `InputError` for fewer than 5."""
         if len(points) < FEWEST:
             raise InputError(f"a cloud of {len(points)} real images, at least {FEWEST} are needed")
+        return cls._fitted(_logs(points))
+
+    @classmethod
+    def without_each(cls, points: Tensor, rows: Sequence[int]) -> list[Cloud]:
+        """For each of `rows` the cloud of all points [C, V] (n, 2) but that one.
+
+        An image that is measured against a cloud with itself in it looks more like the real ones
+        than a new image does.
+        """
+        cls.fit(points)  # refuses too few
         logs = _logs(points)
+        return [cls._fitted(torch.cat([logs[:row], logs[row + 1 :]])) for row in rows]
+
+    @classmethod
+    def _fitted(cls, logs: Tensor) -> Cloud:
         covariance = torch.cov(logs.T)
         scale = covariance.diagonal().mean().clamp_min(SMALLEST)
         ridge = RIDGE * scale * torch.eye(2, dtype=torch.float64)

@@ -17,7 +17,7 @@ too often.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -83,7 +83,10 @@ class FeatureMetrics:
 class GeneratorScore:
     """How far one set of generated images is from the real ones.  Larger AS = further.
 
-    `test`: AS with its permutation p-value.  `low`, `high`: the 95 % interval of AS at this size.
+    `test`: AS with its permutation p-value.  `p_together`: the same adjusted for the number of
+    generators in the comparison (Holm): if all generators that are like the real images are judged
+    by it at 0.05, even one of them is told from these with probability at most 0.05.
+    `low`, `high`: the 95 % interval of AS at this size.
     `baseline`, `baseline_high`: mean and 95 % point of AS between two sets of these sizes that are
     both real.  `as_at_equal_size`: AS at the size of the smallest set of the comparison.
     `left_out`: images without a C or a V.  AS has no direction: an AS with `complexity` or
@@ -94,6 +97,7 @@ class GeneratorScore:
     count: int
     left_out: int
     test: PermutationTest
+    p_together: float
     low: float
     high: float
     baseline: float
@@ -116,6 +120,7 @@ class GeneratorScore:
             "left_out": self.left_out,
             "anomaly_score": self.anomaly_score,
             "p_value": self.test.p_value,
+            "p_value_together": self.p_together,
             "draws": self.test.draws,
             "low": self.low,
             "high": self.high,
@@ -176,11 +181,13 @@ def anomaly_score(
         first, len(first), len(second), draws=draws, seed=seed, track=track
     )
     low, high = interval(first, second, draws=draws, seed=seed, track=track)
+    test = permutation_test(first, second, draws=draws, seed=seed, track=track)
     return GeneratorScore(
         name=name,
         count=len(generated),
         left_out=len(generated) - len(second),
-        test=permutation_test(first, second, draws=draws, seed=seed, track=track),
+        test=test,
+        p_together=test.p_value,  # one generator; `compare_generators` adjusts several
         low=low,
         high=high,
         baseline=float(null.mean()),
@@ -201,7 +208,12 @@ def compare_generators(
     logits: Mapping[str, Tensor] | None = None,
     track: Track = quiet,
 ) -> Comparison:
-    """AS of every generator, and an order among them only as far as the data can tell."""
+    """AS of every generator, and an order among them only as far as the data can tell.
+
+    The p-values against the real images are adjusted for the number of generators, and those of
+    pairs for the number of pairs (Holm).  No generator, a set of fewer than `FEWEST` images, or
+    scores made with another encoder or other settings are an `InputError`.
+    """
     chosen = config or ComparisonConfig()
     if not generated:
         raise InputError("no generated images were given; give at least one folder of them")
@@ -220,6 +232,8 @@ def compare_generators(
         )
         for name, scores in generated.items()
     ]
+    together = holm([row.test.p_value for row in rows])
+    rows = [replace(row, p_together=p) for row, p in zip(rows, together, strict=True)]
     rows.sort(key=lambda row: (row.as_at_equal_size, row.name))
     pairs = _compare_pairs(anomaly_vectors(real, "real"), vectors, rows, chosen.draws, seed, track)
     return Comparison(

@@ -24,6 +24,7 @@ from wherefrom.anomaly.result import COLUMNS, ImageScores
 from wherefrom.anomaly.scoring import require_gradients, score_files
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
+from wherefrom.data.splits import sample_indices
 from wherefrom.encoders import load_feature_encoder
 from wherefrom.encoders.features import FeatureEncoder, FeatureNetwork
 
@@ -48,11 +49,16 @@ def calibrate(
     on images that are not held out.  `InputError` for fewer than 15 different usable images.
     """
     require_gradients(encoder, config)
-    scores = score_files(reals, encoder, config=config, seed=seed, cache=cache, track=track)
+    kept = MemoryCache() if cache is None else cache
+    scores = score_files(reals, encoder, config=config, seed=seed, cache=kept, track=track)
+    few, first = _first(config), scores
+    if few != config:  # the first draws of every image are in the cache
+        first = score_files(reals, encoder, config=few, seed=seed, cache=kept, track=quiet)
     cloud, _ = split_reals(scores.digests, seed=seed)
     most = max(CHECKED, assumption.images if assumption else 0)
+    rows = sample_indices([scores.digests[row] for row in cloud], most, seed=seed)
     images = torch.stack(
-        [load_image(Path(scores.names[row]), encoder.resolution) for row in cloud[:most]]
+        [load_image(Path(scores.names[cloud[row]]), encoder.resolution) for row in rows]
     )
     provenance: dict[str, Any] = {
         "numerics": check_numerics(images, encoder, config=config, seed=seed).to_dict()
@@ -63,13 +69,23 @@ def calibrate(
             images,
             encoder,
             reals=scores.select(cloud),
+            rows=rows,
             config=config,
             assumption=assumption,
             seed=seed,
             track=track,
         )
-    found = fit_calibration(scores, check=check, decides=decides, provenance=provenance)
+    found = fit_calibration(
+        scores, first=first, check=check, decides=decides, provenance=provenance
+    )
     return found, scores
+
+
+def _first(config: AnomalyConfig) -> AnomalyConfig:
+    """The draws that `score_progressively` begins with; all of them where there are few."""
+    if config.directions <= FIRST_DIRECTIONS:
+        return config
+    return counting(config, directions=FIRST_DIRECTIONS, restarts=FIRST_RESTARTS)
 
 
 def remembered_encoder(
@@ -99,16 +115,22 @@ def score_progressively(
 ) -> ImageScores:
     """Scores of files as `score_files` gives them, with fewer draws for the clear cases.
 
-    Every image gets two directions and two attacks; those whose flag at `false_alarms` may still
-    change get all that the calibration had.  `directions` says which image got how many.
+    Every image gets two directions and two attacks.  Those that are flagged by them at
+    `false_alarms`, and those whose flag may still change, get all that the calibration had:
+    whatever is flagged was measured as the calibration was.  `directions` says which image got how
+    many.  A calibration that does not know its images' first draws has every image measured in
+    full.
     """
     calibration.encoder.require_same(encoder.identity, what="this calibration")
     kept = MemoryCache() if cache is None else cache
     full = calibration.config
-    few = counting(full, directions=FIRST_DIRECTIONS, restarts=FIRST_RESTARTS)
+    few = _first(full) if len(calibration.first_points) else full
     seed = calibration.seed
     first = score_files(paths, encoder, config=few, seed=seed, cache=kept, track=track)
-    open_rows = calibration.borderline(first, false_alarms=false_alarms).nonzero().flatten()
+    if few == full or not len(first):
+        return first
+    unclear = calibration.borderline(first, false_alarms=false_alarms)
+    open_rows = (unclear | calibration.flagged_early(first, false_alarms)).nonzero().flatten()
     merged = dataclasses.replace(first, config=full)
     if not len(open_rows):
         return merged

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from wherefrom.anomaly.config import DEFAULT, AnomalyConfig
-from wherefrom.anomaly.items import check_images
+from wherefrom.anomaly.items import check_images, digest_pixels
 from wherefrom.anomaly.measuring import path_complexities
+from wherefrom.data.splits import sample_indices
 from wherefrom.encoders.features import FeatureEncoder
 
 NOISE_ANGLE = 2 * math.pi / 3
@@ -70,9 +71,13 @@ class NumericsCheck:
 def check_numerics(
     images: Tensor, encoder: FeatureEncoder, *, config: AnomalyConfig = DEFAULT, seed: int = 0
 ) -> NumericsCheck:
-    """Compare float32 with float64 on the first 8 images (N, 3, H, W), one direction each."""
+    """Compare float32 with float64 on at most 8 images (N, 3, H, W) float in [0, 1].
+
+    They are drawn by their content, and one noise direction each is followed.
+    """
     check_images(images)
-    chosen = images[:CHECKED]
+    keys = [digest_pixels(image) for image in images]
+    chosen = images[sample_indices(keys, CHECKED, seed=seed)]
     single, still = path_complexities(chosen.float(), encoder, config=config, seed=seed)
     wide, double = encoder.in_double(), torch.empty(0)
     if wide is not None:

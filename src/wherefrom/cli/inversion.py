@@ -157,7 +157,15 @@ def encode(
     fitted = _load(model, device)
     batch = read_batch(session, images, fitted)
     codes = fitted.encode(to_float(batch.images))
-    write_codes(out, codes, fitted.negative_log_likelihood(codes), [str(p) for p in batch.paths])
+    kept = codes.isfinite().all(dim=1).cpu()
+    lost = [str(p) for p, ok in zip(batch.paths, kept.tolist(), strict=True) if not ok]
+    if len(lost) == len(codes):
+        raise InputError(f"no image has a finite code; the first: {lost[0]}; train the model again")
+    if lost:
+        session.note(f"note: {len(lost)} images left out, whose codes are not finite: {lost[0]}")
+    codes = codes[kept.to(codes.device)]
+    names = [str(p) for p, ok in zip(batch.paths, kept.tolist(), strict=True) if ok]
+    write_codes(out, codes, fitted.negative_log_likelihood(codes), names)
     click.echo(out)
 
 
@@ -213,9 +221,15 @@ def reconstruct(
     if as_json:
         print_json(told)
         return
-    rows = [(r["name"], f"{r['psnr']:.2f} dB", f"SSIM {r['ssim']:.3f}") for r in told["images"]]
-    rows.append(("mean", f"{told['mean_psnr']:.2f} dB", f"SSIM {told['mean_ssim']:.3f}"))
-    if steps:
+    rows = [
+        (r["name"], "cannot say", r["reason"])
+        if r["psnr"] is None
+        else (r["name"], f"{r['psnr']:.2f} dB", f"SSIM {r['ssim']:.3f}")
+        for r in told["images"]
+    ]
+    if told["mean_psnr"] is not None:
+        rows.append(("mean", f"{told['mean_psnr']:.2f} dB", f"SSIM {told['mean_ssim']:.3f}"))
+    if steps and told["mean_psnr_gained"] is not None:
         gained, lost = told["mean_psnr_gained"], told["mean_nats_lost"]
         paid = f"{abs(lost):.1f} nats {'less likely' if lost > 0 else 'likelier'}"
         rows.append(("refinement", f"{gained:+.2f} dB", paid))

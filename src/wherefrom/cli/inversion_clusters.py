@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from wherefrom.cli.console import Session, print_json, print_table
 from wherefrom.cli.inversion_images import load_model, seed_option
 from wherefrom.cli.inversion_inputs import json_option, model_argument, read_batch
 from wherefrom.cli.options import FILE, ConfigCommand, Numbers, device_option, resolve_device
+from wherefrom.core.json_text import to_json
 
 if TYPE_CHECKING:
     from wherefrom.inversion.config import InversionConfig
@@ -101,7 +101,7 @@ def _presets() -> Mapping[str, InversionConfig]:
 )
 @click.option("--size", default=32, show_default=True, help="Side of the images in px.")
 @click.option("--channels", default=3, show_default=True, help="1 (grey) or 3 (colour).")
-@click.option("--limit", type=click.IntRange(min=2), help="At most so many images.")
+@click.option("--limit", type=click.IntRange(min=2), help="Use that many images, spread evenly.")
 @click.option("--models", type=FILE, help="A folder that exists: every model is kept in it.")
 @device_option
 @json_option
@@ -158,8 +158,13 @@ def merge_tree_command(
         keep=keep,
         track=session.track,
     )
+    if tree.images < len(loaded.images):
+        session.note(
+            f"note: {tree.images} of {len(loaded.images)} images, spread evenly, were put into "
+            "classes; the models were trained on all of them"
+        )
     write_tree(out, tree)
-    write_text(out.with_suffix(".json"), json.dumps(tree.to_dict(), indent=1) + "\n")
+    write_text(out.with_suffix(".json"), to_json(tree.to_dict()) + "\n")
     if as_json:
         print_json(tree.to_dict())
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from wherefrom.cli.inversion_images import load_model, read_own, seed_option
 from wherefrom.cli.inversion_inputs import json_option, model_argument, read_batch
 from wherefrom.cli.options import FILE, ConfigCommand, device_option
 from wherefrom.core.errors import InputError
+from wherefrom.core.json_text import to_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -196,7 +196,9 @@ def _curve(
     from wherefrom.inversion.subtlety import subtlety_curve
 
     images, keys = measured
-    rows = own_parts(keys, seed=seed)["test"]
+    rows = own_parts(keys, seed=seed)["curve"]
+    if len(rows) < 2 and curve is None:
+        return None  # a report without it; --curve says what is missing
     return subtlety_curve(
         calibration.detector(fitted),
         to_float(images[rows]),
@@ -217,7 +219,7 @@ def _write_curve(path: Path, curve: SubtletyCurve) -> None:
     if suffix == ".csv":
         _write(path, to_csv(subtlety_table(curve)))
     elif suffix == ".json":
-        _write(path, json.dumps(curve.to_dict(), indent=1, allow_nan=False) + "\n")
+        _write(path, to_json(curve.to_dict()) + "\n")
     else:
         from wherefrom.report.html import from_data_uri
         from wherefrom.report.inversion_figures import subtlety_plot

@@ -11,7 +11,7 @@ from wherefrom.data.decoding import DEFAULT_LIMITS, FORMATS, Limits
 from wherefrom.data.files import UnusableFile, show_path
 from wherefrom.data.folders import list_images, read_images
 from wherefrom.data.images import ReadImage, read_image
-from wherefrom.data.splits import split_indices
+from wherefrom.data.splits import sample_indices, split_indices, spread_indices
 from wherefrom.data.writing import image_grid, save_png, to_float, to_uint8
 
 __all__ = [
@@ -27,9 +27,11 @@ __all__ = [
     "load_training_images",
     "read_image",
     "read_images",
+    "sample_indices",
     "save_png",
     "show_path",
     "split_indices",
+    "spread_indices",
     "to_float",
     "to_uint8",
 ]

@@ -32,6 +32,7 @@ from wherefrom.data.decoding import DEFAULT_LIMITS
 from wherefrom.data.files import UnusableFile, open_regular, read_regular, show_bytes, show_path
 from wherefrom.data.folders import SUFFIXES, list_images
 from wherefrom.data.shaping import crop_and_resize, with_channels
+from wherefrom.data.splits import spread_indices
 
 MAX_SIDE = 1024
 _IDX_NAME = re.compile(r"^(.*)images([-.])idx3-ubyte(\.gz)?$")
@@ -72,9 +73,9 @@ class Part:
             if self.span[0] >= len(items):
                 raise InputError(f"the span starts at {self.span[0]}, the source has {len(items)}")
             items = items[slice(*self.span)]
-        if self.limit is None or self.limit >= len(items):
+        if self.limit is None:
             return items
-        return [items[row * len(items) // self.limit] for row in range(self.limit)]
+        return [items[row] for row in spread_indices(len(items), self.limit)]
 
 
 def load_training_images(

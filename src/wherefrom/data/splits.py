@@ -1,4 +1,4 @@
-"""Disjoint splits that follow an item's content, not its name or place in a list."""
+"""Splits and parts of a list that do not follow an item's name or its place in the list."""
 
 from __future__ import annotations
 
@@ -37,3 +37,29 @@ def split_indices(
         splits[name] = ranked[start : start + size]
         start += size
     return splits
+
+
+def spread_indices(count: int, limit: int) -> list[int]:
+    """Rows of at most `limit` of `count` items, spread evenly over their order, rising.
+
+    Every part of a sorted list is represented, as with images sorted by class: the first `limit`
+    rows of such a list would be one class.  All rows where `limit` is not below `count`.
+    """
+    if limit < 1:
+        raise InputError(f"a part of {limit} items was asked for; give 1 or more")
+    if limit >= count:
+        return list(range(count))
+    return [row * count // limit for row in range(limit)]
+
+
+def sample_indices(keys: Sequence[str], limit: int, *, seed: int) -> list[int]:
+    """Rows of at most `limit` items, drawn by a hash of content and seed, rising.
+
+    Which items are drawn depends on their keys and the seed alone, not on their names or their
+    order, so that a folder sorted by class gives a fair part of each.  Items with one key are drawn
+    in their order.  All rows where `limit` is not below their number.
+    """
+    if limit < 1:
+        raise InputError(f"a part of {limit} items was asked for; give 1 or more")
+    ranked = sorted(range(len(keys)), key=lambda i: (derive_seed(seed, "sample", keys[i]), i))
+    return sorted(ranked[:limit])

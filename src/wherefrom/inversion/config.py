@@ -14,6 +14,8 @@ CLASS_METHODS = ("cagan", "acgan", "revised-acgan")
 DISCOVERY_METHODS = ("cgpgan", "infogan-classes", "elastic-infogan")
 METHODS = (*LATENT_METHODS, *CLASS_METHODS, *DISCOVERY_METHODS, "autoencoder", "classifier")
 IMAGE_GAIN = 2**0.5  # keeps variances through leaky ReLUs, so that images depend on their codes
+PENALTY_EVERY = 8  # of images above `CHEAP_SIDE` px, whose second derivatives take time
+CHEAP_SIDE = 16
 LABELLED = ("aedlsgan", *CLASS_METHODS, "classifier")
 
 
@@ -59,8 +61,10 @@ class InversionConfig(Config):
     )
     r1: float | None = setting(None, "penalty on real images, no 1/2; none: by method", low=0.0)
     r2: float | None = setting(None, "penalty on generated images; none: by method", low=0.0)
-    penalty_every: int = setting(
-        8, "steps between two penalties, weighted so many times; 1: the thesis", low=1
+    penalty_every: int | None = setting(
+        None,
+        "a step penalises one in so many images; 1: all, the thesis; none: 1 to 16 px, then 8",
+        low=1,
     )
     penalty: str = setting(
         "gradient",
@@ -113,6 +117,13 @@ def gain_of(config: InversionConfig, shape: tuple[int, ...]) -> float:
     if config.gain is not None:
         return config.gain
     return 1.0 if len(shape) == 1 else IMAGE_GAIN
+
+
+def penalty_every_of(config: InversionConfig, shape: tuple[int, ...]) -> int:
+    """One in how many images is penalised per step, for data of `shape`."""
+    if config.penalty_every is not None:
+        return config.penalty_every
+    return PENALTY_EVERY if len(shape) == 3 and shape[-1] > CHEAP_SIDE else 1
 
 
 def penalties_of(config: InversionConfig) -> tuple[float, float]:

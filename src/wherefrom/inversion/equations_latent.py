@@ -39,9 +39,14 @@ def infogan_encoder_loss(z: Tensor, predicted: Tensor, log_variance: Tensor) -> 
     return (log_variance + errors).mean()
 
 
-def latent_entropy(s: Tensor) -> Tensor:
-    """h(Z o s) = sum_i log(s_i sqrt(2 pi e)) in nats, Z normal, float64.  Lemma of Section 3.2."""
-    return s.double().log().sum() + s.numel() * 0.5 * math.log(2 * math.pi * math.e)
+def latent_entropy(s: Tensor, kind: str = "normal") -> Tensor:
+    """h(Z o s) in nats, float64: of independent latents Z with mean 0 and variance 1.
+
+    "normal": sum_i log(s_i sqrt(2 pi e)), the lemma of Section 3.2.  "uniform", on +-sqrt 3:
+    sum_i log(s_i 2 sqrt 3), which is not in the thesis.
+    """
+    width = 2 * 3**0.5 if kind == "uniform" else (2 * math.pi * math.e) ** 0.5
+    return s.double().log().sum() + s.numel() * math.log(width)
 
 
 def fixed_classes(z: Tensor, s: Tensor, w: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.passes import in_passes
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
+from wherefrom.data.splits import sample_indices
 from wherefrom.inversion.detecting import available_scores, fit_constant, make_detector
 from wherefrom.inversion.equations_latent import encoder_loss, latent_entropy
 from wherefrom.inversion.latents import draw_latents
@@ -37,8 +38,8 @@ from wherefrom.metrics.neighbours import NEIGHBOURS, manifold_metrics
 from wherefrom.metrics.random_features import NAME, random_features
 
 BEST_PSNR = 100.0
-MOST = 2000  # images of each kind
-TESTED = 200  # of these in the test of scores
+MAX_IMAGES = 2000  # of each kind
+MAX_TESTED = 200  # of these in the test of scores
 NEAR = 0.3
 LIVE = 0.5  # a latent with more variance in its codes is alive
 FEWEST = NEIGHBOURS + 1
@@ -67,11 +68,13 @@ class Detection:
 class InverterEvaluation:
     """Larger = better, except `frechet_distance` and `encoder_loss`; None where a method lacks it.
 
-    `real`: x and its reconstruction; `fake`: generated images and theirs.  `encoder_loss`: mean of
-    ((z - z') o s)^2.  `latent_entropy`: of Z o s in nats.  `live`: latents whose v exceeds 0.5.
+    `images` of the `given` real images were measured.  `real`: x and its reconstruction; `fake`:
+    generated images and theirs.  `encoder_loss`: mean of ((z - z') o s)^2.  `latent_entropy`: of
+    Z o s in nats.  `live`: latents whose v exceeds 0.5.
     """
 
     method: str
+    given: int
     images: int
     generated: int
     features: str
@@ -103,14 +106,17 @@ def evaluate_inverter(
 ) -> InverterEvaluation:
     """Measure on real images (N, C, H, W) float in [0, 1] that were not trained on.
 
-    At most `MOST` of them, and as many generated ones, count.  `foreign`: sets that should be
-    noticed, by name.  `keys` name the images' random streams, as their digests do.
+    At most 2,000 of them count, drawn by their `keys`, and as many generated ones; a folder sorted
+    by class is thus measured in all its classes.  `keys`: one per image, the digest of its content;
+    they also name the random streams of damage.  `foreign`: sets that should be noticed, by name.
+    Fewer than 6 images, or another number of keys, is an `InputError`.
     """
     if len(images) < FEWEST:
         raise InputError(f"{len(images)} real images; give at least {FEWEST}, better hundreds")
     if len(keys) != len(images):
         raise InputError(f"there are {len(images)} images, but {len(keys)} keys")
-    x, keys = images[:MOST], keys[:MOST]
+    rows = sample_indices(keys, MAX_IMAGES, seed=seed)
+    x, keys = images[rows], [keys[row] for row in rows]
     generated = _generated(fitted, len(x), seed)
     distance = precision = recall = None
     if generated is not None:
@@ -119,8 +125,10 @@ def evaluate_inverter(
         precision, recall = manifold.precision, manifold.recall
     recovers = "reconstruction" in available_scores(fitted)
     scaled = fitted.networks.inverter is not None and fitted.config.method != "autoencoder"
+    kind = fitted.config.latents
     return InverterEvaluation(
         method=fitted.config.method,
+        given=len(images),
         images=len(x),
         generated=0 if generated is None else len(generated),
         features=features_name,
@@ -130,7 +138,7 @@ def evaluate_inverter(
         real=_similarity(fitted, x) if recovers else None,
         fake=_similarity(fitted, generated) if recovers and generated is not None else None,
         encoder_loss=_encoder_loss(fitted, len(x), seed) if scaled else None,
-        latent_entropy=float(latent_entropy(fitted.scale)) if scaled else None,
+        latent_entropy=float(latent_entropy(fitted.scale, kind)) if scaled else None,
         live=int((fitted.trace > LIVE).sum()) if scaled else None,
         detection=_detection(fitted, x, keys, foreign or {}, seed, track),
     )
@@ -193,7 +201,7 @@ def _encoder_loss(fitted: FittedInverter, count: int, seed: int) -> float | None
             for row in range(count)
         ]
     )
-    predicted = fitted.encode(fitted.decode(z)).cpu()
+    predicted = fitted.encode(fitted.decode(z, clip=False)).cpu()  # as the encoder was trained
     return float(encoder_loss(z.double(), predicted.double(), fitted.scale.cpu().double()))
 
 
@@ -205,18 +213,28 @@ def _detection(
     seed: int,
     track: Track,
 ) -> tuple[Detection, ...]:
-    """The first half of x fixes what a score needs; the second is told from damage and others."""
-    half = len(x) // 2
-    reference, own = x[:half], x[half:]
+    """One half of x fixes what a score needs, the other is told from damage and from others.
+
+    Which image is in which half follows from its key.
+    """
+    chosen = set(sample_indices(keys, len(x) // 2, seed=seed))
+    rest = [row for row in range(len(x)) if row not in chosen]
+    reference, own = x[sorted(chosen)], x[rest]
+    own_keys = [keys[row] for row in rest]
     detectors = {
         name: make_detector(fitted, name, fit_constant(fitted, name, reference))
         for name in available_scores(fitted)
     }
     if not detectors:
         return ()
-    few = own[:TESTED]
+    few = sample_indices(own_keys, MAX_TESTED, seed=seed)
     test = run_self_test(
-        detectors, few, keys=keys[half : half + len(few)], near=NEAR, seed=seed, track=track
+        detectors,
+        own[few],
+        keys=[own_keys[row] for row in few],
+        near=NEAR,
+        seed=seed,
+        track=track,
     )
     found = []
     for name, detector in detectors.items():

@@ -87,7 +87,7 @@ def report_latents(
         gap,
         clear,
         float(v.sum().square() / v.square().sum().clamp_min(SMALLEST_VARIANCE)),
-        float(latent_entropy(scale)),
+        float(latent_entropy(scale, fitted.config.latents)),
         tuple(measured),
     )
 

@@ -3,6 +3,9 @@
 Cho: Deep Generative Models and Their Inversions, PhD thesis, Concordia University, 2025, Section 4.
 Every activation is a leaky ReLU of slope 0.2 without gain.
 
+Deviation: outside training the deviation over the batch is its running average of training, as
+batch normalisation has it.  Else the class of an image would change with the images beside it.
+
 Deviation: an image is enlarged bilinearly (which is zero insertion followed by [1, 3, 3, 1] / 4)
 before a 3x3 convolution, and shrunk by [1, 3, 3, 1] / 8 in both directions after one, mirrored at
 the border; the thesis' code fuses resampling and convolution into one kernel, and pads with 0.
@@ -14,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+FORGETTING = 0.01  # weight of a new batch in the running deviation
 SLOPE = 0.2  # TensorFlow's leaky ReLU, which the thesis' experiments used
 HALF = 2**-0.5
 
@@ -78,21 +82,36 @@ def blur_down(x: Tensor) -> Tensor:
 class BatchDeviation(nn.Module):
     """f <- leaky((W1 f + W2 std(f)) / sqrt 2 + b), std over the batch per element; the thesis' own.
 
-    Not the one of Progressive GANs, which appends one number.  It makes every output depend on the
-    whole batch: see mixed batches.
+    Not the one of Progressive GANs, which appends one number.  In training it makes every output
+    depend on the whole batch: see mixed batches.  In evaluation std(f) is `usual`, (inputs,), its
+    running average over the batches of training, and no output depends on another item.
     """
+
+    usual: Tensor
+    seen: Tensor
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
+        self.register_buffer("usual", torch.zeros(inputs))
+        self.register_buffer("seen", torch.zeros(()))  # share of `usual` that batches have filled
         self.own = EqualisedLinear(inputs, outputs, bias=False)
         self.spread = EqualisedLinear(inputs, outputs)
 
     def forward(self, f: Tensor) -> Tensor:
         """(N, inputs) -> (N, outputs)."""
-        # A square root has no slope at 0, where all of a batch is alike.
-        deviation = (f.var(dim=0, unbiased=False, keepdim=True) + 1e-8).sqrt()
+        if self.training:
+            # A square root has no slope at 0, where all of a batch is alike.
+            deviation = (f.var(dim=0, unbiased=False, keepdim=True) + 1e-8).sqrt()
+            self._remember(deviation[0])
+        else:
+            deviation = (self.usual / self.seen.clamp_min(FORGETTING))[None].to(f.dtype)
         spread = F.linear(deviation, self.spread.weight * self.spread.scale)
         return leaky((self.own(f) + spread) * HALF + self.spread.bias)
+
+    @torch.no_grad()
+    def _remember(self, deviation: Tensor) -> None:
+        self.usual.lerp_(deviation.to(self.usual.dtype), FORGETTING)
+        self.seen.lerp_(torch.ones_like(self.seen), FORGETTING)
 
 
 @torch.no_grad()
@@ -116,6 +135,10 @@ def set_gain(module: nn.Module, gain: float) -> None:
 
 
 def depends_on_batch(module: nn.Module) -> bool:
-    """Whether an output may depend on the other items of the batch."""
+    """Whether an output may depend on the other items of the batch while the network trains.
+
+    It knows `BatchDeviation` and PyTorch's batch normalisation, also inside a user's networks; a
+    dependence that a user's network makes by itself is not seen.
+    """
     kinds = (BatchDeviation, nn.modules.batchnorm._BatchNorm)
     return any(isinstance(part, kinds) for part in module.modules())

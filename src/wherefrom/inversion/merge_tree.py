@@ -22,6 +22,7 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
+from wherefrom.data.splits import spread_indices
 from wherefrom.inversion.clusters import DEAD, class_probabilities
 from wherefrom.inversion.config import InversionConfig
 from wherefrom.inversion.method import fit
@@ -67,7 +68,10 @@ class TreeEdge:
 
 @dataclass(frozen=True)
 class MergeTree:
-    """Levels by rising penalty, and the edges between neighbours, of the first seed."""
+    """Levels by rising penalty, and the edges between neighbours, of the first seed.
+
+    `images`: how many were put into classes.
+    """
 
     levels: tuple[TreeLevel, ...]
     edges: tuple[TreeEdge, ...]
@@ -96,7 +100,7 @@ def merge_tree(
     *,
     config: InversionConfig,
     seeds: Sequence[int] = (0,),
-    judged: int = 2000,
+    max_judged: int = 2000,
     warm_steps: int | None = None,
     device: torch.device | str = "cpu",
     keep: Callable[[float, int, FittedInverter], None] | None = None,
@@ -104,7 +108,8 @@ def merge_tree(
 ) -> MergeTree:
     """Train CGPGAN on images (N, C, S, S) uint8, or vectors, for each penalty and seed.
 
-    The first `judged` images are put into classes.  `keep` is called with every trained model.
+    At most `max_judged` images, spread evenly over their order, are put into classes; the models
+    train on all of them.  `keep` is called with every trained model.
     `warm_steps`: all levels but the first go on from the level before for so many steps, instead of
     `config.steps` from new weights.
     """
@@ -117,7 +122,7 @@ def merge_tree(
             f"penalties {list(penalties)} and seeds {list(seeds)}; give two or more penalties of 0 "
             "or above, and different seeds"
         )
-    few = images[:judged]
+    few = images[spread_indices(len(images), max_judged)]
     x = few.float() / 255 if few.dtype == torch.uint8 else few
     ordered = sorted(set(penalties))
     runs = [(penalty, seed) for penalty in ordered for seed in seeds]

@@ -166,7 +166,10 @@ def _calibrated(task: InversionTask, provenance: dict[str, Any], track: Track) -
 def _calibration_images(
     fitted: FittedInverter, task: InversionTask, start: int, size: int
 ) -> Tensor:
-    """Generated images; for the autoencoder, which has no prior of codes, training images."""
+    """Generated images, not clipped, as the encoder saw them in training.
+
+    For the autoencoder, which has no prior of codes, they are training images.
+    """
     rng = stream(task.seed, "inversion", "calibration", start)
     if task.config.method == "autoencoder":
         rows = torch.randint(len(task.dataset.data), (size,), generator=rng)
@@ -175,9 +178,9 @@ def _calibration_images(
     z = draw_latents(size, task.config.latent, task.config.latents, rng).to(fitted.device)
     generator = fitted.networks.generator
     if generator is None or generator.classes == 1:
-        return fitted.decode(z)
+        return fitted.decode(z, clip=False)
     drawn = torch.multinomial(fitted.prior.cpu(), size, replacement=True, generator=rng)
-    return fitted.decode(z, drawn.T)
+    return fitted.decode(z, drawn.T, clip=False)
 
 
 def _dataset(images: Tensor, labels: Tensor | None, config: InversionConfig) -> Dataset:

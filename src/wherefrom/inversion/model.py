@@ -12,6 +12,9 @@ Symbols:
 
 Deviation: v and mu in scores belong to the averaged encoder that is used, measured on fresh
 samples after training (`calibration`; "traced" is the thesis, with mu = 0).
+Deviation: with uniform latents the likelihood is still that of a normal with the codes' mean and
+variance, which they do not follow.  It ranks codes by their weighted distance from the mean; a
+threshold on it is calibrated on own images and holds, the nats themselves mean nothing.
 """
 
 from __future__ import annotations
@@ -87,10 +90,12 @@ class FittedInverter:
             raise self._lacks("encoder", "dlsgan, pvdgan, or cagan and cgpgan with inverts")
         return self._each(lambda x: inverter(x).code, self._incoming(images))
 
-    def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+    def decode(self, codes: Tensor, labels: Tensor | None = None, *, clip: bool = True) -> Tensor:
         """G(z o s) as images: (N, d_z) -> (N, *shape) float32, clipped to [0, 1].
 
         `labels`: int64 (N,) or (N, L), needed where the generator makes images of a class.
+        Without `clip` values below 0 and above 1 stay, as the encoder saw them in training; vectors
+        are never clipped.
         """
         generator = self.networks.generator
         if generator is None:
@@ -101,7 +106,8 @@ class FittedInverter:
             )
         scaled = codes.to(self.device, torch.float32) * self.scale
         if generator.classes == 1:
-            return self._each(self.generate, scaled).clamp(*self._range)
+            made = self._each(self.generate, scaled)
+            return made.clamp(*self._range) if clip else made
         if labels is None:
             raise InputError(
                 f"{self.config.method} makes images of a class; give one label per code"
@@ -109,7 +115,8 @@ class FittedInverter:
         c = self.one_hot(labels)
         if len(c) != len(codes):
             raise InputError(f"{len(c)} labels for {len(codes)} codes; give one label per code")
-        return self._each(self.generate, scaled, c).clamp(*self._range)
+        made = self._each(self.generate, scaled, c)
+        return made.clamp(*self._range) if clip else made
 
     def generate(self, scaled: Tensor, c: Tensor | None = None) -> Tensor:
         """G of scaled codes and one-hot classes, in the range of images but not clipped to it.

@@ -4,9 +4,9 @@ Cho: PhD thesis, Concordia University, 2025, Section 3.3 (the score); Bates et a
 Outliers with Conformal p-values, Annals of Statistics 2023 (what is made of it).  No labels and no
 real outliers are used: own images that the model was not trained on are enough.
 
-Own images are parted by their content in three: one part fixes what a score needs, one is damaged
-to choose the score, the rest calibrates.  An image like those of the rest is flagged with
-probability at most the false-alarm rate.
+Own images are parted by their content in four: one part fixes what a score needs, one is damaged
+to choose the score, one is kept for the subtlety curve, the rest calibrates.  An image like those
+of the rest is flagged with probability at most the false-alarm rate.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from wherefrom.inversion.self_test import SelfTest, run_self_test
 SCHEMA = 1
 LEAST_OWN = 8  # two images for the self-test, and a few to calibrate
 MOST_SELF_TEST = 200
+NOT_FINITE = "its score is not a finite number, so it cannot be judged; leave it out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +174,9 @@ def calibrate_outliers(
     if len(images) < LEAST_OWN:
         raise InputError(f"{len(images)} own images; give at least {LEAST_OWN}, better hundreds")
     parts = own_parts(keys, seed=seed)
-    reference, tested, rest = (to_float(images[part]) for part in parts.values())
+    reference, tested, rest = (
+        to_float(images[parts[use]]) for use in ("reference", "test", "calibration")
+    )
     constants = {
         name: fit_constant(fitted, name, reference, percentile=config.percentile) for name in names
     }
@@ -189,13 +192,23 @@ def calibrate_outliers(
         seed=seed,
         track=track,
     )
-    return _calibrated(fitted, config, test, constants, detectors[test.chosen].score(rest))
+    scores = detectors[test.chosen].score(rest)
+    return _calibrated(fitted, config, test, constants, scores[scores.isfinite()])
 
 
 def own_parts(keys: Sequence[str], *, seed: int = 0) -> dict[str, list[int]]:
-    """Rows of own images by use: `reference`, `test` (a quarter each at most) and `calibration`."""
+    """Rows of own images by use: `reference`, `curve`, `test` and `calibration`, disjoint.
+
+    `test` chooses the score, a quarter or 200; `reference` and `curve` share another quarter, the
+    latter up to 200; `calibration` has the rest.  `curve` is for measuring: it decides nothing.
+    """
     quarter = len(keys) // 4
-    sizes = {"reference": quarter, "test": min(quarter, MOST_SELF_TEST)}
+    curve = min(quarter // 2, MOST_SELF_TEST)
+    sizes = {
+        "reference": quarter - curve,
+        "curve": curve,
+        "test": min(quarter, MOST_SELF_TEST),
+    }
     sizes["calibration"] = len(keys) - sum(sizes.values())
     return split_indices(keys, sizes, seed=seed)
 
@@ -207,15 +220,30 @@ def judge_outliers(
     *,
     rate: float,
 ) -> OutlierReport:
-    """Rank the images of a folder; `rate` is the false-alarm rate and that of false discoveries."""
+    """Rank the images of a folder; `rate` is the false-alarm rate and that of false discoveries.
+
+    An image whose score is not a finite number is not judged: it is `skipped`, with the reason.
+    """
     threshold = calibration.threshold(rate)
     scores = calibration.detector(fitted).score(to_float(batch.images))
+    unscored = [
+        (str(path), NOT_FINITE)
+        for path, finite in zip(batch.paths, scores.isfinite().tolist(), strict=True)
+        if not finite
+    ]
+    judged = scores.isfinite().nonzero()[:, 0].tolist()
+    scores = scores[judged]
     p_values = upper_p_values(scores, calibration.own_scores)
     found = discoveries(p_values.tolist(), rate) if len(scores) else torch.empty(0)
     rows = [
         OutlierRow(str(path), float(score), float(p), bool(p <= rate), bool(both), digest)
         for path, digest, score, p, both in zip(
-            batch.paths, batch.digests, scores, p_values, found, strict=True
+            [batch.paths[i] for i in judged],
+            [batch.digests[i] for i in judged],
+            scores,
+            p_values,
+            found,
+            strict=True,
         )
     ]
     rows.sort(key=lambda row: (-row.score, row.name))
@@ -225,7 +253,7 @@ def judge_outliers(
         threshold,
         calibration.score,
         len(calibration.own_scores),
-        tuple((str(path), reason) for path, reason in batch.skipped),
+        (*((str(path), reason) for path, reason in batch.skipped), *unscored),
         calibration.warning,
     )
 

@@ -5,7 +5,12 @@ Cho: PhD thesis, Concordia University, 2025.  The steps themselves are in `steps
 
 Deviation: the averaged weights follow faster in the first steps, by min(ema, (1 + t) / (10 + t)).
 Deviation: encoder and classifier are averaged too in methods where the thesis averages G only.
-Deviation: with `penalty_every` above 1 the penalty comes so many times as strong and so rarely.
+Deviation: with `penalty_every` above 1 every step penalises one in so many images of its batch, in
+turn.  The lazy regularisation of StyleGAN2 (Karras et al. 2020, App. B) takes the whole batch in
+every k-th step, k times as strong; under Adam with a first decay of 0 that pulls less, by up to
+sqrt k where the penalty is the larger part of the gradient, since the optimiser divides a step by
+the root of the mean squared gradient.  StyleGAN2's factor k / (k + 1) on rate and decays does not
+change that; a test measures it.
 """
 
 from __future__ import annotations
@@ -23,8 +28,9 @@ from wherefrom.core.rng import stream
 from wherefrom.inversion import equations as eq
 from wherefrom.inversion import equations_latent as le
 from wherefrom.inversion.assembly import Classes, Networks
-from wherefrom.inversion.config import InversionConfig
+from wherefrom.inversion.config import InversionConfig, penalty_every_of
 from wherefrom.inversion.latents import draw_classes, draw_latents
+from wherefrom.inversion.layers import depends_on_batch
 from wherefrom.inversion.networks import Generator, Headed, Outputs
 
 N = TypeVar("N", bound=nn.Module)
@@ -81,6 +87,8 @@ class Players:
         if config.channels_last:
             self.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averages = copy.deepcopy(self.networks).requires_grad_(False)
+        critic = networks.critic
+        self.sees_batch = critic is not None and depends_on_batch(critic)
         self.traces = Traces(config, classes).to(device)
         self.directions = directions.to(device)
         self.half = halves(config.precision, device)
@@ -143,8 +151,8 @@ class Players:
         return outputs
 
     def judge_pair(self, real: Tensor, fake: Tensor) -> tuple[Outputs, Outputs]:
-        """D* of both; `fused` in one pass, which changes no result unless D* sees its batch."""
-        if not self.config.fused or self.config.batch_deviation:
+        """D* of both: `fused` in one pass, but in two where D* sees its batch."""
+        if not self.config.fused or self.sees_batch:
             return self.judge(real), self.judge(fake)
         joint = self.judge(torch.cat([real, fake]))
         count = len(real)
@@ -179,14 +187,18 @@ class Players:
         return le.encoder_loss(z, made.code, s)
 
     def penalty(self, given: Given, *items: Penalised) -> Tensor:
-        """The gradient penalties that are due in this step, weighted; 0 in between.  Eq. 51."""
+        """The gradient penalties of a step, weighted, a scalar.  Eq. 51.
+
+        Their mean runs over one in `penalty_every` images, other ones in every step; over all of
+        them where D* sees its batch, which must then be whole.
+        """
         total = given.x.new_zeros(())
-        every = self.config.penalty_every
-        if given.index % every:
-            return total
+        every = 1 if self.sees_batch else penalty_every_of(self.config, tuple(given.x.shape[1:]))
         for x, c, weight in items:
             if weight:
-                total = total + weight * every * self._penalty_of(x, c, given)
+                rows = penalised_rows(len(x), every, given.index).to(x.device)
+                part = None if c is None else c[rows]
+                total = total + weight * self._penalty_of(x[rows], part, given)
         return total
 
     def minimise(self, loss: Tensor, *names: str) -> None:
@@ -276,6 +288,15 @@ class Players:
             )
             for name, weights in parts.items()
         }
+
+
+def penalised_rows(count: int, every: int, index: int) -> Tensor:
+    """Rows of a batch of `count` whose penalty is due in step `index`: one in `every`, int64.
+
+    They are count / every, at least one, and walk through the batch from step to step.
+    """
+    size = max(1, count // every)
+    return (index * size + torch.arange(size)) % count
 
 
 def make_directions(config: InversionConfig, classes: Classes, *, seed: int) -> Tensor:

@@ -21,11 +21,15 @@ from wherefrom.inversion.model import FittedInverter
 from wherefrom.metrics.image_quality import psnr, ssim
 
 EQUAL_PSNR = 1000.0  # stands for infinity in JSON
+NOT_FINITE = "the network gives NaN or infinity for it; leave it out"
 
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """Images beside G(E(x)), and how alike they are; larger = more alike."""
+    """Images beside G(E(x)), and how alike they are; larger = more alike.
+
+    NaN where the network gave no finite number for an image.
+    """
 
     names: tuple[str, ...]
     images: Tensor  # (N, C, S, S)
@@ -36,16 +40,26 @@ class Reconstruction:
     def grid(self, columns: int = 8) -> Tensor:
         """Pairs side by side, uint8 (C, H, W): an image, then what came back of it."""
         pairs = torch.stack([self.images, self.recovered], dim=1).flatten(0, 1)
-        return image_grid(to_uint8(pairs).cpu(), 2 * columns)
+        return image_grid(to_uint8(pairs.nan_to_num(0.0)).cpu(), 2 * columns)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; equal images have a PSNR of 1000."""
+        """JSON values; equal images have a PSNR of 1000.
+
+        An image without a finite PSNR and SSIM has None for both, and the reason; the means are
+        over the others, None if there are none.
+        """
         shown = self.psnr.clamp_max(EQUAL_PSNR)
-        rows = zip(self.names, shown.tolist(), self.ssim.tolist(), strict=True)
+        kept = shown.isfinite() & self.ssim.isfinite()
+        rows = zip(self.names, shown.tolist(), self.ssim.tolist(), kept.tolist(), strict=True)
         return {
-            "mean_psnr": float(shown.mean()),
-            "mean_ssim": float(self.ssim.mean()),
-            "images": [{"name": n, "psnr": p, "ssim": s} for n, p, s in rows],
+            "mean_psnr": float(shown[kept].mean()) if bool(kept.any()) else None,
+            "mean_ssim": float(self.ssim[kept].mean()) if bool(kept.any()) else None,
+            "images": [
+                {"name": n, "psnr": p, "ssim": s, "reason": ""}
+                if ok
+                else {"name": n, "psnr": None, "ssim": None, "reason": NOT_FINITE}
+                for n, p, s, ok in rows
+            ],
         }
 
 

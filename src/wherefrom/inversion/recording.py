@@ -93,8 +93,8 @@ class Recorder:
             mean = sum(values[name] for values in self._waiting) / len(self._waiting)
             row[name] = f"{mean:.6g}"
         self._waiting = []
-        scale = fitted.scale.double()
-        row["entropy"] = f"{float(latent_entropy(scale.clamp_min(ENTROPY_FLOOR))):.6g}"
+        scale = fitted.scale.double().clamp_min(ENTROPY_FLOOR)
+        row["entropy"] = f"{float(latent_entropy(scale, fitted.config.latents)):.6g}"
         row["live"] = str(int((fitted.trace > 0.5).sum()))
         self._rows.append(row)
         if self._events is not None:

@@ -25,7 +25,7 @@ from wherefrom.core.passes import in_passes
 from wherefrom.core.progress import Track, quiet
 from wherefrom.inversion.equations_latent import SMALLEST_VARIANCE
 from wherefrom.inversion.model import PASS_ROWS, FittedInverter
-from wherefrom.inversion.reconstruction import Reconstruction
+from wherefrom.inversion.reconstruction import EQUAL_PSNR, Reconstruction
 from wherefrom.metrics.image_quality import psnr, ssim
 
 
@@ -53,8 +53,8 @@ class Refinement:
 
     @property
     def psnr_gained(self) -> Tensor:
-        """dB per image, (N,)."""
-        return self.after.psnr - self.before.psnr
+        """dB per image, (N,); an image that comes back exactly counts as 1,000 dB."""
+        return self.after.psnr.clamp_max(EQUAL_PSNR) - self.before.psnr.clamp_max(EQUAL_PSNR)
 
     @property
     def likelihood_lost(self) -> Tensor:
@@ -70,10 +70,12 @@ class Refinement:
         changes = zip(self.psnr_gained.tolist(), self.likelihood_lost.tolist(), strict=True)
         for row, (gained, lost) in zip(told["images"], changes, strict=True):
             row |= {"psnr_gained": gained, "nats_lost": lost}
+        kept = self.psnr_gained.isfinite() & self.likelihood_lost.to(self.psnr_gained).isfinite()
+        known = bool(kept.any())
         return {
             **told,
-            "mean_psnr_gained": float(self.psnr_gained.mean()),
-            "mean_nats_lost": float(self.likelihood_lost.mean()),
+            "mean_psnr_gained": float(self.psnr_gained[kept].mean()) if known else None,
+            "mean_nats_lost": float(self.likelihood_lost[kept.cpu()].mean()) if known else None,
             "refinement": self.config.to_dict(),
         }
 

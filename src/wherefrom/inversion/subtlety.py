@@ -70,7 +70,8 @@ def subtlety_curve(
 ) -> SubtletyCurve:
     """AUROC and share above `threshold` of own images (N, C, H, W), damaged ever more strongly.
 
-    `threshold` belongs to the false-alarm `rate`; give images that did not set it.
+    `threshold` belongs to the false-alarm `rate`; give images that neither set it nor chose the
+    score, as `own_parts` keeps them for the curve.  Fewer than 2 are an `InputError`.
     """
     if len(images) < 2:
         raise InputError(f"a subtlety curve needs 2 own images or more, there are {len(images)}")

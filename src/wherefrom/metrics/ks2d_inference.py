@@ -20,6 +20,10 @@ from wherefrom.core.rng import derive_seed
 from wherefrom.metrics.ks2d import Ints, Plane, Reals, ks2d_distance
 
 DRAWS = 999
+# The difference of two distances varies up to 1.15 times as much as its resamples do, with 30 to
+# 120 images of generators that are equally far; with no widening the test errs at up to 0.09 for
+# 0.05 (experiments/promises_anomaly.py).
+WIDENING = 1.2
 CHUNK = 2**20  # multiplicities drawn at a time
 
 
@@ -131,10 +135,12 @@ def equal_distance_p_value(
     """Can the data tell how far `a` and `b` are from `real` apart?  Two-sided, by the bootstrap.
 
     The observed D(real, a) - D(real, b), both at the size of the smaller set, is compared with how
-    much that difference varies, around its own mean, when all three samples are drawn again.
+    much that difference varies, around its own mean, when all three samples are drawn again:
+    `WIDENING` times as much, as resamples of a largest gap vary too little.
     Permuting the labels of `a` and `b` would be exact if they were one distribution, and says
     "different" far too often for two that are equally far from `real` in different directions; the
-    bootstrap is approximate for both.
+    bootstrap is approximate for both.  With the widening it errs at most as often as stated in
+    every world that was simulated, and much less often where both are like `real`.
     """
     plane, sizes = Plane(np.concatenate([real, a, b])), (len(real), len(a), len(b))
     smaller = min(len(a), len(b))
@@ -146,7 +152,7 @@ def equal_distance_p_value(
         found.append(plane.distances(again_real, again_a) - plane.distances(again_real, again_b))
     spread = np.concatenate(found)
     # Differences of two distances carry rounding; equal ones must count as equal.
-    as_large = np.abs(spread - spread.mean()) >= abs(observed) - 1e-12
+    as_large = WIDENING * np.abs(spread - spread.mean()) >= abs(observed) - 1e-12
     return float(1 + np.count_nonzero(as_large)) / (1 + draws)
 
 
