@@ -109,7 +109,7 @@ def _false_share(replays: int, seed: int, answer: Verdict, parts: dict[str, Any]
     found = []
     for _ in range(replays):
         rates = {"false_negative_rate": 0.05, "false_positive_rate": 0.05}
-        fitted = attributor(rng, 400, 400, **rates)
+        fitted = attributor(rng, 200, 200, **rates)
         if parts.get("further"):  # the attributor knows scaled files, so it judges by state
             scaled = Calibration(fitted.own_scores, fitted.other_scores)
             fitted = replace(fitted, further={"scaled": scaled})
@@ -128,11 +128,11 @@ def _false_share(replays: int, seed: int, answer: Verdict, parts: dict[str, Any]
 
 
 def false_rejections(replays: int, seed: int) -> Values:
-    """300 own PNG files, 300 foreign JPEG files, which cannot be rejected, 30 foreign PNG files."""
+    """120 own PNG files, 120 foreign JPEG files, which cannot be rejected, 20 foreign PNG files."""
     parts = {
         "means": [(OWN, 1), (RIVAL, 1), (RIVAL, 1)],
         "files": ["png", "jpeg", "png"],
-        "counts": [300, 300, 30],
+        "counts": [120, 120, 20],
         "wrong": [True, False, False],
     }
     return _false_share(replays, seed, Verdict.NOT_OURS, parts)
@@ -215,7 +215,7 @@ PROMISES = (
         "attribution/discovery.py",
         0.05,
         false_rejections,
-        suite=12,
+        suite=20,
     ),
     Promise(
         "false accusations in a folder",
