@@ -13,6 +13,7 @@ from wherefrom.core.rng import stream
 from wherefrom.data import save_png, to_uint8
 from wherefrom.encoders import TinyConvConfig, as_encoder, make_autoencoder
 from wherefrom.origin import References, SearchConfig
+from wherefrom.origin.answers import Answer
 from wherefrom.origin.reranking import WEIGHT, Originals
 from wherefrom.origin.spatial import align
 
@@ -106,7 +107,7 @@ def test_a_file_that_cannot_be_read_keeps_its_score_and_is_named__closed_form(re
     unread = [note for note in after.notes if "was not laid over again" in note]
     told = "; ".join(unread)
     assert len(unread) == 3
-    assert "photos/04.png was not laid over again: it has changed since it was added" in told
+    assert "photos/04.png was not laid over again: has changed since it was added" in told
     assert "photos/03.png" in told and "photos/06.png" in told
     kept = {c.path: c.deviations for c in plain.candidates}
     for candidate in after.candidates:
@@ -174,3 +175,15 @@ def test_latents_are_remembered_by_content__identity(references):
     Path("photos/01.png").unlink()
     assert originals.latent(image) is first
     assert isinstance(Originals(ENCODER).latent(image), str)
+
+
+def test_without_most_of_its_pictures_an_index_cannot_say__rejects_calibration(references):
+    """As from another folder than the one in which it was built with relative paths."""
+    Path("photos").rename("moved")
+    (answer,) = references.search([Path("edits/01.png")], config=RERANKED)
+    assert answer.answer is Answer.UNKNOWN and answer.p_value is None
+    assert "could not be compared with it (photos/" in answer.reason
+    assert "search from the folder in which the index was built" in answer.reason
+    Path("moved").rename("photos")
+    (again,) = references.search([Path("edits/01.png")], config=RERANKED)
+    assert again.answer is not Answer.UNKNOWN or "not calibrated" in again.reason

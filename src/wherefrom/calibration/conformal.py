@@ -17,8 +17,8 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 
-# Relative difference of one image's score between processors: at most 1.1e-5 was measured over the
-# instruction sets that torch, oneDNN and MKL know (tests/processors); about ten times that.
+# Relative difference of one image's score between processors: at most 2.8e-5 was measured over the
+# instruction sets that torch, oneDNN and MKL know (tests/processors); four times that.
 ROUNDING = 2.0**-13
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def demo(session: Session, *, out: Path, overwrite: bool, seed: int) -> None:
     from wherefrom.case.opened import open_case
     from wherefrom.report.case_demo import demo_lines, demo_sections, demo_table
     from wherefrom.report.case_folder import write_folder
+    from wherefrom.report.text import printable
 
     start = time.monotonic()
     folder = Path(os.path.relpath(out)) if out.is_absolute() else out
@@ -55,6 +57,9 @@ def demo(session: Session, *, out: Path, overwrite: bool, seed: int) -> None:
     for line in demo_lines(graded, made.left_out):
         click.echo(line)
     click.echo("")
-    click.echo(f"It took {time.monotonic() - start:.0f} s.  Images: {made.suspects}")
-    click.echo(f"Ask about an image of yours: wherefrom inspect IMAGE --with {made.case}")
-    click.echo(f"Report: {page}")
+    case, images, report = (
+        printable(shlex.quote(str(p))) for p in (made.case, made.suspects, page)
+    )
+    click.echo(f"It took {time.monotonic() - start:.0f} s.  Images: {images}")
+    click.echo(f"Ask about an image of yours: wherefrom inspect IMAGE --with {case}")
+    click.echo(f"Report: {report}")

@@ -41,7 +41,7 @@ def inspect(
     device: str,
     as_json: bool,
 ) -> None:
-    """Ask whether a model of the case made an image, what it was made from, and how natural it is.
+    """Ask all five questions of an image or a folder, with what a case names.
 
     Of one file it prints a sentence per question; of folders a table, the worst and most certain
     first.  What was asked of a folder is kept beside the case file, and a later run goes on.

@@ -49,7 +49,8 @@ def take_threads(command: click.Command) -> None:
                 expose_value=False,
                 callback=_use,
                 help="Threads to work with; default: OMP_NUM_THREADS, else the cores that are "
-                "free now.  Answers do not depend on it; the last digits of a training may.",
+                "free now.  No verdict, p-value or rank depends on it; the last digits of a "
+                "training or of an index's deviations may.",
             )
         )
 

@@ -175,7 +175,9 @@ def fit_classifier(
             _set_whitening(network, own[:WHITENING_INPUTS].float())
         network.to(own.device)
         task = _ClassifierTask(network, own, negatives, config, derive_seed(seed, index))
-        label = f"training classifier {index + 1} of {config.members}"
+        label = "training the classifier"
+        if config.members > 1:
+            label = f"training classifier number {index + 1}"
         run(task, task.steps, label=label, track=track)
         members.append(_frozen(network))
     return FittedClassifier(config, own.shape[1], tuple(members))

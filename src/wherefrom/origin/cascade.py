@@ -78,7 +78,9 @@ def answer_of(
     notes: tuple[str, ...],
 ) -> OriginAnswer:
     """The answer for a picture that is no copy, by the conformal test of its best match."""
-    notes += tuple(f"{name} was not laid over again: it {why}" for name, why in standing.unread)
+    if len(standing.unread) > len(standing.alignments):
+        return cannot_say(path, _unopened(standing), digest, notes)
+    notes += tuple(f"{name} was not laid over again: {why}" for name, why in standing.unread)
     candidates = _candidates(standing, index, null, config)
     best = candidates[0]
     if null is None or best.p_value is None:
@@ -92,6 +94,20 @@ def answer_of(
             reason = f"{reason}; {old}" if reason else old
     return OriginAnswer(
         str(path), answer, best.p_value, best.deviations, candidates, reason, digest, notes=notes
+    )
+
+
+def _unopened(standing: Standing) -> str:
+    """Why there is no answer where most of the nearest images are gone.
+
+    Scores without the comparison of pictures are smaller, and the calibration is not of them.
+    """
+    name, why = standing.unread[0]
+    count = len(standing.unread) + len(standing.alignments)
+    return (
+        f"{len(standing.unread)} of its {count} nearest images could not be compared with it "
+        f"({name}: {why}), and the calibration does not hold without; search from the folder in "
+        "which the index was built, or put the files back"
     )
 
 

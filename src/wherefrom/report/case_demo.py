@@ -92,7 +92,7 @@ OTHER_SIZE = (
 )
 PAGE_NOTE = f"{WRONG_MARK}marks a wrong answer, colour a right one."
 HONEST = (
-    "The models are small and were fitted in two minutes; docs/ says how well the methods do.",
+    "The models are small and quickly fitted; docs/ says how well the methods do.",
     "The edits were made with filters and one small network, none with a diffusion model.",
     "The study trains a tiny model of clothes, which stands in for my model.",
 )
