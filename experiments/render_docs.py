@@ -229,7 +229,23 @@ def ks2d_table() -> str:
     return table(["points in all", "plain, s", "ours, s", "faster by", "difference"], rows)
 
 
+def threads_table() -> str:
+    """Milliseconds per image by way of working, idle and beside a busy process."""
+    found = load("threads")["rows"]
+    rows = []
+    for way in dict.fromkeys(row["way"] for row in found):
+        cells = []
+        for busy in (0, 1):
+            (values,) = (r["milliseconds"] for r in found if (r["way"], r["busy"]) == (way, busy))
+            cells.append(
+                f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+            )
+        rows.append([way, *cells])
+    return table(["ms per image", "idle", "beside one busy process"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "threads": threads_table,
     "continuation": continuation_table,
     "attribution_quick": attribution_quick_table,
     "loops": loops_table,
