@@ -51,12 +51,12 @@ def invert(way: str, images: int, repeats: int) -> list[float]:
     inverter = Inverter(layer, z.mean(dim=0), LassoConfig(iterations=ITERATIONS))
     run = inverter.invert if way in ("one thread", "passes") else inverter._solve
     run(o[:2])
-    found = []
+    milliseconds = []
     for _ in range(repeats):
         start = time.perf_counter()
         run(o)
-        found.append(1000 * (time.perf_counter() - start) / images)
-    return found
+        milliseconds.append(1000 * (time.perf_counter() - start) / images)
+    return milliseconds
 
 
 def measured(way: str, threads: int, busy: int, args: argparse.Namespace) -> list[float]:
@@ -70,7 +70,7 @@ def measured(way: str, threads: int, busy: int, args: argparse.Namespace) -> lis
     images = SLOW if shares and busy else args.images
     inner = ["--one", way, "--images", str(images), "--repeats", str(args.repeats)]
     try:
-        told = subprocess.run(
+        child = subprocess.run(
             [sys.executable, __file__, *inner],
             env=environment,
             check=True,
@@ -81,7 +81,7 @@ def measured(way: str, threads: int, busy: int, args: argparse.Namespace) -> lis
         for other in others:
             other.kill()
             other.wait()
-    values: list[float] = json.loads(told.stdout)
+    values: list[float] = json.loads(child.stdout)
     return values
 
 

@@ -38,7 +38,7 @@ LEAST_REPLAYS = 300
 def run(promise: Promise, replays: int, seed: int) -> dict[str, Any]:
     """What is kept of one promise, as JSON values."""
     start = time.perf_counter()
-    found = realised(promise.simulate(replays, seed))
+    result = realised(promise.simulate(replays, seed))
     return {
         "name": promise.name,
         "statement": promise.statement,
@@ -46,11 +46,11 @@ def run(promise: Promise, replays: int, seed: int) -> dict[str, Any]:
         "code": promise.code,
         "promised": promise.rate,
         "at_least": promise.at_least,
-        "realised": found.mean,
-        "low": found.low,
-        "high": found.high,
-        "replays": found.replays,
-        "holds": found.holds(promise),
+        "realised": result.mean,
+        "low": result.low,
+        "high": result.high,
+        "replays": result.replays,
+        "holds": result.holds(promise),
         "seed": seed,
         "seconds": round(time.perf_counter() - start, 1),
     }
@@ -68,8 +68,10 @@ def main() -> None:
     known = {p.name for p in PROMISES}
     if unknown := set(args.only or ()) - known:
         parser.error(f"no promise {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
-    kept = json.loads(args.out.read_text())["promises"] if args.only and args.out.is_file() else []
-    rows = {row["name"]: row for row in kept}
+    earlier = (
+        json.loads(args.out.read_text())["promises"] if args.only and args.out.is_file() else []
+    )
+    rows = {row["name"]: row for row in earlier}
     for promise in PROMISES:
         if args.only and promise.name not in args.only:
             continue
@@ -81,8 +83,8 @@ def main() -> None:
             flush=True,
         )
         listed = [rows[p.name] for p in PROMISES if p.name in rows]
-        told = {"version": __version__, "python": platform.python_version(), "promises": listed}
-        args.out.write_text(json.dumps(told, indent=1) + "\n")
+        summary = {"version": __version__, "python": platform.python_version(), "promises": listed}
+        args.out.write_text(json.dumps(summary, indent=1) + "\n")
 
 
 if __name__ == "__main__":

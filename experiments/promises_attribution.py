@@ -52,12 +52,12 @@ class Spelled:
 def images_of(scores: Values) -> Tensor:
     """uint8 (N, *SHAPE) that carry these scores; the other pixels are grey."""
     rest = np.asarray(norm.cdf((scores - 2) / 3))
-    found = np.full((len(scores), SHAPE[1] * SHAPE[2]), 128, dtype=np.uint8)
+    pixels = np.full((len(scores), SHAPE[1] * SHAPE[2]), 128, dtype=np.uint8)
     for place in range(DIGITS):
         rest = rest * 256
-        found[:, place] = np.floor(rest)
+        pixels[:, place] = np.floor(rest)
         rest = rest - np.floor(rest)
-    return torch.from_numpy(found).reshape(-1, *SHAPE)
+    return torch.from_numpy(pixels).reshape(-1, *SHAPE)
 
 
 def attributor(rng: np.random.Generator, own: int, other: int, **settings: float) -> Attributor:
@@ -71,8 +71,8 @@ def attributor(rng: np.random.Generator, own: int, other: int, **settings: float
 
 def called(fitted: Attributor, scores: Values, answer: Verdict) -> Values:
     """Whether each image got that answer."""
-    found = fitted.check(images_of(scores)).images
-    return np.array([float(row.verdict is answer) for row in found])
+    rows = fitted.check(images_of(scores)).images
+    return np.array([float(row.verdict is answer) for row in rows])
 
 
 def _called_once(replays: int, seed: int, mean: float, answer: Verdict) -> Values:
@@ -106,7 +106,7 @@ def unlucky_calibrations(replays: int, seed: int) -> Values:
 def _false_share(replays: int, seed: int, answer: Verdict, parts: dict[str, Any]) -> Values:
     """Of the answers in one folder, the share given to images that it is wrong for."""
     rng = np.random.default_rng(seed)
-    found = []
+    values = []
     for _ in range(replays):
         rates = {"false_negative_rate": 0.05, "false_positive_rate": 0.05}
         fitted = attributor(rng, 200, 200, **rates)
@@ -123,8 +123,8 @@ def _false_share(replays: int, seed: int, answer: Verdict, parts: dict[str, Any]
         checked = fitted.check(images_of(scores), carriers=carriers)
         rows = control_discoveries(checked, 0.05).images
         given = np.array([row.verdict is answer for row in rows])
-        found.append(float((given & false).sum()) / max(1, int(given.sum())))
-    return np.array(found)
+        values.append(float((given & false).sum()) / max(1, int(given.sum())))
+    return np.array(values)
 
 
 def false_rejections(replays: int, seed: int) -> Values:
@@ -153,21 +153,21 @@ def false_accusations(replays: int, seed: int) -> Values:
 def own_sets_rejected(replays: int, seed: int) -> Values:
     """A whole table of the model's own rows, judged as one at 0.05."""
     rng = np.random.default_rng(seed)
-    found = []
+    values = []
     for _ in range(replays):
         fitted = attributor(rng, 99, 39, false_negative_rate=0.1, false_positive_rate=0.05)
         rows = fitted.check(images_of(rng.normal(OWN, 1, 40))).images
         p_values = [row.p_value for row in rows if row.p_value is not None]
         together = judge_together(p_values, calibration=99, rate=fitted.smallest_p_value("clean"))
-        found.append(float(together.p_value <= 0.05))
-    return np.array(found)
+        values.append(float(together.p_value <= 0.05))
+    return np.array(values)
 
 
 def family_errors(replays: int, seed: int) -> Values:
     """One image that is like every model's others is assigned to one of five models."""
     rng = np.random.default_rng(seed)
     rates = {"false_negative_rate": 0.05, "false_positive_rate": 0.05}
-    found = []
+    values = []
     for _ in range(replays):
         models = {f"model {k}": attributor(rng, 39, 99, **rates) for k in range(5)}
         verdicts = {
@@ -175,8 +175,8 @@ def family_errors(replays: int, seed: int) -> Values:
             for name, fitted in models.items()
         }
         answer = identify(verdicts, family_error=0.05).answer
-        found.append(float(answer is Identity.ONE))
-    return np.array(found)
+        values.append(float(answer is Identity.ONE))
+    return np.array(values)
 
 
 PROMISES = (
