@@ -10,6 +10,7 @@ from wherefrom.attribution.config import FlipadConfig
 from wherefrom.attribution.features import FeatureMap
 from wherefrom.attribution.lasso import LassoConfig
 from wherefrom.attribution.method import fit
+from wherefrom.attribution.siblings import SIBLING_KINDS
 from wherefrom.core.rng import stream
 from wherefrom.data.writing import to_uint8
 from wherefrom.detectors.deep_sad import DeepSadConfig
@@ -60,6 +61,7 @@ SMALL = FlipadConfig(
     classifier_samples=0,
     train_samples=60,
     calibration_samples=60,
+    sibling_samples=20,
     mean_samples=64,
     false_negative_rate=0.05,
     false_positive_rate=0.2,
@@ -117,7 +119,7 @@ def recorded(generator):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FeatureMap, "extract", spy)
         fitted = fit(generator, _smooth(80, 0), config=SMALL)
-    names = ("own", "others", "impostors", "own held", "others held")
+    names = ("own", "others", "impostors", "own held", "others held", *SIBLING_KINDS)
     return dict(zip(names, seen, strict=True)), fitted
 
 

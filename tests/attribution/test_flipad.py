@@ -11,6 +11,7 @@ from wherefrom.attribution import PRESETS, FlipadConfig, fit, load
 from wherefrom.attribution.flipad import mean_activation
 from wherefrom.attribution.method import needed_others
 from wherefrom.attribution.protocol import stored_samples
+from wherefrom.attribution.siblings import SIBLING_KINDS
 from wherefrom.calibration.conformal import lower_p_values, upper_p_values
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import ArtifactError, InputError
@@ -71,7 +72,10 @@ def test_parts_are_disjoint_and_of_the_stated_sizes__identity_split(recorded, sm
         "impostors": 60,
         "own held": 60,
         "others held": 16,
+        **dict.fromkeys(SIBLING_KINDS, 20),
     }
+    for kind in SIBLING_KINDS:
+        assert not content(seen[kind]) & content(seen["own held"])
     assert not content(seen["own"]) & content(seen["own held"])
     assert not content(seen["others"]) & content(seen["others held"])
     pool = content(to_float(smooth(80, 0)))
@@ -99,21 +103,26 @@ def test_impostors_are_negatives_unless_switched_off__identity_deviation(
 
 
 def test_p_values_are_those_of_both_calibration_sets__identity_deviation(fitted, smooth):
-    """Deviation: a second p-value, against held-out others, guards "made by this model"."""
+    """Deviation: p-values against held-out others and siblings guard "made by this model"."""
     images = smooth(12, 4)
     scores = fitted.score(images)
     rows = fitted.check(images).images
     assert [row.score for row in rows] == scores.tolist()
     assert [row.p_value for row in rows] == upper_p_values(scores, fitted.own_scores).tolist()
     assert [row.p_other for row in rows] == lower_p_values(scores, fitted.other_scores).tolist()
+    kinds = torch.stack([lower_p_values(scores, one) for one in fitted.sibling_scores.values()])
+    assert [row.p_sibling for row in rows] == kinds.amax(dim=0).tolist()
     for row in rows:
         assert (row.score > fitted.threshold) == (row.verdict is Verdict.NOT_OURS)
 
 
-def with_scores(fitted, own, other):
+def with_scores(fitted, own, other, sibling=1e9):
     """The attributor with calibration scores shifted: every verdict becomes reachable."""
     return dataclasses.replace(
-        fitted, own_scores=torch.full((60,), float(own)), other_scores=torch.full((16,), other)
+        fitted,
+        own_scores=torch.full((60,), float(own)),
+        other_scores=torch.full((16,), other),
+        sibling_scores={kind: torch.full((20,), float(sibling)) for kind in SIBLING_KINDS},
     )
 
 
@@ -125,6 +134,9 @@ def test_every_verdict_and_its_reason__closed_form(fitted, smooth):
     assert (row.verdict, row.reason) == (Verdict.NOT_OURS, "")
     (row,) = with_scores(fitted, 1e9, -1.0).check(images).images
     assert row.verdict is Verdict.CANNOT_SAY and "also the other images" in row.reason
+    (row,) = with_scores(fitted, 1e9, 1e9, -1.0).check(images).images
+    assert row.verdict is Verdict.CANNOT_SAY and row.p_sibling == 1.0
+    assert "a sibling of this model would look like this" in row.reason
 
 
 def test_lossy_files_are_not_called_foreign__closed_form(fitted, smooth):

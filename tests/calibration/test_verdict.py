@@ -32,6 +32,22 @@ def test_the_reason_names_both_p_values_and_the_rate__closed_form():
     )
 
 
+@pytest.mark.parametrize(
+    ("p_value", "p_other", "p_sibling", "verdict"),
+    [
+        (0.9, 0.001, 0.05, Verdict.OURS),
+        (0.9, 0.001, 0.051, Verdict.CANNOT_SAY),
+        (0.9, 0.02, 0.001, Verdict.CANNOT_SAY),  # the others explain it
+        (0.001, 0.001, 1.0, Verdict.NOT_OURS),
+        (0.9, 0.001, None, Verdict.OURS),  # no guard
+    ],
+)
+def test_a_sibling_guards_the_accusation__closed_form(p_value, p_other, p_sibling, verdict):
+    found, reason = decide(p_value, p_other, p_sibling, sibling_rate=0.05, **RATES)
+    assert found is verdict
+    assert ("a sibling of this model" in reason) == (p_sibling == 0.051)
+
+
 def test_verdicts_print_as_the_words_of_the_answer__closed_form():
     words = [str(verdict) for verdict in Verdict]
     assert words == ["made by this model", "not made by this model", "cannot say"]

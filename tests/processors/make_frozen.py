@@ -27,6 +27,8 @@ SETTINGS = {
 RATES = {
     "train_samples": 60,
     "calibration_samples": COUNT,
+    "sibling_samples": COUNT,
+    "sibling_rate": 0.1,
     "false_negative_rate": 0.1,
     "false_positive_rate": 0.2,
 }

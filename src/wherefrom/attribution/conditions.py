@@ -148,6 +148,17 @@ class NoiseRange:
         return cls(float(meta["clean"]), float(meta["most"]))
 
 
+def change_by_file(carrier: Carrier, size: tuple[int, ...]) -> str:
+    """What the file did to the pixels of an image of that size, in words; "" for nothing."""
+    if carrier.altered:
+        return f"its pixels were changed ({carrier.altered}), and that"
+    if not carrier.lossless:
+        return "the file is lossy (JPEG or the like), and compression"
+    if carrier.size != size:
+        return "the file is of another size than the model's images, and scaling"
+    return ""
+
+
 def condition_of(
     carrier: Carrier | None, level: float, size: tuple[int, int], noise: NoiseRange | None
 ) -> tuple[str, str]:
@@ -155,6 +166,8 @@ def condition_of(
 
     `level` is its noise level at the model's `size`; `carrier` None: pixels without a file.
     """
+    if carrier is not None and carrier.altered:
+        return "", f"its pixels were changed ({carrier.altered}), and no calibration covers that"
     if carrier is not None and carrier.size != size:
         return _scale(carrier, size)
     if carrier is not None and not carrier.lossless:

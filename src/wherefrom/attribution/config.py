@@ -24,6 +24,18 @@ class AttributionConfig(Config):
     false_positive_rate: float = setting(
         0.01, "images like the others called ours, at most", low=0.0, high=1.0
     )
+    sibling_rate: float = setting(
+        0.05,
+        "images of a self-made sibling of the model called ours, at most",
+        source="docs/attribution.md",
+        low=0.0,
+        high=1.0,
+    )
+    sibling_samples: int = setting(
+        200,
+        "images of each kind of self-made sibling that calibrate this rate; 0: no guard",
+        low=0,
+    )
     confidence: float = setting(
         0.0,
         "how sure the false-negative rate is for this very calibration; 0: it holds on average",

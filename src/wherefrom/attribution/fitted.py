@@ -2,7 +2,8 @@
 
 Larger score = less likely made by the owner's model.
 
-Deviation: a second conformal p-value, against held-out other images, guards "made by this model".
+Deviation: two further conformal p-values, against held-out other images and against images by
+self-made siblings (`siblings`), guard "made by this model".
 """
 
 from __future__ import annotations
@@ -16,10 +17,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wherefrom.attribution.conditions import CLEAN, KIND_OF, NoiseRange, condition_of
+from wherefrom.attribution.conditions import (
+    CLEAN,
+    KIND_OF,
+    NoiseRange,
+    change_by_file,
+    condition_of,
+)
 from wherefrom.attribution.config import AttributionConfig
+from wherefrom.attribution.held_out import (
+    Calibration,
+    called_ours,
+    sibling_p_values,
+)
 from wherefrom.attribution.methods import METHODS
-from wherefrom.attribution.protocol import Method, Saved, Scorer, as_stored, as_values
+from wherefrom.attribution.protocol import (
+    Method,
+    Saved,
+    Scorer,
+    as_stored,
+    as_values,
+    require_generator,
+)
 from wherefrom.attribution.result import CheckResult, ImageVerdict, without_score
 from wherefrom.calibration.conformal import (
     guaranteed_rate,
@@ -28,7 +47,7 @@ from wherefrom.calibration.conformal import (
     upper_p_values,
 )
 from wherefrom.calibration.verdict import Verdict, decide
-from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.errors import ArtifactError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.store import artifact_kind, digest_bytes, load_artifact, save_artifact
 from wherefrom.data.images import Carrier
@@ -36,22 +55,14 @@ from wherefrom.generators.generator import Generator
 from wherefrom.generators.introspection import holds_numbers
 from wherefrom.metrics.noise_level import noise_level
 
-SCHEMA = 4
+SCHEMA = 5
 KIND = "attribution/"  # then the method's name
 EVIDENCE = "evidence."  # before the names of the scorer's own tensors
 EXPERT = "expert."  # before the kind of an expert and the names of its own tensors
-FURTHER = "further."  # before the name of a condition and ".own" or ".other"
+FURTHER = "further."  # before the name of a condition and ".own", ".other" or ".sibling.KIND"
 CHUNK = 512  # images that are scored together
 DECIDED = (Verdict.OURS, Verdict.NOT_OURS)
 SATURATED = 0.98  # share of clipped pixels from which an image says nothing about the last layer
-
-
-@dataclass(frozen=True, eq=False)
-class Calibration:
-    """Scores of held-out images in one condition (`conditions`), float64."""
-
-    own: Tensor  # (n,)
-    other: Tensor  # (m,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +80,7 @@ class Attributor:
     noise: NoiseRange | None = None  # tells clean images from noisy ones
     experts: Mapping[str, Scorer] = field(default_factory=dict)  # by kind of alteration
     seen: Tensor | None = None  # int64, `core.contents` of the others used; None: not recorded
+    sibling_scores: Mapping[str, Tensor] = field(default_factory=dict)  # (k,) float64 by kind
 
     @property
     def kind(self) -> str:
@@ -145,9 +157,9 @@ class Attributor:
             if not math.isfinite(score):
                 rows.append(without_score(name, digest))
                 continue
-            own, other = self._p_values(scores[i : i + 1], condition)
+            own, other, sibling = self._p_values(scores[i : i + 1], condition)
             barred = self._barred(bool(blank[i]), carrier, condition, unknown)
-            verdict, reason = self._decide(own, other, condition, barred)
+            verdict, reason = self._decide((own, other, sibling), condition, barred)
             rows.append(
                 ImageVerdict(
                     name,
@@ -159,6 +171,7 @@ class Attributor:
                     digest,
                     condition if condition in (CLEAN, *self.further) else None,
                     tuple(answer for answer in DECIDED if answer not in barred),
+                    sibling,
                 )
             )
         return self.result(rows)
@@ -172,6 +185,7 @@ class Attributor:
             c.false_negative_rate,
             c.false_positive_rate,
             self.describe(),
+            sibling_rate=c.sibling_rate if self.sibling_scores else None,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -179,7 +193,7 @@ class Attributor:
         return _description(
             self.kind,
             self.image_shape,
-            (len(self.own_scores), len(self.other_scores)),
+            self.calibration_of(CLEAN),
             self.config,
             {**self.provenance, "further_conditions": sorted(self.further)},
         )
@@ -211,21 +225,23 @@ class Attributor:
         for kind, expert in self.experts.items():
             named = expert.to_saved()[1].items()
             tensors |= {f"{EXPERT}{kind}.{name}": value for name, value in named}
-        tensors |= {"own_scores": self.own_scores, "other_scores": self.other_scores}
+        tensors |= self.calibration_of(CLEAN).to_tensors("")
         tensors |= {} if self.seen is None else {"seen": self.seen}
         for name, scores in self.further.items():
-            tensors |= {f"{FURTHER}{name}.own": scores.own, f"{FURTHER}{name}.other": scores.other}
+            tensors |= scores.to_tensors(f"{FURTHER}{name}.")
         return tensors
 
-    def _p_values(self, score: Tensor, condition: str) -> tuple[float, float]:
-        """Both p-values in that condition; where none is known, among unaltered images."""
+    def _p_values(self, score: Tensor, condition: str) -> tuple[float, float, float | None]:
+        """The p-values in that condition; where none is known, among unaltered images."""
         known = self.calibration_of(condition)
         own, other = upper_p_values(score, known.own), lower_p_values(score, known.other)
-        return float(own), float(other)
+        sibling = float(sibling_p_values(score, known.siblings)) if known.siblings else None
+        return float(own), float(other), sibling
 
     def calibration_of(self, condition: str) -> Calibration:
         """The scores that an image in that condition is compared with."""
-        return self.further.get(condition, Calibration(self.own_scores, self.other_scores))
+        clean = Calibration(self.own_scores, self.other_scores, self.sibling_scores)
+        return self.further.get(condition, clean)
 
     def smallest_p_value(self, condition: str) -> float:
         """The p-value at or below which an image in that condition is called not ours."""
@@ -252,28 +268,27 @@ class Attributor:
             )
         if carrier is None or self.further:
             return {}
-        if not carrier.lossless:
-            return {
-                Verdict.NOT_OURS: "it does not fit, but the file is lossy (JPEG or the like), and "
-                "compression alone makes own images fail; ask for the original file"
-            }
-        if carrier.size != self.image_shape[1:]:
-            return {
-                Verdict.NOT_OURS: "it does not fit, but the file is of another size than the "
-                "model's images, and scaling alone makes own images fail; ask for the original file"
-            }
-        return {}
+        changed = change_by_file(carrier, self.image_shape[1:])
+        if not changed:
+            return {}
+        return {
+            Verdict.NOT_OURS: f"it does not fit, but {changed} alone makes own images fail; ask "
+            "for the original file"
+        }
 
     def _decide(
-        self, p_value: float, p_other: float, condition: str, barred: Mapping[Verdict, str]
+        self,
+        p_values: tuple[float, float, float | None],
+        condition: str,
+        barred: Mapping[Verdict, str],
     ) -> tuple[Verdict, str]:
         if len(barred) == len(DECIDED):
             return Verdict.CANNOT_SAY, barred[Verdict.OURS]
         verdict, reason = decide(
-            p_value,
-            p_other,
+            *p_values,
             false_negative_rate=self.smallest_p_value(condition),
             false_positive_rate=self.config.false_positive_rate,
+            sibling_rate=self.config.sibling_rate,
         )
         return (Verdict.CANNOT_SAY, barred[verdict]) if verdict in barred else (verdict, reason)
 
@@ -287,11 +302,11 @@ class Attributor:
 def _description(
     kind: str,
     shape: Sequence[int],
-    counts: tuple[int, int],
+    known: Calibration,
     config: AttributionConfig,
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
-    own, other = counts
+    own, other = len(known.own), len(known.other)
     return {
         "kind": kind,
         "image_shape": list(shape),
@@ -299,6 +314,7 @@ def _description(
         "other_calibration_images": other,
         "smallest_false_negative_rate": 1 / (own + 1),
         "smallest_false_positive_rate": 1 / (other + 1),
+        "called_ours": called_ours(known, config),
         "config": config.to_dict(),
         **provenance,
     }
@@ -318,7 +334,7 @@ def load(
     method, config, meta, tensors = _read(Path(path))
     # an ensemble needs the model only where its settings ask for the model's autoencoder
     needed = method.needs_generator or getattr(config, "autoencoder", False)
-    _check_generator(path, generator, meta, needed=needed)
+    require_generator(path, generator, meta, needed=needed)
 
     def scorer(saved: Mapping[str, Any], head: str) -> Scorer:
         found = {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
@@ -326,18 +342,17 @@ def load(
 
     try:
         c, h, w = meta["image_shape"]
+        known = Calibration.from_tensors(tensors, "")
         return Attributor(
             method.name,
             config,
             scorer(meta["evidence"], EVIDENCE),
             (c, h, w),
-            tensors["own_scores"],
-            tensors["other_scores"],
+            known.own,
+            known.other,
             meta["provenance"],
             {
-                name: Calibration(
-                    tensors[f"{FURTHER}{name}.own"], tensors[f"{FURTHER}{name}.other"]
-                )
+                name: Calibration.from_tensors(tensors, f"{FURTHER}{name}.")
                 for name in meta["further"]
             },
             None if meta["noise"] is None else NoiseRange.from_meta(meta["noise"]),
@@ -346,6 +361,7 @@ def load(
                 for kind, saved in meta.get("experts", {}).items()
             },
             tensors.get("seen"),
+            known.siblings,
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ArtifactError(f"{path} is damaged ({error}); fit it again") from error
@@ -355,12 +371,12 @@ def describe_saved(path: Path | str) -> tuple[dict[str, Any], AttributionConfig]
     """`Attributor.describe()` and the settings of a saved attributor, without its generator."""
     method, config, meta, tensors = _read(Path(path))
     try:
-        counts = len(tensors["own_scores"]), len(tensors["other_scores"])
+        known = Calibration.from_tensors(tensors, "")
         shape = meta["image_shape"]
         provenance = {**meta["provenance"], "further_conditions": meta["further"]}
     except KeyError as error:
         raise ArtifactError(f"{path} is damaged ({error}); fit it again") from error
-    return _description(KIND + method.name, shape, counts, config, provenance), config
+    return _description(KIND + method.name, shape, known, config, provenance), config
 
 
 def _read(
@@ -377,21 +393,3 @@ def _read(
     except (KeyError, ValueError) as error:
         raise ArtifactError(f"{folder} is damaged ({error}); fit it again") from error
     return method, config, meta, tensors
-
-
-def _check_generator(
-    path: Path | str, generator: Generator | None, meta: Mapping[str, Any], *, needed: bool
-) -> None:
-    if generator is None:
-        if needed:
-            raise InputError(
-                f"{path} judges images by reconstructing them with the whole model, which it does "
-                "not hold; give the generator too (command line: --generator)"
-            )
-        return
-    digest = meta.get("provenance", {}).get("generator", {}).get("digest")
-    if generator.digest != digest:
-        raise InputError(
-            f"{path} was fitted for another generator ({digest}) than the one given "
-            f"({generator.digest}); give that one"
-        )

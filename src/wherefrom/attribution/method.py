@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,11 +21,13 @@ from wherefrom.attribution.conditions import (
     specialties,
 )
 from wherefrom.attribution.config import AttributionConfig, TrainedConfig
-from wherefrom.attribution.fitted import Attributor, Calibration
+from wherefrom.attribution.fitted import Attributor
+from wherefrom.attribution.held_out import Calibration
 from wherefrom.attribution.immunity import NONE, Immunity
 from wherefrom.attribution.methods import find_method
 from wherefrom.attribution.other_layers import self_made
 from wherefrom.attribution.protocol import Material, Scorer, as_stored, stored_samples
+from wherefrom.attribution.siblings import SIBLING_KINDS, draw_siblings
 from wherefrom.calibration.conformal import guaranteed_rate, needed_samples, require_rate
 from wherefrom.core.contents import content_set, contents_of
 from wherefrom.core.errors import InputError
@@ -33,7 +35,7 @@ from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
 from wherefrom.core.store import digest_bytes, digest_tensors
 from wherefrom.data.splits import split_indices
-from wherefrom.data.writing import to_float
+from wherefrom.data.writing import float_parts, to_float
 from wherefrom.generators.generator import Generator
 from wherefrom.metrics.noise_level import noise_level
 
@@ -66,13 +68,15 @@ def fit(
     chosen = find_method(method)
     config = chosen.settings(config, numbers=generator.makes_numbers)
     if others is None:
-        pool = self_made(generator, _wanted_others(config), seed=seed, track=track)
+        pool = self_made(generator, wanted_others(config), seed=seed, track=track)
     else:
         pool = as_stored(others, generator.image_shape)
     parts = _split_others(pool, config, seed)
     count, rate = config.calibration_samples, config.false_negative_rate
     require_rate(rate, count, what="false-negative rate")
     guaranteed_rate(rate, count, config.confidence, what="false-negative rate")
+    if config.sibling_samples:
+        require_rate(config.sibling_rate, config.sibling_samples, what="sibling rate")
     immunity = Immunity.of(config)
     apart = _experts_wanted(config, immunity)
 
@@ -96,7 +100,11 @@ def fit(
     )
     held_seed = derive_seed(seed, "flipad", "calibration")
     own_held = stored_samples(generator, config.calibration_samples, held_seed, track=track)
-    held = Held(own_held, pool[parts["calibration"]], held_seed)
+    siblings = {
+        kind: draw_siblings(generator, kind, config.sibling_samples, seed=held_seed, track=track)
+        for kind in (SIBLING_KINDS if config.sibling_samples else ())
+    }
+    held = Held(own_held, pool[parts["calibration"]], held_seed, siblings)
     return calibrated(fitted, held, conditions_for(immunity), generator, seed, track=track)
 
 
@@ -115,6 +123,7 @@ class Held:
     own: Tensor
     other: Tensor
     seed: int
+    siblings: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)  # by kind
 
 
 def calibrated(
@@ -136,11 +145,17 @@ def calibrated(
         for images in map(change, (held.own, held.other)):
             kept = images
             if noise is not None and name in (CLEAN, NOISY):  # what `check` would see so
-                is_noisy = noise_level(to_float(images)) > noise.clean
+                levels = [noise_level(part) for part in float_parts(images)]
+                is_noisy = torch.cat(levels) > noise.clean
                 kept = images[is_noisy == (name == NOISY)]
             scored = fitted.score(kept, condition=name, track=track)
             found.append(scored[scored.isfinite()])  # `check` cannot say of the others
-        return Calibration(*found)
+        siblings = {}
+        for kind, images in held.siblings.items():
+            scored = fitted.score(change(images), condition=name, track=track)
+            siblings[kind] = scored[scored.isfinite()]
+        own, other = found
+        return Calibration(own, other, siblings)
 
     if noise is not None:
         held = dataclasses.replace(held, own=_enough_clean(held, noise, generator))
@@ -152,7 +167,12 @@ def calibrated(
     }
     further = {name: found for name, found in further.items() if _supports(found, fitted.config)}
     return dataclasses.replace(
-        fitted, own_scores=clean.own, other_scores=clean.other, further=further, noise=noise
+        fitted,
+        own_scores=clean.own,
+        other_scores=clean.other,
+        sibling_scores=clean.siblings,
+        further=further,
+        noise=noise,
     )
 
 
@@ -186,6 +206,8 @@ def _require_rates(found: Calibration, config: AttributionConfig) -> None:
     require_rate(rate, own, what="false-negative rate")
     guaranteed_rate(rate, own, config.confidence, what="false-negative rate")
     require_rate(config.false_positive_rate, other, what="false-positive rate")
+    for kind, scores in found.siblings.items():
+        require_rate(config.sibling_rate, len(scores), what=f"sibling rate ({kind})")
 
 
 def _noise_range(generator: Generator, seed: int) -> NoiseRange:
@@ -233,8 +255,8 @@ def needed_others(config: AttributionConfig) -> int:
     return count
 
 
-def _wanted_others(config: AttributionConfig) -> int:
-    """How many self-made others a fit is given: as many as it can use."""
+def wanted_others(config: AttributionConfig) -> int:
+    """How many others a fit can use: so many it makes where it is given none."""
     if not isinstance(config, TrainedConfig):
         return max(needed_others(config), config.calibration_samples)
     use = math.ceil(config.train_samples / (1 - config.other_calibration_share))

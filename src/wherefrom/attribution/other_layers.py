@@ -40,17 +40,17 @@ def _noise(share: float) -> Change:
 
 
 def _mix_inputs(layer: LastLayer, rng: torch.Generator) -> Tensor:
-    w = layer.weight.movedim(_input_axis(layer), -1)
+    w = layer.weight.movedim(input_axis(layer), -1)
     size = w.shape[-1]
     mixing = torch.eye(size) + 0.3 * torch.randn(size, size, generator=rng) / size**0.5
     mixed: Tensor = w @ mixing.to(w)
-    return mixed.movedim(-1, _input_axis(layer))
+    return mixed.movedim(-1, input_axis(layer))
 
 
 def _drop_inputs(layer: LastLayer, rng: torch.Generator) -> Tensor:
     """An eighth of the input channels less, the others louder by as much."""
     keep = 7 / 8
-    axis = _input_axis(layer)
+    axis = input_axis(layer)
     kept = torch.rand(layer.weight.shape[axis], generator=rng) < keep
     shape = [-1 if i == axis else 1 for i in range(layer.weight.ndim)]
     louder: Tensor = kept.to(layer.weight).reshape(shape) / keep
@@ -59,7 +59,7 @@ def _drop_inputs(layer: LastLayer, rng: torch.Generator) -> Tensor:
 
 def _flatten_kernels(layer: LastLayer, rng: torch.Generator) -> Tensor:
     """Half of the input channels lose half of what varies within their kernels."""
-    w, axis = layer.weight, _input_axis(layer)
+    w, axis = layer.weight, input_axis(layer)
     space = tuple(range(2, w.ndim))
     chosen = torch.rand(w.shape[axis], generator=rng) < 0.5
     shape = [-1 if i == axis else 1 for i in range(w.ndim)]
@@ -87,11 +87,8 @@ def draw_by_other_layers(
     generator: Generator, count: int, *, seed: int, track: Track = quiet
 ) -> Tensor:
     """`count` samples of the generator's content, as stored, (count, C, H, W); a layer per 32."""
-    layer, skip = generator.last_layer, generator.split.skip
-    # A skip adds as it is, in every model: only the columns of G_L change.
-    inputs = layer.weight.shape[1] - (0 if skip is None else skip.inputs)
-    bare = dataclasses.replace(layer, weight=layer.weight[:, :inputs])
-    kept = layer.weight[:, inputs:]
+    layer, bare = generator.last_layer, without_skip(generator)
+    kept = layer.weight[:, bare.weight.shape[1] :]
     changes = layer_changes(bare)
     images = []
     batches = generator.sample_with_activations(count, seed, batch=IMAGES_PER_LAYER)
@@ -103,6 +100,25 @@ def draw_by_other_layers(
         made = generator.output_map.forward(other.apply(z))
         images.append(as_stored(made, generator.image_shape))
     return torch.cat(images)
+
+
+def without_skip(generator: Generator) -> LastLayer:
+    """The last layer without the columns of a skip, which adds as it is in every model."""
+    layer, skip = generator.last_layer, generator.split.skip
+    if skip is None:
+        return layer
+    inputs = layer.weight.shape[1] - skip.inputs
+    return dataclasses.replace(
+        layer,
+        weight=layer.weight[:, :inputs],
+        input_shape=_with_inputs(layer, inputs),
+    )
+
+
+def _with_inputs(layer: LastLayer, inputs: int) -> tuple[int, ...]:
+    if layer.kind == "dense":
+        return (*layer.input_shape[:-1], inputs)
+    return (inputs, *layer.input_shape[1:])
 
 
 def self_made(generator: Generator, count: int, *, seed: int, track: Track = quiet) -> Tensor:
@@ -137,5 +153,6 @@ def _distinct(pool: Tensor, count: int) -> Tensor:
     return pool[sorted(keys.values())[:count]]
 
 
-def _input_axis(layer: LastLayer) -> int:
+def input_axis(layer: LastLayer) -> int:
+    """The axis of the weight that counts the layer's inputs (of one group)."""
     return 0 if layer.kind == "conv_transpose" else 1

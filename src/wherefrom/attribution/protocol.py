@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -176,3 +177,25 @@ def as_stored(samples: Tensor, shape: tuple[int, int, int]) -> Tensor:
 def as_values(samples: Tensor) -> Tensor:
     """Stored samples as a `Scorer` sees them: pixels in [0, 1], numbers as they are, float32."""
     return to_float(samples) if samples.dtype == torch.uint8 else samples
+
+
+def require_generator(
+    path: Path | str, generator: Generator | None, meta: Mapping[str, Any], *, needed: bool
+) -> None:
+    """Refuse a missing generator where it is `needed`, and another one than that of the fit.
+
+    `meta` is that of the artifact at `path`.  An `InputError` says what to give.
+    """
+    if generator is None:
+        if needed:
+            raise InputError(
+                f"{path} judges images by reconstructing them with the whole model, which it does "
+                "not hold; give the generator too (command line: --generator)"
+            )
+        return
+    digest = meta.get("provenance", {}).get("generator", {}).get("digest")
+    if generator.digest != digest:
+        raise InputError(
+            f"{path} was fitted for another generator ({digest}) than the one given "
+            f"({generator.digest}); give that one"
+        )

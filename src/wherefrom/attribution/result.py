@@ -9,6 +9,7 @@ from typing import Any
 
 from wherefrom.attribution.together import Together
 from wherefrom.calibration.verdict import Verdict
+from wherefrom.metrics.detection import finite_mean
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,9 @@ class ImageVerdict:
 
     `p_value`: share of the model's own calibration images with a score at least as large.
     `p_other`: share of the other calibration images with a score at least as small.
-    All three numbers are None when the image could not be scored; `reason` then says why.
+    `p_sibling`: the same of images by self-made siblings of the model, the largest over their
+    kinds; None also where the attributor has no such calibration.
+    All these numbers are None when the image could not be scored; `reason` then says why.
     `condition`: the state in which its file arrived, whose calibration the p-values are from; None
     where that is none of those known.
     `possible`: the answers that were open to its file whatever its score; a lossy file, for
@@ -33,6 +36,7 @@ class ImageVerdict:
     digest: str | None = None
     condition: str | None = None
     possible: tuple[Verdict, ...] = (Verdict.OURS, Verdict.NOT_OURS)
+    p_sibling: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -60,6 +64,7 @@ class CheckResult:
     attributor: Mapping[str, Any]  # kind, digests, sizes of the calibration sets, versions
     false_discovery_rate: float | None = None  # None: every image is judged alone
     together: Together | None = None  # of a table: all its rows as one
+    sibling_rate: float | None = None  # None: the attributor has no guard against siblings
 
     def counts(self) -> dict[str, int]:
         """How many images got each verdict; every verdict is a key."""
@@ -74,6 +79,7 @@ class CheckResult:
             "threshold": self.threshold,
             "false_negative_rate": self.false_negative_rate,
             "false_positive_rate": self.false_positive_rate,
+            "sibling_rate": self.sibling_rate,
             "false_discovery_rate": self.false_discovery_rate,
             "together": None if self.together is None else self.together.to_dict(),
             "attributor": dict(self.attributor),
@@ -87,7 +93,8 @@ class SourceRow:
     `accuracy` is the paper's: the mean of the own images kept and of this source's images
     rejected, by the threshold alone.  For the own row it is the share kept.  `low` and `high` are
     the exact (Clopper-Pearson) 95 % interval of `rejected`.  `count` images have a finite score;
-    `unscored` have none and are in `verdicts` ("cannot say") only.
+    `unscored` have none and are in `verdicts` ("cannot say") only.  Where all are unscored, every
+    share and the AUROC are NaN.
     """
 
     source: str
@@ -122,8 +129,8 @@ class EvaluationResult:
 
     @property
     def mean_accuracy(self) -> float:
-        """Accuracy averaged over the other sources (FLIPAD, Table 1)."""
-        return sum(row.accuracy for row in self.others) / len(self.others)
+        """Accuracy averaged over the other sources that have scores (FLIPAD, Table 1)."""
+        return finite_mean([row.accuracy for row in self.others])
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""

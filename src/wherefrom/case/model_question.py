@@ -75,7 +75,11 @@ def _answer(
 
 
 def _part(name: str, path: str, digest: str, row: ImageVerdict) -> Part:
-    numbers = {"score": row.score, "p_like_other_images": row.p_other}
+    numbers = {
+        "score": row.score,
+        "p_like_other_images": row.p_other,
+        "p_like_siblings": row.p_sibling,
+    }
     return Part(name, path, digest, str(row.verdict), row.p_value, row.reason, numbers)
 
 

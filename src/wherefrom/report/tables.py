@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # importing a question's package imports torch, which `doctor
     from wherefrom.attribution.together import Together
     from wherefrom.origin.answers import RetrievalReport
 
+BYTE_ORDER_MARK = "\ufeff"
 Cell: TypeAlias = str | float | int | None
 
 
@@ -38,6 +39,9 @@ def show_score(value: Cell) -> str:
 
 def _percent(value: Cell) -> str:
     return percent(float(value or 0))
+
+
+CANNOT_SAY = "cannot say"
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ CHECK_COLUMNS = (
     Column("score", show_score, numeric=True),
     Column("reason", folds=True),
     Column("p-value of the others", show_p_value, numeric=True),
+    Column("p-value of siblings", show_p_value, numeric=True),
     Column("digest"),
 )
 CHECK_SHOWN = ("image", "verdict", "p-value", "score", "reason")
@@ -116,6 +121,7 @@ def check_table(result: CheckResult) -> Table:
             image.score,
             image.reason,
             image.p_other,
+            image.p_sibling,
             image.digest,
         )
         for image in result.images
@@ -200,6 +206,8 @@ def comparison_cells(result: ComparisonResult) -> Table:
 
 def _spread(series: Series) -> str:
     """`97.5 ± 0.3`, both in per cent; without a deviation the mean alone."""
+    if not math.isfinite(series.mean):
+        return CANNOT_SAY
     mean = f"{100 * series.mean:.1f}"
     return mean if series.deviation is None else f"{mean} ± {100 * series.deviation:.1f}"
 
@@ -249,10 +257,9 @@ def together_line(found: Together) -> str:
 
 def accuracy_line(result: EvaluationResult) -> str:
     """The headline of an evaluation, as one line."""
-    return (
-        f"mean accuracy over {plural(len(result.others), 'other source')}: "
-        f"{percent(result.mean_accuracy)}"
-    )
+    mean = result.mean_accuracy
+    said = percent(mean) if math.isfinite(mean) else f"{CANNOT_SAY} (no image has a finite score)"
+    return f"mean accuracy over {plural(len(result.others), 'other source')}: {said}"
 
 
 def to_plain(table: Table, *, heading: bool = True) -> str:
@@ -279,13 +286,18 @@ def to_markdown(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """CSV with unrounded numbers; text from outside cannot become a formula."""
+    """CSV with unrounded numbers, for a file; text from outside cannot become a formula.
+
+    With letters beyond ASCII it begins with a byte-order mark, without which spreadsheets take it
+    for text in the system's own encoding and show other names.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\r\n")
     writer.writerow(column.title for column in table.columns)
     for row in table.rows:
         writer.writerow(_csv_cell(cell) for cell in row)
-    return buffer.getvalue()
+    text = buffer.getvalue()
+    return text if text.isascii() else BYTE_ORDER_MARK + text
 
 
 def _is_empty(cell: Cell) -> bool:

@@ -40,7 +40,7 @@ def verdict_meanings(
             f"The image fits what this model's last layer produces, and the {others} do not. A "
             f"rival's image may still fit. An image that resembles the {other_count} {others} "
             f"held out for calibration is wrongly called so in at most "
-            f"{percent(result.false_positive_rate)} of cases.",
+            f"{percent(result.false_positive_rate)} of cases{_sibling_rate(result)}.",
         ),
         (
             str(Verdict.NOT_OURS),
@@ -53,6 +53,16 @@ def verdict_meanings(
             "The evidence does not suffice for either answer, or the file could not be judged. The "
             "reason stands beside the image. It is not a weak form of yes or no.",
         ),
+    )
+
+
+def _sibling_rate(result: CheckResult) -> str:
+    if result.sibling_rate is None:
+        return ""
+    return (
+        ", an image by a self-made sibling (the model's content, drawn by an altered or a new last "
+        f"layer) in at most {percent(result.sibling_rate)}; a sibling that was trained may differ "
+        "from these"
     )
 
 

@@ -1,0 +1,65 @@
+"""Scores of held-out images, and the p-values and shares that are computed from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from wherefrom.attribution.config import AttributionConfig
+from wherefrom.calibration.conformal import guaranteed_rate, lower_p_values, upper_p_values
+
+SIBLING = "sibling."  # in a tensor's name, before the kind of a self-made sibling
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Scores of held-out images in one condition (`conditions`), float64."""
+
+    own: Tensor  # (n,)
+    other: Tensor  # (m,)
+    siblings: Mapping[str, Tensor] = field(default_factory=dict)  # (k,) by kind; empty: no guard
+
+    def to_tensors(self, head: str) -> dict[str, Tensor]:
+        """The scores by name, each name after `head`."""
+        siblings = {f"{head}{SIBLING}{kind}": one for kind, one in self.siblings.items()}
+        return {f"{head}own": self.own, f"{head}other": self.other, **siblings}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], head: str) -> Self:
+        """What `to_tensors` gave."""
+        start = head + SIBLING
+        kinds = sorted(name.removeprefix(start) for name in tensors if name.startswith(start))
+        siblings = {kind: tensors[start + kind] for kind in kinds}
+        return cls(tensors[f"{head}own"], tensors[f"{head}other"], siblings)
+
+
+def called_ours(known: Calibration, config: AttributionConfig) -> dict[str, float]:
+    """Share of the held-out images that is called "made by this model", by what they are.
+
+    "own", "other", and "sibling, KIND" for each kind of self-made sibling: what the guards leave of
+    that answer for the model's own images, beside what they let pass.
+    """
+    missed = config.false_negative_rate
+    lowest = guaranteed_rate(missed, len(known.own), config.confidence, what="false-negative rate")
+    held = {"own": known.own, "other": known.other}
+    held |= {f"sibling, {kind}": scores for kind, scores in known.siblings.items()}
+    shares = {}
+    for name, scores in held.items():
+        fits = upper_p_values(scores, known.own) > lowest
+        fits &= lower_p_values(scores, known.other) <= config.false_positive_rate
+        if known.siblings:
+            fits &= sibling_p_values(scores, known.siblings) <= config.sibling_rate
+        shares[name] = float(fits.double().mean())
+    return shares
+
+
+def sibling_p_values(scores: Tensor, siblings: Mapping[str, Tensor]) -> Tensor:
+    """The largest over the kinds of the p-values against siblings of a kind, (N,) float64.
+
+    Calling at p <= rate keeps the rate for every kind, not only for their mixture.
+    """
+    return torch.stack([lower_p_values(scores, one) for one in siblings.values()]).amax(dim=0)
