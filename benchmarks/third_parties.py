@@ -54,7 +54,8 @@ FACE = Path(__file__).parents[1] / "examples" / "face_dcgan.py"
 SIDE = 64
 RATES = (0.005, 0.05)
 SETTINGS = ("train", "classifier", "calibration", "test", "epochs")
-PAPER = {"impostors": 0.0, "classifier_samples": 0}
+EARLY = {"impostors": 0.0, "classifier_samples": 0}  # the paper's, on early-stopped inversions
+PAPER = EARLY | {"lasso.effort": "exact", "lasso.gap": 1e-2}
 WINDOW = {"crop": 32, "halo": 8}  # 64 channels of 64 x 64 are many
 
 
@@ -124,8 +125,11 @@ def owners(args: argparse.Namespace, photographs: Tensor) -> dict[str, Owner]:
     trained = make_rivals(face, photographs[:, :, 8:72, 8:72], args.work)
     copies = {name: altered_copy(face, change) for name, change in COPIES.items()}
     models = {"DCGAN of faces": face, "TAEF2": decoder, "ESRGAN-slim": larger}
-    full = ("FLIPAD, paper", "FLIPAD, default")
-    flipad = dict(zip(full, (("flipad", PAPER), ("flipad", {})), strict=True))
+    flipad: dict[str, tuple[str, dict[str, Any]]] = {
+        "FLIPAD, paper": ("flipad", PAPER),
+        "FLIPAD, early-stopped": ("flipad", EARLY),
+        "FLIPAD, default": ("flipad", {}),
+    }
     found = {
         "DCGAN of faces": Owner(
             face,
@@ -141,6 +145,7 @@ def owners(args: argparse.Namespace, photographs: Tensor) -> dict[str, Owner]:
             decoder,
             {
                 "FLIPAD, paper": ("flipad", PAPER | WINDOW),
+                "FLIPAD, early-stopped": ("flipad", EARLY | WINDOW),
                 "FLIPAD, default": ("flipad", WINDOW),
                 "AEDR": ("autoencoder", {}),
             },

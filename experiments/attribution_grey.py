@@ -39,12 +39,14 @@ MODELS = {
     "DCGAN, other seed": ("dcgan", 1),
     "LSGAN": ("lsgan", 0),
 }
-PAPER = {"impostors": 0.0, "classifier_samples": 0, "lasso.lam": 1e-3}  # App. G.7, medical
+EARLY = {"impostors": 0.0, "classifier_samples": 0, "lasso.lam": 1e-3}  # App. G.7, medical
+PAPER = EARLY | {"lasso.effort": "exact", "lasso.gap": 1e-2}
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "RawPAD": ("raw-pad", {}),
     "DCTPAD": ("dct-pad", {}),
     "SM-F": ("fingerprint", {}),
     "FLIPAD, paper": ("flipad", PAPER),
+    "FLIPAD, early-stopped": ("flipad", EARLY),
     "FLIPAD, default": ("flipad", {}),
 }
 

@@ -51,6 +51,66 @@ def detail_table() -> str:
     return table(["owner: method", "source", "accuracy", "AUROC", "own rejected"], rows)
 
 
+def siblings_table() -> str:
+    """Share called "made by this model" with the guard and without it, by owner and source."""
+    owners = load("attribution_siblings")["owners"]
+    rows = []
+    for owner, found in owners.items():
+        kind = owner.rsplit("-", 1)[0]
+        sources = found["sources"]
+        seeds = [name for name in sources if name.rsplit("-", 1)[0] == kind]
+        rivals = [name for name in sources if name not in ("own", *seeds)]
+        row = [f"{owner}{'¹' if found['development'] else ''}"]
+        for names in (["own"], seeds, rivals):
+            for judged in ("unguarded", "guarded"):
+                shares = [sources[name][judged] for name in names]
+                most = f" (at most {100 * max(shares):.1f})" if len(shares) > 1 else ""
+                row.append(f"{100 * statistics.fmean(shares):.1f}{most}")
+        rows.append(row)
+    columns = [
+        f"{who}, {how}"
+        for who in ("own", "other seed", "six rivals")
+        for how in ("unguarded", "guarded")
+    ]
+    return table(["called own, %; owner", *columns], rows)
+
+
+def solver_table() -> str:
+    """AUROC by solver and weight of the l1 term, and what the activations are like."""
+    cells = [c for c in load("attribution_solver")["cells"] if c["table"] == "solver"]
+    rows = []
+    for effort, lam in dict.fromkeys((c["effort"], c["lambda"]) for c in cells):
+        mine = [c["found"] for c in cells if (c["effort"], c["lambda"]) == (effort, lam)]
+        sources = [s for s in mine[0]["sources"] if s != "own"]
+        solver = effort if effort == "certified" else f"{effort} iterations"
+        rows.append(
+            [
+                f"{solver}, λ = {lam:g}",
+                *(percent([m["sources"][s]["auroc"] for m in mine]) for s in sources),
+                percent([m["not zero"] for m in mine]),
+                f"{statistics.fmean(m['objective'] for m in mine):.3g}",
+            ]
+        )
+    columns = [f"AUROC, {s}" for s in sources]
+    return table(["solver", *columns, "entries not zero, %", "objective / least"], rows)
+
+
+def detector_table() -> str:
+    """AUROC and share rejected of Deep SAD, the classifier and both, by their negatives."""
+    cells = [c["found"] for c in load("attribution_solver")["cells"] if c["table"] == "detector"]
+    sources = [s for s in next(iter(cells[0].values())) if s != "own"]
+    rows = [
+        [
+            title,
+            *(percent([c[title][s]["auroc"] for c in cells]) for s in sources),
+            *(percent([c[title][s]["rejected"] for c in cells]) for s in ("own", *sources)),
+        ]
+        for title in cells[0]
+    ]
+    columns = [f"AUROC, {s}" for s in sources] + [f"rejected, {s}" for s in ("own", *sources)]
+    return table(["detector; its negatives", *columns], rows)
+
+
 def rows_table() -> str:
     """FLIPAD's Table 5: accuracy by source, over repetitions."""
     cells = load("attribution_rows")["cells"]
@@ -200,6 +260,9 @@ TABLES = {
     "attribution_1": lambda: attribution_table(other_seed=False),
     "attribution_2": lambda: attribution_table(other_seed=True),
     "attribution_detail": detail_table,
+    "attribution_siblings": siblings_table,
+    "attribution_solver": solver_table,
+    "attribution_detector": detector_table,
     "attribution_grey": grey_table,
     "attribution_rows": rows_table,
     "third_parties": third_parties_table,

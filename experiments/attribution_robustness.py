@@ -51,13 +51,15 @@ class Recipe:
     method: str = "flipad"
 
 
-PAPER = {"impostors": 0.0, "classifier_samples": 0}
+EARLY = {"impostors": 0.0, "classifier_samples": 0}  # the paper's, on early-stopped inversions
+PAPER = EARLY | {"lasso.effort": "exact", "lasso.gap": 1e-2}
 WORN = {"immunise": 0.8}
 NOISE = {"lasso.data": "interval", "lasso.slack": "noise"}
 RECIPES = {
     "FLIPAD, paper": Recipe(PLAIN, PAPER),
-    "paper, immunised": Recipe(MIXED, PAPER | WORN),
-    "paper, experts": Recipe(APART, PAPER | WORN),
+    "FLIPAD, early-stopped": Recipe(PLAIN, EARLY),
+    "early-stopped, immunised": Recipe(MIXED, EARLY | WORN),
+    "early-stopped, experts": Recipe(APART, EARLY | WORN),
     "default": Recipe(PLAIN, {}),
     "default, immunised": Recipe(MIXED, WORN),
     "default, experts": Recipe(APART, WORN),

@@ -38,7 +38,14 @@ SEEN = "TVAE"
 METHODS_COMPARED = {
     "SM-Inv, l2": ("inversion-l2", {"restarts": 3, "steps": 200, "calibration_samples": 200}),
     "RawPAD": ("raw-pad", {}),
-    "FLIPAD, paper": ("flipad", {"channels": 100, "detector.standardise": "none"}),
+    "FLIPAD, paper": (
+        "flipad",
+        {
+            **{"channels": 100, "detector.standardise": "none"},
+            **{"lasso.effort": "exact", "lasso.gap": 1e-2},
+        },
+    ),
+    "FLIPAD, early-stopped": ("flipad", {"channels": 100, "detector.standardise": "none"}),
     "FLIPAD, default": ("flipad", {}),
 }
 

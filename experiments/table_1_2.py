@@ -7,14 +7,20 @@ each.  The owner's is seed 0.  Table 1: against real images and the three other 
 Table 2: against the same architecture with the other seed.  Own, training, calibration and test
 images are disjoint; no rival's image enters a fit.
 
-Methods: FLIPAD as the paper (Deep SAD on inverted activations, real images as negatives), the same
-with impostors, this project's default (impostors and the classifier), and the baselines of
-`attribution.METHODS` that --baselines names.  The inversions cost minutes per hundred images
-(10 attempts of 1,000 steps each): they judge the first --inversion-images of every source by as
-many held-out images as the rate needs, and keep their seconds per image.  Every repetition draws
-new images and trains new detectors.  It continues where it stopped: each cell is kept in --work,
-each method in a file of its own, so that further baselines can be added to a table that is there;
---kept makes the table of what there is.
+Methods (--methods):
+    paper      FLIPAD as the paper: Deep SAD on activations that are inverted to a certified gap
+               (the lasso of the preset "paper"), real images as negatives;
+    flipads    the same on activations of early-stopped least squares (50 iterations of the fast
+               effort, this project's default), the same with impostors, and the default with its
+               classifier;
+    raw-pad, dct-pad, fingerprint, inversion-l2, inversion-feature
+               the paper's baselines.  The inversions cost minutes per hundred images (10 attempts
+               of 1,000 steps each): they judge the first --inversion-images of every source by as
+               many held-out images as the rate needs, and keep their seconds per image.
+
+Every repetition draws new images and trains new detectors.  A run that was stopped continues: each
+cell is stored in --work, each method in a file of its own.  Methods that this command does not name
+keep the rows that --out holds already; --kept makes the table of the cells that are stored.
 """
 
 from __future__ import annotations
@@ -49,8 +55,10 @@ from wherefrom.generators.loading import load_generator
 from wherefrom.metrics.detection import auroc, balanced_accuracy
 
 ARCHITECTURES = ("dcgan", "wgan-gp", "lsgan", "ebgan")
-FLIPADS = ("FLIPAD, paper", "FLIPAD + impostors", "FLIPAD, default")
+PAPER = "FLIPAD, paper"
+FLIPADS = ("FLIPAD, early-stopped", "FLIPAD + impostors", "FLIPAD, default")
 BASELINES = ("raw-pad", "dct-pad", "fingerprint", "inversion-l2", "inversion-feature")
+METHOD_PARTS = ("paper", "flipads", *BASELINES)
 
 
 class Repetition:
@@ -66,7 +74,7 @@ class Repetition:
 
     @cached_property
     def map(self) -> FeatureMap:
-        """FLIPAD's inversion."""
+        """FLIPAD's inversion, early-stopped."""
         return FeatureMap(
             self.generator.last_layer,
             self.generator.output_map,
@@ -75,6 +83,14 @@ class Repetition:
             self.config.max_side,
             None,
         )
+
+    def run_paper(self) -> dict[str, Any]:
+        """Accuracy and AUROC per source of the paper's recipe with its certified inversion."""
+        certified = replace(self.map, lasso=PRESETS["paper"].lasso)
+        judged = ("own", "others", *(name for name in self.sets if _is_judged(name)))
+        f = {name: certified.extract(self.sets[name]) for name in judged}
+        detector = self._fit(f, [f["others"]], "inliers", "paper")
+        return {PAPER: self._judge({n: detector.score(f[n]) for n in f if _is_judged(n)})}
 
     def images(self) -> dict[str, Tensor]:
         """uint8 images by role; `test: <source>` are judged, `rival: <kind>` may be trained on."""
@@ -102,7 +118,7 @@ class Repetition:
         return {name: to_float(x) for name, x in self.images().items()}
 
     def run_flipads(self) -> dict[str, Any]:
-        """Accuracy and AUROC per kind of FLIPAD and source."""
+        """Accuracy and AUROC per source of FLIPAD on early-stopped inversions, in three kinds."""
         images = self.sets
         f = {name: self.map.extract(x) for name, x in images.items()}
         paper = self._fit(f, [f["others"]], "inliers", "paper")
@@ -117,6 +133,12 @@ class Repetition:
         joined = {name: self._join(evidence, sad[name], images[name]) for name in judged}
         scores = ({name: paper.score(f[name]) for name in judged}, sad, joined)
         return {name: self._judge(found) for name, found in zip(FLIPADS, scores, strict=True)}
+
+    def run_part(self, part: str) -> dict[str, Any]:
+        """What one of METHOD_PARTS gives."""
+        if part == "paper":
+            return self.run_paper()
+        return self.run_flipads() if part == "flipads" else self.run_baseline(part)
 
     def run_baseline(self, name: str) -> dict[str, Any]:
         """The same for one baseline of the paper."""
@@ -214,6 +236,25 @@ def summarise(cells: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     ]
 
 
+def with_other_methods(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """The result with the rows of an earlier one whose method or owner it lacks.
+
+    A `SystemExit` if the earlier one is of other data or settings.
+    """
+    differing = [key for key in ("data", "settings") if found[key] != before[key]]
+    if differing:
+        raise SystemExit(f"--out holds a table of other {differing}; name another file")
+    new = {(cell["owner"], cell["method"]) for cell in found["cells"]}
+    kept = [cell for cell in before["cells"] if (cell["owner"], cell["method"]) not in new]
+    titles = (PAPER, *FLIPADS, *(METHODS[name].title for name in BASELINES))
+    cells = sorted(
+        [*found["cells"], *kept],
+        key=lambda cell: (ARCHITECTURES.index(cell["owner"]), titles.index(cell["method"])),
+    )
+    seconds = before["seconds_per_image"] | found["seconds_per_image"]
+    return found | {"cells": cells, "seconds_per_image": seconds}
+
+
 def _tell(owner: str, number: int, found: dict[str, Any]) -> None:
     rows = {name: sources for name, sources in found.items() if isinstance(sources, dict)}
     shown = {
@@ -234,7 +275,7 @@ def main() -> None:
     parser.add_argument("--calibration", type=int, default=1000)
     parser.add_argument("--test", type=int, default=400, help="images per source")
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--baselines", nargs="*", default=list(BASELINES), choices=BASELINES)
+    parser.add_argument("--methods", nargs="*", default=list(METHOD_PARTS), choices=METHOD_PARTS)
     parser.add_argument("--inversion-images", type=int, default=200, help="per source, at most")
     parser.add_argument("--kept", action="store_true", help="a table of what --work has, no fits")
     parser.add_argument("--restarts", type=int, default=10)
@@ -253,20 +294,19 @@ def main() -> None:
         for owner in args.owners:
             cell: dict[str, Any] = {}
             repetition = Repetition(owner, number, real, args)
-            for part in ("", *args.baselines):  # no name: the three kinds of FLIPAD
-                kept = args.work / f"{owner}-{number}{part and '-' + part}.json"
+            for part in args.methods:
+                kept = args.work / f"{owner}-{number}-{part}.json"
                 if args.kept and not kept.exists():
                     continue
                 if not kept.exists():
-                    found = repetition.run_baseline(part) if part else repetition.run_flipads()
-                    kept.write_text(json.dumps(found))
-                    _tell(owner, number, found)
+                    kept.write_text(json.dumps(repetition.run_part(part)))
+                    _tell(owner, number, json.loads(kept.read_text()))
                 found = json.loads(kept.read_text())
-                if part:
+                if part in BASELINES:
                     seconds.setdefault(part, []).append(found.pop("seconds per image"))
-                cell |= found if part else {name: found[name] for name in FLIPADS}
+                cell |= found
             cells.setdefault(owner, []).append(cell)
-    unsaid = ("data", "out", "work", "owners", "kept")
+    unsaid = ("data", "out", "work", "owners", "kept", "methods", "repetitions")
     settings = {k: v for k, v in vars(args).items() if k not in unsaid}
     found = {
         "command": "python experiments/table_1_2.py --data FASHION_MNIST",
@@ -277,6 +317,8 @@ def main() -> None:
         "seconds_per_image": seconds,
         "cells": summarise(cells),
     }
+    if args.out.exists():
+        found = with_other_methods(found, json.loads(args.out.read_text()))
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(found, indent=1) + "\n")
     print(f"wrote {args.out}")
