@@ -133,7 +133,8 @@ def test_grey_images_stay_grey_on_latents__identity_channels(tmp_path):
         write_study(tmp_path, network=NETWORK + "kind = 'latent'\nautoencoder = 'vae'\n")
     )
     codec = opened.lab.models.blank(0).codec
-    coloured = codec.module.decode(opened.play.latents / codec.scale + codec.shift).sample
+    own = codec.autoencoder.scale.restored(opened.play.latents)
+    coloured = codec.autoencoder.vae.decode(own).sample
     expected = (coloured / 2 + 0.5).clamp(0, 1).mean(1, keepdim=True)
     assert torch.allclose(codec.decode(opened.play.latents), expected, atol=1e-6)
     with opened.ledger() as ledger:

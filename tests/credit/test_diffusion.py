@@ -14,7 +14,6 @@ from wherefrom.credit.diffusion import (
     Diffusion,
     DiffusionTask,
     SamplingConfig,
-    Schedule,
     TrainingConfig,
     make_unet,
     sample,
@@ -22,6 +21,7 @@ from wherefrom.credit.diffusion import (
     start_weight,
     time_steps,
 )
+from wherefrom.credit.schedules import Schedule
 from wherefrom.training.loop import run
 
 pytestmark = pytest.mark.needs("diffusers")

@@ -9,10 +9,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from wherefrom import encoders
+from wherefrom.components.autoencoders import FORMS
 from wherefrom.core.errors import InputError, MissingExtraError
 from wherefrom.encoders import Encoder, EncoderIdentity, load_encoder, make_encoder, prepare
 from wherefrom.encoders import encoder as encoder_file
-from wherefrom.encoders.diffusers_vae import affine_of
 
 ROUNDING = 1e-5  # float32 through a few small layers, two orders of the same sums
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -90,11 +90,11 @@ def by_hand(model, settings, x):
         z = model.quant_conv(z)
     if type(model).__name__ == "AutoencoderKL":
         z = z[:, : settings["latent_channels"]]  # means first, log-variances after
-    if "latents_mean" in settings:
-        mean, std = (torch.tensor(settings[k])[:, None, None] for k in LATENT_STATISTICS)
-        return ((z - mean) / std).reshape(len(x), -1)
     # The defaults of the three classes, written out.
     scale = 1.0 if type(model).__name__ == "AutoencoderTiny" else 0.18215
+    if "latents_mean" in settings:  # as the pipelines of Stable Diffusion XL do
+        mean, std = (torch.tensor(settings[k])[:, None, None] for k in LATENT_STATISTICS)
+        return ((z - mean) * scale / std).reshape(len(x), -1)
     z = (z - settings.get("shift_factor", 0.0)) * settings.get("scaling_factor", scale)
     return z.reshape(len(x), -1)
 
@@ -130,15 +130,6 @@ def test_rows_are_channel_after_channel__naive_loop(sd):
     assert encoder.latent_shape == (4, 32, 32)
     for c, i, j in ((0, 0, 1), (1, 5, 7), (3, 31, 30)):
         assert row[c * 1024 + i * 32 + j] == z[c, i, j]
-
-
-def test_shift_and_scale_of_a_config__closed_form():
-    shift, scale = affine_of({"shift_factor": None, "scaling_factor": None})
-    assert (shift.tolist(), scale.tolist()) == ([0.0], [1.0])
-    shift, scale = affine_of({"latents_mean": [1.0, 2.0], "latents_std": [4.0, 0.5]})
-    assert (shift.tolist(), scale.tolist()) == ([1.0, 2.0], [0.25, 2.0])
-    with pytest.raises(InputError, match="shift or scale"):
-        affine_of({"latents_mean": [1.0], "latents_std": [0.0]})
 
 
 @pytest.mark.parametrize("chunk", [1, 4])
@@ -326,11 +317,10 @@ def test_faulty_folders_are_one_line__rejects_folders(tmp_path, kind, problem):
     assert "\n" not in str(error.value)
 
 
-def test_a_pipeline_folder__rejects_and_names_the_part(tmp_path, sd):
+def test_a_pipeline_folder_stands_for_its_autoencoder__identity_digest(tmp_path, sd):
     write_model(tmp_path / "movq", "movq")
-    with pytest.raises(InputError, match=r"name .*/movq"):
-        load_encoder(tmp_path)
-    with pytest.raises(InputError, match="is not a folder"):
+    assert load_encoder(tmp_path).identity == load_encoder(tmp_path / "movq").identity
+    with pytest.raises(InputError, match=r"is no \.safetensors file; give the folder of an"):
         load_encoder(sd / "config.json")
     for name in ("missing", "../missing/vae", "./a/b", str(tmp_path / "missing")):
         with pytest.raises(InputError, match="is not a folder"):
@@ -352,7 +342,12 @@ def test_hub_models_come_from_the_cache_unless_allowed__identity_offline(sd, mon
     for allowed in (False, True):
         found = load_encoder(f"owner/name/{sd.name}", allow_download=allowed)
         assert isinstance(found, Encoder)
-    patterns = [f"{sd.name}/config.json", f"{sd.name}/diffusion_pytorch_model*.safetensors"]
+    wanted = (
+        "config.json",
+        "diffusion_pytorch_model*.safetensors",
+        "diffusion_pytorch_model*.json",
+    )
+    patterns = [f"{sd.name}/{name}" for name in wanted]
     assert asked == [("owner/name", patterns, True), ("owner/name", patterns, False)]
 
 
@@ -377,4 +372,4 @@ def test_modules_without_latents__rejects():
 
 
 def test_every_kind_has_a_loader__identity_kinds():
-    assert set(encoders.KINDS) == {"AutoencoderKL", "AutoencoderTiny", "VQModel", "tiny-conv"}
+    assert set(encoders.KINDS) == {*FORMS, "tiny-conv"}

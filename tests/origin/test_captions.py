@@ -10,10 +10,10 @@ from refusing import refused
 from safetensors.torch import load_file, save_file
 from tiny_captioners import MAKERS, write_captioner
 
+from wherefrom.components.libraries import silence
 from wherefrom.core.errors import InputError, MissingExtraError
 from wherefrom.core.rng import stream
 from wherefrom.origin.captions import load_captioner
-from wherefrom.origin.local_models import silence
 from wherefrom.origin.pairs import read_pairs
 from wherefrom.origin.pairs_builder import build_pairs
 from wherefrom.origin.pairs_config import PairsConfig

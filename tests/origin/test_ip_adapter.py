@@ -10,8 +10,8 @@ from tiny_captioners import write_captioner
 from tiny_pipelines import write_adapter, write_instruct, write_photos, write_stable_diffusion
 
 from wherefrom.cli.main import run
+from wherefrom.components.libraries import silence
 from wherefrom.core.errors import InputError
-from wherefrom.origin.local_models import silence
 from wherefrom.origin.pairs import read_pairs
 from wherefrom.origin.pairs_builder import build_pairs
 from wherefrom.origin.pairs_config import PairsConfig

@@ -153,6 +153,16 @@ def test_folders_that_cannot_be_used__rejects_in_one_line(folder, case):
     assert "antigravity" not in sys.modules
 
 
+def test_what_is_no_pipeline_is_told_what_to_give__rejects_in_one_line(folder):
+    with refused(f"it is one component; give {folder}, the pipeline around it"):
+        load_pipeline(folder / "unet")
+    with refused("one file holds no settings"):
+        load_pipeline(folder / WEIGHTS)
+    (folder / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\n")
+    with refused("run: git lfs pull"):
+        load_pipeline(folder)
+
+
 def test_a_component_name_that_leads_elsewhere_is_no_component__rejects(folder):
     (folder.parent / "secret.json").write_text("x")
     before = digest(folder)

@@ -7,8 +7,9 @@ Models, CVPR 2022.
 Symbols:
     x        images or latents of a clean batch, (B, C, H, W) float32
     t        time steps, (B,) int64 in [0, T), T = 1000
-    abar     the product of (1 - beta) up to t, betas linear from 1e-4 to 0.02
+    abar     the product of (1 - beta) up to t, betas linear from 1e-4 to 0.02 or the model's own
     e        Gaussian noise like x
+    v        sqrt(abar) e - sqrt(1 - abar) x
 
 Common random numbers: step k of every subset with the same seed draws the same t, e and flips, and
 image i of every subset starts from the same noise, so that differences between subsets are not
@@ -24,29 +25,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from wherefrom.components.libraries import need
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.credit.extras import need_diffusers
-
-STEPS = 1000  # T
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """beta from `first` to `last`, `linear` or `scaled_linear` (linear in their roots)."""
-
-    first: float = 1e-4
-    last: float = 0.02
-    kind: str = "linear"
-
-    def alpha_bars(self) -> Tensor:
-        """abar of every time step, float32 (T,)."""
-        power = {"linear": 1.0, "scaled_linear": 0.5}[self.kind]
-        ends = self.first**power, self.last**power
-        betas = torch.linspace(*ends, STEPS, dtype=torch.float64) ** (1 / power)
-        return (1 - betas).cumprod(0).float()
+from wherefrom.credit.schedules import DEFAULT, STEPS, Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +95,11 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Diffusion:
-    """A network that predicts noise, and the space it lives in.
+    """A network that predicts what its `schedule` says, and the space it lives in.
 
     `shape` is that of one latent.  `classes` of a network that is told a class, else 0; `prompts`
-    (P, L, D) of one that reads embedded texts.  A condition is the number of a class or a prompt.
+    (P, L, D) of one that reads embedded texts, `added` what else it is told of each, (P, ...).  A
+    condition is the number of a class or a prompt.
     """
 
     network: nn.Module
@@ -122,20 +107,59 @@ class Diffusion:
     codec: Codec = field(default_factory=Pixels)
     classes: int = 0
     prompts: Tensor | None = None
-    schedule: Schedule = Schedule()
+    schedule: Schedule = DEFAULT
+    added: Mapping[str, Tensor] | None = None
+
+    def given(self, x: Tensor, conditions: Tensor) -> dict[str, Any]:
+        """What the network is told beside x and t; `conditions` is int64 (B,)."""
+        given: dict[str, Any] = {"class_labels": conditions} if self.classes else {}
+        if self.prompts is not None:
+            given = {"encoder_hidden_states": self.prompts.to(x.device)[conditions]}
+        if self.added is not None:
+            each = {name: values.to(x.device)[conditions] for name, values in self.added.items()}
+            given["added_cond_kwargs"] = each
+        return given
+
+    def output(self, x: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
+        """What the network says of x, like x: noise, v or the clean image, as it was trained."""
+        answer: Tensor = self.network(x, t, **self.given(x, conditions)).sample
+        return answer
 
     def predict(self, x: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
         """The predicted noise, like x; `conditions` is int64 (B,)."""
-        given: dict[str, Tensor] = {"class_labels": conditions} if self.classes else {}
-        if self.prompts is not None:
-            given = {"encoder_hidden_states": self.prompts.to(x.device)[conditions]}
-        noise: Tensor = self.network(x, t, **given).sample
-        return noise
+        return self.as_noise(self.output(x, t, conditions), x, t)
+
+    def as_noise(self, output: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """The noise in x that an output of the network means; `t` is int64 (B,)."""
+        if self.schedule.prediction == "epsilon":
+            return output
+        abar = self._abar(t)
+        if self.schedule.prediction == "v_prediction":
+            return abar.sqrt() * output + (1 - abar).sqrt() * x
+        return (x - abar.sqrt() * output) / (1 - abar).sqrt()
+
+    def as_image(self, output: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """The clean image or latent in x that an output of the network means."""
+        if self.schedule.prediction == "sample":
+            return output
+        abar = self._abar(t)
+        if self.schedule.prediction == "v_prediction":
+            return abar.sqrt() * x - (1 - abar).sqrt() * output
+        return (x - (1 - abar).sqrt() * output) / abar.sqrt()
 
     def noised(self, x: Tensor, t: Tensor, e: Tensor) -> Tensor:
         """sqrt(abar_t) x + sqrt(1 - abar_t) e.  The paper, Eq. 1."""
-        abar = self.schedule.alpha_bars().to(x.device)[t].view(-1, 1, 1, 1)
+        abar = self._abar(t).to(x.device)
         return abar.sqrt() * x + (1 - abar).sqrt() * e
+
+    def velocity(self, x: Tensor, t: Tensor, e: Tensor) -> Tensor:
+        """v = sqrt(abar_t) e - sqrt(1 - abar_t) x of clean x and noise e."""
+        abar = self._abar(t).to(x.device)
+        return abar.sqrt() * e - (1 - abar).sqrt() * x
+
+    def _abar(self, t: Tensor) -> Tensor:
+        abar: Tensor = self.schedule.alpha_bars().to(t.device)[t]
+        return abar.view(-1, 1, 1, 1)
 
     @property
     def device(self) -> torch.device:
@@ -155,9 +179,18 @@ class Diffusion:
 def simple_losses(model: Diffusion, x: Tensor, t: Tensor, e: Tensor, conditions: Tensor) -> Tensor:
     """Mean over one latent of (e - predicted e)^2, for each of a batch, (B,).  Eq. 1.
 
+    Of a network that predicts v it is (v - predicted v)^2: Salimans and Ho, Section 4.
+
     Deviation: Eq. 1 sums over the entries; as in every implementation, they are averaged here.
     """
-    return (model.predict(model.noised(x, t, e), t, conditions) - e).square().flatten(1).mean(1)
+    noised = model.noised(x, t, e)
+    output = model.output(noised, t, conditions)
+    if model.schedule.prediction == "v_prediction":
+        # From x and e themselves: at abar = 0 the noised latent knows nothing of x.
+        wanted = model.velocity(x, t, e)
+    else:
+        output, wanted = model.as_noise(output, noised, t), e
+    return (output - wanted).square().flatten(1).mean(1)
 
 
 class DiffusionTask:
@@ -274,14 +307,7 @@ def sample(
     Image i starts from `stream(config.seed, "credit", "sample", i)`.  `conditions` (N,) defaults to
     all classes in turn.  `keep(t, x)` sees the latents of every step, one call per batch.
     """
-    scheduler = need_diffusers("sampling").DDIMScheduler(
-        num_train_timesteps=STEPS,
-        beta_start=model.schedule.first,
-        beta_end=model.schedule.last,
-        beta_schedule=model.schedule.kind,
-        clip_sample=isinstance(model.codec, Pixels),
-        set_alpha_to_one=True,
-    )
+    scheduler = model.schedule.sampler(pixels=isinstance(model.codec, Pixels))
     device = model.device
     if conditions is None:
         conditions = torch.arange(config.images) % model.conditions
@@ -300,14 +326,14 @@ def sample(
             times = torch.full((len(x),), int(t), device=device)
             if keep is not None:
                 keep(int(t), x)
-            x = scheduler.step(model.predict(x, times, given), t, x, eta=0.0).prev_sample
+            x = scheduler.step(model.output(x, times, given), t, x, eta=0.0).prev_sample
         found.append(model.codec.decode(x).cpu())
     return torch.cat(found)
 
 
 def make_unet(settings: Mapping[str, Any], *, seed: int) -> nn.Module:
     """A diffusers UNet2DModel of these settings with weights that `seed` decides."""
-    unet2d = need_diffusers("a diffusion model").UNet2DModel
+    unet2d = need("diffusers", "a diffusion model").UNet2DModel
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "credit", "initial weights"))

@@ -30,7 +30,8 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
 from wherefrom.core.store import digest_tensors, load_artifact, save_artifact
-from wherefrom.credit.diffusion import STEPS, Diffusion, Pixels
+from wherefrom.credit.diffusion import Diffusion, Pixels
+from wherefrom.credit.schedules import STEPS
 
 KIND, SCHEMA = "credit/gradients", 1
 LOSSES = ("simple", "square")
@@ -108,9 +109,7 @@ def journey_moments(
     rows, noises = [], []
     for step, (t, latents) in enumerate(trail):
         times = torch.full((len(latents),), t, device=latents.device)
-        abar = model.schedule.alpha_bars().to(latents.device)[t]
-        estimate = latents - (1 - abar).sqrt() * model.predict(latents, times, conditions)
-        estimate = estimate / abar.sqrt()
+        estimate = model.as_image(model.output(latents, times, conditions), latents, times)
         if isinstance(model.codec, Pixels):
             estimate = estimate.clamp(-1, 1)
         drawn = [
@@ -238,12 +237,9 @@ def _loss_of(model: Diffusion, others: Mapping[str, Tensor], loss: str) -> Any:
     def value(
         weights: Mapping[str, Tensor], x: Tensor, t: Tensor, e: Tensor, condition: Tensor
     ) -> Tensor:
-        given: dict[str, Tensor] = {}
-        if model.classes:
-            given["class_labels"] = condition.expand(len(x))
-        if model.prompts is not None:
-            given["encoder_hidden_states"] = model.prompts.to(x.device)[condition.expand(len(x))]
-        told = functional_call(model.network, {**weights, **others}, (x, t), given).sample
+        given = model.given(x, condition.expand(len(x)))
+        output = functional_call(model.network, {**weights, **others}, (x, t), given).sample
+        told = model.as_noise(output, x, t)
         wanted = e if loss == "simple" else torch.zeros_like(e)
         loss_of_one: Tensor = (told - wanted).square().mean()
         return loss_of_one

@@ -14,25 +14,25 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from wherefrom.core.errors import InputError, MissingExtraError
+from wherefrom.components.libraries import need
+from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
 from wherefrom.core.store import digest_tensors, load_artifact, save_artifact
 from wherefrom.credit.codecs import load_autoencoder_codec
 from wherefrom.credit.contributors import Contributors
-from wherefrom.credit.diffusion import STEPS, Diffusion, DiffusionTask, Schedule, TrainingConfig
-from wherefrom.credit.extras import need_diffusers, need_peft
+from wherefrom.credit.diffusion import Diffusion, DiffusionTask, TrainingConfig
 from wherefrom.credit.models import Models, require_conditions, require_training
 from wherefrom.credit.records import digest_json
 from wherefrom.credit.study import Study
-from wherefrom.data.writing import to_float
+from wherefrom.credit.text_to_image import load_base
+from wherefrom.data.writing import float_parts
 from wherefrom.training.loop import Checkpoints, run
 
 KIND, SCHEMA = "credit/lora", 1
@@ -51,9 +51,13 @@ def make_lora_models(
 ) -> Models:
     """What a LoRA game begins with.  `[model] folder` is a Stable Diffusion pipeline's."""
     c = study.config
-    model, latents, conditions = _untrained(study, data, device)
-    base = digest_tensors(model.network.state_dict() | {"prompts": model.prompts})
-    spec: dict[str, Any] = {"base": base, "codec": model.codec.identity, "rank": c.model.rank}
+    model, latents, conditions, base = _untrained(study, data, device)
+    spec: dict[str, Any] = {
+        "base": base,
+        "codec": model.codec.identity,
+        "rank": c.model.rank,
+        "schedule": model.schedule.to_dict(),
+    }
 
     def blank(seed: int) -> Diffusion:
         put_matrices(model.network, initial_matrices(model.network, seed))
@@ -94,64 +98,34 @@ def untrained_lora(study: Study, data: Contributors, *, device: str = "cpu") -> 
     return _untrained(study, data, device)[0]
 
 
-def _untrained(study: Study, data: Contributors, device: str) -> tuple[Diffusion, Tensor, Tensor]:
-    """The base model with matrices, the latents and the conditions of all images."""
+def _untrained(
+    study: Study, data: Contributors, device: str
+) -> tuple[Diffusion, Tensor, Tensor, str]:
+    """The base model with matrices, the latents and conditions of all images, the base's digest."""
     folder = study.place(study.config.model.folder)
     prompts, conditions = _prompts(study, data)
     require_conditions(study, len(prompts))
-    model = load_base(folder, prompts, device=device)
+    model = load_base(folder, prompts, side=data.images.shape[-1], device=device)
+    texts = {"prompts": model.prompts, **(model.added or {})}
+    # Before there are matrices: peft fills them from a generator that no two processes share.
+    base = digest_tensors(model.network.state_dict() | texts)
     add_lora(model.network, study.config.model.rank)
-    codec = load_autoencoder_codec(folder / "vae", grey=data.images.shape[1] == 1)
-    model = replace(model, codec=codec.to(device))
-    latents = model.codec.encode(to_float(data.images).to(device))
-    return replace(model, shape=(*latents.shape[1:],)), latents, conditions
-
-
-def load_base(folder: Path, prompts: list[str], *, device: str = "cpu") -> Diffusion:
-    """The network of a Stable Diffusion pipeline's folder, frozen, with its prompts embedded.
-
-    Safetensors only.  `InputError` for a damaged folder, or a model that does not predict noise.
-    """
-    diffusers = need_diffusers("a text-to-image model")
-    try:
-        import transformers
-    except ImportError as error:
-        raise MissingExtraError("transformers", "diffusers", "a text-to-image model") from error
-    options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
-    try:
-        unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet", **options)
-        scheduler = diffusers.DDIMScheduler.from_pretrained(folder / "scheduler")
-        tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        text: Any = transformers.CLIPTextModel.from_pretrained(folder / "text_encoder", **options)
-    except Exception as error:  # both libraries raise anything on a damaged folder
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{show_path(folder)} is no Stable Diffusion folder: {first}") from error
-    told = scheduler.config
-    known = told.beta_schedule in ("linear", "scaled_linear")
-    if told.prediction_type != "epsilon" or not known or told.num_train_timesteps != STEPS:
+    codec = load_autoencoder_codec(folder, grey=data.images.shape[1] == 1)
+    if codec.autoencoder.channels != model.shape[0]:
         raise InputError(
-            f"{show_path(folder)} predicts {told.prediction_type!r} on the schedule "
-            f"{told.beta_schedule!r}; only models that predict noise in {STEPS} steps are known"
+            f"the network in {show_path(folder)} takes {model.shape[0]} channels, and its "
+            f"autoencoder gives {codec.autoencoder.channels}; models that are also given a picture "
+            "or a mask are not fine-tuned here"
         )
-    words = tokenizer(
-        prompts, padding="max_length", truncation=True, max_length=tokenizer.model_max_length,
-        return_tensors="pt",
-    )  # fmt: skip
-    with torch.no_grad():
-        embedded = text.eval()(words.input_ids)[0].float()
-    network = unet.float().eval().requires_grad_(False).to(device)
-    side = int(unet.config.sample_size)
-    return Diffusion(
-        network,
-        (int(unet.config.in_channels), side, side),
-        prompts=embedded.to(device),
-        schedule=Schedule(told.beta_start, told.beta_end, told.beta_schedule),
-    )
+    model = replace(model, codec=codec.to(device))
+    parts = (part.to(device) for part in float_parts(data.images))
+    latents = torch.cat([model.codec.encode(part) for part in parts])
+    return replace(model, shape=(*latents.shape[1:],)), latents, conditions, base
 
 
 def add_lora(network: nn.Module, rank: int) -> None:
     """Add matrices of this rank to every attention projection; they alone are trained."""
-    peft = need_peft("LoRA")
+    peft = need("peft", "LoRA", extra="credit")
     config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=list(TARGETS))
     with torch.random.fork_rng(devices=[]):  # peft fills them from the global generator
         network.add_adapter(config)  # type: ignore[operator]

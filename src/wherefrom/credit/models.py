@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wherefrom.components.loading import settings_of
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
@@ -30,17 +31,16 @@ from wherefrom.credit.diffusion import (
     TrainingConfig,
     make_unet,
 )
-from wherefrom.credit.extras import need_diffusers
+from wherefrom.credit.own_network import find_own
 from wherefrom.credit.play import copies_of
 from wherefrom.credit.pruning import load_pruned, prune, save_pruned
+from wherefrom.credit.schedules import DEFAULT
 from wherefrom.credit.study import Study
-from wherefrom.data.writing import to_float
-from wherefrom.encoders.diffusers_vae import read_config
+from wherefrom.data.writing import float_parts
 from wherefrom.training.loop import Checkpoints, run
 
 KIND, SCHEMA = "credit/network", 1
 CHECKPOINT_EVERY = 500
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 # Of Ho et al. on CIFAR, as Section 4.1 takes it: 35,746,307 weights for three channels.
 PAPER = {
     "layers_per_block": 2,
@@ -72,6 +72,7 @@ class Models:
     spec: Mapping[str, Any]
     conditions: Tensor  # int64 (N,), of each image
     whole: Callable[[Track], Diffusion]
+    notes: tuple[str, ...] = ()  # sentences that the reader of the results has to know
 
 
 def make_models(
@@ -141,19 +142,28 @@ class _Maker:
         self.device, self.track, self.train = device, track, train
         self.config = study.config
         self.codec = self._codec()
-        self.latents = self.codec.encode(to_float(contributors.images).to(device))
+        parts = (part.to(device) for part in float_parts(contributors.images))
+        self.latents = torch.cat([self.codec.encode(part) for part in parts])
+        folder, needs = self.config.model.folder, self.config.game.kind != "retrain"
+        self.own = find_own(self.study.place(folder), needs_weights=needs) if folder else None
         self.settings = self._settings()
+        self.schedule = DEFAULT if self.own is None else self.own.schedule
         self.shape = (*self.latents.shape[1:],)
         with torch.device("meta"):  # settings that make no network are refused before any run
-            make_unet(self.settings, seed=0)
+            network = make_unet(self.settings, seed=0)
+        if self.own is not None:
+            self.own.require_fitting(settings_of(network), self.latents, contributors.labels)
 
     def models(
         self, start: Callable[[int], Diffusion], full: Diffusion | None, spec: Mapping[str, Any]
     ) -> Models:
         """The result."""
         spec = {**spec, "codec": self.codec.identity}
+        if self.schedule != DEFAULT:
+            spec["schedule"] = self.schedule.to_dict()
         labels = self.contributors.labels
-        return Models(start, self.blank, full, self.latents, spec, labels, self._whole(full))
+        whole, notes = self._whole(full), () if self.own is None else self.own.notes
+        return Models(start, self.blank, full, self.latents, spec, labels, whole, notes)
 
     def _whole(self, full: Diffusion | None) -> Callable[[Track], Diffusion]:
         def whole(track: Track) -> Diffusion:
@@ -170,15 +180,16 @@ class _Maker:
 
     def full(self) -> Diffusion:
         """The model of all data: the user's own, or trained here."""
-        folder = self.config.model.folder
-        if folder and (self.study.place(folder) / WEIGHTS).is_file():
-            return self._model(_load_unet(self.study.place(folder)))
+        if self.own is not None and self.own.is_trained:
+            return self._model(self.own.load())
         identity = {
             "data": self.contributors.digests(),
             "network": self.settings,
             "training": self.config.training.to_dict(),
             "seed": self.config.study.seed,
         }
+        if self.schedule != DEFAULT:
+            identity["schedule"] = self.schedule.to_dict()
         place = self.study.work / "full"
         if os.path.lexists(place):
             model = self.blank(0)
@@ -240,7 +251,8 @@ class _Maker:
 
     def _model(self, network: nn.Module) -> Diffusion:
         classes = int(self.settings.get("num_class_embeds") or 0)
-        return Diffusion(network.to(self.device), self.shape, self.codec, classes)
+        network = network.to(self.device)
+        return Diffusion(network, self.shape, self.codec, classes, schedule=self.schedule)
 
     def _codec(self) -> Codec:
         model = self.config.model
@@ -255,13 +267,8 @@ class _Maker:
     def _settings(self) -> dict[str, Any]:
         """The config of the UNet2DModel."""
         m, channels, side = self.config.model, self.latents.shape[1], self.latents.shape[-1]
-        if m.folder:
-            config = read_config(self.study.place(m.folder))
-            if config["_class_name"] != "UNet2DModel" or config.get("in_channels") != channels:
-                raise InputError(
-                    f"{self.study.place(m.folder)} is no UNet2DModel of {channels} channels"
-                )
-            return config
+        if self.own is not None:
+            return self.own.component.config
         told = {"sample_size": side, "in_channels": channels, "out_channels": channels}
         if m.conditional:
             told["num_class_embeds"] = int(self.contributors.labels.max()) + 1
@@ -294,15 +301,3 @@ def _load(place: Path, identity: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
-
-
-def _load_unet(folder: Path) -> nn.Module:
-    unet2d = need_diffusers("a diffusion model").UNet2DModel
-    try:
-        unet: nn.Module = unet2d.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, torch_dtype=torch.float32
-        )
-    except Exception as error:  # diffusers raises anything on a damaged folder
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{folder} cannot be loaded as UNet2DModel: {first}") from error
-    return unet

@@ -25,7 +25,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -211,14 +211,7 @@ def copies_of(model: Diffusion) -> Callable[[int], Diffusion]:
     """`start` for games that begin at one model."""
 
     def start(_seed: int) -> Diffusion:
-        return Diffusion(
-            copy.deepcopy(model.network),
-            model.shape,
-            model.codec,
-            model.classes,
-            model.prompts,
-            model.schedule,
-        )
+        return replace(model, network=copy.deepcopy(model.network))
 
     return start
 

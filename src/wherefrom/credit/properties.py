@@ -25,9 +25,10 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.passes import in_passes
 from wherefrom.core.rng import stream
 from wherefrom.core.store import digest_tensors
-from wherefrom.credit.diffusion import STEPS, Diffusion, simple_losses
+from wherefrom.credit.diffusion import Diffusion, simple_losses
+from wherefrom.credit.schedules import STEPS
 from wherefrom.data.writing import to_float
-from wherefrom.metrics.frechet import frechet_distance
+from wherefrom.metrics.frechet import frechet_distance, frechet_from_moments
 from wherefrom.metrics.inception_score import inception_score
 
 CHUNK = 64
@@ -248,6 +249,22 @@ def frechet_measure(name: str, embedder: Embedder, reference: Tensor) -> Measure
     return Measure(
         name, spec, lambda made: -frechet_distance(known, embedder.features(made.images))
     )
+
+
+def frechet_moments_measure(
+    name: str, embedder: Embedder, mean: Tensor, covariance: Tensor
+) -> Measure:
+    """Minus the Frechet distance to features of which mean (D,) and covariance (D, D) are given."""
+    spec = {
+        "kind": "frechet",
+        "encoder": embedder.digest,
+        "reference": digest_tensors({"mu": mean, "sigma": covariance}),
+    }
+
+    def value(made: Made) -> float:
+        return -frechet_from_moments(mean, covariance, embedder.features(made.images))
+
+    return Measure(name, spec, value)
 
 
 def loss_measure(

@@ -22,10 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wherefrom.components.libraries import need
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.store import load_artifact, save_artifact
 from wherefrom.credit.channels import Group, channel_groups
-from wherefrom.credit.extras import need_diffusers
 
 KIND, SCHEMA = "credit/pruned-unet", 1
 ROUNDINGS = ("keep-more", "keep-less")
@@ -115,7 +115,7 @@ def load_pruned(source: Path) -> tuple[nn.Module, WidthPlan]:
 
 def empty_unet(config: Mapping[str, Any]) -> nn.Module:
     """A UNet2DModel of a config on the meta device: shapes, no values."""
-    unet2d = need_diffusers("pruning").UNet2DModel
+    unet2d = need("diffusers", "pruning").UNet2DModel
     with torch.device("meta"):
         unet: nn.Module = unet2d.from_config(dict(config))
     return unet

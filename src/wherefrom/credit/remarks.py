@@ -32,6 +32,7 @@ def study_remarks(opened: OpenStudy) -> list[str]:
     if data.origin is not None:
         told.append(f"the game is played between {data.seating}")
     told += shared_lines(data)
+    told += model_lines(opened)
     with opened.ledger(readonly=True) as ledger:
         start = start_weight_of(ledger.details())
     if start is not None and start.largest > MAX_START:
@@ -70,6 +71,11 @@ def shared_lines(data: Contributors) -> list[str]:
         f"{first} and {second} both gave {count} image{'s' * (count != 1)} of the same pixels"
         for first, second, count in data.shared
     ]
+
+
+def model_lines(opened: OpenStudy) -> list[str]:
+    """What a user's own model predicts and on which schedule, where it is not DDPM's."""
+    return [] if opened.lab is None else list(opened.lab.models.notes)
 
 
 def start_weight_of(details: Iterable[tuple[str, Run, Mapping[str, Any]]]) -> StartWeight | None:

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from wherefrom.components.autoencoders import FORMS, WHAT
+from wherefrom.components.folders import AUTOENCODERS, find_component
 from wherefrom.core.errors import InputError
-from wherefrom.encoders.diffusers_vae import cached_folder, load_diffusers, read_config
+from wherefrom.encoders.diffusers_vae import cached_folder, load_diffusers
 from wherefrom.encoders.efficientnet import KIND as DEFAULT_FEATURES
 from wherefrom.encoders.efficientnet import load_efficientnet
 from wherefrom.encoders.encoder import Encoder, make_encoder, prepare
@@ -55,9 +57,7 @@ MAX_RESOLUTION = 4096
 
 # `_class_name` in config.json -> loader of the folder.
 KINDS: dict[str, Callable[[Path], Encoder]] = {
-    "AutoencoderKL": load_diffusers,
-    "AutoencoderTiny": load_diffusers,
-    "VQModel": load_diffusers,
+    **dict.fromkeys(FORMS, load_diffusers),
     "tiny-conv": load_tiny_conv,
 }
 
@@ -65,19 +65,23 @@ KINDS: dict[str, Callable[[Path], Encoder]] = {
 def load_encoder(source: Path | str = DEFAULT, *, allow_download: bool = False) -> Encoder:
     """The encoder in a local folder, on the CPU; its config.json says of which kind it is.
 
+    A folder of a whole diffusers pipeline stands for the autoencoder in it, and a .safetensors file
+    for the weights of the config.json beside it.
     The word `default` is the small one that comes with the package; a folder of that name is
     `./default`.  A `source` of the form `owner/name` or `owner/name/subfolder` that is no folder
     is looked up in the hub's cache, and with `allow_download` on the hub.  Every fault is an
     `InputError`.
     """
     folder = default_folder() if source == DEFAULT else Path(source)
-    if not folder.is_dir():
+    if not folder.exists():
         _require_hub_name(source, "give an autoencoder's folder")
         folder = cached_folder(str(source), allow_download=allow_download)
-    kind = read_config(folder)["_class_name"]
-    if kind not in KINDS:
-        raise InputError(f"{folder} holds a {kind!r}, expected one of {', '.join(KINDS)}")
-    return KINDS[kind](folder)
+    component = find_component(folder, AUTOENCODERS, what=WHAT)
+    if component.kind not in KINDS:
+        raise InputError(
+            f"{component.shown} holds a {component.kind!r}, expected one of {', '.join(KINDS)}"
+        )
+    return KINDS[component.kind](component.file or component.folder)
 
 
 # Short names of feature networks that the hub has; the paper names the architectures only.

@@ -36,6 +36,11 @@ def embed_here(
     return ((key, encoder.embed(images)) for key, images in batches)
 
 
+def embed_on(device: str) -> BulkEmbedding:
+    """The same on a device of this machine; the encoder's module is moved there."""
+    return lambda encoder, batches: embed_here(encoder.to(device), batches)
+
+
 @dataclass(frozen=True)
 class RayEmbedding:
     """A `BulkEmbedding` by one Ray actor for each entry of `devices`.

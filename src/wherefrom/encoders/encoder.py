@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -53,13 +54,21 @@ class Encoder:
 
     @torch.no_grad()
     def latents(self, images: Tensor, *, track: Track = quiet) -> Tensor:
-        """Latents z (N, c, h, w) float32 of images (N, 3, H, W) float in [0, 1].
+        """Latents z (N, c, h, w) float32 of images (N, 3, H, W) float in [0, 1], on their device.
 
-        `InputError` for other shapes, dtypes or values.
+        They are computed where the module is.  `InputError` for other shapes, dtypes or values.
         """
         _check(images)
-        size = CPU_CHUNK if images.device.type == "cpu" else DEVICE_CHUNK
-        return in_passes(self._encode, images, size=size, track=track, label="encoding images")
+        there = images.to(self.device)
+        size = CPU_CHUNK if there.device.type == "cpu" else DEVICE_CHUNK
+        found = in_passes(self._encode, there, size=size, track=track, label="encoding images")
+        return found.to(images.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module is."""
+        parts = chain(self.module.parameters(), self.module.buffers())
+        return next((part.device for part in parts), torch.device("cpu"))
 
     def _encode(self, images: Tensor) -> Tensor:
         z: Tensor = self.module(prepare(images))

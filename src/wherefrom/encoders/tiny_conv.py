@@ -20,11 +20,11 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wherefrom.components.folders import read_config
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
 from wherefrom.core.store import scratch_beside, write_file
-from wherefrom.encoders.diffusers_vae import read_config
 from wherefrom.encoders.encoder import Encoder, make_encoder
 
 KIND = "tiny-conv"

@@ -8,7 +8,6 @@ files that you trust.  Weight files are data: pickles other than plain tensors a
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
 import traceback
 import warnings
@@ -17,20 +16,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Self
+from typing import Self
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from wherefrom.core.errors import InputError, MissingExtraError
+from wherefrom.components.autoencoders import (
+    ImageAutoencoder,
+    decoded,
+    encoded,
+    load_autoencoder,
+)
+from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
 from wherefrom.generators.generator import Generator, SampleFunction, wrap_generator
 from wherefrom.generators.output_map import Range
+from wherefrom.generators.readiness import device_hint
 from wherefrom.generators.weights import load_weights
 from wherefrom.generators.zoo_files import load_zoo
 
-DIFFUSERS_VAES = ("AutoencoderKL", "AutoencoderTiny", "VQModel")
 SUFFIXES = {".pt": "torchscript", ".pth": "torchscript", ".ts": "torchscript", ".pt2": "export"}
 FORMS = (
     "expected file.py:factory, a TorchScript file (.pt, .ts), a torch.export file (.pt2) or the "
@@ -74,8 +78,9 @@ def load_generator(
     `model.pt`, `model.ts`  TorchScript: its own code runs in PyTorch's interpreter.
     `model.pt2`  torch.export with a dynamic batch size; it RUNS like a Python file.
     `zoo:NAME`  a model shipped with the package; `zoo` with `weights`: one that the zoo trained.
-    a folder  a diffusers AutoencoderKL, AutoencoderTiny or VQModel: the decoder is the generator,
-        its scaled latents are drawn from N(0, 1).
+    a folder  a diffusers autoencoder, or a pipeline that has one: the decoder is the generator, its
+        latents are drawn from N(0, 1) and decoded as the pipelines do.  `vae.safetensors` with the
+        config.json of its diffusers version beside it is the same in one file.
 
     `latent` and `value_range` as in `wrap_generator`.  Every fault is an `InputError`.
     """
@@ -98,7 +103,7 @@ def _kind(spec: str) -> str:
     path = Path(spec)
     if spec.endswith(".py") or ".py:" in spec:
         return "python"
-    if path.is_dir():
+    if path.is_dir() or (path.suffix == ".safetensors" and path.is_file()):
         return "diffusers"
     if path.suffix not in SUFFIXES:
         raise InputError(f"generator {spec!r} is not known; {FORMS}")
@@ -159,7 +164,8 @@ def _running_user_code(path: Path) -> Iterator[None]:
         lines = [f.lineno for f in frames if Path(f.filename).name == path.name]
         where = f", line {lines[-1]}" if lines else ""
         first = (str(error).splitlines() or [""])[0]
-        raise InputError(f"{path}{where} failed: {type(error).__name__}: {first}") from error
+        hint = device_hint(error)
+        raise InputError(f"{path}{where} failed: {type(error).__name__}: {first}{hint}") from error
     finally:
         sys.path.remove(folder)
 
@@ -227,70 +233,33 @@ def _load_export(request: Request) -> Source:
 class _DiffusersDecoder(nn.Module):
     """The decoder half of a VAE, from latents of unit variance to images in [0, 1]."""
 
-    def __init__(self, vae: Any) -> None:
+    def __init__(self, autoencoder: ImageAutoencoder) -> None:
         super().__init__()
-        self.vae = vae
-        self.scale = float(vae.config.get("scaling_factor") or 1.0)
-        self.shift = float(vae.config.get("shift_factor") or 0.0)
+        self.vae, self.scale, self.form = autoencoder.vae, autoencoder.scale, autoencoder.form
+        for name, part in self.vae.named_modules():
+            if name.endswith("conv_shortcut"):
+                # diffusers does this in training only, and the last digits depend on it: a model
+                # that was just trained and the same one loaded again make the same images.
+                part.register_forward_pre_hook(_contiguous)
 
     def forward(self, z: Tensor) -> Tensor:
         """(N, latent_channels, h, w) -> (N, C, H, W) in [0, 1], as the pipelines decode."""
-        image: Tensor = self.vae.decode(z / self.scale + self.shift, return_dict=False)[0]
-        return (image / 2 + 0.5).clamp(0, 1)
+        return decoded(self.vae, self.scale.restored(z), self.form)
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] encoded to the mean latent and decoded, in the same range."""
-        coded = self.vae.encode(images * 2 - 1)
-        found = getattr(coded, "latent_dist", None)
-        latents = coded.latents if found is None else found.mode()
-        image: Tensor = self.vae.decode(latents, return_dict=False)[0]
-        return (image / 2 + 0.5).clamp(0, 1)
+        return decoded(self.vae, encoded(self.vae, images, self.form), self.form)
+
+
+def _contiguous(_part: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (inputs[0].contiguous(), *inputs[1:])
 
 
 def _load_diffusers(request: Request) -> Source:
     _refuse_weights(request, "a diffusers folder")
-    folder = Path(request.name)
-    kind = _diffusers_class(folder)
-    try:
-        import diffusers  # an extra, and slow to import
-    except ImportError as error:
-        raise MissingExtraError("diffusers", "diffusers", "loading a diffusers VAE") from error
-    try:
-        vae, report = getattr(diffusers, kind).from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise InputError(f"{folder} cannot be loaded as {kind}: {first}") from error
-    absent = [*report["missing_keys"], *report["mismatched_keys"]]
-    if absent:
-        raise InputError(f"{folder} lacks weights of its own {kind}: {absent[0]} and others")
-    return Source(_DiffusersDecoder(vae), latent=request.latent or _diffusers_latent(folder, vae))
-
-
-def _diffusers_class(folder: Path) -> str:
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        hint = "; name its vae folder" if (folder / "model_index.json").is_file() else ""
-        raise InputError(
-            f"{folder} has no readable config.json of a diffusers VAE{hint}"
-        ) from error
-    kind = config.get("_class_name") if isinstance(config, dict) else None
-    if kind not in DIFFUSERS_VAES:
-        raise InputError(f"{folder} holds {kind!r}, expected one of {', '.join(DIFFUSERS_VAES)}")
-    return str(kind)
-
-
-def _diffusers_latent(folder: Path, vae: Any) -> tuple[int, ...]:
-    channels, size = vae.config.latent_channels, vae.config.get("sample_size")
-    if not isinstance(size, int):
-        raise InputError(
-            f"{folder} does not state its sample_size; pass latent (command line: --latent "
-            f"{channels},64,64 for images of 512 pixels in the usual 8-fold VAE)"
-        )
-    side = size // 2 ** (len(vae.config.block_out_channels) - 1)
-    return (channels, side, side)
+    autoencoder = load_autoencoder(Path(request.name), purpose="loading a diffusers VAE")
+    latent = request.latent or autoencoder.latent_shape()
+    return Source(_DiffusersDecoder(autoencoder), latent=latent)
 
 
 def _refuse_weights(request: Request, what: str) -> None:

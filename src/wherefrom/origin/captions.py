@@ -14,17 +14,17 @@ from typing import Any
 import torch
 from PIL import Image
 
-from wherefrom.core.errors import InputError
-from wherefrom.data.files import show_path
-from wherefrom.origin.local_models import (
+from wherefrom.components.folders import refuse_pickles
+from wherefrom.components.libraries import (
     digest_files,
     first_line,
     loading,
     readable_files,
-    refuse_pickles,
     require_libraries,
     silence,
 )
+from wherefrom.core.errors import InputError
+from wherefrom.data.files import show_path
 
 KINDS = ("blip", "git", "vision-encoder-decoder")  # need nothing but the picture
 MAX_TOKENS = 40

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wherefrom.components.folders import refuse_pickles
+from wherefrom.components.libraries import digest_files, readable_files
 from wherefrom.core.errors import InputError
 from wherefrom.data.files import show_path
-from wherefrom.origin.local_models import digest_files, readable_files, refuse_pickles
 
 ENCODER = "image_encoder"
 WEIGHTS = ".safetensors"
@@ -65,7 +66,9 @@ def find_adapter(path: Path) -> IpAdapter:
 
     The folder `image_encoder` beside the file belongs to it.
     """
-    found = [path] if path.is_file() else sorted(path.glob(f"*{WEIGHTS}")) if path.is_dir() else []
+    found = (
+        [path] if path.is_file() else sorted(path.glob(f"[!.]*{WEIGHTS}")) if path.is_dir() else []
+    )
     if len(found) != 1 or found[0].suffix != WEIGHTS:
         several = f"{len(found)} files that end in" if len(found) > 1 else "no"
         raise InputError(

@@ -9,7 +9,6 @@ safety checker is left as the folder has it.
 from __future__ import annotations
 
 import inspect
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,24 +19,30 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from wherefrom.core.errors import InputError
-from wherefrom.core.store import digest_bytes
-from wherefrom.data.files import show_path
-from wherefrom.data.writing import to_uint8
-from wherefrom.origin.ip_adapter import IpAdapter, find_adapter
-from wherefrom.origin.local_models import (
+from wherefrom.components.folders import (
+    CONFIG,
+    INDEX,
+    PREFERRED,
+    read_json,
+    refuse_pickles,
+    refuse_pointers,
+)
+from wherefrom.components.libraries import (
     LIBRARIES,
     digest_files,
     first_line,
     loading,
     readable_files,
-    refuse_pickles,
     require_libraries,
     silence,
 )
+from wherefrom.core.errors import InputError
+from wherefrom.core.store import digest_bytes
+from wherefrom.data.files import show_path
+from wherefrom.data.writing import to_uint8
+from wherefrom.origin.ip_adapter import IpAdapter, find_adapter
 from wherefrom.origin.pairs import IMAGE_TO_IMAGE, IP_ADAPTER
 
-INDEX_NAME = "model_index.json"
 # Image-to-image already, and not in the table of AutoPipelineForImage2Image.
 DIRECT = ("StableDiffusionInstructPix2PixPipeline", "StableDiffusionXLInstructPix2PixPipeline")
 IMAGE_ARGUMENT = {IMAGE_TO_IMAGE: "image", IP_ADAPTER: "ip_adapter_image"}
@@ -46,7 +51,11 @@ BEYOND = ("mask_image", "control_image")  # a second picture per photo
 _VARIANT = re.compile(r"\.(\w+?)(-\d+-of-\d+)?\.safetensors")
 
 
-class WithheldEdit(InputError):  # noqa: N818 (it is the edit that is withheld)
+class UnusableEdit(InputError):  # noqa: N818 (it is the edit that is unusable)
+    """An edit that the pipeline made and nobody can use: another try ends alike."""
+
+
+class WithheldEdit(UnusableEdit):
     """An edit that the pipeline's own safety checker blacked out."""
 
 
@@ -96,9 +105,9 @@ class EditPipeline:
             raise WithheldEdit("the pipeline's safety checker withheld this edit")
         pixels = made.images[0].detach().float().cpu()
         if not bool(torch.isfinite(pixels).all()):
-            raise InputError(
+            raise UnusableEdit(
                 f"{self.kind} of {self.name} made NaN or infinite pixels in {self.dtype}; "
-                "load it in float32, or check its weights"
+                f"{'check its weights' if self.dtype == 'float32' else 'load it in float32'}"
             )
         return to_uint8(pixels)
 
@@ -111,12 +120,14 @@ def load_pipeline(
     adapter_scale: float = 1.0,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    offload: bool = False,
 ) -> EditPipeline:
     """The image-to-image pipeline in a diffusers folder, also where it holds a text-to-image one.
 
     With `ip_adapter` (a .safetensors file, or a folder with one, beside its `image_encoder`) it is
     a text-to-image pipeline that is given the origin as the adapter's image, with this weight.
-    `name` is what manifests call the model, else that of the folder.  `MissingExtraError` without
+    `name` is what manifests call the model, else that of the folder.  With `offload` each part is
+    on the `device`, a GPU, only while it runs.  `MissingExtraError` without
     diffusers; `InputError` in one line for any fault of the folder.
     """
     folder = Path(folder)
@@ -126,9 +137,12 @@ def load_pipeline(
     libraries = {"diffusers", *_parts(index).values()} & set(LIBRARIES)
     require_libraries(libraries, purpose=f"the pipeline {index['_class_name']}")
     with loading(folder):
-        pipe = _load(folder, index, device, dtype, text_only=adapter is not None)
+        home = "cpu" if offload else device
+        pipe = _load(folder, index, home, dtype, text_only=adapter is not None)
         if adapter is not None:
             _attach(adapter, pipe, adapter_scale)
+        if offload:
+            _offload(pipe, device)
     pipe.set_progress_bar_config(disable=True)
     digest, called = digest_pipeline(folder, index), name or folder.resolve().name
     if adapter is not None:
@@ -149,24 +163,34 @@ def load_pipeline(
 def read_index(folder: Path) -> dict[str, Any]:
     """The model_index.json of a pipeline's folder; it must name a class of diffusers."""
     try:
-        index = json.loads((folder / INDEX_NAME).read_text())
+        index = read_json(folder / INDEX)
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{show_path(folder)} has no readable {INDEX_NAME}; give the local folder of a whole "
-            "diffusers pipeline"
-        ) from error
+        raise InputError(_no_index(folder)) from error
     if not isinstance(index, dict) or not isinstance(index.get("_class_name"), str):
         raise InputError(
-            f"{show_path(folder)}/{INDEX_NAME} names no _class_name of diffusers; give a pipeline "
+            f"{show_path(folder)}/{INDEX} names no _class_name of diffusers; give a pipeline "
             "without code of its own"
         )
     return index
 
 
+def _no_index(folder: Path) -> str:
+    """Why there is no pipeline, and what may have been meant."""
+    advice = "give the local folder of a whole diffusers pipeline"
+    if folder.is_file():
+        advice = (
+            "one file holds no settings, and diffusers would fetch them from the network; convert "
+            "it with from_single_file(...).save_pretrained(folder), and give that folder"
+        )
+    elif (folder / CONFIG).is_file() and (folder.parent / INDEX).is_file():
+        advice = f"it is one component; give {show_path(folder.parent)}, the pipeline around it"
+    return f"{show_path(folder)} has no readable {INDEX}; {advice}"
+
+
 def digest_pipeline(folder: Path, index: Mapping[str, Any]) -> str:
     """One digest over the names and contents of all files that loading may read."""
     files = [file for part in _parts(index) for file in readable_files(folder / part)]
-    return digest_files([folder / INDEX_NAME, *files], folder)
+    return digest_files([folder / INDEX, *files], folder)
 
 
 def _load(
@@ -197,6 +221,19 @@ def _load(
         raise InputError(
             f"{show_path(folder)} cannot be loaded as {wanted} {kind}: {first_line(error)}"
         ) from error
+
+
+def _offload(pipe: Any, device: torch.device | str) -> None:
+    kind = type(pipe).__name__
+    if torch.device(device).type == "cpu":
+        raise InputError(
+            f"the parts of {kind} are moved off a GPU, and the device is the CPU; give a GPU as "
+            "the device, or leave the offloading out"
+        )
+    try:
+        pipe.enable_model_cpu_offload(device=device)
+    except Exception as error:  # of diffusers or accelerate, which it needs
+        raise InputError(f"{kind} cannot be offloaded: {first_line(error)}") from error
 
 
 def _attach(adapter: IpAdapter, pipe: Any, scale: float) -> None:
@@ -231,6 +268,7 @@ def _refuse_code(folder: Path, index: Mapping[str, Any], known: Any) -> None:
                 "such code is not run; give a pipeline of diffusers' and transformers' own classes"
             )
         refuse_pickles(folder / part)
+        refuse_pointers(folder / part)
 
 
 def _variant(folder: Path, index: Mapping[str, Any]) -> str | None:
@@ -241,7 +279,8 @@ def _variant(folder: Path, index: Mapping[str, Any]) -> str | None:
         found = [match[1] for path in weights if (match := _VARIANT.search(path.name))]
         if weights and len(found) == len(weights):
             variants.update(found)
-    return min(variants) if variants else None
+    ranked = [variant for variant in PREFERRED if variant in variants]
+    return next(iter([*ranked, *sorted(variants)]), None)
 
 
 def _call_defaults(pipe: Any, folder: Path, image: str) -> dict[str, Any]:

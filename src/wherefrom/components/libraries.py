@@ -15,33 +15,27 @@ from pathlib import Path
 from typing import Any
 
 from wherefrom.core.errors import InputError, MissingExtraError
+from wherefrom.core.paths import show_path
 from wherefrom.core.store import digest_bytes, digest_file
-from wherefrom.data.files import show_path
 
 READ = (".json", ".safetensors", ".txt", ".model")  # what loading may read, so what is digested
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 LIBRARIES = ("diffusers", "transformers")
 MADE_UP = "newly initialized"  # as diffusers and transformers both put it
 
 
+def need(package: str, purpose: str, *, extra: str = "diffusers") -> Any:
+    """The package, imported now because that is slow; `MissingExtraError` if it is not there."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingExtraError(package, extra, purpose) from error
+
+
 def require_libraries(libraries: Iterable[str], *, purpose: str) -> None:
-    """Import each; `MissingExtraError` if one is not installed."""
+    """Import each in silence; `MissingExtraError` if one is not installed."""
     for library in sorted(libraries):
-        try:
-            with silence():
-                importlib.import_module(library)  # of an extra, and slow to import
-        except ImportError as error:
-            raise MissingExtraError(library, "diffusers", purpose) from error
-
-
-def refuse_pickles(folder: Path) -> None:
-    """An `InputError` if the only weights in a folder are pickled ones."""
-    names = [path.suffix for path in folder.glob("*")]
-    if ".safetensors" not in names and any(suffix in PICKLES for suffix in names):
-        raise InputError(
-            f"{show_path(folder)} holds pickled weights only, and those are not opened "
-            "(they can run code); save the model with safe_serialization=True"
-        )
+        with silence():
+            need(library, purpose)
 
 
 @contextmanager
@@ -57,7 +51,7 @@ def loading(folder: Path) -> Iterator[None]:
 
 def readable_files(folder: Path) -> list[Path]:
     """The files in a model's folder that loading may read."""
-    return [path for path in folder.rglob("*") if path.suffix in READ]
+    return [path for path in folder.rglob("[!.]*") if path.suffix in READ]
 
 
 def digest_files(files: Iterable[Path], home: Path) -> str:
