@@ -1,5 +1,6 @@
 """Images of the fit are refused by an evaluation; images without a score are counted apart."""
 
+import math
 from dataclasses import dataclass, replace
 
 import pytest
@@ -87,8 +88,10 @@ def test_images_without_a_score_are_left_out_of_shares__closed_form(world):
     assert any("1 image of 'bright' without a finite score" in n for n in evaluation_notes(result))
     for text in (to_csv(evaluation_table(result)), to_plain(evaluation_table(result))):
         assert "nan" not in text
-    with pytest.raises(InputError, match="none of the 1 images of 'black' has a score"):
-        evaluate(world, grey(50, 60), {"black": grey(0)})
+    (black,) = evaluate(world, grey(50, 60), {"black": grey(0)}).others
+    assert (black.count, black.unscored) == (0, 1) and math.isnan(black.rejected)
+    with pytest.raises(InputError, match="none of the 1 own images has a score"):
+        evaluate(world, grey(0), {"bright": grey(240)})
     with pytest.raises(InputError, match=r"image cannot be explained: it has a score that is not"):
         explain(world, grey(0)[0])
 

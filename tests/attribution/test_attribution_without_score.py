@@ -9,12 +9,21 @@ from torch import nn
 
 from wherefrom import attribution
 from wherefrom.attribution import control_discoveries
+from wherefrom.attribution.comparison import compare
 from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.fitted import Attributor
 from wherefrom.attribution.methods import METHODS
 from wherefrom.calibration.verdict import Verdict
+from wherefrom.core.errors import InputError
+from wherefrom.core.json_text import to_json
 from wherefrom.generators.generator import wrap_generator
-from wherefrom.report.tables import check_table, to_plain
+from wherefrom.report.tables import (
+    accuracy_line,
+    check_table,
+    comparison_table,
+    evaluation_table,
+    to_plain,
+)
 
 
 @dataclass
@@ -34,6 +43,58 @@ def attributor(value):
     )
     own, other = torch.linspace(0.1, 0.3, 20).double(), torch.linspace(0.6, 0.9, 20).double()
     return Attributor("world", config, Broken(value), (1, 4, 4), own, other, {})
+
+
+def greys(*levels):
+    """Images of one grey each, no two equal."""
+    return torch.stack([torch.full((1, 4, 4), level, dtype=torch.uint8) for level in levels])
+
+
+def test_a_source_without_any_score_is_a_row_and_the_others_are_measured__closed_form():
+    fitted = attributor(float("nan"))
+    sources = {"all": greys(0), "one": greys(0, 200, 210), "none": greys(220, 230)}
+    result = attribution.evaluate(fitted, greys(40, 50, 60), sources)
+    rows = {row.source: row for row in result.others}
+    assert (rows["all"].count, rows["all"].unscored) == (0, 1)
+    assert rows["all"].verdicts["cannot say"] == 1
+    assert (rows["one"].count, rows["one"].unscored) == (2, 1)
+    assert rows["one"].auroc == rows["none"].auroc == 1
+    assert result.mean_accuracy == rows["none"].accuracy
+    told = json.loads(to_json(result.to_dict()), parse_constant=pytest.fail)
+    first = told["others"][0]
+    assert [first[name] for name in ("rejected", "low", "accuracy", "auroc")] == [None] * 4
+    assert "nan" not in to_plain(evaluation_table(result)) + accuracy_line(result)
+    alone = attribution.evaluate(fitted, greys(40, 50), {"all": greys(0)})
+    assert accuracy_line(alone).endswith("cannot say (no image has a finite score)")
+    with pytest.raises(InputError, match="none of the 1 own images has a score"):
+        attribution.evaluate(fitted, greys(0), {"none": greys(220)})
+
+
+def test_a_comparison_of_methods_goes_on_without_a_source__closed_form():
+    torch.manual_seed(0)
+    generator = wrap_generator(nn.Sequential(nn.Linear(4, 12), nn.ReLU(), nn.Linear(12, 3)))
+    few = {
+        **{"train_samples": 60, "mean_samples": 60, "detector.epochs": 1},
+        **{"calibration_samples": 20, "lasso.iterations": 5},
+        **{"false_negative_rate": 0.1, "false_positive_rate": 0.1},
+    }
+    config = METHODS["flipad"].presets["numbers"].with_values(few)
+    rivals = {"huge": torch.full((2, 1, 1, 3), 1e30), "others": torch.randn(9, 1, 1, 3) * 3}
+    rivals["huge"][1] *= 2
+    result = compare(
+        generator,
+        torch.randn(120, 1, 1, 3) * 3,
+        rivals,
+        configs={"flipad": config},
+        own_samples=20,
+        repetitions=1,
+    )
+    first = result.rows[0]
+    assert first.mean_accuracy.mean == first.accuracy["others"].mean
+    shown = to_plain(comparison_table(result, "accuracy"))
+    assert "cannot say" in shown and "nan" not in shown
+    told = json.loads(to_json(result.to_dict()), parse_constant=pytest.fail)
+    assert told["rows"][0]["auroc"]["huge"]["mean"] is None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from wherefrom.core.json_text import to_json
@@ -24,3 +25,9 @@ def test_what_json_can_write_is_written_as_before__reference_json():
     assert to_json(given, indent=None, ensure_ascii=False) == json.dumps(given, ensure_ascii=False)
     with pytest.raises(TypeError):
         to_json({"a": object()})
+
+
+def test_numbers_of_numpy_are_numbers__closed_form():
+    given = {"a": np.float32(0.5), "b": [np.int64(3), np.float64("inf"), np.float32("nan")]}
+    read = json.loads(to_json({**given, "c": np.bool_(True)}), parse_constant=refuse)
+    assert read == {"a": 0.5, "b": [3, None, None], "c": True}

@@ -9,6 +9,7 @@ from scipy.stats import norm
 from untrained_inverters import blobs, fitted_to, untrained
 
 from wherefrom.core.errors import InputError
+from wherefrom.data.writing import to_float, to_uint8
 from wherefrom.detectors.energy import energy
 from wherefrom.inversion.detecting import (
     SCORES,
@@ -36,6 +37,16 @@ def test_likelihood_has_a_variance_per_dimension__reference_scipy():
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
     far = dataclasses.replace(model, mean=model.mean + 1e6)  # no density left, but a logarithm
     assert bool(torch.isfinite(make_detector(far, "nll", 0.0).score(IMAGES)).all())
+
+
+def test_stored_pixels_give_the_codes_of_their_values__identity_dtype():
+    pixels = to_uint8(IMAGES)
+    for model in models().values():
+        assert torch.equal(model.features(pixels), model.features(to_float(pixels)))
+    model = fitted_to(OWN)
+    assert torch.equal(model.encode(pixels), model.encode(to_float(pixels)))
+    with pytest.raises(InputError, match="expected uint8 or floating point"):
+        model.encode(pixels.int())
 
 
 def test_two_sided_is_the_distance_from_the_own_mean__closed_form():

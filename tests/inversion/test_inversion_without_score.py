@@ -9,6 +9,8 @@ from test_outliers import batch_of
 from torch import nn
 
 from wherefrom.core.json_text import to_json
+from wherefrom.inversion.detecting import LikelihoodDetector
+from wherefrom.inversion.evaluation import evaluate_inverter
 from wherefrom.inversion.outliers import (
     NOT_FINITE,
     OutlierConfig,
@@ -18,7 +20,9 @@ from wherefrom.inversion.outliers import (
 from wherefrom.inversion.reconstruction import NOT_FINITE as NO_PICTURE
 from wherefrom.inversion.reconstruction import reconstruct
 from wherefrom.inversion.refinement import RefinementConfig, refine
-from wherefrom.report.inversion_tables import outlier_table
+from wherefrom.inversion.self_test import run_self_test
+from wherefrom.inversion.subtlety import subtlety_curve
+from wherefrom.report.inversion_tables import evaluation_table, outlier_table
 from wherefrom.report.tables import to_csv, to_plain
 
 
@@ -78,3 +82,41 @@ def test_a_picture_that_does_not_come_back_is_told_and_leaves_the_means__closed_
     refined = refine(fitted, images, config=RefinementConfig(steps=2)).to_dict()
     assert abs(refined["mean_psnr_gained"]) < 1
     json.loads(to_json(refined), parse_constant=pytest.fail)
+
+
+def test_an_evaluation_goes_on_without_such_images__closed_form(fitted):
+    images = pictures(24, white=[2, 9]) / 255
+    keys = [f"own {i}" for i in range(24)]
+    foreign = {"some": pictures(5, white=[1]) / 255, "none": pictures(3, white=[0, 1, 2]) / 255}
+    found = evaluate_inverter(fitted, images, keys=keys, foreign=foreign)
+    whole = evaluate_inverter(fitted, pictures(24) / 255, keys=keys)
+    assert found.real.psnr == pytest.approx(whole.real.psnr, rel=0.2)
+    nll = {row.score: row for row in found.detection}["nll"]
+    assert 0 <= nll.near <= 1 and 0 <= nll.far <= 1 and 0 <= nll.foreign["some"] <= 1
+    assert nll.unscored["some"] == 1 and nll.unscored["none"] == 3
+    told = json.loads(to_json(found.to_dict()), parse_constant=pytest.fail)
+    row = next(one for one in told["detection"] if one["score"] == "nll")
+    assert row["foreign"]["none"] is None
+    shown = to_plain(evaluation_table(found))
+    assert "cannot say" in shown and "nan" not in shown
+    assert "1 some, 3 none" in shown
+
+
+def test_a_curve_and_a_self_test_go_on_without_such_images__closed_form(fitted):
+    images = pictures(8, white=[3]) / 255
+    keys = [f"own {i}" for i in range(8)]
+    detectors = {"nll": LikelihoodDetector(fitted)}
+    assert 0 <= run_self_test(detectors, images, keys=keys, near=0.3).means["nll"] <= 1
+    blind = {"blind": Blind(), **detectors}
+    assert run_self_test(blind, images, keys=keys, near=0.3).chosen == "nll"
+    curve = subtlety_curve(
+        detectors["nll"], images, 1.0, score="nll", rate=0.05, keys=keys, intensities=[1.0]
+    )
+    assert all(0 <= point.auroc <= 1 for point in curve.points)
+
+
+class Blind:
+    """A score that is never a number."""
+
+    def score(self, images):
+        return torch.full((len(images),), torch.nan, dtype=torch.float64)

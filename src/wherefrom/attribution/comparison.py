@@ -7,6 +7,7 @@ never seen by a fit.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,23 +31,25 @@ from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
 from wherefrom.data.degradations import Alteration
 from wherefrom.generators.generator import Generator
+from wherefrom.metrics.detection import finite_mean
 
 
 @dataclass(frozen=True)
 class Series:
-    """One measure over the repetitions."""
+    """One measure over the repetitions; NaN in one that has no finite score of a source."""
 
     values: tuple[float, ...]
 
     @property
     def mean(self) -> float:
-        """The mean over the repetitions."""
-        return statistics.fmean(self.values)
+        """The mean over the repetitions that have a value; NaN where none has."""
+        return finite_mean(self.values)
 
     @property
     def deviation(self) -> float | None:
-        """The standard deviation (n - 1); None for one repetition."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
+        """The standard deviation (n - 1) over the same; None for one repetition."""
+        finite = [value for value in self.values if math.isfinite(value)]
+        return statistics.stdev(finite) if len(finite) > 1 else None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -218,7 +221,7 @@ def _run(
     clean = AlteredOutcome(
         result.own.rejected,
         {row.source: row.accuracy for row in result.others},
-        {row.source: float(row.auroc or 0.0) for row in result.others},
+        {row.source: float("nan") if row.auroc is None else row.auroc for row in result.others},
     )
     if not alterations:
         return _Run(clean, (), between - start, spent)
@@ -256,7 +259,7 @@ def _measured(name: str, outcomes: list[AlteredOutcome]) -> dict[str, Any]:
         return {source: Series(tuple(one[source] for one in found)) for source in found[0]}
 
     def mean(measure: str) -> Series:
-        return Series(tuple(statistics.fmean(getattr(one, measure).values()) for one in outcomes))
+        return Series(tuple(finite_mean([*getattr(one, measure).values()]) for one in outcomes))
 
     return {
         "method": name,

@@ -14,7 +14,7 @@ from wherefrom.core.contents import are_known, contents_of
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.store import digest_bytes
-from wherefrom.metrics.detection import auroc, balanced_accuracy, exact_interval
+from wherefrom.metrics.detection import balanced_accuracy, exact_interval, finite_auroc
 
 OWN = "own"
 NO_RECORD = (
@@ -34,8 +34,9 @@ def evaluate(
     """Judge own images and each named source, all (N, C, H, W); none may come from the fit.
 
     An `InputError` for an image that is in two of the sets, or among the others of the fit, and for
-    a set of which no image has a finite score; other images without one are counted (`unscored`)
-    and left out of every share.  `notes` of the result say what could not be checked.
+    own images of which none has a finite score.  Other images without one are counted (`unscored`)
+    and left out of every share; a source without any has NaN for its shares.  `notes` of the result
+    say what could not be checked.
     """
     if OWN in others:
         raise InputError(f"a source cannot be called {OWN!r}; give it another name")
@@ -49,12 +50,11 @@ def evaluate(
     if fitted.experts:  # one scale for all, that of the threshold
         images = {OWN: own, **others}
         scores = {name: _finite(fitted.score(one)) for name, one in images.items()}
-    for name, values in scores.items():
-        if not values:
-            raise InputError(
-                f"none of the {len(checks[name].images)} images of {name!r} has a score that is a "
-                "finite number, so nothing can be measured on it; check its values, or leave it out"
-            )
+    if not scores[OWN]:
+        raise InputError(
+            f"none of the {len(own)} own images has a score that is a finite number, so nothing "
+            "can be measured; check their values"
+        )
     rejected = {
         name: sum(score > fitted.threshold for score in values) for name, values in scores.items()
     }
@@ -62,7 +62,7 @@ def evaluate(
 
     def row(name: str) -> SourceRow:
         count = len(scores[name])
-        share = rejected[name] / count
+        share = rejected[name] / count if count else float("nan")
         low, high = exact_interval(rejected[name], count)
         mine = name == OWN
         return SourceRow(
@@ -72,7 +72,7 @@ def evaluate(
             low=low,
             high=high,
             accuracy=1 - own_share if mine else balanced_accuracy(own_share, share),
-            auroc=None if mine else auroc(_tensor(scores[OWN]), _tensor(scores[name])),
+            auroc=None if mine else finite_auroc(_tensor(scores[OWN]), _tensor(scores[name])),
             verdicts=checks[name].counts(),
             unscored=len(checks[name].images) - count,
         )

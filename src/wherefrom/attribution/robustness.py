@@ -18,7 +18,7 @@ from wherefrom.calibration.conformal import threshold_at_rate
 from wherefrom.core.rng import derive_seed
 from wherefrom.data.degradations import Alteration
 from wherefrom.data.writing import to_float
-from wherefrom.metrics.detection import auroc, balanced_accuracy
+from wherefrom.metrics.detection import balanced_accuracy, finite_auroc
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def judge_altered(
     accuracy, area = {}, {}
     for name, images in sources.items():
         found = scores(images, f"source {name}")
-        share = float((found > threshold).double().mean())
+        share = float((found > threshold).double().mean())  # NaN where there is no score
         accuracy[name] = balanced_accuracy(rejected, share)
-        area[name] = auroc(mine, found)
+        area[name] = finite_auroc(mine, found)
     return AlteredOutcome(rejected, accuracy, area)

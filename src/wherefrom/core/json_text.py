@@ -11,14 +11,16 @@ from typing import Any
 def to_json(value: Any, *, indent: int | None = 1, ensure_ascii: bool = True) -> str:
     """The value as JSON text, with `null` for every float that is NaN or infinite.
 
-    `value`: mappings, lists, tuples, texts, numbers, booleans and None; a `TypeError` for anything
-    else.  JSON has no other way to write such a number, and `NaN` stops most parsers.  The reason
-    for it stands in a field beside it.
+    `value`: mappings, lists, tuples, texts, numbers (numpy's too), booleans and None; a `TypeError`
+    for anything else.  JSON has no other way to write such a number, and `NaN` stops most parsers.
+    The reason for it stands in a field beside it.
     """
     return json.dumps(_finite(value), indent=indent, ensure_ascii=ensure_ascii, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        value = value.item()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

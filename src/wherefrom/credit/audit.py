@@ -13,7 +13,7 @@ from wherefrom.core.store import digest_bytes
 from wherefrom.credit.contributors import Contributors
 from wherefrom.credit.equations import clone_shares, shapley_value
 from wherefrom.credit.estimate import estimate
-from wherefrom.credit.estimators import LEVEL, MAX_ENUMERATED, estimate_paired
+from wherefrom.credit.estimators import LEVEL, estimate_paired
 from wherefrom.credit.game import Floats, RunTable
 from wherefrom.credit.intervals import bonferroni, mixed_freedom, tukey
 from wherefrom.credit.result import Shares
@@ -164,7 +164,7 @@ def clone_rows(runs: RunTable, names: Sequence[str]) -> list[AuditRow]:
     Nothing has to be trained for that: both names together add what one adds.  Needs every subset.
     """
     n = runs.masks.shape[1]
-    game = enumerated(runs) if n <= MAX_ENUMERATED else None
+    game = enumerated(runs)
     says = "registering the same data twice gains nothing"
     if game is None:
         return [AuditRow("second identity", None, None, f"{says}: needs every subset")]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from math import comb
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,15 @@ import numpy as np
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
 from wherefrom.credit.equations import size_law
-from wherefrom.credit.game import Design, Floats, Ints, Planned
+from wherefrom.credit.game import (
+    MAX_ENUMERATED,
+    Design,
+    Floats,
+    Ints,
+    Planned,
+    mask_of,
+    require_players,
+)
 
 GOLDEN = (5**0.5 - 1) / 2  # multiples of it fill [0, 1) evenly at every length
 ANCHOR_RUNS = 3
@@ -33,8 +40,12 @@ def pair_kernel(n: int) -> Floats:
 
 def pair_uniform(n: int) -> Floats:
     """Probability of each of `half_sizes` when every subset is equally likely (Banzhaf)."""
-    count = np.array([comb(n, int(s)) / 2.0 ** (n - 1) for s in half_sizes(n)])
-    return _middle_once(count, n)
+    from scipy.special import gammaln  # slow to import
+
+    s = half_sizes(n).astype(np.float64)
+    # In logarithms: C(n, s) and 2^n are no floats above 1,023 contributors.
+    count = gammaln(n + 1) - gammaln(s + 1) - gammaln(n - s + 1) - (n - 1) * np.log(2)
+    return _middle_once(np.exp(count), n)
 
 
 def pair_law(n: int) -> Floats:
@@ -64,7 +75,7 @@ class PairedDesign:
 
     def take(self, runs: int) -> list[Planned]:
         """The first `runs` runs."""
-        _require_two(self.players)
+        require_players(self.players)
         return list(islice(self._all(), max(runs, 0)))
 
     def _all(self) -> Iterator[Planned]:
@@ -99,7 +110,7 @@ class KernelShapDesign:
 
     def take(self, runs: int) -> list[Planned]:
         """The first `runs` runs."""
-        _require_two(self.players)
+        require_players(self.players)
         return list(islice(self._all(), max(runs, 0)))
 
     def _all(self) -> Iterator[Planned]:
@@ -109,7 +120,7 @@ class KernelShapDesign:
         number = 0
         while True:
             size = int(draw.choice(np.arange(1, n), p=law))
-            mask = _mask(draw.choice(n, size, replace=False))
+            mask = _mask(draw.choice(n, size, replace=False), n)
             yield Planned(mask, derive_seed(self.seed, "credit subset", number))
             number += 1
 
@@ -123,15 +134,20 @@ class EnumerationDesign:
     replicates: int = 1
 
     def take(self, runs: int) -> list[Planned]:
-        """The first `runs` runs; there are 2^n times `replicates`."""
+        """The first `runs` runs; there are 2^n times `replicates`.
+
+        `InputError` above `MAX_ENUMERATED` contributors.
+        """
+        require_enumerable(self.players)
+        return list(islice(self._all(), max(runs, 0)))
+
+    def _all(self) -> Iterator[Planned]:
         n, full = self.players, (1 << self.players) - 1
-        order = [m for mask in range(1 << (n - 1)) for m in (mask, full ^ mask)]
-        planned = [
-            Planned(mask, derive_seed(self.seed, "credit exact", replicate, min(mask, full ^ mask)))
-            for replicate in range(self.replicates)
-            for mask in order
-        ]
-        return planned[: max(runs, 0)]
+        for replicate in range(self.replicates):
+            for mask in range(1 << (n - 1)):
+                seed = derive_seed(self.seed, "credit exact", replicate, mask)
+                yield Planned(mask, seed)
+                yield Planned(full ^ mask, seed)
 
 
 @dataclass(frozen=True)
@@ -149,7 +165,7 @@ class PermutationDesign:
 
     def take(self, runs: int) -> list[Planned]:
         """The first `runs` runs."""
-        _require_two(self.players)
+        require_players(self.players)
         return list(islice(self._all(), max(runs, 0)))
 
     def _all(self) -> Iterator[Planned]:
@@ -194,7 +210,7 @@ class UniformDesign:
         draw = _stream(self.seed, "uniform design")
         number = 0
         while True:
-            mask = _mask(np.flatnonzero(draw.random(n) < 0.5))
+            mask = mask_of(draw.random(n) < 0.5)
             if mask in (0, full):  # these are the anchors
                 continue
             seed = derive_seed(self.seed, "credit uniform", number)
@@ -281,7 +297,9 @@ def design_of(
     """The design of a study, whose `anchors` may grow later: earlier runs stay a part of it.
 
     With `unions`, that of each player, it is the orders for Owen values, whatever the `kind`.
+    `InputError` for more contributors than it takes (`require_playable`).
     """
+    require_playable(kind, players)
     own, rounds = anchor_rounds(kind, anchors, payout=payout)
     make: Callable[..., Design] = DESIGNS[kind] if unions is None else PermutationDesign
     given: dict[str, Any] = {} if kind in OWN_ANCHORS else {"anchors": own}
@@ -289,6 +307,23 @@ def design_of(
         given["groups"] = unions
     more = tuple(anchor_runs(players, seed, rounds))[2 * own :]
     return WithAnchors(make(players, seed, **given), more)
+
+
+def require_enumerable(players: int) -> None:
+    """An `InputError` where running every subset is out of the question."""
+    if players > MAX_ENUMERATED:
+        raise InputError(
+            f"the exact design runs each of the 2^{players} subsets of {players:,} contributors, "
+            f"and takes at most {MAX_ENUMERATED} of them; use kind = 'paired' in [design], or play "
+            "between groups (groups in [contributors])"
+        )
+
+
+def require_playable(kind: str, players: int) -> None:
+    """An `InputError` where a design of this `kind` cannot be run or judged."""
+    require_players(players)
+    if kind == "exact":
+        require_enumerable(players)
 
 
 def anchor_runs(n: int, seed: int, replicates: int) -> Iterator[Planned]:
@@ -313,24 +348,20 @@ def _deal(hands: dict[int, list[int]], size: int, n: int, draw: np.random.Genera
     left = hands.get(size, [])
     if len(left) < size:
         fresh = [int(i) for i in draw.permutation(n)]
-        first = [i for i in fresh if i not in left][: size - len(left)]
-        hands[size] = [i for i in fresh if i not in first]
-        return _mask(np.array(left + first))
+        held = set(left)
+        first = [i for i in fresh if i not in held][: size - len(left)]
+        dealt = set(first)
+        hands[size] = [i for i in fresh if i not in dealt]
+        return _mask(left + first, n)
     hands[size] = left[size:]
-    return _mask(np.array(left[:size]))
+    return _mask(left[:size], n)
 
 
-def _mask(members: Ints) -> int:
-    return sum(1 << int(i) for i in members)
+def _mask(members: Sequence[int] | Ints, n: int) -> int:
+    row = np.zeros(n, dtype=bool)
+    row[np.asarray(members, dtype=np.int64)] = True
+    return mask_of(row)
 
 
 def _stream(seed: int, name: str, *path: object) -> np.random.Generator:
     return np.random.default_rng(derive_seed(seed, "credit", name, *path))
-
-
-def _require_two(players: int) -> None:
-    if players < 2:
-        raise InputError(
-            f"the game has {players} contributor(s), and one alone gets everything; "
-            "credit needs at least two"
-        )

@@ -101,11 +101,18 @@ def owen_value(F: Floats, groups: NDArray[np.int64]) -> Floats:
     return beta
 
 
+def banzhaf_weights(n: int) -> Floats:
+    """The matrix (n, 2^n) that takes the values of all subsets to the Banzhaf values.
+
+    Entry (i, S) is  1 / 2^(n-1)  where i is in S, and  -1 / 2^(n-1)  where not.
+    """
+    weights: Floats = np.where(all_subsets(n), 1.0, -1.0).T / 2.0 ** (n - 1)
+    return weights
+
+
 def banzhaf_value(F: Floats) -> Floats:
     """Exact Banzhaf values: the mean gain over all subsets without the player, (n,)."""
-    rows = all_subsets(len(F).bit_length() - 1)
-    value: Floats = np.where(rows, F[:, None], -F[:, None]).sum(axis=0) / (len(F) / 2)
-    return value
+    return banzhaf_weights(len(F).bit_length() - 1) @ F
 
 
 def clone_shares(F: Floats, player: int) -> float:

@@ -9,7 +9,6 @@ from functools import partial
 from wherefrom.core.errors import InputError
 from wherefrom.credit.estimators import (
     LEVEL,
-    MAX_ENUMERATED,
     estimate_exact,
     estimate_kernel_shap,
     estimate_paired,
@@ -51,8 +50,7 @@ def estimate(
         return estimate_owen(table, unions, level=level).players
     if method == "auto":
         runs = checked(table)
-        small = runs.masks.shape[1] <= MAX_ENUMERATED
-        method = "exact" if small and enumerated(runs) is not None else "paired"
+        method = "paired" if enumerated(runs) is None else "exact"
     estimators: dict[str, Callable[..., Shares]] = {
         "paired": partial(estimate_paired, accept_shrinkage=accept_shrinkage),
         "exact": estimate_exact,

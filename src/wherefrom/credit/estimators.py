@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.design import half_sizes, pair_kernel, pair_law
+from wherefrom.credit.design import half_sizes, pair_kernel, pair_law, require_enumerable
 from wherefrom.credit.equations import kernel_shap, shapley_weights
 from wherefrom.credit.game import Floats, RunTable
 from wherefrom.credit.intervals import share_result
@@ -19,7 +19,6 @@ from wherefrom.credit.result import Anchors, Shares
 from wherefrom.credit.runs import Pairs, anchors_of, checked, enumerated, pairs_of, subsets_of
 
 LEVEL = 0.95
-MAX_ENUMERATED = 16  # contributors; 2^16 runs are more than anybody makes
 
 
 def estimate_exact(table: RunTable, *, level: float = LEVEL) -> Shares:
@@ -34,8 +33,9 @@ def estimate_exact(table: RunTable, *, level: float = LEVEL) -> Shares:
     """
     runs = checked(table)
     n = runs.masks.shape[1]
-    game = enumerated(runs) if n <= MAX_ENUMERATED else None
+    game = enumerated(runs)
     if game is None:
+        require_enumerable(n)
         raise InputError(
             f"the ledger has {len(runs.values)} runs, but the exact method needs each of the "
             f"2^{n} subsets of {n} contributors; make more runs or use the paired method"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import exp, log
+
 import numpy as np
 
 from wherefrom.core.errors import InputError
 from wherefrom.credit.design import half_sizes, pair_uniform
-from wherefrom.credit.equations import banzhaf_value
+from wherefrom.credit.equations import banzhaf_weights
 from wherefrom.credit.estimators import LEVEL, run_variance, with_noise
 from wherefrom.credit.game import Floats, RunTable
 from wherefrom.credit.intervals import share_result
@@ -91,7 +93,7 @@ def estimate_banzhaf(table: RunTable, *, level: float = LEVEL) -> Shares:
     n = runs.masks.shape[1]
     anchors, game = anchors_of(runs), enumerated(runs)
     if game is not None:
-        pull = np.stack([banzhaf_value(row) for row in np.eye(2**n)], axis=1)
+        pull = banzhaf_weights(n)
         covariance = (pull * (game.variance / game.counts)) @ pull.T
         centers, freedom = pull @ game.values, game.freedom
     else:
@@ -110,7 +112,7 @@ def _banzhaf_regression(runs: RunTable) -> tuple[Floats, Floats, int]:
             f"there are {len(pairs.halves)}; make more runs"
         )
     # The empty and the full set are one more pair, with the weight that is theirs.
-    ends = 2.0 ** (1 - n)
+    ends = exp((1 - n) * log(2))  # 0 above 1,075 contributors
     sizes = pairs.subsets.sum(axis=1) - half_sizes(n)[0]
     drawn = np.bincount(sizes, minlength=len(half_sizes(n))) / len(sizes)
     weights = pair_uniform(n)[sizes] / drawn[sizes]

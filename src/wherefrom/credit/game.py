@@ -20,6 +20,11 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+MAX_ENUMERATED = 16  # contributors whose every subset is run; 2^16 runs are more than anybody makes
+# Contributors at all: their covariance has n^2 entries, and its factorisation takes n^3 steps.
+MAX_PLAYERS = 4096
+
+
 class Planned(NamedTuple):
     """One run to be made: which players take part, and the seed of its training.
 
@@ -78,13 +83,29 @@ class Design(Protocol):
         ...
 
 
+def require_players(players: int) -> None:
+    """An `InputError` for fewer than two contributors or more than `MAX_PLAYERS`."""
+    if players < 2:
+        raise InputError(
+            f"the game has {players} contributor(s), and one alone gets everything; "
+            "credit needs at least two"
+        )
+    if players > MAX_PLAYERS:
+        raise InputError(
+            f"the game has {players:,} contributors, and shares are computed for at most "
+            f"{MAX_PLAYERS:,}; play between groups of them (groups in [contributors])"
+        )
+
+
 def mask_of(members: Sequence[bool] | Bools) -> int:
     """The int of a boolean row."""
-    return sum(1 << i for i, member in enumerate(members) if member)
+    bits = np.packbits(np.asarray(members, dtype=bool), bitorder="little")
+    return int.from_bytes(bits.tobytes(), "little")
 
 
 def members_of(mask: int, players: int) -> Bools:
     """The boolean row (n,) of an int; an `InputError` where a bit has no player."""
-    if not 0 <= mask < 1 << players:
+    if mask < 0 or mask.bit_length() > players:
         raise InputError(f"{mask} is no subset of {players} players; the ledger is of another game")
-    return np.array([mask >> i & 1 for i in range(players)], dtype=bool)
+    data = np.frombuffer(mask.to_bytes((players + 7) // 8, "little"), dtype=np.uint8)
+    return np.unpackbits(data, count=players, bitorder="little").astype(bool)

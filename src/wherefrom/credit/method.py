@@ -21,7 +21,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.credit.contributors import Contributors
-from wherefrom.credit.design import design_of
+from wherefrom.credit.design import design_of, require_playable
 from wherefrom.credit.estimators_grouped import numbered
 from wherefrom.credit.executors import EXECUTORS
 from wherefrom.credit.game import Bools, Design
@@ -103,6 +103,7 @@ def open_study(
     """
     study = load_study(path)
     data = study.contributors(track=track)
+    require_playable(study.config.design.kind, data.players)
     refuse_other_data(study.ledger, study.config.game.kind, data.digests())
     if study.config.game.kind == "callable":
         return _open_callable(study, data)

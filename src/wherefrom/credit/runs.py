@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.game import Bools, Floats, RunTable
+from wherefrom.credit.game import MAX_ENUMERATED, Bools, Floats, RunTable, require_players
 from wherefrom.credit.result import Anchors
 
 
@@ -36,8 +36,7 @@ def checked(table: RunTable) -> RunTable:
             f"runs have masks {masks.shape}, values {values.shape} and seeds {seeds.shape}; "
             "expected (m, n), (m,) and (m,)"
         )
-    if masks.shape[1] < 2:
-        raise InputError("one contributor alone gets everything; credit needs at least two")
+    require_players(masks.shape[1])
     if not np.isfinite(values).all():
         raise InputError(
             f"{(~np.isfinite(values)).sum()} runs have no finite value; leave them out"
@@ -119,9 +118,9 @@ class Enumerated(NamedTuple):
 
 
 def enumerated(table: RunTable) -> Enumerated | None:
-    """The values of all 2^n subsets if every one was run, else None."""
+    """The values of all 2^n subsets if every one was run, else (or above 16 contributors) None."""
     n = table.masks.shape[1]
-    if len(table.values) < 2**n:
+    if n > MAX_ENUMERATED or len(table.values) < 2**n:
         return None
     numbers = table.masks @ (1 << np.arange(n))
     counts = np.bincount(numbers, minlength=2**n).astype(np.float64)

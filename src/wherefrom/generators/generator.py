@@ -27,6 +27,11 @@ from wherefrom.generators.introspection import (
 )
 from wherefrom.generators.last_layer import LastLayer
 from wherefrom.generators.output_map import OutputMap, Range
+from wherefrom.generators.readiness import (
+    refuse_channels,
+    refuse_unready,
+    without_compiling,
+)
 
 # (number of images, seed) -> the model's own output: what a user's `sample` promises.
 SampleFunction = Callable[[int, int], Tensor]
@@ -190,6 +195,8 @@ def wrap_generator(
     the module: it returns n outputs of the module that depend on the seed only (it is called with
     a seed of its own per batch of fixed size).  An `InputError` says why a generator does not fit.
     """
+    module = without_compiling(module)
+    refuse_unready(module)
     was_training = any(bool(part.training) for part in module.modules())
     module.eval()
     state = {key: value for key, value in module.state_dict().items() if isinstance(value, Tensor)}
@@ -203,6 +210,8 @@ def wrap_generator(
     else:
         shape, split = _split_of_latents(module, latent, value_range)
     c, h, w = split.image_shape
+    if not holds_numbers(split.image_shape):
+        refuse_channels(c)
     return Generator(
         module=module,
         split=split,

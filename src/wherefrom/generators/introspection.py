@@ -31,6 +31,7 @@ from wherefrom.generators.output_steps import (
     skip_place,
     walk_back,
 )
+from wherefrom.generators.readiness import device_hint
 from wherefrom.generators.skips import Skip, takes_skip, with_skip
 from wherefrom.generators.tracing import LinearCall, LinearObserver, Node, Trace, watch
 
@@ -189,7 +190,9 @@ def _call(call: Callable[[], Tensor], observer: LinearObserver) -> Tensor:
         raise
     except Exception as error:  # a user's model may raise anything
         first_line = (str(error).splitlines() or [""])[0]
-        raise InputError(f"the generator failed: {type(error).__name__}: {first_line}") from error
+        raise InputError(
+            f"the generator failed: {type(error).__name__}: {first_line}{device_hint(error)}"
+        ) from error
     if not isinstance(output, Tensor):
         raise InputError(
             f"the generator returned {type(output).__name__}, expected one tensor (N, C, H, W)"

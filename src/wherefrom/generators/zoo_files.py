@@ -137,4 +137,4 @@ def load_zoo(name: str, weights: Path | None) -> nn.Module:
 def shipped() -> dict[str, Path]:
     """Names and files of the models inside the package."""
     folder = Path(str(files("wherefrom") / "assets" / "zoo"))
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    return {path.stem: path for path in sorted(folder.glob("[!.]*.safetensors"))}

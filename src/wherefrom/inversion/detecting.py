@@ -88,7 +88,8 @@ def fit_constant(
     """What a score needs of own images (N, C, H, W) that it never judges later.
 
     Two-sided: the mean likelihood score, which is its centre.  Energy: ReAct's cap, the
-    `percentile` of all activations.  The others need nothing: 0.
+    `percentile` of all activations.  The others need nothing: 0.  Images that give no finite number
+    do not count.
     """
     _require(fitted, score)
     if score not in ("two-sided", "energy"):
@@ -96,8 +97,11 @@ def fit_constant(
     if not len(reference):
         raise InputError(f"the score {score!r} needs reference images; give at least 1")
     if score == "two-sided":
-        return float(LikelihoodDetector(fitted).score(reference).mean())
-    return react_cap(fitted.features(reference).cpu(), percentile)
+        scores = LikelihoodDetector(fitted).score(reference)
+        return float(scores[scores.isfinite()].mean())
+    activations = fitted.features(reference).cpu()
+    usable = activations.isfinite().flatten(1).all(dim=1)
+    return react_cap(activations[usable] if bool(usable.any()) else activations, percentile)
 
 
 def make_detector(

@@ -14,7 +14,7 @@ Inception's, unless those are given.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -26,12 +26,14 @@ from wherefrom.core.passes import in_passes
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
 from wherefrom.data.splits import sample_indices
+from wherefrom.data.writing import float_parts, to_float
+from wherefrom.detectors.protocol import Detector
 from wherefrom.inversion.detecting import available_scores, fit_constant, make_detector
 from wherefrom.inversion.equations_latent import encoder_loss, latent_entropy
 from wherefrom.inversion.latents import draw_latents
 from wherefrom.inversion.model import FittedInverter
 from wherefrom.inversion.self_test import FULL, run_self_test
-from wherefrom.metrics.detection import auroc
+from wherefrom.metrics.detection import finite_auroc, finite_mean
 from wherefrom.metrics.frechet import frechet_distance
 from wherefrom.metrics.image_quality import psnr, ssim
 from wherefrom.metrics.neighbours import NEIGHBOURS, manifold_metrics
@@ -43,12 +45,13 @@ MAX_TESTED = 200  # of these in the test of scores
 NEAR = 0.3
 LIVE = 0.5  # a latent with more variance in its codes is alive
 FEWEST = NEIGHBOURS + 1
+OWN = "real"  # the images whose scores the others are compared with
 Features = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """Means over images: PSNR in dB, at most 100 each, and SSIM."""
+    """Means over images that give finite numbers: PSNR in dB, at most 100 each, and SSIM."""
 
     psnr: float
     ssim: float
@@ -56,12 +59,16 @@ class Similarity:
 
 @dataclass(frozen=True)
 class Detection:
-    """AUROC of one score: mean over built-in corruptions, weak and full, and per foreign set."""
+    """AUROC of one score: mean over built-in corruptions, weak and full, and per foreign set.
+
+    NaN where one side has no finite score.  `unscored`: images without one, by set.
+    """
 
     score: str
     near: float
     far: float
     foreign: Mapping[str, float]
+    unscored: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ def evaluate_inverter(
     seed: int = 0,
     track: Track = quiet,
 ) -> InverterEvaluation:
-    """Measure on real images (N, C, H, W) float in [0, 1] that were not trained on.
+    """Measure on real images (N, C, H, W), uint8 or float in [0, 1], not trained on.
 
     At most 2,000 of them count, drawn by their `keys`, and as many generated ones; a folder sorted
     by class is thus measured in all its classes.  `keys`: one per image, the digest of its content;
@@ -117,10 +124,11 @@ def evaluate_inverter(
         raise InputError(f"there are {len(images)} images, but {len(keys)} keys")
     rows = sample_indices(keys, MAX_IMAGES, seed=seed)
     x, keys = images[rows], [keys[row] for row in rows]
+    x = to_float(x) if x.dtype == torch.uint8 else x
     generated = _generated(fitted, len(x), seed)
     distance = precision = recall = None
     if generated is not None:
-        pair = features(x), features(generated)
+        pair = _finite_rows(features(x)), _finite_rows(features(generated))
         distance, manifold = frechet_distance(*pair), manifold_metrics(*pair)
         precision, recall = manifold.precision, manifold.recall
     recovers = "reconstruction" in available_scores(fitted)
@@ -179,10 +187,23 @@ def _generated(fitted: FittedInverter, count: int, seed: int) -> Tensor | None:
     return fitted.sample(count, seed=seed).cpu()
 
 
+def _scores_of(detector: Detector, images: Tensor) -> Tensor:
+    """Scores of images (N, C, H, W); uint8 ones become floats part by part."""
+    if images.dtype != torch.uint8:
+        return detector.score(images)
+    return torch.cat([detector.score(part) for part in float_parts(images)])
+
+
+def _finite_rows(rows: Tensor) -> Tensor:
+    return rows[rows.isfinite().all(dim=1)]
+
+
 def _similarity(fitted: FittedInverter, x: Tensor) -> Similarity:
     recovered = fitted.reconstruct(x).cpu()
     decibels = psnr(x, recovered).clamp_max(BEST_PSNR)  # equal images would make the mean infinite
-    return Similarity(float(decibels.mean()), float(ssim(x, recovered).mean()))
+    likeness = ssim(x, recovered)
+    usable = decibels.isfinite() & likeness.isfinite()
+    return Similarity(float(decibels[usable].mean()), float(likeness[usable].mean()))
 
 
 def _encoder_loss(fitted: FittedInverter, count: int, seed: int) -> float | None:
@@ -242,7 +263,14 @@ def _detection(
         strengths = {
             w: [row.auroc[name] for row in test.rows if row.intensity == w] for w in (NEAR, FULL)
         }
-        near, far = (sum(values) / len(values) for values in strengths.values())
-        others = {key: auroc(scores, detector.score(value)) for key, value in foreign.items()}
-        found.append(Detection(name, near, far, others))
+        near, far = (finite_mean(values) for values in strengths.values())
+        theirs = {key: _scores_of(detector, value) for key, value in foreign.items()}
+        others = {key: finite_auroc(scores, value) for key, value in theirs.items()}
+        missing = {key: _unscored(value) for key, value in {OWN: scores, **theirs}.items()}
+        counts = {key: count for key, count in missing.items() if count}
+        found.append(Detection(name, near, far, others, counts))
     return tuple(found)
+
+
+def _unscored(scores: Tensor) -> int:
+    return int((~scores.isfinite()).sum())

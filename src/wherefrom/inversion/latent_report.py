@@ -18,12 +18,13 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.writing import image_grid, to_uint8
+from wherefrom.data.writing import image_grid, to_float, to_uint8
 from wherefrom.inversion.equations_latent import SMALLEST_VARIANCE, latent_entropy
 from wherefrom.inversion.model import FittedInverter
 from wherefrom.metrics.image_quality import psnr
 
 CLEAR_GAP = 2.0  # a smaller ratio is no gap: a smooth spectrum has its largest ratio somewhere too
+PART = 256  # images that are decoded at once
 TRAVERSED = 2.0  # deviations to both sides, as in Fig. 23-25
 
 
@@ -144,6 +145,11 @@ def _pruning(
     found = []
     for count in kept:
         cut = pruned_codes(fitted, codes, order[:count].tolist())
-        recovered = fitted.decode(cut, labels).to(images.device)
-        found.append((count, float(psnr(images.float(), recovered).mean())))
+        decibels = []
+        for part in torch.split(torch.arange(len(images)), PART):
+            recovered = fitted.decode(cut[part], None if labels is None else labels[part])
+            x = images[part]
+            x = to_float(x) if x.dtype == torch.uint8 else x.float()
+            decibels.append(psnr(x, recovered.to(x.device)))
+        found.append((count, float(torch.cat(decibels).mean())))
     return found

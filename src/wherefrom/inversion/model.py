@@ -33,6 +33,7 @@ from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.passes import in_passes
 from wherefrom.core.rng import stream
 from wherefrom.core.store import load_artifact, save_artifact
+from wherefrom.data.writing import to_float
 from wherefrom.inversion.assembly import Classes, Networks, build_networks
 from wherefrom.inversion.bodies import Architecture, StandardArchitecture
 from wherefrom.inversion.config import InversionConfig
@@ -88,7 +89,7 @@ class FittedInverter:
         inverter = self.networks.inverter
         if inverter is None:
             raise self._lacks("encoder", "dlsgan, pvdgan, or cagan and cgpgan with inverts")
-        return self._each(lambda x: inverter(x).code, self._incoming(images))
+        return self._each(lambda x: inverter(_ranged(x)).code, self._incoming(images))
 
     def decode(self, codes: Tensor, labels: Tensor | None = None, *, clip: bool = True) -> Tensor:
         """G(z o s) as images: (N, d_z) -> (N, *shape) float32, clipped to [0, 1].
@@ -190,14 +191,14 @@ class FittedInverter:
         source = networks.sorter or networks.critic or networks.encoder
         if source is None:
             raise self._lacks("critic", "any other method")
-        return self._each(lambda x: source(x).features, self._incoming(images))
+        return self._each(lambda x: source(_ranged(x)).features, self._incoming(images))
 
     def logits(self, images: Tensor) -> Tensor | None:
         """Class logits (N, L, K) float32, None where the method has no classifier."""
         sorter = self.networks.sorter
         if sorter is None:
             return None
-        return self._each(lambda x: sorter(x).logits, self._incoming(images))
+        return self._each(lambda x: sorter(_ranged(x)).logits, self._incoming(images))
 
     def logits_of_features(self, features: Tensor) -> Tensor | None:
         """The same from `features` that may have been changed, as ReAct does."""
@@ -266,8 +267,12 @@ class FittedInverter:
         if tuple(images.shape[1:]) != self.shape:
             given, wanted = ("x".join(map(str, s)) for s in (images.shape[1:], self.shape))
             raise InputError(f"images of {given}, this model takes {wanted}; pass that size")
+        if images.dtype == torch.uint8 and len(self.shape) == 3:
+            return images.to(self.device)  # made floats part by part, as `_ranged` does
         if not images.is_floating_point():
-            raise InputError(f"images are {images.dtype}, expected floating point in [0, 1]")
+            raise InputError(
+                f"images are {images.dtype}, expected uint8 or floating point in [0, 1]"
+            )
         x = images.to(self.device, torch.float32)
         return x if len(self.shape) == 1 else 2 * x - 1
 
@@ -299,6 +304,11 @@ class FittedInverter:
 
 
 _TENSORS = ("trace", "scale", "mean", "prior", "directions")
+
+
+def _ranged(x: Tensor) -> Tensor:
+    """Part of what `_incoming` gave in the networks' range."""
+    return 2 * to_float(x) - 1 if x.dtype == torch.uint8 else x
 
 
 def load(

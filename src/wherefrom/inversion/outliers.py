@@ -27,7 +27,7 @@ from wherefrom.core.progress import Track, quiet
 from wherefrom.core.store import digest_tensors, load_artifact, save_artifact
 from wherefrom.data.batches import ImageBatch
 from wherefrom.data.splits import split_indices
-from wherefrom.data.writing import to_float
+from wherefrom.data.writing import float_parts, to_float
 from wherefrom.detectors.protocol import Detector
 from wherefrom.inversion.detecting import SCORES, available_scores, fit_constant, make_detector
 from wherefrom.inversion.model import FittedInverter
@@ -174,9 +174,7 @@ def calibrate_outliers(
     if len(images) < LEAST_OWN:
         raise InputError(f"{len(images)} own images; give at least {LEAST_OWN}, better hundreds")
     parts = own_parts(keys, seed=seed)
-    reference, tested, rest = (
-        to_float(images[parts[use]]) for use in ("reference", "test", "calibration")
-    )
+    reference, tested = (to_float(images[parts[use]]) for use in ("reference", "test"))
     constants = {
         name: fit_constant(fitted, name, reference, percentile=config.percentile) for name in names
     }
@@ -192,7 +190,9 @@ def calibrate_outliers(
         seed=seed,
         track=track,
     )
-    scores = detectors[test.chosen].score(rest)
+    chosen = detectors[test.chosen]
+    rest = float_parts(images, parts["calibration"])
+    scores = torch.cat([chosen.score(part) for part in rest])
     return _calibrated(fitted, config, test, constants, scores[scores.isfinite()])
 
 
@@ -225,7 +225,8 @@ def judge_outliers(
     An image whose score is not a finite number is not judged: it is `skipped`, with the reason.
     """
     threshold = calibration.threshold(rate)
-    scores = calibration.detector(fitted).score(to_float(batch.images))
+    detector = calibration.detector(fitted)
+    scores = torch.cat([detector.score(part) for part in float_parts(batch.images)])
     unscored = [
         (str(path), NOT_FINITE)
         for path, finite in zip(batch.paths, scores.isfinite().tolist(), strict=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any
 
 from torch import Tensor
@@ -19,7 +20,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.mnist_corruptions import MNIST_CORRUPTIONS, mnist_corrupt, near_out
 from wherefrom.detectors.protocol import Detector
-from wherefrom.metrics.detection import auroc
+from wherefrom.metrics.detection import finite_auroc, finite_mean
 
 FULL = 1.0
 CHANCE = 0.5
@@ -27,7 +28,7 @@ CHANCE = 0.5
 
 @dataclass(frozen=True)
 class SelfTestRow:
-    """AUROC of each score on one corruption at one intensity."""
+    """AUROC of each score on one corruption at one intensity; NaN where none is finite."""
 
     corruption: str
     intensity: float
@@ -63,7 +64,8 @@ def run_self_test(
 ) -> SelfTest:
     """Score own images (N, C, H, W) float against themselves, damaged at `near` and in full.
 
-    The score with the largest mean AUROC is chosen, the first of equals.
+    The score with the largest mean AUROC is chosen, the first of equals.  Images without a finite
+    score are left out of its AUROC.
     """
     if len(images) < 2 or not detectors:
         raise InputError(f"a self-test needs 2 own images and a score, there are {len(images)}")
@@ -75,15 +77,16 @@ def run_self_test(
         far = mnist_corrupt(images, kind, keys=keys, seed=seed)
         for intensity in (near, FULL):
             damaged = near_out(far, images, intensity)
-            seen = {n: auroc(own[n], d.score(damaged)) for n, d in detectors.items()}
+            seen = {n: finite_auroc(own[n], d.score(damaged)) for n, d in detectors.items()}
             rows.append(SelfTestRow(kind, intensity, seen))
     means = {name: _mean(rows, name) for name in detectors}
-    chosen = max(means, key=lambda name: means[name])  # max keeps the first of equals
+    # max keeps the first of equals, and a score that says nothing comes last.
+    chosen = max(means, key=lambda name: means[name] if isfinite(means[name]) else -1.0)
     return SelfTest(tuple(rows), means, chosen, len(images), _warning(rows, means, chosen))
 
 
 def _mean(rows: Sequence[SelfTestRow], name: str) -> float:
-    return sum(row.auroc[name] for row in rows) / len(rows)
+    return finite_mean([row.auroc[name] for row in rows])
 
 
 def _warning(rows: Sequence[SelfTestRow], means: Mapping[str, float], chosen: str) -> str:

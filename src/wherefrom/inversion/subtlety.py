@@ -18,7 +18,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.mnist_corruptions import MNIST_CORRUPTIONS, mnist_corrupt, near_out
 from wherefrom.detectors.protocol import Detector
-from wherefrom.metrics.detection import auroc
+from wherefrom.metrics.detection import finite_auroc
 
 CURVE = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 HALF = 0.5
@@ -84,7 +84,7 @@ def subtlety_curve(
         for intensity in sorted(intensities):
             seen = detector.score(near_out(far, images, intensity))
             caught = float((seen > threshold).double().mean())
-            points.append(SubtletyPoint(kind, intensity, auroc(own, seen), caught))
+            points.append(SubtletyPoint(kind, intensity, finite_auroc(own, seen), caught))
     return SubtletyCurve(score, rate, len(images), tuple(points))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from torch import Tensor
 
@@ -24,8 +27,22 @@ def auroc(own: Tensor, other: Tensor) -> float:
     return float((below + up_to).sum() / (2 * len(a) * len(b)))
 
 
+def finite_auroc(own: Tensor, other: Tensor) -> float:
+    """`auroc` of the scores that are finite numbers; NaN where one side has none."""
+    a, b = own[own.isfinite()], other[other.isfinite()]
+    return auroc(a, b) if len(a) and len(b) else float("nan")
+
+
+def finite_mean(values: Sequence[float]) -> float:
+    """The mean of the values that are finite numbers; NaN where none is."""
+    finite = [value for value in values if math.isfinite(value)]
+    return sum(finite) / len(finite) if finite else float("nan")
+
+
 def exact_interval(successes: int, count: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Clopper-Pearson interval of a proportion."""
+    """Clopper-Pearson interval of a proportion; NaN of nothing."""
+    if not count:
+        return float("nan"), float("nan")
     from scipy.stats import binomtest
 
     interval = binomtest(successes, count).proportion_ci(confidence_level=level, method="exact")

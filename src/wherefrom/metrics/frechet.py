@@ -13,7 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wherefrom.metrics.samples import checked_pair
+from wherefrom.core.errors import InputError
+from wherefrom.metrics.samples import checked, checked_pair
 
 
 def frechet_distance(real: Tensor, generated: Tensor) -> float:
@@ -32,6 +33,28 @@ def frechet_distance(real: Tensor, generated: Tensor) -> float:
     cross = torch.linalg.svdvals(a @ b.T).sum()
     distance = shift.square().sum() + a.square().sum() + b.square().sum() - 2 * cross
     return max(0.0, float(distance))  # identical sets end one rounding below 0
+
+
+def frechet_from_moments(mean: Tensor, covariance: Tensor, generated: Tensor) -> float:
+    """`frechet_distance` where of the real features only mean (d,) and covariance (d, d) are known.
+
+    tr (S1 S2)^(1/2) is the nuclear norm of S1^(1/2) B^T, the root by eigenvalues; those below 0 by
+    rounding count as 0.  Statistics of another length than the features are an `InputError`: they
+    hold for the encoder that made them, and no other.
+    """
+    y = checked(generated, at_least=2, what="the Frechet distance", whose="generated")
+    if len(mean) != y.shape[1]:
+        raise InputError(
+            f"the statistics mu and sigma are of {len(mean)} features, this encoder gives "
+            f"{y.shape[1]}; name the encoder that made them"
+        )
+    values, vectors = torch.linalg.eigh(covariance.double().to(y.device))
+    root = vectors * values.clamp_min(0).sqrt()
+    b = _root(y)
+    cross = torch.linalg.svdvals(root.T @ b.T).sum()
+    shift = mean.double().to(y.device) - y.mean(0)
+    distance = shift.square().sum() + values.clamp_min(0).sum() + b.square().sum() - 2 * cross
+    return max(0.0, float(distance))
 
 
 def _root(features: Tensor) -> Tensor:

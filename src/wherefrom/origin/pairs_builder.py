@@ -14,6 +14,7 @@ default of the pipeline's own class, and what was used is in every row.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,10 +24,10 @@ from pathlib import Path
 from PIL import Image
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.limits import limits_in_force
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.core.store import digest_bytes, digest_file
-from wherefrom.data.decoding import DEFAULT_LIMITS
 from wherefrom.data.files import UnusableFile, read_regular, show_path
 from wherefrom.data.folders import list_images
 from wherefrom.data.images import decode_image
@@ -42,8 +43,9 @@ from wherefrom.origin.pairs import (
     replace_manifest,
 )
 from wherefrom.origin.pairs_config import PairsConfig, Resolved, call_arguments, resolve
+from wherefrom.origin.pairs_failures import Failures, read_failures
 from wherefrom.origin.pairs_writer import opened, recover
-from wherefrom.origin.pipelines import EditPipeline, WithheldEdit
+from wherefrom.origin.pipelines import EditPipeline
 from wherefrom.origin.prompts import Prompts
 
 # What does not decide an edit's pixels, and so is not part of its id.
@@ -69,8 +71,9 @@ def build_pairs(
 
     A folder that exists goes on: edits that are there are kept, whichever pipeline made them, and
     the result lists them all.  Prompts that quote a caption need a `captioner`, which is asked once
-    per photo.  A photo that cannot be read or described, or is there twice, and an edit that a
-    safety checker withheld are named in `skipped`.
+    per photo.  A photo that cannot be read or described, or is there twice, and an edit that
+    overflowed, failed or was withheld by a safety checker are named in `skipped`; what would fail
+    again is not tried by later builds (`pairs_failures`).
     """
     if per_origin < 1:
         raise InputError(f"per_origin is {per_origin}; give at least 1")
@@ -78,7 +81,7 @@ def build_pairs(
     out = Path(out)
     settings = resolve(config or PairsConfig(), pipeline)
     home = out.resolve()
-    found = [path for path in list_images(photos) if not path.resolve().is_relative_to(home)]
+    found = [path for path in list_images(photos) if not _real(path).is_relative_to(home)]
     if not found:
         raise InputError(f"all photos lie inside {show_path(out)}; choose another folder for pairs")
     with opened(out):
@@ -88,6 +91,11 @@ def build_pairs(
         for path, number in track(steps, "editing photos", total=len(steps)):
             build.make(path, number)
         return build.finish()
+
+
+def _real(path: Path) -> Path:
+    # Unlike `Path.resolve` it leaves a loop of links as it is, which reading the file will name.
+    return Path(os.path.realpath(path))
 
 
 @dataclass(frozen=True)
@@ -125,8 +133,10 @@ class _Build:
     opened: Path | None = None
     photo: _Photo | None = None
     moved: bool = False
+    failures: Failures = field(init=False)
 
     def __post_init__(self) -> None:
+        self.failures = read_failures(self.out)
         asked = None if self.captioner is None else self.captioner.digest
         known = [row for row in self.rows.values() if row.captioner_digest == asked]
         self.captions = {row.origin_digest: row.caption or "" for row in known}
@@ -137,9 +147,13 @@ class _Build:
             self.opened, self.photo = path, self._open(path)
         if self.photo is None:
             return
+        edit_id = ""
         try:
             row = self._row(self.photo, number)
-            if self._is_done(row):
+            edit_id = row.id
+            earlier = self.failures.earlier(edit_id)
+            if self._is_done(row) or earlier is not None:
+                self.skipped += [] if earlier is None else [(path, earlier)]
                 return
             pixels = self.pipeline.edit(
                 self.photo.square, seed=row.seed or 0, **call_arguments(row, self.pipeline.defaults)
@@ -148,9 +162,10 @@ class _Build:
             self.skipped.append((path, problem.reason))
             self.photo = None
             return
-        except WithheldEdit as problem:
-            self.skipped.append((path, str(problem)))
+        except InputError as problem:
+            self.skipped.append((path, self.failures.failed(edit_id, str(path), problem)))
             return
+        self.failures.succeeded()
         save_png(pixels, self.out / row.edit)
         self._enter(replace(row, edit_digest=digest_file(self.out / row.edit)))
 
@@ -165,7 +180,7 @@ class _Build:
 
     def _open(self, path: Path) -> _Photo | None:
         try:
-            data = read_regular(path, max_bytes=DEFAULT_LIMITS.max_bytes)
+            data = read_regular(path, max_bytes=limits_in_force().max_bytes)
         except UnusableFile as problem:
             self.skipped.append((path, problem.reason))
             return None

@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.notes import add_note
+from wherefrom.core.paths import entry_names
 from wherefrom.data.files import show_path
 from wherefrom.origin.pairs import (
     EDITS_NAME,
@@ -16,6 +18,7 @@ from wherefrom.origin.pairs import (
     replace_manifest,
     scan_manifest,
 )
+from wherefrom.origin.pairs_failures import SKIPPED_NAME
 
 
 def recover(out: Path) -> dict[str, PairRow]:
@@ -31,7 +34,7 @@ def recover(out: Path) -> dict[str, PairRow]:
 @contextmanager
 def opened(out: Path) -> Iterator[None]:
     """The pairs folder, made if need be and for this process alone; gone again if left empty."""
-    manifest, edits = out / MANIFEST_NAME, out / EDITS_NAME
+    manifest, edits, skipped = (out / name for name in (MANIFEST_NAME, EDITS_NAME, SKIPPED_NAME))
     is_new, made = not os.path.lexists(manifest), not os.path.lexists(out)
     _refuse_other(out, is_new=is_new)
     try:
@@ -43,7 +46,7 @@ def opened(out: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                if is_new and not manifest.stat().st_size:
+                if is_new and not manifest.stat().st_size and not os.path.lexists(skipped):
                     manifest.unlink()
                     with suppress(OSError):  # not empty: then it is not ours to remove
                         edits.rmdir()
@@ -60,7 +63,7 @@ def _refuse_other(out: Path, *, is_new: bool) -> None:
     elif not out.is_dir():
         raise InputError(f"{show_path(out)} is no folder; choose another place for the pairs")
     elif is_new and any(
-        path.name != EDITS_NAME and not path.name.startswith(".") for path in out.iterdir()
+        name != EDITS_NAME and not name.startswith(".") for name in entry_names(out)
     ):
         raise InputError(
             f"{show_path(out)} holds other files and no {MANIFEST_NAME}, so it is left alone; "
@@ -85,6 +88,11 @@ def _locked(folder: Path) -> Iterator[None]:
                 f"another build is writing {show_path(folder)}; wait for it, or choose another "
                 "folder"
             ) from error
+        except OSError:  # as network and FUSE file systems may
+            add_note(
+                f"{show_path(folder)}: this file system locks no folder, so a second build "
+                "would not be kept out"
+            )
         yield
     finally:
         os.close(handle)

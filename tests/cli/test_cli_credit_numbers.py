@@ -1,0 +1,71 @@
+"""Numbers that JSON has not, and games too large, as the credit commands meet them."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wherefrom.cli.main import run
+from wherefrom.credit.executors import EXECUTORS
+from wherefrom.credit.worker import work
+
+STUDY = """
+[contributors]
+folder = 'data'
+size = 8
+[game]
+kind = 'callable'
+callable = 'gainless_game:value'
+[design]
+kind = '{kind}'
+runs = 40
+[[property]]
+kind = 'callable'
+name = 'score'
+"""
+GAME = """
+def value(names, seed):
+    return 0.5 if len(names) in (0, {n}) else 0.5 + 0.01 * ((seed + 3 * len(names)) % 7 - 3)
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch):
+    """The runs are made in this process: starting others takes seconds."""
+    monkeypatch.setitem(EXECUTORS, "local", lambda ledger, make, **_: work(ledger, make("cpu")))
+
+
+def write_study(folder, n, kind):
+    for i in range(n):
+        (folder / "data" / f"c{i:02d}").mkdir(parents=True)
+        pixels = np.random.default_rng(i).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "data" / f"c{i:02d}" / "a.png")
+    (folder / "gainless_game.py").write_text(GAME.format(n=n))
+    (folder / "study.toml").write_text(STUDY.format(kind=kind))
+    return str(folder / "study.toml")
+
+
+def test_a_game_too_large_for_every_subset_is_refused__rejects_players(tmp_path, capsys):
+    study = write_study(tmp_path, 17, "exact")
+    assert run(["credit", "run", study, "--devices", "cpu"]) == 2
+    said = capsys.readouterr().err
+    assert "2^17 subsets of 17 contributors" in said
+    assert said.count("\n") == 1
+    left = {path.name for path in tmp_path.iterdir()} - {"__pycache__"}
+    assert left == {"data", "gainless_game.py", "study.toml"}
+
+
+@pytest.mark.parametrize("kind", ["paired", "loo"])
+def test_a_gain_of_nothing_is_json_that_every_parser_reads__closed_form(tmp_path, capsys, kind):
+    study = write_study(tmp_path, 4, kind)
+    assert run(["--quiet", "credit", "run", study, "--devices", "cpu", "--json"]) == 0
+    read(capsys)
+    commands = [["report", "--method", kind]] + ([["plan"]] if kind == "paired" else [])
+    for name, *more in commands:
+        assert run(["--quiet", "credit", name, study, "--json", *more]) == 0
+        read(capsys)
+
+
+def read(capsys):
+    return json.loads(capsys.readouterr().out, parse_constant=pytest.fail)

@@ -1,0 +1,45 @@
+"""Long jobs of the command line take a device."""
+
+import click
+import pytest
+import torch
+
+from wherefrom.cli.main import cli, run
+from wherefrom.cli.origin_index import embedding_by
+from wherefrom.core.errors import InputError
+from wherefrom.encoders import bulk
+
+LONG = (
+    *("attribution fit", "attribution evaluate", "inversion train", "inversion outliers"),
+    *("origin pairs", "origin train", "origin build", "origin add", "origin sync"),
+    *("origin calibrate", "origin search", "origin evaluate"),
+    *("anomaly audit", "anomaly score", "credit run", "credit evaluate", "zoo train", "zoo sample"),
+)
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_long_jobs_take_a_device__identity_options(name):
+    command = cli
+    for part in name.split():
+        command = command.get_command(click.Context(command), part)
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert options & {"--device", "--devices"}
+
+
+def test_the_encoder_is_moved_to_the_device_that_is_named__identity_device(monkeypatch):
+    class Encoder:
+        def to(self, device):
+            return f"on {device}"
+
+    monkeypatch.setattr(bulk, "embed_here", lambda encoder, batches: (encoder, batches))
+    assert embedding_by(executor="local", devices="cpu")(Encoder(), ()) == ("on cpu", ())
+    with pytest.raises(InputError, match="names 2 devices"):
+        embedding_by(executor="local", devices="cpu,cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_device_that_is_not_here_is_refused_before_any_work__rejects_device(tmp_path, capsys):
+    spec = f"{tmp_path}/none.py:G"
+    command = ["zoo", "sample", spec, "--count", "1", "--out", f"{tmp_path}/out"]
+    assert run([*command, "--device", "cuda"]) == 2
+    assert "cannot be used here" in capsys.readouterr().err
