@@ -28,7 +28,7 @@ from wherefrom.origin import (
     SearchConfig,
     control_discoveries,
 )
-from wherefrom.origin.cascade import answer_of, copy_of
+from wherefrom.origin.cascade import Basis, CopySearch, answer_of, same_file
 from wherefrom.origin.decision import make_null, standing_out
 from wherefrom.origin.matching import Matcher, Standing
 from wherefrom.origin.reranking import Originals
@@ -84,9 +84,9 @@ class World:
 
     def answers(self, edits: Tensor, null: NullScores) -> list[OriginAnswer]:
         """What a search says of these edits."""
-        given = {"index": self.index, "null": null, "config": CONFIG, "notes": ()}
+        basis, nothing = Basis(self.index, null, CONFIG), CopySearch(None)
         return [
-            answer_of(Path(f"suspect {i}"), f"sha256:{i:064x}", one, **given)
+            answer_of(Path(f"suspect {i}"), f"sha256:{i:064x}", one, nothing, basis)
             for i, one in enumerate(self.standings(edits))
         ]
 
@@ -130,7 +130,9 @@ def false_origins(replays: int, seed: int) -> Values:
     """60 edits without an origin here, 12 with one, and 1,000 copies of indexed photographs."""
     with world(seed) as made:
         (image,) = made.index.get([1])
-        copies = [copy_of(Path(f"copy {i}"), image.digest, image, None) for i in range(1000)]
+        basis = Basis(made.index, None, CONFIG)
+        copied = (same_file(Path(f"copy {i}"), image.digest, basis) for i in range(1000))
+        copies = [answer for answer in copied if answer is not None]
         found = []
         for _ in range(replays):
             null = made.calibration(99, rate=0.2)

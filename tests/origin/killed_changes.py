@@ -14,8 +14,9 @@ import time
 from functools import partial
 from itertools import islice
 
+from disk import quick_connect
 from forked import Child, before_steps, content, killed_before_step
-from making import digest, make, quick_connect, state, stored, vectors
+from making import digest, make, state, stored, vectors
 
 from wherefrom.core.errors import WherefromError
 from wherefrom.origin import Index, merging
@@ -37,6 +38,11 @@ def delete(index):
 def compact(index):
     """Segments with deleted images become one."""
     index.compact()
+
+
+def relocate(index):
+    """Two images swap their paths, one has a new one, and one is gone."""
+    index.relocate({1: b"/1", 2: b"/0", 3: b"/elsewhere"}, [6])
 
 
 def make_change(folder, change):
@@ -86,7 +92,7 @@ def every_moment(folder):
         index.delete([8])
         old = state(index)
     outcomes = {}
-    for change in (add, delete, compact):
+    for change in (add, delete, compact, relocate):
         target, real = folder / change.__name__, folder / f"{change.__name__}-killed"
         shutil.copytree(template, target)
         shutil.copytree(template, real)
@@ -170,7 +176,5 @@ def compared(target, said):
 
 
 def small_merges(patch):
-    """Merges happen early, and no test waits for the disk: a kill, unlike a power cut, is safe."""
+    """Merges happen early."""
     patch.setattr(merging, "FAN_IN", 3)
-    patch.setattr(os, "fsync", lambda handle: None)
-    patch.setattr("sqlite3.connect", quick_connect)

@@ -1,28 +1,13 @@
 """What the tests of the index share: vectors, an index that holds them, and a naive search."""
 
 import hashlib
-import sqlite3
 
 import numpy as np
 import torch
 
 from wherefrom.origin import Index
 
-REAL_CONNECT = sqlite3.connect
 IDENTITY = {"encoder": "tiny", "weights": "sha256:00"}
-
-
-class QuickConnection(sqlite3.Connection):
-    """A database that does not wait for the disk."""
-
-    def execute(self, sql, *values):
-        """As its base, with another `synchronous`."""
-        return super().execute(sql.replace("synchronous = EXTRA", "synchronous = OFF"), *values)
-
-
-def quick_connect(*arguments, **options):
-    """`sqlite3.connect` for a `QuickConnection`."""
-    return REAL_CONNECT(*arguments, factory=QuickConnection, **options)
 
 
 def digest(text):

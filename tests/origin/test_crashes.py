@@ -16,7 +16,7 @@ def moments(tmp_path_factory):
         return every_moment(tmp_path_factory.mktemp("killed"))
 
 
-@pytest.mark.parametrize("change", ["add", "delete", "compact"])
+@pytest.mark.parametrize("change", ["add", "delete", "compact", "relocate"])
 def test_a_change_killed_at_any_step_is_there_whole_or_not_at_all__identity_whole(moments, change):
     rows, step, killed = moments[change]
     # Enough moments, or the kills did not hit the change at all.

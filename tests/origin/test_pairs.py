@@ -171,10 +171,13 @@ def test_broken_folders__rejects_in_one_line(pairs, case):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
-def test_a_link_out_of_the_folder__rejects(pairs):
+def test_a_link_is_followed_and_its_content_checked__rejects_another_picture(pairs):
+    kept = (pairs / "edits/0.png").rename(pairs.parent / "kept.png")
+    (pairs / "edits/0.png").symlink_to(kept)
+    assert len(read_pairs(pairs).rows) == 3
     (pairs / "edits/0.png").unlink()
     (pairs / "edits/0.png").symlink_to(pairs.parent / "photos/b.png")
-    with pytest.raises(InputError, match=r"line 1: the edit .* lies outside"):
+    with pytest.raises(InputError, match=r"the edit .* has changed"):
         read_pairs(pairs)
 
 
@@ -238,9 +241,9 @@ def test_a_table_comes_before_names__closed_form(tmp_path):
         ("edit,origin\na__1.png,none.jpg\n", "line 2: there is no file"),
         ("edit,origin\n../photos/a.jpg,a.jpg\n", "line 2: '../photos/a.jpg' lies outside"),
         ("edit,origin\na__1.png,a.jpg\na__1.png,a.jpg\n", "line 3 lists 'a__1.png' a second time"),
-        ("edit,origin,prompt\na__1.png,a.jpg,a dog, running\n", "line 2 has not 3 columns"),
-        ('edit,origin\n"a__1.png,a.jpg\n', "after line 1: unexpected end of data"),
-        ('"edit,origin', "after line 0: unexpected end of data"),
+        ("edit,origin,prompt\na__1.png,a.jpg,a dog, running\n", "line 2 needs 3 filled cells"),
+        ('edit,origin\n"a__1.png,a.jpg\n', "not a readable CSV file: unexpected end of data"),
+        ('"edit,origin', "not a readable CSV file: unexpected end of data"),
     ],
 )
 def test_broken_tables__rejects_with_the_line(tmp_path, text, said):

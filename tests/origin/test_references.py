@@ -26,6 +26,7 @@ from wherefrom.origin import (
     search,
 )
 from wherefrom.origin.decision import NullScores, make_null, moments_without
+from wherefrom.origin.places import shown_path
 from wherefrom.origin.result import ScanStatistics
 
 SMALL = TinyConvConfig(latent_channels=2, width_half=4, width_quarter=4, width_eighth=4, blocks=0)
@@ -131,7 +132,7 @@ def test_answers_follow_the_conformal_p_value__closed_form(references, home):
         if answer.answer is Answer.EDIT:
             assert (
                 answer.sentence()
-                == f"made from {answer.candidates[0].path} (p = {answer.p_value:.3g})"
+                == f"made from {shown_path(answer.candidates[0].path)} (p = {answer.p_value:.3g})"
             )
         else:
             assert answer.sentence().startswith("no origin in this index: the best match")

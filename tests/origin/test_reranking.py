@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from refusing import refused
 from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
@@ -178,12 +179,17 @@ def test_latents_are_remembered_by_content__identity(references):
 
 
 def test_without_most_of_its_pictures_an_index_cannot_say__rejects_calibration(references):
-    """As from another folder than the one in which it was built with relative paths."""
+    """As after a move that the index was not told of."""
     Path("photos").rename("moved")
     (answer,) = references.search([Path("edits/01.png")], config=RERANKED)
     assert answer.answer is Answer.UNKNOWN and answer.p_value is None
     assert "could not be compared with it (photos/" in answer.reason
-    assert "search from the folder in which the index was built" in answer.reason
+    assert "say with --root where they are now, or run `wherefrom origin sync`" in answer.reason
+    null, elsewhere = (sorted(Path(name).iterdir()) for name in ("null", "elsewhere"))
+    with refused("none of the .* edits could be compared; the first: null/.* run `wherefrom"):
+        references.calibrate(null, elsewhere, rate=RATE, config=RERANKED)
+    with refused("none of the 1 edits could be compared; the first: edits/01.png: "):
+        references.evaluate([Path("edits/01.png")], [Path("moved/01.png")], ["m"], config=RERANKED)
     Path("moved").rename("photos")
     (again,) = references.search([Path("edits/01.png")], config=RERANKED)
     assert again.answer is not Answer.UNKNOWN or "not calibrated" in again.reason

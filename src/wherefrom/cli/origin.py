@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wherefrom.cli.console import Session, print_json, print_table
-from wherefrom.cli.options import FILE, ConfigCommand
+from wherefrom.cli.options import FILE, ConfigCommand, device_option, resolve_device
 from wherefrom.cli.origin_index import (
     add,
     build,
@@ -18,6 +18,7 @@ from wherefrom.cli.origin_index import (
     json_option,
     opened_references,
     remove,
+    roots_option,
     same_encoder_option,
 )
 from wherefrom.cli.origin_pairs import (
@@ -27,6 +28,7 @@ from wherefrom.cli.origin_pairs import (
     tell_trained_on,
 )
 from wherefrom.cli.origin_settings import asked, rerank_option, search_presets, views_option
+from wherefrom.cli.origin_sync import sync
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ def origin() -> None:
     """
 
 
-for _command in (pairs, build, add, remove):
+for _command in (pairs, build, add, sync, remove):
     origin.add_command(_command)
 
 
@@ -65,6 +67,7 @@ def _presets() -> Mapping[str, EditMapConfig]:
 @click.option("--out", type=FILE, required=True, help="The edit map: a new folder.")
 @click.option("--overwrite", is_flag=True, help="Replace an edit map that exists.")
 @click.option("--seed", default=0, show_default=True, help="Seed of --solver sgd.")
+@device_option
 @click.pass_obj
 def train(
     session: Session,
@@ -74,6 +77,7 @@ def train(
     out: Path,
     overwrite: bool,
     seed: int,
+    device: str,
     config: EditMapConfig,
 ) -> None:
     """Learn W from pairs of an origin and its edits.
@@ -88,7 +92,7 @@ def train(
     from wherefrom.origin.embedding import embed_pairs
 
     refuse_existing(out, overwrite=overwrite)
-    found, manifest = load_encoder(encoder), read_pairs(pairs)
+    found, manifest = load_encoder(encoder).to(resolve_device(device)), read_pairs(pairs)
     tell_out_of_scope(session, manifest)
     embedded = embed_pairs(manifest, found, track=session.track)
     tell_skipped(session, embedded.skipped)
@@ -116,7 +120,9 @@ def train(
 @click.option("--pairs", type=FILE, required=True, help="Edits of known origin.")
 @click.option("--fpr", type=float, required=True, help="False alarms, at most.")
 @same_encoder_option
+@roots_option
 @click.option("--seed", default=0, show_default=True, help="Which edit of an origin is taken.")
+@device_option
 @click.pass_obj
 def calibrate(
     session: Session,
@@ -125,7 +131,9 @@ def calibrate(
     pairs: Path,
     fpr: float,
     encoder: str | None,
+    roots: tuple[Path, ...],
     seed: int,
+    device: str,
     config: SearchConfig,
 ) -> None:
     """Set when an index says that it does not hold the origin.
@@ -143,7 +151,7 @@ def calibrate(
 
     manifest = read_pairs(pairs)
     tell_out_of_scope(session, manifest)
-    with opened_references(index, encoder, writable=True) as references:
+    with opened_references(index, encoder, writable=True, roots=roots, device=device) as references:
         edits, origins, _ = _columns(manifest)
         fitted = references.calibrate(
             edits, origins, rate=fpr, config=config, seed=seed, track=session.track
@@ -159,6 +167,7 @@ def calibrate(
 @click.argument("index", type=FILE)
 @click.argument("paths", type=FILE, nargs=-1, required=True)
 @same_encoder_option
+@roots_option
 @views_option
 @rerank_option
 @click.option("--accelerated", is_flag=True, help="Use what `accelerate` made.")
@@ -169,6 +178,7 @@ def calibrate(
 )
 @click.option("--report", type=FILE, help="Also write a page there (.html is replaced).")
 @json_option
+@device_option
 @click.pass_obj
 def search(
     session: Session,
@@ -176,12 +186,14 @@ def search(
     index: Path,
     paths: tuple[Path, ...],
     encoder: str | None,
+    roots: tuple[Path, ...],
     views: str | None,
     rerank: bool | None,
     accelerated: bool,
     false_discovery_rate: float | None,
     report: Path | None,
     as_json: bool,
+    device: str,
 ) -> None:
     """Say for images and folders which image of the index each was made from.
 
@@ -195,7 +207,7 @@ def search(
         from wherefrom.report.files import check_target
 
         check_target(report, option="--report", suffixes=(".html", ".htm"))
-    with opened_references(index, encoder) as references:
+    with opened_references(index, encoder, roots=roots, device=device) as references:
         config = references.configured(asked(views, rerank))
         answers = references.search(
             paths,
@@ -249,9 +261,11 @@ def accelerate(session: Session, *, index: Path, floor: float, seed: int) -> Non
 @click.argument("pairs", type=FILE)
 @click.option("--index", type=FILE, required=True, help="An index that holds the origins.")
 @same_encoder_option
+@roots_option
 @views_option
 @rerank_option
 @json_option
+@device_option
 @click.pass_obj
 def evaluate(
     session: Session,
@@ -259,9 +273,11 @@ def evaluate(
     pairs: Path,
     index: Path,
     encoder: str | None,
+    roots: tuple[Path, ...],
     views: str | None,
     rerank: bool | None,
     as_json: bool,
+    device: str,
 ) -> None:
     """Measure how well the origins of known edits are found, per generating model.
 
@@ -273,7 +289,7 @@ def evaluate(
 
     manifest = read_pairs(pairs)
     tell_out_of_scope(session, manifest)
-    with opened_references(index, encoder) as references:
+    with opened_references(index, encoder, roots=roots, device=device) as references:
         config = references.configured(asked(views, rerank))
         report = references.evaluate(*_columns(manifest), config=config, track=session.track)
     tell_skipped(session, report.skipped)

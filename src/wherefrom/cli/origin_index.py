@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +13,7 @@ import click
 from wherefrom.cli.console import Session, print_json
 from wherefrom.cli.options import FILE, F, resolve_device
 from wherefrom.cli.origin_pairs import tell_skipped
+from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
     from wherefrom.encoders.bulk import BulkEmbedding
@@ -29,6 +33,15 @@ same_encoder_option = click.option(
 )
 
 
+roots_option = click.option(
+    "--root",
+    "roots",
+    type=FILE,
+    multiple=True,
+    help="Where the pictures of the index are now, if their folder was moved; may be repeated.",
+)
+
+
 def executor_options(command: F) -> F:
     """`--executor` and `--devices`: who embeds."""
     for option in (
@@ -36,8 +49,8 @@ def executor_options(command: F) -> F:
             "--devices",
             default="auto",
             show_default=True,
-            help="With ray: one worker for each, separated by commas, as in cuda:0,cuda:1 or "
-            "cpu,cpu.",
+            help="Where to embed.  local: one device; ray: a worker for each, separated by commas, "
+            "as in cuda:0,cuda:1 or cpu,cpu.",
         ),
         click.option(
             "--executor",
@@ -54,12 +67,24 @@ def executor_options(command: F) -> F:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 
 
-def opened_references(index: Path, encoder: str | None, *, writable: bool = False) -> References:
+def opened_references(
+    index: Path,
+    encoder: str | None,
+    *,
+    writable: bool = False,
+    roots: Sequence[Path] = (),
+    device: str | None = None,
+) -> References:
+    """The folder of references, with the encoder in the folder `encoder` if one is named.
+
+    The encoder is moved to the `device` (as `--device` names it) where one is given.
+    """
     from wherefrom.encoders import load_encoder
     from wherefrom.origin import References
 
     found = None if encoder is None else load_encoder(encoder)
-    return References.open(index, encoder=found, writable=writable)
+    where = None if device is None else resolve_device(device)
+    return References.open(index, encoder=found, writable=writable, roots=roots, device=where)
 
 
 @click.command()
@@ -96,13 +121,17 @@ def build(
     list_images(photos)  # refuse impossible paths before the folder is made
     found = load_encoder(encoder)
     fitted = None if edit_map is None else load_edit_map(edit_map)
-    if out.is_dir():
+    is_new = not out.is_dir()
+    if not is_new:
         references = References.open(out, encoder=found, writable=True)
         references.require_map(fitted)
     else:
         references = References.create(out, found, edit_map=fitted, source=encoder)
     with references:
-        _add(session, references, photos, as_json, **executor)
+        report = _add(session, references, photos, as_json, **executor)
+    if is_new and not report.usable:
+        shutil.rmtree(out)  # an index of nothing would only mislead
+    _refuse_nothing(report)
     session.note(f"saved {out}")
 
 
@@ -130,23 +159,28 @@ def add(
       wherefrom origin add refs.index more/
     """
     with opened_references(index, encoder, writable=True) as references:
-        _add(session, references, photos, as_json, **executor)
+        report = _add(session, references, photos, as_json, **executor)
+    _refuse_nothing(report)
 
 
 @click.command()
 @click.argument("index", type=FILE)
 @click.argument("photos", type=FILE, nargs=-1, required=True)
 def remove(*, index: Path, photos: tuple[Path, ...]) -> None:
-    """Remove images by the paths under which they were added.
+    """Remove images: pictures, whole folders, and patterns such as 'photos/2019*/**'.
+
+    A folder need not be there any more.  In a pattern * and ? match inside one name, ** any number
+    of folders.  What was removed stays out of `sync`, until it is given to `add`.
 
     \b
     Example:
-      wherefrom origin remove refs.index photos/a.jpg
+      wherefrom origin remove refs.index photos/a.jpg old_photos/ 'photos/*.tif'
     """
     from wherefrom.origin import Index
     from wherefrom.origin import remove as forget
 
     with Index.open(index, writable=True) as opened:
+        opened.pictures.follow(writable=True)
         count = forget(opened, photos)
         click.echo(f"{count} removed, {opened.count()} left")
 
@@ -156,19 +190,37 @@ def _add(
     references: References,
     photos: tuple[Path, ...],
     as_json: bool,
-    *,
-    executor: str,
-    devices: str,
-) -> None:
-    from wherefrom.encoders.bulk import RayEmbedding, embed_here
-
-    by: BulkEmbedding = embed_here
-    if executor == "ray":
-        # named devices are the cluster's, which this machine need not have
-        names = [name.strip() for name in devices.split(",")]
-        by = RayEmbedding(tuple(resolve_device(n) if n == "auto" else n for n in names))
-    report = references.add(photos, by=by, track=session.track)
+    **executor: str,
+) -> AddReport:
+    report = references.add(photos, by=embedding_by(**executor), track=session.track)
     _tell_added(session, report, as_json)
+    return report
+
+
+def embedding_by(*, executor: str, devices: str) -> BulkEmbedding:
+    """Who embeds, by the values of `executor_options`."""
+    from wherefrom.encoders.bulk import RayEmbedding, embed_on
+
+    names = [name.strip() for name in devices.split(",")]
+    if executor != "ray":
+        if len(names) > 1:
+            raise InputError(
+                f"--devices {devices} names {len(names)} devices, and this process embeds on one; "
+                "name one, or pass --executor ray"
+            )
+        return embed_on(resolve_device(names[0]))
+    # named devices are the cluster's, which this machine need not have
+    return RayEmbedding(tuple(resolve_device(n) if n == "auto" else n for n in names))
+
+
+def _refuse_nothing(report: AddReport) -> None:
+    if not report.usable:
+        sys.stdout.flush()
+        path, reason = report.skipped[0]
+        raise InputError(
+            f"no image was added: {len(report.skipped)} files were left out; the first: {path}: "
+            f"{reason}"
+        )
 
 
 def _tell_added(session: Session, report: AddReport, as_json: bool) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from wherefrom.origin.answers import RetrievalReport
     from wherefrom.origin.pairs_config import PairsConfig
 
+DTYPES = ("float32", "float16", "bfloat16")
+
 
 def _presets() -> Mapping[str, PairsConfig]:
     from wherefrom.origin.pairs_config import PairsConfig
@@ -39,6 +41,16 @@ def _presets() -> Mapping[str, PairsConfig]:
 @click.option("--out", type=FILE, help="The pairs folder; goes on where it stopped.")
 @click.option("--seed", default=0, show_default=True, help="Seed of prompts and noise.")
 @device_option
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default=DTYPES[0],
+    show_default=True,
+    help="Numbers the pipeline computes with; float16 may overflow, and such edits are left out.",
+)
+@click.option(
+    "--offload", is_flag=True, help="Keep parts of the pipeline off the GPU until they run."
+)
 @click.pass_obj
 def pairs(
     session: Session,
@@ -55,6 +67,8 @@ def pairs(
     out: Path | None,
     seed: int,
     device: str,
+    dtype: str,
+    offload: bool,
     config: PairsConfig,
 ) -> None:
     """Make edits of photographs with a local editor, or list edits that you have.
@@ -64,6 +78,8 @@ def pairs(
       wherefrom origin pairs photos/ --pipeline img2img/ --prompts prompts.txt --out pairs/
       wherefrom origin pairs photos/ --edits edits/ --table edits.csv
     """
+    import torch
+
     from wherefrom.origin import write_pairs
     from wherefrom.origin.captions import load_captioner
     from wherefrom.origin.pairs_builder import build_pairs
@@ -87,7 +103,12 @@ def pairs(
         manifest = build_pairs(
             photos,
             load_pipeline(
-                pipeline, ip_adapter=ip_adapter, adapter_scale=adapter_scale, device=where
+                pipeline,
+                ip_adapter=ip_adapter,
+                adapter_scale=adapter_scale,
+                device=where,
+                dtype=getattr(torch, dtype),
+                offload=offload,
             ),
             load_prompts(prompts),
             out,
@@ -104,10 +125,9 @@ def pairs(
 def tell_skipped(session: Session, skipped: Sequence[tuple[str, str]]) -> None:
     """One note on files that were left out, if any were."""
     if skipped:
-        from wherefrom.report.text import plural
+        from wherefrom.report.text import left_out
 
-        path, reason = skipped[0]
-        session.note(f"note: {plural(len(skipped), 'file')} left out; the first: {path}: {reason}")
+        session.note(f"note: {left_out(skipped)}")
 
 
 def tell_trained_on(session: Session, report: RetrievalReport) -> None:

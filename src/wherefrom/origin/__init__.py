@@ -22,8 +22,8 @@ from wherefrom.origin.answers import (
     ModelRow,
     OriginAnswer,
     RetrievalReport,
+    SyncReport,
 )
-from wherefrom.origin.copies import remove
 from wherefrom.origin.decision import Answer, NullScores
 from wherefrom.origin.discovery import control_discoveries
 from wherefrom.origin.edit_map import EditMapConfig, FittedEditMap, load_edit_map
@@ -37,6 +37,7 @@ from wherefrom.origin.pairs_builder import build_pairs
 from wherefrom.origin.pairs_folders import pairs_from_folders
 from wherefrom.origin.protocol import VectorIndex
 from wherefrom.origin.references import References, search
+from wherefrom.origin.removing import remove
 from wherefrom.origin.result import (
     AddResult,
     IndexedImage,
@@ -45,6 +46,7 @@ from wherefrom.origin.result import (
     Verification,
 )
 from wherefrom.origin.settings import SearchConfig
+from wherefrom.origin.synchronising import synchronise
 
 __all__ = [
     "Accelerator",
@@ -70,6 +72,7 @@ __all__ = [
     "ScanStatistics",
     "SearchConfig",
     "SearchResult",
+    "SyncReport",
     "VectorIndex",
     "Verification",
     "build_pairs",
@@ -81,5 +84,6 @@ __all__ = [
     "read_pairs",
     "remove",
     "search",
+    "synchronise",
     "write_pairs",
 ]

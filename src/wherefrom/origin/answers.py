@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from wherefrom.origin.decision import Answer
+from wherefrom.origin.places import shown_path
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,8 @@ class Candidate:
     `score`: its cosine to the query under W, in the view in which it does best.  `deviations`: how
     many of them it lies above the index, with what re-ranking adds; candidates are ranked by it.
     `p_value`: share of images without an origin in the index whose *best* match stands out as much;
-    beyond the first candidate it is known for the statistic z only.
+    beyond the first candidate it is known for the statistic z only.  `missing`: why the picture is
+    not at `path` any more, as "is gone"; empty where it is.
     """
 
     path: str
@@ -24,6 +27,7 @@ class Candidate:
     score: float
     deviations: float | None
     p_value: float | None = None
+    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class OriginAnswer:
     `p_value`: share of images without an origin in the index whose best match stands out as much.
     `z`: how many deviations the best match lies above the index.  Both are None where not known.
     `copy`: of a copy that is another file.  `notes`: what could not be compared, and why.
+    `consulted`: paths of the pictures that the answer rests on, whether they could be read or not;
+    it is no part of the JSON values.
     """
 
     name: str
@@ -57,14 +63,18 @@ class OriginAnswer:
     digest: str | None = None
     copy: CopyEvidence | None = None
     notes: tuple[str, ...] = ()
+    consulted: tuple[str, ...] = ()
 
-    def sentence(self) -> str:
-        """The answer as a person says it."""
+    def sentence(self, base: Path | None = None) -> str:
+        """The answer as a person says it; paths below `base` (the current folder) start there."""
+        if self.answer not in (Answer.COPY, Answer.EDIT):
+            return f"{self.answer}: {self.reason}"
+        best = self.candidates[0]
+        missing = f", which {best.missing}" if best.missing else ""
+        shown = shown_path(best.path, base)
         if self.answer is Answer.COPY:
-            return f"copy of {self.candidates[0].path} ({self.kind_of_copy()})"
-        if self.answer is Answer.EDIT:
-            return f"made from {self.candidates[0].path} (p = {self.p_value:.3g})"
-        return f"{self.answer}: {self.reason}"
+            return f"copy of {shown} ({self.kind_of_copy()}){missing}"
+        return f"made from {shown} (p = {self.p_value:.3g}){missing}"
 
     def kind_of_copy(self) -> str:
         """How a copy differs from the file that it is a copy of."""
@@ -75,7 +85,9 @@ class OriginAnswer:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
-        return asdict(self) | {"answer": str(self.answer), "sentence": self.sentence()}
+        values = asdict(self) | {"answer": str(self.answer), "sentence": self.sentence()}
+        del values["consulted"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -123,6 +135,37 @@ class AddReport:
     replaced: int
     duplicates: int
     skipped: tuple[tuple[str, str], ...]
+
+    @property
+    def usable(self) -> int:
+        """How many of the files stand in the index now."""
+        return self.added + self.unchanged + self.replaced
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """What became of an index's pictures since it was last brought up to date.
+
+    Paths are absolute; `moved` are pairs of the old and the new path of a picture, found by its
+    content.  `changed` pictures have another content under their path.  `skipped`: path and reason
+    of what could not be read; where it stands in the index, it stays there.  `removed` are pictures
+    in the folders that were removed by hand and stay out.  With `dry_run` nothing was changed, and
+    whether what is new can be decoded is not known.
+    """
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    gone: tuple[str, ...]
+    moved: tuple[tuple[str, str], ...]
+    unchanged: int
+    removed: int
+    skipped: tuple[tuple[str, str], ...]
+    images: int
+    dry_run: bool
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""

@@ -13,9 +13,10 @@ from wherefrom.core.contents import are_known, content_of
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
-from wherefrom.core.store import digest_file
-from wherefrom.data.files import UnusableFile
+from wherefrom.data.archives import digest_anywhere
+from wherefrom.data.files import UnusableFile, show_path
 from wherefrom.data.images import read_image
+from wherefrom.origin.cascade import why_unopened
 from wherefrom.origin.decision import standing_out
 from wherefrom.origin.edit_map import FittedEditMap
 from wherefrom.origin.embedding import Reader
@@ -104,16 +105,23 @@ def search_without_origins(
         left_out = ids_of(matcher.index, [pairs[name] for name in some])
         standings = matcher.ask(pictures, left_out=left_out)
         for name, standing in zip(some, standings, strict=True):
-            if isinstance(standing, str):
-                reader.skipped.append((name, standing))
+            reason = standing if isinstance(standing, str) else why_unopened(standing)
+            if isinstance(standing, str) or reason:
+                reader.skipped.append((name, reason))
             else:
                 values.append(standing_out(standing.scores, matcher.config.statistic))
+    if reader.skipped and not values:
+        first, reason = reader.skipped[0]
+        raise InputError(
+            f"none of the {len(pairs)} edits could be compared; the first: {show_path(first)}: "
+            f"{reason}"
+        )
     return WithoutOrigin(tuple(values), tuple((str(p), why) for p, why in reader.skipped))
 
 
 def ids_of(index: Index, origins: Sequence[Path]) -> list[Tensor]:
     """Ids of the images of the index that are these files: by content, whatever the path."""
-    digests = {path: digest_file(path) for path in dict.fromkeys(origins)}
+    digests = {path: digest_anywhere(path) for path in dict.fromkeys(origins)}
     known = index.copies(list(digests.values()))
     by_path = dict(zip(digests, index.find(list(digests)), strict=True))
     rows = []

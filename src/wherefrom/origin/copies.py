@@ -17,7 +17,7 @@ are not interchangeable with those of other programs.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,6 @@ from torch.nn import functional as F
 from wherefrom.core.database import database_errors, transaction
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.data.files import show_path
-from wherefrom.origin.index import Index
 from wherefrom.origin.manifest import connect
 
 NAME = "copies.sqlite"
@@ -135,6 +134,13 @@ class CopyHashes:
         """Remove the hashes of these digests."""
         self._write("DELETE FROM hashes WHERE digest = ?", [(digest,) for digest in digests])
 
+    def forget_unless_held(
+        self, digests: Sequence[str], held: Callable[[Sequence[str]], Container[str]]
+    ) -> None:
+        """Remove the hashes of those digests that are not `held` (`Index.copies`) any more."""
+        still = held(digests)
+        self.forget([digest for digest in digests if digest not in still])
+
     def near(self, given: PictureHash) -> list[Near]:
         """All images within `MOST_BITS` of a picture or its mirror image, the nearest first.
 
@@ -198,20 +204,3 @@ def _distances(table: npt.NDArray[np.uint64], bits: bytes) -> npt.NDArray[np.int
     wanted = np.frombuffer(bits, dtype=np.uint64)
     found: npt.NDArray[np.int64] = np.bitwise_count(table ^ wanted).sum(1, dtype=np.int64)
     return found
-
-
-def remove(index: Index, paths: Sequence[Path]) -> int:
-    """Forget the images at these paths, as they were added; how many there were."""
-    ids = index.find(paths)
-    for path, found in zip(paths, ids, strict=True):
-        if found is None:
-            raise InputError(f"{path} is not in {index.path}; nothing was removed")
-    images = index.get([found for found in ids if found is not None])
-    index.delete([image.id for image in images])
-    digests = [image.digest for image in images]
-    hashes = CopyHashes(index.path, writable=True)
-    try:
-        hashes.forget([d for d in digests if d not in index.copies(digests)])
-    finally:
-        hashes.close()
-    return len(ids)

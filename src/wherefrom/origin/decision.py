@@ -104,10 +104,14 @@ def make_null(
     return NullScores(values.double().sort().values, rate, indexed, settings, provenance)
 
 
+class TooFewImages(InputError):  # noqa: N818 (it is the index that has too few)
+    """An index with too few images to say whether one stands out, until more are added."""
+
+
 def standing_out(scores: Tensor, statistic: str) -> float:
     """How far the best of one query's scores (m,), descending, stands out.  Larger = more so."""
     if len(scores) < 3:
-        raise InputError(
+        raise TooFewImages(
             f"{len(scores)} candidates are too few to tell whether one stands out; add images"
         )
     if statistic == "z":
@@ -126,7 +130,7 @@ def moments_without(statistics: ScanStatistics, left_out: Tensor) -> tuple[Tenso
     """
     n, k = statistics.count, left_out.shape[1]
     if n - k < FEWEST:
-        raise InputError(
+        raise TooFewImages(
             f"the index holds {n - k} images to compare with; an answer needs at least {FEWEST}, "
             "add more"
         )

@@ -13,7 +13,7 @@ from wherefrom.core.progress import Track, quiet
 from wherefrom.metrics import retrieval
 from wherefrom.origin.answers import ModelRow, RetrievalReport
 from wherefrom.origin.calibrating import ids_of
-from wherefrom.origin.cascade import p_value_of
+from wherefrom.origin.cascade import p_value_of, why_unopened
 from wherefrom.origin.decision import NullScores
 from wherefrom.origin.embedding import Reader
 from wherefrom.origin.matching import Matcher, Standing
@@ -51,8 +51,9 @@ def evaluate_edits(
         for row, ids in enumerate(wanted):
             # One at a time: a full ranking per view is large.
             (standing,) = matcher.ask(pictures[row : row + 1], matcher.index.count())
-            if isinstance(standing, str):
-                reader.skipped.append((some[row], standing))
+            reason = standing if isinstance(standing, str) else why_unopened(standing)
+            if isinstance(standing, str) or reason:
+                reader.skipped.append((some[row], reason))
                 continue
             ranks.append(rank_of(standing, ids))
             right.append(int(standing.ids[0]) in ids.tolist())

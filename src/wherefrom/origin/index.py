@@ -29,6 +29,8 @@ from wherefrom.data.files import show_path
 from wherefrom.origin import intake, merging, scan
 from wherefrom.origin.exact import Part, gather
 from wherefrom.origin.manifest import Manifest, Place, as_json
+from wherefrom.origin.pictures import Pictures
+from wherefrom.origin.places import absolute_folder
 from wherefrom.origin.protocol import VectorIndex
 from wherefrom.origin.result import (
     AddResult,
@@ -53,6 +55,7 @@ class Index(VectorIndex):
         self._manifest = Manifest(path, writable=writable)
         self.dim: int = self._manifest.dim
         self.identity: Mapping[str, Any] = self._manifest.identity
+        self.pictures = Pictures(self._manifest)
         self._seen: int | None = None
         self._held: list[tuple[Place, Segment]] = []
         self._rows: dict[torch.device, Rows] = {}
@@ -83,7 +86,8 @@ class Index(VectorIndex):
         try:
             with scratch_beside(target) as scratch:
                 (scratch / SEGMENTS).mkdir()
-                Manifest.create(scratch, dim=dim, identity=identity)
+                home = absolute_folder(target)
+                Manifest.create(scratch, dim=dim, identity=identity, home=home)
         except OSError as error:
             raise InputError(f"cannot write {show_path(target)}: {error.strerror}") from error
         return cls(target, writable=True)
@@ -123,9 +127,10 @@ class Index(VectorIndex):
     ) -> AddResult:
         """Add images: paths, digests of their files (`sha256:<hex>`) and vectors (N, dim).
 
-        A path that is there with the same digest is left as it is, with another it is replaced.
-        Images with one digest under several paths are all kept, and reported.  Each call writes a
-        file and waits for the disk, so give it hundreds of images rather than one.
+        Paths are kept as `places.absolute_names` makes them.  One that is there with the same
+        digest is left as it is, with another it is replaced.  Images with one digest under several
+        paths are all kept, and reported.  Each call writes a file and waits for the disk, so give
+        it hundreds of images rather than one.
 
         An `InputError` naming the image, before anything is written, for a vector that is NaN,
         infinite or all zeros, or a path given twice with different digests.
@@ -151,10 +156,22 @@ class Index(VectorIndex):
             fresh = []
         return intake.result(plan, fresh)
 
-    def delete(self, ids: Sequence[int]) -> None:
-        """Delete images.  An id that is not there is an `InputError`, and nothing is deleted."""
+    def delete(self, ids: Sequence[int], *, by_hand: bool = False) -> None:
+        """Delete images.  An id that is not there is an `InputError`, and nothing is deleted.
+
+        What is deleted `by_hand` is not added again by a synchronisation.
+        """
         self.get(ids)
-        self._manifest.delete([int(image) for image in ids], now=time.time())
+        numbers = [int(image) for image in ids]
+        self._manifest.delete(numbers, now=time.time(), by_hand=by_hand)
+        self._changed()
+
+    def relocate(self, paths: Mapping[int, bytes], gone: Sequence[int]) -> None:
+        """Keep new absolute paths of images by id, and delete those that are `gone`, in one step.
+
+        Whatever `pictures.follow` found is kept too.
+        """
+        self.pictures.relocate(paths, gone)
         self._changed()
 
     def search(
@@ -201,8 +218,8 @@ class Index(VectorIndex):
             if image not in records:
                 raise InputError(f"{show_path(self.path)} has no image with the id {image}")
         return tuple(
-            IndexedImage(image, os.fsdecode(records[image][0]), *records[image][1:])
-            for image in wanted
+            IndexedImage(image, self.pictures.current(path), digest, added)
+            for image, (path, digest, added) in ((image, records[image]) for image in wanted)
         )
 
     def images(self) -> tuple[IndexedImage, ...]:
@@ -214,13 +231,15 @@ class Index(VectorIndex):
 
     def find(self, paths: Sequence[str | os.PathLike[str]]) -> tuple[int | None, ...]:
         """The id of the image at each path, None where there is none."""
-        names = [os.fsencode(path) for path in paths]
-        found = self._manifest.live_paths(names)
-        return tuple(found[name][0] if name in found else None for name in names)
+        return self.pictures.find(paths)
 
     def copies(self, digests: Sequence[str]) -> dict[str, int]:
         """The smallest id of an image with each digest; digests without an image are left out."""
         return self._manifest.live_digests(digests)
+
+    def twins(self, digest: str) -> tuple[IndexedImage, ...]:
+        """All images with one digest, in order of id."""
+        return self.get(self._manifest.with_digest(digest))
 
     def vectors(self, ids: Sequence[int]) -> Tensor:
         """The stored vectors (N, dim) float32 of these ids."""

@@ -12,6 +12,7 @@ from typing import Protocol
 from wherefrom.core.errors import InputError
 from wherefrom.data.files import show_path
 from wherefrom.origin.manifest import NewImage
+from wherefrom.origin.places import absolute_names
 from wherefrom.origin.result import AddResult
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -46,17 +47,18 @@ class Plan:
 
 
 def checked_names(paths: Sequence[str | os.PathLike[str]], digests: Sequence[str]) -> list[bytes]:
-    """The paths as bytes; an `InputError` naming what cannot be added."""
+    """The absolute paths as bytes; an `InputError` naming what cannot be added."""
     if isinstance(paths, str) or len(paths) != len(digests):
         raise InputError(
             f"{len(paths)} paths came with {len(digests)} digests; give one digest for each path"
         )
-    names = [os.fsencode(path) for path in paths]
+    for given in map(os.fsencode, paths):
+        if not given or b"\0" in given:
+            raise InputError(f"{os.fsdecode(given)!r} is not the path of a file; leave it out")
+    names = absolute_names(paths)
     seen: dict[bytes, str] = {}
     for name, digest in zip(names, digests, strict=True):
         shown = show_path(Path(os.fsdecode(name)))
-        if not name or b"\0" in name:
-            raise InputError(f"{os.fsdecode(name)!r} is not the path of a file; leave it out")
         if not DIGEST.fullmatch(digest):
             raise InputError(f"{shown}: its digest is {digest!r}, expected sha256:<64 hex digits>")
         if seen.setdefault(name, digest) != digest:

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -35,16 +35,17 @@ from wherefrom.data.files import show_path
 from wherefrom.origin.segments import SegmentInfo
 
 NAME, LOCK_NAME = "manifest.sqlite", "writer.lock"
-SCHEMA = 1
+SCHEMA = 2  # 1 kept paths as they were given, relative to a folder that it did not keep
 APPLICATION_ID = 0x57464958  # "WFIX", so that another program's database is told apart
 WAIT_SECONDS = 30.0
 TABLES = """
-CREATE TABLE identity (dim INTEGER NOT NULL, identity TEXT NOT NULL);
+-- home: the folder of the index when its paths were last written.
+CREATE TABLE identity (dim INTEGER NOT NULL, identity TEXT NOT NULL, home BLOB NOT NULL);
 CREATE TABLE segments (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   name TEXT NOT NULL UNIQUE, rows INTEGER NOT NULL, digest TEXT NOT NULL
 );
--- A path is the bytes that the operating system has; not every one of them is text.
+-- A path is absolute, and the bytes that the operating system has; not every one of them is text.
 CREATE TABLE images (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   path BLOB NOT NULL, digest TEXT NOT NULL,
@@ -54,6 +55,9 @@ CREATE TABLE images (
 );
 CREATE UNIQUE INDEX live_paths ON images (path) WHERE deleted IS NULL;
 CREATE INDEX live_digests ON images (digest) WHERE deleted IS NULL;
+-- The folders that were given, which a synchronisation looks through, and what is to stay out.
+CREATE TABLE folders (path BLOB PRIMARY KEY);
+CREATE TABLE removed (path BLOB PRIMARY KEY);
 """
 
 
@@ -76,6 +80,20 @@ class NewImage:
     row: int
 
 
+@dataclass(frozen=True)
+class Relocation:
+    """Where pictures lie now: new `paths` of images by id, and images that are `gone`.
+
+    `home` is the folder of the index; `folders` and `removed` are all paths noted as such.
+    """
+
+    home: bytes
+    paths: Mapping[int, bytes]
+    gone: Sequence[int]
+    folders: Sequence[bytes]
+    removed: Sequence[bytes]
+
+
 class Manifest:
     """An open manifest.  Use it from the thread that opened it."""
 
@@ -96,20 +114,20 @@ class Manifest:
                 self._base.execute("PRAGMA foreign_keys = ON")
                 self._base.execute("PRAGMA synchronous = EXTRA")
                 self._base.execute(f"PRAGMA query_only = {'OFF' if writable else 'ON'}")
-                row = self._base.execute("SELECT dim, identity FROM identity").fetchone()
-            self.dim, self.identity = self._parsed(row)
+                row = self._base.execute("SELECT dim, identity, home FROM identity").fetchone()
+            self.dim, self.identity, self.home = self._parsed(row)
         except BaseException:
             self.close()
             raise
 
     @staticmethod
-    def create(folder: Path, *, dim: int, identity: Mapping[str, Any]) -> None:
-        """Write the manifest of an empty index into `folder`."""
+    def create(folder: Path, *, dim: int, identity: Mapping[str, Any], home: bytes) -> None:
+        """Write the manifest of an empty index into `folder`, which will be the folder `home`."""
         base = connect(folder / NAME, mode="rwc")
         base.execute("PRAGMA synchronous = EXTRA")
         # In one transaction: each commit waits for the disk.
         base.executescript(f"BEGIN; {TABLES}")
-        base.execute("INSERT INTO identity VALUES (?, ?)", (dim, as_json(identity)))
+        base.execute("INSERT INTO identity VALUES (?, ?, ?)", (dim, as_json(identity), home))
         base.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         base.execute(f"PRAGMA user_version = {SCHEMA}")
         base.execute("COMMIT")
@@ -177,6 +195,22 @@ class Manifest:
         """(id, digest) of the live images among `paths`."""
         return dict(self._look_up("path, id, digest", "path", paths))
 
+    def live_images(self) -> list[tuple[int, bytes, str]]:
+        """(id, path, digest) of all live images, in order of id."""
+        with self._reading() as base:
+            sql = "SELECT id, path, digest FROM images WHERE deleted IS NULL ORDER BY id"
+            return base.execute(sql).fetchall()
+
+    def with_digest(self, digest: str) -> list[int]:
+        """All live images of one digest, in order of id."""
+        return sorted(image for _, (image,) in self._look_up("digest, id", "digest", [digest]))
+
+    def noted_paths(self, table: Literal["folders", "removed"]) -> list[bytes]:
+        """The paths in `folders` (those given to be added) or `removed` (by hand), sorted."""
+        with self._reading() as base:
+            sql = f"SELECT path FROM {table} ORDER BY path"  # noqa: S608
+            return [path for (path,) in base.execute(sql)]
+
     def live_digests(self, digests: Iterable[str]) -> dict[str, int]:
         """The first live image of each digest that has one."""
         found: dict[str, int] = {}
@@ -190,6 +224,7 @@ class Manifest:
         """Commit a new segment and its images, and the deletion of `replaced`: the new ids."""
         with self._writing() as base:
             self._mark(base, replaced, now)
+            base.executemany("DELETE FROM removed WHERE path = ?", ((i.path,) for i in images))
             key = _insert_segment(base, info)
             sql = "INSERT INTO images (path, digest, segment, row, added) VALUES (?, ?, ?, ?, ?)"
             return [
@@ -197,10 +232,34 @@ class Manifest:
                 for i in images
             ]
 
-    def delete(self, ids: Sequence[int], *, now: float) -> None:
-        """Commit the deletion of live images."""
+    def delete(self, ids: Sequence[int], *, now: float, by_hand: bool = False) -> None:
+        """Commit the deletion of live images; `by_hand` notes their paths as `removed`."""
         with self._writing() as base:
+            if by_hand:
+                sql = "INSERT OR IGNORE INTO removed SELECT path FROM images WHERE id = ?"
+                base.executemany(sql, ((image,) for image in ids))
             self._mark(base, ids, now)
+
+    def note_folders(self, folders: Iterable[bytes]) -> None:
+        """Commit that these folders were given to be added."""
+        with self._writing() as base:
+            sql = "INSERT OR IGNORE INTO folders VALUES (?)"
+            base.executemany(sql, ((folder,) for folder in folders))
+
+    def relocate(self, change: Relocation, *, now: float) -> None:
+        """Commit where the pictures lie now; images may swap their paths."""
+        with self._writing() as base:
+            self._mark(base, change.gone, now)
+            sql = "UPDATE images SET path = ? WHERE id = ? AND deleted IS NULL"
+            # First to names that no file has, because a path is there once at every moment.
+            base.executemany(sql, ((b"\0%d" % image, image) for image in change.paths))
+            base.executemany(sql, ((path, image) for image, path in change.paths.items()))
+            for table, paths in (("folders", change.folders), ("removed", change.removed)):
+                base.execute(f"DELETE FROM {table}")  # noqa: S608
+                sql = f"INSERT OR IGNORE INTO {table} VALUES (?)"  # noqa: S608
+                base.executemany(sql, ((path,) for path in paths))
+            base.execute("UPDATE identity SET home = ?", (change.home,))
+        self.home = change.home
 
     def switch(
         self, old: Sequence[int], new: Sequence[tuple[SegmentInfo, npt.NDArray[np.int64]]]
@@ -249,6 +308,12 @@ class Manifest:
         schema = self._base.execute("PRAGMA user_version").fetchone()[0]
         if application != APPLICATION_ID:
             raise ArtifactError(f"{show_path(self.folder / NAME)} is not the manifest of an index")
+        if schema < SCHEMA:
+            raise ArtifactError(
+                f"{show_path(self.folder)} was written by an earlier wherefrom (index schema "
+                f"{schema}, this version reads {SCHEMA}), which did not keep where its pictures "
+                "lie; build the index again: wherefrom origin build FOLDER --out NEW.index"
+            )
         if schema > SCHEMA:
             raise ArtifactError(
                 f"{show_path(self.folder)} was written by a later wherefrom (index schema {schema},"
@@ -274,9 +339,9 @@ class Manifest:
     def _errors(self) -> AbstractContextManager[None]:
         return database_errors(show_path(self.folder / NAME), self._damage)
 
-    def _parsed(self, row: Any) -> tuple[int, dict[str, Any]]:
+    def _parsed(self, row: Any) -> tuple[int, dict[str, Any], bytes]:
         try:
-            return int(row[0]), dict(json.loads(row[1]))
+            return int(row[0]), dict(json.loads(row[1])), bytes(row[2])
         except (TypeError, ValueError) as error:
             raise self._damage("its identity cannot be read") from error
 

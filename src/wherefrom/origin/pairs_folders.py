@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import digest_bytes, digest_file
+from wherefrom.core.limits import limits_in_force
+from wherefrom.core.store import digest_bytes
 from wherefrom.data.files import UnusableFile, read_regular, show_path
 from wherefrom.data.folders import list_images
+from wherefrom.data.matching_names import found_file, spelled
+from wherefrom.data.records import read_records
 from wherefrom.origin.pairs import UNKNOWN_MODEL, PairRow, PairsManifest, origin_entry
 
 MARK = "__"  # between the origin's name and the rest
@@ -32,33 +34,33 @@ class _Match:
 def pairs_from_folders(origins: Path, edits: Path, *, table: Path | None = None) -> PairsManifest:
     """The pairs of two folders; `write_pairs` puts the manifest into the folder of the edits.
 
-    `table` is a CSV file with the columns edit, origin and, if wanted, model and prompt; its paths
-    are relative to the two folders.  An edit that it does not list is named after its origin:
-    `beach__anything.png` was made from `beach.jpg`.  One that fits no origin, or several, is in
-    `skipped`.  No pair at all, or a table that names a missing file, is an `InputError`.
+    `table` is a CSV file or JSON lines with the columns edit, origin and, if wanted, model and
+    prompt; its paths are relative to the two folders.  An edit that it does not list is named after
+    its origin: `beach__anything.png` was made from `beach.jpg`.  One that fits no origin, or
+    several, is in `skipped`.  No pair at all, or a table that names a missing file, is an
+    `InputError`.
     """
     origins, edits = Path(origins), Path(edits)
     matches = {} if table is None else _read_table(Path(table), origins, edits)
     skipped: list[tuple[Path, str]] = []
     by_stem: dict[str, list[Path]] = {}
     for origin in list_images([origins]):
-        by_stem.setdefault(origin.stem, []).append(origin)
+        by_stem.setdefault(spelled(origin.stem), []).append(origin)
     for edit in list_images([edits]):
         if edit in matches:
             continue
-        fitting = _fitting(edit.stem, by_stem)
+        fitting = _fitting(spelled(edit.stem), by_stem)
         if len(fitting) == 1:
             matches[edit] = _Match(edit, fitting[0])
         else:
             skipped.append((edit, _reason(fitting)))
-    if not matches:
+    rows = _rows(matches.values(), edits, skipped)
+    if not rows:
         path, reason = skipped[0]
         raise InputError(
             f"{show_path(edits)}: no edit fits an origin in {show_path(origins)}; name edits "
             f"ORIGIN{MARK}anything.png, or give a table (first problem: {path.name}: {reason})"
         )
-    digests = {match.origin: digest_file(match.origin) for match in matches.values()}
-    rows = [_row(match, digests[match.origin], edits) for match in matches.values()]
     return PairsManifest(edits, tuple(rows), tuple(skipped))
 
 
@@ -78,16 +80,37 @@ def _reason(fitting: list[Path]) -> str:
     return f"fits several origins: {show_path(fitting[0])} and {show_path(fitting[1])}"
 
 
-def _row(match: _Match, origin_digest: str, folder: Path) -> PairRow:
+def _rows(
+    matches: Iterable[_Match], folder: Path, skipped: list[tuple[Path, str]]
+) -> list[PairRow]:
+    """A row per pair of which both files can be read; the others go to `skipped`."""
+    rows, digests = list[PairRow](), dict[Path, str]()
+    for match in matches:
+        try:
+            for path in (match.origin, match.edit):
+                if path not in digests:
+                    digests[path] = _digest(path)
+        except UnusableFile as problem:
+            skipped.append((problem.path, problem.reason))
+            continue
+        rows.append(_row(match, digests, folder))
+    return rows
+
+
+def _digest(path: Path) -> str:
+    return digest_bytes(read_regular(path, max_bytes=limits_in_force().max_bytes))
+
+
+def _row(match: _Match, digests: Mapping[Path, str], folder: Path) -> PairRow:
     entry = match.edit.relative_to(folder).as_posix()
     return PairRow(
         id=digest_bytes(entry.encode(errors="surrogateescape")).removeprefix("sha256:")[:24],
         origin=origin_entry(match.origin, folder),
-        origin_digest=origin_digest,
+        origin_digest=digests[match.origin],
         prompt=match.prompt,
         model=match.model,
         edit=entry,
-        edit_digest=digest_file(match.edit),
+        edit_digest=digests[match.edit],
     )
 
 
@@ -98,8 +121,8 @@ def _read_table(table: Path, origins: Path, edits: Path) -> dict[Path, _Match]:
         match = _Match(
             _inside(edits, entry["edit"], where),
             _inside(origins, entry["origin"], where),
-            entry.get("model") or UNKNOWN_MODEL,
-            entry.get("prompt") or None,
+            entry.get("model", "").strip() or UNKNOWN_MODEL,
+            entry.get("prompt", "").strip() or None,
         )
         if match.edit in matches:
             raise InputError(
@@ -111,36 +134,28 @@ def _read_table(table: Path, origins: Path, edits: Path) -> dict[Path, _Match]:
 
 def _entries(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
     try:
-        text = read_regular(table, max_bytes=MAX_TABLE_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{show_path(table)} is not UTF-8 text; save it as UTF-8") from error
+        records = read_records(table, max_bytes=MAX_TABLE_BYTES)
     except UnusableFile as error:
-        raise InputError(f"{error}; give a CSV file of edits and origins") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        names = list(reader.fieldnames or [])
-        if not set(NEEDED) <= set(names) <= {*NEEDED, *OPTIONAL}:
-            raise InputError(
-                f"{show_path(table)} has the columns {', '.join(names) or '(none)'}; expected "
-                f"{', '.join(NEEDED)} and, if wanted, {', '.join(OPTIONAL)}"
-            )
-        for entry in reader:
-            if None in entry or None in entry.values():
-                raise InputError(
-                    f"{show_path(table)}, line {reader.line_num} has not {len(names)} columns; "
-                    "put a text with a comma into quotes"
-                )
-            yield reader.line_num, entry
-    except csv.Error as error:
+        raise InputError(f"{error}; give a table of edits and origins") from error
+    columns = {name: records.column((name,)) for name in (*NEEDED, *OPTIONAL)}
+    if any(columns[name] is None for name in NEEDED):
         raise InputError(
-            f"{show_path(table)}, after line {reader.line_num}: {error}; mend the table"
-        ) from error
+            f"{show_path(table)} has the columns {', '.join(records.columns) or '(none)'}; "
+            f"expected {', '.join(NEEDED)} and, if wanted, {', '.join(OPTIONAL)}"
+        )
+    records.note_unused([column for column in columns.values() if column])
+    for row in records.rows:
+        yield (
+            row.line,
+            {name: row.cells[column] for name, column in columns.items() if column},
+        )
 
 
 def _inside(folder: Path, name: str, where: str) -> Path:
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+    inside = Path(os.path.normpath(name.strip().replace("\\", "/")))
+    if inside.is_absolute() or ".." in inside.parts:
         raise InputError(f"{where}: {name!r} lies outside {show_path(folder)}; move it inside")
-    if not path.is_file():
-        raise InputError(f"{where}: there is no file {show_path(path)}; mend the table")
+    path = found_file(folder, name)
+    if path is None:
+        raise InputError(f"{where}: there is no file {show_path(folder / name)}; mend the table")
     return path

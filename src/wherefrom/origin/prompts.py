@@ -17,7 +17,9 @@ from pathlib import Path
 import torch
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.notes import add_note
 from wherefrom.data.files import UnusableFile, read_regular, show_path
+from wherefrom.data.records import decode_text
 
 MAX_BYTES = 64 * 2**20
 TRIES = 16  # draws before a prompt that an origin has had already is taken again
@@ -101,15 +103,15 @@ def _text_of(source: Path | str) -> tuple[str, str]:
         return source, "the template"
     path = Path(source)
     try:
-        return read_regular(path, max_bytes=MAX_BYTES).decode("utf-8-sig"), show_path(path)
+        data = read_regular(path, max_bytes=MAX_BYTES)
     except UnusableFile as error:
         raise InputError(
             f"{error}; give a file with one prompt per line, or a template of several words"
         ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{show_path(path)} is not UTF-8 text; save the prompts as UTF-8"
-        ) from error
+    text, guess = decode_text(path, data)
+    if guess:
+        add_note(f"{show_path(path)}: {guess}")
+    return text, show_path(path)
 
 
 def _names_file(text: str) -> bool:

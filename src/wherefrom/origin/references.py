@@ -12,30 +12,44 @@ Wang et al.: Generalizable Origin Identification for Text-Guided Image-to-Image 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.core.store import is_artifact, load_artifact, save_artifact
+from wherefrom.core.store import is_artifact
 from wherefrom.data.folders import list_images
-from wherefrom.encoders import Encoder, load_encoder
+from wherefrom.encoders import Encoder
 from wherefrom.encoders.bulk import BulkEmbedding, embed_here
 from wherefrom.origin.accelerator import Accelerator
+from wherefrom.origin.adding import add_images
 from wherefrom.origin.answers import AddReport, OriginAnswer, RetrievalReport
+from wherefrom.origin.build_record import (
+    identity_of,
+    remembered_encoder,
+    require_same,
+    save_setup,
+)
 from wherefrom.origin.calibrating import (
     one_edit_per_origin,
     refuse_training_pairs,
     search_without_origins,
     trained_on,
 )
-from wherefrom.origin.cascade import answer_of, cannot_say, copy_of, find_copy
-from wherefrom.origin.copies import CopyHashes, PictureHash, hash_picture
+from wherefrom.origin.cascade import (
+    Basis,
+    CopySearch,
+    answer_of,
+    cannot_say,
+    copy_of,
+    find_copy,
+    same_file,
+)
+from wherefrom.origin.copies import CopyHashes
 from wherefrom.origin.decision import NullScores, make_null
 from wherefrom.origin.discovery import control_discoveries
 from wherefrom.origin.edit_map import FittedEditMap, load_edit_map
@@ -47,8 +61,7 @@ from wherefrom.origin.matching import Matcher
 from wherefrom.origin.reranking import Originals
 from wherefrom.origin.settings import SearchConfig
 
-SETUP, EDIT_MAP, CALIBRATION = "setup", "edit_map", "calibration"
-SCHEMA = 1
+EDIT_MAP, CALIBRATION = "edit_map", "calibration"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +73,7 @@ class References:
     edit_map: FittedEditMap | None
     null: NullScores | None
     hashes: CopyHashes
+    base: Path | None = None  # where paths in the texts of answers begin; None: current folder
 
     @classmethod
     def create(
@@ -70,40 +84,53 @@ class References:
         edit_map: FittedEditMap | None = None,
         source: str = "",
     ) -> Self:
-        """A new, empty folder.  `source` says where the encoder is, for those who open it."""
+        """A new, empty folder.  `source` says where the encoder is, for those who open it.
+
+        A folder is kept both as an absolute path and as the way to it from the index.
+        """
         if edit_map is not None:
             edit_map.require_encoder(encoder.identity)
         dim = encoder.dimension if edit_map is None else edit_map.rank
-        index = Index.create(path, dim=dim, identity=_identity(encoder, edit_map))
-        meta = {"encoder": source}
-        save_artifact(index.path / SETUP, kind="origin/setup", schema=SCHEMA, meta=meta, tensors={})
+        index = Index.create(path, dim=dim, identity=identity_of(encoder, edit_map))
+        save_setup(index.path, source)
         if edit_map is not None:
             edit_map.save(index.path / EDIT_MAP)
         return cls(index, encoder, edit_map, None, CopyHashes(index.path, writable=True))
 
     @classmethod
     def open(
-        cls, path: Path | str, *, encoder: Encoder | None = None, writable: bool = False
+        cls,
+        path: Path | str,
+        *,
+        encoder: Encoder | None = None,
+        writable: bool = False,
+        roots: Sequence[Path] = (),
+        base: Path | None = None,
+        device: torch.device | str | None = None,
     ) -> Self:
-        """A folder that exists; `encoder` if it is no longer where it was."""
+        """A folder that exists; `encoder` if it is no longer where it was, moved to the `device`.
+
+        `roots`: folders in which the pictures lie now, with the folders inside as they were.
+        """
         index = Index.open(path, writable=writable)
         try:
-            meta, _ = load_artifact(index.path / SETUP, kind="origin/setup", schema=SCHEMA)
-            found = encoder or _remembered(meta["encoder"], index.path)
+            index.pictures.follow(roots, writable=writable)
             place = index.path / EDIT_MAP
             edit_map = load_edit_map(place) if is_artifact(place) else None
-            _require_same(index, found, edit_map)
+            found = encoder or remembered_encoder(index, edit_map)
+            found = found if device is None else found.to(device)
+            require_same(index, found, edit_map)
             place = index.path / CALIBRATION
             null = NullScores.load(place) if is_artifact(place) else None
             hashes = CopyHashes(index.path, writable=writable)
         except BaseException:
             index.close()
             raise
-        return cls(index, found, edit_map, null, hashes)
+        return cls(index, found, edit_map, null, hashes, base)
 
     def require_map(self, edit_map: FittedEditMap | None) -> None:
         """An `InputError` if the images were projected by another map."""
-        _require_same(self.index, self.encoder, edit_map)
+        require_same(self.index, self.encoder, edit_map)
 
     def evidence(
         self, answers: Sequence[OriginAnswer], *, track: Track = quiet
@@ -156,48 +183,10 @@ class References:
         Kept as it goes: an interrupted `add` continues where it was.  An image that is there but
         has no perceptual hash, in an index made before there were any, gets one.  `by` says who
         embeds, as `encoders.bulk.RayEmbedding`.  A file that cannot be read, or whose embedding is
-        not finite or all zeros, is left out and named with the reason in `skipped`.
+        not finite or all zeros, is left out and named with the reason in `skipped`.  Folders are
+        remembered, for `synchronise`.
         """
-        files = list_images(paths)
-        known = dict(zip(files, self._known(files), strict=True))
-        hashed = {d for d in known.values() if d is not None}
-        hashed -= self.hashes.missing(sorted(hashed))
-        reader = Reader(self.encoder)
-        unchanged = 0
-
-        def wanted(path: Path, digest: str) -> bool:
-            nonlocal unchanged
-            unchanged += known[path] == digest
-            return known[path] != digest or digest not in hashed
-
-        def batches() -> Iterator[tuple[tuple[dict[Path, str], dict[str, PictureHash]], Tensor]]:
-            progress = track(files, "adding images to the index", total=len(files))
-            for some, digests, pictures in reader.images(progress, wanted=wanted):
-                hashes = {d: hash_picture(p) for d, p in zip(digests, pictures, strict=True)}
-                new = [i for i, path in enumerate(some) if known[path] != digests[i]]
-                if new:
-                    yield ({some[i]: digests[i] for i in new}, hashes), pictures[new]
-                else:
-                    self.hashes.put(hashes)
-
-        added = replaced = duplicates = 0
-        project = self.matcher().project
-        for (fresh, hashes), rows in by(self.encoder, batches()):
-            self.hashes.put(hashes)
-            names, digests = [*fresh], [*fresh.values()]
-            finite = reader.usable(names, rows)
-            if not finite:
-                continue
-            names, digests = [names[i] for i in finite], [digests[i] for i in finite]
-            vectors = project(rows[finite])
-            kept = reader.usable(names, vectors)
-            result = self.index.add(
-                [names[i] for i in kept], [digests[i] for i in kept], vectors[kept]
-            )
-            added, replaced = added + result.added, replaced + result.replaced
-            duplicates += len(result.duplicates)
-        skipped = tuple((str(path), reason) for path, reason in reader.skipped)
-        return AddReport(added - replaced, unchanged, replaced, duplicates, skipped)
+        return add_images(self, paths, by=by, track=track)
 
     def search(
         self,
@@ -229,36 +218,28 @@ class References:
         if accelerated:
             matcher = replace(matcher, by=Accelerator.load(self.index))
         reader = Reader(self.encoder)
+        basis = Basis(self.index, self.null, matcher.config, self.base)
         answers: dict[Path, OriginAnswer] = {}
         for some, digests, pictures in reader.images(
             track(files, "searching the index", total=len(files))
         ):
-            same = self.index.copies(digests)
-            left, notes = [], {}
+            left: dict[int, CopySearch] = {}
             for row, (path, digest) in enumerate(zip(some, digests, strict=True)):
-                if digest in same:
-                    (image,) = self.index.get([same[digest]])
-                    answers[path] = copy_of(path, digest, image, None)
-                    continue
-                copy, notes[row] = find_copy(pictures[row], self.index, self.hashes)
-                if copy is None:
-                    left.append(row)
+                answer = same_file(path, digest, basis)
+                if answer is None:
+                    found = find_copy(pictures[row], basis, self.hashes)
+                    answer = copy_of(path, digest, found, basis)
+                if answer is None:
+                    left[row] = found
                 else:
-                    answers[path] = copy_of(path, digest, *copy)
-            for row, standing in zip(
-                left, matcher.ask(pictures[left]) if left else [], strict=True
-            ):
-                if isinstance(standing, str):
-                    answers[some[row]] = cannot_say(some[row], standing, digests[row], notes[row])
-                    continue
-                answers[some[row]] = answer_of(
-                    some[row],
-                    digests[row],
-                    standing,
-                    index=self.index,
-                    null=self.null,
-                    config=matcher.config,
-                    notes=notes[row],
+                    answers[path] = answer
+            standings = matcher.ask(pictures[[*left]]) if left else []
+            for (row, found), standing in zip(left.items(), standings, strict=True):
+                path, digest = some[row], digests[row]
+                answers[path] = (
+                    cannot_say(path, standing, digest, found)
+                    if isinstance(standing, str)
+                    else answer_of(path, digest, standing, found, basis)
                 )
         for path, reason in reader.skipped:
             answers[path] = cannot_say(path, reason)
@@ -343,12 +324,6 @@ class References:
             )
         control_discoveries((), rate)  # refuses a rate that is none
 
-    def _known(self, files: Sequence[Path]) -> list[str | None]:
-        ids = self.index.find(files)
-        images = self.index.get([i for i in ids if i is not None])
-        digests = {image.id: image.digest for image in images}
-        return [None if i is None else digests[i] for i in ids]
-
 
 def search(
     index: Path | str,
@@ -367,25 +342,3 @@ def search(
         return references.search(
             paths, config=config, false_discovery_rate=false_discovery_rate, track=track
         )
-
-
-def _identity(encoder: Encoder, edit_map: FittedEditMap | None) -> dict[str, object]:
-    return {
-        "encoder": encoder.identity.to_dict(),
-        "edit_map": None if edit_map is None else edit_map.digest,
-    }
-
-
-def _require_same(index: Index, encoder: Encoder, edit_map: FittedEditMap | None) -> None:
-    from wherefrom.encoders import EncoderIdentity
-
-    built = EncoderIdentity.from_dict(index.identity["encoder"])
-    built.require_same(encoder.identity, what=f"the images of {index.path}")
-    if index.identity["edit_map"] != _identity(encoder, edit_map)["edit_map"]:
-        raise InputError(f"{index.path} was built with another edit map; build it again")
-
-
-def _remembered(source: str, path: Path) -> Encoder:
-    if not source:
-        raise InputError(f"{path} does not say where its encoder is; pass --encoder")
-    return load_encoder(source)

@@ -20,6 +20,7 @@ from wherefrom.data.images import read_image
 from wherefrom.data.writing import to_float
 from wherefrom.encoders import Encoder, prepare
 from wherefrom.origin.index import Index
+from wherefrom.origin.places import CHANGED, GONE, missing_now
 from wherefrom.origin.result import IndexedImage
 from wherefrom.origin.spatial import Alignment, align
 
@@ -57,9 +58,9 @@ def read_indexed(image: IndexedImage) -> Tensor | str:
     try:
         found = read_image(Path(image.path), channels=3)
     except UnusableFile as problem:
-        return problem.reason
+        return GONE if missing_now(image.path) == GONE else problem.reason
     if found.digest != image.digest:
-        return "has changed since it was added"
+        return CHANGED
     return prepare(to_float(found.pixels[None]))[0]
 
 

@@ -32,7 +32,8 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.core.store import flush_folder
+from wherefrom.core.reading import read_at
+from wherefrom.core.store import flush_file, flush_folder
 
 Float16 = npt.NDArray[np.float16]
 
@@ -123,7 +124,7 @@ def _write(path: Path, chunks: Iterable[Float16], blank_header: bytes) -> str:
         file.seek(0)
         file.write(HEADER.pack(MAGIC, VERSION, dim, rows, digest.digest()))
         file.flush()
-        os.fsync(file.fileno())
+        flush_file(file.fileno())
     return f"sha256:{digest.hexdigest()}"
 
 
@@ -140,7 +141,7 @@ class Segment:
         self._handle = _opened(path)
         # The handle is kept, so that a reader can verify what a compaction has since removed.
         weakref.finalize(self, os.close, self._handle)
-        _refuse_header(path, os.pread(self._handle, HEADER.size, 0), dim=dim, info=info)
+        _refuse_header(path, read_at(self._handle, HEADER.size, 0), dim=dim, info=info)
         size = info.rows * dim * 2
         seen, expected = os.fstat(self._handle).st_size, HEADER.size + size + dim * 8
         if seen != expected:
@@ -150,7 +151,7 @@ class Segment:
             # cannot change.
             mapped = np.memmap(file, dtype="<f2", mode="c", offset=HEADER.size, shape=size // 2)
         self.rows: Tensor = torch.from_numpy(np.asarray(mapped).reshape(info.rows, dim))
-        total = np.frombuffer(os.pread(self._handle, dim * 8, HEADER.size + size), dtype="<f8")
+        total = np.frombuffer(read_at(self._handle, dim * 8, HEADER.size + size), dtype="<f8")
         self.total: Tensor = torch.from_numpy(total.astype(np.float64))
         self._checked = False
         self._copies: dict[torch.device, Tensor] = {}
@@ -162,10 +163,10 @@ class Segment:
         """
         if self._checked and not again:
             return
-        header = os.pread(self._handle, HEADER.size, 0)
+        header = read_at(self._handle, HEADER.size, 0)
         digest = hashlib.sha256(header[:DIGEST_AT] + NO_DIGEST + header[DIGEST_AT + 32 :])
         place = HEADER.size
-        while block := os.pread(self._handle, READ_BYTES, place):
+        while block := read_at(self._handle, READ_BYTES, place):
             digest.update(block)
             place += len(block)
         stored = header[DIGEST_AT : DIGEST_AT + 32]
