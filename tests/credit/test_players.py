@@ -178,7 +178,7 @@ def test_groups_by_number_are_of_like_images__closed_form(tmp_path):
 @pytest.mark.parametrize(("contributors", "design", "say"), [
     ("groups = '2'", "kind = 'owen'\nparts = 2", "groups go with"),
     ("groups = '3'", "runs = 9", "give 2 to 2"),
-    ("groups = 'none.csv'", "runs = 9", "cannot be read"),
+    ("groups = 'none.csv'", "runs = 9", "no such file"),
 ])  # fmt: skip
 def test_groups_that_cannot_be__rejects_groups(tmp_path, contributors, design, say):
     path = callable_study(tmp_path, contributors=contributors, design=design)

@@ -15,6 +15,7 @@ from wherefrom.credit.properties import (
     cluster_entropy_measure,
     diversity_measure,
     frechet_measure,
+    frechet_moments_measure,
     inception_measure,
     loss_measure,
     measure,
@@ -114,6 +115,17 @@ def test_distances_carry_a_minus__identity_sign():
     assert similarity(Made(reference[5:])) < 0.999
     with pytest.raises(InputError, match="keep = 'weights'"):
         loss_measure("l", reference, torch.zeros(30, dtype=torch.int64))(Made(reference))
+
+
+def test_moments_stand_for_the_reference_they_are_of__identity_images():
+    reference, made = noise(30, 3), Made(noise(40, 4))
+    features = PIXELS.features(reference).double()
+    moments = features.mean(0), torch.cov(features.T)
+    given = frechet_moments_measure("fd", PIXELS, *moments)
+    assert given(made) == pytest.approx(frechet_measure("fd", PIXELS, reference)(made), rel=1e-9)
+    assert given.spec != frechet_moments_measure("fd", PIXELS, 2 * moments[0], moments[1]).spec
+    with pytest.raises(InputError, match="statistics mu and sigma are of 3 features"):
+        frechet_moments_measure("fd", PIXELS, torch.zeros(3), torch.eye(3))(made)
 
 
 def test_what_decides_a_value_is_in_its_spec__identity_spec():

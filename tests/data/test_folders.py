@@ -38,7 +38,9 @@ def test_listing_is_recursive_sorted_and_choosy__closed_form(tmp_path: Path) -> 
     (home / "loop.png").symlink_to(home / "loop.png")
     (home / "away").symlink_to(outside)
     listed = [str(path.relative_to(home)) for path in list_images([home])]
-    assert listed == ["a.jpg", "b/1.webp", "b/2.PNG", "stays.png"]
+    assert listed == [
+        "a.jpg", "away/000.png", "b/1.webp", "b/2.PNG", "leaves.png", "loop.png", "stays.png",
+    ]  # fmt: skip
     assert list_images([home / "notes.txt", home / "b", home / "b" / "2.PNG"]) == [
         home / "notes.txt", home / "b" / "1.webp", home / "b" / "2.PNG",
     ]  # fmt: skip
@@ -51,7 +53,7 @@ def test_listing__rejects_missing_or_empty(tmp_path: Path) -> None:
         list_images([tmp_path])
 
 
-def test_listing__rejects_a_folder_that_cannot_be_read(
+def test_a_folder_that_cannot_be_opened_is_named_and_the_rest_goes_on__closed_form(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(tmp_path / "a", 1)
@@ -64,8 +66,13 @@ def test_listing__rejects_a_folder_that_cannot_be_read(
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    with pytest.raises(InputError, match="locked: this folder cannot be read"):
-        list_images([tmp_path])
+    batch = read_images([tmp_path], channels=3, size=(6, 6))
+    assert len(batch.paths) == 1
+    assert batch.skipped == (
+        (tmp_path / "locked", "is a folder that cannot be opened: Permission denied"),
+    )
+    with pytest.raises(InputError, match="locked: is a folder that cannot be opened"):
+        list_images([tmp_path / "locked"])
 
 
 def test_a_batch_is_each_file_read_alone_in_order__naive_loop(tmp_path: Path) -> None:

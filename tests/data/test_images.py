@@ -17,9 +17,9 @@ from PIL import Image, ImageFile
 from wherefrom.core.errors import InputError
 from wherefrom.core.store import digest_bytes
 from wherefrom.data import Limits, ReadImage, UnusableFile, read_image
-from wherefrom.data.decoding import strict_pillow
 from wherefrom.data.images import decode_image
 from wherefrom.data.sixteen import nearest_bytes
+from wherefrom.data.strictness import strict_pillow
 
 HERE = Path("picture")
 RNG = np.random.default_rng(0)
@@ -238,7 +238,7 @@ def test_lossy_formats_are_told_from_lossless_ones__closed_form() -> None:
         (encode(clear, "WEBP", lossless=True, **moving), True),
         (encode(COLOUR, "TIFF", compression="jpeg"), False),
         (encode(COLOUR, "TIFF", compression="tiff_lzw"), True),
-        (encode(COLOUR, "GIF"), True),
+        (encode(COLOUR, "GIF"), False),  # a palette
     ]
     assert [decode_image(data, HERE).lossless for data, _ in cases] == [known for _, known in cases]
 
@@ -260,7 +260,7 @@ def test_channels_are_repeated_or_averaged__reference_pillow() -> None:
     [
         (b"", "is empty"),
         (b"just some words", "is not an image"),
-        (b"\0\0\0\x20ftypavif" + bytes(20), "HEIF, AVIF or video"),
+        (b"\0\0\0\x20ftypavif" + bytes(20), "AVIF file that is damaged"),
         (encode(GREY.convert("F"), "TIFF"), "floating-point"),
         (encode(GREY.convert("I"), "TIFF"), "32-bit integer"),
         (encode(COLOUR.convert("LAB"), "TIFF"), "colour space LAB"),
@@ -300,7 +300,7 @@ def test_a_flipped_bit_that_only_the_chunk_checksum_shows__rejects_wrong_checksu
 
 
 def test_size_is_checked_before_decoding__rejects_bombs() -> None:
-    for width, height in [(100_000, 100_000), (20_000, 20_000), (9_000, 9_000), (40_000, 1)]:
+    for width, height in [(100_000, 100_000), (20_000, 20_000), (16_000, 16_000), (40_000, 1)]:
         head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
         data = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
         with pytest.raises(UnusableFile, match="too large"):

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from wherefrom.data.shaping import crop_and_resize, to_image, to_pixels, with_channels
+from wherefrom.data.folders import read_images
+from wherefrom.data.shaping import (
+    crop_and_resize,
+    to_image,
+    to_pixels,
+    too_little,
+    with_channels,
+)
 
 
 def ramp(height: int, width: int) -> torch.Tensor:
@@ -58,3 +67,26 @@ def test_channels_of_a_stack__identity_batch() -> None:
     one_by_one = torch.stack([with_channels(image, 1) for image in stack])
     assert torch.equal(with_channels(stack, 1), one_by_one)
     assert with_channels(one_by_one, 3).shape == (2, 3, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("found", "size", "judged"),
+    [
+        ((1, 1), (32, 32), False), ((20_000, 1), (32, 32), False), ((3, 900), (32, 32), False),
+        ((4, 4), (32, 32), True), ((28, 28), (256, 256), True), ((4, 4), (256, 256), False),
+        ((32, 32), (32, 32), True), ((900, 5), (8, 8), True), ((2, 2), (2, 2), True),
+    ],
+)  # fmt: skip
+def test_a_dot_is_too_little_to_judge__limit(
+    found: tuple[int, int], size: tuple[int, int], judged: bool
+) -> None:
+    assert (too_little(found, size) == "") == judged
+
+
+def test_a_line_of_pixels_is_skipped_with_its_reason__rejects_lines(tmp_path: Path) -> None:
+    for name, size in (("dot", (1, 1)), ("line", (1, 20_000)), ("fine", (40, 30))):
+        Image.new("RGB", size, "teal").save(tmp_path / f"{name}.png")
+    batch = read_images([tmp_path], channels=3, size=(32, 32), resize=True)
+    assert [path.stem for path in batch.paths] == ["fine"]
+    assert all("too little to judge" in reason for _, reason in batch.skipped)
+    assert "1x20000 px, of which 1x1 px" in batch.skipped[1][1]

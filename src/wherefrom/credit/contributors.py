@@ -6,7 +6,6 @@ an image that two contributors both gave stays with both and is reported.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +16,31 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.paths import show_path
+from wherefrom.core.paths import looks, show_path, unwritable
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.store import digest_bytes
 from wherefrom.credit.game import Bools
-from wherefrom.data.folders import list_images, read_images
+from wherefrom.data.annotations import captions_beside
+from wherefrom.data.archive_listing import holds_images
+from wherefrom.data.archives import has_archive_name
+from wherefrom.data.batches import Wanted
+from wherefrom.data.folders import list_images, read_files, subfolders
+from wherefrom.data.matching_names import found_file
+from wherefrom.data.records import (
+    CLASS_COLUMNS,
+    FILE_COLUMNS,
+    PROMPT_COLUMNS,
+    Records,
+    read_records,
+)
 
-COLUMNS = {"path", "contributor", "label", "prompt"}
+
+@dataclass(frozen=True)
+class Row:
+    """What one contributor says of an image: its label, None for the contributor's own number."""
+
+    label: int | None = None
+    prompt: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +72,7 @@ class Contributors:
             raise InputError(
                 f"there is {len(self.names)} contributor; credit is shared among at least 2"
             )
+        refuse_names(self.names)
         counts = self.counts()
         for name, count in zip(self.names, counts.tolist(), strict=True):
             if not count:
@@ -111,18 +129,40 @@ class Contributors:
 def contributors_from_folders(
     root: Path, *, channels: int, size: int, resize: bool = True, track: Track = quiet
 ) -> Contributors:
-    """One contributor per folder inside `root`, named as the folder, in order of their names.
+    """One contributor per folder or archive inside `root`, named as that, in order of their names.
 
-    Images are square, of side `size`; with `resize` others are cropped and scaled, without it they
-    are skipped.
+    `root` may be an archive with a folder per contributor.  Images are square, of side `size`; with
+    `resize` others are cropped and scaled, without it they are skipped.  An image's prompt is the
+    caption beside it (`data.annotations`).
     """
-    if not root.is_dir():
+    given: dict[str, dict[Path, Row]] = {}
+    for name, files in _files_of_each(root).items():
+        captions = captions_beside(files, root)
+        given[name] = {path: Row(prompt=captions.get(path, "")) for path in files}
+    return _gather(given, channels=channels, size=size, resize=resize, track=track)
+
+
+def _files_of_each(root: Path) -> dict[str, list[Path]]:
+    if root.is_dir():
+        given = {folder.name: _images_in(folder) for folder in subfolders(root)}
+        for path in sorted(root.iterdir()):
+            if path.is_file() and has_archive_name(path) and not path.name.startswith("."):
+                name = path.name.partition(".")[0]
+                if name in given:
+                    raise InputError(f"{show_path(root)} has a folder and an archive of {name!r}")
+                given[name] = _images_in(path)
+        return given
+    if not holds_images(root):
         raise InputError(
             f"{show_path(root)} is not a folder; give one with a folder per contributor"
         )
-    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    given = {folder.name: _images_in(folder) for folder in folders}
-    return _gather(given, {}, channels=channels, size=size, resize=resize, track=track)
+    given = {}
+    for path in list_images([root]):
+        parts = path.relative_to(root).parts
+        if len(parts) < 2:
+            raise InputError(f"{show_path(path)} lies in no contributor's folder; put it into one")
+        given.setdefault(parts[0], []).append(path)
+    return given
 
 
 def contributors_from_csv(
@@ -134,25 +174,55 @@ def contributors_from_csv(
     root: Path | None = None,
     track: Track = quiet,
 ) -> Contributors:
-    """Contributors from a CSV file with the columns path and contributor.
+    """Contributors from a table with the columns path (or file_name) and contributor.
 
     A relative path starts at `root`, by default the table's folder.  The optional columns label (a
-    whole number from 0) and prompt give an image's condition.
+    whole number from 0, or names of classes) and prompt (or caption, text) give an image's
+    condition; one image given by two contributors has each one's own.  Other columns are named in
+    a note.
     """
     home = table.parent if root is None else root
-    given: dict[str, list[Path]] = {}
-    rows: dict[Path, dict[str, str]] = {}
-    for line, row in enumerate(_rows(table), start=2):
-        name, path = row["contributor"].strip(), home / row["path"]
+    records, columns = _columns_of(table)
+    numbers = _label_numbers(records, columns["label"])
+    given: dict[str, dict[Path, Row]] = {}
+    for record in records.rows:
+        cells = {
+            role: record.cells[column].strip() if column else "" for role, column in columns.items()
+        }
+        where = f"{show_path(table)}, line {record.line}"
+        name, written = cells["contributor"], record.cells[columns["path"] or ""]
         if not name:
-            raise InputError(f"{show_path(table)}, line {line}: the contributor has no name")
-        if not path.is_file():
-            raise InputError(f"{show_path(table)}, line {line}: there is no file {show_path(path)}")
-        if path in rows and path in given.get(name, ()):
-            raise InputError(f"{show_path(table)}, line {line}: {show_path(path)} is there twice")
-        given.setdefault(name, []).append(path)
-        rows[path] = row
-    return _gather(given, rows, channels=channels, size=size, resize=resize, track=track)
+            raise InputError(f"{where}: the contributor has no name")
+        path = found_file(home, written)
+        if path is None:
+            raise InputError(f"{where}: there is no file {show_path(home / written)}")
+        rows = given.setdefault(name, {})
+        if path in rows:
+            raise InputError(f"{where}: {show_path(path)} is there twice for {name!r}")
+        rows[path] = Row(numbers.get(cells["label"]), cells["prompt"])
+    records.note_unused([column for column in columns.values() if column])
+    return _gather(given, channels=channels, size=size, resize=resize, track=track)
+
+
+def refuse_names(names: Sequence[str]) -> None:
+    """An `InputError` for a name that no receipt can carry, and for two that look the same.
+
+    Before anything is read or run: who is paid must be told apart by whoever reads the receipt.
+    """
+    by_look: dict[str, str] = {}
+    for name in names:
+        if reason := unwritable(name):
+            raise InputError(
+                f"the contributor {show_path(Path(name))!r} cannot stand in a receipt: {reason}; "
+                "rename it"
+            )
+        other = by_look.setdefault(looks(name), name)
+        if other != name:
+            raise InputError(
+                f"the contributors {other!r} and {name!r} look the same but are spelled with other "
+                f"characters ({other!a} and {name!a}); give them one name, or two that "
+                "differ visibly"
+            )
 
 
 def _images_in(folder: Path) -> list[Path]:
@@ -162,27 +232,45 @@ def _images_in(folder: Path) -> list[Path]:
         return []  # a contributor with no data is named below, by name
 
 
-def _rows(table: Path) -> list[dict[str, str]]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = set(reader.fieldnames or ())
-            if not {"path", "contributor"} <= columns <= COLUMNS:
-                raise InputError(
-                    f"{show_path(table)} has the columns {', '.join(sorted(columns)) or 'none'}; "
-                    "expected path and contributor, and perhaps label and prompt"
-                )
-            rows = [{k: v or "" for k, v in row.items() if k in COLUMNS} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{show_path(table)} cannot be read as CSV: {error}") from error
-    if not rows:
+def _columns_of(table: Path) -> tuple[Records, dict[str, str | None]]:
+    """The table, and by role which column has it."""
+    records = read_records(table)
+    columns = {
+        "path": records.column(("path", *FILE_COLUMNS)),
+        "contributor": records.column(("contributor",)),
+        "label": records.column(CLASS_COLUMNS),
+        "prompt": records.column(PROMPT_COLUMNS),
+    }
+    if columns["path"] is None or columns["contributor"] is None:
+        raise InputError(
+            f"{show_path(table)} has the columns {', '.join(sorted(records.columns)) or 'none'}; "
+            "expected path and contributor, and perhaps label and prompt"
+        )
+    if not records.rows:
         raise InputError(f"{show_path(table)} names no image")
-    return rows
+    return records, columns
+
+
+def _label_numbers(records: Records, column: str | None) -> dict[str, int]:
+    """The number of each label: itself, or its place among the sorted names where all are names."""
+    if column is None:
+        return {}
+    stated = [(row, row.cells[column].strip()) for row in records.rows if row.cells[column].strip()]
+    numeric = [text.isascii() and text.isdigit() for _, text in stated]
+    names = sorted({text for _, text in stated})
+    if any(numeric):
+        for (row, text), is_number in zip(stated, numeric, strict=True):
+            if not is_number:
+                raise InputError(
+                    f"{show_path(records.path)}, line {row.line}: the label {text!r} is no whole "
+                    "number from 0, and other labels are; give numbers or names throughout"
+                )
+        return {text: int(text) for text in names}
+    return {text: number for number, text in enumerate(names)}
 
 
 def _gather(
-    given: Mapping[str, Sequence[Path]],
-    rows: Mapping[Path, Mapping[str, str]],
+    given: Mapping[str, Mapping[Path, Row]],
     *,
     channels: int,
     size: int,
@@ -190,56 +278,47 @@ def _gather(
     track: Track,
 ) -> Contributors:
     names = tuple(sorted(given))
-    images: list[Tensor] = []
-    owner, labels, prompts = list[int](), list[int](), list[str]()
-    paths, skipped = list[Path](), list[tuple[Path, str]]()
-    for player, name in enumerate(names):
+    refuse_names(names)
+    for name in names:
         if not given[name]:
             raise InputError(f"the contributor {name!r} has no usable image; leave it out")
-        batch = read_images(
-            given[name],
-            channels=channels,
-            size=(size, size),
-            resize=resize,
-            at_least=0,
-            drop_duplicates=False,
-            track=track,
-        )
-        if not batch.paths:
-            path, reason = batch.skipped[0]
-            raise InputError(
-                f"the contributor {name!r} has no usable image "
-                f"(first problem: {show_path(path)} {reason}); leave it out"
-            )
-        images.append(batch.images)
-        owner += [player] * len(batch.paths)
-        paths += batch.paths
-        labels += [_label(rows.get(path, {}), player) for path in batch.paths]
-        prompts += [rows.get(path, {}).get("prompt", "") for path in batch.paths]
-        skipped += batch.skipped
-    pixels = (
-        torch.cat(images) if images else torch.zeros(0, channels, size, size, dtype=torch.uint8)
-    )
-    owners = torch.tensor(owner, dtype=torch.int64)
+    files = [(player, path) for player, name in enumerate(names) for path in given[name]]
+    wanted = Wanted(channels, (size, size), resize, at_least=0, drop_duplicates=False)
+    # In one go, so that many images lie in one file.
+    batch = read_files([path for _, path in files], "the contributors", wanted, track=track)
+    problems = dict(batch.skipped)
+    usable = [(player, path) for player, path in files if path not in problems]
+    _require_images(names, given, problems)
+    rows = [given[names[player]][path] for player, path in usable]
+    owners = [player for player, _ in usable]
+    labels = [
+        player if row.label is None else row.label for player, row in zip(owners, rows, strict=True)
+    ]
+    prompts = tuple(row.prompt for row in rows)
+    owner = torch.tensor(owners, dtype=torch.int64)
     return Contributors(
         names=names,
-        images=pixels,
-        owner=owners,
+        images=batch.images,
+        owner=owner,
         labels=torch.tensor(labels, dtype=torch.int64),
-        paths=tuple(paths),
-        prompts=tuple(prompts) if any(prompts) else (),
-        skipped=tuple(skipped),
-        shared=_shared(names, pixels, owners),
+        paths=batch.paths,
+        prompts=prompts if any(prompts) else (),
+        skipped=batch.skipped,
+        shared=_shared(names, batch.images, owner),
     )
 
 
-def _label(row: Mapping[str, str], player: int) -> int:
-    text = row.get("label", "")
-    if not text:
-        return player
-    if not text.isascii() or not text.isdigit():
-        raise InputError(f"the label {text!r} of {row['path']} is no whole number from 0")
-    return int(text)
+def _require_images(
+    names: Sequence[str], given: Mapping[str, Mapping[Path, Row]], problems: Mapping[Path, str]
+) -> None:
+    """An `InputError` for a contributor none of whose files can be read."""
+    for name in names:
+        if all(path in problems for path in given[name]):
+            path = next(iter(given[name]))
+            raise InputError(
+                f"the contributor {name!r} has no usable image "
+                f"(first problem: {show_path(path)} {problems[path]}); leave it out"
+            )
 
 
 def _shared(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
@@ -13,8 +13,10 @@ from wherefrom.credit.contributors import Contributors
 from wherefrom.credit.estimators_grouped import ward_groups
 from wherefrom.credit.game import Floats
 from wherefrom.credit.properties import Embedder
+from wherefrom.data.records import read_records
 
 MEMBERS_SHOWN = 4
+PART = 256  # images whose features are held at once
 
 
 def choose_groups(
@@ -41,8 +43,12 @@ def choose_groups(
 
 def mean_features(data: Contributors, embedder: Embedder) -> Floats:
     """The mean feature of each contributor's images, float64 (n, D)."""
-    rows = embedder.features(data.images).double()
-    means = [rows[data.owner == player].mean(0).numpy() for player in range(data.players)]
+    means = []
+    for player in range(data.players):
+        mine = torch.nonzero(data.owner == player).flatten()
+        parts = torch.split(mine, PART)
+        sums = [embedder.features(data.images[part]).double().sum(0) for part in parts]
+        means.append((torch.stack(sums).sum(0) / len(mine)).numpy())
     return np.stack(means)
 
 
@@ -54,15 +60,12 @@ def _members(data: Contributors, groups: list[int], group: int) -> str:
 
 def read_groups(path: Path, names: tuple[str, ...]) -> list[str]:
     """The group of each name, from a CSV file that gives everybody one."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = set(reader.fieldnames or ())
-            rows = [(row.get("contributor"), row.get("group")) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{show_path(path)} cannot be read as CSV: {error}") from error
-    if columns != {"contributor", "group"}:
+    records = read_records(path)
+    who, which = records.column(("contributor",)), records.column(("group",))
+    if who is None or which is None:
         raise InputError(f"{show_path(path)} needs the columns contributor and group")
+    records.note_unused([who, which])
+    rows = [(row.cells[who].strip(), row.cells[which].strip()) for row in records.rows]
     given = {name: group for name, group in rows if name and group}
     absent = [name for name in names if name not in given]
     unknown = [name for name in given if name not in names]

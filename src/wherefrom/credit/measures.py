@@ -24,12 +24,14 @@ from wherefrom.credit.properties import (
     cluster_entropy_measure,
     diversity_measure,
     frechet_measure,
+    frechet_moments_measure,
     inception_measure,
     loss_measure,
     percentile_measure,
     similarity_measure,
 )
 from wherefrom.credit.study import PropertyConfig, Study
+from wherefrom.data.arrays import Moments, read_moments
 from wherefrom.data.folders import read_images
 from wherefrom.data.writing import to_uint8
 
@@ -85,6 +87,9 @@ class Measures:
 
     def compared(self, c: PropertyConfig) -> Property:
         """A property that refers to given images."""
+        moments = read_moments(self.study.place(c.reference)) if c.kind == "frechet" else None
+        if moments is not None:
+            return self._frechet_of(c, moments)
         images, conditions = self.reference(c)
         if c.kind == "loss":
             return loss_measure(c.name, images, conditions, draws=c.draws)
@@ -96,6 +101,18 @@ class Measures:
         if len(images) != 1:
             raise InputError(f"the property {c.name!r} needs one image file as its reference")
         return similarity_measure(c.name, embedder, images[0])
+
+    def _frechet_of(self, c: PropertyConfig, moments: Moments) -> Property:
+        embedder = self.embedder(c.encoder)
+        length = embedder.features(self.contributors.images[:1]).shape[1]
+        if length != len(moments.mean):  # before any run is paid for
+            raise InputError(
+                f"{show_path(self.study.place(c.reference))} holds statistics of "
+                f"{len(moments.mean)} features, and the encoder {c.encoder!r} gives {length}; name "
+                "the encoder that made them"
+            )
+        given = torch.from_numpy(moments.mean), torch.from_numpy(moments.covariance)
+        return frechet_moments_measure(c.name, embedder, *given)
 
     def named(self, c: PropertyConfig) -> Property:
         """A function of the user's."""

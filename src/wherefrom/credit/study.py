@@ -111,7 +111,9 @@ class ModelConfig(Config):
 
     kind: str = setting("ddpm", "on pixels, on latents, or a text-to-image model's LoRA",
                         choices=MODEL_KINDS)  # fmt: skip
-    folder: str = setting("", "a diffusers folder: UNet2DModel, or the pipeline for lora")
+    folder: str = setting(
+        "", "a diffusers folder: a UNet2DModel or a pipeline with one; for lora the pipeline"
+    )
     paper: bool = setting(
         False, "the DDPM of Section 4.1, 35.7 million weights; replaces width to groups"
     )
@@ -166,7 +168,11 @@ class PropertyConfig(Config):
     encoder: str = setting(
         "pixels", "pixels, a feature encoder of wherefrom.encoders, or module:function"
     )
-    reference: str = setting("contributors", "contributors, full-model, or a folder or image file")
+    reference: str = setting(
+        "contributors",
+        "contributors, full-model, or a folder, archive or image file; of frechet also an .npz of "
+        "mu and sigma",
+    )
     clusters: int = setting(20, "of cluster-entropy", source="Section 4.2: 20", low=2)
     head: str = setting("", "of percentile: a safetensors file with weight and bias")
     quantile: float = setting(0.9, "of percentile", source="Section 4.2: 0.9", low=0, high=1)

@@ -5,9 +5,10 @@ float32 in [0, 1] that the rest of the library works on.  Every problem with a f
 `InputError` of one line that names it.
 """
 
+from wherefrom.core.limits import DEFAULT_LIMITS, Limits
 from wherefrom.data.batches import ImageBatch
 from wherefrom.data.datasets import TrainingImages, load_training_images
-from wherefrom.data.decoding import DEFAULT_LIMITS, FORMATS, Limits
+from wherefrom.data.decoding import FORMATS
 from wherefrom.data.files import UnusableFile, show_path
 from wherefrom.data.folders import list_images, read_images
 from wherefrom.data.images import ReadImage, read_image

@@ -4,49 +4,72 @@ from __future__ import annotations
 
 import gzip
 import math
-import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.decoding import DEFAULT_LIMITS
+from wherefrom.data.archives import open_archive
+from wherefrom.data.array_members import IMAGE_ARRAYS, ArrayMembers
 from wherefrom.data.files import UnusableFile, open_regular, show_bytes
 
 MAX_FILE_BYTES = 64 * 2**30  # what is checked is how much a file unpacks to
-MAX_ARRAY_BYTES = DEFAULT_LIMITS.max_batch_bytes
+MAX_MOMENT_BYTES = 2**30
+MAX_ARRAY_BYTES = 4 * 2**30  # of an idx file, which is read whole
 IDX_IMAGES, IDX_LABELS = 0x00000803, 0x00000801
 
 
-def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays `images` and, if there, `labels`; pickles and bombs are an `UnusableFile`."""
-    with open_regular(path, max_bytes=MAX_FILE_BYTES) as file:
-        return _load_arrays(path, file)
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What a Frechet distance needs of a set of features: `mean` (D,), `covariance` (D, D)."""
+
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
 
 
-def _load_arrays(path: Path, file: BinaryIO) -> dict[str, NDArray[Any]]:
+def open_arrays(path: Path) -> ArrayMembers:
+    """The images of an .npz or .npy, mapped from the file; an `UnusableFile` if it has none."""
+    members = open_archive(path).members
+    if not isinstance(members, ArrayMembers):
+        raise UnusableFile(path, "is not a readable .npz: it is no archive of arrays")
+    return members
+
+
+def read_moments(path: Path) -> Moments | None:
+    """The arrays `mu` and `sigma` of an .npz, as FID code saves them; None without them.
+
+    None also where the images themselves stand beside them: they serve every encoder.
+
+    An `UnusableFile` if they are of other shapes than (D,) and (D, D), or not finite.
+    """
+    if path.suffix.lower() != ".npz" or not path.is_file():
+        return None
     try:
-        with zipfile.ZipFile(file) as archive:
-            sizes = {info.filename: info.file_size for info in archive.infolist()}
-        if "images.npy" not in sizes:
-            held = ", ".join(sorted(sizes)) or "nothing"
-            raise UnusableFile(path, f"holds no array 'images', but {held}")
-        wanted = [name for name in ("images", "labels") if f"{name}.npy" in sizes]
-        total = sum(sizes[f"{name}.npy"] for name in wanted)
-        if total > MAX_ARRAY_BYTES:
-            raise UnusableFile(
-                path, f"unpacks to {show_bytes(total)}, at most {show_bytes(MAX_ARRAY_BYTES)}"
-            )
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as loaded:
-            return {name: loaded[name] for name in wanted}
+        with np.load(path, allow_pickle=False, mmap_mode=None) as loaded:
+            if not {"mu", "sigma"} <= set(loaded.files) or set(IMAGE_ARRAYS) & set(loaded.files):
+                return None
+            sizes = {info.filename: info.file_size for info in loaded.zip.infolist()}
+            if (size := sizes["mu.npy"] + sizes["sigma.npy"]) > MAX_MOMENT_BYTES:
+                raise UnusableFile(path, f"unpacks to {show_bytes(size)} of mu and sigma, too many")
+            mean, covariance = np.asarray(loaded["mu"]), np.asarray(loaded["sigma"])
     except InputError:
         raise
     except Exception as error:  # numpy and zipfile raise whatever hostile bytes provoke
         raise UnusableFile(path, f"is not a readable .npz: {error}") from error
+    mean = mean.reshape(-1)
+    if mean.dtype.kind != "f" or covariance.shape != (len(mean), len(mean)) or not len(mean):
+        raise UnusableFile(
+            path,
+            f"holds mu {mean.shape} and sigma {covariance.shape}, expected (D,) and (D, D)",
+        )
+    if covariance.dtype.kind != "f" or not (
+        np.isfinite(mean).all() and np.isfinite(covariance).all()
+    ):
+        raise UnusableFile(path, "holds mu or sigma with NaN, infinity, or no fractions")
+    return Moments(mean.astype(np.float64), covariance.astype(np.float64))
 
 
 def read_idx(path: Path, magic: int, axes: int) -> NDArray[np.uint8]:

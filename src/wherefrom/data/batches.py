@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.limits import FULL_PIXELS, Limits, limits_in_force
 from wherefrom.core.progress import Track, quiet
-from wherefrom.data.decoding import DEFAULT_LIMITS, Limits, strict_pillow
 from wherefrom.data.files import UnusableFile, show_bytes, show_path
 from wherefrom.data.images import Carrier, ReadImage, decode_image
-from wherefrom.data.shaping import crop_and_resize
+from wherefrom.data.pixel_store import PixelStore
+from wherefrom.data.shaping import crop_and_resize, too_little
+from wherefrom.data.strictness import strict_pillow
 
 WRONG_SIZE = " px, expected "
+LARGE = f" px; above {FULL_PIXELS} px an image is read only where it is scaled to a size"
 _THREADS = min(8, os.cpu_count() or 1)
+AHEAD = 4  # images per thread that are decoded before they are stored
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class Wanted:
     resize: bool = False
     at_least: int = 1
     drop_duplicates: bool = True
-    limits: Limits = DEFAULT_LIMITS
+    limits: Limits = field(default_factory=limits_in_force)
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
@@ -85,7 +94,7 @@ def gather_images(
     """`read_images` of sources that need not be files; `where` names them in errors."""
     kept = _Kept(len(sources), wanted)
     with _decoders() as pool:
-        results = pool.map(partial(_prepare, wanted), sources)
+        results = _in_order(pool, partial(_prepare, wanted), sources)
         for source, result in zip(
             sources, track(results, "reading images", total=len(sources)), strict=True
         ):
@@ -101,11 +110,11 @@ def gather_images(
 
 @dataclass
 class _Kept:
-    """The batch while it grows; its memory is reserved at once, and touched image by image."""
+    """The batch while it grows."""
 
     most: int
     wanted: Wanted
-    buffer: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.uint8))
+    store: PixelStore | None = None
     paths: list[Path] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
     lossless: list[bool] = field(default_factory=list)
@@ -119,10 +128,11 @@ class _Kept:
         if isinstance(result, UnusableFile):
             self.skipped.append((path, result.reason))
             return
-        if self.buffer.ndim == 1:
-            self.buffer = self._reserve(result.pixels)
-        if result.pixels.shape != self.buffer.shape[1:]:
-            self.skipped.append((path, _wrong_size(result.pixels, tuple(self.buffer.shape[2:]))))
+        if self.store is None:
+            self.store = self._reserve(result.pixels)
+        if tuple(result.pixels.shape) != self.store.shape:
+            reason = _wrong_size(result.carrier.size, self.store.shape[1:])
+            self.skipped.append((path, reason))
             return
         key = hashlib.sha256(result.pixels.numpy().tobytes()).digest()
         if self.wanted.drop_duplicates and key in self.seen:
@@ -130,14 +140,14 @@ class _Kept:
             self.duplicates += 1
             return
         self.seen[key] = path
-        self.buffer[len(self.paths)] = result.pixels
+        self.store.add(result.pixels)
         self.paths.append(path)
         self.digests.append(result.digest)
         self.lossless.append(result.lossless)
         self.carriers.append(result.carrier)
         self.notes.append(result.notes)
 
-    def _reserve(self, pixels: Tensor) -> Tensor:
+    def _reserve(self, pixels: Tensor) -> PixelStore:
         needed, allowed = self.most * pixels.numel(), self.wanted.limits.max_batch_bytes
         if needed > allowed:
             height, width = pixels.shape[1:]
@@ -145,19 +155,17 @@ class _Kept:
                 f"{self.most} images of {width}x{height} px need {show_bytes(needed)}, at most "
                 f"{show_bytes(allowed)} are held at once; give fewer images or a smaller size"
             )
-        return torch.empty((self.most, *pixels.shape), dtype=torch.uint8)
+        return PixelStore(self.most, tuple(pixels.shape))
 
     def first_problem(self) -> str:
         path, reason = self.skipped[0]
         return f"{show_path(path)} {reason}"
 
     def batch(self) -> ImageBatch:
-        count = len(self.paths)
-        if not count:
-            shape = (0, self.wanted.channels, *(self.wanted.size or (0, 0)))
-            self.buffer = torch.empty(shape, dtype=torch.uint8)
+        shape = (0, self.wanted.channels, *(self.wanted.size or (0, 0)))
+        blank = torch.empty(shape, dtype=torch.uint8)
         return ImageBatch(
-            images=self.buffer if count in (0, self.most) else self.buffer[:count].clone(),
+            images=blank if self.store is None else self.store.images(),
             paths=tuple(self.paths),
             digests=tuple(self.digests),
             lossless=tuple(self.lossless),
@@ -166,6 +174,17 @@ class _Kept:
             duplicates=self.duplicates,
             carriers=tuple(self.carriers),
         )
+
+
+def _in_order(pool: ThreadPoolExecutor, work: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+    """The results of `work` in order, only a few of them made before they are asked for."""
+    waiting: deque[Future[U]] = deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) >= AHEAD * _THREADS:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 @contextmanager
@@ -184,15 +203,20 @@ def _prepare(wanted: Wanted, source: Source) -> ReadImage | UnusableFile:
         image = decode_image(data, source.path, channels=wanted.channels, limits=wanted.limits)
     except UnusableFile as problem:
         return problem
-    height, width = image.pixels.shape[1:]
+    height, width = image.carrier.size  # in the file; a large image is reduced
+    reduced = image.pixels.shape[1:] != image.carrier.size
+    if reduced and not wanted.resize:
+        return UnusableFile(source.path, f"is too large: {width}x{height}{LARGE}")
     if wanted.size is None or (height, width) == wanted.size:
         return image
     if not wanted.resize:
-        return UnusableFile(source.path, _wrong_size(image.pixels, wanted.size))
+        return UnusableFile(source.path, _wrong_size((height, width), wanted.size))
+    if reason := too_little((height, width), wanted.size):
+        return UnusableFile(source.path, reason)
     notes = (*image.notes, f"cropped and scaled from {width}x{height} px")
     return replace(image, pixels=crop_and_resize(image.pixels, wanted.size), notes=notes)
 
 
-def _wrong_size(pixels: Tensor, size: tuple[int, ...]) -> str:
-    height, width = pixels.shape[1:]
+def _wrong_size(found: tuple[int, int], size: tuple[int, ...]) -> str:
+    height, width = found
     return f"is {width}x{height}{WRONG_SIZE}{size[1]}x{size[0]} px"

@@ -1,15 +1,12 @@
-"""Training images from what people have: a folder, an .npz, MNIST's idx files, a .tar."""
+"""Training images from what people have: a folder, an archive, an .npz, MNIST's idx files."""
 
 from __future__ import annotations
 
-import os
 import re
-import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -19,18 +16,15 @@ from torch import Tensor
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.store import digest_tensors
-from wherefrom.data.arrays import (
-    IDX_IMAGES,
-    IDX_LABELS,
-    MAX_ARRAY_BYTES,
-    MAX_FILE_BYTES,
-    read_idx,
-    read_npz,
-)
-from wherefrom.data.batches import ImageBatch, Source, Wanted, gather_images
-from wherefrom.data.decoding import DEFAULT_LIMITS
-from wherefrom.data.files import UnusableFile, open_regular, read_regular, show_bytes, show_path
-from wherefrom.data.folders import SUFFIXES, list_images
+from wherefrom.data.annotations import labels_beside
+from wherefrom.data.archive_listing import holds_images
+from wherefrom.data.array_members import picture_of
+from wherefrom.data.arrays import IDX_IMAGES, IDX_LABELS, open_arrays, read_idx
+from wherefrom.data.batches import Wanted
+from wherefrom.data.files import UnusableFile, show_path
+from wherefrom.data.folders import list_images, read_files
+from wherefrom.data.images import decode_image
+from wherefrom.data.pixel_store import PixelStore
 from wherefrom.data.shaping import crop_and_resize, with_channels
 from wherefrom.data.splits import spread_indices
 
@@ -89,10 +83,11 @@ def load_training_images(
 ) -> TrainingImages:
     """Load the data set at `path` as square images of `size` px, centre-cropped and scaled.
 
-    `path` is a folder of images, a `.tar` of images (read in place), an `.npz` with `images`
-    uint8 (N, H, W, 3), or an idx file as `train-images-idx3-ubyte.gz` (28 px become 32 by a black
-    border).  `span` takes the images start to stop - 1 in the order of the source, which leaves the
-    rest for tests; `limit` takes that many, spread evenly, as archives are often sorted by class.
+    `path` is a folder of images, an archive of images (`data.archives`), an `.npz` with `images` or
+    `arr_0` uint8 (N, H, W, 3), or an idx file as `train-images-idx3-ubyte.gz` (28 px become 32 by a
+    black border).  Labels are those beside the images (`data.annotations`).  `span` takes the
+    images start to stop - 1 in the order of the source, which leaves the rest for tests; `limit`
+    takes that many, spread evenly, as archives are often sorted by class.
     Anything else, or a damaged file, is an `InputError`.
     """
     path = Path(path)
@@ -112,98 +107,36 @@ _Reader = Callable[[Path, int, int, Part, Track], _Loaded]
 
 
 def _reader(path: Path) -> _Reader:
-    if path.is_dir():
-        return _from_folder
-    if path.suffix == ".npz":
-        return _from_npz
-    if path.suffix == ".tar":
-        return _from_tar
     if _IDX_NAME.match(path.name):
         return _from_idx
+    if path.suffix.lower() in (".npz", ".npy") and path.is_file():
+        return _from_arrays
+    if path.is_dir() or holds_images(path):
+        return _from_files
     if not path.exists():
         raise UnusableFile(path, "there is no such file or folder")
     raise UnusableFile(
         path,
-        "is not a data set; expected a folder of images, a .tar, an .npz, or *images-idx3-ubyte.gz",
+        "is not a data set; expected a folder of images, a .zip, a .tar, an .npz, or "
+        "*images-idx3-ubyte.gz",
     )
 
 
-def _from_folder(path: Path, size: int, channels: int, part: Part, track: Track) -> _Loaded:
-    sources = [
-        Source(file, partial(read_regular, file, max_bytes=DEFAULT_LIMITS.max_bytes))
-        for file in part.of(list_images([path]))
-    ]
-    wanted = Wanted(channels, (size, size), resize=True)
-    return _labelled(gather_images(sources, f"{show_path(path)}/", wanted, track=track))
+def _from_files(path: Path, size: int, channels: int, part: Part, track: Track) -> _Loaded:
+    files = part.of(list_images([path]))  # drawn before any is read
+    where = show_path(path) + ("/" if path.is_dir() else "")
+    batch = read_files(files, where, Wanted(channels, (size, size), resize=True), track=track)
+    labels = labels_beside(batch.paths, path)
+    remarks = [f"{len(batch.skipped)} skipped"] if batch.skipped else []
+    remarks += [f"labels from {labels.source}"] if labels.source else []
+    return batch.images, labels.values, f" ({', '.join(remarks)})" if remarks else ""
 
 
-def _from_tar(path: Path, size: int, channels: int, part: Part, track: Track) -> _Loaded:
-    with open_regular(path, max_bytes=MAX_FILE_BYTES) as file:
-        members = part.of(_list_members(path, file))
-        sources = [
-            Source(Path(name), partial(_read_at, Path(name), file.fileno(), start, length))
-            for name, start, length in members
-        ]
-        if not sources:
-            raise UnusableFile(path, "holds no image; expected files such as name.png inside")
-        wanted = Wanted(channels, (size, size), resize=True)
-        return _labelled(gather_images(sources, show_path(path), wanted, track=track))
-
-
-def _list_members(path: Path, file: BinaryIO) -> list[tuple[str, int, int]]:
-    """Name, offset and length of every image in the archive; nothing is extracted."""
-    members, last = [], -1
-    try:
-        with tarfile.open(fileobj=file, mode="r:") as archive:
-            for member in archive:
-                if member.offset <= last:
-                    raise UnusableFile(path, "is damaged: its entries point backwards")
-                last = member.offset
-                name = Path(member.name)
-                if not member.isreg() or member.issparse() or name.name.startswith("."):
-                    continue
-                if name.suffix.lower() in SUFFIXES and member.size <= DEFAULT_LIMITS.max_bytes:
-                    members.append((member.name, member.offset_data, member.size))
-    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise UnusableFile(path, f"is not a readable .tar archive: {error}") from error
-    return sorted(members)
-
-
-def _read_at(path: Path, handle: int, start: int, length: int) -> bytes:
-    data = os.pread(handle, length, start)
-    if len(data) != length:
-        raise UnusableFile(path, "lies behind the end of the archive, which is cut short")
-    return data
-
-
-def _labelled(batch: ImageBatch) -> _Loaded:
-    remark = f" ({len(batch.skipped)} skipped)" if batch.skipped else ""
-    return batch.images, _folder_labels(batch.paths), remark
-
-
-def _folder_labels(paths: Sequence[Path]) -> Tensor | None:
-    """The rank of each image's folder, where all lie equally deep in two folders or more."""
-    classes = {parent: rank for rank, parent in enumerate(sorted({p.parent for p in paths}))}
-    if len(classes) < 2 or len({len(p.parts) for p in paths}) > 1:
-        return None
-    return torch.tensor([classes[path.parent] for path in paths])
-
-
-def _from_npz(path: Path, size: int, channels: int, part: Part, track: Track) -> _Loaded:
-    arrays = read_npz(path)
-    images = arrays["images"]
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
-        raise UnusableFile(
-            path,
-            f"holds 'images' of {images.dtype} {images.shape}, expected uint8 (N, H, W, 3)",
-        )
-    return _shaped(
-        path, images.transpose(0, 3, 1, 2), arrays.get("labels"), size, channels, part, track
-    )
+def _from_arrays(path: Path, size: int, channels: int, part: Part, track: Track) -> _Loaded:
+    arrays = open_arrays(path)
+    images = arrays.images
+    labels = arrays.labels
+    return _shaped(path, images.transpose(0, 3, 1, 2), labels, size, channels, part, track)
 
 
 def _from_idx(path: Path, size: int, channels: int, part: Part, track: Track) -> _Loaded:
@@ -234,14 +167,11 @@ def _shaped(
             path, f"has labels of {labels.dtype} {labels.shape}, expected integers ({count},)"
         )
     chosen = part.of(range(count))
-    if (needed := len(chosen) * channels * size * size) > MAX_ARRAY_BYTES:
-        raise InputError(
-            f"{len(chosen)} images of {size}x{size} px need {show_bytes(needed)}, at most "
-            f"{show_bytes(MAX_ARRAY_BYTES)}; pass a limit or a smaller size"
-        )
-    out = torch.empty((len(chosen), channels, size, size), dtype=torch.uint8)
-    for row, index in enumerate(track(chosen, "reading images", total=len(chosen))):
+    store = PixelStore(len(chosen), (channels, size, size))
+    for index in track(chosen, "reading images", total=len(chosen)):
         pixels = torch.from_numpy(np.array(images[index]))  # a copy: the file's bytes are read-only
-        out[row] = with_channels(crop_and_resize(pixels, (size, size)), channels)
+        if len(pixels) == 4:
+            pixels = decode_image(picture_of(pixels.permute(1, 2, 0).numpy()), path).pixels
+        store.add(with_channels(crop_and_resize(pixels, (size, size)), channels))
     known = None if labels is None else torch.from_numpy(labels[list(chosen)].astype(np.int64))
-    return out, known, ""
+    return store.images(), known, ""

@@ -1,42 +1,57 @@
-"""From a file's bytes to 8-bit grey or RGB, with a note for every change on the way.
+"""From a file's bytes to 8-bit grey or RGB in sRGB, with a note for every change on the way.
 
 Pillow decodes; this module bounds what it may do: a fixed list of formats, the size checked in the
 header before any pixel is decoded, truncated files refused, checksums verified, no warnings.
+Metadata that is damaged or too large is left out first, so that it costs no image its pixels.
 """
 
 from __future__ import annotations
 
 import io
-import logging
 import math
 import struct
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.limits import FULL_PIXELS, Limits
+from wherefrom.data.exif import exif_bytes, values_overlap
 from wherefrom.data.files import UnusableFile, show_bytes
+from wherefrom.data.flattening import Flat, flatten, flatten_reduced
 from wherefrom.data.jpeg_quality import jpeg_quality
-from wherefrom.data.sixteen import to_eight_bits
+from wherefrom.data.kinds import (
+    RAW_PREVIEW,
+    is_camera_raw,
+    kind_of,
+    named,
+    readable_formats,
+    reason_not_read,
+)
+from wherefrom.data.losses import (
+    few_colours,
+    is_lossless,
+    quantised,
+    repeated_pixels,
+    stated_change,
+)
+from wherefrom.data.metadata import EXIF_LEFT_OUT, SoundFile, bare_jpeg, sound_file
+from wherefrom.data.sixteen import is_deep, to_eight_bits
+from wherefrom.data.strictness import strict_pillow
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+FORMATS = readable_formats()  # HEIF comes on top where pillow-heif is installed
 _NAMES = {"MPO": "JPEG"}  # a JPEG with more pictures behind the first, as phones write it
-_LOSSLESS_TIFF = (
-    "raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "lzma", "zstd",
-    "group3", "group4", "tiff_ccitt", "tiff_raw_16", "tiff_thunderscan",
-)  # fmt: skip
 _SLOW_CODECS = ("ppm", "ppm_plain")  # Pillow decodes these in Python, some seconds per megapixel
 _MAX_SLOW_PIXELS = 4_000_000
 _ORIENTATION = 0x0112
 _TILE = {322, 323}  # width and height of a TIFF's tiles
-# Without a handler, Python prints what Pillow logs about a damaged file to stderr.
-logging.getLogger("PIL").addHandler(logging.NullHandler())
+_REDUCTIONS = (2, 4, 8)  # what a JPEG decoder can do by itself
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -46,26 +61,17 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What is read at most.  The defaults keep one image below about 1 GiB of memory."""
-
-    max_bytes: int = 200 * 2**20
-    max_pixels: int = 50_000_000
-    max_side: int = 32_768
-    max_batch_bytes: int = 4 * 2**30
-
-
-DEFAULT_LIMITS = Limits()
+_ON_ITS_SIDE = (5, 6, 7, 8)
+_large = threading.Lock()  # held while an image above FULL_PIXELS is decoded
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """`image` is of Pillow's mode L or RGB, upright, without alpha.
 
-    `quality` is that of a JPEG file, 1 to 100, read off its quantisation table.
+    `quality` is that of a JPEG file, 1 to 100, read off its quantisation table; `altered` what
+    changed the pixels besides the format's compression, as far as the file tells, or "";
+    `size` the height and width in the file, upright, where `image` may be reduced.
     """
 
     image: Image.Image
@@ -73,19 +79,19 @@ class Decoded:
     lossless: bool
     notes: tuple[str, ...]
     quality: int | None = None
+    altered: str = ""
+    size: tuple[int, int] = (0, 0)
 
 
 def decode(data: bytes, path: Path, limits: Limits) -> Decoded:
     """Decode one file; whatever is wrong with it is an `UnusableFile` that names `path`."""
     try:
         with strict_pillow():
-            return _decode(data, path, limits)
+            return _decode_with_retry(data, path, limits)
     except InputError:
         raise
     except UnidentifiedImageError as error:
         raise UnusableFile(path, _unidentified(data)) from error
-    except Image.DecompressionBombError as error:
-        raise UnusableFile(path, f"is too large: over {limits.max_pixels} pixels") from error
     except MemoryError as error:
         raise UnusableFile(path, "is damaged, or needs more memory than there is") from error
     except Exception as error:  # Pillow raises whatever hostile bytes provoke
@@ -93,29 +99,101 @@ def decode(data: bytes, path: Path, limits: Limits) -> Decoded:
         raise UnusableFile(path, f"is damaged or truncated: {reason}") from error
 
 
-def _decode(data: bytes, path: Path, limits: Limits) -> Decoded:
+def _decode_with_retry(data: bytes, path: Path, limits: Limits) -> Decoded:
     if not data:
         raise UnusableFile(path, "is empty (0 bytes)")
-    opened = Image.open(io.BytesIO(data), formats=FORMATS)
+    if reason := reason_not_read(data, path.name):
+        raise UnusableFile(path, reason)
+    file = sound_file(data)
+    try:
+        return _decode(file, path, limits)
+    except (InputError, MemoryError):
+        raise
+    except Exception:  # perhaps only the metadata of a JPEG is damaged
+        bare = bare_jpeg(data)
+        if bare is None:
+            raise
+        decoded = _decode(SoundFile(bare), path, limits)
+        return replace(decoded, notes=("metadata damaged, left out", *decoded.notes))
+
+
+def _decode(file: SoundFile, path: Path, limits: Limits) -> Decoded:
+    data, notes = file.data, list(file.notes)
+    opened = Image.open(io.BytesIO(data), formats=readable_formats(data))
     _check_size(opened, path, limits)
     kind = _NAMES.get(str(opened.format), str(opened.format))
-    lossless = _is_lossless(kind, opened, data)
+    if kind == "TIFF" and is_camera_raw(dict(getattr(opened, "tag_v2", {}))):
+        raise UnusableFile(path, RAW_PREVIEW)
+    lossless, altered = is_lossless(kind, opened, data), quantised(kind, opened, data)
+    lossless = lossless and not altered
     quality = jpeg_quality(opened) if kind == "JPEG" else None
-    notes = ["first of several frames"] if getattr(opened, "is_animated", False) else []
+    notes += ["first of several frames"] if getattr(opened, "is_animated", False) else []
     notes += ["values scaled to 8 bits"] if _is_scaled(opened) else []
     if kind == "PNG":
         # Decoding alone skips the checksums, and would return wrong pixels in silence.
         Image.open(io.BytesIO(data), formats=["PNG"]).verify()
-    turned = _orientation(opened, notes) if kind == "TIFF" else 1  # loading a TIFF turns it
-    image, note = to_eight_bits(opened, data, path)
-    notes += [note] if note else []
-    image = _without_alpha(image, notes, path)
-    if kind == "TIFF":
-        notes += ["EXIF orientation applied"] if turned in _UPRIGHT else []
-    elif (turned := _orientation(opened, notes)) in _UPRIGHT:
-        image = image.transpose(_UPRIGHT[turned])
-        notes.append("EXIF orientation applied")
-    return Decoded(image, kind, lossless, tuple(notes), quality)
+    before = _orientation(opened, notes) if kind == "TIFF" else 1  # loading a TIFF turns it
+    size = opened.size
+    with _one_at_a_time(size):
+        flat, reduced = _pixels(opened, file, path, limits)
+    notes += flat.notes
+    image, turned = flat.image, before
+    if kind != "TIFF":
+        turned = _orientation(opened, notes)
+        image = image.transpose(_UPRIGHT[turned]) if turned in _UPRIGHT else image
+    notes += ["EXIF orientation applied"] if turned in _UPRIGHT else []
+    width, height = image.size
+    if reduced:
+        notes.append(f"read at {width}x{height} px of its {size[0]}x{size[1]}")
+        is_swapped = turned in _ON_ITS_SIDE and kind != "TIFF"  # a TIFF says its upright size
+        width, height = size[::-1] if is_swapped else size
+    altered = altered or flat.altered or stated_change(opened, data, size)
+    if lossless and not altered:
+        altered = few_colours(image) or repeated_pixels(image)
+    return Decoded(image, kind, lossless, tuple(notes), quality, altered, (height, width))
+
+
+def _pixels(
+    opened: ImageFile.ImageFile, file: SoundFile, path: Path, limits: Limits
+) -> tuple[Flat, bool]:
+    """The pixels of an opened file, and whether they are fewer than those in the file."""
+    factor = _reduction(opened.size)
+    width, height = opened.size
+    if factor > 1 and is_deep(opened):
+        raise UnusableFile(
+            path,
+            f"has 16 bits per colour and {width}x{height} px; above {FULL_PIXELS} px only images "
+            "of 8 bits are read: save it with 8",
+        )
+    profile = file.profile or opened.info.get("icc_profile")
+    flat = partial(flatten, profile=profile, background=limits.background, path=path)
+    if factor > 1 and opened.format in ("JPEG", "MPO"):
+        opened.draft(None, (width // factor, height // factor))
+        opened.load()
+        return flat(opened), True
+    eight = to_eight_bits(opened, file.data, path)
+    found = flatten_reduced(eight.image, factor, flat) if factor > 1 else flat(eight.image)
+    notes = (eight.note, *found.notes) if eight.note else found.notes
+    altered = found.altered or ("" if eight.exact else "its 16 bits per colour became 8")
+    return Flat(found.image, notes, altered), factor > 1
+
+
+def _reduction(size: tuple[int, int]) -> int:
+    pixels = size[0] * size[1]
+    if pixels <= FULL_PIXELS:
+        return 1
+    fitting = [factor for factor in _REDUCTIONS if pixels <= FULL_PIXELS * factor**2]
+    return fitting[0] if fitting else _REDUCTIONS[-1]
+
+
+@contextmanager
+def _one_at_a_time(size: tuple[int, int]) -> Iterator[None]:
+    """Images that need a GiB wait for each other, so that threads do not multiply it."""
+    if size[0] * size[1] <= FULL_PIXELS:
+        yield
+        return
+    with _large:
+        yield
 
 
 def _check_size(image: ImageFile.ImageFile, path: Path, limits: Limits) -> None:
@@ -124,7 +202,7 @@ def _check_size(image: ImageFile.ImageFile, path: Path, limits: Limits) -> None:
         raise UnusableFile(
             path,
             f"is too large: {width}x{height} px; at most {limits.max_pixels} pixels "
-            f"and {limits.max_side} px a side are read",
+            f"(--max-pixels) and {limits.max_side} px a side are read",
         )
     tags = getattr(image, "tag_v2", {})  # a TIFF of one pixel may lie in a tile of gigabytes
     if tags.keys() >= _TILE and math.prod(tags[tag] for tag in _TILE) > limits.max_pixels:
@@ -148,99 +226,19 @@ def _is_slow(image: ImageFile.ImageFile) -> bool:
 
 def _unidentified(data: bytes) -> str:
     known = ", ".join(FORMATS)
+    if kind := kind_of(data):
+        return f"is {named(kind)} that is damaged or cut short ({show_bytes(len(data))})"
     if data[4:8] == b"ftyp":
-        return f"is a HEIF, AVIF or video file, expected {known}; convert it to PNG"
+        return f"is a video file, expected {known}; save one of its frames as PNG"
     return f"is not an image, or its header is damaged ({show_bytes(len(data))}); expected {known}"
-
-
-def _without_alpha(image: Image.Image, notes: list[str], path: Path) -> Image.Image:
-    if image.mode in ("P", "PA"):
-        notes.append("palette expanded")
-    if image.mode == "CMYK":
-        notes.append("CMYK converted")
-    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
-        grey = image.mode in ("1", "L", "LA", "La")
-        return _over_white(image.convert("LA" if grey else "RGBA"), notes)
-    if image.mode in ("1", "L"):
-        return image.convert("L")
-    if image.mode in ("P", "RGB", "RGBX", "CMYK", "YCbCr"):
-        return image.convert("RGB")
-    raise UnusableFile(path, f"has the colour space {image.mode}; save it as RGB")
-
-
-def _over_white(image: Image.Image, notes: list[str]) -> Image.Image:
-    alpha = image.getchannel("A")
-    base = image.convert(image.mode[:-1])
-    if alpha.getextrema() == (255, 255):
-        notes.append("opaque alpha dropped")
-        return base
-    notes.append("alpha dropped over white")
-    white = Image.new(base.mode, base.size, "white")
-    white.paste(base, mask=alpha)  # (value * a + 255 * (255 - a)) / 255, rounded to nearest
-    return white
 
 
 def _orientation(image: ImageFile.ImageFile, notes: list[str]) -> Any:
     try:
+        exif = image.info.get("exif")
+        if isinstance(exif, bytes) and values_overlap(exif_bytes(exif)):
+            raise ValueError("the values of its EXIF overlap")
         return image.getexif().get(_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):
-        notes.append("EXIF damaged, orientation unknown")
+        notes.append(EXIF_LEFT_OUT)
         return 1
-
-
-def _is_lossless(kind: str, image: ImageFile.ImageFile, data: bytes) -> bool:
-    if kind == "WEBP":
-        return _first_webp_frame(data) == b"VP8L"
-    if kind == "TIFF":
-        return image.info.get("compression") in _LOSSLESS_TIFF
-    return kind != "JPEG"
-
-
-def _first_webp_frame(data: bytes) -> bytes:
-    """The name of the first chunk with pixels: VP8L is lossless, `VP8 ` is not."""
-    at = 12
-    while at + 8 <= len(data):
-        name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
-        if name in (b"VP8 ", b"VP8L"):
-            return name
-        # An animation frame holds chunks of its own behind 16 bytes of position and timing.
-        at += 8 + (16 if name == b"ANMF" else size + size % 2)
-    return b""
-
-
-class _Strictness:
-    """How many decoders run now; the first switches Pillow to strict, the last switches it back."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.users = 0
-        self.caught = warnings.catch_warnings()
-        self.truncated = False
-
-
-_STRICTNESS = _Strictness()
-
-
-@contextmanager
-def strict_pillow() -> Iterator[None]:
-    """Pillow without warnings and without tolerance for truncated files, in all threads at once.
-
-    `warnings.catch_warnings` changes the whole process, so threads share one instead of racing.
-    """
-    state = _STRICTNESS
-    with state.lock:
-        if state.users == 0:
-            state.caught = warnings.catch_warnings()
-            state.caught.__enter__()
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            state.truncated = ImageFile.LOAD_TRUNCATED_IMAGES
-            ImageFile.LOAD_TRUNCATED_IMAGES = False
-        state.users += 1
-    try:
-        yield
-    finally:
-        with state.lock:
-            state.users -= 1
-            if state.users == 0:
-                ImageFile.LOAD_TRUNCATED_IMAGES = state.truncated
-                state.caught.__exit__(None, None, None)

@@ -3,48 +3,86 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.limits import Limits, limits_in_force
+from wherefrom.core.notes import add_note
+from wherefrom.core.paths import is_empty_lost_and_found, is_system_name
 from wherefrom.core.progress import Track, quiet
-from wherefrom.data.batches import ImageBatch, Source, Wanted, gather_images
-from wherefrom.data.decoding import DEFAULT_LIMITS, Limits
-from wherefrom.data.files import read_regular, show_path
-
-SUFFIXES = frozenset(
-    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp"}
-    | {".dib", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
+from wherefrom.data.archive_listing import (
+    ARCHIVE_SUFFIXES,
+    holds_images,
+    images_in_archive,
+    images_in_archives_below,
 )
+from wherefrom.data.batches import ImageBatch, Source, Wanted, gather_images
+from wherefrom.data.files import UnusableFile, is_folder, read_regular, show_path, why_closed
+from wherefrom.data.kinds import IMAGE_SUFFIXES
+from wherefrom.data.listing import list_below
+
+SUFFIXES = IMAGE_SUFFIXES
 
 
-def list_images(paths: Sequence[Path]) -> list[Path]:
-    """The files as given, and the image files below each folder, sorted; each path once.
+def list_images(paths: Sequence[Path], *, once: bool = False) -> list[Path]:
+    """The files as given, and the images below each folder, sorted; each path once.
 
-    Inside folders, hidden files, other suffixes and links that lead out of the folder are left
-    out.  A missing path, an unreadable folder, or one without an image is an `InputError`.
+    Links to files and folders are followed; a folder is entered once, however many links lead to
+    it.  With `once`, which is for statistics of a set, a link inside a folder to a file that is
+    listed under its own name is not listed again.
+
+    What is an image by its suffix or its first bytes is listed, readable or not, and so are a link
+    to nothing and a folder inside that cannot be opened: reading them says why they cannot be used.
+    Other files are counted in a note (`core.notes`); hidden files and what operating systems put
+    into folders are passed over.  A missing path, a given folder that cannot be opened, or one
+    without an image is an `InputError`.
     """
-    kinds = " ".join(sorted(SUFFIXES))
-    return list_files(
-        paths,
-        lambda folder: sorted(_walk(folder), key=lambda file: file.parts),
-        f"no image in this folder (looked for {kinds})",
-    )
+    given = [Path(path) for path in paths]
+    folders = [path for path in dict.fromkeys(given) if is_folder(path)]
+    listing = list_below(folders, once=once)
+    by_folder = dict(zip(folders, listing.images, strict=True))
+    repeated = dict(zip(folders, listing.repeated, strict=True))
+
+    def inside(folder: Path) -> Sequence[Path]:
+        if folder not in by_folder:
+            return images_in_archive(folder)
+        found = by_folder[folder]
+        if not found and (packed := images_in_archives_below(folder)):
+            for suffix in ARCHIVE_SUFFIXES:
+                listing.others.pop(suffix, None)
+            return packed
+        if found == (folder,):
+            raise UnusableFile(folder, why_closed(folder))
+        if not found and not repeated[folder]:
+            rest = f"; {note}" if (note := listing.note()) else ""
+            raise UnusableFile(folder, f"no image in this folder{rest}")
+        return found
+
+    found = list_files(given, inside, is_folder=lambda path: is_folder(path) or holds_images(path))
+    if note := listing.note():
+        more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
+        add_note(f"{show_path(folders[0])}{more}: {note}")
+    return found
 
 
 def list_files(
-    paths: Sequence[Path], inside: Callable[[Path], Sequence[Path]], nothing: str
+    paths: Sequence[Path],
+    inside: Callable[[Path], Sequence[Path]],
+    nothing: str = "",
+    *,
+    is_folder: Callable[[Path], bool] = is_folder,
 ) -> list[Path]:
     """The files as given, and what `inside` finds in each folder; each path once.
 
-    A missing path, and a folder in which `inside` finds nothing, are an `InputError`.
+    A missing path is an `InputError`; with `nothing`, so is a folder in which nothing is found.
     """
     found: dict[Path, None] = {}
     for path in map(Path, paths):
-        if path.is_dir():
+        if is_folder(path):
             files = inside(path)
-            if not files:
+            if nothing and not files:
                 raise InputError(f"{show_path(path)}: {nothing}")
             found.update(dict.fromkeys(files))
         elif os.path.lexists(path):
@@ -52,6 +90,26 @@ def list_files(
         else:
             raise InputError(f"{show_path(path)}: there is no such file or folder")
     return list(found)
+
+
+def subfolders(root: Path) -> list[Path]:
+    """The folders directly inside `root` and links to such, sorted by name.
+
+    Without hidden ones and those that operating systems make.  An `InputError` if `root` cannot be
+    opened.
+    """
+    try:
+        entries = sorted(root.iterdir())
+    except OSError as error:
+        raise UnusableFile(root, why_closed(root)) from error
+    return [
+        path
+        for path in entries
+        if is_folder(path)
+        and not path.name.startswith(".")
+        and not is_system_name(path.name)
+        and not is_empty_lost_and_found(path)
+    ]
 
 
 def read_images(
@@ -62,14 +120,14 @@ def read_images(
     resize: bool = False,
     at_least: int = 1,
     drop_duplicates: bool = True,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: Limits | None = None,
     track: Track = quiet,
 ) -> ImageBatch:
     """Read files and folders (`list_images`) into one batch, as `read_files` does."""
     return read_files(
         list_images(paths),
         _name_all(paths),
-        Wanted(channels, size, resize, at_least, drop_duplicates, limits),
+        Wanted(channels, size, resize, at_least, drop_duplicates, limits or limits_in_force()),
         track=track,
     )
 
@@ -87,29 +145,6 @@ def read_files(
     limit = wanted.limits.max_bytes
     sources = [Source(path, partial(read_regular, path, max_bytes=limit)) for path in files]
     return gather_images(sources, where, wanted, track=track)
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        shown = show_path(Path(error.filename or root))
-        raise InputError(f"{shown}: this folder cannot be read: {error.strerror}") from error
-
-    home = root.resolve()
-    for folder, below, names in os.walk(root, onerror=refuse):
-        below[:] = [name for name in below if not name.startswith(".")]
-        for name in names:
-            file = Path(folder) / name
-            if name.startswith(".") or file.suffix.lower() not in SUFFIXES:
-                continue
-            if not file.is_symlink() or _stays_inside(file, home):
-                yield file
-
-
-def _stays_inside(link: Path, home: Path) -> bool:
-    try:
-        return link.resolve().is_relative_to(home)
-    except (OSError, RuntimeError):  # a loop of links
-        return False
 
 
 def _name_all(paths: Sequence[Path]) -> str:

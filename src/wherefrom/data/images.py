@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from wherefrom.core.limits import FULL_PIXELS, Limits, limits_in_force
+from wherefrom.core.notes import add_note
 from wherefrom.core.store import digest_bytes
-from wherefrom.data.decoding import DEFAULT_LIMITS, Limits, decode
+from wherefrom.data.decoding import decode
 from wherefrom.data.files import read_regular
 from wherefrom.data.shaping import to_pixels, with_channels
+
+# Notes that a person should read; programs print each text of these once (`core.notes`).
+WORTH_SAYING, REDUCED = ("metadata", "colour", "EXIF damaged"), "read at"
 
 
 @dataclass(frozen=True)
 class Carrier:
-    """The file that an image came in: what it may have done to the pixels."""
+    """The file that an image came in: what it may have done to the pixels.
+
+    `lossless`: its format gives back the pixels that were put in, and holds 8 bits of each colour.
+    `altered`: what else changed them, as far as the file tells, as `a palette of 8 colours`; or "".
+    """
 
     format: str
     lossless: bool
     quality: int | None  # of a JPEG file, 1 to 100
     size: tuple[int, int]  # height and width in the file
+    altered: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +40,9 @@ class ReadImage:
     """One image file.
 
     `pixels` is uint8 (C, H, W) with C = 1 or 3, upright; `digest` is SHA-256 of the file's bytes;
-    `lossless` is False where the format itself changes pixels (JPEG, lossy WebP); `notes` lists
-    every change between the file and `pixels`.
+    `lossless` is False where the format itself changes pixels (JPEG, lossy WebP, a palette);
+    `notes` lists every change between the file and `pixels`.  An image above 50 megapixels is
+    reduced: `carrier.size` is the size in the file.
     """
 
     path: Path
@@ -43,34 +55,47 @@ class ReadImage:
 
 
 def read_image(
-    path: Path, *, channels: int | None = None, limits: Limits = DEFAULT_LIMITS
+    path: Path, *, channels: int | None = None, limits: Limits | None = None
 ) -> ReadImage:
     """Read one image; with `channels` = 1 or 3 it is turned into grey or colour.
 
-    Transparency is laid over white, 16 bits are rounded to 8, EXIF orientation is applied, the
-    first frame of an animation is taken; colour profiles are not applied.  A file that is missing,
+    Colours are converted to sRGB by the embedded profile, transparency is laid over
+    `limits.background`, 16 bits are rounded to 8, EXIF orientation is applied, the first frame of
+    an animation is taken.  Without `limits`, `limits_in_force` hold.  A file that is missing,
     special, too large, damaged, truncated or no image is an `InputError` of one line.
     """
-    path = Path(path)
+    path, limits = Path(path), limits or limits_in_force()
     data = read_regular(path, max_bytes=limits.max_bytes)
     return decode_image(data, path, channels=channels, limits=limits)
 
 
 def decode_image(
-    data: bytes, path: Path, *, channels: int | None = None, limits: Limits = DEFAULT_LIMITS
+    data: bytes, path: Path, *, channels: int | None = None, limits: Limits | None = None
 ) -> ReadImage:
     """`read_image` of bytes that are in memory already; `path` is the name used in errors."""
-    decoded = decode(data, path, limits)
+    decoded = decode(data, path, limits or limits_in_force())
     pixels, notes = to_pixels(decoded.image), decoded.notes
+    _say(notes)
     if channels is not None and channels != pixels.shape[0]:
         notes = (*notes, _channel_note(pixels))
     if channels is not None:
         pixels = with_channels(pixels, channels)
-    height, width = pixels.shape[-2:]
-    carrier = Carrier(decoded.format, decoded.lossless, decoded.quality, (height, width))
+    carrier = Carrier(
+        decoded.format, decoded.lossless, decoded.quality, decoded.size, decoded.altered
+    )
     return ReadImage(
         path, pixels, digest_bytes(data), decoded.format, decoded.lossless, notes, carrier
     )
+
+
+def _say(notes: Sequence[str]) -> None:
+    for note in notes:
+        if note.startswith(REDUCED):
+            add_note(
+                f"images above {FULL_PIXELS // 1_000_000} megapixels are read at a smaller size"
+            )
+        elif note.startswith(WORTH_SAYING):
+            add_note(f"among the images read: {note}")
 
 
 def _channel_note(pixels: Tensor) -> str:

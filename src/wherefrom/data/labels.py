@@ -1,9 +1,7 @@
-"""Labels of images from a CSV file: one column of classes, or several of 0 and 1."""
+"""Labels of images from a table: one column of classes, or several of 0 and 1."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +10,12 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.files import UnusableFile, read_regular, show_path
+from wherefrom.data.files import UnusableFile, show_path
+from wherefrom.data.matching_names import ImageNames
+from wherefrom.data.records import CLASS_COLUMNS, FILE_COLUMNS, Record, Records, read_records
 
-MAX_LABEL_BYTES = 256 * 2**20
+_BITS = {"0": 0, "1": 1, "-1": 0, "false": 0, "true": 1}
+MIN_ATTRIBUTE_SHARE = 0.5  # of a column's cells: so many 0 and 1 make the rest a mistake
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,82 +32,102 @@ class Labels:
 
 
 def read_labels(path: Path, images: Sequence[Path], root: Path) -> Labels:
-    """Labels of `images` from a CSV file with a header; its first column names the images.
+    """Labels of `images` from a table with a header, JSON lines or a dataset.json.
 
-    A name is a path below `root`, or a file name alone where no two images share it.  One more
-    column holds classes by any names; several hold attributes as 0 or 1.  An image without a row,
-    an empty cell, or a class all of whose images are missing, is an `InputError`.
+    Images are named by the column file_name, image or path, or else by the first one, as
+    `ImageNames` finds them.  Classes stand in the column label or class, or in the only further
+    one; without such a column, those of 0 and 1 (or -1 and 1) are attributes.  Other columns are
+    named in a note.  An image without a row, an empty cell, or a class all of whose images are
+    missing, is an `InputError`.
     """
-    header, rows = _read_rows(path)
-    places = _places(path, images, root)
-    found: dict[int, list[str]] = {}
-    unused: list[list[str]] = []
-    for number, row in rows:
-        if len(row) != len(header) or not all(cell.strip() for cell in row):
-            raise UnusableFile(path, f"line {number} needs {len(header)} filled cells: {row!r}")
-        place = places.get(row[0].strip())
-        if place is None:
-            unused.append(row[1:])
-        elif place in found:
-            raise UnusableFile(path, f"line {number} names {row[0]!r} a second time")
-        else:
-            found[place] = [cell.strip() for cell in row[1:]]
-    missing = [image for place, image in enumerate(images) if place not in found]
-    if missing:
+    records = read_records(path)
+    if len(records.columns) < 2:
+        raise UnusableFile(path, "needs a header with a column of file names and one of labels")
+    named_by = records.column(FILE_COLUMNS) or records.columns[0]
+    if ImageNames(images, root, path).places([named_by]) != [None]:
         raise UnusableFile(
-            path,
-            f"has no row for {len(missing)} of {len(images)} images, the first "
-            f"{show_path(missing[0])}; add them, or move the images away",
+            path, f"has no header: its first line names {named_by}; add a line as file_name,label"
         )
-    cells = [found[place] for place in range(len(images))]
-    if len(header) > 2:
-        return Labels(_attributes(path, header, cells), tuple(header[1:]), len(unused))
-    named = {row[0] for row in cells}
-    empty = {row[0].strip() for row in unused} - named
+    used = _label_columns(records, named_by)
+    rows, unused = _rows_of_images(records, named_by, used, images, root)
+    records.note_unused([named_by, *used])
+    cells = [[row.cells[name].strip() for name in used] for row in rows]
+    if len(used) > 1:
+        return Labels(_attributes(path, used, cells), tuple(used), len(unused))
+    classes = {row[0] for row in cells}
+    empty = {row.cells[used[0]].strip() for row in unused} - classes
     if empty:
         raise UnusableFile(
             path, f"names the class {min(empty)!r}, but none of its images is there; remove it"
         )
-    names = sorted(named)
+    names = sorted(classes)
     numbers = {name: place for place, name in enumerate(names)}
     values = torch.tensor([numbers[row[0]] for row in cells])
     return Labels(values, tuple(names), len(unused))
 
 
-def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    data = read_regular(path, max_bytes=MAX_LABEL_BYTES)
-    try:
-        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
-        lines = [(reader.line_num, row) for row in reader if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UnusableFile(path, f"is not a readable CSV file: {error}") from error
-    if not lines or len(lines[0][1]) < 2:
-        raise UnusableFile(path, "needs a header with a column of file names and one of labels")
-    return [cell.strip() for cell in lines[0][1]], lines[1:]
-
-
-def _places(path: Path, images: Sequence[Path], root: Path) -> dict[str, int]:
-    """Every name by which an image may be called, and its place."""
-    names: dict[str, int] = {}
-    twice = set()
-    for place, image in enumerate(images):
-        if image.name in names:
-            twice.add(image.name)
-        names[image.name] = place
-    for name in twice:
-        del names[name]
-    for place, image in enumerate(images):
-        names[image.relative_to(root).as_posix() if image.is_relative_to(root) else str(image)] = (
-            place
+def _label_columns(records: Records, named_by: str) -> list[str]:
+    """The column of classes, or those of attributes."""
+    rest = [name for name in records.columns if name != named_by]
+    stated = records.column(CLASS_COLUMNS)
+    if stated is not None and stated != named_by:
+        return [stated]
+    if len(rest) == 1:
+        return rest
+    attributes = [name for name in rest if _bits(records, name) > MIN_ATTRIBUTE_SHARE]
+    if not attributes:
+        raise UnusableFile(
+            records.path,
+            f"has the columns {', '.join(rest)}, none called label or class and none of 0 and 1; "
+            "name the column of classes 'label'",
         )
-    if not names:
+    return attributes
+
+
+def _bits(records: Records, column: str) -> float:
+    """The share of a column's filled cells that are 0, 1, -1, true or false."""
+    cells = [row.cells[column].strip().lower() for row in records.rows]
+    filled = [cell for cell in cells if cell]
+    return sum(cell in _BITS for cell in filled) / max(1, len(filled))
+
+
+def _rows_of_images(
+    records: Records, named_by: str, used: Sequence[str], images: Sequence[Path], root: Path
+) -> tuple[list[Record], list[Record]]:
+    """The row of each image, in their order, and the rows that name none."""
+    path = records.path
+    if not images:
         raise UnusableFile(path, "is given labels for no image")
-    return names
+    needed = (named_by, *used)
+    for row in records.rows:
+        if not all(row.cells[name].strip() for name in needed):
+            cells = list(row.cells.values())
+            raise UnusableFile(path, f"line {row.line} needs {len(needed)} filled cells: {cells}")
+    places = ImageNames(images, root, path).places([row.cells[named_by] for row in records.rows])
+    found: dict[int, Record] = {}
+    unused = []
+    for row, place in zip(records.rows, places, strict=True):
+        if place is None:
+            unused.append(row)
+        elif place in found:
+            raise UnusableFile(path, f"line {row.line} names {row.cells[named_by]!r} a second time")
+        else:
+            found[place] = row
+    missing = [image for place, image in enumerate(images) if place not in found]
+    if missing:
+        guessed = f" ({records.guess})" if records.guess else ""
+        first = f"; the table names {unused[0].cells[named_by]!r}, for example" if unused else ""
+        raise UnusableFile(
+            path,
+            f"has no row for {len(missing)} of {len(images)} images, the first "
+            f"{show_path(missing[0])}{first}{guessed}; add them, or move the images away",
+        )
+    return [found[place] for place in range(len(images))], unused
 
 
-def _attributes(path: Path, header: Sequence[str], cells: Sequence[Sequence[str]]) -> Tensor:
+def _attributes(path: Path, names: Sequence[str], cells: Sequence[Sequence[str]]) -> Tensor:
     for row in cells:
-        for name, cell in zip(header[1:], row, strict=True):
-            if cell not in ("0", "1"):
+        for name, cell in zip(names, row, strict=True):
+            if cell.lower() not in _BITS:
                 raise InputError(f"{show_path(path)}: {name!r} is {cell!r}; attributes are 0 or 1")
-    return torch.tensor([[int(cell) for cell in row] for row in cells])
+    return torch.tensor([[_BITS[cell.lower()] for cell in row] for row in cells])

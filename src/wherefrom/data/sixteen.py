@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,10 +40,26 @@ def nearest_bytes(high: Bytes, low: Bytes) -> Bytes:
     return out
 
 
-def to_eight_bits(
-    image: ImageFile.ImageFile, data: bytes, path: Any
-) -> tuple[Image.Image, str | None]:
-    """Load an opened image as one of Pillow's 8-bit modes, with a note if it had 16 bits.
+@dataclass(frozen=True, eq=False)
+class EightBits:
+    """An image of one of Pillow's 8-bit modes; `note` if it had 16 bits.
+
+    `exact`: its 16 bits were 8 bits written twice or followed by zeros, so that nothing is lost.
+    """
+
+    image: Image.Image
+    note: str = ""
+    exact: bool = True
+
+
+def is_deep(image: ImageFile.ImageFile) -> bool:
+    """Whether an opened image, not yet loaded, has 16 bits per colour."""
+    deep = image.mode == "I" or image.mode.startswith("I;16")
+    return deep or any(";16" in _rawmode(tile.args) for tile in image.tile)
+
+
+def to_eight_bits(image: ImageFile.ImageFile, data: bytes, path: Any) -> EightBits:
+    """Load an opened image as one of Pillow's 8-bit modes.
 
     Transparency by a 16-bit key colour becomes an alpha channel, as eight bits cannot tell it.
     Modes without a defined white (floating point, 32-bit integers) raise `UnusableFile`.
@@ -51,19 +68,27 @@ def to_eight_bits(
     tiles = list(image.tile)
     raw = [_rawmode(tile.args) for tile in tiles]
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return _from_grey(image), ROUNDED
+        return _from_grey(image)
     if not any(";16" in name for name in raw):
         image.load()
-        return image, None
+        return EightBits(image)
     if raw == ["LA;16B"]:
         image.tile = [tiles[0]._replace(args="RGBA")]  # L high, L low, A high, A low
         image.load()
         four = np.asarray(image)
-        return Image.fromarray(nearest_bytes(four[..., 0::2], four[..., 1::2]), "LA"), ROUNDED
+        values, exact = _reduced(four[..., 0::2], four[..., 1::2])
+        return EightBits(Image.fromarray(values, "LA"), ROUNDED, exact)
     image.load()
     if not all(name.split(";")[0] in _PLAIN_MODES for name in raw):
-        return image, CUT
-    return _from_colour(image, data, tiles), ROUNDED
+        return EightBits(image, CUT, exact=False)
+    return _from_colour(image, data, tiles)
+
+
+def _reduced(high: Bytes, low: Bytes) -> tuple[Bytes, bool]:
+    """8 bits of 16, and whether they were 8 bits before: v * 257 or v * 256."""
+    if np.array_equal(high, low) or not low.any():
+        return high.copy(), True
+    return nearest_bytes(high, low), False
 
 
 def _refuse_undefined(image: ImageFile.ImageFile, path: Any) -> None:
@@ -79,32 +104,32 @@ def _refuse_undefined(image: ImageFile.ImageFile, path: Any) -> None:
         raise UnusableFile(path, "stores 16-bit colours as separate planes; save it as PNG")
 
 
-def _from_grey(image: ImageFile.ImageFile) -> Image.Image:
+def _from_grey(image: ImageFile.ImageFile) -> EightBits:
     key = image.info.get("transparency")
     values = np.asarray(image).astype(np.uint16)
     if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         values = np.uint16(65535) - values
-    grey = Image.fromarray(
-        nearest_bytes((values >> 8).astype(np.uint8), (values & 255).astype(np.uint8)), "L"
-    )
+    eight, exact = _reduced((values >> 8).astype(np.uint8), (values & 255).astype(np.uint8))
+    grey = Image.fromarray(eight, "L")
     if isinstance(key, int):
         grey.putalpha(_alpha(values == key))
-    return grey
+    return EightBits(grey, ROUNDED, exact)
 
 
-def _from_colour(image: Image.Image, data: bytes, tiles: Sequence[Any]) -> Image.Image:
+def _from_colour(image: Image.Image, data: bytes, tiles: Sequence[Any]) -> EightBits:
     again = Image.open(io.BytesIO(data), formats=[str(image.format)])
     again.tile = [tile._replace(args=_other_order(tile.args)) for tile in tiles]
     again.load()
     high, low = np.asarray(image), np.asarray(again)
-    rounded = Image.fromarray(nearest_bytes(high, low), image.mode)
+    eight, exact = _reduced(high, low)
+    rounded = Image.fromarray(eight, image.mode)
     key = image.info.get("transparency")
     if isinstance(key, tuple) and len(key) == high.shape[-1]:
         same = np.ones(high.shape[:2], dtype=bool)
         for band, value in enumerate(key):
             same &= (high[..., band] == value >> 8) & (low[..., band] == value & 255)
         rounded.putalpha(_alpha(same))
-    return rounded
+    return EightBits(rounded, ROUNDED, exact)
 
 
 def _alpha(transparent: NDArray[np.bool_]) -> Image.Image:

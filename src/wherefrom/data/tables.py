@@ -20,6 +20,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.store import digest_bytes
 from wherefrom.data.files import UnusableFile, read_regular, show_path
 from wherefrom.data.folders import list_files
+from wherefrom.data.records import decode_text, separator_of
 
 DELIMITERS = {".csv": ",;\t", ".tsv": "\t", ".txt": ",;\t "}
 MAX_BYTES = 256 * 2**20
@@ -145,10 +146,7 @@ def _read_array(path: Path, data: bytes, shape: tuple[int, int, int]) -> list[_R
 
 
 def _read_text(path: Path, data: bytes, count: int) -> tuple[list[_Row], tuple[str, ...] | None]:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UnusableFile(path, "is not text in UTF-8") from error
+    text, _ = decode_text(path, data)  # of numbers, so that a guess at letters changes none
     lines = list(_cells(path, text))
     names = None
     if lines and not any(map(_is_number, lines[0][1])):
@@ -164,8 +162,7 @@ def _read_text(path: Path, data: bytes, count: int) -> tuple[list[_Row], tuple[s
 
 def _cells(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of every line that is not empty."""
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(DELIMITERS[path.suffix.lower()], key=first.count)
+    delimiter = separator_of(text, DELIMITERS[path.suffix.lower()])
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
     try:
         for cells in reader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -67,3 +68,16 @@ def save_png(pixels: Tensor, path: Path) -> None:
         write_file(path, buffer.getvalue())
     except OSError as error:
         raise InputError(f"cannot write {show_path(path)}: {error.strerror}") from error
+
+
+def float_parts(
+    images: Tensor, rows: Sequence[int] | None = None, *, size: int = 256
+) -> Iterator[Tensor]:
+    """uint8 images (N, C, H, W), or those at `rows`, as float32 in [0, 1], `size` at a time.
+
+    A part of no images comes where there are none, so that there is always one.
+    """
+    count = len(images) if rows is None else len(rows)
+    for start in range(0, max(count, 1), size):
+        chosen = slice(start, start + size)
+        yield to_float(images[chosen] if rows is None else images[list(rows[chosen])])

@@ -1,0 +1,228 @@
+"""Labels and captions that stand beside images: dataset.json, metadata.csv, a.cls, a.txt.
+
+What is read is what other tools write: the dataset.json of StyleGAN, metadata.csv or .jsonl of
+Hugging Face, .cls, .json and .txt of WebDataset, .txt and .caption of trainers of LoRA.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from wherefrom.core.errors import InputError
+from wherefrom.core.notes import add_note
+from wherefrom.data.archives import is_file
+from wherefrom.data.files import read_regular, show_path
+from wherefrom.data.matching_names import ImageNames
+from wherefrom.data.records import (
+    CLASS_COLUMNS,
+    FILE_COLUMNS,
+    PROMPT_COLUMNS,
+    Records,
+    decode_text,
+    read_records,
+)
+
+TABLES = ("metadata.csv", "metadata.jsonl", "metadata.tsv")
+STYLEGAN_TABLE = "dataset.json"
+CAPTION_SUFFIXES = (".txt", ".caption")
+MAX_TEXT_BYTES = 2**20
+_STYLEGAN_NAME = re.compile(r"(\d{5})/img\1\d{3}\.\w+$")
+
+
+@dataclass(frozen=True, eq=False)
+class ClassLabels:
+    """Classes of images: `values` int64 (N,), None where nothing tells them apart; `source`."""
+
+    values: Tensor | None
+    source: str = ""
+
+
+def labels_beside(images: Sequence[Path], root: Path) -> ClassLabels:
+    """The class of each image below `root`, a folder or an archive.
+
+    The first that is there decides: a dataset.json, a .cls or .json for every image, the column
+    label of a metadata table, and the folder of each image where all lie equally deep in two
+    folders or more.  A table that lacks some images, or holds vectors, gives no labels and a note.
+    """
+    for home in _shared_folders(images, root):
+        for table in (home / name for name in (STYLEGAN_TABLE, *TABLES)):
+            if is_file(table) and (found := _from_table(images, home, table)) is not None:
+                return found
+    stated = _stated_classes(images)
+    if stated is not None:
+        return ClassLabels(_numbered(stated), "a class beside each image")
+    if all(_STYLEGAN_NAME.search(image.as_posix()) for image in images):
+        return ClassLabels(None)  # folders of a thousand files each, which are no classes
+    return ClassLabels(_folder_ranks(images))
+
+
+def captions_beside(images: Sequence[Path], root: Path) -> dict[Path, str]:
+    """The captions of images below `root`, of those that have one.
+
+    A caption is the text in `a.txt` or `a.caption` beside `a.png`, the prompt, caption or text in
+    its `a.json`, or in a metadata table in its folder or one above.
+    """
+    found = _captions_in_tables(images, root)
+    for image in images:
+        caption = _caption_file(image) or _field(image, PROMPT_COLUMNS)
+        if caption:
+            found[image] = caption
+    return found
+
+
+def _shared_folders(images: Sequence[Path], root: Path) -> list[Path]:
+    """The folders up to `root` in which all images lie, the deepest first."""
+    parents = {image.parent for image in images}
+    home = min(parents, default=root, key=lambda path: len(path.parts))
+    found = []
+    while home.is_relative_to(root):
+        if all(parent.is_relative_to(home) for parent in parents):
+            found.append(home)
+        if home == root:
+            break
+        home = home.parent
+    return found or [root]
+
+
+def _from_table(images: Sequence[Path], root: Path, table: Path) -> ClassLabels | None:
+    """What a table says of the classes; None if it has no column of them."""
+    try:
+        rows = _cells(images, root, table, CLASS_COLUMNS)
+    except InputError as error:
+        if table.name == STYLEGAN_TABLE and _has_null_labels(table):
+            return ClassLabels(None)
+        add_note(f"{error}; no labels are taken from it")
+        return ClassLabels(None)
+    if rows is None:
+        return None
+    texts = [rows.get(place, "") for place in range(len(images))]
+    if not all(texts):
+        add_note(
+            f"{show_path(table)} has no label for {texts.count('')} of {len(images)} images; no "
+            "labels are taken from it"
+        )
+        return ClassLabels(None)
+    if any(text.startswith(("[", "{")) for text in texts):
+        add_note(f"{show_path(table)} holds vectors, not classes; no labels are taken from it")
+        return ClassLabels(None)
+    return ClassLabels(_numbered(texts), table.name)
+
+
+def _has_null_labels(table: Path) -> bool:
+    try:
+        value = json.loads(read_regular(table, max_bytes=MAX_TEXT_BYTES))
+    except (InputError, ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and "labels" in value and value["labels"] is None
+
+
+def _cells(
+    images: Sequence[Path], root: Path, table: Path, columns: Sequence[str]
+) -> dict[int, str] | None:
+    """By the place of each image its cell in the first of `columns`; None if there is none."""
+    records: Records = read_records(table)
+    column, named_by = records.column(columns), records.column(FILE_COLUMNS)
+    if column is None or named_by is None:
+        return None
+    names = ImageNames(images, root, table)
+    places = names.places([row.cells[named_by] for row in records.rows])
+    return {
+        place: row.cells[column].strip()
+        for place, row in zip(places, records.rows, strict=True)
+        if place is not None
+    }
+
+
+def _captions_in_tables(images: Sequence[Path], root: Path) -> dict[Path, str]:
+    homes = {root}
+    for image in images:
+        home = image.parent
+        while home not in homes and home.is_relative_to(root):
+            homes.add(home)
+            home = home.parent
+    found: dict[Path, str] = {}
+    for home in sorted(homes, key=lambda path: path.parts):
+        for table in (home / name for name in TABLES):
+            if is_file(table):
+                below = [image for image in images if image.is_relative_to(home)]
+                cells = _cells(below, home, table, PROMPT_COLUMNS) or {}
+                found |= {below[place]: text for place, text in cells.items() if text}
+    return found
+
+
+def _beside(image: Path, suffix: str) -> Path | None:
+    """The file of this suffix beside an image: `a.txt`, for `a.png` and for `a.large.png`."""
+    stem, _, _ = image.name.partition(".")
+    for path in dict.fromkeys((image.with_suffix(suffix), image.with_name(stem + suffix))):
+        if is_file(path):
+            return path
+    return None
+
+
+def _caption_file(image: Path) -> str:
+    for suffix in CAPTION_SUFFIXES:
+        path = _beside(image, suffix)
+        if path is not None:
+            return " ".join(_text(path).split())
+    return ""
+
+
+def _field(image: Path, names: Sequence[str]) -> str:
+    """The first of these fields in the .json beside an image; empty without one."""
+    path = _beside(image, ".json")
+    if path is None:
+        return ""
+    try:
+        value = json.loads(_text(path))
+    except (ValueError, RecursionError) as error:  # an `InputError` is a `ValueError`, too
+        add_note(f"{show_path(path)}: is not readable JSON: {error}")
+        return ""
+    fields: Mapping[str, object] = value if isinstance(value, dict) else {}
+    stated = next((fields[name] for name in names if fields.get(name) is not None), "")
+    return str(stated).strip() if isinstance(stated, (str, int)) else ""
+
+
+def _stated_classes(images: Sequence[Path]) -> list[str] | None:
+    """The class in the .cls or .json beside each image, None unless every one has it."""
+    found = []
+    for image in images:
+        path = _beside(image, ".cls")
+        text = _text(path).strip() if path is not None else _field(image, ("cls", *CLASS_COLUMNS))
+        if not text:
+            return None
+        found.append(text)
+    return found or None
+
+
+def _text(path: Path) -> str:
+    return decode_text(path, read_regular(path, max_bytes=MAX_TEXT_BYTES))[0]
+
+
+def _numbered(classes: Sequence[str]) -> Tensor:
+    """Classes as numbers: themselves where all are whole numbers, else places of sorted names."""
+    if all(text.isascii() and text.isdigit() and len(text) < 10 for text in classes):
+        return torch.tensor([int(text) for text in classes])
+    ranks = {name: rank for rank, name in enumerate(sorted(set(classes)))}
+    return torch.tensor([ranks[text] for text in classes])
+
+
+def _folder_ranks(images: Sequence[Path]) -> Tensor | None:
+    """The rank of each image's folder, where all lie equally deep in two folders or more.
+
+    Archives of a numbered series are parts of one set, not classes.
+    """
+    parents = sorted({image.parent for image in images})
+    if len(parents) < 2 or len({len(image.parts) for image in images}) > 1:
+        return None
+    series = {re.sub(r"\d+", "", parent.name) for parent in parents}
+    if len(series) == 1 and all(parent.is_file() for parent in parents):
+        return None
+    ranks = {parent: rank for rank, parent in enumerate(parents)}
+    return torch.tensor([ranks[image.parent] for image in images])
