@@ -105,7 +105,7 @@ $(VENV)/.installed-%: $(VENV)/.torch $(INPUTS)
 	@$(PY) -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $(VENV)/.installed $@
 
-EXTRAS_dev := dev,faiss,milvus,ray
+EXTRAS_dev := dev,faiss,heif,milvus,ray
 EXTRAS_bench := bench,faiss
 EXTRAS_site := site
 EXTRAS_dist := dist

@@ -267,11 +267,7 @@ def test_a_folder_that_does_not_exist__rejects_before_the_long_work(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="forks and kills")
-def test_a_save_killed_at_any_moment_leaves_the_old_or_the_new__identity_whole(
-    tmp_path, monkeypatch
-):
-    # A kill, unlike a power cut, loses nothing that was written.
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
+def test_a_save_killed_at_any_moment_leaves_the_old_or_the_new__identity_whole(tmp_path):
     result = every_moment(tmp_path)
     for name, old in (("first", None), ("replacement", 1), ("after_a_killed_replacement", 0)):
         rows, step, killed = result[name]

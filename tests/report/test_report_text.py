@@ -5,6 +5,7 @@ import io
 
 import pytest
 
+from wherefrom.data.records import read_records
 from wherefrom.report.tables import Column, Table, to_csv, to_markdown, to_plain
 from wherefrom.report.text import csv_text, markdown_text, percent, plural, printable
 
@@ -36,6 +37,15 @@ def test_csv_keeps_every_row_on_one_line_whatever_the_name__roundtrip():
     assert text.count("\r\n") == 3
     rows = list(csv.reader(io.StringIO(text)))
     assert rows[1:] == [[printable(NASTY), 'a "quoted", text'], ["b", ""]]
+
+
+@pytest.mark.parametrize("name", ["größe.png", "写真.png", "e\u0301.png", "emoji \U0001f600.png"])
+def test_spreadsheets_are_told_the_encoding_of_names__roundtrip(name, tmp_path):
+    data = to_csv(Table((Column("image"),), ((name,), ("=1+1",)))).encode()
+    assert data.startswith(b"\xef\xbb\xbf")
+    (tmp_path / "t.csv").write_bytes(data)
+    assert [row.cells["image"] for row in read_records(tmp_path / "t.csv").rows] == [name, "'=1+1"]
+    assert to_csv(Table((Column("image"),), (("a.png",),))) == "image\r\na.png\r\n"
 
 
 def test_markdown_cells_hold_no_markup__closed_form():

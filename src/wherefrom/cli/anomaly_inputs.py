@@ -135,9 +135,11 @@ def named_folders(texts: Sequence[str]) -> dict[str, list[Path]]:
 
 def prepare_folder(out: Path) -> None:
     """The report's folder: new, empty, or that of an earlier audit."""
+    from wherefrom.core.paths import entry_names
+
     known = {CALIBRATION, CACHE}
     if out.is_dir():
-        inside = {entry.name for entry in out.iterdir()}
+        inside = entry_names(out)
         if inside and not inside & known:
             raise InputError(f"{out} is no folder of an audit, so it is left alone; choose another")
         return
@@ -150,7 +152,6 @@ def prepare_folder(out: Path) -> None:
 def tell_skipped(session: Session, skipped: Sequence[tuple[str, str]]) -> None:
     """One line on stderr about the files that were left out."""
     if skipped:
-        from wherefrom.report.text import plural
+        from wherefrom.report.text import left_out
 
-        path, reason = skipped[0]
-        session.note(f"note: {plural(len(skipped), 'file')} left out; the first: {path}: {reason}")
+        session.note(f"note: {left_out(skipped)}")

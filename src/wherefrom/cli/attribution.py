@@ -17,6 +17,7 @@ from wherefrom.cli.attribution_inputs import (
     generator_if_named,
     learns_codec,
     lossy_option,
+    most_others,
     optional_generator,
     output_options,
     read_shaped,
@@ -125,7 +126,14 @@ def fit(
         images, columns = read_table(session, others, generator.image_shape, resize=resize)
     elif others:
         learns = learns_codec([config], allowed=lossy_others)
-        images = read_shaped(session, others, generator.image_shape, resize=resize, learns=learns)
+        images = read_shaped(
+            session,
+            others,
+            generator.image_shape,
+            resize=resize,
+            learns=learns,
+            most=most_others([config]),
+        )
     fitted = question.fit(
         generator,
         images,

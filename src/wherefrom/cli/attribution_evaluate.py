@@ -14,6 +14,7 @@ from wherefrom.cli.attribution_inputs import (
     generator_if_named,
     learns_codec,
     lossy_option,
+    most_others,
     optional_generator,
     output_options,
     read_shaped,
@@ -308,7 +309,14 @@ def evaluate(
     generator = generator_if_named(spec, weights, latent, value_range)
     if generator is not None and asked.methods:
         learns = learns_codec(asked.configs().values(), allowed=lossy_others)
-        images = read_shaped(session, others, generator.image_shape, resize=resize, learns=learns)
+        images = read_shaped(
+            session,
+            others,
+            generator.image_shape,
+            resize=resize,
+            learns=learns,
+            most=most_others(asked.configs().values()),
+        )
         rivals = read_sources(session, sources, generator.image_shape, resize=resize)
         compared = run_comparison(session, asked, generator, images, rivals)
         outputs.save_csv(comparison_cells(compared))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wherefrom.generators.generator import Generator
     from wherefrom.report.tables import Table
 
+MAX_OTHERS = 20_000  # files of others that are read, unless a fit can use more
 CODEC_SHARE = 0.1  # of the others: so many lossy files say nothing about a class
 SCALED_AWAY = 2  # times the model's size
 
@@ -134,22 +135,31 @@ def read_shaped(
     *,
     resize: bool,
     learns: bool = False,
+    most: int | None = None,
 ) -> Tensor:
     """Images as uint8 (N, *shape), or the rows of tables as float32 (N, *shape).
 
-    `learns`: a fit will learn from them, so that lossy files are refused.
+    `learns`: a fit will learn from them, so that lossy files are refused.  `most`: of more image
+    files so many are drawn before any is read, and a note says so.
     """
-    from wherefrom.data import read_images
+    from wherefrom.data import list_images
+    from wherefrom.data.batches import Wanted
+    from wherefrom.data.folders import read_files
     from wherefrom.generators.introspection import holds_numbers
     from wherefrom.report.text import plural
 
     if holds_numbers(shape):
         return read_table(session, paths, shape, resize=resize)[0]
     channels, height, width = shape
-    batch = read_images(
-        paths, channels=channels, size=(height, width), resize=resize, track=session.track
-    )
     where = ", ".join(map(str, paths))
+    files = list_images(paths)
+    if most is not None and most < len(files):
+        from wherefrom.data.splits import sample_indices
+
+        session.note(f"note: {where}: {most} of {len(files)} files were drawn, enough for a fit")
+        files = [files[row] for row in sample_indices([str(path) for path in files], most, seed=0)]
+    wanted = Wanted(channels, (height, width), resize)
+    batch = read_files(files, where, wanted, track=session.track)
     if batch.skipped:
         path, reason = batch.skipped[0]
         session.note(
@@ -164,6 +174,13 @@ def read_shaped(
     if learns:
         _refuse_codec_leak(batch, where)
     return batch.images
+
+
+def most_others(configs: Iterable[AttributionConfig]) -> int:
+    """How many files of others are read at most for fits with one of these settings."""
+    from wherefrom.attribution.method import wanted_others
+
+    return max(MAX_OTHERS, *map(wanted_others, configs))
 
 
 def learns_codec(configs: Iterable[AttributionConfig], *, allowed: bool) -> bool:

@@ -174,6 +174,8 @@ def _part(path: Path, case: Path, name: str | None, given: dict[str, Any]) -> Pa
         if option not in known:
             flag = option.replace("_", "-")
             raise InputError(f"{path} is of the kind {kind}, which takes no --{flag}; leave it out")
+    if Path(given.get("encoder", "")).is_dir() and "encoder" in given:
+        given = {**given, "encoder": relative(Path(given["encoder"]), case)}
     place = {"name": called, "path": relative(path, case), "digest": digest_of(kind, path)}
     return KINDS[kind].from_dict({**place, **given})
 

@@ -122,13 +122,13 @@ def run(
       wherefrom credit run study.toml --runs 40
     """
     from wherefrom.credit.method import open_study, run_study
-    from wherefrom.credit.remarks import shared_lines
+    from wherefrom.credit.remarks import model_lines, shared_lines
 
     places = tuple(resolve_device(name.strip()) for name in devices.split(","))
     opened = open_study(study, device=places[0], track=session.track)
     for path, reason in opened.data.skipped:
         session.note(f"left out {path}: {reason}")
-    for line in shared_lines(opened.data):
+    for line in [*shared_lines(opened.data), *model_lines(opened)]:
         session.note(line)
     tell_gain(session, opened)
     counts = run_study(

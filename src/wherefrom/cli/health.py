@@ -17,7 +17,7 @@ from wherefrom import __version__
 
 GOOD, WARNING, MISSING = "ok", "note", "missing"
 # Extras for people who use the program; the rest is for its developers.
-USER_EXTRAS = ("diffusers", "anomaly", "c2pa", "web")
+USER_EXTRAS = ("diffusers", "anomaly", "heif", "c2pa", "web")
 _REQUIREMENT = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)\s*(?:>=\s*(?P<least>[0-9.]+))?")
 _EXTRA = re.compile(r"extra\s*==\s*['\"](?P<extra>[^'\"]+)['\"]")
 

@@ -56,8 +56,9 @@ def inspect(
       wherefrom inspect suspect.png --with case.toml --out report/
     """
     from wherefrom.case.opened import open_case
+    from wherefrom.data.archive_listing import holds_many
 
-    single = len(paths) == 1 and not paths[0].is_dir()
+    single = len(paths) == 1 and not holds_many(paths[0])
     if heat_map and (out is None or not single):
         raise InputError("--heat-map draws one image's report; give one file, and --out")
     signer = _signer(sign_key, sign_certificate, reported=out is not None and single)
@@ -137,10 +138,11 @@ def _signer(key: Path | None, certificate: Path | None, *, reported: bool) -> Re
 
 def _prepare(out: Path) -> None:
     """The report's folder: new, or one that holds nothing but an earlier report."""
+    from wherefrom.core.paths import entry_names
     from wherefrom.report.case import FILES
 
     if out.is_dir():
-        others = sorted(entry.name for entry in out.iterdir() if entry.name not in FILES)
+        others = sorted(name for name in entry_names(out) if name not in FILES)
         if others:
             raise InputError(
                 f"{out} holds other files ({others[0]}), so it is left alone; choose another --out"

@@ -151,12 +151,11 @@ def encode(
     Example:
       wherefrom inversion encode model/ photos/ --out codes.safetensors
     """
-    from wherefrom.data import to_float
     from wherefrom.inversion.codes_file import write_codes
 
     fitted = _load(model, device)
     batch = read_batch(session, images, fitted)
-    codes = fitted.encode(to_float(batch.images))
+    codes = fitted.encode(batch.images)
     kept = codes.isfinite().all(dim=1).cpu()
     lost = [str(p) for p, ok in zip(batch.paths, kept.tolist(), strict=True) if not ok]
     if len(lost) == len(codes):
@@ -291,12 +290,9 @@ def edit(
     elif examples is not None and counterexamples is not None:
         keep: dict[str, Direction] = {}
         for name, has, lacks in named_pairs(kept):
-            sides = (read_batch(session, (p,), fitted).images.float() / 255 for p in (has, lacks))
+            sides = (read_batch(session, (p,), fitted).images for p in (has, lacks))
             keep[name] = find_direction(fitted, *sides)
-        sides = (
-            read_batch(session, (p,), fitted).images.float() / 255
-            for p in (examples, counterexamples)
-        )
+        sides = (read_batch(session, (p,), fitted).images for p in (examples, counterexamples))
         direction = find_direction(fitted, *sides, keep=keep)
         result = edit_along(fitted, pixels, direction, steps=steps, keep=keep)
     else:
@@ -337,11 +333,11 @@ def latents(
     Example:
       wherefrom inversion latents model/ photos/ --out traversal.png
     """
-    from wherefrom.data import save_png, to_float
+    from wherefrom.data import save_png
     from wherefrom.inversion.latent_report import report_latents, traversal_sheet
 
     fitted = _load(model, device)
-    pixels = to_float(read_batch(session, images, fitted).images) if images else None
+    pixels = read_batch(session, images, fitted).images if images else None
     result = report_latents(fitted, pixels)
     if out is not None:
         save_png(traversal_sheet(fitted, result.live_dimensions[:rows]), out)

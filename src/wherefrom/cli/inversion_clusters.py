@@ -51,7 +51,6 @@ def cluster(
       wherefrom inversion cluster model/ images/ --out clusters.html --sorted sorted/
     """
     from wherefrom.core.errors import InputError
-    from wherefrom.data.writing import to_float
     from wherefrom.inversion.clusters import cluster_images, examples, sort_into_classes
     from wherefrom.report.files import check_target
     from wherefrom.report.html import PAGE_SUFFIXES
@@ -63,7 +62,7 @@ def cluster(
         raise InputError(f"{folder} already exists; choose another --sorted")
     fitted = load_model(model, device)
     batch = read_batch(session, images, fitted)
-    found = cluster_images(fitted, to_float(batch.images), label=label)
+    found = cluster_images(fitted, batch.images, label=label)
     drawn = {c.label: examples(fitted, c, SHOWN, seed=seed) for c in found.clusters}
     write_clusters(out, found, batch.images, drawn)
     if folder is not None:

@@ -71,10 +71,10 @@ def evaluate(
     fitted = load_model(model, device)
     features, name = (random_features, NAME) if encoder is None else network_features(encoder)
     images, keys = read_own(session, real, fitted)
-    others = {name: to_float(read_own(session, [path], fitted)[0]) for name, path in foreign}
+    others = {name: read_own(session, [path], fitted)[0] for name, path in foreign}
     found = evaluate_inverter(
         fitted,
-        to_float(images),
+        images,
         keys=keys,
         foreign=others,
         features=features,

@@ -50,6 +50,8 @@ def read_own(
                 path, size=fitted.size, channels=fitted.channels, track=session.track
             )
             found.append(loaded.images)
-    images = torch.cat(found)
+    images = found[0] if len(found) == 1 else torch.cat(found)
     rows = {digest_tensors({"": image}): row for row, image in enumerate(images)}
-    return images[list(rows.values())], list(rows)
+    kept = list(rows.values())
+    # Indexing copies: a large folder stays where it is, in a file.
+    return images if kept == list(range(len(images))) else images[kept], list(rows)

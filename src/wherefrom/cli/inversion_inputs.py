@@ -52,7 +52,8 @@ def training_data(
 ) -> TrainingData:
     """The data set at `path`, with labels if `config.method` takes any."""
     from wherefrom.data import load_training_images, read_images
-    from wherefrom.data.folders import list_images
+    from wherefrom.data.archive_listing import holds_many
+    from wherefrom.data.folders import list_images, subfolders
     from wherefrom.data.labels import read_labels
     from wherefrom.inversion.config import LABELLED
 
@@ -63,7 +64,7 @@ def training_data(
         )
         session.note(source.description)
         if takes and source.labels is not None and path.is_dir():
-            for folder in sorted(p for p in path.iterdir() if p.is_dir()):
+            for folder in subfolders(path):
                 list_images([folder])  # an `InputError` where a class has none
         return TrainingData(source.images, source.labels if takes else None, ())
     if not takes:
@@ -71,7 +72,7 @@ def training_data(
             f"{config.method} takes no labels; leave out --label-file, or choose one of "
             + ", ".join(LABELLED)
         )
-    if limit is not None or not path.is_dir():
+    if limit is not None or not holds_many(path):
         raise InputError("--label-file goes with a whole folder of images, without --limit")
     batch = read_images(
         (path,), channels=channels, size=(size, size), resize=True, track=session.track
@@ -122,5 +123,6 @@ def named_pairs(values: Iterable[str]) -> Iterator[tuple[str, Path, Path]]:
 
 def _tell_skipped(session: Session, batch: ImageBatch) -> None:
     if batch.skipped:
-        path, reason = batch.skipped[0]
-        session.note(f"note: {len(batch.skipped)} files left out; the first: {path} {reason}")
+        from wherefrom.report.text import left_out
+
+        session.note(f"note: {left_out(batch.skipped)}")

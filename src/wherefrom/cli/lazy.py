@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import click
 
+from wherefrom.cli.reading import take_reading
 from wherefrom.core.threads import using_threads
 
 
@@ -28,6 +29,7 @@ class LazyGroup(click.Group):
         module, _, attribute = self.members[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         take_threads(command)
+        take_reading(command, cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

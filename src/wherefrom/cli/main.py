@@ -25,6 +25,16 @@ COMPLETE_VARIABLE = "_WHEREFROM_COMPLETE"
 LEVELS = ("debug", "info", "warning", "error")
 USER_ERROR = 2
 INTERRUPTED = 128 + signal.SIGINT
+# Libraries that print bars and advice to stderr unless told not to.
+QUIET = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "DIFFUSERS_VERBOSITY": "error",
+    "HF_HUB_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TQDM_DISABLE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 READER_GONE = 141  # what the shell reports for a program that dies of a closed pipe
 
 MEMBERS = {
@@ -69,11 +79,13 @@ def cli(ctx: click.Context, quiet: bool, log_level: str) -> None:
       wherefrom attribution check mine.attributor suspect.png
     """
     from wherefrom.cli.console import Session  # after --help, which needs none of it
+    from wherefrom.cli.stderr import listening
 
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
     )
     ctx.obj = Session(quiet=quiet)
+    ctx.with_resource(listening(ctx.obj, log_level))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -81,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Torch's threads wait for each other in a loop, which beside one other busy process makes a
     # training several times slower.  Read when torch is loaded, here and in processes started here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     _survive_any_text(sys.stdout)
     _survive_any_text(sys.stderr)
     request = os.environ.get(COMPLETE_VARIABLE)

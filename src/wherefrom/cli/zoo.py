@@ -137,6 +137,12 @@ def train(
     "--seed", default=0, show_default=True, help="Image i depends on the seed and i only."
 )
 @click.option("--overwrite", is_flag=True, help="Write into a folder that is not empty.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="auto, cpu, cuda, cuda:1 or mps; another device may round a pixel otherwise.",
+)
 @click.pass_obj
 def sample(
     session: Session,
@@ -149,6 +155,7 @@ def sample(
     out: Path,
     seed: int,
     overwrite: bool,
+    device: str,
 ) -> None:
     """Write images of a generator as PNG files.
 
@@ -163,14 +170,15 @@ def sample(
     from wherefrom.generators.loading import load_generator
 
     _refuse_filled(out, overwrite=overwrite)
+    place = resolve_device(device)
     generator = load_generator(spec, weights=weights, latent=latent, value_range=value_range)
     if generator.makes_numbers:
         raise InputError(f"{spec} makes rows of numbers, and this writes images; use Python")
     out.mkdir(exist_ok=True)
-    batches = generator.sample_with_activations(count, seed, batch=1)
+    batches = generator.to(place).sample_with_activations(count, seed, batch=1)
     digits = len(str(count))
     for index, (image, _) in enumerate(session.track(batches, "sampling images", total=count)):
-        save_png(to_uint8(image)[0], out / f"{index:0{digits}d}.png")
+        save_png(to_uint8(image.cpu())[0], out / f"{index:0{digits}d}.png")
     click.echo(out)
 
 
@@ -196,10 +204,12 @@ def list_models(as_json: bool) -> None:
 
 
 def _refuse_filled(out: Path, *, overwrite: bool) -> None:
+    from wherefrom.core.paths import entry_names
+
     if not out.parent.is_dir():
         raise InputError(f"{out.parent} is not a folder; create it, or choose another --out")
     try:
-        filled = out.exists() and next(out.iterdir(), None) is not None
+        filled = out.exists() and bool(entry_names(out))
     except OSError as error:
         raise InputError(f"cannot use {out} as a folder: {error.strerror}") from error
     if filled and not overwrite:

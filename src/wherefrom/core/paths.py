@@ -1,8 +1,39 @@
-"""Paths as people read them."""
+"""Paths as people read them, and the names that operating systems leave in every folder."""
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
+
+# What Finder, Explorer, the desktops and NAS boxes put into folders; compared without case.
+_SYSTEM_NAMES = frozenset(
+    {"thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"}
+    | {
+        "icon\r",
+        "icon\uf00d",
+        "picasa.ini",
+        "zbthumbnail.info",
+        "__macosx",
+        "folder.jpg:encryptable",
+    }
+    | {"@eadir", "@synoeastream", "@synoresource", "@tmp", "@recycle", "@recently-snapshot"}
+    | {
+        "#recycle",
+        "#snapshot",
+        "~snapshot",
+        "$recycle.bin",
+        "recycler",
+        "system volume information",
+    }
+    | {"network trash folder", "temporary items", "thefindbyidfolder", "thevolumesettingsfolder"}
+)
+_SYSTEM_HIDDEN = (
+    "._", ".ds_store", ".localized", ".directory", ".hidden", ".picasa.ini", ".@__thumb",
+    ".apdisk", ".appledb", ".appledesktop", ".appledouble", ".com.apple.", ".fseventsd",
+    ".documentrevisions-v100", ".fuse_hidden", ".nfs", ".nomedia", ".snapshot", ".snapshots",
+    ".spotlight-v100", ".syncthing.", ".stfolder", ".stignore", ".temporaryitems", ".thumbnails",
+    ".trash", ".volumeicon.icns", ".vol",
+)  # fmt: skip
 
 
 def show_path(path: Path) -> str:
@@ -11,3 +42,54 @@ def show_path(path: Path) -> str:
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in str(path)
     )
+
+
+def is_system_name(name: str) -> bool:
+    """Whether an operating system or a NAS puts files or folders of this name everywhere.
+
+    As `.DS_Store`, `._photo.jpg`, `Thumbs.db`, `desktop.ini`, `@eaDir`, `__MACOSX` and `.Trashes`.
+    An empty `lost+found` is one, too, but its name alone does not say that it is empty.
+    """
+    folded = name.casefold()
+    return folded in _SYSTEM_NAMES or folded.startswith(_SYSTEM_HIDDEN)
+
+
+def unwritable(name: str) -> str:
+    """Why a name cannot stand in a report or receipt for all to read; empty if it can.
+
+    Receipts are UTF-8 text in which a name is one line: bytes that are no UTF-8 and control
+    characters, line breaks among them, cannot stand there.
+    """
+    if any(0xD800 <= ord(char) <= 0xDFFF for char in name):
+        return "it holds bytes that are no UTF-8"
+    if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name):
+        return "it holds a control character or a line break"
+    return "" if name.strip() else "it is blank"
+
+
+def looks(name: str) -> str:
+    """What is the same for names that look the same: composed, no marks without width, no margin.
+
+    For telling that two names are hard to tell apart; never for finding files.
+    """
+    seen = "".join(char for char in name if unicodedata.category(char) != "Cf")
+    return " ".join(unicodedata.normalize("NFC", seen).split())
+
+
+def entry_names(folder: Path) -> set[str]:
+    """The names in a folder without what operating systems put there; `OSError` if it fails."""
+    return {
+        entry.name
+        for entry in folder.iterdir()
+        if not is_system_name(entry.name) and not is_empty_lost_and_found(entry)
+    }
+
+
+def is_empty_lost_and_found(path: Path) -> bool:
+    """Whether `path` is the empty folder `lost+found` that a file system keeps for repairs."""
+    if path.name != "lost+found":
+        return False
+    try:
+        return next(path.iterdir(), None) is None
+    except OSError:
+        return False

@@ -28,10 +28,17 @@ from safetensors.torch import save as save_tensors
 
 from wherefrom import __version__
 from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.notes import add_note
 
 META_NAME = "artifact.json"
 TENSORS_NAME = "tensors.safetensors"
 NEXT_TENSORS_NAME = "tensors.next.safetensors"  # present only while an artifact is being replaced
+# Not for want of a feature, but because data is lost.
+DISK_ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
+NOT_FLUSHED = (
+    "the file system that is written to cannot say when a file is on the disk, so a power cut "
+    "might undo what was just written"
+)
 MAX_META_BYTES = 64 * 2**20
 MAX_TENSORS_BYTES = 64 * 2**30
 
@@ -53,7 +60,7 @@ def digest_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
         total.update(f"{name}|{tuple(value.shape)}|{value.dtype}|".encode())
-        total.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+        total.update(value.reshape(-1).view(torch.uint8).numpy().data)  # no copy: it may be mapped
     return "sha256:" + total.hexdigest()
 
 
@@ -108,7 +115,7 @@ def write_file(path: Path, data: bytes) -> None:
         with scratch.open("xb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            flush_file(file.fileno())
         scratch.replace(path)
     except BaseException:
         with suppress(OSError):
@@ -265,10 +272,31 @@ def _hidden_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
 
 
-def flush_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
-    handle = os.open(folder, os.O_RDONLY)
+def flush_file(handle: int) -> None:
+    """Wait until an open file is on the disk, as far as its file system can."""
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise
+        add_note(f"{NOT_FLUSHED} ({error.strerror})")
+
+
+def flush_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, as far as system and file system can.
+
+    Windows opens no folders, and network, FUSE and FAT file systems may refuse to flush one.  What
+    is written is there whole or not at all even so; only a loss of power could still undo it, which
+    a note says.  An error of the disk itself is raised.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise
+        add_note(f"{NOT_FLUSHED} ({error.strerror})")
+        return
+    try:
+        flush_file(handle)
     finally:
         os.close(handle)

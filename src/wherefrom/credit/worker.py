@@ -9,6 +9,7 @@ an interruption) gives the run back and ends the worker.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -106,6 +107,8 @@ def work_in_process(
     parent: int | None = None,
 ) -> None:
     """Open ledger and game, and work.  A worker without its `parent` ends after its run."""
+    if parent is not None:
+        logging.captureWarnings(True)  # what libraries warn of would stand beside a result in JSON
     with Ledger(path, game, fold=False) as ledger:
         alive = (lambda: True) if parent is None else (lambda: os.getppid() == parent)
         work(ledger, make_play(device), lease_seconds=lease_seconds, go_on=alive)

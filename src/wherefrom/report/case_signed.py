@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from wherefrom import __version__
 from wherefrom.case.result import KIND, Answer, Inspection
@@ -24,6 +24,7 @@ from wherefrom.core.store import digest_bytes
 from wherefrom.data.files import UnusableFile, read_regular
 from wherefrom.report.case_wording import summary_lines
 from wherefrom.report.files import INSPECTION, PAGE, SIGNED
+from wherefrom.report.fonts import drawable, font_for
 from wherefrom.report.overlay import open_picture
 from wherefrom.report.text import printable
 
@@ -92,7 +93,7 @@ def draw_answers(found: Inspection, image: Path, title: str) -> bytes:
         f"Whether this still is what was signed is told by the Content Credentials of the picture, "
         f"which hold the digests of {PAGE} and {INSPECTION}. Ask: wherefrom case verify FOLDER",
     )
-    rows = [row for line in told for row in (*textwrap.wrap(printable(line), COLUMNS), "")]
+    rows = [row for line in told for row in (*textwrap.wrap(drawable(line), COLUMNS), "")]
     shown = open_picture(str(image), found.image.digest, SIDE)
     if shown is not None:  # a small one enlarged, pixel by pixel
         times = max(1, SIDE // max(shown.size))
@@ -101,13 +102,13 @@ def draw_answers(found: Inspection, image: Path, title: str) -> bytes:
     top = 2 * MARGIN + LINE + (0 if shown is None else shown.height + MARGIN)
     canvas = Image.new("RGB", (WIDTH, top + LINE * len(rows[:MOST_LINES]) + MARGIN), PAPER)
     draw = ImageDraw.Draw(canvas)
-    heading = textwrap.shorten(title, COLUMNS)
-    draw.text((MARGIN, MARGIN), heading, fill=INK, font=ImageFont.load_default(LETTER + 3))
+    heading = textwrap.shorten(drawable(title), COLUMNS)
+    draw.text((MARGIN, MARGIN), heading, fill=INK, font=font_for(heading, LETTER + 3))
     if shown is not None:
         canvas.paste(shown, (MARGIN, 2 * MARGIN + LINE))
     for index, row in enumerate(rows[:MOST_LINES]):
         place = (MARGIN, top + LINE * index)
-        draw.text(place, row, fill=INK, font=ImageFont.load_default(LETTER))
+        draw.text(place, row, fill=INK, font=font_for(row, LETTER))
     buffer = io.BytesIO()
     canvas.save(buffer, format="PNG")
     return buffer.getvalue()

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from wherefrom.report.tables import Cell, Column, Table, show_p_value, show_score
+from wherefrom.report.tables import (
+    CANNOT_SAY,
+    Cell,
+    Column,
+    Table,
+    show_p_value,
+    show_score,
+)
 from wherefrom.report.text import percent, plural
 
 if TYPE_CHECKING:  # importing a question's package imports torch
@@ -87,7 +95,7 @@ def least_table(curve: SubtletyCurve) -> Table:
 
 
 def evaluation_table(found: InverterEvaluation) -> Table:
-    """Names and values; what a method lacks is left out."""
+    """Names and values; what a method lacks is left out, what no image has is "cannot say"."""
     pairs: list[tuple[str, float | int | str | None]] = [
         ("real images given", found.given if found.given > found.images else None),
         ("real images", found.images),
@@ -109,8 +117,16 @@ def evaluation_table(found: InverterEvaluation) -> Table:
         pairs += [(f"AUROC of {row.score}, weak damage", row.near)]
         pairs += [(f"AUROC of {row.score}, full damage", row.far)]
         pairs += [(f"AUROC of {row.score}, {name}", value) for name, value in row.foreign.items()]
-    rows = tuple((name, show_score(value)) for name, value in pairs if value is not None)
+        missing = (f"{count} {name}" for name, count in row.unscored.items())
+        pairs += [(f"images without a finite {row.score}", ", ".join(missing) or None)]
+    rows = tuple((name, _shown(value)) for name, value in pairs if value is not None)
     return Table((Column("measure", folds=True), Column("value", numeric=True)), rows)
+
+
+def _shown(value: float | int | str) -> str:
+    if isinstance(value, str):
+        return value
+    return show_score(value) if math.isfinite(value) else CANNOT_SAY
 
 
 def cluster_table(found: Clustering) -> Table:

@@ -11,6 +11,7 @@ from typing import Any
 from wherefrom.origin.answers import Candidate, OriginAnswer
 from wherefrom.origin.decision import Answer
 from wherefrom.origin.evidence import Evidence
+from wherefrom.origin.places import shown_path
 from wherefrom.report.describe import flatten
 from wherefrom.report.html import (
     Block,
@@ -96,7 +97,7 @@ def _overview(answers: Sequence[OriginAnswer], thumbnails: Mapping[str, str]) ->
                 Cell(str(answer.answer), tone=TONES[answer.answer]),
                 Cell("", image="" if best is None else thumbnails.get(best.path, "")),
                 # What is said instead of an origin stands in its place, where there is room.
-                Cell(answer.reason) if best is None else Cell(best.path, below=best.digest),
+                Cell(answer.reason) if best is None else Cell(_called(best), below=best.digest),
                 Cell("" if answer.p_value is None else f"{answer.p_value:.3g}", numeric=True),
             )
         )
@@ -138,7 +139,8 @@ def answer_panels(
 
 def _caption(answer: OriginAnswer, evidence: Evidence | None) -> str:
     named = answer.answer in (Answer.COPY, Answer.EDIT)
-    caption = f"{'Origin' if named else 'Most similar, but no origin'}: {answer.candidates[0].path}"
+    best = _called(answer.candidates[0])
+    caption = f"{'Origin' if named else 'Most similar, but no origin'}: {best}"
     if evidence is None or evidence.alignment.is_plain:
         return caption
     ways = ["mirrored"] if evidence.alignment.mirrored else []
@@ -179,9 +181,15 @@ def _candidate_row(
         Cell(str(rank), numeric=True),
         Cell("", image=thumbnails.get(candidate.path, "")),
         Cell("", image=drawn or ""),
-        Cell(candidate.path, below=candidate.digest),
+        Cell(_called(candidate), below=candidate.digest),
         *(Cell(figure, numeric=True) for figure in figures),
     )
+
+
+def _called(candidate: Candidate) -> str:
+    """The candidate's path, and what is wrong with it now."""
+    shown = shown_path(candidate.path)
+    return f"{shown}, which {candidate.missing}" if candidate.missing else shown
 
 
 def _meanings(basis: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

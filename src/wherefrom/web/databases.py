@@ -212,14 +212,24 @@ def _unwrapped() -> Iterator[None]:
 
 
 def _take_lock(path: Path) -> int:
-    import fcntl
-
+    try:
+        import fcntl
+    except ImportError as error:  # on Windows
+        raise InputError(
+            "this system cannot keep a second service out of the same SQLite file; name a "
+            "--history in Postgres"
+        ) from error
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         with suppress(OSError):
             os.close(handle)
+        if not isinstance(error, BlockingIOError):
+            raise InputError(
+                f"{show_path(path.parent)} lies on a file system that locks no files "
+                f"({error.strerror}); name another --data, or a --history in Postgres"
+            ) from error
         raise InputError(
             f"another service uses {show_path(path.parent)}; stop it, name another --data, or "
             "give both a --history in Postgres"

@@ -153,12 +153,16 @@ class _Server(uvicorn.Server):
             return
         loop = asyncio.get_running_loop()
         for sig in SIGNALS:
-            loop.add_signal_handler(sig, self.handle_exit, sig, None)
+            try:
+                loop.add_signal_handler(sig, self.handle_exit, sig, None)
+            except NotImplementedError:  # on Windows
+                signal.signal(sig, self.handle_exit)
         try:
             yield
         finally:
             for sig in SIGNALS:
-                loop.remove_signal_handler(sig)
+                with contextlib.suppress(NotImplementedError):
+                    loop.remove_signal_handler(sig)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """`uvicorn.Server`: the first signal stops it gently."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import flush_folder
+from wherefrom.core.store import flush_file, flush_folder
 from wherefrom.web.bell import Bell
 from wherefrom.web.crew import Crew
 from wherefrom.web.databases import HistoryAway
@@ -188,7 +187,7 @@ def shown_name(name: str) -> str:
 def _flush(folder: Path) -> None:
     """Wait until the upload is on the disk."""
     with (folder / UPLOAD).open("rb") as file:
-        os.fsync(file.fileno())
+        flush_file(file.fileno())
     flush_folder(folder)
     flush_folder(folder.parent)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
+from wherefrom.core.limits import DEFAULT_LIMITS
 from wherefrom.data.files import read_regular
 
 TOKEN, HISTORY = "WHEREFROM_TOKEN", "WHEREFROM_HISTORY"
@@ -20,7 +21,9 @@ class ServiceConfig(Config):
     """What the service takes and keeps."""
 
     max_upload_mib: int = setting(32, "largest file that is taken, MiB", low=1, high=1024)
-    max_pixels: int = setting(50_000_000, "largest image that is decoded, pixels", low=1)
+    max_pixels: int = setting(
+        DEFAULT_LIMITS.max_pixels, "largest image that is decoded, pixels", low=1
+    )
     queue: int = setting(100, "images that may wait; further ones are told to come back", low=1)
     upload_seconds: float = setting(60.0, "an upload that takes longer is given up", low=0.01)
     job_seconds: float = setting(600.0, "an image that takes longer is given up", low=0.01)

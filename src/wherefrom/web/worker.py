@@ -52,7 +52,7 @@ def main() -> None:
 def _work(job: dict[str, Any], opened: Any, settings: dict[str, Any], tell: Tell) -> None:
     from wherefrom.case.method import inspect_image
     from wherefrom.core.errors import WherefromError
-    from wherefrom.data.decoding import Limits
+    from wherefrom.core.limits import Limits
     from wherefrom.report.case import write_inspection
 
     path, limits = Path(job["path"]), Limits(settings["max_bytes"], settings["max_pixels"])

@@ -1,0 +1,90 @@
+"""How large a file and an image may be, and what stands behind transparent pixels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from wherefrom.core.errors import InputError
+
+Colour = tuple[int, int, int]
+
+MAX_PIXELS, BACKGROUND = "WHEREFROM_MAX_PIXELS", "WHEREFROM_BACKGROUND"
+# Above this an image is read at a half, a quarter or an eighth of its size.
+FULL_PIXELS = 50_000_000
+READING = 2  # goes up when files come to be read differently: 2 converts colours to sRGB
+BYTES_PER_PIXEL = 4  # a file that is allowed more pixels may be so much larger
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is read at most.  The defaults keep one image below about 1.5 GiB of memory.
+
+    `background` is the sRGB colour that transparent pixels are laid over.
+    """
+
+    max_bytes: int = 800 * 2**20
+    max_pixels: int = 250_000_000
+    max_side: int = 32_768
+    max_batch_bytes: int = 64 * 2**30  # what is large lies in a temporary file
+    background: Colour = (255, 255, 255)
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def limits_in_force() -> Limits:
+    """The limits of this process: the defaults, changed by the two environment variables.
+
+    `WHEREFROM_MAX_PIXELS` is a whole number, `WHEREFROM_BACKGROUND` a colour as `parse_colour`
+    takes it; `InputError` for anything else.
+    """
+    limits = DEFAULT_LIMITS
+    stated, colour = os.environ.get(MAX_PIXELS), os.environ.get(BACKGROUND)
+    if stated:
+        if not (stated.isascii() and stated.isdecimal() and int(stated) > 0):
+            raise InputError(f"{MAX_PIXELS} is {stated!r}, expected a whole number of pixels")
+        pixels = int(stated)
+        limits = replace(
+            limits,
+            max_pixels=pixels,
+            max_bytes=max(limits.max_bytes, BYTES_PER_PIXEL * pixels),
+        )
+    return replace(limits, background=parse_colour(colour)) if colour else limits
+
+
+def reading_key() -> list[int]:
+    """What the pixels of a file depend on besides the file; a part of every key of kept results."""
+    return [READING, *limits_in_force().background]
+
+
+@contextmanager
+def reading_with(max_pixels: int | None = None, background: str | None = None) -> Iterator[Limits]:
+    """`limits_in_force` inside, also of processes started inside; None leaves one as it is."""
+    wanted = {MAX_PIXELS: max_pixels, BACKGROUND: background}
+    before = {name: os.environ.get(name) for name in wanted}
+    try:
+        for name, value in wanted.items():
+            if value is not None:
+                os.environ[name] = str(value)
+        yield limits_in_force()
+    finally:
+        for name, old in before.items():
+            os.environ.pop(name, None)
+            if old is not None:
+                os.environ[name] = old
+
+
+def parse_colour(text: str) -> Colour:
+    """A colour by its name or as `#rrggbb`; `InputError` for anything else."""
+    from PIL import ImageColor  # a command decides before Pillow is loaded
+
+    try:
+        red, green, blue, *_ = ImageColor.getrgb(text.strip()[:40])
+    except ValueError as error:
+        raise InputError(
+            f"the background is {text[:40]!r}, expected a colour: white, black, grey or #rrggbb"
+        ) from error
+    return red, green, blue
