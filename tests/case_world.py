@@ -28,6 +28,7 @@ FIT = FlipadConfig(
     classifier_samples=0,
     train_samples=50,
     calibration_samples=40,
+    sibling_samples=0,  # so small a fit tells no sibling from its own images
     mean_samples=32,
     false_negative_rate=0.05,
     false_positive_rate=0.1,
@@ -42,9 +43,21 @@ class World:
     """Where everything is."""
 
     folder: Path
-    own: Path  # images that `mine` made
-    others: Path  # smooth pictures
-    photos: Path  # what the index holds
+
+    @property
+    def own(self):
+        """Images that `mine` made."""
+        return self.folder / "own"
+
+    @property
+    def others(self):
+        """Smooth pictures."""
+        return self.folder / "others"
+
+    @property
+    def photos(self):
+        """What the index holds."""
+        return self.folder / "photos"
 
     def parts(self):
         """What `case add` takes, by name."""
@@ -84,14 +97,28 @@ def write_smooth(folder, numbers, size, *, kind="picture", edited=False):
 
 
 def build(folder):
-    """Make the studio below `folder`."""
-    world = World(folder, folder / "own", folder / "others", folder / "photos")
+    """Make the studio below `folder`, and `case.toml`, a case of all of it."""
+    world = World(folder)
     _attributors(world)
     _index(world)
     _calibration(world)
     _inverter(world)
     (folder / "receipt.json").write_text(json.dumps(_receipt()))
-    return world
+    _case(world)
+
+
+def _case(world):
+    """By the command line itself."""
+    from wherefrom.cli.main import run
+
+    path = str(world.folder / "case.toml")
+    rate = ["--family-error", str(FAMILY_ERROR)]
+    assert run(["-q", "case", "init", path, "--name", "studio", *rate]) == 0
+    for part in world.parts():
+        false_alarms = ["--false-alarms", "0.1"] if part.name in ("calibration", "model") else []
+        assert run(["-q", "case", "add", path, str(part), *false_alarms]) == 0
+    receipt = ["--model", "mine", "--name", "payout"]
+    assert run(["-q", "case", "add", path, str(world.folder / "receipt.json"), *receipt]) == 0
 
 
 def _attributors(world):

@@ -1,22 +1,57 @@
 """For every test: no network, no cache of the user's, a fixed global seed, no screen."""
 
+import gc
 import logging
 import os
+import shutil
 import socket
+import sqlite3
+from functools import cache
 
 # Before any library reads them; child processes of tests inherit them.
 os.environ |= {"HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg"}
 
 import pytest
-import torch
+from disk import quick_connect
+from filelock import FileLock
+
+FEW_PROCESSES = 3  # of more, the one with all of diffusers would be the last to end
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "needs(*packages): skipped where one is not installed")
-    # pytest visits each logger that does not propagate six times a test, and torch has forty.
-    for logger in logging.root.manager.loggerDict.values():
-        if isinstance(logger, logging.Logger):
-            logger.propagate = True
+    # Else the first call of `logging.warning` would log to that test's screen from then on.
+    logging.root.addHandler(logging.NullHandler())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Of few test processes, one takes all files that need diffusers: each import takes seconds."""
+    from xdist.scheduler import LoadFileScheduling
+
+    if config.getoption("dist") != "loadfile" or len(config.getoption("tx")) > FEW_PROCESSES:
+        return None
+
+    class DiffusersTogether(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            path = super()._split_scope(nodeid)
+            return "diffusers" if needs_diffusers(config.rootpath / path) else path
+
+    return DiffusersTogether(config, log)
+
+
+@cache
+def needs_diffusers(path):
+    """Whether a file says so of any of its tests."""
+    text = path.read_text(encoding="utf-8")
+    return 'needs("diffusers"' in text or 'importorskip("diffusers"' in text
+
+
+def pytest_collection_finish():
+    """What torch and the collected tests hold is never garbage: it is not looked through again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -30,6 +65,8 @@ def pytest_runtest_setup(item):
 @pytest.fixture(scope="session")
 def seed_all():
     """A call that sets the global seed; `torch.manual_seed` costs a millisecond without CUDA."""
+    import torch  # not where the process that hands out the tests would wait for it
+
     return torch.manual_seed if torch.cuda.is_available() else torch.default_generator.manual_seed
 
 
@@ -39,6 +76,38 @@ def fixed_global_seed(seed_all):
     seed_all(0)
 
 
+@pytest.fixture
+def logged():
+    """Everything that is logged, a line each, tracebacks included."""
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(handler.format(record))
+    named = [logging.getLogger(name) for name in logging.root.manager.loggerDict]
+    loggers = [logging.root, *(each for each in named if not each.propagate)]
+    level = logging.root.level
+    logging.root.setLevel(logging.DEBUG)
+    for each in loggers:
+        each.addHandler(handler)
+    yield lines
+    for each in loggers:
+        each.removeHandler(handler)
+    logging.root.setLevel(level)
+
+
+@pytest.fixture
+def notes():
+    """What the library remarks (`core.notes`) during a test, as texts."""
+    heard = []
+    listener, logger = logging.Handler(), logging.getLogger("wherefrom.notes")
+    listener.emit = lambda record: heard.append(record.getMessage())
+    level = logger.level
+    logger.addHandler(listener)
+    logger.setLevel(logging.INFO)
+    yield heard
+    logger.removeHandler(listener)
+    logger.setLevel(level)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_its_own(tmp_path_factory):
     """Tests neither read nor fill the user's cache folders."""
@@ -46,6 +115,15 @@ def cache_of_its_own(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", cache)
         patch.setenv("HF_HOME", cache)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk():
+    """A crash of a process, unlike a power cut, loses nothing that was written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        patch.setattr(sqlite3, "connect", quick_connect)
         yield
 
 
@@ -65,26 +143,37 @@ def no_network():
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory):
-    """Everything that a case can name, made once (`case_world`)."""
-    from case_world import build
+def made_once(tmp_path_factory):
+    """`made_once(name, make)` -> a folder filled by `make(folder)`, once for all test processes.
 
-    return build(tmp_path_factory.mktemp("world"))
+    Nobody changes what is in it.
+    """
+    home = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        home = home.parent
+
+    def folder_of(name, make):
+        folder, ready = home / f"shared-{name}", home / f"shared-{name}.ready"
+        with FileLock(home / f"shared-{name}.lock"):
+            if not ready.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a test process that failed to
+                folder.mkdir()
+                make(folder)
+                ready.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def world(made_once):
+    """Everything that a case can name, made once (`case_world`)."""
+    from case_world import World, build
+
+    return World(made_once("world", build))
 
 
 @pytest.fixture(scope="session")
 def case_file(world):
     """A case of all of it, made by the command line itself."""
-    from case_world import FAMILY_ERROR
-
-    from wherefrom.cli.main import run
-
-    path = world.folder / "case.toml"
-    rate = ["--family-error", str(FAMILY_ERROR)]
-    assert run(["-q", "case", "init", str(path), "--name", "studio", *rate]) == 0
-    for part in world.parts():
-        false_alarms = ["--false-alarms", "0.1"] if part.name in ("calibration", "model") else []
-        assert run(["-q", "case", "add", str(path), str(part), *false_alarms]) == 0
-    receipt = ["--model", "mine", "--name", "payout"]
-    assert run(["-q", "case", "add", str(path), str(world.folder / "receipt.json"), *receipt]) == 0
-    return path
+    return world.folder / "case.toml"

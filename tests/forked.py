@@ -31,9 +31,7 @@ def speak_into(said):
     sys.stdout = sys.stderr = os.fdopen(handle, "w", buffering=1)
     for logger in (logging.root, *map(logging.getLogger, logging.root.manager.loggerDict)):
         for handler in list(logger.handlers):
-            if type(handler).__module__.startswith("_pytest"):
-                logger.removeHandler(handler)
-            elif isinstance(handler, logging.StreamHandler):
+            if isinstance(handler, logging.StreamHandler):
                 handler.setStream(sys.stderr)
 
 

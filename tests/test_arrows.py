@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 FLOORS = [
     {"core"},
     {"data"},
-    {"training"},
+    {"training", "components"},
     {"encoders", "generators", "detectors", "calibration", "metrics"},
     {"attribution", "origin", "anomaly", "credit", "inversion"},
     {"case"},

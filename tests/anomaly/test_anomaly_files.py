@@ -75,6 +75,13 @@ def test_a_broken_file_does_not_stop_the_folder__rejects_file(tmp_path, net):
     assert all(reason for _, reason in found.skipped)
 
 
+@pytest.mark.parametrize("sides", [(1, 1), (1, 900), (900, 2)])
+def test_a_dot_or_a_line_is_too_little_to_judge__rejects_file(tmp_path, sides):
+    save_png(torch.full((3, *sides), 99, dtype=torch.uint8), tmp_path / "a.png")
+    with pytest.raises(InputError, match="too little to judge"):
+        load_image(tmp_path / "a.png", 16)
+
+
 def test_a_second_run_measures_only_what_is_new__identity_cache(tmp_path, net, counted):
     folder = save_all(tmp_path / "a", pictures(3, side=16))
     cache = FolderCache(tmp_path / "cache")

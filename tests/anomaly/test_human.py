@@ -57,8 +57,8 @@ def test_table_is_read_and_rows_of_one_image_are_added__closed_form(tmp_path):
 def test_tables_that_make_no_sense__rejects_columns_and_counts(tmp_path, lines, head, message):
     with pytest.raises(InputError, match=message):
         read_human_table(table(tmp_path, *lines, head=head))
-    (tmp_path / "human.csv").write_bytes(b"\xff\xfe\x00model")
-    with pytest.raises(InputError, match="no CSV in UTF-8"):
+    (tmp_path / "human.csv").write_bytes(b"\xff\xfe\x00mode")
+    with pytest.raises(InputError, match="not text in UTF-8"):
         read_human_table(tmp_path / "human.csv")
 
 

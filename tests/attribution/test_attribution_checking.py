@@ -1,5 +1,6 @@
 """Files and folders to rows: one per file, in order, and no stop at a broken one."""
 
+import multiprocessing
 import os
 import sqlite3
 
@@ -65,8 +66,16 @@ def test_a_missing_path_or_an_empty_folder__rejects_paths(fitted, tmp_path):
         check_paths(fitted, [tmp_path])
 
 
+@pytest.fixture
+def imported_once(monkeypatch):
+    """The processes are forked from one that has imported what they need: that takes seconds."""
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(["wherefrom.attribution.scanning"])
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: forks)
+
+
 def test_several_processes_say_the_same_in_the_same_order__identity_processes(
-    fitted, generator, tmp_path, monkeypatch
+    fitted, generator, tmp_path, monkeypatch, imported_once
 ):
     """They start once: what they answered is taken from the file of answers from then on."""
     monkeypatch.setattr(checking, "PART", 3)

@@ -8,7 +8,8 @@ import pytest
 from certificates import make_chain
 from PIL import Image, PngImagePlugin
 
-from wherefrom.case.claims import LONGEST, MOST, read_claims
+from wherefrom.case.claim_text import LONGEST
+from wherefrom.case.claims import MOST, read_claims
 
 
 def png(**texts):

@@ -108,16 +108,24 @@ def test_an_unsigned_or_foreign_picture_is_no_signed_report__rejects_file(tmp_pa
         read_signature(b"no picture", "x.png")
 
 
-def test_an_expired_certificate_ends_the_signature__limit(tmp_path):
-    lasting = 2
+@pytest.fixture(scope="module", autouse=True)
+def expiring(tmp_path_factory):
+    """A folder, a picture signed by what is in it, and when that ends: others run meanwhile."""
+    lasting, folder = 1.5, tmp_path_factory.mktemp("expiring")
     chain = make_chain(days=(-1, lasting / DAY.total_seconds()))
-    data = sign_picture(png(), STATEMENT, open_signer(*save(tmp_path, *chain)), title="t")
+    end = time.time() + lasting + 1  # a certificate ends with a whole second
+    data = sign_picture(png(), STATEMENT, open_signer(*save(folder, *chain)), title="t")
     assert read_signature(data, "x.png").statement == STATEMENT
-    time.sleep(lasting + 1)
+    return folder, data, end
+
+
+def test_an_expired_certificate_ends_the_signature__limit(expiring):
+    folder, data, end = expiring
+    time.sleep(max(end - time.time(), 0))
     with pytest.raises(ArtifactError, match=r"certificate behind .* has expired"):
         read_signature(data, "x.png")
     with pytest.raises(InputError, match="which is not now"):
-        open_signer(tmp_path / "key.pem", tmp_path / "chain.pem")
+        open_signer(folder / "key.pem", folder / "chain.pem")
 
 
 def weak_rsa():

@@ -97,7 +97,7 @@ def test_the_grid_of_the_paper_is_printed__closed_form(here, capsys):
         (["score", "gen_a", "--against", "report/calibration"], "cannot be supported by 16"),
         (["sort", "gen_a", "--against", "report/calibration", "--out", "gen_b"], "already exists"),
         (["explain", "gen_a/000.png", "--against", "report/calibration", "--out", "x"], ".png"),
-        (["reproduce", "real", "gen_a", "--human", "gen_a/000.png"], "is no CSV"),
+        (["reproduce", "real", "gen_a", "--human", "gen_a/000.png"], "is not text"),
     ],
 )
 def test_what_cannot_be_done_is_one_line__rejects(here, capsys, words, message):

@@ -14,6 +14,7 @@ from studies import NETWORK, write_images, write_study
 
 from wherefrom.cli.main import run
 from wherefrom.credit.executors import EXECUTORS
+from wherefrom.credit.method import open_study
 from wherefrom.credit.worker import work
 
 pytestmark = pytest.mark.needs("diffusers")
@@ -132,12 +133,14 @@ def test_a_plan_before_any_run_trains_nothing__closed_form(tmp_path, capsys):
     assert "run the study first" in capsys.readouterr().err
 
 
-def quick_sparsified(folder, *, game=""):
-    """A sparsified study whose full model learns something, with what a payout needs."""
-    path, learned = write_study(folder, kind="sparsified", extra=game), "learning_rate = 0.01\n"
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """A sparsified study whose full model has learned something, with what a payout needs."""
+    folder, rate = tmp_path_factory.mktemp("learned"), "learning_rate = 0.01\n"
+    path = write_study(folder, kind="sparsified")
     changes = [
-        ("[training]\nsteps = 2", f"[training]\n{learned}steps = 60"),
-        ("[recovery]\nsteps = 1", f"[recovery]\n{learned}steps = 20"),
+        ("[training]\nsteps = 2", f"[training]\n{rate}steps = 60"),
+        ("[recovery]\nsteps = 1", f"[recovery]\n{rate}steps = 20"),
         ("images = 3\nsteps = 2", "images = 8\nsteps = 5"),
         ('kind = "exact"\nruns = 8', 'kind = "paired"\npayout = true\nruns = 24'),
         ('[[property]]\nkind = "diversity"\n', ""),
@@ -147,12 +150,13 @@ def quick_sparsified(folder, *, game=""):
         assert old in text
         text = text.replace(old, new)
     path.write_text(text)
-    return path
+    open_study(path)
+    return folder
 
 
-def test_a_sparsified_study_is_paid_out__identity_sum(tmp_path, capsys):
+def test_a_sparsified_study_is_paid_out__identity_sum(learned, tmp_path, capsys):
     """The gain is that over an untrained network; it is said before any run is made."""
-    path = quick_sparsified(tmp_path)
+    path = shutil.copytree(learned, tmp_path / "study") / "study.toml"
     make = ["credit", "run", str(path), "--devices", "cpu"]
     assert run(make) == 0
     said = capsys.readouterr().err
@@ -171,8 +175,10 @@ def test_a_sparsified_study_is_paid_out__identity_sum(tmp_path, capsys):
     assert told(capsys, "payout", path, "--check", out / "receipt.json")["later_runs"] == 0
 
 
-def test_the_gain_over_the_starting_model__rejects_payout(tmp_path, capsys):
-    path = quick_sparsified(tmp_path, game="empty = 'start'\n")
+def test_the_gain_over_the_starting_model__rejects_payout(learned, tmp_path, capsys):
+    path = shutil.copytree(learned, tmp_path / "study") / "study.toml"
+    text = path.read_text()
+    path.write_text(text.replace("kind = 'sparsified'", "kind = 'sparsified'\nempty = 'start'"))
     assert run(["credit", "run", str(path), "--devices", "cpu"]) == 0
     assert "these are one model" in capsys.readouterr().err
     assert run(["credit", "payout", str(path), "--pool", "1", "--device", "cpu"]) == 2

@@ -1,6 +1,8 @@
 """The ONNX file against the detector itself, run by another runtime."""
 
+import os
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -42,7 +44,25 @@ def test_an_absent_library_is_named__rejects_extras(detector, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("detector", [(12,)], ids=["rows"], indirect=True)
-def test_a_folder_that_is_not_there__rejects_path(detector, tmp_path):
+def test_a_folder_that_is_not_there__rejects_path(detector, tmp_path, monkeypatch):
     pytest.importorskip("onnxscript", reason="the extra onnx")
-    with pytest.raises(InputError, match="cannot write"):
+    monkeypatch.setattr(torch.onnx, "export", None)  # it is said before the export
+    with pytest.raises(InputError, match=r"cannot write .* is not a folder"):
         export_onnx(detector, tmp_path / "no" / "d.onnx")
+
+
+@pytest.mark.parametrize("detector", [(12,)], ids=["rows"], indirect=True)
+def test_a_full_disk__rejects_path(detector, tmp_path, monkeypatch):
+    onnx = pytest.importorskip("onnx", reason="the extra onnx")
+    pytest.importorskip("onnxscript", reason="the extra onnx")
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "nothing", [], []))
+    program = SimpleNamespace(model_proto=model)
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: program)
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"cannot write .*No space left on device"):
+        export_onnx(detector, tmp_path / "d.onnx")
+    assert list(tmp_path.iterdir()) == []

@@ -9,8 +9,6 @@ import time
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api")
-
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PATIENCE = 240_000  # ms; a busy machine is no failure
 TOKEN = "a token of the browser test"  # noqa: S105 (of the test only)
@@ -25,6 +23,7 @@ DROP = """
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.needs("playwright.sync_api"),
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # playwright's own transports
 ]
@@ -47,7 +46,9 @@ def service(case_file, tmp_path):
 
 def test_a_person_drops_an_image_and_reads_the_report__closed_form(service, world, tmp_path):
     image = world.photos / "003.png"
-    with playwright.sync_playwright() as driver:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM)
         page = browser.new_page(accept_downloads=True, viewport={"width": 1000, "height": 1150})
         page.set_default_timeout(PATIENCE)
@@ -110,7 +111,9 @@ def test_a_person_drops_an_image_and_reads_the_report__closed_form(service, worl
 
 
 def test_everything_can_be_reached_with_the_keyboard__closed_form(service):
-    with playwright.sync_playwright() as driver:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM)
         page = browser.new_page()
         page.set_default_timeout(PATIENCE)

@@ -1,7 +1,5 @@
 """What may stand in --history, and that a password in it is never told."""
 
-import logging
-
 import pytest
 
 from wherefrom.cli.main import run
@@ -28,15 +26,14 @@ NOWHERE = "127.0.0.1:1"  # no Postgres listens on that port
         (f"postgresql://u:{SECRET}@{NOWHERE}/base?no=1", "check the address"),
     ],
 )
-def test_a_bad_address_is_told_in_one_line__rejects_address(address, told, tmp_path, capfd, caplog):
+def test_a_bad_address_is_told_in_one_line__rejects_address(address, told, tmp_path, capfd, logged):
     pytest.importorskip("psycopg")
-    caplog.set_level(logging.DEBUG)
     command = ["-q", "serve", "--with", "c.toml", "--port", "0", "--data", str(tmp_path / "data")]
     assert run([*command, "--device", "cpu", "--history", address]) == 2
     out, err = capfd.readouterr()
     assert told in err
     assert len(err.strip().splitlines()) == 1
-    assert SECRET not in out + err + caplog.text
+    assert SECRET not in out + err + "".join(logged)
 
 
 def test_an_address_or_its_file_not_both__rejects_option(capsys):

@@ -45,6 +45,9 @@ def export_onnx(fitted: FittedDeepSad, path: Path) -> None:
         import onnxscript  # noqa: F401 (torch's exporter needs it, and says so late)
     except ImportError as error:
         raise MissingExtraError(str(error.name), "onnx", "ONNX export") from error
+    path = Path(path)
+    if not path.parent.is_dir():  # before the export, which takes seconds
+        raise InputError(f"cannot write {path}: {path.parent} is not a folder; make it first")
     scorer = _Scorer(fitted.to("cpu")).eval()
     example = torch.zeros(2, *fitted.shape)
     with _without_remarks():
@@ -62,7 +65,7 @@ def export_onnx(fitted: FittedDeepSad, path: Path) -> None:
         raise InputError(f"PyTorch {torch.__version__} made no ONNX program; try another version")
     onnx.checker.check_model(program.model_proto)
     try:
-        write_file(Path(path), program.model_proto.SerializeToString())
+        write_file(path, program.model_proto.SerializeToString())
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
 
