@@ -18,6 +18,7 @@ from typing import Any
 import anomaly_pages
 import attribution_pages
 import credit_pages
+import inputs_pages
 import inversion_pages
 import origin_pages
 import promise_pages
@@ -261,6 +262,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **attribution_pages.TABLES,
     **origin_pages.TABLES,
     **credit_pages.TABLES,
+    **inputs_pages.TABLES,
     **inversion_pages.TABLES,
     **service_pages.TABLES,
     **promise_pages.TABLES,

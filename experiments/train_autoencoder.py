@@ -23,8 +23,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wherefrom.core.limits import Limits
 from wherefrom.core.rng import stream
-from wherefrom.data.decoding import Limits
 from wherefrom.data.files import UnusableFile
 from wherefrom.data.folders import list_images
 from wherefrom.data.images import read_image

@@ -247,7 +247,7 @@ def require_enough(
     rate = config.false_alarms
     held = needed_samples(rate, what="false-alarm rate")
     needed = max(FEWEST, config.comparison.neighbours + 1, -(-held * 3 // 2))
-    count = len(list_images(reals))
+    count = len(list_images(reals, once=True))
     if count < needed:
         raise InputError(
             f"there are {count} real images, but a false-alarm rate of {rate:g} needs at least "
@@ -255,5 +255,5 @@ def require_enough(
         )
     fewest = max(FEWEST, config.comparison.neighbours + 1)
     for name, paths in generators.items():
-        if (count := len(list_images(paths))) < fewest:
+        if (count := len(list_images(paths, once=True))) < fewest:
             raise InputError(f"{name}: {count} images, a comparison needs at least {fewest}")

@@ -19,6 +19,7 @@ from torch import Tensor
 from wherefrom.anomaly.config import AnomalyConfig
 from wherefrom.anomaly.measuring import Measurement
 from wherefrom.core.errors import InputError
+from wherefrom.core.limits import reading_key
 from wherefrom.core.store import digest_bytes, digest_tensors, write_file
 from wherefrom.encoders.identity import EncoderIdentity
 
@@ -42,7 +43,7 @@ class Cache(Protocol):
 def key_of(digest: str, encoder: EncoderIdentity, config: AnomalyConfig, seed: int) -> str:
     """The cache key of an image whose content has this digest, 64 hexadecimal digits."""
     settings = {name: value for name, value in config.to_dict().items() if name not in COUNTS}
-    parts = [VERSION, digest, encoder.digest, settings, seed]
+    parts = [VERSION, reading_key(), digest, encoder.digest, settings, seed]
     return digest_bytes(json.dumps(parts, sort_keys=True).encode()).removeprefix("sha256:")
 
 

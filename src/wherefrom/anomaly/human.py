@@ -12,8 +12,6 @@ generated?  Few guesses per image bound the second correlation from above; the b
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.files import read_regular, show_path
+from wherefrom.data.files import show_path
+from wherefrom.data.records import read_records
 
 Reals = NDArray[np.float64]
 COLUMNS = ("model", "generated", "image_path", "number_guesses", "number_guesses_generated")
@@ -95,22 +94,15 @@ def read_human_table(path: Path) -> HumanTable:
     A missing column or a row whose numbers make no sense is an `InputError` that names it.
     """
     shown = show_path(path)
-    try:
-        text = read_regular(path, max_bytes=MAX_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{shown} is no CSV in UTF-8: {error.reason}") from error
-    rows = csv.DictReader(io.StringIO(text))
-    missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+    records = read_records(path, max_bytes=MAX_BYTES)
+    missing = [name for name in COLUMNS if name not in records.columns]
     if missing:
         raise InputError(
             f"{shown} lacks the columns {', '.join(missing)}; expected a per-image CSV of dgm-eval"
         )
     found: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
-    try:
-        for row in rows:
-            _add(found, row, f"{shown}, line {rows.line_num}")
-    except csv.Error as error:
-        raise InputError(f"{shown} is damaged at line {rows.line_num}: {error}") from error
+    for row in records.rows:
+        _add(found, row.cells, f"{shown}, line {row.line}")
     if not found:
         raise InputError(f"{shown} holds no guesses about generated images")
     return HumanTable(shown, {key: Guesses(*counts) for key, counts in found.items()})
@@ -207,6 +199,6 @@ def _add(found: dict[tuple[str, str], list[int]], row: Mapping[str, str], where:
             "or 1, and no more than all"
         )
     if generated == 1 and count:
-        entry = found[row["model"] or "", PurePosixPath(row["image_path"] or "").name]
+        entry = found[row["model"], PurePosixPath(row["image_path"].replace("\\", "/")).name]
         entry[0] += count
         entry[1] += said

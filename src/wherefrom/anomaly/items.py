@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.limits import limits_in_force
 from wherefrom.core.store import digest_bytes, digest_tensors
-from wherefrom.data.decoding import DEFAULT_LIMITS
 from wherefrom.data.files import UnusableFile, read_regular
 from wherefrom.data.images import decode_image
-from wherefrom.data.shaping import crop_and_resize
+from wherefrom.data.shaping import crop_and_resize, too_little
 from wherefrom.data.writing import to_float
 from wherefrom.encoders.encoder import check_shape
 
@@ -48,7 +48,7 @@ def read_items(
     """Items of files, not decoded yet; index, name and reason of the others go to `skipped`."""
     for index, path in enumerate(files):
         try:
-            data = read_regular(path, max_bytes=DEFAULT_LIMITS.max_bytes)
+            data = read_regular(path, max_bytes=limits_in_force().max_bytes)
         except UnusableFile as problem:
             skipped.append((index, str(path), problem.reason))
             continue
@@ -58,7 +58,7 @@ def read_items(
 def load_image(path: Path, resolution: int) -> Tensor:
     """An image file as `score_files` sees it: (3, S, S) float32 in [0, 1], cropped and scaled."""
     path = Path(path)
-    return _decode(read_regular(path, max_bytes=DEFAULT_LIMITS.max_bytes), path, resolution)
+    return _decode(read_regular(path, max_bytes=limits_in_force().max_bytes), path, resolution)
 
 
 def digest_pixels(image: Tensor) -> str:
@@ -76,5 +76,7 @@ def check_images(images: Tensor) -> None:
 
 
 def _decode(data: bytes, path: Path, resolution: int) -> Tensor:
-    pixels = decode_image(data, path, channels=3).pixels
-    return to_float(crop_and_resize(pixels, (resolution, resolution)))
+    image, size = decode_image(data, path, channels=3), (resolution, resolution)
+    if reason := too_little(image.carrier.size, size):
+        raise UnusableFile(path, reason)
+    return to_float(crop_and_resize(image.pixels, size))

@@ -103,7 +103,7 @@ def score_files(
     whose content is new are measured.
     """
     require_gradients(encoder, config)
-    files = list_images(paths)
+    files = list_images(paths, once=True)
     scored = _Scored()
     items = read_items(
         track(files, "scoring images", total=len(files)), encoder.resolution, scored.skipped

@@ -21,9 +21,9 @@ from wherefrom.attribution.result import ImageVerdict
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.database import database_errors, transaction
 from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.limits import limits_in_force, reading_key
 from wherefrom.core.paths import show_path
 from wherefrom.core.store import digest_bytes, digest_tensors
-from wherefrom.data.decoding import DEFAULT_LIMITS
 from wherefrom.data.files import UnusableFile, read_regular
 
 SCHEMA = 2
@@ -110,6 +110,7 @@ def basis_of(fitted: Attributor) -> str:
     told = {
         "answers": SCHEMA,
         "version": __version__,
+        "reading": reading_key(),
         "method": fitted.method,
         "config": fitted.config.to_dict(),
         "noise": None if fitted.noise is None else fitted.noise.to_meta(),
@@ -123,6 +124,6 @@ def basis_of(fitted: Attributor) -> str:
 def _digest(path: Path) -> str:
     """Of the file's content; "" where it cannot be read, which judging will say."""
     try:
-        return digest_bytes(read_regular(path, max_bytes=DEFAULT_LIMITS.max_bytes))
+        return digest_bytes(read_regular(path, max_bytes=limits_in_force().max_bytes))
     except UnusableFile:
         return ""

@@ -6,6 +6,7 @@ images instead.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -73,6 +74,7 @@ def check_in_processes(
 
 
 def _begin(attributor: Path) -> None:
+    logging.captureWarnings(True)  # a worker's warnings are nobody's, beside a result in JSON
     torch.set_num_threads(1)
     _loaded.append(load(attributor))
 

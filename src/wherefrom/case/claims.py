@@ -1,37 +1,32 @@
 """What a file says of itself: metadata, and Content Credentials (C2PA).  Claims, no proof.
 
-Pillow reads the metadata, c2pa-python (extra `c2pa`) the credentials.  Nothing is fetched: a
-manifest that is kept elsewhere is named, not read.  A valid signature shows that the claims are
-those that somebody signed and that the file has not changed since; who that somebody is, is known
-only where the certificate is trusted, and c2pa-python is given no list of trusted ones here.
+`case.claim_sources` reads the metadata, c2pa-python (extra `c2pa`) the credentials.  Nothing is
+fetched: a manifest that is kept elsewhere is named, not read.  A valid signature shows that the
+claims are those that somebody signed and that the file has not changed since; who that somebody is,
+is known only where the certificate is trusted, and c2pa-python is given no list of trusted ones.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from PIL import ExifTags, Image
-
+from wherefrom.case.claim_sources import read_written
+from wherefrom.case.claim_text import one_line
+from wherefrom.case.generation import read_generation
 from wherefrom.case.result import Claim
-from wherefrom.data.decoding import FORMATS, strict_pillow
 
-MOST, LONGEST = 60, 400
-# Who or what made it, with what, when; camera settings are left out.
-EXIF = ("ImageDescription", "Make", "Model", "Software", "Artist", "Copyright", "DateTime")
-EXIF_SUB = ("DateTimeOriginal", "UserComment")
-TEXT_SKIPPED = {"icc_profile", "exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
-# IPTC's vocabulary of digital source types, as generators write it into XMP.
-SOURCE_TYPE = re.compile(rb"cv\.iptc\.org/newscodes/digitalsourcetype/([A-Za-z]{1,60})")
+MOST = 60
 OFFLINE = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "core": {"allowed_network_hosts": []},
 }
 MIME = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"} | {
-    "TIFF": "image/tiff"
+    "TIFF": "image/tiff",
+    "AVIF": "image/avif",
+    "HEIF": "image/heic",
 }
 
 
@@ -56,32 +51,24 @@ class _Unread(Exception):  # noqa: N818 (a reason, no error)
 
 
 def _metadata(data: bytes, kind: str) -> list[Claim]:
-    with strict_pillow():
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if kind == "PNG":
-            image.load()  # text may stand behind the pixels
-        return [*_exif(image), *_texts(image.info), *_source_types(data)]
+    claims: list[Claim] = []
+    generated: list[Claim] = []
+    for written in read_written(data):
+        claims.append(Claim(written.source, one_line(written.name), one_line(written.text)))
+        program, fields = read_generation(written.name, written.text)
+        generated += [
+            Claim(f"generation parameters ({program})", *map(one_line, f)) for f in fields
+        ]
+    generated += _novelai_model(claims)
+    return list(dict.fromkeys([*generated, *claims]))
 
 
-def _exif(image: Image.Image) -> Iterator[Claim]:
-    exif = image.getexif()
-    sub = exif.get_ifd(ExifTags.IFD.Exif)
-    for names, values in ((EXIF, exif), (EXIF_SUB, sub)):
-        for name in names:
-            value = values.get(getattr(ExifTags.Base, name).value)
-            if value not in (None, "", b""):
-                yield Claim("EXIF", name, one_line(value))
-
-
-def _texts(info: Mapping[Any, Any]) -> Iterator[Claim]:
-    for name, value in info.items():
-        if isinstance(name, str) and name not in TEXT_SKIPPED and isinstance(value, str | bytes):
-            yield Claim("text in the file", one_line(name), one_line(value))
-
-
-def _source_types(data: bytes) -> Iterator[Claim]:
-    for name in dict.fromkeys(SOURCE_TYPE.findall(data)):
-        yield Claim("XMP", "digital source type (IPTC)", name.decode("ascii"))
+def _novelai_model(claims: list[Claim]) -> list[Claim]:
+    """NovelAI names its model in a text of its own."""
+    texts = {claim.name: claim.text for claim in claims}
+    if texts.get("Software") != "NovelAI" or "Source" not in texts:
+        return []
+    return [Claim("generation parameters (NovelAI)", "model", texts["Source"])]
 
 
 def _credentials(data: bytes, kind: str) -> list[Claim]:
@@ -137,12 +124,3 @@ def _manifest(store: Mapping[str, Any], state: str | None) -> Iterator[Claim]:
             yield claim("action", f"{action.get('action')}{', ' + kind if kind else ''}")
     for ingredient in manifest.get("ingredients") or []:
         yield claim("made from", ingredient.get("title", "unnamed"))
-
-
-def one_line(value: Any) -> str:
-    """One printable line of bounded length."""
-    if isinstance(value, bytes):
-        value = value[: 2 * LONGEST].decode("utf-8", "replace")
-    text = "".join(c if c.isprintable() else " " for c in str(value)[: 2 * LONGEST])
-    text = " ".join(text.split())
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

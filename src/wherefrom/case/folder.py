@@ -1,7 +1,8 @@
 """Every image of a folder, one after another; what was done is kept, so that a run goes on.
 
 What is kept of an image is named by the digests of its bytes and of the case, and by the version
-of the program: a changed image, case or program is asked anew.
+of the program, and holds size and time of every picture of an index that the answers rest on.  If
+any of these is another one, or a picture is gone or back, the image is asked anew.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from wherefrom.case.opened import OpenCase
 from wherefrom.case.result import KIND, SCHEMA, State
 from wherefrom.core.errors import InputError
 from wherefrom.core.json_text import to_json
+from wherefrom.core.limits import Limits, limits_in_force
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.store import digest_bytes, write_file
-from wherefrom.data.decoding import DEFAULT_LIMITS, Limits
 from wherefrom.data.files import read_regular
 from wherefrom.data.folders import list_images
 
@@ -84,7 +85,7 @@ def inspect_folder(
     opened: OpenCase,
     *,
     keep: Path,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: Limits | None = None,
     track: Track = quiet,
 ) -> FolderInspection:
     """Ask the case about files and the images below folders; a broken file never stops it.
@@ -104,19 +105,24 @@ def inspect_folder(
     return FolderInspection(tuple(sorted(rows, key=Row.rank)), known)
 
 
-def _row(path: Path, opened: OpenCase, keep: Path, limits: Limits) -> tuple[Row, bool]:
+def _row(path: Path, opened: OpenCase, keep: Path, limits: Limits | None) -> tuple[Row, bool]:
     try:
+        limits = limits or limits_in_force()
         digest = digest_bytes(read_regular(path, max_bytes=limits.max_bytes))
         place = keep / f"{_key(digest, opened.case.digest)}.json"
         told = _read_kept(place, digest)
         if told is not None:
             told = {**told, "image": {**told["image"], "name": path.name}}
             return Row(str(path), told), True
-        found = inspect_image(path, opened, limits=limits).to_dict()
+        inspection = inspect_image(path, opened, limits=limits)
     except InputError as error:
         return Row(str(path), None, str(error)), False
+    found = inspection.to_dict()
+    if inspection.consulted is None:  # a question failed: it may not the next time
+        return Row(str(path), found), False
+    states = {picture: _state(picture) for picture in inspection.consulted}
     try:
-        write_file(place, to_json(found).encode())
+        write_file(place, to_json({"inspection": found, "rests_on": states}).encode())
     except OSError as error:
         raise InputError(f"cannot write {show_path(place)}: {error.strerror}") from error
     return Row(str(path), found), False
@@ -134,9 +140,23 @@ def _read_kept(place: Path, digest: str) -> dict[str, Any] | None:
         found = json.loads(read_regular(place, max_bytes=MAX_KEPT_BYTES))
     except (InputError, ValueError, RecursionError):
         return None  # cut short or foreign: it is asked again
-    if not isinstance(found, dict) or (found.get("kind"), found.get("schema")) != (KIND, SCHEMA):
+    if not isinstance(found, dict) or not isinstance(found.get("inspection"), dict):
         return None
-    return found if found.get("image", {}).get("digest") == digest else None
+    told, states = found["inspection"], found.get("rests_on")
+    if (told.get("kind"), told.get("schema")) != (KIND, SCHEMA) or not isinstance(states, dict):
+        return None
+    if any(_state(picture) != state for picture, state in states.items()):
+        return None
+    return told if told.get("image", {}).get("digest") == digest else None
+
+
+def _state(picture: str) -> list[int] | None:
+    """Size in bytes and time of change (ns) of a picture, None where it cannot be looked at."""
+    try:
+        status = Path(picture).stat()
+    except (OSError, ValueError):
+        return None
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _p_of(answer: Mapping[str, Any]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wherefrom.anomaly.items import load_image
@@ -20,14 +21,18 @@ from wherefrom.inversion.outliers import judge_outliers
 from wherefrom.inversion.reconstruction import reconstruct
 from wherefrom.origin.answers import OriginAnswer
 from wherefrom.origin.decision import Answer as Origin
+from wherefrom.origin.decision import TooFewImages
+from wherefrom.origin.places import shown_path
 from wherefrom.origin.references import References
 
 NAMED = (Origin.COPY, Origin.EDIT)
 HEAT = LocalisationConfig(repeats=2)
 
 
-def ask_origin(path: Path, opened: OpenCase, *, pictures: bool) -> tuple[Answer, list[object]]:
-    """Was it made from an image of one of the indexes?"""
+def ask_origin(
+    path: Path, opened: OpenCase, consulted: Consulted, *, pictures: bool
+) -> tuple[Answer, list[object]]:
+    """Was it made from an image of one of the indexes?  What was looked at goes to `consulted`."""
     parts: list[Part] = []
     shown: list[object] = []
     answers: list[tuple[OriginPart, OriginAnswer]] = []
@@ -39,13 +44,24 @@ def ask_origin(path: Path, opened: OpenCase, *, pictures: bool) -> tuple[Answer,
         except WherefromError as error:
             failed.append(str(error))
             parts.append(_failed(part, str(error)))
+            # Another failure may pass; this one stays for as long as the index is the same.
+            consulted.failed |= not isinstance(error, TooFewImages)
             continue
         answers.append((part, answer))
+        consulted.paths += answer.consulted
         rates += [] if references.null is None else [references.null.rate]
         parts.append(_origin_part(part, answer, references))
         if pictures:
             shown.append(OriginShown(part.name, answer, references.evidence([answer])))
-    return _origin_answer(answers, rates, failed, tuple(parts)), shown
+    return _origin_answer(answers, rates, failed, tuple(parts), opened.case.path.parent), shown
+
+
+@dataclass
+class Consulted:
+    """Pictures beside the image that answers rest on; `failed` if that is not fully known."""
+
+    paths: list[str] = field(default_factory=list)
+    failed: bool = False
 
 
 def _origin_answer(
@@ -53,6 +69,7 @@ def _origin_answer(
     rates: list[float],
     failed: list[str],
     parts: tuple[Part, ...],
+    base: Path,
 ) -> Answer:
     if not parts:
         return _unasked("origin", "the case names no index of images")
@@ -63,7 +80,7 @@ def _origin_answer(
         named = [(part, answer) for part, answer in answers if answer.answer is kind]
         if named:
             part, best = min(named, key=lambda pair: pair[1].p_value or 0.0)
-            text = best.sentence()
+            text = best.sentence(base)
             said = f"{text[0].upper()}{text[1:]}, in the index “{part.name}”."
             copied = kind is Origin.COPY
             return Answer(
@@ -84,7 +101,13 @@ def _origin_answer(
 def _origin_part(part: OriginPart, answer: OriginAnswer, references: References) -> Part:
     details = {
         "candidates": [
-            {"path": c.path, "digest": c.digest, "score": c.score, "p_value": c.p_value}
+            {
+                "path": shown_path(c.path, references.base),
+                "digest": c.digest,
+                "score": c.score,
+                "p_value": c.p_value,
+                "missing": c.missing,
+            }
             for c in answer.candidates[:3]
         ],
         "basis": {k: v for k, v in references.describe().items() if k != "index"},

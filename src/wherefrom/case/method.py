@@ -17,14 +17,19 @@ import torch
 
 from wherefrom import __version__
 from wherefrom.case.claims import read_claims
-from wherefrom.case.image_questions import ask_naturalness, ask_origin, ask_outlier
+from wherefrom.case.image_questions import (
+    Consulted,
+    ask_naturalness,
+    ask_origin,
+    ask_outlier,
+)
 from wherefrom.case.model_question import ask_credit, ask_model
 from wherefrom.case.opened import OpenCase
 from wherefrom.case.result import QUESTIONS, Answer, ImageFacts, Inspection
 from wherefrom.core.errors import InputError
+from wherefrom.core.limits import Limits, limits_in_force
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.store import digest_bytes
-from wherefrom.data.decoding import DEFAULT_LIMITS, Limits
 from wherefrom.data.files import read_regular
 from wherefrom.data.images import ReadImage, decode_image
 
@@ -38,7 +43,7 @@ def inspect_image(
     name: str | None = None,
     pictures: bool = False,
     heat: bool = False,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: Limits | None = None,
     track: Track = quiet,
 ) -> Inspection:
     """Ask every question of the case about one image file.
@@ -47,11 +52,13 @@ def inspect_image(
     longest.  `name` is what the image is called in the answers.  An `InputError` if the file is no
     usable image, or changes while it is looked at.
     """
+    limits = limits or limits_in_force()
     data = read_regular(path, max_bytes=limits.max_bytes)
     read = decode_image(data, path, limits=limits)
     steps = iter(track([*QUESTIONS, "claims"], ASKING, total=len(QUESTIONS) + 1))
     answers: dict[str, Answer] = {}
     exhibits: dict[str, tuple[object, ...]] = {}
+    consulted = Consulted()
 
     def put(question: str, answer: Answer, shown: list[object]) -> None:
         answers[question] = answer
@@ -61,7 +68,7 @@ def inspect_image(
     answer, identified, shown = ask_model(path, opened)
     put("model", answer, shown)
     asked: dict[str, Callable[[], tuple[Answer, list[object]]]] = {
-        "origin": lambda: ask_origin(path, opened, pictures=pictures),
+        "origin": lambda: ask_origin(path, opened, consulted, pictures=pictures),
         "naturalness": lambda: ask_naturalness(path, opened, heat=heat and pictures),
         "outlier": lambda: ask_outlier(path, opened),
         "credit": lambda: ask_credit(opened, identified),
@@ -86,11 +93,13 @@ def inspect_image(
             "python": platform.python_version(),
         },
         exhibits,
+        None if consulted.failed else tuple(dict.fromkeys(consulted.paths)),
     )
 
 
 def _facts(read: ReadImage, size: int, name: str) -> ImageFacts:
-    channels, height, width = read.pixels.shape
+    (height, width), altered = read.carrier.size, read.carrier.altered
+    notes = (*read.notes, altered) if altered else read.notes
     return ImageFacts(
-        name, read.digest, size, read.format, width, height, channels, read.lossless, read.notes
+        name, read.digest, size, read.format, width, height, len(read.pixels), read.lossless, notes
     )

@@ -108,7 +108,7 @@ def load_part(case: Case, part: PartConfig, *, device: str = "cpu") -> Any:
     kind, place = kind_of(part), case.place(part)
     require_same(kind, part.name, place, part.digest)
     try:
-        return _load(part, place, device)
+        return _load(part, place, device, case.path.parent)
     except MissingExtraError:
         raise
     except WherefromError as error:
@@ -135,16 +135,18 @@ def require_rates(case: Case) -> None:
     require_family(case.config.family_error, smallest, what="family-wise error")
 
 
-def _load(part: PartConfig, place: Path, device: str) -> Any:
+def _load(part: PartConfig, place: Path, device: str, base: Path) -> Any:
     if isinstance(part, AttributorPart):
         return _attributor(place, device)
     if isinstance(part, OriginPart):
-        encoder = load_encoder(part.encoder) if part.encoder else None
-        return References.open(place, encoder=encoder)
+        encoder = load_encoder(_encoder_of(part, base)) if part.encoder else None
+        return References.open(place, encoder=encoder, base=base)
     if isinstance(part, AnomalyPart):
         calibration = load_calibration(place)
         require_rate(part.false_alarms, len(calibration.held_points), what="false-alarm rate")
-        encoder_found = remembered_encoder(calibration, place, source=part.encoder or None)
+        encoder_found = remembered_encoder(
+            calibration, place, source=_encoder_of(part, base) or None
+        )
         return Naturalness(calibration, encoder_found.to(device))
     if isinstance(part, InverterPart):
         fitted = load_inverter(place, device=device)
@@ -155,6 +157,12 @@ def _load(part: PartConfig, place: Path, device: str) -> Any:
         outliers.threshold(part.false_alarms)  # and a rate that it cannot support
         return Outliers(fitted, outliers)
     return read_receipt(place)
+
+
+def _encoder_of(part: OriginPart | AnomalyPart, base: Path) -> str:
+    """Where an encoder is: a folder beside the case file comes before one of the same name here."""
+    inside = base / part.encoder
+    return str(inside) if part.encoder and inside.is_dir() else part.encoder
 
 
 def _attributor(place: Path, device: str) -> Attributor:

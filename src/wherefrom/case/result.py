@@ -118,7 +118,11 @@ class ImageFacts:
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """All answers about one image.  `exhibits` by question: what a page draws, no JSON."""
+    """All answers about one image.  `exhibits` by question: what a page draws, no JSON.
+
+    `consulted`: absolute paths of the pictures that answers rest on beside the image, whether they
+    could be read or not; None where a question failed, so that this is not known.  No JSON either.
+    """
 
     image: ImageFacts
     case: Mapping[str, Any]  # name, digest
@@ -127,6 +131,7 @@ class Inspection:
     unread_claims: tuple[str, ...]  # what could not be read of them, and why
     versions: Mapping[str, str]
     exhibits: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    consulted: tuple[str, ...] | None = ()
 
     def answer(self, question: str) -> Answer:
         """One answer."""

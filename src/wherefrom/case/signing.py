@@ -18,7 +18,8 @@ from typing import Any
 from PIL import Image
 
 from wherefrom import __version__
-from wherefrom.case.claims import OFFLINE, one_line
+from wherefrom.case.claim_text import one_line
+from wherefrom.case.claims import OFFLINE
 from wherefrom.core.errors import ArtifactError, InputError, MissingExtraError
 from wherefrom.core.paths import show_path
 from wherefrom.data.files import read_regular

@@ -1,0 +1,274 @@
+"""What image generators write beside a picture: model, seed, prompt, read out of their formats.
+
+A1111 and Forge write lines of text, node graphs (ComfyUI) and the other web interfaces JSON with
+names of their own.  All of it can be written by anybody: these are claims.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Field = tuple[str, str]
+
+MAX_FIELDS, MAX_NODES, MAX_DEPTH, MAX_VALUES = 24, 20_000, 6, 20_000
+MAX_LINKS, MAX_STEPS = 32, 200  # texts that are looked for, nodes on the way to each
+# One word for what every program calls otherwise, in the order in which they are shown.
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "prompt": ("prompt", "positive_prompt", "positiveprompt", "base_caption", "full_prompt", "c"),
+    "negative prompt": ("negative_prompt", "negativeprompt", "uc", "negative"),
+    "model": (
+        "model", "base_model", "model_name", "modelname", "model_weights", "ckpt_name", "ckpt",
+        "unet_name", "checkpoint", "sd_model_name", "use_stable_diffusion_model", "base_model_name",
+    ),
+    "model hash": ("model_hash", "base_model_hash", "sd_model_hash", "modelhash"),
+    "seed": ("seed", "noise_seed", "initial_seed", "rand_seed"),
+    "LoRA": ("loras", "lora_name", "lora", "lora_hashes"),
+    "steps": ("steps", "num_inference_steps"),
+    "sampler": ("sampler", "sampler_name"),
+    "guidance": ("cfg_scale", "cfgscale", "guidance_scale", "cfg", "scale"),
+    "size": ("size", "resolution"),
+    "program": ("swarm_version", "app_version", "version", "metadata_scheme", "app"),
+}  # fmt: skip
+_KNOWN = {alias: name for name, aliases in NAMES.items() for alias in aliases}
+_INNER = ("name", "model_name", "key", "prompt", "text", "base_caption", "value")
+_PAIR = re.compile(r'\s*([A-Za-z][\w \-/]{0,60}):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
+_STEPS = re.compile(r"^Steps: \d+", re.MULTILINE)
+_NEGATIVE = "\nNegative prompt: "
+# In JSON that is cut or damaged: the first strings and numbers of these names.
+_CUT = re.compile(
+    r'"(seed|noise_seed|ckpt_name|unet_name|text|positive_prompt|prompt)"\s*:\s*'
+    r'(-?\d{1,25}|"(?:\\.|[^"\\]){1,2000}")'
+)
+_DREAM = re.compile(r'"([^"]{1,4000})"(?:.{0,400}?\s-S\s?(\d{1,20}))?', re.DOTALL)
+_LINKED = {"positive": "prompt", "negative": "negative prompt"}
+_TEXTS = (
+    "text",
+    "text_g",
+    "text_l",
+    "t5xxl",
+    "clip_l",
+    "prompt",
+    "string",
+    "value",
+    "wildcard_text",
+)
+
+
+def read_generation(keyword: str, text: str) -> tuple[str, list[Field]]:
+    """Which program's format a text is in, and its fields; ("", []) for other text.
+
+    `keyword` is the name that the text has in the file, as `parameters` or `workflow`.
+    """
+    text = text.strip()
+    prefix, _, rest = text.partition(":")
+    if prefix.lower() in ("prompt", "workflow") and rest.lstrip().startswith("{"):
+        keyword, text = prefix.lower(), rest.strip()  # ComfyUI in the EXIF of a WebP file
+    if text[:1] in "{[" and text:
+        return _read_json(keyword, text)
+    if _STEPS.search(text):
+        return "A1111 or Forge", _limited(_read_lines(text))
+    if keyword.lower() == "dream" and (found := _DREAM.match(text)):
+        return "InvokeAI", [("prompt", found[1]), *(("seed", s) for s in [found[2]] if s)]
+    return "", []
+
+
+def _read_lines(text: str) -> Iterator[Field]:
+    """Prompt, negative prompt, and a line of `name: value` pairs behind them."""
+    start = [found.start() for found in _STEPS.finditer(text)][-1]
+    written, settings = text[:start], text[start:]
+    prompt, _, negative = f"\n{written}".partition(_NEGATIVE)
+    if prompt.strip():
+        yield "prompt", prompt.strip()
+    if negative.strip():
+        yield "negative prompt", negative.strip()
+    pairs: dict[str, str] = {}
+    for found in _PAIR.finditer(settings.partition("\n")[0]):
+        name = _KNOWN.get(_plain(found[1]))
+        if name is not None:
+            pairs.setdefault(name, found[2].strip().strip('"'))
+    yield from pairs.items()
+
+
+def _read_json(keyword: str, text: str) -> tuple[str, list[Field]]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return "cut or damaged JSON", _limited(_read_cut(text))
+    if isinstance(value, dict) and isinstance(value.get("prompt"), dict):
+        value = value["prompt"] if _is_graph(value["prompt"]) else value
+    if isinstance(value, dict) and _is_graph(value):
+        return "ComfyUI node graph", _limited(_read_graph(value))
+    if isinstance(value, dict) and isinstance(value.get("nodes"), list):
+        return "ComfyUI workflow", _limited(_read_workflow(value["nodes"]))
+    found = _limited(_read_names(value))
+    if not any(name in ("prompt", "model", "seed") for name, _ in found):
+        return "", []
+    return _program(keyword, value), found
+
+
+def _program(keyword: str, value: Any) -> str:
+    names = set(value) if isinstance(value, dict) else set()
+    keyword = keyword.lower()
+    if "sui_image_params" in names:
+        return "SwarmUI"
+    if "invokeai" in keyword or keyword in ("sd-metadata", "dream"):
+        return "InvokeAI"
+    if {"uc", "prompt"} <= names or "v4_prompt" in names:
+        return "NovelAI"
+    if {"base_model", "metadata_scheme"} & names or "fooocus" in str(names).lower():
+        return "Fooocus"
+    if {"c", "uc"} <= names:
+        return "Draw Things"
+    return "JSON"
+
+
+def _read_names(value: Any) -> Iterator[Field]:
+    """Known names anywhere in nested JSON; the outermost comes first."""
+    level, seen = [value], 0
+    for _ in range(MAX_DEPTH):
+        inner: list[Any] = []
+        for one in level:
+            seen += 1
+            if seen > MAX_VALUES:
+                return
+            if isinstance(one, list):
+                inner += one[:MAX_VALUES]
+            elif isinstance(one, dict):
+                yield from _known(one)
+                inner += one.values()
+            elif isinstance(one, str) and one.lstrip()[:1] == "{":  # JSON inside of JSON
+                inner += _parsed(one)
+        level = inner
+
+
+def _known(value: Mapping[str, Any]) -> Iterator[Field]:
+    is_short = "uc" in value  # `c` is a prompt only beside it
+    for key, one in value.items():
+        name = _KNOWN.get(_plain(str(key)))
+        shown = _shown(one) if name and (key != "c" or is_short) else ""
+        if name and shown:
+            yield name, shown
+
+
+def _shown(value: Any) -> str:
+    """A value on one line: text, a number, or what a nested value names."""
+    if isinstance(value, str):
+        return "" if value.lstrip()[:1] == "{" else value.strip()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, list):
+        return ", ".join(filter(None, map(_shown, value[:8])))
+    if isinstance(value, dict):
+        inner = (_shown(value[key]) for key in _INNER if key in value)
+        return next(filter(None, inner), "")
+    return ""
+
+
+def _parsed(text: str) -> list[Any]:
+    try:
+        return [json.loads(text)]
+    except (ValueError, RecursionError):
+        return []
+
+
+def _is_graph(value: Mapping[str, Any]) -> bool:
+    """Nodes by number, each with a class and inputs, as ComfyUI executes them."""
+    return any(
+        isinstance(one, dict) and "class_type" in one and "inputs" in one
+        for one in list(value.values())[:MAX_NODES]
+    )
+
+
+def _read_graph(graph: Mapping[str, Any]) -> Iterator[Field]:
+    """The texts that samplers are linked to, then models and seeds of all nodes."""
+    nodes = {
+        str(key): one["inputs"]
+        for key, one in list(graph.items())[:MAX_NODES]
+        if isinstance(one, dict) and isinstance(one.get("inputs"), dict)
+    }
+    links = [
+        (inputs[key], key)
+        for inputs in nodes.values()
+        for key in _LINKED
+        if isinstance(inputs.get(key), list)
+    ]
+    followed = ((key, _follow(nodes, link, key)) for link, key in links[-MAX_LINKS:])
+    linked = [(_LINKED[key], text) for key, text in followed if text]
+    if not any(name == "prompt" for name, _ in linked):
+        texts = (inputs.get("text") for inputs in nodes.values())
+        linked += [("prompt", text) for text in texts if isinstance(text, str) and text.strip()]
+    yield from linked
+    for inputs in nodes.values():
+        for key, value in inputs.items():
+            name = _KNOWN.get(_plain(str(key)))
+            is_link = isinstance(value, list | dict)
+            if name in ("model", "seed", "LoRA", "steps", "sampler", "guidance") and not is_link:
+                yield name, _shown(value)
+
+
+def _follow(nodes: Mapping[str, Mapping[str, Any]], link: Any, side: str) -> str:
+    """The text that a link leads to; nodes with both sides are passed on the same `side`."""
+    pending, seen = [link], set[str]()
+    while pending and len(seen) < MAX_STEPS:
+        one = pending.pop(0)
+        if not (isinstance(one, list) and one and isinstance(one[0], str | int)):
+            continue
+        key = str(one[0])
+        if key in seen or key not in nodes:
+            continue
+        seen.add(key)
+        inputs = nodes[key]
+        for name in _TEXTS:
+            text = inputs.get(name)
+            if isinstance(text, str) and text.strip():
+                return text.strip()
+        links = [inputs[side]] if side in inputs else inputs.values()
+        pending += [value for value in links if isinstance(value, list)]
+    return ""
+
+
+def _read_workflow(nodes: list[Any]) -> Iterator[Field]:
+    """The graph as it is drawn: values without names, told apart by the type of their node."""
+    for node in nodes[:MAX_NODES]:
+        if not isinstance(node, dict):
+            continue
+        kind, values = str(node.get("type", "")), node.get("widgets_values")
+        first = values[0] if isinstance(values, list) and values else values
+        if "TextEncode" in kind and isinstance(first, str) and first.strip():
+            yield "text of a node", first.strip()
+        elif ("Checkpoint" in kind or "UNET" in kind.upper()) and isinstance(first, str):
+            yield "model", first
+        elif "Lora" in kind and isinstance(first, str):
+            yield "LoRA", first
+        elif "KSampler" in kind or "Noise" in kind:
+            numbers = values if isinstance(values, list) else []
+            seeds = [str(v) for v in numbers if isinstance(v, int) and not isinstance(v, bool)]
+            if seeds:
+                yield "seed", seeds[0]
+
+
+def _read_cut(text: str) -> Iterator[Field]:
+    for found in _CUT.finditer(text[: 2**20]):
+        name = _KNOWN.get(found[1], "prompt")
+        yield name, found[2].strip('"').replace("\\n", " ").replace('\\"', '"')
+
+
+def _limited(fields: Iterator[Field]) -> list[Field]:
+    """At most four different values of each name, in the order of `NAMES`."""
+    found: dict[str, dict[str, None]] = {}
+    for number, (name, value) in enumerate(fields):
+        if number > MAX_VALUES:
+            break
+        values = found.setdefault(name, {})
+        if value and len(values) < 4:
+            values[value] = None
+    order = {name: place for place, name in enumerate(NAMES)}
+    names = sorted(found, key=lambda name: order.get(name, len(order)))
+    return [(name, value) for name in names for value in found[name]][:MAX_FIELDS]
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
