@@ -23,6 +23,8 @@ def _repetition_means(found: dict[str, Any], owner: str, method: str, other_seed
         and c["method"] == method
         and (c["source"] == "other seed") is other_seed
     ]
+    if not values:
+        return ""
     count = len(values[0]["accuracy"])
     per_repetition = [statistics.fmean(c["accuracy"][i] for c in values) for i in range(count)]
     return percent(per_repetition)

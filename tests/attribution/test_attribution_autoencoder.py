@@ -54,7 +54,12 @@ def test_the_score_is_the_log_of_the_ratio_of_both_changes__closed_form(blocks):
 
 def test_own_images_pass_and_others_do_not__limit(blocks):
     others = torch.rand(60, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    rates = {"calibration_samples": 40, "false_negative_rate": 0.05, "false_positive_rate": 0.05}
+    rates = {
+        "calibration_samples": 40,
+        "sibling_samples": 20,
+        "false_negative_rate": 0.05,
+        "false_positive_rate": 0.05,
+    }
     config = attribution.METHODS["autoencoder"].presets["default"].with_values(rates)
     fitted = attribution.fit(blocks, others[:30], method="autoencoder", config=config)
     result = attribution.evaluate(fitted, blocks.sample(40, 9), {"others": others[30:]})
@@ -76,6 +81,7 @@ def test_an_ensemble_with_its_autoencoder_needs_the_model__bad_input(blocks, tmp
     config = attribution.METHODS["ensemble"].presets["default"].with_values(
         {
             **{"train_samples": 60, "calibration_samples": 30, "mean_samples": 40},
+            **{"sibling_samples": 20},
             **{"false_negative_rate": 0.1, "false_positive_rate": 0.2, "classifier_samples": 0},
             **{"reference_samples": 20, "lasso.iterations": 3, "autoencoder": True},
             **{"detector.epochs": 1, "spectrum.detector.epochs": 1},

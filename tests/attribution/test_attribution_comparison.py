@@ -20,6 +20,7 @@ from wherefrom.report.tables import altered_table, comparison_cells, comparison_
 TINY = {
     "train_samples": 50,
     "calibration_samples": 20,
+    "sibling_samples": 20,
     "false_negative_rate": 0.1,
     "false_positive_rate": 0.2,
 }

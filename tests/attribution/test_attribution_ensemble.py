@@ -14,6 +14,7 @@ from wherefrom.data.writing import to_float
 SETTINGS = {
     "train_samples": 50,
     "calibration_samples": 20,
+    "sibling_samples": 20,
     "mean_samples": 64,
     "false_negative_rate": 0.1,
     "false_positive_rate": 0.2,

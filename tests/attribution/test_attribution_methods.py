@@ -18,7 +18,12 @@ from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.encoders import make_feature_encoder
 from wherefrom.generators.generator import wrap_generator
 
-RATES = {"calibration_samples": 20, "false_negative_rate": 0.1, "false_positive_rate": 0.2}
+RATES = {
+    "calibration_samples": 20,
+    "sibling_samples": 20,
+    "false_negative_rate": 0.1,
+    "false_positive_rate": 0.2,
+}
 SAD = {"detector.epochs": 1, "detector.batch": 32, "detector.representation": 16}
 SEARCH = {"restarts": 2, "steps": 2}
 TINY = {

@@ -20,7 +20,12 @@ from wherefrom.case import opened
 from wherefrom.core.errors import InputError
 from wherefrom.generators.generator import wrap_generator
 
-RATES = {"calibration_samples": 100, "false_negative_rate": 0.05, "false_positive_rate": 0.05}
+RATES = {
+    "calibration_samples": 100,
+    "sibling_samples": 20,
+    "false_negative_rate": 0.05,
+    "false_positive_rate": 0.05,
+}
 TINY = {
     "flipad": {
         **{"train_samples": 200, "mean_samples": 200, "detector.epochs": 5, **RATES},

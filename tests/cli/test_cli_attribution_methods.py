@@ -20,6 +20,7 @@ SMALL = [
 ]
 SETTINGS = [
     *("--setting", "train_samples=60", "--setting", "calibration_samples=20"),
+    *("--setting", "sibling_samples=20"),
     *("--setting", "false_negative_rate=0.1", "--setting", "false_positive_rate=0.2"),
 ]
 
@@ -192,7 +193,13 @@ def test_a_table_goes_from_files_to_answers__smoke(tmp_path, monkeypatch, capsys
     assert not (tmp_path / "images").exists()
     compare = ["attribution", "evaluate", "--method", "all", "--preset", "numbers"]
     compare += ["--generator", "rows.py:G", "--others", "others.csv", "--other", "rival=rival.csv"]
-    tiny = ["train_samples=60", "calibration_samples=40", "detector.epochs=1", "steps=3"]
+    tiny = [
+        "train_samples=60",
+        "calibration_samples=40",
+        "sibling_samples=20",
+        "detector.epochs=1",
+        "steps=3",
+    ]
     tiny += ["false_negative_rate=0.05", "false_positive_rate=0.1", "restarts=1", "mean_samples=50"]
     settings = [part for one in tiny for part in ("--setting", one)]
     assert run([*compare, "--repetitions", "1", "--own-samples", "20", "--json", *settings]) == 0

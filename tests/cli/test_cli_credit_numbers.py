@@ -1,6 +1,7 @@
 """Numbers that JSON has not, and games too large, as the credit commands meet them."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -34,6 +35,9 @@ def value(names, seed):
 def here(monkeypatch):
     """The runs are made in this process: starting others takes seconds."""
     monkeypatch.setitem(EXECUTORS, "local", lambda ledger, make, **_: work(ledger, make("cpu")))
+    monkeypatch.delitem(sys.modules, "gainless_game", raising=False)  # of another test
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
 
 def write_study(folder, n, kind):
@@ -65,6 +69,32 @@ def test_a_gain_of_nothing_is_json_that_every_parser_reads__closed_form(tmp_path
     for name, *more in commands:
         assert run(["--quiet", "credit", name, study, "--json", *more]) == 0
         read(capsys)
+
+
+@pytest.mark.parametrize(("when", "code"), [("True", 2), ("len(names) == 4", 0)])
+def test_runs_without_a_finite_value_say_what_to_do__rejects_values(tmp_path, capsys, when, code):
+    study = write_study(tmp_path, 4, "paired")
+    game = f"def value(names, seed):\n    return float('inf') if {when} else 0.5\n"
+    (tmp_path / "gainless_game.py").write_text(game)
+    assert run(["--quiet", "credit", "run", study, "--devices", "cpu", "--json"]) == code
+    said = capsys.readouterr()
+    assert "expected a finite number" in json.loads(said.out)["problems"][0]["error"]
+    assert ("error: no run was finished; the first problem was: score" in said.err) == (code == 2)
+    assert run(["--quiet", "credit", "report", study]) == 2
+    said = capsys.readouterr().err
+    assert "no run has a value" in said or "`wherefrom credit run` makes them, or says why" in said
+
+
+@pytest.mark.parametrize("kind", ["loo", "kernelshap"])
+def test_a_design_without_pairs_names_its_method__rejects_auto(tmp_path, capsys, kind):
+    study = write_study(tmp_path, 4, kind)
+    assert run(["--quiet", "credit", "run", study, "--devices", "cpu", "--json"]) == 0
+    capsys.readouterr()
+    assert run(["--quiet", "credit", "report", study]) == 2
+    said = capsys.readouterr().err
+    assert "no subset with its complement" in said
+    assert "kernelshap" in said
+    assert "make more runs" not in said
 
 
 def read(capsys):

@@ -89,6 +89,25 @@ def as_pipeline(folder, _vae):
     return folder.parent
 
 
+def as_pipeline_with_config(folder, vae):
+    """Trainers and hubs leave a config.json of their own beside model_index.json."""
+    (folder.parent / "config.json").write_text(json.dumps({"_class_name": "AnyPipeline"}))
+    return as_pipeline(folder, vae)
+
+
+def as_earlier_shards(folder, vae):
+    """The variant behind the number of the shard, as diffusers 0.28 wrote it."""
+    as_shards(folder, vae, variant="ema")
+    (index,) = folder.glob(f"{STEM}.safetensors.index.ema.json")
+    text = index.read_text()
+    for path in folder.glob(f"{STEM}.ema-*"):
+        number = path.stem.partition(".ema")[2]
+        text = text.replace(path.name, f"{STEM}{number}.ema.safetensors")
+        path.rename(folder / f"{STEM}{number}.ema.safetensors")
+    index.write_text(text)
+    return folder
+
+
 def as_other_name(folder, _vae):
     (folder / f"{STEM}.safetensors").rename(folder / "kl-f8.safetensors")
     return folder
@@ -128,6 +147,8 @@ FORMS_ON_DISK = {
     "shards": as_shards,
     "shards of a variant": lambda folder, vae: as_shards(folder, vae, variant="bf16"),
     "pipeline": as_pipeline,
+    "pipeline with a stray config": as_pipeline_with_config,
+    "shards of a variant of earlier diffusers": as_earlier_shards,
     "another name": as_other_name,
     "original layout": as_original,
 }
@@ -185,6 +206,26 @@ BROKEN = {
         "run: git lfs pull",
     ),
     "two variants": (two_variants, "variants ema, non_ema and no plain weights"),
+    "a weight of another name gone": (
+        lambda f, s: (
+            (f / f"{STEM}.safetensors").unlink(),
+            save_file({k: v for k, v in s.items() if k != "quant_conv.bias"}, f / "a.safetensors"),
+        ),
+        "a.safetensors lacks weights of its own AutoencoderKL: quant_conv.bias",
+    ),
+    "another size": (
+        lambda f, s: save_file(
+            s | {"quant_conv.bias": torch.ones(9)}, f / f"{STEM}.safetensors", {"format": "pt"}
+        ),
+        r"quant_conv.bias expected shape .*\[9\]\)\.$",
+    ),
+    "prefixed names": (
+        lambda f, s: (
+            (f / f"{STEM}.safetensors").unlink(),
+            save_file({f"module.{k}": v for k, v in s.items()}, f / "a.safetensors"),
+        ),
+        "a.safetensors does not hold the weights of this AutoencoderKL in a layout that",
+    ),
     "a weight gone": (
         lambda f, s: save_file(
             {k: v for k, v in s.items() if k != "quant_conv.bias"}, f / f"{STEM}.safetensors"
@@ -212,6 +253,13 @@ def test_one_file_needs_its_settings_beside_it__rejects(folder, tmp_path):
     torch.save({}, tmp_path / "model.ckpt")
     with pytest.raises(InputError, match=r"model.ckpt is a pickle.*can run code"):
         find_autoencoder(tmp_path / "model.ckpt")
+
+
+def test_a_folder_of_the_hubs_cache_names_what_is_in_it__rejects(folder, tmp_path):
+    (tmp_path / "models--me--vae" / "snapshots").mkdir(parents=True)
+    folder.rename(tmp_path / "models--me--vae" / "snapshots" / "abc")
+    with pytest.raises(InputError, match=r"hub's cache.*give .*models--me--vae/snapshots/abc"):
+        find_autoencoder(tmp_path / "models--me--vae")
 
 
 @pytest.mark.parametrize(
@@ -250,9 +298,28 @@ def test_the_scale_of_latents__closed_form():
     plain = LatentScale({"scaling_factor": 0.25, "shift_factor": 3.0, "latents_mean": None})
     assert torch.equal(plain.restored(z), z / 0.25 + 3)
     assert not plain.state_dict()
-    for wrong in ({"latents_mean": [0.0], "latents_std": [0.0]}, {"scaling_factor": float("nan")}):
-        with pytest.raises(InputError, match="of the latents is zero, negative, NaN"):
-            LatentScale(wrong)
+    assert torch.equal(LatentScale({"scaling_factor": None}).restored(z), z)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"latents_mean": [0.0], "latents_std": [0.0]},
+        {"scaling_factor": float("nan")},
+        {"scaling_factor": 0},
+        {"scaling_factor": "large"},
+        {"shift_factor": "none"},
+        {"latents_mean": ["a", "b"], "latents_std": [1, 1]},
+        {"latents_mean": [0, 0, 0], "latents_std": [1, 1, 1]},
+        {"latents_mean": [0, 0], "latents_std": [1, None]},
+    ],
+)
+def test_a_scale_that_is_none__rejects_in_one_line(folder, wrong):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
+    with pytest.raises(InputError, match="of the latents is") as caught:
+        load_autoencoder(folder)
+    assert "\n" not in str(caught.value)
 
 
 def by_hand(model, latents):

@@ -1,6 +1,11 @@
 """What a study costs, with a clock of the test's own."""
 
+import pytest
+from studies import write_images, write_study
+
+from wherefrom.core.errors import InputError
 from wherefrom.credit import cost
+from wherefrom.credit.study import load_study
 
 
 class Clock:
@@ -29,3 +34,10 @@ def test_preparing_a_size_is_not_part_of_its_step__closed_form(monkeypatch):
 
 def test_a_slow_step_is_taken_once__limit(monkeypatch):
     assert seconds(monkeypatch, 64, 5.0) == ((4.5, 1), [1])
+
+
+def test_a_design_that_cannot_be_run_is_not_timed__rejects_players(tmp_path):
+    write_images(tmp_path / "data", players=17, each=1)
+    study = load_study(write_study(tmp_path))
+    with pytest.raises(InputError, match=r"2\^17 subsets of 17 contributors"):
+        cost.measure_cost(study, study.contributors())

@@ -226,3 +226,17 @@ def test_folders_that_are_no_model__rejects_them(folder, tmp_path):
     path = write_study(folder, network=NETWORK.replace("prompt = 'a painting'\n", ""))
     with pytest.raises(InputError, match="an image has no prompt"):
         open_study(path)
+
+
+def test_a_network_that_states_no_size_takes_that_of_the_images__limit(folder, tmp_path):
+    shutil.copytree(folder / "sd", tmp_path / "sd")
+    path = tmp_path / "sd" / "unet" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sample_size": None}))
+    assert load_base(tmp_path / "sd", ["a"], side=8).shape[0] == 4
+
+
+def test_a_pipeline_without_its_tokenizer__rejects_in_one_line(folder, tmp_path):
+    shutil.copytree(folder / "sd", tmp_path / "sd")
+    shutil.rmtree(tmp_path / "sd" / "tokenizer")
+    with pytest.raises(InputError, match="is no Stable Diffusion folder: it has no tokenizer; giv"):
+        load_base(tmp_path / "sd", ["a"], side=8)

@@ -142,3 +142,56 @@ def test_another_component_or_pipeline__rejects_with_the_right_advice(home):
         open_study(study_of(home, "mine"))
     with pytest.raises(InputError, match="holds a AutoencoderKL, expected a UNet2DModel"):
         open_study(study_of(home, "mine/vae"))
+
+
+def test_the_users_network_is_pruned_too__roundtrip(unet, home):
+    unet.save_pretrained(home / "mine")
+    change_config(home, decay=0.99, optimization_step=7)  # as diffusers' EMAModel writes them
+    path = study_of(home, "mine", "sparsified")
+    first = open_study(path).lab.models.spec["start"]
+    assert open_study(path).lab.models.spec["start"] == first  # read again, not made again
+    meta = next((home / "study.work").glob("pruned-*/*.json")).read_text()
+    assert str(home) not in meta
+
+
+@pytest.mark.parametrize("size", [4, 6, 9])
+def test_images_that_do_not_halve_as_often_as_the_network_does__rejects_size(home, size):
+    network = "[model]\nwidth = 8\nlevels = 4\nblocks = 1\ngroups = 4\nattention = false\n"
+    path = write_study(home, network=network)
+    path.write_text(path.read_text().replace("size = 8", f"size = {size}"))
+    with pytest.raises(InputError, match=f"of {size} px do not fit.*multiple of 8"):
+        open_study(path)
+
+
+def latent_study(home, size, **changes):
+    from diffusers import AutoencoderKL
+
+    torch.manual_seed(0)
+    vae = AutoencoderKL(
+        block_out_channels=(4, 4), norm_num_groups=2, latent_channels=2,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+    )  # fmt: skip
+    for name, factor in changes.items():
+        getattr(vae, name).weight.data *= factor
+    vae.save_pretrained(home / "vae")
+    network = (
+        "[model]\nkind = 'latent'\nautoencoder = 'vae'\nwidth = 8\nlevels = 1\nblocks = 1\n"
+        "groups = 4\nattention = false\n"
+    )
+    path = write_study(home, network=network)
+    path.write_text(path.read_text().replace("size = 8", f"size = {size}"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("size", "changes", "problem"),
+    [
+        (9, {}, "images of 8 px of those of 9 px; choose size = 8"),
+        (8, {"quant_conv": torch.nan}, "NaN or infinite latents of 6 of 6 images"),
+        (8, {"post_quant_conv": torch.nan}, "makes NaN or infinite pixels"),
+    ],
+)
+def test_an_autoencoder_that_gives_no_such_images__rejects(home, size, changes, problem):
+    with pytest.raises(InputError, match=problem):
+        open_study(latent_study(home, size, **changes))
+    assert not (home / "study.work").exists()

@@ -125,6 +125,12 @@ def test_a_config_is_read_with_the_defaults_of_its_class__reference_diffusers(tm
         ("DDPMScheduler", {"num_train_timesteps": 500}, "has 500 time steps"),
         ("DDPMScheduler", {"trained_betas": [0.1, 0.2]}, "as many betas as steps"),
         ("DDPMScheduler", {"trained_betas": [1.5] * STEPS}, "no noise schedule"),
+        ("DDPMScheduler", {"beta_end": 2.0}, "no noise schedule"),
+        (
+            "DDPMScheduler",
+            {"trained_betas": [0.01] * 999 + [1.0]},
+            "a signal-to-noise ratio of zero",
+        ),
         ("DDPMScheduler", {"rescale_betas_zero_snr": True}, "signal-to-noise ratio of zero"),
         ("DDPMScheduler", {"beta_schedule": "mine"}, "makes no DDPMScheduler"),
         ("EulerDiscreteScheduler", {"timestep_type": "continuous"}, "continuous time steps"),

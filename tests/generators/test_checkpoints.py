@@ -157,6 +157,28 @@ def test_equal_copies_are_one_and_others_must_be_chosen__rejects_ambiguity(tmp_p
         load_weights(module, tmp_path / "w.pt::netG_C")
 
 
+MOMENTS = {
+    "moments by name": lambda m: {"optimizer": {"exp_avg": m, "exp_avg_sq": m}},
+    "one moment": lambda m: {"optG": {"state": {"exp_avg": m}}},
+    "optax": lambda m: {"opt_state": [{"mu": m, "nu": under("", m)}]},
+    "a trainer's": lambda m: {"trainer": {"g_optimizer_state_dict": {"running_avg": m}}},
+    "gradients": lambda m: {"grads": m},
+}
+
+
+@pytest.mark.parametrize("kind", MOMENTS)
+def test_moments_of_an_optimiser_are_no_average_of_weights__identity_weights(tmp_path, kind, notes):
+    beside = MOMENTS[kind]({key: value * 0 for key, value in state().items()})
+    assert same(loaded(tmp_path, {"model": state(), **beside}), state())
+    assert not notes
+
+
+def test_a_folder_is_not_said_to_be_absent__rejects_weights(tmp_path):
+    save_file(state(), tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match=r"is a folder \(it holds model.safetensors\); name"):
+        load_weights(net(), tmp_path)
+
+
 def normed(seed, *, old, spectral):
     """The net with both convolutions normed, in evaluation mode."""
     module = net(seed)

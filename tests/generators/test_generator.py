@@ -142,7 +142,7 @@ def test_what_cannot_be_wrapped_is_refused__rejects_modules():
     with pytest.raises(InputError, match="expected positive sizes"):
         wrap_generator(dense, latent=(0,))
     dense.nz = 9
-    with pytest.raises(InputError, match=r"not known \(\(9,\) and \(9, 1, 1\) failed\)"):
+    with pytest.raises(InputError, match=r"not known \(\(9,\) failed: .*; \(9, 1, 1\) failed: "):
         wrap_generator(dense)
     with pytest.raises(InputError, match="at least 1"):
         wrap_generator(zoo()).sample(0)

@@ -59,10 +59,15 @@ REFUSED = {
     ),
     "meta": (lambda: net().to("meta"), "'0.weight' is on the device meta"),
     "partly on meta": (lambda: partly("meta"), "'2.weight' is on the device meta"),
+    "frozen": (
+        lambda: torch.jit.freeze(torch.jit.script(net().eval())),
+        r"frozen \(torch.jit.freeze\).*save it before",
+    ),
     "a lazy layer": (lambda: nn.Sequential(nn.LazyLinear(4), net()), "no size yet"),
 }
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("kind", REFUSED)
 def test_unready_models_are_refused_with_the_reason__rejects_modules(kind):
     make, reason = REFUSED[kind]
@@ -91,3 +96,46 @@ def test_weights_are_not_put_into_a_model_on_meta__rejects_modules(tmp_path):
     torch.save(net().state_dict(), tmp_path / "w.pt")
     with pytest.raises(InputError, match="device meta"):
         load_weights(net().to("meta"), tmp_path / "w.pt")
+
+
+class Answers(nn.Module):
+    """A generator that puts its images into something else."""
+
+    latent_dim = 4
+
+    def __init__(self, wrap):
+        super().__init__()
+        self.net, self.wrap = net(), wrap
+
+    def forward(self, z):
+        return self.wrap(self.net(z))
+
+
+class AsksForLabels(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = net()
+
+    def forward(self, z, labels):
+        return self.net(z)
+
+
+def partly_half():
+    module = net()
+    module[0].half()
+    return module
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: Answers(lambda images: (images, None)), "returned tuple, expected one tensor"),
+        (lambda: Answers(lambda images: {"sample": images}), "returned dict, expected one tensor"),
+        (AsksForLabels, r"latent shape of AsksForLabels .*\(4,\) failed: .* argument: 'labels'"),
+        (partly_half, r"latent shape of Sequential .*\(4,\) failed: .*dtype"),
+    ],
+)
+def test_a_model_that_fails_at_every_latent_says_why__rejects_modules(make, reason):
+    with pytest.raises(InputError, match=reason) as caught:
+        wrap_generator(make())
+    assert "\n" not in str(caught.value)

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.needs("diffusers", "transformers")
 
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+VAE_WEIGHTS = "vae/diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +110,11 @@ def pickle_weights(folder):
     path.unlink()
 
 
+def rename(folder, name, variant):
+    path = folder / name
+    path.rename(path.with_suffix(f".{variant}.safetensors"))
+
+
 def lose_weight(folder, name):
     path = folder / name
     tensors = load_file(path)
@@ -123,7 +129,15 @@ BREAKING = {
     ),
     "unet weight lost": (
         lambda f: lose_weight(f, WEIGHTS),
-        "lacks some of its weights|cannot be loaded",
+        r"unet lacks weights of its own: \w+.* and others",
+    ),
+    "part gone": (
+        lambda f: shutil.rmtree(f / "text_encoder"),
+        "model_index.json names text_encoder, and there is no such folder",
+    ),
+    "two variants": (
+        lambda f: (rename(f, WEIGHTS, "bf16"), rename(f, VAE_WEIGHTS, "fp16")),
+        "holds unet as bf16 and vae as fp16 alone",
     ),
     "no index": (lambda f: (f / "model_index.json").unlink(), "no readable model_index.json"),
     "index cut": (lambda f: (f / "model_index.json").write_text("{"), "no readable model_index"),
@@ -158,6 +172,8 @@ def test_what_is_no_pipeline_is_told_what_to_give__rejects_in_one_line(folder):
         load_pipeline(folder / "unet")
     with refused("one file holds no settings"):
         load_pipeline(folder / WEIGHTS)
+    with refused(f"it lies in a pipeline; give {folder}"):
+        load_pipeline(folder / "model_index.json")
     (folder / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\n")
     with refused("run: git lfs pull"):
         load_pipeline(folder)

@@ -196,6 +196,21 @@ def test_what_was_removed_stays_out_until_it_is_added__closed_form(home):
     assert sync().removed == 2
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_was_removed_stays_out_when_its_folder_moves__closed_form(home, alone, monkeypatch):
+    with opened("refs.index", writable=True) as references:
+        remove(references.index, [Path("photos/trip"), Path("photos/2.png")])
+    if alone:
+        Path("photos").rename("archive")
+        report = sync(roots=["archive"])
+    else:
+        home.rename(home.with_name("elsewhere"))
+        monkeypatch.chdir(home.with_name("elsewhere"))
+        report = sync()
+    assert (report.removed, report.added, report.images) == (3, (), COUNT - 3)
+    assert (sync().removed, sync().added) == (3, ())
+
+
 def test_a_further_folder_is_looked_through_from_then_on__closed_form(home):
     draw(Path("more/a.png"), 30)
     assert names(sync("more").added) == ["a.png"]

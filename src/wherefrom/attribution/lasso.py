@@ -4,7 +4,8 @@ Two efforts:
 
     fast    a fixed number of iterations of FISTA (Beck and Teboulle 2009) with the exact step
             1 / ||G_L||^2, started at z' = 0, restarted per image by the gradient scheme of
-            O'Donoghue and Candes (2015);
+            O'Donoghue and Candes (2015); this is early-stopped least squares, long before the l1
+            term acts, and what the default settings use;
     exact   until the image's own relative duality gap is below `gap`, a certificate and not a
             guess: by ADMM (`admm`) where the layer allows its factor, else by FISTA.
 

@@ -32,7 +32,16 @@ EXIF = {
 _COMMENT, _XP, _XMP_TAG = 0x9286, range(0x9C9B, 0x9CA0), 700
 _XMP_TEXT = "XML:com.adobe.xmp"
 _RAW = "Raw profile type "  # ImageMagick: other metadata as hexadecimal text
-_BLOCKS = ("icc_profile", "exif", "xmp", "photoshop", "mp", "compression", "version")
+_BLOCKS = (
+    "icc_profile",
+    "exif",
+    "xmp",
+    "photoshop",
+    "mp",
+    "compression",
+    "version",
+    "icc_profile_type",
+)
 # IPTC's vocabulary of digital source types, as generators write it into XMP.
 SOURCE_TYPE = re.compile(rb"cv\.iptc\.org/newscodes/digitalsourcetype/([A-Za-z]{1,60})")
 XMP = {

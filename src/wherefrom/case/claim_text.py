@@ -76,9 +76,15 @@ def _first(raw: bytes, encodings: Sequence[str]) -> str:
         try:
             return raw.decode(encoding)
         except UnicodeDecodeError as error:
-            if encoding == "utf-8" and error.start >= len(raw) - 3:  # cut inside a character
+            if encoding == "utf-8" and _is_cut(raw, error):
                 return raw[: error.start].decode(encoding)
     return raw.decode(encodings[-1], "replace")
+
+
+def _is_cut(raw: bytes, error: UnicodeDecodeError) -> bool:
+    """Whether UTF-8 ends inside a character; one odd letter at the end may be of cp1252: café."""
+    is_utf8 = len(raw) >= LONGEST or not raw[: error.start].isascii()
+    return is_utf8 and error.reason == "unexpected end of data"
 
 
 def _tidy(text: str) -> str:

@@ -15,10 +15,11 @@ from typing import Any
 
 from wherefrom.case.claim_sources import read_written
 from wherefrom.case.claim_text import one_line
-from wherefrom.case.generation import read_generation
+from wherefrom.case.generation import read_generation, read_separate
 from wherefrom.case.result import Claim
 
 MOST = 60
+_SEPARATE = "text in the file"
 OFFLINE = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "core": {"allowed_network_hosts": []},
@@ -53,12 +54,17 @@ class _Unread(Exception):  # noqa: N818 (a reason, no error)
 def _metadata(data: bytes, kind: str) -> list[Claim]:
     claims: list[Claim] = []
     generated: list[Claim] = []
+    separate: dict[str, str] = {}
     for written in read_written(data):
         claims.append(Claim(written.source, one_line(written.name), one_line(written.text)))
         program, fields = read_generation(written.name, written.text)
         generated += [
             Claim(f"generation parameters ({program})", *map(one_line, f)) for f in fields
         ]
+        if written.source == _SEPARATE:
+            separate.setdefault(written.name, written.text)
+    program, fields = read_separate(separate)
+    generated += [Claim(f"generation parameters ({program})", *map(one_line, f)) for f in fields]
     generated += _novelai_model(claims)
     return list(dict.fromkeys([*generated, *claims]))
 

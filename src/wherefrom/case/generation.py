@@ -44,6 +44,10 @@ _CUT = re.compile(
 )
 _DREAM = re.compile(r'"([^"]{1,4000})"(?:.{0,400}?\s-S\s?(\d{1,20}))?', re.DOTALL)
 _LINKED = {"positive": "prompt", "negative": "negative prompt"}
+_GUIDED = {"conditioning": "prompt"}  # of guiders, which know one side
+_NO_TEXT = "ConditioningZeroOut"  # its text has no effect
+_JOINED = ("string_a", "string_b", "text_a", "text_b", "text_c", "text_d", "text1", "text2")
+_CIVITAI = "Civitai resources: "
 _TEXTS = (
     "text",
     "text_g",
@@ -90,6 +94,35 @@ def _read_lines(text: str) -> Iterator[Field]:
         if name is not None:
             pairs.setdefault(name, found[2].strip().strip('"'))
     yield from pairs.items()
+    yield from _read_resources(settings.partition(_CIVITAI)[2])
+
+
+def _read_resources(text: str) -> Iterator[Field]:
+    """The models that civitai.com lists as JSON behind its settings."""
+    try:
+        listed = json.JSONDecoder().raw_decode(text)[0] if text else []
+    except (ValueError, RecursionError):
+        return
+    for one in listed[:MAX_VALUES] if isinstance(listed, list) else []:
+        name = {"checkpoint": "model", "lora": "LoRA"}.get(str(_at(one, "type")).lower())
+        if name is not None:
+            parts = (_shown(_at(one, key)) for key in ("modelName", "modelVersionName"))
+            yield name, " ".join(filter(None, parts))
+
+
+def read_separate(texts: Mapping[str, str]) -> tuple[str, list[Field]]:
+    """The fields of a program that writes each into a text of its own, as Easy Diffusion does.
+
+    `texts` by their names; ("", []) without a prompt and a seed or model beside it.
+    """
+    found = _limited(_known({key: one for key, one in texts.items() if one[:1] not in "{["}))
+    names = {name for name, _ in found}
+    is_one = "prompt" in names and names & {"seed", "model"}
+    return ("texts of their own", found) if is_one else ("", [])
+
+
+def _at(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, dict) else None
 
 
 def _read_json(keyword: str, text: str) -> tuple[str, list[Field]]:
@@ -102,7 +135,8 @@ def _read_json(keyword: str, text: str) -> tuple[str, list[Field]]:
     if isinstance(value, dict) and _is_graph(value):
         return "ComfyUI node graph", _limited(_read_graph(value))
     if isinstance(value, dict) and isinstance(value.get("nodes"), list):
-        return "ComfyUI workflow", _limited(_read_workflow(value["nodes"]))
+        nodes = [*value["nodes"][:MAX_NODES], *_in_subgraphs(value.get("definitions"))]
+        return "ComfyUI workflow", _limited(_read_workflow(nodes))
     found = _limited(_read_names(value))
     if not any(name in ("prompt", "model", "seed") for name, _ in found):
         return "", []
@@ -184,22 +218,28 @@ def _is_graph(value: Mapping[str, Any]) -> bool:
 
 def _read_graph(graph: Mapping[str, Any]) -> Iterator[Field]:
     """The texts that samplers are linked to, then models and seeds of all nodes."""
-    nodes = {
-        str(key): one["inputs"]
+    kinds = {
+        str(key): str(one.get("class_type", ""))
         for key, one in list(graph.items())[:MAX_NODES]
         if isinstance(one, dict) and isinstance(one.get("inputs"), dict)
     }
+    nodes = {key: {} if kinds[key] == _NO_TEXT else graph[key]["inputs"] for key in kinds}
     links = [
-        (inputs[key], key)
-        for inputs in nodes.values()
-        for key in _LINKED
-        if isinstance(inputs.get(key), list)
+        (inputs[side], side, name)
+        for key, inputs in nodes.items()
+        for side, name in (_LINKED | (_GUIDED if "Guider" in kinds[key] else {})).items()
+        if isinstance(inputs.get(side), list)
     ]
-    followed = ((key, _follow(nodes, link, key)) for link, key in links[-MAX_LINKS:])
-    linked = [(_LINKED[key], text) for key, text in followed if text]
+    followed = ((name, _follow(nodes, link, side)) for link, side, name in links[-MAX_LINKS:])
+    linked = [(name, text) for name, text in followed if text]
     if not any(name == "prompt" for name, _ in linked):
-        texts = (inputs.get("text") for inputs in nodes.values())
-        linked += [("prompt", text) for text in texts if isinstance(text, str) and text.strip()]
+        seen = set[str]()
+        texts = (
+            _text_of(nodes, inputs, "", seen)
+            for key, inputs in nodes.items()
+            if "TextEncode" in kinds[key] or "text" in inputs
+        )
+        linked += [("prompt", text) for text in texts if text]
     yield from linked
     for inputs in nodes.values():
         for key, value in inputs.items():
@@ -209,9 +249,14 @@ def _read_graph(graph: Mapping[str, Any]) -> Iterator[Field]:
                 yield name, _shown(value)
 
 
-def _follow(nodes: Mapping[str, Mapping[str, Any]], link: Any, side: str) -> str:
-    """The text that a link leads to; nodes with both sides are passed on the same `side`."""
-    pending, seen = [link], set[str]()
+def _follow(
+    nodes: Mapping[str, Mapping[str, Any]], link: Any, side: str, seen: set[str] | None = None
+) -> str:
+    """The text that a link leads to; nodes with both sides are passed on the same `side`.
+
+    `seen`: the nodes that were looked at on the way, each of them once.
+    """
+    pending, seen = [link], set() if seen is None else seen
     while pending and len(seen) < MAX_STEPS:
         one = pending.pop(0)
         if not (isinstance(one, list) and one and isinstance(one[0], str | int)):
@@ -221,13 +266,35 @@ def _follow(nodes: Mapping[str, Mapping[str, Any]], link: Any, side: str) -> str
             continue
         seen.add(key)
         inputs = nodes[key]
-        for name in _TEXTS:
-            text = inputs.get(name)
-            if isinstance(text, str) and text.strip():
-                return text.strip()
+        if text := _text_of(nodes, inputs, side, seen):
+            return text
         links = [inputs[side]] if side in inputs else inputs.values()
         pending += [value for value in links if isinstance(value, list)]
     return ""
+
+
+def _text_of(
+    nodes: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, Any], side: str, seen: set[str]
+) -> str:
+    """The text that stands in a node, or that it joins out of several; "" for none."""
+    for name in _TEXTS:
+        text = inputs.get(name)
+        if isinstance(text, str) and text.strip():
+            return text.strip()
+    parts: list[str] = []
+    for name in _JOINED:
+        part = inputs.get(name)
+        if isinstance(part, list):
+            part = _follow(nodes, part, side, seen)
+        parts += [part.strip()] if isinstance(part, str) and part.strip() else []
+    return " ".join(parts)
+
+
+def _in_subgraphs(definitions: Any) -> Iterator[Any]:
+    subgraphs = _at(definitions, "subgraphs")
+    for one in subgraphs[:MAX_NODES] if isinstance(subgraphs, list) else []:
+        nodes = _at(one, "nodes")
+        yield from nodes[:MAX_NODES] if isinstance(nodes, list) else []
 
 
 def _read_workflow(nodes: list[Any]) -> Iterator[Field]:
@@ -236,9 +303,15 @@ def _read_workflow(nodes: list[Any]) -> Iterator[Field]:
         if not isinstance(node, dict):
             continue
         kind, values = str(node.get("type", "")), node.get("widgets_values")
+        if isinstance(values, dict):  # widgets by their names
+            yield from _known(values)
+            values = [values.get("text") or values.get("prompt")]
         first = values[0] if isinstance(values, list) and values else values
-        if "TextEncode" in kind and isinstance(first, str) and first.strip():
-            yield "text of a node", first.strip()
+        if "TextEncode" in kind and isinstance(values, list):
+            # Several for several encoders; a single word behind them is a setting.
+            texts = [v.strip() for v in values if isinstance(v, str) and v.strip()]
+            for text in texts[:1] + [v for v in texts[1:] if " " in v]:
+                yield "text of a node", text
         elif ("Checkpoint" in kind or "UNET" in kind.upper()) and isinstance(first, str):
             yield "model", first
         elif "Lora" in kind and isinstance(first, str):

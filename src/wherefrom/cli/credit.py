@@ -20,6 +20,7 @@ from wherefrom.cli.credit_results import (
     study_argument,
 )
 from wherefrom.cli.options import FILE, resolve_device
+from wherefrom.core.errors import InputError
 from wherefrom.report.text import printable
 
 
@@ -145,9 +146,11 @@ def run(
     if as_json:
         told = [{"mask": p.run.mask, "what": p.what, "error": p.error} for p in problems]
         print_json({"runs": counts, "values": finished, "problems": told})
-        return
-    for problem in problems[:10]:
-        session.note(f"run {problem.run.mask:x}: {problem.what}: {problem.error}")
-    rows = [(state, str(count), "") for state, count in counts.items() if count]
-    rows += [(f"values of {printable(name)}", str(count), "") for name, count in finished.items()]
-    print_facts(rows)
+    else:
+        for problem in problems[:10]:
+            session.note(f"run {problem.run.mask:x}: {problem.what}: {problem.error}")
+        rows = [(state, str(count), "") for state, count in counts.items() if count]
+        rows += [(f"values of {printable(name)}", str(n), "") for name, n in finished.items()]
+        print_facts(rows)
+    if problems and not counts.get("done"):
+        raise InputError(f"no run was finished; the first problem was: {problems[0].error}")

@@ -66,23 +66,24 @@ class LatentScale(nn.Module):
         super().__init__()
         mean, std = config.get("latents_mean"), config.get("latents_std")
         stated = mean is not None and std is not None
-        factor = float(config.get("scaling_factor") or 1.0)
-        values = {
-            "mean": torch.tensor(mean if stated else [config.get("shift_factor") or 0.0]).float(),
-            "std": torch.tensor(std if stated else [1.0]).float(),
-            "factor": torch.tensor([factor]).float(),
+        factor = config.get("scaling_factor")
+        given = {
+            "mean": mean if stated else config.get("shift_factor") or 0.0,
+            "std": std if stated else 1.0,
+            "factor": 1.0 if factor is None else factor,
         }
-        for name, value in values.items():
+        for name, numbers in given.items():
+            value = _numbers(numbers)
             usable = bool(torch.isfinite(value).all()) and (
                 name == "mean" or bool((value > 0).all())
             )
             if not usable:
                 raise InputError(
-                    f"the config's {name} of the latents is zero, negative, NaN or infinite; it "
-                    "stands in latents_mean, latents_std, shift_factor or scaling_factor"
+                    f"the config's {name} of the latents is zero, negative, NaN, infinite or no "
+                    "number; it stands in latents_mean, latents_std, shift_factor or scaling_factor"
                 )
             # Part of the digest only where it was once left out: others keep their identity.
-            counted = stated and factor != 1
+            counted = stated and given["factor"] != 1
             self.register_buffer(name, value.view(1, -1, 1, 1), persistent=counted)
 
     def normalised(self, z: Tensor) -> Tensor:
@@ -92,6 +93,14 @@ class LatentScale(nn.Module):
     def restored(self, latents: Tensor) -> Tensor:
         """Latents of unit variance -> z of the autoencoder, both (N, c, h, w)."""
         return latents * self.std / self.factor + self.mean
+
+
+def _numbers(given: Any) -> Tensor:
+    """Numbers of a config as float32, NaN where they are none."""
+    try:
+        return torch.as_tensor(given).float()
+    except (TypeError, ValueError, RuntimeError):
+        return torch.tensor(torch.nan)
 
 
 class PatchScale(nn.Module):
@@ -138,9 +147,7 @@ class ImageAutoencoder:
     @property
     def channels(self) -> int:
         """c of its latents."""
-        config = settings_of(self.vae)
-        names = ("vq_embed_dim", "latent_channels", "z_dim")
-        return next(int(config[name]) for name in names if config.get(name))
+        return _latent_channels(settings_of(self.vae))
 
     @torch.no_grad()
     def enlargement(self) -> int:
@@ -160,6 +167,11 @@ class ImageAutoencoder:
                 f"{512 // times * times} pixels)"
             )
         return (self.channels, side // times, side // times)
+
+
+def _latent_channels(config: Mapping[str, Any]) -> int:
+    names = ("vq_embed_dim", "latent_channels", "z_dim")
+    return next(int(config[name]) for name in names if config.get(name))
 
 
 def encoded(vae: nn.Module, images: Tensor, form: Form) -> Tensor:
@@ -219,4 +231,10 @@ def load_autoencoder(path: Path, *, decodes: bool = True, purpose: str = "") -> 
         scale = PatchScale(norm, float(config["batch_norm_eps"]))
     else:
         scale = LatentScale(config)
+        count, channels = max(scale.mean.numel(), scale.std.numel()), _latent_channels(config)
+        if count not in (1, channels):
+            raise InputError(
+                f"{component.shown}: the config's scale of the latents is of {count} channels, and "
+                f"they have {channels}; correct latents_mean and latents_std"
+            )
     return ImageAutoencoder(component, vae, scale, FORMS[component.kind])

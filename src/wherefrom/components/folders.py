@@ -26,7 +26,7 @@ AUTOENCODERS = ("vae", "movq", "vqvae", "vqgan")  # what pipelines call theirs
 PREFERRED = ("fp32", "fp16", "bf16")  # of several variants: the first has the most digits
 MAX_CONFIG = 16 * 2**20  # bytes; the index of the largest models is a tenth of it
 LFS = b"version https://git-lfs"
-_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+_SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.|$)")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def find_component(path: Path, parts: Sequence[str], *, what: str) -> Component:
     """
     if path.is_file():
         return _component_of_file(path, parts, what)
-    if not (path / CONFIG).is_file():
+    # A pipeline may have a config.json of its own: of a trainer, or for a hub's counter.
+    if (path / INDEX).is_file() or not (path / CONFIG).is_file():
         inside = next((part for part in parts if (path / part / CONFIG).is_file()), None)
         if inside is not None:
             return Component(path / inside, read_config(path / inside, what=what))
@@ -82,6 +83,12 @@ def read_config(folder: Path, *, what: str = "an autoencoder") -> dict[str, Any]
     try:
         config = read_json(folder / CONFIG)
     except (OSError, ValueError, RecursionError) as error:
+        snapshot = next(iter(sorted(folder.glob("snapshots/*"))), None)
+        if snapshot is not None:
+            raise InputError(
+                f"{show_path(folder)} is a folder of the hub's cache; give {show_path(snapshot)}, "
+                "the model in it"
+            ) from error
         raise InputError(
             f"{show_path(folder)} has no readable {CONFIG}; give the folder of {what}, or of a "
             "pipeline that has one"
@@ -182,7 +189,9 @@ def _is_usual(path: Path, stem: str) -> bool:
 
 
 def _variant_of(path: Path, stem: str) -> str | None:
-    """The `fp16` of `stem.fp16.safetensors` and `stem.fp16-00001-of-00002.safetensors`."""
+    """The `fp16` of `stem.fp16.safetensors` and of its shards, as in
+    `stem.fp16-00001-of-00002.safetensors`; before diffusers 0.29 the number came first.
+    """
     middle = path.name.removeprefix(stem).removesuffix(SUFFIX)
     return _SHARD.sub("", middle).removeprefix(".") or None
 

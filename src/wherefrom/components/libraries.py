@@ -20,6 +20,7 @@ from wherefrom.core.store import digest_bytes, digest_file
 
 READ = (".json", ".safetensors", ".txt", ".model")  # what loading may read, so what is digested
 LIBRARIES = ("diffusers", "transformers")
+ADVICE = "If you want to instead"  # of diffusers, behind weights of another size
 MADE_UP = "newly initialized"  # as diffusers and transformers both put it
 
 
@@ -73,8 +74,11 @@ def silence() -> Iterator[list[str]]:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's text that says anything, else its class."""
-    lines = (line.strip() for line in str(error).splitlines())
+    """The first line of an error's text that says anything, else its class.
+
+    Advice on arguments of the library, which no user of ours can pass, is left out.
+    """
+    lines = (line.partition(ADVICE)[0].strip() for line in str(error).splitlines())
     return next(filter(None, lines), type(error).__name__)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
@@ -66,15 +67,37 @@ def _read(cls: Any, component: Component, weights: Weights) -> tuple[nn.Module, 
         return module, [*report["missing_keys"], *report["mismatched_keys"]]
     if not hasattr(cls, "from_single_file"):
         return _read_plain(cls, component, weights.file), []
-    # With `config`, a folder here, the library asks the network for nothing.
-    module = cls.from_single_file(
-        str(weights.file),
-        config=str(component.folder),
-        local_files_only=True,
-        torch_dtype=torch.float32,
-    )
+    try:
+        # With `config`, a folder here, the library asks the network for nothing.
+        module = cls.from_single_file(
+            str(weights.file),
+            config=str(component.folder),
+            local_files_only=True,
+            torch_dtype=torch.float32,
+        )
+    except Exception as error:  # its own words for absent weights are of meta tensors
+        _refuse_absent(cls, component, weights.file, error)
+        raise
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     return module, [name for name, value in tensors.items() if value.is_meta]
+
+
+def _refuse_absent(cls: Any, component: Component, file: Path, error: Exception) -> None:
+    """An `InputError` if a file lacks weights by the names that diffusers gives them."""
+    with torch.device("meta"):
+        needed = set(cls.from_config(component.config).state_dict())
+    with safe_open(file, framework="pt") as opened:
+        absent = sorted(needed - set(opened.keys()))
+    if absent and len(absent) < len(needed) / 2:
+        raise InputError(
+            f"{show_path(file)} lacks weights of its own {component.kind}: {absent[0]} and others"
+        ) from error
+    if absent:
+        raise InputError(
+            f"{show_path(file)} does not hold the weights of this {component.kind} in a layout "
+            f"that diffusers converts ({first_line(error)}); give a folder that save_pretrained "
+            "wrote"
+        ) from error
 
 
 def _read_plain(cls: Any, component: Component, file: Path) -> nn.Module:

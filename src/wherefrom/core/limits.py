@@ -14,7 +14,8 @@ Colour = tuple[int, int, int]
 MAX_PIXELS, BACKGROUND = "WHEREFROM_MAX_PIXELS", "WHEREFROM_BACKGROUND"
 # Above this an image is read at a half, a quarter or an eighth of its size.
 FULL_PIXELS = 50_000_000
-READING = 2  # goes up when files come to be read differently: 2 converts colours to sRGB
+# Goes up when files come to be read differently: 2 converts colours to sRGB, 3 tells JPEG traces.
+READING = 3
 BYTES_PER_PIXEL = 4  # a file that is allowed more pixels may be so much larger
 
 

@@ -7,6 +7,7 @@ an image that two contributors both gave stays with both and is reported.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,16 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.paths import looks, show_path, unwritable
+from wherefrom.core.notes import add_note
+from wherefrom.core.paths import is_system_name, looks, show_path, unwritable
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.store import digest_bytes
 from wherefrom.credit.game import Bools
-from wherefrom.data.annotations import captions_beside
+from wherefrom.data.annotations import MAX_CLASSES, captions_beside
 from wherefrom.data.archive_listing import holds_images
-from wherefrom.data.archives import has_archive_name
+from wherefrom.data.archives import has_archive_name, without_suffix
 from wherefrom.data.batches import Wanted
-from wherefrom.data.folders import list_images, read_files, subfolders
+from wherefrom.data.folders import SUFFIXES, list_images, read_files, subfolders
 from wherefrom.data.matching_names import found_file
 from wherefrom.data.records import (
     CLASS_COLUMNS,
@@ -69,8 +71,9 @@ class Contributors:
 
     def __post_init__(self) -> None:
         if len(self.names) < 2:
+            alone = "".join(f" (there is only {name!r})" for name in self.names)
             raise InputError(
-                f"there is {len(self.names)} contributor; credit is shared among at least 2"
+                f"there is {len(self.names)} contributor; credit is shared among at least 2{alone}"
             )
         refuse_names(self.names)
         counts = self.counts()
@@ -144,13 +147,18 @@ def contributors_from_folders(
 
 def _files_of_each(root: Path) -> dict[str, list[Path]]:
     if root.is_dir():
-        given = {folder.name: _images_in(folder) for folder in subfolders(root)}
-        for path in sorted(root.iterdir()):
-            if path.is_file() and has_archive_name(path) and not path.name.startswith("."):
-                name = path.name.partition(".")[0]
-                if name in given:
-                    raise InputError(f"{show_path(root)} has a folder and an archive of {name!r}")
-                given[name] = _images_in(path)
+        given = {folder.name: _images_in(folder, folder.name) for folder in subfolders(root)}
+        nobodys = []
+        for path in _files_in(root):
+            if path.suffix.lower() in SUFFIXES:
+                nobodys.append(path.name)
+            if not (has_archive_name(path) or holds_images(path)):
+                continue
+            name = without_suffix(path)
+            if name in given:
+                raise InputError(f"{show_path(root)} has a folder and an archive of {name!r}")
+            given[name] = _images_in(path, name)
+        _note_nobodys(root, nobodys)
         return given
     if not holds_images(root):
         raise InputError(
@@ -185,6 +193,7 @@ def contributors_from_csv(
     records, columns = _columns_of(table)
     numbers = _label_numbers(records, columns["label"])
     given: dict[str, dict[Path, Row]] = {}
+    there: set[tuple[str, str]] = set()  # one file by two paths would count twice
     for record in records.rows:
         cells = {
             role: record.cells[column].strip() if column else "" for role, column in columns.items()
@@ -197,9 +206,11 @@ def contributors_from_csv(
         if path is None:
             raise InputError(f"{where}: there is no file {show_path(home / written)}")
         rows = given.setdefault(name, {})
-        if path in rows:
+        if (name, os.path.realpath(path)) in there:
             raise InputError(f"{where}: {show_path(path)} is there twice for {name!r}")
+        there.add((name, os.path.realpath(path)))
         rows[path] = Row(numbers.get(cells["label"]), cells["prompt"])
+    _refuse_missing_labels(records, columns["label"])
     records.note_unused([column for column in columns.values() if column])
     return _gather(given, channels=channels, size=size, resize=resize, track=track)
 
@@ -225,11 +236,34 @@ def refuse_names(names: Sequence[str]) -> None:
             )
 
 
-def _images_in(folder: Path) -> list[Path]:
+def _images_in(folder: Path, name: str) -> list[Path]:
     try:
         return list_images([folder])
-    except InputError:
-        return []  # a contributor with no data is named below, by name
+    except InputError as error:
+        refuse_names([name])
+        raise InputError(
+            f"the contributor {name!r} has no usable image ({error}); leave it out"
+        ) from error
+
+
+def _files_in(root: Path) -> list[Path]:
+    """The files directly in a folder, without hidden ones and those of operating systems."""
+    return sorted(
+        path
+        for path in root.iterdir()
+        if path.is_file() and not path.name.startswith(".") and not is_system_name(path.name)
+    )
+
+
+def _note_nobodys(root: Path, names: Sequence[str]) -> None:
+    if not names:
+        return
+    lie = "1 image lies" if len(names) == 1 else f"{len(names)} images lie"
+    are = "is" if len(names) == 1 else "are"
+    add_note(
+        f"{show_path(root)}: {lie} in no contributor's folder and {are} nobody's, as "
+        f"{show_path(Path(names[0]))}"
+    )
 
 
 def _columns_of(table: Path) -> tuple[Records, dict[str, str | None]]:
@@ -251,6 +285,20 @@ def _columns_of(table: Path) -> tuple[Records, dict[str, str | None]]:
     return records, columns
 
 
+def _refuse_missing_labels(records: Records, column: str | None) -> None:
+    """An `InputError` for a row without a label where others have one.
+
+    The number of its contributor would be taken for one of the classes.
+    """
+    rows = [] if column is None else records.rows
+    unlabelled = [row for row in rows if not row.cells[column or ""].strip()]
+    if unlabelled and len(unlabelled) < len(rows):
+        raise InputError(
+            f"{show_path(records.path)}, line {unlabelled[0].line}: there is no label, and other "
+            "rows have one; give a label in every row, or in none"
+        )
+
+
 def _label_numbers(records: Records, column: str | None) -> dict[str, int]:
     """The number of each label: itself, or its place among the sorted names where all are names."""
     if column is None:
@@ -260,6 +308,11 @@ def _label_numbers(records: Records, column: str | None) -> dict[str, int]:
     names = sorted({text for _, text in stated})
     if any(numeric):
         for (row, text), is_number in zip(stated, numeric, strict=True):
+            if is_number and (len(text) > 18 or int(text) >= MAX_CLASSES):
+                raise InputError(
+                    f"{show_path(records.path)}, line {row.line}: the label {text[:40]!r} is too "
+                    f"large; give numbers below {MAX_CLASSES}, or names"
+                )
             if not is_number:
                 raise InputError(
                     f"{show_path(records.path)}, line {row.line}: the label {text!r} is no whole "

@@ -12,6 +12,7 @@ import torch
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
 from wherefrom.credit.contributors import Contributors
+from wherefrom.credit.design import require_playable
 from wherefrom.credit.diffusion import Diffusion, DiffusionTask, TrainingConfig
 from wherefrom.credit.models import untrained_model
 from wherefrom.credit.play import TRAINED, copies_of
@@ -89,6 +90,7 @@ def measure_cost(
 
     Scoring is not timed; neither are the steps of the unlearning games, which count as training.
     """
+    require_playable(study.config.design.kind, data.players)
     c, kind, began = study.config, study.config.game.kind, time.perf_counter()
     model = _untrained(study, data, device)
     total, pruned = sum(p.numel() for p in model.trained()), None

@@ -21,7 +21,7 @@ from wherefrom.credit.estimators_marginal import (
 )
 from wherefrom.credit.game import RunTable
 from wherefrom.credit.result import Shares
-from wherefrom.credit.runs import checked, enumerated
+from wherefrom.credit.runs import checked, enumerated, pairs_of, subsets_of
 
 METHODS = ("auto", "paired", "exact", "kernelshap", "permutation", "banzhaf", "loo", "owen")
 
@@ -51,6 +51,15 @@ def estimate(
     if method == "auto":
         runs = checked(table)
         method = "paired" if enumerated(runs) is None else "exact"
+        if (
+            method == "paired"
+            and len(subsets_of(runs).values) > 2
+            and not len(pairs_of(runs).halves)
+        ):
+            raise InputError(
+                "the runs hold no subset with its complement, as the designs kernelshap and loo "
+                "make them; name a method: kernelshap, or loo"
+            )
     estimators: dict[str, Callable[..., Shares]] = {
         "paired": partial(estimate_paired, accept_shrinkage=accept_shrinkage),
         "exact": estimate_exact,

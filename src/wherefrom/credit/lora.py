@@ -28,7 +28,7 @@ from wherefrom.core.store import digest_tensors, load_artifact, save_artifact
 from wherefrom.credit.codecs import load_autoencoder_codec
 from wherefrom.credit.contributors import Contributors
 from wherefrom.credit.diffusion import Diffusion, DiffusionTask, TrainingConfig
-from wherefrom.credit.models import Models, require_conditions, require_training
+from wherefrom.credit.models import Models, require_conditions, require_decoding, require_training
 from wherefrom.credit.records import digest_json
 from wherefrom.credit.study import Study
 from wherefrom.credit.text_to_image import load_base
@@ -120,6 +120,7 @@ def _untrained(
     model = replace(model, codec=codec.to(device))
     parts = (part.to(device) for part in float_parts(data.images))
     latents = torch.cat([model.codec.encode(part) for part in parts])
+    require_decoding(model.codec, latents, data.images.shape[-1])
     return replace(model, shape=(*latents.shape[1:],)), latents, conditions, base
 
 

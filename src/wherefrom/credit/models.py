@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,53 @@ def require_conditions(study: Study, count: int) -> None:
         )
 
 
+def require_decoding(codec: Codec, latents: Tensor, side: int) -> None:
+    """`InputError` unless the latents (N, c, h, w) of images of `side` px, and what is decoded of
+    them, are finite and of that size.
+    """
+    if latents.is_meta:  # shapes without values
+        return
+    damaged = int((~torch.isfinite(latents).flatten(1).all(1)).sum())
+    if damaged:
+        raise InputError(
+            f"the autoencoder gives NaN or infinite latents of {damaged} of {len(latents)} images; "
+            "its weights are damaged, or overflow"
+        )
+    image = codec.decode(latents[:1])
+    if not bool(torch.isfinite(image).all()):
+        raise InputError(
+            "the autoencoder makes NaN or infinite pixels of the study's own images; its weights "
+            "are damaged, or overflow"
+        )
+    if image.shape[-1] != side:
+        raise InputError(
+            f"[contributors] size: the autoencoder makes images of {image.shape[-1]} px of those "
+            f"of {side} px; choose size = {image.shape[-1]}"
+        )
+
+
+def _require_size(network: nn.Module, shape: tuple[int, ...], side: int) -> None:
+    """`InputError` if a network on the device meta cannot take latents of this shape (c, h, w).
+
+    `side` of the images in px.
+    """
+    config = settings_of(network)
+    multiple = 2 ** (len(config["block_out_channels"]) - 1)
+    if shape[-1] % multiple == 0:
+        return
+    x, zero = torch.empty(1, *shape, device="meta"), torch.zeros(1, device="meta").long()
+    given = {"class_labels": zero} if config.get("num_class_embeds") else {}
+    with suppress(RuntimeError), torch.no_grad():
+        if network(x, zero, **given).sample.shape == x.shape:
+            return
+    latents = "" if shape[-1] == side else f" (latents of {shape[-1]})"
+    raise InputError(
+        f"[contributors] size: images of {side} px{latents} do not fit a network of "
+        f"{len(config['block_out_channels'])} resolutions; choose a size with "
+        f"{'a side' if not latents else 'latents'} of a multiple of {multiple}, or fewer levels"
+    )
+
+
 def require_training(allowed: bool, label: str) -> None:
     """`InputError` where something has to be trained and the caller does not want to wait."""
     if not allowed:
@@ -149,10 +197,12 @@ class _Maker:
         self.settings = self._settings()
         self.schedule = DEFAULT if self.own is None else self.own.schedule
         self.shape = (*self.latents.shape[1:],)
+        require_decoding(self.codec, self.latents, contributors.images.shape[-1])
         with torch.device("meta"):  # settings that make no network are refused before any run
             network = make_unet(self.settings, seed=0)
         if self.own is not None:
             self.own.require_fitting(settings_of(network), self.latents, contributors.labels)
+        _require_size(network, self.shape, contributors.images.shape[-1])
 
     def models(
         self, start: Callable[[int], Diffusion], full: Diffusion | None, spec: Mapping[str, Any]

@@ -56,7 +56,9 @@ def plan_widths(unet: nn.Module, ratio: float, *, rounding: str = "keep-more") -
     for group in channel_groups(unet):
         _note(kept, layers, group, _chosen(layers, group, ratio, rounding))
     sorted_out = {layer: {s: sorted(c) for s, c in sides.items()} for layer, sides in kept.items()}
-    return WidthPlan(dict(unet.config), sorted_out)  # type: ignore[arg-type]
+    config = dict(unet.config)  # type: ignore[arg-type]
+    config.pop("_name_or_path", None)  # where it was loaded from: no setting, and no JSON
+    return WidthPlan(config, sorted_out)
 
 
 def apply_plan(unet: nn.Module, plan: WidthPlan) -> nn.Module:

@@ -63,7 +63,10 @@ def anchors_of(table: RunTable) -> Anchors:
     sets = [table.values[sizes == 0], table.values[sizes == table.masks.shape[1]]]
     for values, what in zip(sets, ("no contributor", "all contributors"), strict=True):
         if not len(values):
-            raise InputError(f"there is no finished run with {what}; run the study a little longer")
+            raise InputError(
+                f"there is no finished run with {what}; `wherefrom credit run` makes them, or says "
+                "why they failed"
+            )
     freedom = min(len(values) for values in sets) - 1
     variance = sum(float(values.var(ddof=1)) / len(values) for values in sets) if freedom else None
     return Anchors(

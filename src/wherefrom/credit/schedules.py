@@ -28,6 +28,7 @@ CONFIG = "scheduler_config.json"
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 WORDS = dict(zip(PREDICTIONS, ("noise", "v", "the clean image"), strict=True))
 BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace")
+NO_IMAGE = "predicts noise at a signal-to-noise ratio of zero, from which no image follows"
 # Classes of diffusers that sample models of one family: betas over T steps, and a prediction.
 FAMILY = (
     "DDPMScheduler",
@@ -134,11 +135,13 @@ def read_schedule(path: Path) -> Schedule:
             f"{STEPS} steps of a DDPM"
         )
     schedule = _of(told)
-    bars = schedule.alpha_bars()
-    if not (bool((bars >= 0).all()) and bool((bars < 1).all())):
+    betas, bars = _betas(schedule), schedule.alpha_bars()
+    if not bool(((betas >= 0) & (betas <= 1) & (bars < 1)).all()):
         raise InputError(
             f"{shown} states betas that are no noise schedule; save the scheduler anew"
         )
+    if schedule.prediction == "epsilon" and not float(bars[-1]):
+        raise InputError(f"{shown} {NO_IMAGE}; save it with the prediction that was trained")
     return schedule
 
 
@@ -165,9 +168,7 @@ def _refusal(told: Mapping[str, Any]) -> str:
         f"has the beta schedule {kind!r}": betas is None and kind not in BETAS,
         "does not state as many betas as steps": betas is not None and len(betas) != STEPS,
         "has continuous time steps": continuous,
-        "predicts noise at a signal-to-noise ratio of zero, from which no image follows": (
-            told.get("rescale_betas_zero_snr") and prediction == "epsilon"
-        ),
+        NO_IMAGE: (told.get("rescale_betas_zero_snr") and prediction == "epsilon"),
     }
     return next((problem for problem, holds in problems.items() if holds), "")
 

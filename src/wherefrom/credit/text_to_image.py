@@ -70,7 +70,7 @@ def load_base(folder: Path, prompts: list[str], *, side: int, device: str = "cpu
         sizes = torch.tensor([[side, side, 0, 0, side, side]]).float()  # original, corner, target
         added = {"text_embeds": pooled[-1].to(device), "time_ids": sizes.repeat(len(text), 1)}
         _require_added(unet, told, added)
-    size = told["sample_size"]
+    size = told["sample_size"] or side  # of a latent; many networks do not state it
     height, width = (size, size) if isinstance(size, int) else size
     return Diffusion(
         network.requires_grad_(False).to(device),
@@ -141,6 +141,11 @@ def _embed(folder: Path, part: str, prompts: list[str], is_xl: bool) -> tuple[Te
     transformers = need("transformers", PURPOSE)
     place = folder / f"text_encoder{part}"
     encoder = _load_text_encoder(place, part, transformers)
+    if not (folder / f"tokenizer{part}").is_dir():
+        raise InputError(
+            f"{show_path(folder)} is no Stable Diffusion folder: it has no tokenizer{part}; give "
+            "the folder of the whole pipeline"
+        )
     try:
         with silence(), torch.no_grad():
             tokenizer = transformers.CLIPTokenizer.from_pretrained(

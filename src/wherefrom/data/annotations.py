@@ -18,7 +18,7 @@ from torch import Tensor
 from wherefrom.core.errors import InputError
 from wherefrom.core.notes import add_note
 from wherefrom.data.archives import is_file
-from wherefrom.data.files import read_regular, show_path
+from wherefrom.data.files import UnusableFile, read_regular, show_path
 from wherefrom.data.matching_names import ImageNames
 from wherefrom.data.records import (
     CLASS_COLUMNS,
@@ -26,6 +26,7 @@ from wherefrom.data.records import (
     PROMPT_COLUMNS,
     Records,
     decode_text,
+    is_vector,
     read_records,
 )
 
@@ -33,6 +34,10 @@ TABLES = ("metadata.csv", "metadata.jsonl", "metadata.tsv")
 STYLEGAN_TABLE = "dataset.json"
 CAPTION_SUFFIXES = (".txt", ".caption")
 MAX_TEXT_BYTES = 2**20
+MAX_CLASSES = 100_000  # networks hold numbers for each class from 0 on
+PARTS = frozenset(
+    {"train", "training", "trn", "val", "valid", "validation", "dev", "test", "testing", "eval"}
+)
 _STYLEGAN_NAME = re.compile(r"(\d{5})/img\1\d{3}\.\w+$")
 
 
@@ -102,15 +107,17 @@ def _from_table(images: Sequence[Path], root: Path, table: Path) -> ClassLabels 
         return ClassLabels(None)
     if rows is None:
         return None
-    texts = [rows.get(place, "") for place in range(len(images))]
-    if not all(texts):
-        add_note(
-            f"{show_path(table)} has no label for {texts.count('')} of {len(images)} images; no "
-            "labels are taken from it"
-        )
-        return ClassLabels(None)
-    if any(text.startswith(("[", "{")) for text in texts):
-        add_note(f"{show_path(table)} holds vectors, not classes; no labels are taken from it")
+    cells, doubtful = rows
+    texts = [cells.get(place, "") for place in range(len(images))]
+    problem = ""
+    if doubtful:
+        problem = f" says different things of {images[doubtful[0]].name}"
+    elif not all(texts):
+        problem = f" has no label for {texts.count('')} of {len(images)} images"
+    elif any(map(is_vector, texts)):
+        problem = " holds vectors, not classes"
+    if problem:
+        add_note(f"{show_path(table)}{problem}; no labels are taken from it")
         return ClassLabels(None)
     return ClassLabels(_numbered(texts), table.name)
 
@@ -125,19 +132,24 @@ def _has_null_labels(table: Path) -> bool:
 
 def _cells(
     images: Sequence[Path], root: Path, table: Path, columns: Sequence[str]
-) -> dict[int, str] | None:
-    """By the place of each image its cell in the first of `columns`; None if there is none."""
+) -> tuple[dict[int, str], list[int]] | None:
+    """By the place of each image its cell in the first of `columns`; None if there is none.
+
+    Of an image with several rows the first counts; the list has those whose rows differ.
+    """
     records: Records = read_records(table)
     column, named_by = records.column(columns), records.column(FILE_COLUMNS)
     if column is None or named_by is None:
         return None
     names = ImageNames(images, root, table)
     places = names.places([row.cells[named_by] for row in records.rows])
-    return {
-        place: row.cells[column].strip()
-        for place, row in zip(places, records.rows, strict=True)
-        if place is not None
-    }
+    cells: dict[int, str] = {}
+    doubtful = []
+    for place, row in zip(places, records.rows, strict=True):
+        text = row.cells[column].strip()
+        if place is not None and cells.setdefault(place, text) != text:
+            doubtful.append(place)
+    return cells, doubtful
 
 
 def _captions_in_tables(images: Sequence[Path], root: Path) -> dict[Path, str]:
@@ -152,8 +164,13 @@ def _captions_in_tables(images: Sequence[Path], root: Path) -> dict[Path, str]:
         for table in (home / name for name in TABLES):
             if is_file(table):
                 below = [image for image in images if image.is_relative_to(home)]
-                cells = _cells(below, home, table, PROMPT_COLUMNS) or {}
+                cells, doubtful = _cells(below, home, table, PROMPT_COLUMNS) or ({}, [])
                 found |= {below[place]: text for place, text in cells.items() if text}
+                if doubtful:
+                    add_note(
+                        f"{show_path(table)} has several captions for {below[doubtful[0]].name} "
+                        f"({len(doubtful)} rows in all); the first is taken"
+                    )
     return found
 
 
@@ -182,7 +199,8 @@ def _field(image: Path, names: Sequence[str]) -> str:
     try:
         value = json.loads(_text(path))
     except (ValueError, RecursionError) as error:  # an `InputError` is a `ValueError`, too
-        add_note(f"{show_path(path)}: is not readable JSON: {error}")
+        unread = isinstance(error, UnusableFile)
+        add_note(str(error) if unread else f"{show_path(path)}: is not readable JSON: {error}")
         return ""
     fields: Mapping[str, object] = value if isinstance(value, dict) else {}
     stated = next((fields[name] for name in names if fields.get(name) is not None), "")
@@ -206,9 +224,14 @@ def _text(path: Path) -> str:
 
 
 def _numbered(classes: Sequence[str]) -> Tensor:
-    """Classes as numbers: themselves where all are whole numbers, else places of sorted names."""
+    """Classes as numbers: themselves where all are whole numbers, else places of sorted names.
+
+    Numbers that are no classes but identities of a database (`MAX_CLASSES`) are names.
+    """
     if all(text.isascii() and text.isdigit() and len(text) < 10 for text in classes):
-        return torch.tensor([int(text) for text in classes])
+        numbers = [int(text) for text in classes]
+        if max(numbers) < MAX_CLASSES:
+            return torch.tensor(numbers)
     ranks = {name: rank for rank, name in enumerate(sorted(set(classes)))}
     return torch.tensor([ranks[text] for text in classes])
 
@@ -216,7 +239,7 @@ def _numbered(classes: Sequence[str]) -> Tensor:
 def _folder_ranks(images: Sequence[Path]) -> Tensor | None:
     """The rank of each image's folder, where all lie equally deep in two folders or more.
 
-    Archives of a numbered series are parts of one set, not classes.
+    Archives of a numbered series, and `train` and `test`, are parts of one set, not classes.
     """
     parents = sorted({image.parent for image in images})
     if len(parents) < 2 or len({len(image.parts) for image in images}) > 1:
@@ -224,5 +247,13 @@ def _folder_ranks(images: Sequence[Path]) -> Tensor | None:
     series = {re.sub(r"\d+", "", parent.name) for parent in parents}
     if len(series) == 1 and all(parent.is_file() for parent in parents):
         return None
-    ranks = {parent: rank for rank, parent in enumerate(parents)}
-    return torch.tensor([ranks[image.parent] for image in images])
+    names = [image.parent.parts for image in images]
+    levels = [level for level, same in enumerate(zip(*names, strict=True)) if not _are_parts(same)]
+    classes = [tuple(parts[level] for level in levels) for parts in names]
+    ranks = {name: rank for rank, name in enumerate(sorted(set(classes)))}
+    return torch.tensor([ranks[name] for name in classes]) if len(ranks) > 1 else None
+
+
+def _are_parts(names: Sequence[str]) -> bool:
+    """Whether folders of these names are the parts of a data set, and not classes."""
+    return all(name.casefold() in PARTS for name in names)

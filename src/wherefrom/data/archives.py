@@ -30,6 +30,9 @@ _OTHERS = {
     b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive",
     b"Rar!": "a RAR archive",
     b"\x28\xb5\x2f\xfd": "packed with Zstandard",
+    b"\x04\x22\x4d\x18": "packed with LZ4",
+    b"PAR1": "a Parquet table",
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file",
 }
 
 
@@ -52,6 +55,14 @@ def is_archive(path: Path) -> bool:
 def has_archive_name(path: Path) -> bool:
     """Whether a file is called as archives are."""
     return path.name.lower().endswith(SUFFIXES)
+
+
+def without_suffix(path: Path) -> str:
+    """A file's name without the suffix of an archive: `ann.b` of `ann.b.tar.gz`."""
+    lower = path.name.lower()
+    long_first = sorted(SUFFIXES, key=len, reverse=True)
+    suffix = next((suffix for suffix in long_first if lower.endswith(suffix)), "")
+    return path.name[: len(path.name) - len(suffix)]
 
 
 def is_inside(path: Path) -> bool:
@@ -156,7 +167,9 @@ def _open(path: Path) -> Members:
         start = file.read_at(0, _START)
         for mark, kind in _OTHERS.items():
             if start.startswith(mark):
-                raise UnusableFile(path, f"is {kind}, which is not read; unpack it, or pack a .tar")
+                raise UnusableFile(
+                    path, f"is {kind}, which is not read; unpack it, or save its images in a .tar"
+                )
         if start.startswith(NPY_MARK):
             return ArrayMembers(path, file, None)
         if path.suffix.lower() == ".npz" or start.startswith(_ZIP_MARKS):

@@ -26,6 +26,7 @@ from wherefrom.data.exif import exif_bytes, values_overlap
 from wherefrom.data.files import UnusableFile, show_bytes
 from wherefrom.data.flattening import Flat, flatten, flatten_reduced
 from wherefrom.data.jpeg_quality import jpeg_quality
+from wherefrom.data.jpeg_traces import jpeg_traces
 from wherefrom.data.kinds import (
     RAW_PREVIEW,
     is_camera_raw,
@@ -33,6 +34,7 @@ from wherefrom.data.kinds import (
     named,
     readable_formats,
     reason_not_read,
+    stand_in,
 )
 from wherefrom.data.losses import (
     few_colours,
@@ -43,6 +45,7 @@ from wherefrom.data.losses import (
 )
 from wherefrom.data.metadata import EXIF_LEFT_OUT, SoundFile, bare_jpeg, sound_file
 from wherefrom.data.sixteen import is_deep, to_eight_bits
+from wherefrom.data.stated_colour import named_space
 from wherefrom.data.strictness import strict_pillow
 
 FORMATS = readable_formats()  # HEIF comes on top where pillow-heif is installed
@@ -132,6 +135,9 @@ def _decode(file: SoundFile, path: Path, limits: Limits) -> Decoded:
     if kind == "PNG":
         # Decoding alone skips the checksums, and would return wrong pixels in silence.
         Image.open(io.BytesIO(data), formats=["PNG"]).verify()
+    profile = file.profile or opened.info.get("icc_profile")
+    space = "" if profile else named_space(opened, data)
+    notes += [space] if space else []
     before = _orientation(opened, notes) if kind == "TIFF" else 1  # loading a TIFF turns it
     size = opened.size
     with _one_at_a_time(size):
@@ -149,7 +155,7 @@ def _decode(file: SoundFile, path: Path, limits: Limits) -> Decoded:
         width, height = size[::-1] if is_swapped else size
     altered = altered or flat.altered or stated_change(opened, data, size)
     if lossless and not altered:
-        altered = few_colours(image) or repeated_pixels(image)
+        altered = few_colours(image) or repeated_pixels(image) or jpeg_traces(image)
     return Decoded(image, kind, lossless, tuple(notes), quality, altered, (height, width))
 
 
@@ -226,6 +232,8 @@ def _is_slow(image: ImageFile.ImageFile) -> bool:
 
 def _unidentified(data: bytes) -> str:
     known = ", ".join(FORMATS)
+    if reason := stand_in(data):
+        return reason
     if kind := kind_of(data):
         return f"is {named(kind)} that is damaged or cut short ({show_bytes(len(data))})"
     if data[4:8] == b"ftyp":

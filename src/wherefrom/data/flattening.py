@@ -13,6 +13,7 @@ from wherefrom.data.colour import to_srgb
 from wherefrom.data.files import UnusableFile
 
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+_CONVERTED = ("CMYK", "YCbCr")  # without a profile, too, other levels than those of RGB
 _ROWS = 1024  # of a band; a multiple of every reduction
 
 
@@ -42,7 +43,8 @@ def flatten(image: Image.Image, profile: bytes | None, background: Colour, path:
         base = base.convert("RGB")
         note = f"CMYK converted; {note}" if note else "CMYK converted"
     notes += [note] if note else []
-    altered = f"its colours were converted from the profile {name}" if name else ""
+    source = f"the profile {name}" if name else image.mode if image.mode in _CONVERTED else ""
+    altered = f"its colours were converted from {source}" if source else ""
     if alpha is None:
         return Flat(base, tuple(notes), altered)
     if alpha.getextrema() == (255, 255):

@@ -32,12 +32,12 @@ def jpeg_quality(image: Image.Image) -> int | None:
     if not tables:
         return None
     found = np.array(tables[min(tables)], dtype=np.int64)
-    distance = np.abs(_scaled_tables() - found.reshape(-1)).sum(axis=1)
+    distance = np.abs(scaled_tables() - found.reshape(-1)).sum(axis=1)
     return int(distance.argmin()) + 1
 
 
 @cache
-def _scaled_tables() -> NDArray[np.int64]:
+def scaled_tables() -> NDArray[np.int64]:
     """(100, 64): row q - 1 is the table of quality q, in the order of Pillow's `quantization`."""
     rows = []
     for quality in range(1, 101):

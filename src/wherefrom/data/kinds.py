@@ -52,6 +52,17 @@ _REASONS: Mapping[str, str] = {
     "Radiance HDR": "is a Radiance HDR file, whose numbers are no 8-bit picture; save it as PNG "
     "with oiiotool of OpenImageIO",
 }
+_PAGE = "is not an image but a web page: fetch the picture itself"
+_STAND_INS = (
+    (b"version https://git-lfs", "is not an image but a pointer of Git LFS: run git lfs pull"),
+    (b"/annex/objects/", "is not an image but a pointer of git-annex: run git annex get"),
+    (b"<!doctype html", _PAGE), (b"<html", _PAGE),
+    (b'{"', "is not an image but JSON text, as servers send with an error"),
+    (b"data:image/", "is not an image but a data URL (text): decode its base64 part"),
+    (b"%pdf-", "is not an image but a PDF: save its pictures as PNG with pdfimages of poppler"),
+    (b"\x1f\x8b", "is not an image but a file packed with gzip: unpack it with gunzip"),
+    (b"pk\3\4", "is not an image but a ZIP archive: unpack it"),
+)  # fmt: skip
 # Brands of an ISO media file whose first item is a still picture; films have others.
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _HEIF_BRANDS |= {b"mif1", b"mif2", b"msf1", b"jpeg", b"avci", b"vvic"}
@@ -103,6 +114,14 @@ def reason_not_read(data: bytes, name: str = "") -> str | None:
     if kind in _REASONS:
         return _REASONS[kind]
     return f"is {named(kind)}, which is not read; save it as PNG with magick of ImageMagick"
+
+
+def stand_in(data: bytes) -> str:
+    """What lies under an image's name instead of an image, and what to do; "" if unknown."""
+    start = data[:1024].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    if reason := next((why for begins, why in _STAND_INS if start.startswith(begins)), ""):
+        return reason
+    return "" if data.strip(b"\0") else "holds nothing but zero bytes: copy or recover it again"
 
 
 def named(kind: str) -> str:

@@ -12,9 +12,16 @@ from torch import Tensor
 from wherefrom.core.errors import InputError
 from wherefrom.data.files import UnusableFile, show_path
 from wherefrom.data.matching_names import ImageNames
-from wherefrom.data.records import CLASS_COLUMNS, FILE_COLUMNS, Record, Records, read_records
+from wherefrom.data.records import (
+    CLASS_COLUMNS,
+    FILE_COLUMNS,
+    Record,
+    Records,
+    is_vector,
+    read_records,
+)
 
-_BITS = {"0": 0, "1": 1, "-1": 0, "false": 0, "true": 1}
+_BITS = {"0": 0, "1": 1, "-1": 0, "false": 0, "true": 1, "0.0": 0, "1.0": 1, "-1.0": 0}
 MIN_ATTRIBUTE_SHARE = 0.5  # of a column's cells: so many 0 and 1 make the rest a mistake
 
 
@@ -42,7 +49,11 @@ def read_labels(path: Path, images: Sequence[Path], root: Path) -> Labels:
     """
     records = read_records(path)
     if len(records.columns) < 2:
-        raise UnusableFile(path, "needs a header with a column of file names and one of labels")
+        raise UnusableFile(
+            path,
+            "needs a header with a column of file names and one of labels, parted by commas, "
+            "semicolons, tabs or bars",
+        )
     named_by = records.column(FILE_COLUMNS) or records.columns[0]
     if ImageNames(images, root, path).places([named_by]) != [None]:
         raise UnusableFile(
@@ -54,6 +65,7 @@ def read_labels(path: Path, images: Sequence[Path], root: Path) -> Labels:
     cells = [[row.cells[name].strip() for name in used] for row in rows]
     if len(used) > 1:
         return Labels(_attributes(path, used, cells), tuple(used), len(unused))
+    _refuse_vectors(records, used[0])
     classes = {row[0] for row in cells}
     empty = {row.cells[used[0]].strip() for row in unused} - classes
     if empty:
@@ -82,6 +94,18 @@ def _label_columns(records: Records, named_by: str) -> list[str]:
             "name the column of classes 'label'",
         )
     return attributes
+
+
+def _refuse_vectors(records: Records, column: str) -> None:
+    """An `UnusableFile` for a list or an object in the place of a class."""
+    for row in records.rows:
+        cell = row.cells[column].strip()
+        if is_vector(cell):
+            raise UnusableFile(
+                records.path,
+                f"line {row.line}: {cell[:40]!r} is no class; expected one word or number for "
+                "each image",
+            )
 
 
 def _bits(records: Records, column: str) -> float:

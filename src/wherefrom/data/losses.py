@@ -7,6 +7,7 @@ scaling change them; each leaves a trace in the file, as far as it is named here
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,16 @@ _LOSSLESS_TIFF = (
 )  # fmt: skip
 _BITS = 258  # TIFF tag
 _COMMENT, _WIDTH, _HEIGHT, _SOFTWARE, _TITLE = 0x9286, 0xA002, 0xA003, 0x0131, 0x9C9B
+_SHOT_PROGRAM = re.compile(
+    r"screen.?(shot|capture|clip)|flameshot|spectacle|greenshot|lightshot|sharex|ksnip|snagit"
+    r"|snipping|\bmaim\b|\bscrot\b|\bgrim\b",
+    re.IGNORECASE,
+)
+_SHOT_TITLE = re.compile(
+    r"\s*screen.?(shot|capture)(s|\W|\d|_|\b(from|of|at|on|am|pm|the|entire|whole|screen|window"
+    r"|desktop|taken|with|by|gnome|kde|android|ios|macos|windows)\b)*\s*",
+    re.IGNORECASE,
+)
 _RAMP = [level for level in range(256) for _ in "RGB"]
 MAX_COLOURS, MAX_GREYS = 256, 64
 MIN_REPEATED = 4  # px on a side of the smaller image
@@ -102,20 +113,30 @@ def stated_change(image: Image.Image, data: bytes, size: tuple[int, int]) -> str
     stated = [side for side in (width, height) if isinstance(side, int) and side]
     if len(stated) == 2 and sorted(stated) != sorted(size):
         return f"its EXIF says {stated[0]}x{stated[1]} px, so that it was scaled or cropped"
-    if any(_is_screenshot(value) for value in (*fields.values(), *_texts(image.info))):
+    programs = (fields.pop(_SOFTWARE, None), image.info.get("Software"), image.info.get("software"))
+    titles = (*fields.values(), *_texts(image.info))
+    if any(_is_screenshot(value, is_program=True) for value in programs) or any(
+        _is_screenshot(value, is_program=False) for value in titles
+    ):
         return "its metadata says that it is a screenshot"
     return ""
 
 
-def _is_screenshot(value: object) -> bool:
+def _is_screenshot(value: object, *, is_program: bool) -> bool:
+    """Whether a text says so: a program's name, or a title of nothing else but a time or a place.
+
+    A prompt may speak of a screenshot, too.
+    """
     if isinstance(value, bytes):
         value = value[:400].replace(b"\0", b"").decode("latin-1")
-    return isinstance(value, str) and "screenshot" in value[:400].lower()
+        value = value.removeprefix("ASCII").removeprefix("UNICODE")
+    if not isinstance(value, str):
+        return False
+    return bool((_SHOT_PROGRAM.search if is_program else _SHOT_TITLE.fullmatch)(value[:400]))
 
 
 def _texts(info: Mapping[Any, Any]) -> list[object]:
-    names = ("Software", "software", "Title", "Comment", "Description", "comment", "Source")
-    return [info.get(name) for name in names]
+    return [info.get(name) for name in ("Title", "Comment", "Description", "comment", "Source")]
 
 
 def _exif(image: Image.Image, data: bytes) -> bytes:

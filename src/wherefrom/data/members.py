@@ -17,6 +17,7 @@ import tempfile
 import threading
 import weakref
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -137,7 +138,7 @@ class ZipMembers:
             if reason:
                 left_out.append((info.filename, reason))
                 continue
-            _enter(found, _plain_name(info.filename), info, left_out)
+            _enter(found, _plain_name(_zip_name(info)), info, left_out)
         _check_count(path, len(found))
         self._found = found
         self.names, self.left_out = tuple(found), tuple(left_out)
@@ -155,6 +156,12 @@ class ZipMembers:
                     _check_size(shown, len(data), max_bytes)
         except InputError:
             raise
+        except NotImplementedError as error:
+            raise UnusableFile(
+                shown,
+                "is packed by a method that is not read (Explorer packs large files so); unpack "
+                "the archive",
+            ) from error
         except Exception as error:  # zipfile raises whatever hostile bytes provoke
             raise UnusableFile(shown, f"is damaged inside its archive: {error}") from error
         return bytes(data)
@@ -209,8 +216,12 @@ class TarMembers:
                 place = (member.offset_data, member.size)
                 _enter(found, _plain_name(member.name), place, left_out)
                 _check_count(path, len(found))
-            if any(self._file.read_at(archive.offset, tarfile.BLOCKSIZE)):
+            end = archive.offset
+            if any(self._file.read_at(end, tarfile.BLOCKSIZE)):
                 left_out.append((path.name, "is damaged, and what stands behind is not read"))
+            elif self._file.read_at(end, _CHUNK).strip(b"\0"):
+                more = "has more behind its end, which is not read, as of archives that were joined"
+                left_out.append((path.name, more))
         self._found = found
         self.names, self.left_out = tuple(found), tuple(left_out)
 
@@ -232,10 +243,23 @@ class TarMembers:
 def looks_like_tar(start: bytes, name: str) -> bool:
     """Whether a file that begins so and is called so is a .tar, packed or not."""
     lower = name.lower()
-    packed = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
+    packed = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tb2", ".tar.xz", ".txz", ".tar")
     if start.startswith(tuple(_UNPACKERS)):
-        return lower.endswith(packed)
+        return lower.endswith(packed) or _unpacked_start(start)[_TAR_MARK_AT:].startswith(_TAR_MARK)
     return start[_TAR_MARK_AT:].startswith(_TAR_MARK) or lower.endswith(".tar")
+
+
+def _unpacked_start(start: bytes) -> bytes:
+    """The first 512 bytes of what is packed, as far as so short a piece of it tells them."""
+    try:
+        if start.startswith(b"\x1f\x8b"):
+            return zlib.decompressobj(31).decompress(start, tarfile.BLOCKSIZE)
+        if start.startswith(b"\xfd7zXZ"):
+            unpacker = lzma.LZMADecompressor(memlimit=MAX_READ)
+            return unpacker.decompress(start, max_length=tarfile.BLOCKSIZE)
+    except (zlib.error, lzma.LZMAError, EOFError):
+        pass
+    return b""  # bzip2 needs all of its first block
 
 
 def _unpacked_tar(file: ReadAt) -> ReadAt:
@@ -269,6 +293,16 @@ def _enter(found: dict[str, Any], name: str, place: Any, left_out: list[tuple[st
     if name in found:
         left_out.append((name, "stands in the archive twice; the last one is taken"))
     found[name] = place
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """The name of a file: Finder's archives hold UTF-8 without saying so."""
+    if info.flag_bits & 0x800 or info.filename.isascii():
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return info.filename
 
 
 def _plain_name(name: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any, Literal
 
 from wherefrom.core.notes import add_note
 from wherefrom.data.files import UnusableFile, read_regular, show_path
+from wherefrom.data.json_rows import rows_in
 
 MAX_TABLE_BYTES = 256 * 2**20
 SEPARATORS = ",;\t|"
@@ -168,7 +170,7 @@ def _records(
 
 
 def _objects(path: Path, text: str) -> list[tuple[int, Any]]:
-    """(line, value) of a list, of lines of JSON, or of the labels of a dataset.json."""
+    """(line, value) of lines of JSON, or of a table in any shape of `data.json_rows`."""
     try:
         if path.suffix.lower() in (".jsonl", ".ndjson"):
             return _lines_of_json(text)
@@ -178,26 +180,12 @@ def _objects(path: Path, text: str) -> list[tuple[int, Any]]:
             return _lines_of_json(text)
     except (ValueError, RecursionError) as error:
         raise UnusableFile(path, f"is not readable JSON: {error}") from error
-    if isinstance(value, dict) and set(value) != {"file_name"}:
-        value = _pairs(value.get("labels", value))
-    if not isinstance(value, list):
-        raise UnusableFile(path, "is JSON, but neither a list of rows nor labels by file name")
-    return list(enumerate(value, start=1))
+    return list(enumerate(rows_in(path, value, FILE_COLUMNS), start=1))
 
 
 def _lines_of_json(text: str) -> list[tuple[int, Any]]:
     lines = enumerate(text.split("\n"), start=1)
     return [(number, json.loads(line)) for number, line in lines if line.strip()]
-
-
-def _pairs(labels: Any) -> Any:
-    """Rows of a dataset.json: [[name, class], ...], or {name: class}."""
-    pairs = list(labels.items()) if isinstance(labels, dict) else labels
-    if not isinstance(pairs, list) or not all(
-        isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs
-    ):
-        return pairs
-    return [{"file_name": name, "label": label} for name, label in pairs]
 
 
 def _from_objects(path: Path, objects: Sequence[tuple[int, Any]], guess: str) -> Records:
@@ -213,8 +201,19 @@ def _from_objects(path: Path, objects: Sequence[tuple[int, Any]], guess: str) ->
 
 
 def _cell(value: Any) -> str:
-    if value is None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool):
         return str(int(value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def is_vector(cell: str) -> bool:
+    """Whether a cell holds a list or an object of JSON, which is no class."""
+    if not cell.startswith(("[", "{")):
+        return False
+    try:
+        json.loads(cell)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -29,6 +29,13 @@ AVERAGED = frozenset(
         *("smooth", "smoothed"),
     ]
 )
+# Words of dictionaries with a tensor per weight that is none: moments and gradients of training.
+TRAINING = frozenset(
+    [
+        *("opt", "optim", "optims", "optimizer", "optimizers", "optimiser", "optimisers"),
+        *("grad", "grads", "gradient", "gradients"),
+    ]
+)
 COUNTERS = frozenset(
     ["n_averaged", "num_updates", "decay", "initted", "step", "total_ops", "total_params", "epoch"]
 )
@@ -122,6 +129,8 @@ def find_networks(entries: Sequence[Entry], own: OwnKeys, only: str | None = Non
     With `only` the one at that place.  Where none has all keys, the nearest is the only one, with
     its faults.
     """
+    if only is None:
+        entries = [entry for entry in entries if not _is_of_training(entry)] or entries
     flat = _flattened(entries, own)
     weights = by_weight(flat)
     places: dict[str, set[str]] = {}
@@ -142,6 +151,10 @@ def find_networks(entries: Sequence[Entry], own: OwnKeys, only: str | None = Non
     if fitting:
         return sorted(fitting, key=lambda one: -one.averaged)
     return [min(networks, key=lambda one: len(one.missing) + len(one.wrong))]
+
+
+def _is_of_training(entry: Entry) -> bool:
+    return any(word in TRAINING for part in entry.place for word in _words(part))
 
 
 def _with_buffers(network: Network, raw: Network | None, own: OwnKeys) -> Network:

@@ -111,6 +111,10 @@ def _read(path: Path) -> Any:
 
 
 def _start_of(path: Path) -> bytes:
+    if path.is_dir():
+        inside = [each.name for each in sorted(path.iterdir()) if each.suffix in SUFFIXES]
+        names = f" (it holds {', '.join(inside[:3])})" if inside else ""
+        raise InputError(f"the weights {path} is a folder{names}; name the file with the weights")
     if not path.is_file():
         raise InputError(f"the weights file {path} does not exist")
     try:

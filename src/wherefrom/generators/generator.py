@@ -40,6 +40,7 @@ LATENT_ATTRIBUTES = ("latent_dim", "z_dim", "nz")
 # Values in one batch of images: 32 images of 64x64x3, one of 512x512x3.
 BATCH_VALUES = 2**19
 MAX_BATCH = 64
+MAX_REASON = 120  # characters of what a model raised
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -250,11 +251,13 @@ def _latent_shape(module: nn.Module, latent: tuple[int, ...] | None) -> tuple[in
     if stated is not None:
         stated = (stated,) if isinstance(stated, int) else stated
         return _checked_shape(stated, "the module's latent_shape")
-    tried = _candidates(module)
-    for shape in tried:
-        if _accepts(module, shape):
+    problems: list[str] = []
+    for shape in _candidates(module):
+        problem = _problem(module, shape)
+        if not problem:
             return shape
-    also = f" ({' and '.join(map(str, tried))} failed)" if tried else ""
+        problems.append(f"{shape} failed: {problem}")
+    also = f" ({'; '.join(problems)})" if problems else ""
     raise InputError(
         f"the latent shape of {type(module).__name__} is not known{also}; pass latent (command "
         "line: --latent 100,1,1), or give the module a sample(n, seed) method"
@@ -280,13 +283,16 @@ def _candidates(module: nn.Module) -> list[tuple[int, ...]]:
     return []
 
 
-def _accepts(module: nn.Module, shape: tuple[int, ...]) -> bool:
+def _problem(module: nn.Module, shape: tuple[int, ...]) -> str:
+    """Why latents of this shape are not what the module takes, empty if they are."""
     try:
         with torch.no_grad():
-            output = _run_on_latents(module, shape, range(2), 0)
-    except Exception:  # a probe: whatever a user's model raises, this shape is not the one
-        return False
-    return isinstance(output, Tensor) and output.ndim == 4 and len(output) == 2
+            output: Any = _run_on_latents(module, shape, range(2), 0)
+    except Exception as error:  # a probe: whatever a user's model raises, this shape is not the one
+        return (str(error).splitlines() or [type(error).__name__])[0][:MAX_REASON]
+    if not isinstance(output, Tensor) or (output.ndim == 4 and len(output) == 2):
+        return ""  # what is no tensor is refused below, by what it is
+    return f"the output has the shape {tuple(output.shape)}"
 
 
 def carried(output: Any) -> Any:

@@ -56,9 +56,14 @@ def refuse_skipped_device(module: nn.Module) -> None:
 
 def refuse_unready(module: nn.Module) -> None:
     """An `InputError` for a module whose last layer cannot be inverted as it is: on a device that
-    is not here, on several devices, or in half precision.
+    is not here, on several devices, in half precision, or frozen.
     """
     refuse_skipped_device(module)
+    if any(not hasattr(part, "training") for part in module.modules()):
+        raise InputError(
+            "the model is frozen (torch.jit.freeze), and its weights are constants that cannot be "
+            "read; save it before it is frozen"
+        )
     devices: dict[torch.device, str] = {}
     for name, value in _tensors(module):
         devices.setdefault(value.device, name)

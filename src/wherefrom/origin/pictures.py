@@ -77,8 +77,13 @@ class Pictures:
             self._manifest.note_folders(sorted(fresh))
 
     def removed(self) -> list[bytes]:
-        """The paths of pictures that were removed by hand and not added again."""
-        return [self.moves.current(path) for path in self._manifest.noted_paths("removed")]
+        """The paths of pictures that were removed by hand and not added again.
+
+        One whose folder holds no other picture of the index is named where it was, and where it
+        would be now if its folder went along with the one above.
+        """
+        noted = self._manifest.noted_paths("removed")
+        return list(dict.fromkeys(path for kept in noted for path in self.moves.either(kept)))
 
     def kept(self) -> dict[int, bytes]:
         """The paths of all images by id as they are kept, wherever the pictures are now."""

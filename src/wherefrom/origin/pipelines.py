@@ -177,7 +177,9 @@ def read_index(folder: Path) -> dict[str, Any]:
 def _no_index(folder: Path) -> str:
     """Why there is no pipeline, and what may have been meant."""
     advice = "give the local folder of a whole diffusers pipeline"
-    if folder.is_file():
+    if folder.name == INDEX:
+        advice = f"it lies in a pipeline; give {show_path(folder.parent)}"
+    elif folder.is_file():
         advice = (
             "one file holds no settings, and diffusers would fetch them from the network; convert "
             "it with from_single_file(...).save_pretrained(folder), and give that folder"
@@ -204,6 +206,7 @@ def _load(
     import diffusers
 
     kind = str(index["_class_name"])
+    _require_parts(folder, index)
     _refuse_code(folder, index, diffusers.pipelines)
     variant = _variant(folder, index)
     chosen = {} if variant is None else {"variant": variant}
@@ -215,8 +218,11 @@ def _load(
     wanted = "a text-to-image" if text_only else "an image-to-image"
     try:
         pipe = loader.from_pretrained(folder, local_files_only=True, use_safetensors=True, **chosen)
+        _require_weights(folder, pipe)
         # Only now, because the argument's name differs between releases of diffusers.
         return pipe.to(device, dtype)
+    except InputError:
+        raise
     except Exception as error:  # diffusers raises anything on a damaged folder
         raise InputError(
             f"{show_path(folder)} cannot be loaded as {wanted} {kind}: {first_line(error)}"
@@ -258,6 +264,27 @@ def _parts(index: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value[0]) for name, value in pairs.items() if value and value[0] is not None}
 
 
+def _require_parts(folder: Path, index: Mapping[str, Any]) -> None:
+    absent = next((part for part in _parts(index) if not (folder / part).is_dir()), None)
+    if absent is not None:
+        raise InputError(
+            f"{show_path(folder)}: {INDEX} names {absent}, and there is no such folder; copy the "
+            "whole pipeline"
+        )
+
+
+def _require_weights(folder: Path, pipe: Any) -> None:
+    """An `InputError` for weights that the files lack, which diffusers leaves without values."""
+    for part, module in pipe.components.items():
+        tensors = module.state_dict() if isinstance(module, torch.nn.Module) else {}
+        absent = next((name for name, value in tensors.items() if value.is_meta), None)
+        if absent is not None:
+            raise InputError(
+                f"{show_path(folder / part)} lacks weights of its own: {absent} and others; get it "
+                "anew"
+            )
+
+
 def _refuse_code(folder: Path, index: Mapping[str, Any], known: Any) -> None:
     """An `InputError` for whatever would run code: Python files, foreign libraries, pickles."""
     for part, library in _parts(index).items():
@@ -272,15 +299,26 @@ def _refuse_code(folder: Path, index: Mapping[str, Any], known: Any) -> None:
 
 
 def _variant(folder: Path, index: Mapping[str, Any]) -> str | None:
-    """The `fp16` of `model.fp16.safetensors` where a component has nothing else, or None."""
-    variants: set[str] = set()
+    """The `fp16` of `model.fp16.safetensors` where a component has nothing else, or None.
+
+    `InputError` if no variant serves all components that have nothing else.
+    """
+    variants: dict[str, set[str]] = {}
     for part in _parts(index):
-        weights = list((folder / part).glob("*.safetensors"))
+        weights = list((folder / part).glob("[!.]*.safetensors"))
         found = [match[1] for path in weights if (match := _VARIANT.search(path.name))]
         if weights and len(found) == len(weights):
-            variants.update(found)
-    ranked = [variant for variant in PREFERRED if variant in variants]
-    return next(iter([*ranked, *sorted(variants)]), None)
+            variants[part] = set(found)
+    if not variants:
+        return None
+    shared = set.intersection(*variants.values())
+    if not shared:
+        holds = " and ".join(f"{part} as {', '.join(sorted(v))}" for part, v in variants.items())
+        raise InputError(
+            f"{show_path(folder)} holds {holds} alone, and a pipeline is read in one variant; save "
+            "it with one"
+        )
+    return next(iter([*(each for each in PREFERRED if each in shared), *sorted(shared)]))
 
 
 def _call_defaults(pipe: Any, folder: Path, image: str) -> dict[str, Any]:

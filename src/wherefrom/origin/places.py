@@ -89,7 +89,10 @@ def _absent(path: str) -> str:
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        return "" if is_file(Path(path)) else GONE  # inside an archive?
+        try:
+            return "" if is_file(Path(path)) else GONE  # inside an archive?
+        except UnusableFile as problem:  # the archive is damaged
+            return problem.reason
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     return "" if stat.S_ISREG(mode) else CHANGED
@@ -105,6 +108,18 @@ class Moves:
         """Where the picture with this kept path is now."""
         folder, name = os.path.split(path)
         return os.path.join(self.folders[folder], name) if folder in self.folders else path
+
+    def either(self, path: bytes) -> tuple[bytes, ...]:
+        """Where a file may be now that is no picture of the index, so that nobody has looked."""
+        folder, tail = os.path.split(path)
+        if folder in self.folders:
+            return (os.path.join(self.folders[folder], tail),)
+        while folder not in self.folders and os.path.dirname(folder) != folder:
+            folder, name = os.path.split(folder)
+            tail = os.path.join(name, tail)
+        return (
+            (path, os.path.join(self.folders[folder], tail)) if folder in self.folders else (path,)
+        )
 
     def kept(self, path: bytes) -> list[bytes]:
         """The kept paths of a picture that is at this path now."""
