@@ -67,7 +67,7 @@ REFUSED = {
     "SVG": (b'<svg xmlns="http://www.w3.org/2000/svg"><script/></svg>', "is an SVG drawing"),
     "HTML": (HTML, "is not an image"),
     "ZIP": (b"PK\x03\x04" + bytes(60), "is not an image"),
-    "one byte": (b"\0", "is not an image"),
+    "one byte": (b"\0", "holds nothing but zero bytes"),
 }
 
 
