@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from unseen_clothes import unseen_clothes
 
 from wherefrom import __version__
 from wherefrom.attribution.conditions import KIND_OF, condition_after, specialties
@@ -33,7 +34,6 @@ from wherefrom.attribution.methods import METHODS
 from wherefrom.attribution.protocol import Material, Scorer, stored_samples
 from wherefrom.attribution.robustness import judge_altered
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.data import load_training_images
 from wherefrom.data.degradations import TABLE_3, Alteration
 from wherefrom.generators.loading import load_generator
 
@@ -168,10 +168,7 @@ def main() -> None:
     parser.add_argument("--fnr", type=float, default=0.005)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    # The generators saw the first 40,000 training images; these are the other 20,000.
-    data = args.data / "train-images-idx3-ubyte.gz"
-    loaded = load_training_images(data, size=32, channels=1, span=(40_000, 60_000))
-    real = torch.unique(loaded.images, dim=0)
+    real, digest = unseen_clothes(args.data)
     args.work.mkdir(parents=True, exist_ok=True)
     cells = []
     for number in range(args.repetitions):
@@ -194,7 +191,7 @@ def main() -> None:
         "command": "python experiments/attribution_robustness.py --data FASHION_MNIST",
         "wherefrom": __version__,
         "torch": torch.__version__,
-        "data": loaded.digest,
+        "data": digest,
         "settings": settings,
         "cells": cells,
     }

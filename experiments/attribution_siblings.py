@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from unseen_clothes import unseen_clothes
 
 from wherefrom import __version__, attribution
 from wherefrom.attribution.config import PRESETS
@@ -31,7 +32,6 @@ from wherefrom.attribution.fitted import Attributor, load
 from wherefrom.attribution.protocol import stored_samples
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.data import load_training_images
 from wherefrom.generators.loading import load_generator
 
 ARCHITECTURES = ("dcgan", "wgan-gp", "ebgan", "lsgan")
@@ -95,10 +95,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=400, help="images per source")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    # The generators saw the first 40,000 training images; these are the other 20,000.
-    data = args.data / "train-images-idx3-ubyte.gz"
-    loaded = load_training_images(data, size=32, channels=1, span=(40_000, 60_000))
-    real = torch.unique(loaded.images, dim=0)
+    real, digest = unseen_clothes(args.data)
     args.work.mkdir(parents=True, exist_ok=True)
     owners = {}
     for owner in args.owners:
@@ -111,7 +108,7 @@ def main() -> None:
         "command": "python experiments/attribution_siblings.py --data FASHION_MNIST",
         "wherefrom": __version__,
         "torch": torch.__version__,
-        "data": loaded.digest,
+        "data": digest,
         "settings": settings,
         "rates": {
             "sibling": fitted.config.sibling_rate,

@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from unseen_clothes import unseen_clothes
 
 from wherefrom import __version__
 from wherefrom.attribution.config import PRESETS
@@ -39,7 +40,7 @@ from wherefrom.attribution.other_layers import draw_by_other_layers
 from wherefrom.attribution.protocol import stored_samples
 from wherefrom.calibration.conformal import threshold_at_rate
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.data import load_training_images, to_float, to_uint8
+from wherefrom.data import to_float, to_uint8
 from wherefrom.detectors.classifier import ClassifierConfig, fit_classifier
 from wherefrom.detectors.deep_sad import DeepSadConfig, fit_deep_sad
 from wherefrom.generators.loading import load_generator
@@ -188,10 +189,7 @@ def main() -> None:
     parser.add_argument("--fnr", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    # The generators saw the first 40,000 training images; these are the other 20,000.
-    data = args.data / "train-images-idx3-ubyte.gz"
-    loaded = load_training_images(data, size=32, channels=1, span=(40_000, 60_000))
-    real = torch.unique(loaded.images, dim=0)
+    real, digest = unseen_clothes(args.data)
     args.work.mkdir(parents=True, exist_ok=True)
     cells = []
     for number in range(args.repetitions):
@@ -217,7 +215,7 @@ def main() -> None:
         "command": "python experiments/attribution_solver.py --data FASHION_MNIST",
         "wherefrom": __version__,
         "torch": torch.__version__,
-        "data": loaded.digest,
+        "data": digest,
         "settings": settings,
         "cells": cells,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from markdown_tables import table
+from markdown_tables import load, table
 
 from wherefrom.components.autoencoders import FORMS
 from wherefrom.core.limits import BYTES_PER_PIXEL, FULL_PIXELS, MAX_PIXELS, Limits
@@ -75,6 +75,15 @@ def autoencoders_table() -> str:
     return table(head, rows)
 
 
+def reading_table() -> str:
+    """Memory and seconds of reading large images and a large folder."""
+    rows = [
+        [row["input"], f"{row['start']}", f"{row['peak']}", f"{row['seconds']:g}"]
+        for row in load("reading")["rows"]
+    ]
+    return table(["input", "MiB before", "MiB at most", "seconds"], rows)
+
+
 def _suffixes(suffixes: Iterable[str]) -> str:
     return " ".join(f"`{suffix}`" for suffix in suffixes)
 
@@ -82,5 +91,6 @@ def _suffixes(suffixes: Iterable[str]) -> str:
 TABLES = {
     "inputs_formats": formats_table,
     "inputs_limits": limits_table,
+    "inputs_reading": reading_table,
     "inputs_autoencoders": autoencoders_table,
 }

@@ -114,11 +114,11 @@ def scores_of(
 def real_images_flagged(replays: int, seed: int) -> Values:
     """One real image, judged by the direction-free score among 39 held-out ones."""
     rng = np.random.default_rng(seed)
-    found = []
+    flags = []
     for _ in range(replays):
         fitted = fit_calibration(scores_of(rng, 59))
-        found.append(float(fitted.judge(scores_of(rng, 1), false_alarms=RATE)[0].flagged))
-    return np.array(found)
+        flags.append(float(fitted.judge(scores_of(rng, 1), false_alarms=RATE)[0].flagged))
+    return np.array(flags)
 
 
 class DrawnMeasurements:
@@ -157,13 +157,13 @@ def judged_early(
 
 
 def flagged_early(replays: int, seed: int) -> Values:
-    judged = judged_early("as_i", replays, seed)
-    return np.array([np.mean([row.flagged for row in rows]) for rows, _ in judged])
+    judgements = judged_early("as_i", replays, seed)
+    return np.array([np.mean([row.flagged for row in rows]) for rows, _ in judgements])
 
 
 def p_values_early(replays: int, seed: int) -> Values:
-    judged = judged_early("vulnerability", replays, seed)
-    return np.array([np.mean([row.p_as_i <= 0.1 for row in rows]) for rows, _ in judged])
+    judgements = judged_early("vulnerability", replays, seed)
+    return np.array([np.mean([row.p_as_i <= 0.1 for row in rows]) for rows, _ in judgements])
 
 
 def checks_without_effect(replays: int, seed: int) -> list[AssumptionCheck]:
@@ -171,13 +171,13 @@ def checks_without_effect(replays: int, seed: int) -> list[AssumptionCheck]:
     rng = np.random.default_rng(seed)
     config = AnomalyConfig(directions=1, restarts=1, steps=2, attack_steps=1)
     few = AssumptionConfig(grades=1, directions=1)
-    found = []
+    checks = []
     for _ in range(replays):
         with pictures(rng, 24) as paths:
             fitted, _ = calibrate(paths, world(), config=config, assumption=few)
         if fitted.check is not None:
-            found.append(fitted.check)
-    return found
+            checks.append(fitted.check)
+    return checks
 
 
 def joint_auc_without_effect(replays: int, seed: int) -> Values:
@@ -192,18 +192,18 @@ def verdicts_without_effect(replays: int, seed: int) -> Values:
 def equal_generators_told_apart(count: int, replays: int, seed: int) -> Values:
     """Two generators, equally far from the real images in different directions."""
     rng = np.random.default_rng(seed)
-    found = []
+    rejections = []
     for row in range(replays):
         real, a, b = (rng.normal(size=(count, 2)) + m for m in ((0, 0), (1, 0), (0, 1)))
-        found.append(float(equal_distance_p_value(real, a, b, draws=199, seed=row) <= RATE))
-    return np.array(found)
+        rejections.append(float(equal_distance_p_value(real, a, b, draws=199, seed=row) <= RATE))
+    return np.array(rejections)
 
 
 def real_generators_told_from_real(generators: int, replays: int, seed: int) -> Values:
     """Whether any of several generators, all like the real images, is told from them."""
     rng = np.random.default_rng(seed)
     config = ComparisonConfig(draws=199)
-    found = []
+    rejections = []
     for row in range(replays):
         sets = {f"generator {k}": scores_of(rng, 30) for k in range(generators)}
         rows: Sequence[float] = [
@@ -212,8 +212,8 @@ def real_generators_told_from_real(generators: int, replays: int, seed: int) -> 
                 scores_of(rng, 30), sets, config=config, seed=row
             ).generators
         ]
-        found.append(float(min(rows) <= RATE))
-    return np.array(found)
+        rejections.append(float(min(rows) <= RATE))
+    return np.array(rejections)
 
 
 PROMISES = (

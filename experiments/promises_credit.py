@@ -69,29 +69,29 @@ class World:
     def values(self, masks: Bools) -> Floats:
         """v of each row, (m,)."""
         rows = masks.astype(np.float64)
-        found = rows @ self.main + self._crowd(rows.sum(axis=1))
+        values = rows @ self.main + self._crowd(rows.sum(axis=1))
         for i, j, weight in self.pairs:
-            found = found + weight * rows[:, i] * rows[:, j]
-        return found
+            values = values + weight * rows[:, i] * rows[:, j]
+        return values
 
     def shapley(self) -> Floats:
         """A product is halved; the crowd is shared equally.  Owen values are the same where all
         unions are of one size.
         """
-        found = self.main + self.crowd / len(self.main)
+        shares = self.main + self.crowd / len(self.main)
         for i, j, weight in self.pairs:
-            found[[i, j]] += weight / 2
-        return found
+            shares[[i, j]] += weight / 2
+        return shares
 
     def banzhaf(self) -> Floats:
         """Mean gain over all subsets of the others."""
         n = len(self.main)
         sizes = np.arange(n)
         law = np.array([comb(n - 1, int(s)) / 2.0 ** (n - 1) for s in sizes])
-        found = self.main + float(law @ (self._crowd(sizes + 1) - self._crowd(sizes)))
+        gains = self.main + float(law @ (self._crowd(sizes + 1) - self._crowd(sizes)))
         for i, j, weight in self.pairs:
-            found[[i, j]] += weight / 2
-        return found
+            gains[[i, j]] += weight / 2
+        return gains
 
     def without_each(self) -> Floats:
         """What is lost when one leaves."""
@@ -101,8 +101,8 @@ class World:
 
     def _crowd(self, sizes: Floats) -> Floats:
         n = len(self.main)
-        found: Floats = self.crowd * (1 - np.exp(-4 * sizes / n)) / (1 - np.exp(-4.0))
-        return found
+        values: Floats = self.crowd * (1 - np.exp(-4 * sizes / n)) / (1 - np.exp(-4.0))
+        return values
 
 
 def played(
@@ -145,14 +145,14 @@ def intervals(
 ) -> Values:
     """Whether the intervals of a method miss: a new game, design and noise in each replay."""
     rng = np.random.default_rng(seed)
-    found = []
+    misses = []
     for _ in range(replays):
         design = make(int(rng.integers(2**31)))
         world = World.draw(design.players, int(rng.integers(2**31)), crowd=crowd)
         world = world if products else replace(world, pairs=())
         table = played(design, runs, world, noise, rng)
-        found.append(missed(estimate(table, method, unions=unions), truth(world)))
-    return np.array(found)
+        misses.append(missed(estimate(table, method, unions=unions), truth(world)))
+    return np.array(misses)
 
 
 def gains_missed(replays: int, seed: int) -> Values:
@@ -162,12 +162,12 @@ def gains_missed(replays: int, seed: int) -> Values:
     masks = np.repeat([[False] * 5, [True] * 5], 3, axis=0)
     exact = world.values(masks)
     gain = float(exact[-1] - exact[0])
-    found = []
+    misses = []
     for _ in range(replays):
         values = exact + np.repeat([0.0, 1.0], 3) * rng.normal(size=6)
         anchors = anchors_of(checked(RunTable(masks, values, np.arange(6))))
-        found.append(float(abs(anchors.gain - gain) > anchors.reach(0.95)))
-    return np.array(found)
+        misses.append(float(abs(anchors.gain - gain) > anchors.reach(0.95)))
+    return np.array(misses)
 
 
 def due(world: World) -> Floats:
@@ -193,7 +193,7 @@ def overpaid(
     """
     rng = np.random.default_rng(seed)
     names = [str(i) for i in range(players)]
-    found = []
+    overpayments = []
     for _ in range(replays):
         world = World.draw(players, int(rng.integers(2**31)), most=most)
         design = PairedDesign(players, int(rng.integers(2**31)), ANCHOR_RUNS)
@@ -214,8 +214,8 @@ def overpaid(
                 continue
             paid = paid_of(payout)
         more = np.array([paid.get(name, 0) for name in names]) > due(world) + SLACK
-        found.append(float(more.any()))
-    return np.array(found)
+        overpayments.append(float(more.any()))
+    return np.array(overpayments)
 
 
 def _owen(seed: int) -> PermutationDesign:

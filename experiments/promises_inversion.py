@@ -89,32 +89,32 @@ def batch_of(images: Tensor, keys: list[str]) -> ImageBatch:
 def normal_images_flagged(replays: int, seed: int) -> Values:
     """Share of 40 normal images that are flagged, by a score that 78 own images chose."""
     rng = np.random.default_rng(seed)
-    found = []
+    shares = []
     for _ in range(replays):
         images, keys = pictures(rng, 78)  # 40 of them calibrate
         calibration = calibrate_outliers(blind(), images, keys=keys)
         report = judge_outliers(blind(), calibration, batch_of(*pictures(rng, 40)), rate=RATE)
-        found.append(np.mean([row.flagged for row in report.rows]))
-    return np.array(found)
+        shares.append(np.mean([row.flagged for row in report.rows]))
+    return np.array(shares)
 
 
 def normal_images_discovered(replays: int, seed: int) -> Values:
     """Whether anything is called a discovery in a folder of 40 normal images."""
     rng = np.random.default_rng(seed)
-    found = []
+    alarms = []
     config = OutlierConfig(score="nll")
     for _ in range(replays):
         images, keys = pictures(rng, 120)
         calibration = calibrate_outliers(blind(), images, keys=keys, config=config)
         report = judge_outliers(blind(), calibration, batch_of(*pictures(rng, 40)), rate=0.2)
-        found.append(float(any(row.discovery for row in report.rows)))
-    return np.array(found)
+        alarms.append(float(any(row.discovery for row in report.rows)))
+    return np.array(alarms)
 
 
 def auroc_of_the_blind(replays: int, seed: int) -> Values:
     """Mean AUROC on the subtlety curve, of a score chosen although none sees anything."""
     rng = np.random.default_rng(seed)
-    found = []
+    aurocs = []
     for _ in range(replays):
         images, keys = pictures(rng, 16)
         calibration = calibrate_outliers(blind(), images, keys=keys)
@@ -128,8 +128,8 @@ def auroc_of_the_blind(replays: int, seed: int) -> Values:
             keys=[keys[row] for row in rows],
             intensities=(1.0,),
         )
-        found.append(np.mean([point.auroc for point in curve.points]))
-    return np.array(found)
+        aurocs.append(np.mean([point.auroc for point in curve.points]))
+    return np.array(aurocs)
 
 
 PROMISES = (

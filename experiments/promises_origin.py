@@ -69,18 +69,22 @@ class World:
         encoder = cast(Encoder, Spelled())
         matcher = Matcher(self.index, self.index, encoder, None, CONFIG, Originals(encoder))
         out = None if left_out is None else list(left_out[:, None])
-        found = matcher.ask(edits[:, :, None, None], left_out=out)
-        return cast(list[Standing], found)  # no vector of this world is unusable
+        standings = matcher.ask(edits[:, :, None, None], left_out=out)
+        return cast(list[Standing], standings)  # no vector of this world is unusable
 
     def calibration(self, count: int, *, rate: float, indexed: int = 0) -> NullScores:
         """On edits of `count` origins elsewhere, or of `indexed` ones that are left out."""
-        found = self.standings(self.edited(self.fresh(count))) if count else []
+        standings = self.standings(self.edited(self.fresh(count))) if count else []
         if indexed:
             rows = torch.from_numpy(self.rng.permutation(INDEXED)[:indexed])
-            found += self.standings(self.edited(self.photographs[rows]), rows + 1)
-        values = [standing_out(one.scores, CONFIG.statistic) for one in found]
-        told: dict[str, Any] = {"indexed": INDEXED, "settings": CONFIG.to_dict(), "provenance": {}}
-        return make_null(torch.tensor(values, dtype=torch.float64), rate, **told)
+            standings += self.standings(self.edited(self.photographs[rows]), rows + 1)
+        values = [standing_out(one.scores, CONFIG.statistic) for one in standings]
+        details: dict[str, Any] = {
+            "indexed": INDEXED,
+            "settings": CONFIG.to_dict(),
+            "provenance": {},
+        }
+        return make_null(torch.tensor(values, dtype=torch.float64), rate, **details)
 
     def answers(self, edits: Tensor, null: NullScores) -> list[OriginAnswer]:
         """What a search says of these edits."""
@@ -107,23 +111,23 @@ def world(seed: int) -> Iterator[World]:
 def false_alarms(replays: int, seed: int) -> Values:
     """One edit of a photograph that is not in the index, by calibrations of 39 such edits."""
     with world(seed) as made:
-        found = []
+        alarms = []
         for _ in range(replays):
             null = made.calibration(39, rate=0.05)
             (answer,) = made.answers(made.edited(made.fresh(1)), null)
-            found.append(float(answer.answer is Answer.EDIT))
-    return np.array(found)
+            alarms.append(float(answer.answer is Answer.EDIT))
+    return np.array(alarms)
 
 
 def false_alarms_left_out(replays: int, seed: int) -> Values:
     """The same, by calibrations of 39 edits whose origins are in the index and left out."""
     with world(seed) as made:
-        found = []
+        alarms = []
         for _ in range(replays):
             null = made.calibration(0, rate=0.05, indexed=39)
             (answer,) = made.answers(made.edited(made.fresh(1)), null)
-            found.append(float(answer.answer is Answer.EDIT))
-    return np.array(found)
+            alarms.append(float(answer.answer is Answer.EDIT))
+    return np.array(alarms)
 
 
 def false_origins(replays: int, seed: int) -> Values:
@@ -133,16 +137,16 @@ def false_origins(replays: int, seed: int) -> Values:
         basis = Basis(made.index, None, CONFIG)
         copied = (same_file(Path(f"copy {i}"), image.digest, basis) for i in range(1000))
         copies = [answer for answer in copied if answer is not None]
-        found = []
+        shares = []
         for _ in range(replays):
             null = made.calibration(99, rate=0.2)
             some = made.photographs[torch.from_numpy(made.rng.permutation(INDEXED)[:12])]
             suspects = torch.cat([made.edited(made.fresh(60)), made.edited(some)])
             answers = [*copies, *made.answers(suspects, null)]
-            kept = control_discoveries(answers, 0.1)[len(copies) :]
-            named = np.array([one.answer is Answer.EDIT for one in kept])
-            found.append(float(named[:60].sum()) / max(1, int(named.sum())))
-    return np.array(found)
+            outcomes = control_discoveries(answers, 0.1)[len(copies) :]
+            named = np.array([one.answer is Answer.EDIT for one in outcomes])
+            shares.append(float(named[:60].sum()) / max(1, int(named.sum())))
+    return np.array(shares)
 
 
 PROMISES = (

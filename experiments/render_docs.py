@@ -232,12 +232,12 @@ def ks2d_table() -> str:
 
 def threads_table() -> str:
     """Milliseconds per image by way of working, idle and beside a busy process."""
-    found = load("threads")["rows"]
+    timings = load("threads")["rows"]
     rows = []
-    for way in dict.fromkeys(row["way"] for row in found):
+    for way in dict.fromkeys(row["way"] for row in timings):
         cells = []
         for busy in (0, 1):
-            (values,) = (r["milliseconds"] for r in found if (r["way"], r["busy"]) == (way, busy))
+            (values,) = (r["milliseconds"] for r in timings if (r["way"], r["busy"]) == (way, busy))
             cells.append(
                 f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
             )

@@ -37,6 +37,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from unseen_clothes import unseen_clothes
 
 from wherefrom import __version__
 from wherefrom.attribution.config import PRESETS, AttributionConfig, FlipadConfig
@@ -48,7 +49,7 @@ from wherefrom.attribution.methods import METHODS
 from wherefrom.attribution.protocol import Material, stored_samples
 from wherefrom.calibration.conformal import threshold_at_rate
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.data import load_training_images, to_float, to_uint8
+from wherefrom.data import to_float, to_uint8
 from wherefrom.detectors.deep_sad import DeepSadConfig, FittedDeepSad, fit_deep_sad
 from wherefrom.generators.generator import Generator
 from wherefrom.generators.loading import load_generator
@@ -87,8 +88,8 @@ class Repetition:
     def run_paper(self) -> dict[str, Any]:
         """Accuracy and AUROC per source of the paper's recipe with its certified inversion."""
         certified = replace(self.map, lasso=PRESETS["paper"].lasso)
-        judged = ("own", "others", *(name for name in self.sets if _is_judged(name)))
-        f = {name: certified.extract(self.sets[name]) for name in judged}
+        names = ("own", "others", *(name for name in self.sets if _is_judged(name)))
+        f = {name: certified.extract(self.sets[name]) for name in names}
         detector = self._fit(f, [f["others"]], "inliers", "paper")
         return {PAPER: self._judge({n: detector.score(f[n]) for n in f if _is_judged(n)})}
 
@@ -245,10 +246,10 @@ def with_other_methods(found: dict[str, Any], before: dict[str, Any]) -> dict[st
     if differing:
         raise SystemExit(f"--out holds a table of other {differing}; name another file")
     new = {(cell["owner"], cell["method"]) for cell in found["cells"]}
-    kept = [cell for cell in before["cells"] if (cell["owner"], cell["method"]) not in new]
+    earlier_cells = [cell for cell in before["cells"] if (cell["owner"], cell["method"]) not in new]
     titles = (PAPER, *FLIPADS, *(METHODS[name].title for name in BASELINES))
     cells = sorted(
-        [*found["cells"], *kept],
+        [*found["cells"], *earlier_cells],
         key=lambda cell: (ARCHITECTURES.index(cell["owner"]), titles.index(cell["method"])),
     )
     seconds = before["seconds_per_image"] | found["seconds_per_image"]
@@ -283,10 +284,7 @@ def main() -> None:
     parser.add_argument("--fnr", type=float, default=0.005)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    # The generators saw the first 40,000 training images; these are the other 20,000.
-    data = args.data / "train-images-idx3-ubyte.gz"
-    loaded = load_training_images(data, size=32, channels=1, span=(40_000, 60_000))
-    real = torch.unique(loaded.images, dim=0)
+    real, digest = unseen_clothes(args.data)
     args.work.mkdir(parents=True, exist_ok=True)
     cells: dict[str, list[dict[str, Any]]] = {}
     seconds: dict[str, list[float]] = {}
@@ -295,32 +293,32 @@ def main() -> None:
             cell: dict[str, Any] = {}
             repetition = Repetition(owner, number, real, args)
             for part in args.methods:
-                kept = args.work / f"{owner}-{number}-{part}.json"
-                if args.kept and not kept.exists():
+                path = args.work / f"{owner}-{number}-{part}.json"
+                if args.kept and not path.exists():
                     continue
-                if not kept.exists():
-                    kept.write_text(json.dumps(repetition.run_part(part)))
-                    _tell(owner, number, json.loads(kept.read_text()))
-                found = json.loads(kept.read_text())
+                if not path.exists():
+                    path.write_text(json.dumps(repetition.run_part(part)))
+                    _tell(owner, number, json.loads(path.read_text()))
+                figures = json.loads(path.read_text())
                 if part in BASELINES:
-                    seconds.setdefault(part, []).append(found.pop("seconds per image"))
-                cell |= found
+                    seconds.setdefault(part, []).append(figures.pop("seconds per image"))
+                cell |= figures
             cells.setdefault(owner, []).append(cell)
     unsaid = ("data", "out", "work", "owners", "kept", "methods", "repetitions")
     settings = {k: v for k, v in vars(args).items() if k not in unsaid}
-    found = {
+    result = {
         "command": "python experiments/table_1_2.py --data FASHION_MNIST",
         "wherefrom": __version__,
         "torch": torch.__version__,
-        "data": loaded.digest,
+        "data": digest,
         "settings": settings,
         "seconds_per_image": seconds,
         "cells": summarise(cells),
     }
     if args.out.exists():
-        found = with_other_methods(found, json.loads(args.out.read_text()))
+        result = with_other_methods(result, json.loads(args.out.read_text()))
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(found, indent=1) + "\n")
+    args.out.write_text(json.dumps(result, indent=1) + "\n")
     print(f"wrote {args.out}")
 
 

@@ -182,8 +182,8 @@ def test_a_calibration_without_first_draws_has_everything_measured__identity_ful
     config = AnomalyConfig(directions=3, restarts=1)
     calibration = fit_calibration(score_files([reals], net, config=config))
     new = save_all(tmp_path / "new", pictures(3, seed=7, side=16))
-    found = score_progressively([new], net, calibration, false_alarms=0.1)
-    assert found.directions.tolist() == [3, 3, 3]
+    scores = score_progressively([new], net, calibration, false_alarms=0.1)
+    assert scores.directions.tolist() == [3, 3, 3]
 
 
 def test_calibrating_checks_the_assumption_on_images_not_held_out__identity_split(tmp_path, net):

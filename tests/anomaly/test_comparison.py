@@ -71,12 +71,12 @@ def test_an_order_only_where_the_data_tell__limit():
 def test_several_generators_are_tested_together__identity_holm():
     real = drawn_scores("real", 60)
     sets = {f"g{k}": drawn_scores(f"g{k}", 30, v=0.2 * k) for k in range(5)}
-    found = compare_generators(real, sets, config=FAST)
-    alone = [row.test.p_value for row in found.generators]
-    assert [row.p_together for row in found.generators] == pytest.approx(holm(alone))
-    assert any(row.p_together > row.test.p_value for row in found.generators)
-    told = found.to_dict()["generators"][0]
-    assert told["p_value_together"] == found.generators[0].p_together
+    report = compare_generators(real, sets, config=FAST)
+    alone = [row.test.p_value for row in report.generators]
+    assert [row.p_together for row in report.generators] == pytest.approx(holm(alone))
+    assert any(row.p_together > row.test.p_value for row in report.generators)
+    entry = report.to_dict()["generators"][0]
+    assert entry["p_value_together"] == report.generators[0].p_together
     single = anomaly_score(real, sets["g4"], config=FAST)
     assert single.p_together == single.test.p_value
 

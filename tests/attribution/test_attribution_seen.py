@@ -98,7 +98,7 @@ def test_images_without_a_score_are_left_out_of_shares__closed_form(world):
 
 def test_altered_images_without_a_score_are_left_out__closed_form(world):
     held = grey(*range(20, 60))
-    found = judge_altered(
+    figures = judge_altered(
         world.score,
         None,
         held=torch.cat([held, grey(0)]),
@@ -106,5 +106,5 @@ def test_altered_images_without_a_score_are_left_out__closed_form(world):
         sources={"bright": grey(0, 200, 210)},
         rate=0.1,
     )
-    assert found.own_rejected == 1 / 3 and found.auroc["bright"] == 1
-    assert found.accuracy["bright"] == pytest.approx((2 / 3 + 1) / 2)
+    assert figures.own_rejected == 1 / 3 and figures.auroc["bright"] == 1
+    assert figures.accuracy["bright"] == pytest.approx((2 / 3 + 1) / 2)

@@ -44,9 +44,9 @@ def test_conjugate_gradients_come_to_least_squares__reference_numpy(layer_of, ma
     module, shape = LAYERS[name]
     layer = layer_of(module, shape)
     o = torch.randn(2, *layer.output_shape, generator=stream(0, name))
-    found = least_squares(layer, o, steps=200).flatten(1).double().numpy()
+    solutions = least_squares(layer, o, steps=200).flatten(1).double().numpy()
     matrix = matrix_of(layer)
-    for z, target in zip(found, o.flatten(1).double().numpy(), strict=True):
+    for z, target in zip(solutions, o.flatten(1).double().numpy(), strict=True):
         best = np.linalg.lstsq(matrix, target, rcond=None)[0]
         assert np.linalg.norm(matrix @ z - matrix @ best) < 2e-3 * np.linalg.norm(target)
 

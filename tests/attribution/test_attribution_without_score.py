@@ -60,8 +60,8 @@ def test_a_source_without_any_score_is_a_row_and_the_others_are_measured__closed
     assert (rows["one"].count, rows["one"].unscored) == (2, 1)
     assert rows["one"].auroc == rows["none"].auroc == 1
     assert result.mean_accuracy == rows["none"].accuracy
-    told = json.loads(to_json(result.to_dict()), parse_constant=pytest.fail)
-    first = told["others"][0]
+    payload = json.loads(to_json(result.to_dict()), parse_constant=pytest.fail)
+    first = payload["others"][0]
     assert [first[name] for name in ("rejected", "low", "accuracy", "auroc")] == [None] * 4
     assert "nan" not in to_plain(evaluation_table(result)) + accuracy_line(result)
     alone = attribution.evaluate(fitted, greys(40, 50), {"all": greys(0)})
@@ -93,8 +93,8 @@ def test_a_comparison_of_methods_goes_on_without_a_source__closed_form():
     assert first.mean_accuracy.mean == first.accuracy["others"].mean
     shown = to_plain(comparison_table(result, "accuracy"))
     assert "cannot say" in shown and "nan" not in shown
-    told = json.loads(to_json(result.to_dict()), parse_constant=pytest.fail)
-    assert told["rows"][0]["auroc"]["huge"]["mean"] is None
+    payload = json.loads(to_json(result.to_dict()), parse_constant=pytest.fail)
+    assert payload["rows"][0]["auroc"]["huge"]["mean"] is None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -141,6 +141,6 @@ def test_a_score_that_is_nan_is_no_evidence__closed_form(p_values):
     """It would sort above every number, and so have the smallest p-value there is."""
     scores = torch.tensor([0.5, torch.nan, 2.0], dtype=torch.float64)
     calibration = torch.linspace(0, 1, 9, dtype=torch.float64)
-    found = p_values(scores, calibration)
-    assert found[1] == 1
-    assert found[::2].tolist() == p_values(scores[::2], calibration).tolist()
+    values = p_values(scores, calibration)
+    assert values[1] == 1
+    assert values[::2].tolist() == p_values(scores[::2], calibration).tolist()

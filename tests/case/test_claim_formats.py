@@ -90,11 +90,11 @@ def with_exif(kind: str, fields: dict[int, object], sub: dict[int, object] | Non
 
 def claimed(data: bytes, kind: str) -> dict[str, list[str]]:
     """Texts by name of the claims about a generation."""
-    found: dict[str, list[str]] = {}
+    texts: dict[str, list[str]] = {}
     for claim in read_claims(data, kind)[0]:
         if claim.source.startswith("generation"):
-            found.setdefault(claim.name, []).append(claim.text)
-    return found
+            texts.setdefault(claim.name, []).append(claim.text)
+    return texts
 
 
 @pytest.mark.parametrize(
@@ -191,8 +191,8 @@ def test_xmp_is_read_in_every_form__closed_form(body, encoding):
     mark = b"\xff\xfe" if encoding == "utf-16-le" else b""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, format="WEBP", xmp=mark + body.encode(encoding))
-    found = {c.name: c.text for c in read_claims(buffer.getvalue(), "WEBP")[0] if c.source == "XMP"}
-    assert found == {"CreatorTool": "Pinsel & Co", "AI system": "dream"}
+    texts = {c.name: c.text for c in read_claims(buffer.getvalue(), "WEBP")[0] if c.source == "XMP"}
+    assert texts == {"CreatorTool": "Pinsel & Co", "AI system": "dream"}
 
 
 def test_utf8_in_a_latin1_chunk_and_text_behind_the_pixels_are_legible__closed_form():
@@ -201,8 +201,8 @@ def test_utf8_in_a_latin1_chunk_and_text_behind_the_pixels_are_legible__closed_f
     info.add(b"zTXt", b"Comment\0\0" + zlib.compress("f\xfcchse".encode("latin-1")), True)
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, format="PNG", pnginfo=info)
-    found = {c.name: c.text for c in read_claims(buffer.getvalue(), "PNG")[0]}
-    assert found == {"Description": "füchse", "Comment": "füchse"}
+    texts = {c.name: c.text for c in read_claims(buffer.getvalue(), "PNG")[0]}
+    assert texts == {"Description": "füchse", "Comment": "füchse"}
 
 
 def test_novelai_names_its_model_beside__closed_form():

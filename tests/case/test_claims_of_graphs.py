@@ -133,9 +133,9 @@ def test_the_models_that_civitai_lists_are_shown__closed_form() -> None:
     ]
     listed = json.dumps(resources)
     text = f"a fox\nSteps: 30, Seed: 7, Civitai resources: {listed}, Civitai metadata: {{}}"
-    found = fields("parameters", text)
-    assert ("model", "Dream v8") in found
-    assert ("LoRA", "Fur v1") in found
+    pairs = fields("parameters", text)
+    assert ("model", "Dream v8") in pairs
+    assert ("LoRA", "Fur v1") in pairs
     assert ("seed", "7") in fields("parameters", text[:90])  # cut inside of the JSON
 
 
@@ -150,8 +150,8 @@ def test_fields_in_texts_of_their_own_are_parameters__closed_form() -> None:
     buffer = io.BytesIO()
     Image.new("L", (8, 8)).save(buffer, "PNG", pnginfo=info)
     claims = read_claims(buffer.getvalue(), "PNG")[0]
-    found = [(c.name, c.text) for c in claims if c.source.startswith("generation")]
-    assert found == [("prompt", "a red fox"), ("model", "sd"), ("seed", "42")]
+    pairs = [(c.name, c.text) for c in claims if c.source.startswith("generation")]
+    assert pairs == [("prompt", "a red fox"), ("model", "sd"), ("seed", "42")]
 
 
 @pytest.mark.parametrize("text", ["Grüße", "café", "Böö", "ß", "naïve té"])

@@ -29,15 +29,15 @@ def test_no_room_answers_by_nan__closed_form(case_file, world, monkeypatch):
     monkeypatch.setattr(Measurement, "fault", lambda self: "the encoder gives NaN for it")
     path = next(iter(sorted(world.own.iterdir())))
     with open_case(case_file) as opened:
-        found = inspect_image(path, opened, pictures=True)
-    asked = [a for a in found.answers if a.question != "credit"]
+        inspection = inspect_image(path, opened, pictures=True)
+    asked = [a for a in inspection.answers if a.question != "credit"]
     assert [a.state for a in asked] == [State.UNSURE] * 4
     reasons = {a.question: a.reason for a in asked}
     assert "a score that is not a finite number" in reasons["model"]
     assert "cannot be compared" in reasons["origin"]
     assert "NaN" in reasons["naturalness"] and "not a finite number" in reasons["outlier"]
     assert all(part.p_value is None for a in asked for part in a.parts)
-    text = inspection_json(found)
+    text = inspection_json(inspection)
     jsonschema.validate(json.loads(text, parse_constant=pytest.fail), SCHEMA)
-    page = inspection_page(found, path, digest_bytes(text.encode()))
+    page = inspection_page(inspection, path, digest_bytes(text.encode()))
     assert not re.search(r"\b(nan|inf)\b", re.sub(r"data:image/[^\"]*", "", page))

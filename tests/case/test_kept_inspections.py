@@ -44,19 +44,19 @@ def opened(template, tmp_path, monkeypatch):
 
 def ask(opened):
     """The answers about the origin by name, and how many were kept from before."""
-    found = inspect_folder([Path("asked")], opened, keep=Path("kept"))
-    rows = {Path(row.path).name: row.inspection["answers"][1] for row in found.rows}
-    return rows, found.kept
+    report = inspect_folder([Path("asked")], opened, keep=Path("kept"))
+    rows = {Path(row.path).name: row.inspection["answers"][1] for row in report.rows}
+    return rows, report.kept
 
 
 def test_kept_answers_follow_pictures_that_go_and_come_back__closed_form(opened):
-    first, kept = ask(opened)
-    assert kept == 0 and first["copy.png"]["state"] == State.FOUND
+    first, count = ask(opened)
+    assert count == 0 and first["copy.png"]["state"] == State.FOUND
     assert first["copy.png"]["sentence"].startswith("Copy of photos/1.png (the same file), in")
     assert ask(opened) == (first, 2)
     Path("photos").rename("away")
-    gone, kept = ask(opened)
-    assert kept == 0
+    gone, count = ask(opened)
+    assert count == 0
     assert "photos/1.png (the same file), which is gone, in" in gone["copy.png"]["sentence"]
     assert "nearest images could not be compared" in gone["edit.png"]["reason"]
     assert ask(opened) == (gone, 2)
@@ -64,20 +64,22 @@ def test_kept_answers_follow_pictures_that_go_and_come_back__closed_form(opened)
     assert ask(opened) == (first, 0)  # not what was kept while they were gone
     os.utime("photos/1.png", ns=(0, 0))  # as if another file had come: all of them looked at it
     assert ask(opened)[1] == 0
-    kept = json.loads(next(Path("kept").iterdir()).read_text())
-    assert set(kept["rests_on"]) <= {str(path.resolve()) for path in Path("photos").rglob("*.png")}
+    record = json.loads(next(Path("kept").iterdir()).read_text())
+    assert set(record["rests_on"]) <= {
+        str(path.resolve()) for path in Path("photos").rglob("*.png")
+    }
 
 
 def test_the_page_and_the_table_say_that_a_picture_is_gone__closed_form(opened, tmp_path):
     Path("photos/1.png").unlink()
-    found = inspect_folder([Path("asked/copy.png")], opened, keep=Path("kept"))
+    report = inspect_folder([Path("asked/copy.png")], opened, keep=Path("kept"))
     (tmp_path / "out").mkdir()
-    page = write_folder(tmp_path / "out", found, "case").read_text()
+    page = write_folder(tmp_path / "out", report, "case").read_text()
     with (tmp_path / "out" / "inspections.csv").open(newline="") as file:
         table = list(csv.reader(file))
     for told in (page, table[1][-1], (tmp_path / "out" / "inspections.json").read_text()):
         assert "photos/1.png (the same file), which is gone" in told
-    caveats = found.rows[0].inspection["answers"][1]["caveats"]
+    caveats = report.rows[0].inspection["answers"][1]["caveats"]
     assert "bring the index up to date with `wherefrom origin sync`" in caveats[0]
 
 

@@ -228,8 +228,8 @@ def test_evaluate_prints_a_row_per_source__reference_library(here, place, capsys
     assert lines[-1].startswith("mean accuracy over 1 other source: ")
     assert "Box plot" in (here / "e.html").read_text()
     assert run(["attribution", "evaluate", "m.attributor", *arguments[:4], "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert set(told["scores"]) == {"own", "smooth"} and told["notes"] == []
+    payload = json.loads(capsys.readouterr().out)
+    assert set(payload["scores"]) == {"own", "smooth"} and payload["notes"] == []
 
 
 def test_images_of_the_fit_are_not_evaluated_on__rejects_them(here, place, capsys):

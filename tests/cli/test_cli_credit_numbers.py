@@ -56,8 +56,8 @@ def test_a_game_too_large_for_every_subset_is_refused__rejects_players(tmp_path,
     said = capsys.readouterr().err
     assert "2^17 subsets of 17 contributors" in said
     assert said.count("\n") == 1
-    left = {path.name for path in tmp_path.iterdir()} - {"__pycache__"}
-    assert left == {"data", "gainless_game.py", "study.toml"}
+    names = {path.name for path in tmp_path.iterdir()} - {"__pycache__"}
+    assert names == {"data", "gainless_game.py", "study.toml"}
 
 
 @pytest.mark.parametrize("kind", ["paired", "loo"])

@@ -120,9 +120,9 @@ def test_an_evaluation_prints_its_figures__roundtrip(calibrated, tmp_path, capsy
     assert page.read_text().count('src="data:image/png') == 3
     monkeypatch.setattr(evaluation, "MAX_IMAGES", 10)
     assert run(["inversion", *map(str, base)]) == 0
-    told = capsys.readouterr()
-    assert "note: 10 of 60 real images were measured, drawn by content" in told.err
-    assert "real images given" in told.out
+    output = capsys.readouterr()
+    assert "note: 10 of 60 real images were measured, drawn by content" in output.err
+    assert "real images given" in output.out
     assert call(capsys, "evaluate", model, "--real", calibrated / "none")[0] == 2
 
 

@@ -301,8 +301,8 @@ def test_a_folder_is_judged_as_a_whole__closed_form(built, capsys):
     assert alone["false_discovery_rate"] is None
     named = [one for one in alone["answers"] if one["answer"] == "made from"]
     assert len(named) >= 5
-    told = ("--json", "--report", "r.html")
-    together = json.loads(answers_of(capsys, *asked, *rate, *told))
+    options = ("--json", "--report", "r.html")
+    together = json.loads(answers_of(capsys, *asked, *rate, *options))
     assert together["false_discovery_rate"] == 0.05
     by_name = {one["name"]: one for one in together["answers"]}
     assert by_name["photos/004.png"]["answer"] == "copy of"

@@ -44,9 +44,9 @@ def test_sync_says_what_it_found_and_does_it__closed_form(home, capsys):
         "gone: photos/0.png",
         "moved: photos/1.png -> photos/trip/one.png",
     ]
-    told = ask(capsys, "sync", "refs.index", "--dry-run").out.splitlines()
-    assert told[:5] == lines
-    assert told[5:] == [
+    listing = ask(capsys, "sync", "refs.index", "--dry-run").out.splitlines()
+    assert listing[:5] == lines
+    assert listing[5:] == [
         "2 added, 1 changed, 1 gone, 1 moved, 3 unchanged, 0 not read; nothing was changed "
         "(--dry-run)"
     ]
@@ -60,15 +60,15 @@ def test_sync_says_what_it_found_and_does_it__closed_form(home, capsys):
     assert (report["unchanged"], report["images"], report["added"]) == (6, 6, [])
     assert run(["origin", "remove", "refs.index", "photos/*.png"]) == 0
     assert capsys.readouterr().out == "3 removed, 3 left\n"
-    told = ask(capsys, "sync", "refs.index").out
-    assert "0 added, 0 changed, 0 gone, 0 moved, 3 unchanged, 3 removed before and left out" in told
+    text = ask(capsys, "sync", "refs.index").out
+    assert "0 added, 0 changed, 0 gone, 0 moved, 3 unchanged, 3 removed before and left out" in text
 
 
 def test_a_long_list_is_cut__closed_form(home, capsys, monkeypatch):
     monkeypatch.setattr("wherefrom.cli.origin_sync.MAX_LISTED", 2)
     Path("photos").rename("pictures")
-    told = ask(capsys, "sync", "refs.index", "--root", "pictures").out.splitlines()
-    assert told[:3] == [
+    lines = ask(capsys, "sync", "refs.index", "--root", "pictures").out.splitlines()
+    assert lines[:3] == [
         "moved: photos/0.png -> pictures/0.png",
         "moved: photos/1.png -> pictures/1.png",
         "moved: 4 more (--json lists all)",
@@ -81,8 +81,8 @@ def test_a_disk_that_is_not_there_is_refused_in_one_line__rejects_missing(home, 
     assert out == "" and err.count("\n") == 1
     assert "photos is not there or empty, with 6 of the pictures of the index" in err
     assert "pass --missing-folders" in err
-    told = ask(capsys, "sync", "refs.index", "--missing-folders", "--json").out
-    assert len(json.loads(told)["gone"]) == 6
+    text = ask(capsys, "sync", "refs.index", "--missing-folders", "--json").out
+    assert len(json.loads(text)["gone"]) == 6
 
 
 def test_a_picture_that_is_gone_is_said_to_be_everywhere__closed_form(home, capsys):

@@ -156,13 +156,13 @@ FORMS_ON_DISK = {
 
 @pytest.mark.parametrize("form", FORMS_ON_DISK)
 def test_every_form_on_disk_gives_the_same_weights__roundtrip(folder, vae, form):
-    found = load_autoencoder(FORMS_ON_DISK[form](folder, vae))
+    autoencoder = load_autoencoder(FORMS_ON_DISK[form](folder, vae))
     tolerance = 1e-3 if form == "variant" else 0
     for name, value in vae.state_dict().items():
-        given = found.vae.state_dict()[name]
+        given = autoencoder.vae.state_dict()[name]
         assert given.dtype == torch.float32
         assert torch.allclose(given, value, atol=tolerance, rtol=tolerance)
-    assert not found.vae.training
+    assert not autoencoder.vae.training
 
 
 def test_plain_weights_come_before_variants__identity_order(folder, vae):
@@ -346,12 +346,12 @@ def test_each_class_decodes_as_its_pipelines_do__reference_diffusers(tmp_path, k
         model.bn.running_mean.normal_()
         model.bn.running_var.uniform_(0.5, 2)
     model.save_pretrained(tmp_path)
-    found = load_autoencoder(tmp_path)
-    latents = torch.randn(2, found.channels, 4, 4)
-    images = found.decode(latents)
-    assert images.shape == (2, 3, 4 * found.enlargement(), 4 * found.enlargement())
+    autoencoder = load_autoencoder(tmp_path)
+    latents = torch.randn(2, autoencoder.channels, 4, 4)
+    images = autoencoder.decode(latents)
+    assert images.shape == (2, 3, 4 * autoencoder.enlargement(), 4 * autoencoder.enlargement())
     assert torch.allclose(images, (by_hand(model, latents) / 2 + 0.5).clamp(0, 1), atol=ROUNDING)
-    again = found.encode(images)
+    again = autoencoder.encode(images)
     assert again.shape == latents.shape
-    assert torch.equal(again, found.encode(images))
+    assert torch.equal(again, autoencoder.encode(images))
     assert kind in FORMS

@@ -18,7 +18,7 @@ def test_a_content_is_the_head_of_the_digest__reference_hashlib():
 def test_known_images_are_found_and_no_others__closed_form():
     images = torch.randint(0, 256, (300, 3, 4, 4), generator=torch.Generator().manual_seed(0))
     contents = contents_of(images.to(torch.uint8))
-    kept = content_set(torch.cat([contents[:200], contents[:50]]))
-    assert kept.dtype == torch.int64 and len(kept) == 200 and bool((kept.diff() > 0).all())
-    assert are_known(contents, kept).tolist() == [True] * 200 + [False] * 100
+    known = content_set(torch.cat([contents[:200], contents[:50]]))
+    assert known.dtype == torch.int64 and len(known) == 200 and bool((known.diff() > 0).all())
+    assert are_known(contents, known).tolist() == [True] * 200 + [False] * 100
     assert contents_of([]).shape == (0,)

@@ -109,8 +109,8 @@ def test_journey_moments_are_estimates_noised_again__naive_loop(model):
     for step, (t, x) in enumerate(trail):
         assert moments.t[:, step].tolist() == [t, t]
         with torch.no_grad():
-            told = model.predict(x, torch.full((2,), t), none)
-        clean = ((x - (1 - abars[t]).sqrt() * told) / abars[t].sqrt()).clamp(-1, 1)
+            noise = model.predict(x, torch.full((2,), t), none)
+        clean = ((x - (1 - abars[t]).sqrt() * noise) / abars[t].sqrt()).clamp(-1, 1)
         again = abars[t].sqrt() * clean + (1 - abars[t]).sqrt() * moments.e[:, step]
         assert torch.allclose(again, moments.x[:, step], atol=1e-5)
     assert 0.8 < float(moments.e.std()) < 1.2  # also near t = 0, where the old form divided by 0.01

@@ -256,12 +256,12 @@ def test_the_design_of_banzhaf_runs_does_not_matter__limit():
 @pytest.mark.parametrize(("design", "runs"), [(EnumerationDesign(8), 256), (PairedDesign(8), 206)])
 def test_the_variance_of_one_run__closed_form(design, runs):
     """Weights of sizes do not change it: an additive game has nothing but the noise left."""
-    found = []
+    variances = []
     for seed in range(80):
         noisy = played(design, runs, lambda m: m.sum(axis=1), noise=2.0, seed=seed)
-        found.append(run_variance(pairs_of(noisy), anchors_of(noisy))[0])
+        variances.append(run_variance(pairs_of(noisy), anchors_of(noisy))[0])
     # 80 estimates of about 100 degrees of freedom: one standard error is 1.6 %.
-    assert np.mean(found) == pytest.approx(4.0, rel=0.05)
+    assert np.mean(variances) == pytest.approx(4.0, rel=0.05)
 
 
 def test_anchors_of_two_noises__closed_form():
@@ -297,8 +297,8 @@ def test_no_gain_in_orders_varies_less_than_the_mean__naive_loop():
 
 def test_mixed_freedom_lies_between__limit():
     total = np.ones(3)
-    found = mixed_freedom(total, np.array([0.0, 0.5, 1.0]), 100, 2)
-    assert found[[0, 2]] == pytest.approx([100, 2]) and 2 < found[1] < 100
+    freedoms = mixed_freedom(total, np.array([0.0, 0.5, 1.0]), 100, 2)
+    assert freedoms[[0, 2]] == pytest.approx([100, 2]) and 2 < freedoms[1] < 100
 
 
 def test_leave_one_out__closed_form():
@@ -339,13 +339,13 @@ def test_the_gain_of_unions_of_unlike_sizes__closed_form():
     groups = [0, 0, 0, 1, 2, 2]
     table = played(PermutationDesign(6, groups=tuple(groups)), 6 + 10 * 12, additive6)
     table.values[:6] += np.repeat([[0.0, 1.0]], 3, axis=0).ravel() * [0, 3, 0, -3, 0, 0]
-    found = estimate_owen(table, groups)
-    assert np.allclose(found.players.portions, [1 / 9] * 3 + [1 / 3] + [1 / 6] * 2)
-    assert np.allclose(found.unions.portions, 1 / 3)
+    shares = estimate_owen(table, groups)
+    assert np.allclose(shares.players.portions, [1 / 9] * 3 + [1 / 3] + [1 / 6] * 2)
+    assert np.allclose(shares.unions.portions, 1 / 3)
     gains = np.array(orders_of(table, anchors_of(table)))
     pull = np.array([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 1, 1]])
     least = (gains @ pull.T).var(axis=0, ddof=1) / 12 + anchors_of(table).variance / 9
-    assert (found.unions.errors**2 > least - 1e-12).all()
+    assert (shares.unions.errors**2 > least - 1e-12).all()
 
 
 def test_owen_of_other_runs__rejects_design():

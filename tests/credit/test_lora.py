@@ -124,11 +124,11 @@ def xl(folder):
     import diffusers
     from transformers import CLIPTextModelWithProjection
 
-    found = parts(folder / "words", image_channels=0, seed=1)
-    text = found["text_encoder"].config
+    components = parts(folder / "words", image_channels=0, seed=1)
+    text = components["text_encoder"].config
     text.projection_dim, text.num_hidden_layers = WIDTH, 2
     unet = diffusers.UNet2DConditionModel(
-        **{k: v for k, v in found["unet"].config.items() if not k.startswith("_")}
+        **{k: v for k, v in components["unet"].config.items() if not k.startswith("_")}
         | {
             "cross_attention_dim": 2 * WIDTH,
             "addition_embed_type": "text_time",
@@ -137,11 +137,11 @@ def xl(folder):
         }
     )
     diffusers.StableDiffusionXLPipeline(
-        found["vae"],
-        type(found["text_encoder"])(text),
+        components["vae"],
+        type(components["text_encoder"])(text),
         CLIPTextModelWithProjection(text),
-        found["tokenizer"],
-        found["tokenizer"],
+        components["tokenizer"],
+        components["tokenizer"],
         unet,
         diffusers.EulerDiscreteScheduler(prediction_type="v_prediction"),
     ).save_pretrained(folder / "xl")
@@ -161,10 +161,10 @@ def test_stable_diffusion_xl_is_told_what_its_pipeline_tells__reference_diffuser
     assert torch.equal(model.added["time_ids"], sizes.repeat(2, 1))
     assert model.schedule.prediction == "v_prediction"
     x, t = torch.randn(2, 4, 4, 4), torch.tensor([5, 900])
-    told = {"text_embeds": pooled, "time_ids": sizes.repeat(2, 1)}
-    expected = pipe.unet(x, t, encoder_hidden_states=texts, added_cond_kwargs=told).sample
-    found = model.output(x, t, torch.tensor([0, 1]))
-    assert torch.allclose(found, expected, atol=1e-4)
+    conditions = {"text_embeds": pooled, "time_ids": sizes.repeat(2, 1)}
+    expected = pipe.unet(x, t, encoder_hidden_states=texts, added_cond_kwargs=conditions).sample
+    output = model.output(x, t, torch.tensor([0, 1]))
+    assert torch.allclose(output, expected, atol=1e-4)
 
 
 def test_a_study_of_stable_diffusion_xl__identity_process(folder, xl):

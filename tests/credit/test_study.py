@@ -76,18 +76,20 @@ def truth(tmp_path_factory):
 def test_what_the_empty_set_is__identity_retraining(tmp_path, kind, truth):
     """Untrained as in retraining; retrained: the full set too; start: the model of all data."""
     masks = {"untrained": range(8), "retrained": (0, 7), "start": range(8)}
-    found = {
+    by_empty = {
         name: images_by_mask(tmp_path / name, kind, name, masks=masks[name]) for name in EMPTIES
     }
-    untrained, retrained, start = (found[name][1] for name in ("untrained", "retrained", "start"))
+    untrained, retrained, start = (
+        by_empty[name][1] for name in ("untrained", "retrained", "start")
+    )
     assert untrained[0] == retrained[0] == truth[0] != start[0]
     assert retrained[7] == truth[7] != untrained[7] == start[7]
     parts = range(1, 7)  # everybody else's runs are the same, whatever nobody's is
     assert [untrained[m] for m in parts] == [start[m] for m in parts] != [truth[m] for m in parts]
-    opened = found["start"][0]
-    made = to_uint8(sample(opened.play.start(9), opened.play.sampling))
-    assert digest_tensors({"images": made}) == start[0]
-    assert len({opened.identity.digest for opened, _ in found.values()}) == 3
+    opened = by_empty["start"][0]
+    images = to_uint8(sample(opened.play.start(9), opened.play.sampling))
+    assert digest_tensors({"images": images}) == start[0]
+    assert len({opened.identity.digest for opened, _ in by_empty.values()}) == 3
     assert "empty" not in opened.identity.spec  # ledgers of earlier versions can be read
 
 

@@ -100,9 +100,9 @@ def test_an_archive_equals_its_folder__identity_source(tmp_path: Path, name: str
     assert [str(path.relative_to(archive)) for path in listed] == [
         str(path.relative_to(folder)) for path in list_images([folder])
     ]
-    one = read_images([folder], channels=3, size=(8, 8))
+    from_folder = read_images([folder], channels=3, size=(8, 8))
     two = read_images([archive], channels=3, size=(8, 8))
-    assert torch.equal(one.images, two.images) and one.digests == two.digests
+    assert torch.equal(from_folder.images, two.images) and from_folder.digests == two.digests
     first, second = (load_training_images(p, size=8, channels=3) for p in (folder, archive))
     assert first.labels is not None and second.labels is not None
     assert first.labels.tolist() == second.labels.tolist() == [0, 0, 0, 1, 1, 1]
@@ -355,8 +355,8 @@ def test_files_beside_archives_stay_files__closed_form(
 def test_moments_are_read_and_checked__roundtrip(tmp_path: Path) -> None:
     path = tmp_path / "stats.npz"
     np.savez(path, mu=np.arange(3.0), sigma=np.eye(3), n=np.array(10))
-    found = read_moments(path)
-    assert found is not None and found.mean.tolist() == [0, 1, 2]
+    moments = read_moments(path)
+    assert moments is not None and moments.mean.tolist() == [0, 1, 2]
     np.savez(path, arr_0=COLOUR)
     assert read_moments(path) is None
     assert read_moments(tmp_path) is None
@@ -377,11 +377,11 @@ def test_many_images_lie_in_a_file__identity_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_folder(tmp_path / "f", files() | {"bad.png": b"x", "same.png": png(COLOUR[0])})
-    one = read_images([folder], channels=3, size=(8, 8))
+    in_memory = read_images([folder], channels=3, size=(8, 8))
     loaded = load_training_images(folder, size=8, channels=3)
     monkeypatch.setattr(pixel_store, "MAX_IN_MEMORY", 100)
     two = read_images([folder], channels=3, size=(8, 8))
-    assert len(two.images) == 6 and torch.equal(one.images, two.images)
+    assert len(two.images) == 6 and torch.equal(in_memory.images, two.images)
     assert load_training_images(folder, size=8, channels=3).digest == loaded.digest
     two.images[0] = 0  # the tensor's own, not the file's
     assert int(two.images[0].sum()) == 0

@@ -99,11 +99,11 @@ def expected(primaries: np.ndarray, gamma: float) -> np.ndarray:
 def test_wide_colours_become_srgb__closed_form(
     kind: str, primaries: np.ndarray, gamma: float
 ) -> None:
-    found = read(COLOUR, kind, matrix_profile(primaries, gamma))
-    wrong = np.abs(as_array(found).astype(int) - expected(primaries, gamma))
+    picture = read(COLOUR, kind, matrix_profile(primaries, gamma))
+    wrong = np.abs(as_array(picture).astype(int) - expected(primaries, gamma))
     assert np.quantile(wrong, 0.99) <= ROUNDING
-    assert found.notes == ("colours converted from the profile Test to sRGB",)
-    assert found.carrier.altered == "its colours were converted from the profile Test"
+    assert picture.notes == ("colours converted from the profile Test to sRGB",)
+    assert picture.carrier.altered == "its colours were converted from the profile Test"
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF", "PNG", "TIFF"])
@@ -125,19 +125,19 @@ def test_srgb_changes_no_pixel__identity_srgb(kind: str, image: Image.Image) -> 
 
 def test_inks_go_through_their_profile__closed_form() -> None:
     white, cyan = (Image.new("CMYK", (8, 8), ink) for ink in ((0, 0, 0, 0), (255, 0, 0, 0)))
-    found = read(white, "JPEG", ink_profile(), quality=100)
-    assert found.pixels.min() >= 250
-    assert found.notes == ("colours converted from the profile Test to sRGB",)
+    picture = read(white, "JPEG", ink_profile(), quality=100)
+    assert picture.pixels.min() >= 250
+    assert picture.notes == ("colours converted from the profile Test to sRGB",)
     red, green, blue = read(cyan, "TIFF", ink_profile()).pixels[:, 0, 0].tolist()
     assert blue > green > red  # L = 76, a = -40, b = -50
 
 
 def test_grey_of_another_gamma_is_converted__closed_form() -> None:
     ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
-    found = as_array(read(ramp, "PNG", grey_profile(1.8)))[0, :, 0]
+    levels = as_array(read(ramp, "PNG", grey_profile(1.8)))[0, :, 0]
     linear = (np.arange(256) / 255) ** 1.8
     wanted = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    assert np.abs(found[1:] - 255 * wanted[1:]).max() <= ROUNDING
+    assert np.abs(levels[1:] - 255 * wanted[1:]).max() <= ROUNDING
     coloured = as_array(read(ramp, "PNG", matrix_profile(ADOBE, 1.8)))
     assert coloured.shape == (1, 256, 1)
     assert (np.diff(coloured[0, :, 0].astype(int)) >= 0).all()
@@ -151,11 +151,11 @@ def test_grey_of_another_gamma_is_converted__closed_form() -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_a_damaged_or_foreign_profile_is_a_note__rejects_profile(kind: str, icc: bytes) -> None:
-    found = read(COLOUR, kind, icc)
-    if "converted" not in str(found.notes):
-        assert np.array_equal(as_array(found), PIXELS)
-        assert len(found.notes) == 1
-        assert "profile" in found.notes[0]
+    picture = read(COLOUR, kind, icc)
+    if "converted" not in str(picture.notes):
+        assert np.array_equal(as_array(picture), PIXELS)
+        assert len(picture.notes) == 1
+        assert "profile" in picture.notes[0]
 
 
 def test_damaged_profiles_of_every_kind_never_fail__limit() -> None:
@@ -187,8 +187,8 @@ def test_the_background_is_chosen__closed_form(mode: str, colour: str, wanted: o
     buffer = io.BytesIO()
     Image.new(mode, (4, 4), (200,) * (len(mode) - 1) + (0,)).save(buffer, "PNG")
     limits = Limits(background=parse_colour(colour))
-    found = decode_image(buffer.getvalue(), HERE, channels=3, limits=limits)
-    assert found.pixels[:, 0, 0].tolist() == list(
+    picture = decode_image(buffer.getvalue(), HERE, channels=3, limits=limits)
+    assert picture.pixels[:, 0, 0].tolist() == list(
         wanted if isinstance(wanted, tuple) else (wanted,) * 3
     )
 
@@ -204,6 +204,6 @@ def test_the_profile_of_a_png_is_bounded__rejects_bombs() -> None:
     COLOUR.save(buffer, "PNG")
     body = b"iCCPp\0\0" + zlib.compress(bytes(20 * 2**20))
     part = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    found = decode_image(buffer.getvalue()[:33] + part + buffer.getvalue()[33:], HERE)
-    assert np.array_equal(as_array(found), PIXELS)
-    assert "longer than 8 MiB" in found.notes[0]
+    picture = decode_image(buffer.getvalue()[:33] + part + buffer.getvalue()[33:], HERE)
+    assert np.array_equal(as_array(picture), PIXELS)
+    assert "longer than 8 MiB" in picture.notes[0]

@@ -42,8 +42,8 @@ def labels(images, value, name="labels.json"):
     ids=["fields by file", "lists by column", "cells by column", "data", "images", "pairs"],
 )
 def test_rows_in_any_shape_of_json_are_the_same__identity(images, value):
-    found = labels(images, value)
-    assert (found.values.tolist(), found.names) == ([0, 1, 0], ("x", "y"))
+    classes = labels(images, value)
+    assert (classes.values.tolist(), classes.names) == ([0, 1, 0], ("x", "y"))
 
 
 def test_one_row_of_json_lines_is_a_row__closed_form(tmp_path):
@@ -90,8 +90,8 @@ def test_two_classes_of_one_image_give_none__closed_form(images, notes):
 def test_of_several_captions_the_first_is_taken_and_a_note_says_so__closed_form(images, notes):
     table = images[0].parent / "metadata.csv"
     table.write_text("file_name,text\na.png,first\na.png,second\nb.png,only\n")
-    found = captions_beside(images, table.parent)
-    assert found == {images[0]: "first", images[1]: "only"}
+    captions = captions_beside(images, table.parent)
+    assert captions == {images[0]: "first", images[1]: "only"}
     assert any("several captions" in note for note in notes)
 
 
@@ -116,8 +116,8 @@ def test_the_parts_of_a_set_are_no_classes__closed_form(tmp_path, folders, expec
     for place, folder in enumerate(folders):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         Image.new("L", (8, 8), 40 * place).save(tmp_path / folder / f"{place}.png")
-    found = load_training_images(tmp_path, size=8, channels=1)
-    levels = [] if found.labels is None else found.labels.tolist()
-    by_image = dict(zip(found.images[:, 0, 0, 0].tolist(), levels, strict=False))
+    data = load_training_images(tmp_path, size=8, channels=1)
+    levels = [] if data.labels is None else data.labels.tolist()
+    by_image = dict(zip(data.images[:, 0, 0, 0].tolist(), levels, strict=False))
     wanted = {} if expected is None else {40 * i: label for i, label in enumerate(expected)}
     assert by_image == wanted

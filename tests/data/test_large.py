@@ -58,21 +58,21 @@ CASES = [
 def test_a_large_image_is_the_shrunk_one__reference_pillow(
     image: Image.Image, kind: str, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = read(image, kind, **options)
+    picture = read(image, kind, **options)
     monkeypatch.setattr(decoding, "FULL_PIXELS", 50_000_000)
     whole = read(image, kind, **options).pixels.permute(1, 2, 0).numpy()
     wanted = np.asarray(Image.fromarray(whole.squeeze()).reduce(2)).reshape(100, 150, -1)
-    assert found.pixels.shape[1:] == (100, 150)
-    assert np.abs(found.pixels.permute(1, 2, 0).numpy() - wanted.astype(int)).mean() < 3
-    assert found.carrier.size == (200, 300)
-    assert "read at 150x100 px of its 300x200" in found.notes
+    assert picture.pixels.shape[1:] == (100, 150)
+    assert np.abs(picture.pixels.permute(1, 2, 0).numpy() - wanted.astype(int)).mean() < 3
+    assert picture.carrier.size == (200, 300)
+    assert "read at 150x100 px of its 300x200" in picture.notes
 
 
 @pytest.mark.parametrize(("sides", "factor"), [((200, 100), 1), ((201, 100), 2), ((600, 140), 4)])
 def test_it_is_shrunk_as_little_as_needed__closed_form(sides: tuple[int, int], factor: int) -> None:
     for kind in ("PNG", "JPEG"):
-        found = read(PHOTO.resize(sides), kind)
-        assert found.pixels.shape[1:] == (-(-sides[1] // factor), -(-sides[0] // factor))
+        picture = read(PHOTO.resize(sides), kind)
+        assert picture.pixels.shape[1:] == (-(-sides[1] // factor), -(-sides[0] // factor))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])

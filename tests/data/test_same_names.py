@@ -118,8 +118,8 @@ def test_names_of_all_scripts_are_paid__closed_form(tmp_path: Path) -> None:
     root = contributors(tmp_path / "data", *names, "@eaDir", "__MACOSX", ".Trashes")
     (root / "lost+found").mkdir()
     (root / "linked").symlink_to(contributors(tmp_path / "other", "bert") / "bert")
-    found = contributors_from_folders(root, channels=3, size=6)
-    assert set(found.names) == {*names, "linked"}
+    data = contributors_from_folders(root, channels=3, size=6)
+    assert set(data.names) == {*names, "linked"}
 
 
 def test_a_name_on_the_disk_is_composed_or_not__identity_spelling(tmp_path: Path) -> None:

@@ -26,11 +26,11 @@ def net(seed=0):
     """Two layers of weights and a batch norm, whose statistics are no parameters."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        made = nn.Sequential(
+        network = nn.Sequential(
             nn.ConvTranspose2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 3, 3)
         )
-    made[1].running_mean.fill_(seed + 0.5)
-    return made.eval()
+    network[1].running_mean.fill_(seed + 0.5)
+    return network.eval()
 
 
 def state(seed=1):

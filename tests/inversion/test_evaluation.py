@@ -72,10 +72,10 @@ def test_a_part_of_sorted_classes_holds_all_of_them__limit(monkeypatch):
             return torch.where(odd == 0, 0.3 * fresh, 0.7 + 0.3 * fresh)
 
     keys = [str(row) for row in range(200)]
-    found = evaluate_inverter(Perfect(), torch.cat([dark, light]), keys=keys)
+    figures = evaluate_inverter(Perfect(), torch.cat([dark, light]), keys=keys)
     alone = evaluate_inverter(Perfect(), dark, keys=keys[:100])
-    assert (found.given, found.images, found.generated) == (200, 60, 60)
-    assert found.frechet_distance < 0.1 * alone.frechet_distance
+    assert (figures.given, figures.images, figures.generated) == (200, 60, 60)
+    assert figures.frechet_distance < 0.1 * alone.frechet_distance
 
 
 def test_a_blind_encoder_loses_the_squared_scale__limit():

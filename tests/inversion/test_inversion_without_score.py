@@ -35,9 +35,9 @@ class Fragile(nn.Module):
 
 @pytest.fixture
 def fitted():
-    found = linear_inverter(torch.ones(CODE))
-    found.networks.critic.body[1] = Fragile()
-    return found
+    inverter = linear_inverter(torch.ones(CODE))
+    inverter.networks.critic.body[1] = Fragile()
+    return inverter
 
 
 def pictures(count, *, white=()):
@@ -53,13 +53,13 @@ def test_such_an_image_is_not_judged_as_an_outlier_or_as_none__closed_form(fitte
     keys = [f"own {i}" for i in range(40)]
     calibration = calibrate_outliers(fitted, own, keys=keys, config=OutlierConfig(score=score))
     alone = judge_outliers(fitted, calibration, batch_of(pictures(5)), rate=0.2)
-    found = judge_outliers(
+    report = judge_outliers(
         fitted, calibration, batch_of(torch.cat([pictures(5), pictures(1, white=[0])])), rate=0.2
     )
-    assert found.rows == alone.rows and found.skipped == (("5.png", NOT_FINITE),)
-    told = json.loads(to_json(found.to_dict()))
-    assert len(told["rows"]) == 5 and told["skipped"] == [["5.png", NOT_FINITE]]
-    for text in (to_csv(outlier_table(found)), to_plain(outlier_table(found))):
+    assert report.rows == alone.rows and report.skipped == (("5.png", NOT_FINITE),)
+    payload = json.loads(to_json(report.to_dict()))
+    assert len(payload["rows"]) == 5 and payload["skipped"] == [["5.png", NOT_FINITE]]
+    for text in (to_csv(outlier_table(report)), to_plain(outlier_table(report))):
         assert NOT_FINITE.split(",")[0] in text and "nan" not in text
     nothing = judge_outliers(fitted, calibration, batch_of(pictures(1, white=[0])), rate=0.2)
     assert nothing.rows == () and nothing.skipped == (("0.png", NOT_FINITE),)
@@ -68,15 +68,15 @@ def test_such_an_image_is_not_judged_as_an_outlier_or_as_none__closed_form(fitte
 def test_a_picture_that_does_not_come_back_is_told_and_leaves_the_means__closed_form(fitted):
     images = pictures(4, white=[2]) / 255
     whole = reconstruct(fitted, images[[0, 1, 3]]).to_dict()
-    found = reconstruct(fitted, images)
-    told = found.to_dict()
-    assert told["images"][2] == {
+    result = reconstruct(fitted, images)
+    payload = result.to_dict()
+    assert payload["images"][2] == {
         "name": "image 2", "psnr": None, "ssim": None, "reason": NO_PICTURE
     }  # fmt: skip
-    assert [row["reason"] for row in told["images"]] == ["", "", NO_PICTURE, ""]
-    assert told["mean_psnr"] == pytest.approx(whole["mean_psnr"])
-    assert told["mean_ssim"] == pytest.approx(whole["mean_ssim"])
-    assert found.grid().dtype == torch.uint8
+    assert [row["reason"] for row in payload["images"]] == ["", "", NO_PICTURE, ""]
+    assert payload["mean_psnr"] == pytest.approx(whole["mean_psnr"])
+    assert payload["mean_ssim"] == pytest.approx(whole["mean_ssim"])
+    assert result.grid().dtype == torch.uint8
     lost = reconstruct(fitted, images[2:3]).to_dict()
     assert lost["mean_psnr"] is None and lost["mean_ssim"] is None
     refined = refine(fitted, images, config=RefinementConfig(steps=2)).to_dict()
@@ -88,16 +88,16 @@ def test_an_evaluation_goes_on_without_such_images__closed_form(fitted):
     images = pictures(24, white=[2, 9]) / 255
     keys = [f"own {i}" for i in range(24)]
     foreign = {"some": pictures(5, white=[1]) / 255, "none": pictures(3, white=[0, 1, 2]) / 255}
-    found = evaluate_inverter(fitted, images, keys=keys, foreign=foreign)
+    figures = evaluate_inverter(fitted, images, keys=keys, foreign=foreign)
     whole = evaluate_inverter(fitted, pictures(24) / 255, keys=keys)
-    assert found.real.psnr == pytest.approx(whole.real.psnr, rel=0.2)
-    nll = {row.score: row for row in found.detection}["nll"]
+    assert figures.real.psnr == pytest.approx(whole.real.psnr, rel=0.2)
+    nll = {row.score: row for row in figures.detection}["nll"]
     assert 0 <= nll.near <= 1 and 0 <= nll.far <= 1 and 0 <= nll.foreign["some"] <= 1
     assert nll.unscored["some"] == 1 and nll.unscored["none"] == 3
-    told = json.loads(to_json(found.to_dict()), parse_constant=pytest.fail)
-    row = next(one for one in told["detection"] if one["score"] == "nll")
+    payload = json.loads(to_json(figures.to_dict()), parse_constant=pytest.fail)
+    row = next(one for one in payload["detection"] if one["score"] == "nll")
     assert row["foreign"]["none"] is None
-    shown = to_plain(evaluation_table(found))
+    shown = to_plain(evaluation_table(figures))
     assert "cannot say" in shown and "nan" not in shown
     assert "1 some, 3 none" in shown
 

@@ -136,10 +136,10 @@ def test_the_curve_has_images_that_decide_nothing__closed_form(count, sizes):
     assert tuple(map(len, parts.values())) == sizes
     assert list(parts) == ["reference", "curve", "test", "calibration"]
     assert sorted(row for part in parts.values() for row in part) == list(range(count))
-    kept = set(parts["curve"])
+    rows = set(parts["curve"])
     if count == 80:  # other images there change nothing
         other = OWN.clone()
-        other[sorted(kept)] = 255 - other[sorted(kept)]
+        other[sorted(rows)] = 255 - other[sorted(rows)]
         again = calibrate_outliers(model(), other, keys=KEYS)
         assert torch.equal(again.own_scores, calibrated().own_scores)
         assert again.self_test == calibrated().self_test

@@ -42,12 +42,12 @@ def test_what_does_not_stand_is_told_why__closed_form():
 
 def test_copies_and_unread_files_take_no_part__identity():
     """Copies have no p-value; those that are judged are decided as if they were alone."""
-    judged = [answer(p) for p in (0.01, 0.02, 0.04, 0.3, 0.8)]
-    copy = OriginAnswer("c", Answer.COPY, None, None, judged[0].candidates, "")
+    answers = [answer(p) for p in (0.01, 0.02, 0.04, 0.3, 0.8)]
+    copy = OriginAnswer("c", Answer.COPY, None, None, answers[0].candidates, "")
     unread = OriginAnswer("u", Answer.UNKNOWN, None, None, (), "is no image")
     unsure = answer(0.02, kind=Answer.UNKNOWN)
     others = [copy] * 60 + [unread] * 20 + [unsure] * 20
-    alone = control_discoveries(judged, 0.05)
-    together = control_discoveries([*others, *judged], 0.05)
+    alone = control_discoveries(answers, 0.05)
+    together = control_discoveries([*others, *answers], 0.05)
     assert together == (*others, *alone)
     assert [one.answer is Answer.EDIT for one in alone] == [True, True, False, False, False]

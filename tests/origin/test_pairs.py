@@ -172,8 +172,8 @@ def test_broken_folders__rejects_in_one_line(pairs, case):
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
 def test_a_link_is_followed_and_its_content_checked__rejects_another_picture(pairs):
-    kept = (pairs / "edits/0.png").rename(pairs.parent / "kept.png")
-    (pairs / "edits/0.png").symlink_to(kept)
+    target = (pairs / "edits/0.png").rename(pairs.parent / "kept.png")
+    (pairs / "edits/0.png").symlink_to(target)
     assert len(read_pairs(pairs).rows) == 3
     (pairs / "edits/0.png").unlink()
     (pairs / "edits/0.png").symlink_to(pairs.parent / "photos/b.png")

@@ -52,14 +52,14 @@ def build(photos, pipeline, out, **more):
 def test_an_edit_of_nan_is_left_out_and_not_tried_again__identity_rest(sd, photos, tmp_path, bad):
     out = tmp_path / "pairs"
     first = Faulty(sd, bad, "nan")
-    made = build(photos, first, out)
+    manifest = build(photos, first, out)
     assert first.count == 3
-    assert [path for path, _ in made.skipped] == [photos[i] for i in sorted(bad)]
-    assert all("NaN or infinite pixels" in reason for _, reason in made.skipped)
+    assert [path for path, _ in manifest.skipped] == [photos[i] for i in sorted(bad)]
+    assert all("NaN or infinite pixels" in reason for _, reason in manifest.skipped)
     second = Faulty(sd, range(9), "nan")
     again = build(photos, second, out)
     assert second.count == 0
-    assert [path for path, _ in again.skipped] == [path for path, _ in made.skipped]
+    assert [path for path, _ in again.skipped] == [path for path, _ in manifest.skipped]
     assert all(SKIPPED_NAME in reason for _, reason in again.skipped)
     assert len(read_pairs(out).rows) == 3 - len(bad)
     (out / SKIPPED_NAME).unlink()
@@ -79,8 +79,8 @@ def test_a_fault_after_a_success_costs_one_edit_and_is_tried_again__identity_res
     sd, photos, tmp_path
 ):
     out = tmp_path / "pairs"
-    made = build(photos, Faulty(sd, {1}, "fault"), out)
-    assert [path for path, _ in made.skipped] == [photos[1]]
+    manifest = build(photos, Faulty(sd, {1}, "fault"), out)
+    assert [path for path, _ in manifest.skipped] == [photos[1]]
     assert SKIPPED_NAME not in files_of(out)
     assert len(build(photos, Counting(sd), out).rows) == 3
 
@@ -118,9 +118,11 @@ def test_a_captioner_that_fails_on_one_photo_costs_that_one__identity_rest(sd, p
     captioner = Captioner("words", "sha256:0", Model(), Parts(), Parts())
     quoting = load_prompts("{caption} in snow")
     pipeline = Faulty(sd, (), "nan")
-    made = build_pairs(photos, pipeline, quoting, tmp_path / "pairs", captioner=captioner, **ONE)
-    assert [path for path, _ in made.skipped] == [photos[1]]
-    assert "the captioner words failed: no words" in made.skipped[0][1]
+    manifest = build_pairs(
+        photos, pipeline, quoting, tmp_path / "pairs", captioner=captioner, **ONE
+    )
+    assert [path for path, _ in manifest.skipped] == [photos[1]]
+    assert "the captioner words failed: no words" in manifest.skipped[0][1]
 
 
 @pytest.mark.parametrize("junk", [b"", b"[1]\n", b'{"id": 3', b"\xff\n", b"null\n{}\n"])

@@ -33,8 +33,8 @@ def index(tmp_path, monkeypatch):
 
 
 def left(index, home):
-    kept = {os.path.relpath(image.path, home.resolve()) for image in index.images()}
-    return [name for name in NAMES if name not in kept]
+    names = {os.path.relpath(image.path, home.resolve()) for image in index.images()}
+    return [name for name in NAMES if name not in names]
 
 
 @pytest.mark.parametrize(

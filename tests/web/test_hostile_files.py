@@ -95,9 +95,9 @@ def test_a_hostile_file_fails_in_one_line__rejects_file(called, tmp_path):
     ],
 )
 def test_metadata_that_inflates_is_left_out__limit(chunks):
-    found = decode_image(png(4, *chunks), Path("x.png"))
-    assert found.pixels.shape == (1, 4, 4)
-    assert "metadata left out" in found.notes[0]
+    picture = decode_image(png(4, *chunks), Path("x.png"))
+    assert picture.pixels.shape == (1, 4, 4)
+    assert "metadata left out" in picture.notes[0]
 
 
 def test_of_pixels_that_inflate_only_those_declared_are_made__limit():

@@ -68,12 +68,12 @@ class Calibration:
         `few` (N,) bool: which points rest on fewer draws; they are compared with `first_points`.
         """
         held, scores = self.scores(self.held_points), self.scores(points)
-        found = {n: upper_p_values(s, held[n]) for n, s in scores.items()}
+        by_score = {n: upper_p_values(s, held[n]) for n, s in scores.items()}
         if few is None or not few.any():
-            return found
+            return by_score
         first = self.scores(self.first_points)
         return {
-            n: torch.where(few, upper_p_values(s, first[n]), found[n]) for n, s in scores.items()
+            n: torch.where(few, upper_p_values(s, first[n]), by_score[n]) for n, s in scores.items()
         }
 
     def judge(self, scores: ImageScores, *, false_alarms: float = 0.01) -> list[ImageJudgement]:
@@ -94,10 +94,10 @@ class Calibration:
                 f"{int(few.sum())} images have fewer noise directions than the "
                 f"{self.config.directions} of the calibration; score them in full"
             )
-        found = self.p_values(points, few)
+        by_score = self.p_values(points, few)
         rows = []
         for i, name in enumerate(scores.names):
-            p = {score: float(values[i]) for score, values in found.items()}
+            p = {score: float(values[i]) for score, values in by_score.items()}
             c, v = points[i].tolist()
             flagged = p[self.decides] <= false_alarms
             rows.append(

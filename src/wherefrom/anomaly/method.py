@@ -49,11 +49,11 @@ def calibrate(
     on images that are not held out.  `InputError` for fewer than 15 different usable images.
     """
     require_gradients(encoder, config)
-    kept = MemoryCache() if cache is None else cache
-    scores = score_files(reals, encoder, config=config, seed=seed, cache=kept, track=track)
+    store = MemoryCache() if cache is None else cache
+    scores = score_files(reals, encoder, config=config, seed=seed, cache=store, track=track)
     few, first = _first(config), scores
     if few != config:  # the first draws of every image are in the cache
-        first = score_files(reals, encoder, config=few, seed=seed, cache=kept, track=quiet)
+        first = score_files(reals, encoder, config=few, seed=seed, cache=store, track=quiet)
     cloud, _ = split_reals(scores.digests, seed=seed)
     most = max(CHECKED, assumption.images if assumption else 0)
     rows = sample_indices([scores.digests[row] for row in cloud], most, seed=seed)
@@ -75,10 +75,10 @@ def calibrate(
             seed=seed,
             track=track,
         )
-    found = fit_calibration(
+    calibration = fit_calibration(
         scores, first=first, check=check, decides=decides, provenance=provenance
     )
-    return found, scores
+    return calibration, scores
 
 
 def _first(config: AnomalyConfig) -> AnomalyConfig:

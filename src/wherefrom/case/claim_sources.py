@@ -81,8 +81,8 @@ def read_written(data: bytes) -> list[Written]:
         exif = data if image.format == "TIFF" else _bytes(info.get("exif"))
         xmp = _bytes(info.get("xmp")) or _bytes(getattr(image, "tag_v2", {}).get(_XMP_TAG))
         written = list(_comments(info))
-    found = [*_exif(exif_bytes(exif)), *written, *_xmp(xmp), *_source_types(data, xmp)]
-    return [one for one in found if one.text]
+    entries = [*_exif(exif_bytes(exif)), *written, *_xmp(xmp), *_source_types(data, xmp)]
+    return [one for one in entries if one.text]
 
 
 def _comments(info: Mapping[Any, Any]) -> Iterator[Written]:

@@ -117,15 +117,15 @@ def _row(path: Path, opened: OpenCase, keep: Path, limits: Limits | None) -> tup
         inspection = inspect_image(path, opened, limits=limits)
     except InputError as error:
         return Row(str(path), None, str(error)), False
-    found = inspection.to_dict()
+    payload = inspection.to_dict()
     if inspection.consulted is None:  # a question failed: it may not the next time
-        return Row(str(path), found), False
+        return Row(str(path), payload), False
     states = {picture: _state(picture) for picture in inspection.consulted}
     try:
-        write_file(place, to_json({"inspection": found, "rests_on": states}).encode())
+        write_file(place, to_json({"inspection": payload, "rests_on": states}).encode())
     except OSError as error:
         raise InputError(f"cannot write {show_path(place)}: {error.strerror}") from error
-    return Row(str(path), found), False
+    return Row(str(path), payload), False
 
 
 def _key(image: str, case: str) -> str:

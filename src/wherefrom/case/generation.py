@@ -115,10 +115,10 @@ def read_separate(texts: Mapping[str, str]) -> tuple[str, list[Field]]:
 
     `texts` by their names; ("", []) without a prompt and a seed or model beside it.
     """
-    found = _limited(_known({key: one for key, one in texts.items() if one[:1] not in "{["}))
-    names = {name for name, _ in found}
+    fields = _limited(_known({key: one for key, one in texts.items() if one[:1] not in "{["}))
+    names = {name for name, _ in fields}
     is_one = "prompt" in names and names & {"seed", "model"}
-    return ("texts of their own", found) if is_one else ("", [])
+    return ("texts of their own", fields) if is_one else ("", [])
 
 
 def _at(value: Any, key: str) -> Any:
@@ -137,10 +137,10 @@ def _read_json(keyword: str, text: str) -> tuple[str, list[Field]]:
     if isinstance(value, dict) and isinstance(value.get("nodes"), list):
         nodes = [*value["nodes"][:MAX_NODES], *_in_subgraphs(value.get("definitions"))]
         return "ComfyUI workflow", _limited(_read_workflow(nodes))
-    found = _limited(_read_names(value))
-    if not any(name in ("prompt", "model", "seed") for name, _ in found):
+    fields = _limited(_read_names(value))
+    if not any(name in ("prompt", "model", "seed") for name, _ in fields):
         return "", []
-    return _program(keyword, value), found
+    return _program(keyword, value), fields
 
 
 def _program(keyword: str, value: Any) -> str:
@@ -258,10 +258,10 @@ def _follow(
     """
     pending, seen = [link], set() if seen is None else seen
     while pending and len(seen) < MAX_STEPS:
-        one = pending.pop(0)
-        if not (isinstance(one, list) and one and isinstance(one[0], str | int)):
+        reference = pending.pop(0)
+        if not (isinstance(reference, list) and reference and isinstance(reference[0], str | int)):
             continue
-        key = str(one[0])
+        key = str(reference[0])
         if key in seen or key not in nodes:
             continue
         seen.add(key)
@@ -331,16 +331,16 @@ def _read_cut(text: str) -> Iterator[Field]:
 
 def _limited(fields: Iterator[Field]) -> list[Field]:
     """At most four different values of each name, in the order of `NAMES`."""
-    found: dict[str, dict[str, None]] = {}
+    by_name: dict[str, dict[str, None]] = {}
     for number, (name, value) in enumerate(fields):
         if number > MAX_VALUES:
             break
-        values = found.setdefault(name, {})
+        values = by_name.setdefault(name, {})
         if value and len(values) < 4:
             values[value] = None
     order = {name: place for place, name in enumerate(NAMES)}
-    names = sorted(found, key=lambda name: order.get(name, len(order)))
-    return [(name, value) for name in names for value in found[name]][:MAX_FIELDS]
+    names = sorted(by_name, key=lambda name: order.get(name, len(order)))
+    return [(name, value) for name in names for value in by_name[name]][:MAX_FIELDS]
 
 
 def _plain(name: str) -> str:

@@ -209,12 +209,12 @@ def divided(
 
     credit = found.credit(settings["method"], level=settings["level"])
     opened = found.opened
-    told = (
+    notes = (
         *credit.shares.notes,
         *division_lines(opened, credit.shares),
         *shared_lines(opened.data),
     )
-    shares = replace(credit.shares, notes=told)
+    shares = replace(credit.shares, notes=notes)
     money = divide_pool(
         shares,
         credit.names,

@@ -350,9 +350,9 @@ def told_of(found: Finished) -> dict[str, Any]:
     data = found.opened.data
     with found.opened.ledger(readonly=True) as ledger:
         start = start_weight_of(ledger.details())
-    told: dict[str, Any] = {START_WEIGHT: None if start is None else start._asdict()}
-    told["same images"] = [list(pair) for pair in data.shared]
+    facts: dict[str, Any] = {START_WEIGHT: None if start is None else start._asdict()}
+    facts["same images"] = [list(pair) for pair in data.shared]
     if data.origin is None:
-        return told
+        return facts
     members = {name: list(given) for name, given in data.members().items()}
-    return told | {"players": {"are": data.seating, "members": members}}
+    return facts | {"players": {"are": data.seating, "members": members}}

@@ -156,14 +156,14 @@ def encode(
     fitted = _load(model, device)
     batch = read_batch(session, images, fitted)
     codes = fitted.encode(batch.images)
-    kept = codes.isfinite().all(dim=1).cpu()
-    lost = [str(p) for p, ok in zip(batch.paths, kept.tolist(), strict=True) if not ok]
+    finite = codes.isfinite().all(dim=1).cpu()
+    lost = [str(p) for p, ok in zip(batch.paths, finite.tolist(), strict=True) if not ok]
     if len(lost) == len(codes):
         raise InputError(f"no image has a finite code; the first: {lost[0]}; train the model again")
     if lost:
         session.note(f"note: {len(lost)} images left out, whose codes are not finite: {lost[0]}")
-    codes = codes[kept.to(codes.device)]
-    names = [str(p) for p, ok in zip(batch.paths, kept.tolist(), strict=True) if ok]
+    codes = codes[finite.to(codes.device)]
+    names = [str(p) for p, ok in zip(batch.paths, finite.tolist(), strict=True) if ok]
     write_codes(out, codes, fitted.negative_log_likelihood(codes), names)
     click.echo(out)
 

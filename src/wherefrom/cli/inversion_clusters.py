@@ -62,15 +62,15 @@ def cluster(
         raise InputError(f"{folder} already exists; choose another --sorted")
     fitted = load_model(model, device)
     batch = read_batch(session, images, fitted)
-    found = cluster_images(fitted, batch.images, label=label)
-    drawn = {c.label: examples(fitted, c, SHOWN, seed=seed) for c in found.clusters}
-    write_clusters(out, found, batch.images, drawn)
+    clustering = cluster_images(fitted, batch.images, label=label)
+    drawn = {c.label: examples(fitted, c, SHOWN, seed=seed) for c in clustering.clusters}
+    write_clusters(out, clustering, batch.images, drawn)
     if folder is not None:
-        sort_into_classes(found, batch.paths, folder, copy=copy)
+        sort_into_classes(clustering, batch.paths, folder, copy=copy)
     if as_json:
-        print_json({**found.to_dict(), "paths": [str(path) for path in batch.paths]})
+        print_json({**clustering.to_dict(), "paths": [str(path) for path in batch.paths]})
         return
-    print_table(cluster_table(found))
+    print_table(cluster_table(clustering))
     session.note(f"wrote {out}")
 
 

@@ -52,6 +52,6 @@ def read_own(
             found.append(loaded.images)
     images = found[0] if len(found) == 1 else torch.cat(found)
     rows = {digest_tensors({"": image}): row for row, image in enumerate(images)}
-    kept = list(rows.values())
+    row_numbers = list(rows.values())
     # Indexing copies: a large folder stays where it is, in a file.
-    return images if kept == list(range(len(images))) else images[kept], list(rows)
+    return images if row_numbers == list(range(len(images))) else images[row_numbers], list(rows)

@@ -219,8 +219,8 @@ def search(
         if report is not None:
             _write_page(session, report, answers, references, config, false_discovery_rate)
     if as_json:
-        told = [answer.to_dict() for answer in answers]
-        print_json({"answers": told, "false_discovery_rate": false_discovery_rate})
+        rows = [answer.to_dict() for answer in answers]
+        print_json({"answers": rows, "false_discovery_rate": false_discovery_rate})
     else:
         from wherefrom.report.text import printable
 

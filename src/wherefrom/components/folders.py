@@ -178,10 +178,10 @@ def _component_of_file(path: Path, parts: Sequence[str], what: str) -> Component
 def _variants(folder: Path, stem: str) -> set[str | None]:
     """The variants of which there are weights, None for the plain ones."""
     files = [path for path in folder.glob(f"{stem}*{SUFFIX}") if _is_usual(path, stem)]
-    found = {_variant_of(path, stem) for path in files}
+    variants = {_variant_of(path, stem) for path in files}
     for path in folder.glob(f"{stem}{SUFFIX}.index*.json"):
-        found.add(path.name.removeprefix(f"{stem}{SUFFIX}.index")[1:-5] or None)
-    return found
+        variants.add(path.name.removeprefix(f"{stem}{SUFFIX}.index")[1:-5] or None)
+    return variants
 
 
 def _is_usual(path: Path, stem: str) -> bool:

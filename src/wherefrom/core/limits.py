@@ -21,7 +21,8 @@ BYTES_PER_PIXEL = 4  # a file that is allowed more pixels may be so much larger
 
 @dataclass(frozen=True)
 class Limits:
-    """What is read at most.  The defaults keep one image below about 1.5 GiB of memory.
+    """What is read at most.  One image needs up to about 11 bytes of memory per pixel (a PNG with
+    transparency): 2.6 GiB at the default limit.
 
     `background` is the sRGB colour that transparent pixels are laid over.
     """

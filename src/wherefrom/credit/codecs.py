@@ -46,9 +46,9 @@ def load_autoencoder_codec(path: Path, *, grey: bool = False) -> Autoencoder:
 
     `InputError` for any fault.
     """
-    found = load_autoencoder(path, purpose="latent diffusion")
-    found.vae.requires_grad_(False)
-    state = dict(found.vae.state_dict())
-    if isinstance(found.scale, LatentScale):  # empty but for scales that were once left out
-        state |= {f"scale.{name}": value for name, value in found.scale.state_dict().items()}
-    return Autoencoder(found, digest_tensors(state) + (" grey" if grey else ""), grey)
+    autoencoder = load_autoencoder(path, purpose="latent diffusion")
+    autoencoder.vae.requires_grad_(False)
+    state = dict(autoencoder.vae.state_dict())
+    if isinstance(autoencoder.scale, LatentScale):  # empty but for scales that were once left out
+        state |= {f"scale.{name}": value for name, value in autoencoder.scale.state_dict().items()}
+    return Autoencoder(autoencoder, digest_tensors(state) + (" grey" if grey else ""), grey)

@@ -59,10 +59,10 @@ def estimate_owen(
     of other designs are passed over.  The unions get their Shapley values of the game between them.
     """
     place = np.array(numbered(groups))
-    kept = _union_wise(table, place)
+    runs = _union_wise(table, place)
     # Each union is as likely to join first, and in it each member.
     first = 1 / (place.max() + 1) / np.bincount(place)[place]
-    players = estimate_permutation(kept, level=level, method="owen", portions=first)
+    players = estimate_permutation(runs, level=level, method="owen", portions=first)
     return OwenShares(players, group_sums(players, groups, level=level))
 
 

@@ -32,20 +32,20 @@ class Foreseen:
 
     def line(self, empty: str) -> str:
         """One sentence; `empty` is the setting in [game]."""
-        told = (
+        text = (
             f"{self.name}, before any run: {self.empty:.4g} of the empty set ({empty}) and "
             f"{self.start:.4g} of the model that runs start from"
         )
         if empty == START:
             return (
-                f"{told}; these are one model, so the gain is what more training on all data adds, "
+                f"{text}; these are one model, so the gain is what more training on all data adds, "
                 "and a payout may refuse it; `empty` in [game] has other choices"
             )
-        told += f": a gain of about {self.gain:.4g}"
+        text += f": a gain of about {self.gain:.4g}"
         if self.gain <= 0:
-            return f"{told}, which a payout would refuse; choose another property"
+            return f"{text}, which a payout would refuse; choose another property"
         return (
-            f"{told}; as far as it comes with the starting model it is divided equally, and runs "
+            f"{text}; as far as it comes with the starting model it is divided equally, and runs "
             "tell what contributors differ by"
         )
 

@@ -239,9 +239,9 @@ def _loss_of(model: Diffusion, others: Mapping[str, Tensor], loss: str) -> Any:
     ) -> Tensor:
         given = model.given(x, condition.expand(len(x)))
         output = functional_call(model.network, {**weights, **others}, (x, t), given).sample
-        told = model.as_noise(output, x, t)
+        prediction = model.as_noise(output, x, t)
         wanted = e if loss == "simple" else torch.zeros_like(e)
-        loss_of_one: Tensor = (told - wanted).square().mean()
+        loss_of_one: Tensor = (prediction - wanted).square().mean()
         return loss_of_one
 
     return value

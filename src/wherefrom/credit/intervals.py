@@ -84,9 +84,9 @@ def mixed_freedom(total: Floats, part: Floats, freedom: int, part_freedom: int) 
     rest, counted = (total - part).clip(min=0), PART_WEIGHT * part
     weight = rest**2 / freedom + counted**2 / part_freedom
     some = weight > 0
-    found: Floats = np.full(len(total), float(freedom))
-    found[some] = (rest + counted)[some] ** 2 / weight[some]
-    return found
+    freedoms: Floats = np.full(len(total), float(freedom))
+    freedoms[some] = (rest + counted)[some] ** 2 / weight[some]
+    return freedoms
 
 
 def half_widths(errors: Floats, freedom: float | Floats, level: float) -> Floats:

@@ -94,5 +94,5 @@ def _notes(component: Component, schedule: Schedule, stated: Path | None) -> tup
         )
     if schedule == DEFAULT:
         return ()
-    told = f"the network in {component.shown} {schedule.describe()}"
-    return (f"{told}, as {show_path(stated)} says; it is trained and sampled so",)
+    sentence = f"the network in {component.shown} {schedule.describe()}"
+    return (f"{sentence}, as {show_path(stated)} says; it is trained and sampled so",)

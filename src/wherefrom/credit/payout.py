@@ -241,11 +241,11 @@ def _certain(
     whole = sum((each.due for each in owed), Fraction(0))
     positive = sum((max(high, Fraction(0)) for high in highs), Fraction(0))
     negative = sum((max(-low, Fraction(0)) for low in lows), Fraction(0))
-    found = []
+    certain_amounts = []
     for amount, low, high in zip(amounts, lows, highs, strict=True):
         others = max(min(positive - max(high, Fraction(0)), whole - low + negative), Fraction(0))
-        found.append(min(amount, ceil(cents * low / (low + others))) if low > 0 else 0)
-    return found
+        certain_amounts.append(min(amount, ceil(cents * low / (low + others))) if low > 0 else 0)
+    return certain_amounts
 
 
 def require_efficient(shares: Shares) -> None:

@@ -83,9 +83,9 @@ def start_weight_of(details: Iterable[tuple[str, Run, Mapping[str, Any]]]) -> St
 
     Ledgers of version 0.1 and before name it full_data_share.
     """
-    found = [
+    weights = [
         float(detail.get("start_weight", detail.get("full_data_share")))
         for _, run, detail in details
         if run.status == "done" and run.mask and {"start_weight", "full_data_share"} & set(detail)
     ]
-    return StartWeight(sum(found) / len(found), max(found)) if found else None
+    return StartWeight(sum(weights) / len(weights), max(weights)) if weights else None

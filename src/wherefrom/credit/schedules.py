@@ -125,16 +125,16 @@ def read_schedule(path: Path) -> Schedule:
     diffusers = need("diffusers", "a diffusion model's schedule")
     try:
         with silence():
-            told = dict(getattr(diffusers, kind).from_config(config).config)
+            settings = dict(getattr(diffusers, kind).from_config(config).config)
     except Exception as error:  # diffusers raises anything on settings that do not fit
         raise InputError(f"{shown} makes no {kind}: {first_line(error)}") from error
-    refused = _refusal(told)
+    refused = _refusal(settings)
     if refused:
         raise InputError(
             f"{shown} {refused}; known are models that predict {', '.join(PREDICTIONS)} over "
             f"{STEPS} steps of a DDPM"
         )
-    schedule = _of(told)
+    schedule = _of(settings)
     betas, bars = _betas(schedule), schedule.alpha_bars()
     if not bool(((betas >= 0) & (betas <= 1) & (bars < 1)).all()):
         raise InputError(

@@ -60,21 +60,21 @@ def load_base(folder: Path, prompts: list[str], *, side: int, device: str = "cpu
     need("transformers", PURPOSE)
     network = load_component(unet, purpose=PURPOSE)
     check_finite(network.state_dict())
-    told = settings_of(network)
+    settings = settings_of(network)
     parts = ("", "_2") if is_xl else ("",)
     hidden, pooled = zip(*(_embed(folder, part, prompts, is_xl) for part in parts), strict=True)
     text = torch.cat(hidden, dim=-1)
-    _require_width(unet, told, text)
+    _require_width(unet, settings, text)
     added = None
     if is_xl:
         sizes = torch.tensor([[side, side, 0, 0, side, side]]).float()  # original, corner, target
         added = {"text_embeds": pooled[-1].to(device), "time_ids": sizes.repeat(len(text), 1)}
-        _require_added(unet, told, added)
-    size = told["sample_size"] or side  # of a latent; many networks do not state it
+        _require_added(unet, settings, added)
+    size = settings["sample_size"] or side  # of a latent; many networks do not state it
     height, width = (size, size) if isinstance(size, int) else size
     return Diffusion(
         network.requires_grad_(False).to(device),
-        (int(told["in_channels"]), int(height), int(width)),
+        (int(settings["in_channels"]), int(height), int(width)),
         prompts=text.to(device),
         added=added,
         schedule=schedule,

@@ -74,26 +74,26 @@ def captions_beside(images: Sequence[Path], root: Path) -> dict[Path, str]:
     A caption is the text in `a.txt` or `a.caption` beside `a.png`, the prompt, caption or text in
     its `a.json`, or in a metadata table in its folder or one above.
     """
-    found = _captions_in_tables(images, root)
+    captions = _captions_in_tables(images, root)
     for image in images:
         caption = _caption_file(image) or _field(image, PROMPT_COLUMNS)
         if caption:
-            found[image] = caption
-    return found
+            captions[image] = caption
+    return captions
 
 
 def _shared_folders(images: Sequence[Path], root: Path) -> list[Path]:
     """The folders up to `root` in which all images lie, the deepest first."""
     parents = {image.parent for image in images}
     home = min(parents, default=root, key=lambda path: len(path.parts))
-    found = []
+    folders = []
     while home.is_relative_to(root):
         if all(parent.is_relative_to(home) for parent in parents):
-            found.append(home)
+            folders.append(home)
         if home == root:
             break
         home = home.parent
-    return found or [root]
+    return folders or [root]
 
 
 def _from_table(images: Sequence[Path], root: Path, table: Path) -> ClassLabels | None:
@@ -159,19 +159,19 @@ def _captions_in_tables(images: Sequence[Path], root: Path) -> dict[Path, str]:
         while home not in homes and home.is_relative_to(root):
             homes.add(home)
             home = home.parent
-    found: dict[Path, str] = {}
+    captions: dict[Path, str] = {}
     for home in sorted(homes, key=lambda path: path.parts):
         for table in (home / name for name in TABLES):
             if is_file(table):
                 below = [image for image in images if image.is_relative_to(home)]
                 cells, doubtful = _cells(below, home, table, PROMPT_COLUMNS) or ({}, [])
-                found |= {below[place]: text for place, text in cells.items() if text}
+                captions |= {below[place]: text for place, text in cells.items() if text}
                 if doubtful:
                     add_note(
                         f"{show_path(table)} has several captions for {below[doubtful[0]].name} "
                         f"({len(doubtful)} rows in all); the first is taken"
                     )
-    return found
+    return captions
 
 
 def _beside(image: Path, suffix: str) -> Path | None:
@@ -209,14 +209,14 @@ def _field(image: Path, names: Sequence[str]) -> str:
 
 def _stated_classes(images: Sequence[Path]) -> list[str] | None:
     """The class in the .cls or .json beside each image, None unless every one has it."""
-    found = []
+    classes = []
     for image in images:
         path = _beside(image, ".cls")
         text = _text(path).strip() if path is not None else _field(image, ("cls", *CLASS_COLUMNS))
         if not text:
             return None
-        found.append(text)
-    return found or None
+        classes.append(text)
+    return classes or None
 
 
 def _text(path: Path) -> str:

@@ -67,26 +67,26 @@ def images_in_archives_below(folder: Path) -> list[Path]:
     A damaged archive among them is listed itself: reading it says that it is no image, and a note
     says why it could not be opened.
     """
-    found: list[Path] = []
+    images: list[Path] = []
     for archive in sorted(_archives_below(folder), key=lambda path: path.parts):
         try:
-            found += images_in_archive(archive)
+            images += images_in_archive(archive)
         except UnusableFile as error:
             add_note(str(error))
-            found.append(archive)
-    return found
+            images.append(archive)
+    return images
 
 
 def _archives_below(folder: Path) -> list[Path]:
-    found = []
+    archives = []
     for home, below, names in os.walk(folder):
         below[:] = [name for name in below if not _is_passed_over(name)]
-        found += [
+        archives += [
             Path(home, name)
             for name in names
             if not _is_passed_over(name) and has_archive_name(Path(name))
         ]
-    return found
+    return archives
 
 
 def _is_passed_over(name: str) -> bool:

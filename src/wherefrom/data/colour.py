@@ -35,18 +35,22 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str
     if not profile:
         return image, "", ""
     try:
-        found = _conversion(profile, image.mode)
+        conversion = _conversion(profile, image.mode)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError, AttributeError):
         return image, "colour profile damaged, not applied", ""
-    if found is None:
+    if conversion is None:
         return image, "colour profile of another colour space, not applied", ""
-    if found.transform is None:
+    if conversion.transform is None:
         return image, "", ""
-    coloured = image if image.mode == found.transform.input_mode else image.convert("RGB")
-    converted = found.transform.apply(coloured)
+    coloured = image if image.mode == conversion.transform.input_mode else image.convert("RGB")
+    converted = conversion.transform.apply(coloured)
     converted.info.clear()
     converted = converted.convert("L") if image.mode == "L" else converted
-    return converted, f"colours converted from the profile {found.name} to sRGB", found.name
+    return (
+        converted,
+        f"colours converted from the profile {conversion.name} to sRGB",
+        conversion.name,
+    )
 
 
 @lru_cache(maxsize=8)

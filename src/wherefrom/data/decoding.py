@@ -178,10 +178,10 @@ def _pixels(
         opened.load()
         return flat(opened), True
     eight = to_eight_bits(opened, file.data, path)
-    found = flatten_reduced(eight.image, factor, flat) if factor > 1 else flat(eight.image)
-    notes = (eight.note, *found.notes) if eight.note else found.notes
-    altered = found.altered or ("" if eight.exact else "its 16 bits per colour became 8")
-    return Flat(found.image, notes, altered), factor > 1
+    flat_image = flatten_reduced(eight.image, factor, flat) if factor > 1 else flat(eight.image)
+    notes = (eight.note, *flat_image.notes) if eight.note else flat_image.notes
+    altered = flat_image.altered or ("" if eight.exact else "its 16 bits per colour became 8")
+    return Flat(flat_image.image, notes, altered), factor > 1
 
 
 def _reduction(size: tuple[int, int]) -> int:

@@ -69,7 +69,7 @@ def read_fields(data: bytes, wanted: Collection[int]) -> dict[int, int | bytes]:
 
     Nothing of a damaged structure is an error; what can be read of it is returned.
     """
-    found: dict[int, int | bytes] = {}
+    values: dict[int, int | bytes] = {}
     try:
         layout, start = _layout(data)
         pending, seen = [start], set[int]()
@@ -79,15 +79,15 @@ def read_fields(data: bytes, wanted: Collection[int]) -> dict[int, int | bytes]:
                 continue
             seen.add(offset)
             for entry in _entries(data, layout, offset)[0]:
-                if entry.tag == SUB or (entry.tag in wanted and entry.tag not in found):
+                if entry.tag == SUB or (entry.tag in wanted and entry.tag not in values):
                     value = _value(data, entry, layout)
                     if entry.tag != SUB:
-                        found[entry.tag] = value
+                        values[entry.tag] = value
                     elif isinstance(value, int):
                         pending.append(value)
     except (struct.error, ValueError):
         pass
-    return found
+    return values
 
 
 def _value(data: bytes, entry: Entry, layout: _Layout) -> int | bytes:

@@ -48,23 +48,23 @@ def list_images(paths: Sequence[Path], *, once: bool = False) -> list[Path]:
     def inside(folder: Path) -> Sequence[Path]:
         if folder not in by_folder:
             return images_in_archive(folder)
-        found = by_folder[folder]
-        if not found and (packed := images_in_archives_below(folder)):
+        images = by_folder[folder]
+        if not images and (packed := images_in_archives_below(folder)):
             for suffix in ARCHIVE_SUFFIXES:
                 listing.others.pop(suffix, None)
             return packed
-        if found == (folder,):
+        if images == (folder,):
             raise UnusableFile(folder, why_closed(folder))
-        if not found and not repeated[folder]:
+        if not images and not repeated[folder]:
             rest = f"; {note}" if (note := listing.note()) else ""
             raise UnusableFile(folder, f"no image in this folder{rest}")
-        return found
+        return images
 
-    found = list_files(given, inside, is_folder=lambda path: is_folder(path) or holds_images(path))
+    files = list_files(given, inside, is_folder=lambda path: is_folder(path) or holds_images(path))
     if note := listing.note():
         more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
         add_note(f"{show_path(folders[0])}{more}: {note}")
-    return found
+    return files
 
 
 def list_files(

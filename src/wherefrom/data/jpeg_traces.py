@@ -72,10 +72,12 @@ def _blocks(pixels: NDArray[np.uint8]) -> Floats:
 def _fits_a_table(blocks: Floats) -> bool:
     cut_off = (blocks.min((1, 2)) == 0) | (blocks.max((1, 2)) == 255)
     best = np.lexsort((-blocks.std((1, 2)), cut_off))[:MAX_TABLE_BLOCKS]
-    found = _coefficients(blocks[best], _ALL)
-    found = found[np.unique(np.rint(found / _SAME), axis=0, return_index=True)[1]]
+    coefficients = _coefficients(blocks[best], _ALL)
+    coefficients = coefficients[
+        np.unique(np.rint(coefficients / _SAME), axis=0, return_index=True)[1]
+    ]
     steps = scaled_tables()[QUALITIES][:, _ALL].astype(np.float64)
-    ratio = _log_ratio(found[:, None], np.maximum(steps, 1.0))  # (B, Q, F)
+    ratio = _log_ratio(coefficients[:, None], np.maximum(steps, 1.0))  # (B, Q, F)
     ratio[:, steps < _STEPS[0]] = 0
     fit = np.maximum(ratio.sum(-1), 0).sum(0)
     return bool(fit.max(initial=0) - np.log(len(steps)) > SURE)
@@ -92,8 +94,8 @@ def _fits_any_steps(blocks: Floats) -> bool:
 
 def _coefficients(blocks: Floats, places: NDArray[np.int64]) -> Floats:
     """Type II cosine coefficients of (B, 8, 8) at F of the 64 frequencies, (B, F)."""
-    found: Floats = (_DCT @ blocks @ _DCT.T).reshape(-1, 64)[:, places]
-    return found
+    coefficients: Floats = (_DCT @ blocks @ _DCT.T).reshape(-1, 64)[:, places]
+    return coefficients
 
 
 def _log_ratio(values: Floats, steps: Floats) -> Floats:

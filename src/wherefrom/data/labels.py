@@ -128,16 +128,16 @@ def _rows_of_images(
             cells = list(row.cells.values())
             raise UnusableFile(path, f"line {row.line} needs {len(needed)} filled cells: {cells}")
     places = ImageNames(images, root, path).places([row.cells[named_by] for row in records.rows])
-    found: dict[int, Record] = {}
+    by_place: dict[int, Record] = {}
     unused = []
     for row, place in zip(records.rows, places, strict=True):
         if place is None:
             unused.append(row)
-        elif place in found:
+        elif place in by_place:
             raise UnusableFile(path, f"line {row.line} names {row.cells[named_by]!r} a second time")
         else:
-            found[place] = row
-    missing = [image for place, image in enumerate(images) if place not in found]
+            by_place[place] = row
+    missing = [image for place, image in enumerate(images) if place not in by_place]
     if missing:
         guessed = f" ({records.guess})" if records.guess else ""
         first = f"; the table names {unused[0].cells[named_by]!r}, for example" if unused else ""
@@ -146,7 +146,7 @@ def _rows_of_images(
             f"has no row for {len(missing)} of {len(images)} images, the first "
             f"{show_path(missing[0])}{first}{guessed}; add them, or move the images away",
         )
-    return [found[place] for place in range(len(images))], unused
+    return [by_place[place] for place in range(len(images))], unused
 
 
 def _attributes(path: Path, names: Sequence[str], cells: Sequence[Sequence[str]]) -> Tensor:

@@ -52,13 +52,13 @@ class ImageNames:
 
     def places(self, names: Sequence[str]) -> list[int | None]:
         """The place of each name's image, None where there is none."""
-        found = [self._place(name) for name in names]
-        if any(place is not None for place in found):
-            return found
+        places = [self._place(name) for name in names]
+        if any(place is not None for place in places):
+            return places
         # The table may have been made elsewhere: what all its paths begin with is that place.
         paths = [PurePosixPath(_slashed(name)) for name in names]
         if not paths or any(len(path.parts) < 2 for path in paths):
-            return found
+            return places
         folders = [path.parts[:-1] for path in paths]
         shared = sum(
             1 for _ in takewhile(lambda level: len(set(level)) == 1, zip(*folders, strict=False))
@@ -134,10 +134,10 @@ def _file_that_looks(home: Path, text: str) -> Path | None:
 
 @lru_cache(maxsize=64)  # a table may name every file of a folder in another spelling
 def _names_by_look(folder: Path, changed: int) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    by_look: dict[str, list[str]] = {}
     for name in os.listdir(folder):  # noqa: PTH208 (names, not paths)
-        found.setdefault(looked(name), []).append(name)
-    return found
+        by_look.setdefault(looked(name), []).append(name)
+    return by_look
 
 
 def readings(name: str) -> list[str]:
@@ -148,10 +148,10 @@ def readings(name: str) -> list[str]:
     """
     bare = name.strip()
     plain = bare.removeprefix("'")
-    found = [name, bare, _slashed(bare), plain, _slashed(plain)]
+    meanings = [name, bare, _slashed(bare), plain, _slashed(plain)]
     if "\\" in plain:
-        found.append(_ESCAPE.sub(_unescaped, plain))
-    return list(dict.fromkeys(found))
+        meanings.append(_ESCAPE.sub(_unescaped, plain))
+    return list(dict.fromkeys(meanings))
 
 
 def _unescaped(escape: re.Match[str]) -> str:
@@ -168,9 +168,9 @@ def _slashed(name: str) -> str:
 
 
 def _unique(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
-    found: dict[str, int] = {}
+    by_name: dict[str, int] = {}
     twice = set()
     for name, place in pairs:
-        if found.setdefault(name, place) != place:
+        if by_name.setdefault(name, place) != place:
             twice.add(name)
-    return {name: place for name, place in found.items() if name not in twice}
+    return {name: place for name, place in by_name.items() if name not in twice}

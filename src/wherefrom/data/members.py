@@ -124,7 +124,7 @@ class ZipMembers:
 
     def __init__(self, path: Path, file: ReadAt) -> None:
         self._zip = zipfile.ZipFile(cast(IO[bytes], file))
-        found: dict[str, zipfile.ZipInfo] = {}
+        by_name: dict[str, zipfile.ZipInfo] = {}
         left_out: list[tuple[str, str]] = []
         for info in self._zip.infolist():
             if info.is_dir() or _is_system_file(info.filename):
@@ -138,10 +138,10 @@ class ZipMembers:
             if reason:
                 left_out.append((info.filename, reason))
                 continue
-            _enter(found, _plain_name(_zip_name(info)), info, left_out)
-        _check_count(path, len(found))
-        self._found = found
-        self.names, self.left_out = tuple(found), tuple(left_out)
+            _enter(by_name, _plain_name(_zip_name(info)), info, left_out)
+        _check_count(path, len(by_name))
+        self._found = by_name
+        self.names, self.left_out = tuple(by_name), tuple(left_out)
 
     def read(self, name: str, shown: Path, max_bytes: int) -> bytes:
         """The bytes of one file, its checksum verified."""
@@ -196,7 +196,7 @@ class TarMembers:
 
     def __init__(self, path: Path, file: ReadAt) -> None:
         self._file = _unpacked_tar(file)
-        found: dict[str, tuple[int, int]] = {}
+        by_name: dict[str, tuple[int, int]] = {}
         left_out: list[tuple[str, str]] = []
         last = -1
         with tarfile.open(fileobj=cast(IO[bytes], self._file), mode="r:") as archive:
@@ -214,16 +214,16 @@ class TarMembers:
                     left_out.append((member.name, reason))
                     continue
                 place = (member.offset_data, member.size)
-                _enter(found, _plain_name(member.name), place, left_out)
-                _check_count(path, len(found))
+                _enter(by_name, _plain_name(member.name), place, left_out)
+                _check_count(path, len(by_name))
             end = archive.offset
             if any(self._file.read_at(end, tarfile.BLOCKSIZE)):
                 left_out.append((path.name, "is damaged, and what stands behind is not read"))
             elif self._file.read_at(end, _CHUNK).strip(b"\0"):
                 more = "has more behind its end, which is not read, as of archives that were joined"
                 left_out.append((path.name, more))
-        self._found = found
-        self.names, self.left_out = tuple(found), tuple(left_out)
+        self._found = by_name
+        self.names, self.left_out = tuple(by_name), tuple(left_out)
 
     def read(self, name: str, shown: Path, max_bytes: int) -> bytes:
         """The bytes of one file."""

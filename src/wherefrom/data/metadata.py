@@ -90,12 +90,12 @@ def _without_comments(data: bytes) -> bytes:
     parts, at = [data[:2]], 2
     numbers = 2 if data[1:2] in b"14" else 3
     while numbers and len(parts) < MAX_STARTS:
-        found = _PPM_PART.match(data, at)
-        if found is None:
+        part = _PPM_PART.match(data, at)
+        if part is None:
             return data
-        at = found.end()
-        if found[1] is not None:
-            parts.append(b" " + found[1])
+        at = part.end()
+        if part[1] is not None:
+            parts.append(b" " + part[1])
             numbers -= 1
     return b"".join([*parts, data[at:]]) if at > 200 else data
 

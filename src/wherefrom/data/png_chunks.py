@@ -136,15 +136,15 @@ def without_excess(data: bytes) -> SoundPng:
 
 def texts(data: bytes, *, longest: int, most: int) -> Iterator[Text]:
     """The texts of a PNG file in order, each cut at `longest` bytes, all of them at `most`."""
-    left = most
+    budget = most
     for chunk in chunks(data):
-        if left <= 0:
+        if budget <= 0:
             return
         if chunk.name not in _TEXTS:
             continue
-        text = read_text(chunk.name, data[chunk.first : chunk.last], min(longest, left))
+        text = read_text(chunk.name, data[chunk.first : chunk.last], min(longest, budget))
         if text is not None:
-            left -= len(text.value) + MAX_KEYWORD
+            budget -= len(text.value) + MAX_KEYWORD
             yield text
 
 

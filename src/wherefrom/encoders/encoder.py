@@ -61,8 +61,8 @@ class Encoder:
         _check(images)
         there = images.to(self.device)
         size = CPU_CHUNK if there.device.type == "cpu" else DEVICE_CHUNK
-        found = in_passes(self._encode, there, size=size, track=track, label="encoding images")
-        return found.to(images.device)
+        latents = in_passes(self._encode, there, size=size, track=track, label="encoding images")
+        return latents.to(images.device)
 
     @property
     def device(self) -> torch.device:

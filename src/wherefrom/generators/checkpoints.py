@@ -171,10 +171,10 @@ def _loaded(path: Path, names: list[str], *, is_zip: bool) -> Any:
 
 def _named_in(error: pickle.UnpicklingError) -> str | None:
     """The class or function that the reader did not take."""
-    found = _UNSUPPORTED.search(str(error))
-    if found is None:
+    match = _UNSUPPORTED.search(str(error))
+    if match is None:
         return None
-    return found[1] if "." in found[1] else f"builtins.{found[1]}"
+    return match[1] if "." in match[1] else f"builtins.{match[1]}"
 
 
 def _placeholder(name: str) -> type[_Ignored]:

@@ -107,8 +107,8 @@ class FittedInverter:
             )
         scaled = codes.to(self.device, torch.float32) * self.scale
         if generator.classes == 1:
-            made = self._each(self.generate, scaled)
-            return made.clamp(*self._range) if clip else made
+            images = self._each(self.generate, scaled)
+            return images.clamp(*self._range) if clip else images
         if labels is None:
             raise InputError(
                 f"{self.config.method} makes images of a class; give one label per code"
@@ -116,8 +116,8 @@ class FittedInverter:
         c = self.one_hot(labels)
         if len(c) != len(codes):
             raise InputError(f"{len(c)} labels for {len(codes)} codes; give one label per code")
-        made = self._each(self.generate, scaled, c)
-        return made.clamp(*self._range) if clip else made
+        images = self._each(self.generate, scaled, c)
+        return images.clamp(*self._range) if clip else images
 
     def generate(self, scaled: Tensor, c: Tensor | None = None) -> Tensor:
         """G of scaled codes and one-hot classes, in the range of images but not clipped to it.

@@ -232,15 +232,15 @@ def judge_outliers(
         for path, finite in zip(batch.paths, scores.isfinite().tolist(), strict=True)
         if not finite
     ]
-    judged = scores.isfinite().nonzero()[:, 0].tolist()
-    scores = scores[judged]
+    scored_rows = scores.isfinite().nonzero()[:, 0].tolist()
+    scores = scores[scored_rows]
     p_values = upper_p_values(scores, calibration.own_scores)
     found = discoveries(p_values.tolist(), rate) if len(scores) else torch.empty(0)
     rows = [
         OutlierRow(str(path), float(score), float(p), bool(p <= rate), bool(both), digest)
         for path, digest, score, p, both in zip(
-            [batch.paths[i] for i in judged],
-            [batch.digests[i] for i in judged],
+            [batch.paths[i] for i in scored_rows],
+            [batch.digests[i] for i in scored_rows],
             scores,
             p_values,
             found,

@@ -49,11 +49,11 @@ class Reconstruction:
         over the others, None if there are none.
         """
         shown = self.psnr.clamp_max(EQUAL_PSNR)
-        kept = shown.isfinite() & self.ssim.isfinite()
-        rows = zip(self.names, shown.tolist(), self.ssim.tolist(), kept.tolist(), strict=True)
+        finite = shown.isfinite() & self.ssim.isfinite()
+        rows = zip(self.names, shown.tolist(), self.ssim.tolist(), finite.tolist(), strict=True)
         return {
-            "mean_psnr": float(shown[kept].mean()) if bool(kept.any()) else None,
-            "mean_ssim": float(self.ssim[kept].mean()) if bool(kept.any()) else None,
+            "mean_psnr": float(shown[finite].mean()) if bool(finite.any()) else None,
+            "mean_ssim": float(self.ssim[finite].mean()) if bool(finite.any()) else None,
             "images": [
                 {"name": n, "psnr": p, "ssim": s, "reason": ""}
                 if ok

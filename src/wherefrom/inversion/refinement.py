@@ -70,12 +70,12 @@ class Refinement:
         changes = zip(self.psnr_gained.tolist(), self.likelihood_lost.tolist(), strict=True)
         for row, (gained, lost) in zip(told["images"], changes, strict=True):
             row |= {"psnr_gained": gained, "nats_lost": lost}
-        kept = self.psnr_gained.isfinite() & self.likelihood_lost.to(self.psnr_gained).isfinite()
-        known = bool(kept.any())
+        finite = self.psnr_gained.isfinite() & self.likelihood_lost.to(self.psnr_gained).isfinite()
+        known = bool(finite.any())
         return {
             **told,
-            "mean_psnr_gained": float(self.psnr_gained[kept].mean()) if known else None,
-            "mean_nats_lost": float(self.likelihood_lost[kept.cpu()].mean()) if known else None,
+            "mean_psnr_gained": float(self.psnr_gained[finite].mean()) if known else None,
+            "mean_nats_lost": float(self.likelihood_lost[finite.cpu()].mean()) if known else None,
             "refinement": self.config.to_dict(),
         }
 

@@ -63,8 +63,10 @@ def add_images(
             continue
         names, digests = [names[i] for i in finite], [digests[i] for i in finite]
         vectors = project(rows[finite])
-        kept = reader.usable(names, vectors)
-        result = index.add([names[i] for i in kept], [digests[i] for i in kept], vectors[kept])
+        places = reader.usable(names, vectors)
+        result = index.add(
+            [names[i] for i in places], [digests[i] for i in places], vectors[places]
+        )
         added, replaced = added + result.added, replaced + result.replaced
         duplicates += len(result.duplicates)
     skipped = tuple((str(path), reason) for path, reason in reader.skipped)

@@ -86,13 +86,13 @@ def refuse_training_pairs(
 
 
 def _contents(paths: Sequence[Path]) -> Tensor:
-    found = []
+    contents = []
     for path in paths:
         try:
-            found.append(content_of(read_image(path, channels=3).pixels))
+            contents.append(content_of(read_image(path, channels=3).pixels))
         except UnusableFile:
             continue
-    return torch.tensor(found, dtype=torch.int64)
+    return torch.tensor(contents, dtype=torch.int64)
 
 
 def search_without_origins(

@@ -35,12 +35,12 @@ def control_discoveries(answers: Sequence[OriginAnswer], rate: float) -> tuple[O
     stands = discoveries(p_values, rate).tolist()
     controlled = list(answers)
     for i, kept in zip(asked, stands, strict=True):
-        one = answers[i]
-        if one.answer is Answer.EDIT and not kept:
+        answer = answers[i]
+        if answer.answer is Answer.EDIT and not kept:
             reason = (
-                f"alone it would be called 'made from {one.candidates[0].path}' (p = "
-                f"{one.p_value:.3g}), but among {len(asked)} images judged together that is not "
+                f"alone it would be called 'made from {answer.candidates[0].path}' (p = "
+                f"{answer.p_value:.3g}), but among {len(asked)} images judged together that is not "
                 f"rare enough for a false-discovery rate of {rate:g}"
             )
-            controlled[i] = dataclasses.replace(one, answer=Answer.UNKNOWN, reason=reason)
+            controlled[i] = dataclasses.replace(answer, answer=Answer.UNKNOWN, reason=reason)
     return tuple(controlled)

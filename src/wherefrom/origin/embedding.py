@@ -83,9 +83,9 @@ class Reader:
         """Paths, digests and embeddings (n, D), n at most 64, of files that can be compared."""
         for some, digests, pictures in self.images(paths):
             rows = self.encoder.embed(pictures)
-            kept = self.usable(some, rows)
-            if kept:
-                yield [some[i] for i in kept], [digests[i] for i in kept], rows[kept]
+            places = self.usable(some, rows)
+            if places:
+                yield [some[i] for i in places], [digests[i] for i in places], rows[places]
 
     def embed(self, paths: Iterable[Path]) -> tuple[list[Path], list[str], Tensor]:
         """All usable files at once: paths, digests, embeddings (N, D)."""

@@ -66,17 +66,17 @@ def find_adapter(path: Path) -> IpAdapter:
 
     The folder `image_encoder` beside the file belongs to it.
     """
-    found = (
+    files = (
         [path] if path.is_file() else sorted(path.glob(f"[!.]*{WEIGHTS}")) if path.is_dir() else []
     )
-    if len(found) != 1 or found[0].suffix != WEIGHTS:
-        several = f"{len(found)} files that end in" if len(found) > 1 else "no"
+    if len(files) != 1 or files[0].suffix != WEIGHTS:
+        several = f"{len(files)} files that end in" if len(files) > 1 else "no"
         raise InputError(
             f"{show_path(path)} holds {several} {WEIGHTS}; give the file of one IP-Adapter, or a "
             "folder with one"
         )
-    encoder = found[0].parent / ENCODER
+    encoder = files[0].parent / ENCODER
     if not encoder.is_dir():
-        return IpAdapter(found[0], None)
+        return IpAdapter(files[0], None)
     refuse_pickles(encoder)
-    return IpAdapter(found[0], encoder)
+    return IpAdapter(files[0], encoder)

@@ -88,22 +88,22 @@ class Matcher:
 
     def _seen(self, frames: Tensor) -> tuple[dict[int, Tensor], list[Standing | str]]:
         """What is searched for each query by its row, and for each query why it is not, or ""."""
-        found: list[Standing | str] = [*faults(frames)]
+        reasons: list[Standing | str] = [*faults(frames)]
         looks: dict[int, Tensor] = {}
-        for row in [row for row, reason in enumerate(found) if not reason]:
+        for row in [row for row, reason in enumerate(reasons) if not reason]:
             looks[row] = self._look(frames[row])
-            found[row] = max(faults(looks[row]))
-        rows = [row for row, reason in enumerate(found) if not reason]
+            reasons[row] = max(faults(looks[row]))
+        rows = [row for row, reason in enumerate(reasons) if not reason]
         if not rows:
-            return {}, found
+            return {}, reasons
         rows_of_all = self.project(torch.cat([looks[row] for row in rows]))
         projected = torch.split(rows_of_all, len(looks[rows[0]]))
         seen = {}
         for row, views_of_it in zip(rows, projected, strict=True):
-            found[row] = max(faults(views_of_it))
-            if not found[row]:
+            reasons[row] = max(faults(views_of_it))
+            if not reasons[row]:
                 seen[row] = views_of_it
-        return seen, found
+        return seen, reasons
 
     def frames(self, images: Tensor) -> Tensor:
         """Latents (N, F, c, h, w) of images and, where a view or re-ranking needs it, mirrored."""

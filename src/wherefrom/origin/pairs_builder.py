@@ -81,13 +81,13 @@ def build_pairs(
     out = Path(out)
     settings = resolve(config or PairsConfig(), pipeline)
     home = out.resolve()
-    found = [path for path in list_images(photos) if not _real(path).is_relative_to(home)]
-    if not found:
+    paths = [path for path in list_images(photos) if not _real(path).is_relative_to(home)]
+    if not paths:
         raise InputError(f"all photos lie inside {show_path(out)}; choose another folder for pairs")
     with opened(out):
         rows = recover(out)
         build = _Build(out, pipeline, settings, prompts, captioner, seed, rows)
-        steps = [(path, number) for path in found for number in range(per_origin)]
+        steps = [(path, number) for path in paths for number in range(per_origin)]
         for path, number in track(steps, "editing photos", total=len(steps)):
             build.make(path, number)
         return build.finish()

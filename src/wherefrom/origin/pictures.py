@@ -59,9 +59,9 @@ class Pictures:
     def find(self, paths: Sequence[str | os.PathLike[str]]) -> tuple[int | None, ...]:
         """The id of the image at each path, None where there is none."""
         names = absolute_names(paths)
-        kept = [[*self.moves.kept(name), name] for name in names]
-        there = self._manifest.live_paths({name for some in kept for name in some})
-        ids = ([there[name][0] for name in some if name in there] for some in kept)
+        candidates = [[*self.moves.kept(name), name] for name in names]
+        there = self._manifest.live_paths({name for some in candidates for name in some})
+        ids = ([there[name][0] for name in some if name in there] for some in candidates)
         return tuple(next(iter(some), None) for some in ids)
 
     def folders(self) -> list[bytes]:
@@ -108,10 +108,12 @@ class Pictures:
         A path that two pictures would have stays with the one that had it.
         """
         dropped = set(gone)
-        kept = {image: path for image, path in self.kept().items() if image not in dropped}
-        wanted = {image: paths.get(image, self.moves.current(path)) for image, path in kept.items()}
-        moved = {image: path for image, path in wanted.items() if path != kept[image]}
-        while clashing := _clashing(moved, kept):
+        by_id = {image: path for image, path in self.kept().items() if image not in dropped}
+        wanted = {
+            image: paths.get(image, self.moves.current(path)) for image, path in by_id.items()
+        }
+        moved = {image: path for image, path in wanted.items() if path != by_id[image]}
+        while clashing := _clashing(moved, by_id):
             moved = {image: path for image, path in moved.items() if image not in clashing}
         self._commit(moved, sorted(dropped), self.folders())
 
@@ -125,8 +127,8 @@ class Pictures:
 
     def _with(self, further: Moves) -> Moves:
         """What has moved already, and from there `further`."""
-        kept = {os.path.dirname(path) for path in self.kept().values()}
-        now = {old: self.moves.folders.get(old, old) for old in kept}
+        folders = {os.path.dirname(path) for path in self.kept().values()}
+        now = {old: self.moves.folders.get(old, old) for old in folders}
         both = {old: further.folders.get(new, new) for old, new in now.items()}
         return Moves({old: new for old, new in both.items() if old != new})
 

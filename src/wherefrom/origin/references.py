@@ -117,16 +117,16 @@ class References:
             index.pictures.follow(roots, writable=writable)
             place = index.path / EDIT_MAP
             edit_map = load_edit_map(place) if is_artifact(place) else None
-            found = encoder or remembered_encoder(index, edit_map)
-            found = found if device is None else found.to(device)
-            require_same(index, found, edit_map)
+            embedder = encoder or remembered_encoder(index, edit_map)
+            embedder = embedder if device is None else embedder.to(device)
+            require_same(index, embedder, edit_map)
             place = index.path / CALIBRATION
             null = NullScores.load(place) if is_artifact(place) else None
             hashes = CopyHashes(index.path, writable=writable)
         except BaseException:
             index.close()
             raise
-        return cls(index, found, edit_map, null, hashes, base)
+        return cls(index, embedder, edit_map, null, hashes, base)
 
     def require_map(self, edit_map: FittedEditMap | None) -> None:
         """An `InputError` if the images were projected by another map."""
@@ -223,23 +223,23 @@ class References:
         for some, digests, pictures in reader.images(
             track(files, "searching the index", total=len(files))
         ):
-            left: dict[int, CopySearch] = {}
+            searches: dict[int, CopySearch] = {}
             for row, (path, digest) in enumerate(zip(some, digests, strict=True)):
                 answer = same_file(path, digest, basis)
                 if answer is None:
-                    found = find_copy(pictures[row], basis, self.hashes)
-                    answer = copy_of(path, digest, found, basis)
+                    copy_search = find_copy(pictures[row], basis, self.hashes)
+                    answer = copy_of(path, digest, copy_search, basis)
                 if answer is None:
-                    left[row] = found
+                    searches[row] = copy_search
                 else:
                     answers[path] = answer
-            standings = matcher.ask(pictures[[*left]]) if left else []
-            for (row, found), standing in zip(left.items(), standings, strict=True):
+            standings = matcher.ask(pictures[[*searches]]) if searches else []
+            for (row, copy_search), standing in zip(searches.items(), standings, strict=True):
                 path, digest = some[row], digests[row]
                 answers[path] = (
-                    cannot_say(path, standing, digest, found)
+                    cannot_say(path, standing, digest, copy_search)
                     if isinstance(standing, str)
-                    else answer_of(path, digest, standing, found, basis)
+                    else answer_of(path, digest, standing, copy_search, basis)
                 )
         for path, reason in reader.skipped:
             answers[path] = cannot_say(path, reason)
@@ -271,17 +271,17 @@ class References:
         settings = config or SearchConfig()
         pairs = one_edit_per_origin(edits, origins, seed)
         note = refuse_training_pairs(pairs, self.edit_map, track=track)
-        found = search_without_origins(pairs, self._new_matcher(settings), track=track)
+        result = search_without_origins(pairs, self._new_matcher(settings), track=track)
         null = make_null(
-            torch.tensor(found.values, dtype=torch.float64),
+            torch.tensor(result.values, dtype=torch.float64),
             rate,
             indexed=self.index.count(),
             settings=settings.to_dict(),
             provenance={
-                "edits": len(found.values),
+                "edits": len(result.values),
                 "seed": seed,
-                "skipped": len(found.skipped),
-                "left_out": [list(pair) for pair in found.skipped],
+                "skipped": len(result.skipped),
+                "left_out": [list(pair) for pair in result.skipped],
                 "note": note,
             },
         )

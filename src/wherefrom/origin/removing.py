@@ -70,8 +70,8 @@ def _named(given: Path | str, index: Index, images: Paths) -> list[int]:
     if SIGNS & set(os.fsdecode(name)):
         pattern = _pattern(given)
         tests.append(lambda path: _matches(Path(os.fsdecode(_composed(path))).parts, pattern))
-    found = ([image for image, path in images.items() if test(path)] for test in tests)
-    return next((ids for ids in found if ids), [])
+    matches = ([image for image, path in images.items() if test(path)] for test in tests)
+    return next((ids for ids in matches if ids), [])
 
 
 def _pattern(given: Path | str) -> tuple[str, ...]:

@@ -80,8 +80,10 @@ def rerank(
     readable = [i for i, latent in enumerate(latents) if isinstance(latent, Tensor)]
     alignments: dict[int, Alignment] = {}
     if readable:
-        found = align(frames, torch.stack([x for x in latents if isinstance(x, Tensor)]))
-        alignments = dict(zip(readable, found, strict=True))
+        readable_alignments = align(
+            frames, torch.stack([x for x in latents if isinstance(x, Tensor)])
+        )
+        alignments = dict(zip(readable, readable_alignments, strict=True))
     usable = {i: a for i, a in alignments.items() if math.isfinite(a.agreement)}
     unread = tuple(
         (image.path, latent if isinstance(latent, str) else NO_AGREEMENT)

@@ -53,8 +53,8 @@ def scan(rows: Rows, queries: Tensor, k: int) -> tuple[Tensor, Tensor, Spread]:
         )
     dtype = dtype_for(rows, len(queries))
     with full_precision(rows.device):
-        found = [_scan_block(rows, some, k, dtype) for some in torch.split(queries, QUERY_BLOCK)]
-    ids, scores, std = (torch.cat(columns).cpu() for columns in zip(*found, strict=True))
+        blocks = [_scan_block(rows, some, k, dtype) for some in torch.split(queries, QUERY_BLOCK)]
+    ids, scores, std = (torch.cat(columns).cpu() for columns in zip(*blocks, strict=True))
     return ids, scores, Spread((queries * rows.mean).sum(1), std)
 
 

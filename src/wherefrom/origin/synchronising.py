@@ -174,11 +174,11 @@ def _listed(pictures: Pictures, folders: Sequence[Path], skipped: Skipped) -> se
     given = list_images(folders) if folders else []  # what is given must be there
     usable = [Path(os.fsdecode(folder)) for folder in pictures.folders()]
     try:
-        found = list_images(usable)
+        images = list_images(usable)
     except InputError:  # one by one, to name those that are not there or hold nothing
         usable = [folder for folder in usable if _can_be_listed(folder, skipped)]
-        found = list_images(usable)
-    return set(absolute_names([*found, *given]))
+        images = list_images(usable)
+    return set(absolute_names([*images, *given]))
 
 
 def _can_be_listed(folder: Path, skipped: Skipped) -> bool:

@@ -130,8 +130,8 @@ def grid_of(table: Table) -> Grid:
 
 
 def _policy(payout: Payout) -> Facts:
-    told = payout.config.to_dict() | {
+    settings = payout.config.to_dict() | {
         "payout number of this pool": payout.look,
         "probability that somebody is paid more than the true part, at most": payout.error,
     }
-    return Facts(tuple((name, value, "") for name, value in flatten(told)))
+    return Facts(tuple((name, value, "") for name, value in flatten(settings)))
