@@ -1,4 +1,4 @@
-"""The tables and the plot of docs/anomaly.md, from docs/results/anomaly_*."""
+"""The tables and the plot of docs/anomaly-results.md, from docs/results/anomaly_*."""
 
 from __future__ import annotations
 

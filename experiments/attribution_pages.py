@@ -1,4 +1,4 @@
-"""The tables of docs/attribution.md, from docs/results."""
+"""The tables of docs/attribution-results.md, from docs/results."""
 
 from __future__ import annotations
 

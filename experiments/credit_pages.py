@@ -1,4 +1,4 @@
-"""The tables of docs/credit.md, from the results of the credit experiments and benchmarks."""
+"""The tables of docs/credit-results.md, from the results of its experiments and benchmarks."""
 
 from __future__ import annotations
 

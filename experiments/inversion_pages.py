@@ -1,4 +1,4 @@
-"""The tables of docs/inversion.md, from docs/results/inversion_*."""
+"""The tables of docs/inversion-results.md, from docs/results/inversion_*."""
 
 from __future__ import annotations
 

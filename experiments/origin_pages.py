@@ -1,4 +1,4 @@
-"""The tables of docs/origin.md, from docs/results/origin.json."""
+"""The tables of docs/origin-results.md, from docs/results/origin.json."""
 
 from __future__ import annotations
 

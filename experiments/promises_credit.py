@@ -243,7 +243,7 @@ PROMISES = (
         "credit/estimators.py: estimate_paired",
         ERROR,
         partial(intervals, lambda s: PairedDesign(20, s), 206, 2.0, "paired"),
-        suite=40,
+        suite=20,
     ),
     Promise(
         "paired shares of 4, many runs, three anchors",
@@ -252,7 +252,7 @@ PROMISES = (
         "credit/estimators.py: estimate_paired, credit/intervals.py: share_result",
         ERROR,
         partial(intervals, lambda s: PairedDesign(4, s), 406, 2.0, "paired", crowd=0.0),
-        suite=300,
+        suite=150,
     ),
     Promise(
         "exact shares, each subset once",
@@ -269,7 +269,7 @@ PROMISES = (
             crowd=0.0,
             products=False,
         ),
-        suite=150,
+        suite=100,
     ),
     Promise(
         "exact shares, each subset twice",
@@ -357,6 +357,6 @@ PROMISES = (
         "credit/bounds.py: error_of_look",
         ERROR,
         partial(overpaid, players=6, runs=60, most=20.0, payouts=1 + SETTLEMENTS),
-        suite=50,
+        suite=30,
     ),
 )

@@ -142,9 +142,9 @@ def _index(world):
     )
     vae = world.folder / "vae"
     save_autoencoder(make_autoencoder(small, seed=1), vae)
-    write_smooth(world.photos, range(30), (40, 48))
-    elsewhere = write_smooth(world.folder / "elsewhere", range(50, 66), (40, 48))
-    edits = write_smooth(world.folder / "edits", range(50, 66), (40, 48), edited=True)
+    write_smooth(world.photos, range(24), (24, 32))
+    elsewhere = write_smooth(world.folder / "elsewhere", range(50, 60), (24, 32))
+    edits = write_smooth(world.folder / "edits", range(50, 60), (24, 32), edited=True)
     index = world.folder / "refs.index"
     with References.create(index, load_encoder(vae), source=str(vae)) as references:
         references.add([world.photos])
@@ -171,7 +171,7 @@ def _inverter(world):
     from wherefrom.core.store import digest_tensors
     from wherefrom.inversion.outliers import calibrate_outliers
 
-    images = torch.stack([to_uint8(smooth(n, (SIDE, SIDE), kind="normal"))[:1] for n in range(40)])
+    images = torch.stack([to_uint8(smooth(n, (SIDE, SIDE), kind="normal"))[:1] for n in range(24)])
     fitted = fitted_to(images.float() / 255, shape=(1, SIDE, SIDE))
     fitted.save(world.folder / "model")
     keys = [digest_tensors({"": image}) for image in images]

@@ -32,6 +32,9 @@ CONFIG = AnomalyConfig(directions=4, restarts=2)
 LIGHT = AssumptionConfig(images=10, grades=1)
 
 
+IDENTITY = encoder(Curved()).identity
+
+
 def drawn(count, *, seed, shift=(0.0, 0.0), prefix="image", config=CONFIG):
     """Scores whose log C and log V are correlated Gaussians; no encoder is asked."""
     rng = torch.Generator().manual_seed(seed)
@@ -51,7 +54,7 @@ def drawn(count, *, seed, shift=(0.0, 0.0), prefix="image", config=CONFIG):
         directions=torch.full((count,), config.directions),
         still=torch.zeros(count, dtype=torch.float64),
         clipped=torch.zeros(count, dtype=torch.float64),
-        encoder=encoder(Curved()).identity,
+        encoder=IDENTITY,
         config=config,
         seed=0,
     )
@@ -223,7 +226,7 @@ def test_the_assumption_check_tells_right_from_inverted__closed_form():
     found = {}
     for sign in (1, -1):
         net = encoder(Loud(sign), resolution=16, kind=f"loud {sign}")
-        config = AnomalyConfig(directions=2, restarts=1)
+        config = AnomalyConfig(directions=2, restarts=1, steps=6, attack_steps=3)
         reals = score_images(images[10:], net, config=config)
         found[sign] = check_assumption(
             images[:10], net, reals=reals, config=config, assumption=LIGHT

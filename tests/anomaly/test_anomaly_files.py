@@ -23,7 +23,8 @@ from wherefrom.anomaly.items import load_image
 from wherefrom.core.errors import InputError
 from wherefrom.data.writing import save_png, to_uint8
 
-CONFIG = AnomalyConfig(directions=2, restarts=1)
+SHORT = AnomalyConfig(steps=4, attack_steps=3)
+CONFIG = dataclasses.replace(SHORT, directions=2, restarts=1)
 COLUMNS = ("complexity", "vulnerability", "features")
 
 
@@ -98,7 +99,7 @@ def test_a_second_run_measures_only_what_is_new__identity_cache(tmp_path, net, c
 
 def test_a_stored_measurement_is_continued__identity_all_at_once(tmp_path, net, counted):
     folder, cache = save_all(tmp_path / "a", pictures(2, side=16)), MemoryCache()
-    more = AnomalyConfig(directions=4, restarts=2)
+    more = dataclasses.replace(SHORT, directions=4, restarts=2)
     score_files([folder], net, config=CONFIG, cache=cache)
     continued = score_files([folder], net, config=more, cache=cache)
     at_once = score_files([folder], net, config=more)
@@ -155,12 +156,12 @@ def test_progressive_scoring_gives_the_flags_of_the_full_one__identity_flags(tmp
     reals = save_all(tmp_path / "real", pictures(24, side=16))
     rough = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(3))
     new = save_all(tmp_path / "new", torch.cat([pictures(8, seed=7, side=16), rough]))
-    config = AnomalyConfig(directions=4, restarts=2)
+    config = dataclasses.replace(SHORT, directions=4, restarts=2)
     calibration, scores = calibrate(
         [reals], net, config=config, assumption=None, decides="vulnerability"
     )
     assert len(scores) == 24 and calibration.provenance["numerics"]["is_noise"] is False
-    few = score_files([reals], net, config=AnomalyConfig(directions=2, restarts=2))
+    few = score_files([reals], net, config=dataclasses.replace(config, directions=2))
     _, held = split_reals(scores.digests, seed=0)
     expected = torch.stack([few.complexity, few.vulnerability], dim=1)[held]
     assert torch.equal(calibration.first_points, expected)
@@ -179,7 +180,7 @@ def test_progressive_scoring_gives_the_flags_of_the_full_one__identity_flags(tmp
 
 def test_a_calibration_without_first_draws_has_everything_measured__identity_full(tmp_path, net):
     reals = save_all(tmp_path / "real", pictures(18, side=16))
-    config = AnomalyConfig(directions=3, restarts=1)
+    config = dataclasses.replace(SHORT, directions=3, restarts=1)
     calibration = fit_calibration(score_files([reals], net, config=config))
     new = save_all(tmp_path / "new", pictures(3, seed=7, side=16))
     scores = score_progressively([new], net, calibration, false_alarms=0.1)
@@ -188,7 +189,7 @@ def test_a_calibration_without_first_draws_has_everything_measured__identity_ful
 
 def test_calibrating_checks_the_assumption_on_images_not_held_out__identity_split(tmp_path, net):
     reals = save_all(tmp_path / "real", pictures(16, side=16))
-    config = AnomalyConfig(directions=1, restarts=1)
+    config = dataclasses.replace(SHORT, directions=1, restarts=1)
     light = AssumptionConfig(images=5, grades=1, directions=1)
     calibration, _ = calibrate([reals], net, config=config, assumption=light)
     assert calibration.check is not None and calibration.check.images == 5

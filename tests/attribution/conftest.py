@@ -60,8 +60,9 @@ def matrix_of():
 SMALL = FlipadConfig(
     classifier_samples=0,
     train_samples=60,
-    calibration_samples=60,
-    sibling_samples=20,
+    calibration_samples=40,
+    sibling_samples=9,
+    sibling_rate=0.1,
     mean_samples=64,
     false_negative_rate=0.05,
     false_positive_rate=0.2,

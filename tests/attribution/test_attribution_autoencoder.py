@@ -56,7 +56,8 @@ def test_own_images_pass_and_others_do_not__limit(blocks):
     others = torch.rand(60, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     rates = {
         "calibration_samples": 40,
-        "sibling_samples": 20,
+        "sibling_samples": 4,
+        "sibling_rate": 0.2,
         "false_negative_rate": 0.05,
         "false_positive_rate": 0.05,
     }
@@ -81,7 +82,7 @@ def test_an_ensemble_with_its_autoencoder_needs_the_model__bad_input(blocks, tmp
     config = attribution.METHODS["ensemble"].presets["default"].with_values(
         {
             **{"train_samples": 60, "calibration_samples": 30, "mean_samples": 40},
-            **{"sibling_samples": 20},
+            **{"sibling_samples": 4, "sibling_rate": 0.2},
             **{"false_negative_rate": 0.1, "false_positive_rate": 0.2, "classifier_samples": 0},
             **{"reference_samples": 20, "lasso.iterations": 3, "autoencoder": True},
             **{"detector.epochs": 1, "spectrum.detector.epochs": 1},

@@ -20,7 +20,8 @@ from wherefrom.report.tables import altered_table, comparison_cells, comparison_
 TINY = {
     "train_samples": 50,
     "calibration_samples": 20,
-    "sibling_samples": 20,
+    "sibling_samples": 4,
+    "sibling_rate": 0.2,
     "false_negative_rate": 0.1,
     "false_positive_rate": 0.2,
 }

@@ -14,7 +14,8 @@ from wherefrom.data.writing import to_float
 SETTINGS = {
     "train_samples": 50,
     "calibration_samples": 20,
-    "sibling_samples": 20,
+    "sibling_samples": 4,
+    "sibling_rate": 0.2,
     "mean_samples": 64,
     "false_negative_rate": 0.1,
     "false_positive_rate": 0.2,

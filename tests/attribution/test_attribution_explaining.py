@@ -83,7 +83,9 @@ def test_unexplained_pixels_are_what_the_layer_did_not_make__reference_layer(
     assert found.out_of_reach == float((expected > 0.5).double().mean())
     monkeypatch.setattr(explaining, "REENCODINGS", REENCODINGS[:1])  # each inverts once more
     # G_L of the truth is exactly in reach: with as many steps as wanted, nothing is left over
-    exact = dataclasses.replace(features, lasso=features.lasso.with_values({"iterations": 600}))
+    exact = dataclasses.replace(
+        features, lasso=features.lasso.with_values({"iterations": 300, "chunk": 1})
+    )
     evidence = dataclasses.replace(fitted.evidence, features=exact)
     own = explain(dataclasses.replace(fitted, evidence=evidence), generator.sample(1, seed=8)[0])
     other = explain(dataclasses.replace(fitted, evidence=evidence), smooth(1, 31)[0])

@@ -260,7 +260,7 @@ def test_without_noise_the_weight_stays__limit(layer):
 def test_an_image_alone_and_among_others__identity_batch_independence(layer, effort):
     intervals, z_bar = drawn(layer, 7)
     config = LassoConfig(
-        lam=0.05, effort=effort, gap=0.02, data="interval", slack="noise", iterations=40, chunk=3
+        lam=0.05, effort=effort, gap=0.02, data="interval", slack="noise", iterations=40, chunk=8
     )
     inverter = Inverter(layer, z_bar, config)
     budget = torch.linspace(0.0, 9.0, 7, dtype=torch.float64)

@@ -66,27 +66,28 @@ def seeded(module):
 
 @SOLVERS
 @PROBLEMS
-@pytest.mark.parametrize("library", [celer, sklearn.linear_model], ids=["celer", "sklearn"])
 def test_objective_and_solution_agree__reference_solvers(
-    layer_of, matrix_of, library, module, shape, solver
+    layer_of, matrix_of, module, shape, solver
 ):
     layer = layer_of(seeded(module), shape)
     matrix, lam = matrix_of(layer), 0.2
     o, z_bar = drawn(layer, 3)
     ours = Inverter(layer, z_bar, LassoConfig(lam=lam, gap=GAP, solver=solver, **EXACT)).invert(o)
     o_shift = (o - layer.apply(z_bar[None])).flatten(1).numpy()
-    solver = library.Lasso(
-        alpha=lam / (2 * len(matrix)), fit_intercept=False, tol=1e-13, max_iter=100_000
-    )
-    found = np.stack([solver.fit(np.asfortranarray(matrix), y).coef_.copy() for y in o_shift])
-    theirs = torch.tensor(found).reshape(3, *shape) + z_bar
-    best = lasso_objective(theirs, o, layer.apply, z_bar, lam)
-    assert torch.allclose(ours.objective, best, rtol=2 * GAP)
     # For p(z) - p(z*) >= sigma^2 ||z - z*||^2, with sigma the smallest singular value.
     sigma = np.linalg.svd(matrix, compute_uv=False)[-1] if len(matrix) >= matrix.shape[1] else 0
-    if sigma > 1e-3:
-        distance = (ours.activations - theirs).flatten(1).norm(dim=1)
-        assert bool((distance <= 2 * (2 * GAP * best).sqrt() / sigma).all())
+    for library in (celer, sklearn.linear_model):
+        lasso = library.Lasso(
+            alpha=lam / (2 * len(matrix)), fit_intercept=False, tol=1e-13, max_iter=100_000
+        )
+        solutions = [lasso.fit(np.asfortranarray(matrix), y).coef_.copy() for y in o_shift]
+        theirs = torch.tensor(np.stack(solutions)).reshape(3, *shape) + z_bar
+        best = lasso_objective(theirs, o, layer.apply, z_bar, lam)
+        assert torch.allclose(ours.objective, best, rtol=2 * GAP), library.__name__
+        if sigma > 1e-3:
+            distance = (ours.activations - theirs).flatten(1).norm(dim=1)
+            bound = 2 * (2 * GAP * best).sqrt() / sigma
+            assert bool((distance <= bound).all()), library.__name__
 
 
 @SOLVERS
@@ -110,7 +111,7 @@ def test_exact_effort_meets_its_certificate_and_the_optimality_conditions__ident
 def test_what_is_returned_belongs_together__identity_objective(layer_of, effort):
     layer = layer_of(seeded(nn.ConvTranspose2d(6, 2, 4, 2, 1)), (6, 3, 3))
     o, z_bar = drawn(layer, 11)
-    found = Inverter(layer, z_bar, LassoConfig(lam=0.1, chunk=4, **effort)).invert(o)
+    found = Inverter(layer, z_bar, LassoConfig(lam=0.1, chunk=8, **effort)).invert(o)
     z = found.activations
     objective = lasso_objective(z, o, layer.apply, z_bar, 0.1)
     assert torch.allclose(found.objective, objective, rtol=1e-10)
@@ -149,10 +150,10 @@ def test_exact_effort_stops_at_its_limit_and_says_so__limit(layer_of, solver):
 def test_larger_weights_first_come_to_the_same_in_fewer_steps__reference_cold():
     """The centre of a trained GAN's last layer, the paper's weight: badly conditioned, so slow."""
     generator = load_generator("zoo:fashion-lsgan-0")
-    window, layer = centre_window(generator.last_layer, 8, 1)
+    window, layer = centre_window(generator.last_layer, 6, 1)
     z_bar = mean_activation(generator, 64, 0, window=window)
     o = window.of_outputs(generator.output_map.inverse(generator.sample(2, 1)))
-    config = LassoConfig(effort="exact", solver="fista", gap=0.3)
+    config = LassoConfig(effort="exact", solver="fista", gap=0.3, chunk=1)
     cold = Inverter(layer, z_bar, replace(config, continuation=0)).invert(o)
     warm = Inverter(layer, z_bar, config).invert(o)
     assert bool((warm.relative_gap <= config.gap).all())
@@ -221,7 +222,7 @@ def test_fast_effort_takes_the_steps_of_restarted_fista__naive_loop(
     layer = layer_of(seeded(module), shape)
     matrix, step = matrix_of(layer), 1 / squared_norm(layer)
     o, z_bar = drawn(layer, 5)
-    config = LassoConfig(lam=0.05, iterations=iterations, chunk=3)
+    config = LassoConfig(lam=0.05, iterations=iterations, chunk=8)
     found = Inverter(layer, z_bar, config).invert(o)
     o_shift = (o - layer.apply(z_bar[None])).flatten(1).numpy()
     by_hand = [fista(matrix, y, 0.05, step, iterations) for y in o_shift]
@@ -236,8 +237,8 @@ def test_fast_effort_takes_the_steps_of_restarted_fista__naive_loop(
 @pytest.mark.parametrize(
     ("module", "shape"),
     [
-        (nn.ConvTranspose2d(16, 3, 4, 2, 1), (16, 8, 8)),
-        (nn.Conv2d(16, 3, 3, 1, 1), (16, 9, 9)),
+        (nn.ConvTranspose2d(12, 3, 4, 2, 1), (12, 7, 7)),
+        (nn.Conv2d(12, 3, 3, 1, 1), (12, 7, 7)),
         (nn.Linear(40, 13), (40,)),
     ],
 )
@@ -246,18 +247,18 @@ def test_an_image_is_solved_alike_alone_and_among_others__identity_batch_indepen
 ):
     module.reset_parameters()
     layer = layer_of(module.float(), shape)
-    o, z_bar = drawn(layer, 21, dtype=torch.float32)
-    o = o * torch.logspace(-1, 1, 21).reshape(-1, *[1] * (o.ndim - 1))  # unlike each other
+    o, z_bar = drawn(layer, 13, dtype=torch.float32)
+    o = o * torch.logspace(-1, 1, 13).reshape(-1, *[1] * (o.ndim - 1))  # unlike each other
     inverter = Inverter(layer, z_bar, LassoConfig(lam=0.2, gap=0.1, **effort))
     together = inverter.invert(o)
     assert len(set(together.iterations.tolist())) > 1 or effort["effort"] == "fast"
-    order = torch.randperm(21)
+    order = torch.randperm(13)
     shuffled = inverter.invert(o[order])
-    alone = [inverter.invert(o[i : i + 1]) for i in (0, 7, 8, 20)]
+    alone = [inverter.invert(o[i : i + 1]) for i in (0, 8, 12)]
     for name in ("activations", "objective", "gap", "residual", "iterations"):
         value = getattr(together, name)
         assert torch.equal(getattr(shuffled, name), value[order]), name
-        for i, one in zip((0, 7, 8, 20), alone, strict=True):
+        for i, one in zip((0, 8, 12), alone, strict=True):
             assert torch.equal(getattr(one, name)[0], value[i]), name
 
 

@@ -20,12 +20,13 @@ from wherefrom.generators.generator import wrap_generator
 
 RATES = {
     "calibration_samples": 20,
-    "sibling_samples": 20,
+    "sibling_samples": 4,
+    "sibling_rate": 0.2,
     "false_negative_rate": 0.1,
     "false_positive_rate": 0.2,
 }
 SAD = {"detector.epochs": 1, "detector.batch": 32, "detector.representation": 16}
-SEARCH = {"restarts": 2, "steps": 2}
+SEARCH = {"restarts": 2, "steps": 2, "chunk": 8}
 TINY = {
     "flipad": {
         "train_samples": 50,
@@ -142,7 +143,7 @@ def test_own_samples_pass_at_the_rate__identity_threshold(one):
 @pytest.mark.parametrize("name", ["raw-pad", "dct-pad", "fingerprint"])
 def test_other_images_are_told_apart__limit(name, generator, smooth):
     """Smooth pictures against an untrained network's: easy for every one of them."""
-    more = {"detector.epochs": 8} if name.endswith("pad") else {}
+    more = {"detector.epochs": 5} if name.endswith("pad") else {}
     config = tiny(name).with_values({"calibration_samples": 30, **more})
     fitted = fit(generator, smooth(75, 0), method=name, config=config)
     own = fitted.check(generator.sample(15, seed=99)).counts()

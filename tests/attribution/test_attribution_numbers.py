@@ -22,17 +22,18 @@ from wherefrom.generators.generator import wrap_generator
 
 RATES = {
     "calibration_samples": 100,
-    "sibling_samples": 20,
+    "sibling_samples": 4,
+    "sibling_rate": 0.2,
     "false_negative_rate": 0.05,
     "false_positive_rate": 0.05,
 }
 TINY = {
     "flipad": {
-        **{"train_samples": 200, "mean_samples": 200, "detector.epochs": 5, **RATES},
+        **{"train_samples": 120, "mean_samples": 120, "detector.epochs": 5, **RATES},
         **{"lasso.iterations": 50, "lasso.chunk": 64},
     },
     "raw-pad": {"train_samples": 200, "detector.epochs": 5, **RATES},
-    "inversion-l2": {"restarts": 2, "steps": 30, **RATES},
+    "inversion-l2": {"restarts": 2, "steps": 30, "chunk": 64, **RATES},
 }
 # For what holds however little is learned.
 LITTLE = {
@@ -221,7 +222,7 @@ def test_columns_of_another_name_are_not_judged__bad_input(mine, others, tmp_pat
 def test_the_law_of_the_whole_is_that_of_exchangeable_scores__monte_carlo():
     """With all samples own, P(p <= t) <= t; and the mean is that of the beta-binomial's Beta."""
     rng = np.random.default_rng(0)
-    n, m, rate, runs = 99, 50, 0.05, 4000
+    n, m, rate, runs = 99, 50, 0.05, 2000
     p_values, counts = [], []
     for _ in range(runs):
         calibration, new = np.sort(rng.random(n)), rng.random(m)

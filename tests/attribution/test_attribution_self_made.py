@@ -55,18 +55,18 @@ def test_a_model_that_makes_one_picture__rejects_generator():
 
 
 def test_a_sure_rate_moves_the_threshold_and_the_verdict__closed_form(fitted, generator, smooth):
-    config = fitted.config.with_values({"confidence": 0.9})
+    config = fitted.config.with_values({"confidence": 0.8})
     sure = dataclasses.replace(fitted, config=config)
-    cut = guaranteed_rate(0.05, 60, 0.9, what="rate")
-    assert cut == 1 / 61  # 0.95^60 = 0.046, and with one above 0.19
+    cut = guaranteed_rate(0.05, 40, 0.8, what="rate")
+    assert cut == 1 / 41  # 0.95^40 = 0.13, and with one above 0.40
     largest = float(fitted.own_scores.max()) + tie_width(fitted.own_scores)
     assert sure.threshold == largest > fitted.threshold
     rows, plain = sure.check(smooth(30, 7)).images, fitted.check(smooth(30, 7)).images
     for row, before in zip(rows, plain, strict=True):
         assert row.p_value == before.p_value
         assert (row.verdict is Verdict.NOT_OURS) == (row.p_value <= cut)
-    with pytest.raises(InputError, match=r"confidence 0\.99 cannot be supported by 60"):
-        fit(generator, smooth(80, 0), config=config.with_values({"confidence": 0.99}))
+    with pytest.raises(InputError, match=r"confidence 0\.9 cannot be supported by 40"):
+        fit(generator, smooth(80, 0), config=config.with_values({"confidence": 0.9}))
 
 
 def test_images_on_both_sides__rejects_shared(fitted, generator, smooth):

@@ -189,7 +189,7 @@ def test_a_network_s_own_images_are_explained_cheaply__limit(kind, layer_of):
     def invert(images):
         o = torch.atanh(images.clamp(-0.9999, 0.9999))
         bias = layer.bias.reshape(-1, 1, 1)
-        return invert_groups(groups, o, bias=bias, config=LassoConfig(iterations=300, chunk=8))
+        return invert_groups(groups, o, bias=bias, config=LassoConfig(iterations=150, chunk=8))
 
     mine, other = invert(own(latents[40:])), invert(sibling(latents[40:]))
     assert torch.all(mine.residual < 1e-2)  # the image is explained

@@ -75,7 +75,8 @@ def test_a_comparison_of_methods_goes_on_without_a_source__closed_form():
     generator = wrap_generator(nn.Sequential(nn.Linear(4, 12), nn.ReLU(), nn.Linear(12, 3)))
     few = {
         **{"train_samples": 60, "mean_samples": 60, "detector.epochs": 1},
-        **{"calibration_samples": 20, "sibling_samples": 20, "lasso.iterations": 5},
+        **{"calibration_samples": 20, "lasso.iterations": 5},
+        **{"sibling_samples": 4, "sibling_rate": 0.2},
         **{"false_negative_rate": 0.1, "false_positive_rate": 0.1},
     }
     config = METHODS["flipad"].presets["numbers"].with_values(few)
@@ -123,7 +124,8 @@ def test_a_huge_value_in_a_row_is_told__limit():
         .with_values(
             {
                 **{"train_samples": 60, "mean_samples": 60, "detector.epochs": 1},
-                **{"calibration_samples": 20, "sibling_samples": 20, "lasso.iterations": 5},
+                **{"calibration_samples": 20, "lasso.iterations": 5},
+                **{"sibling_samples": 4, "sibling_rate": 0.2},
                 **{"false_negative_rate": 0.1, "false_positive_rate": 0.1},
             }
         )

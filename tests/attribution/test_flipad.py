@@ -29,7 +29,7 @@ def content(images):
 def test_own_and_other_images_are_told_apart__limit(fitted, generator, smooth):
     own = fitted.check(generator.sample(40, seed=99))
     others = fitted.check(smooth(40, 99))
-    assert own.counts()[Verdict.NOT_OURS] <= 8  # 5 % promised, 60 calibration images
+    assert own.counts()[Verdict.NOT_OURS] <= 8  # 5 % promised, 40 calibration images
     assert others.counts()[Verdict.NOT_OURS] >= 30
 
 
@@ -70,9 +70,9 @@ def test_parts_are_disjoint_and_of_the_stated_sizes__identity_split(recorded, sm
         "own": 60,
         "others": 60,
         "impostors": 60,
-        "own held": 60,
+        "own held": 40,
         "others held": 16,
-        **dict.fromkeys(SIBLING_KINDS, 20),
+        **dict.fromkeys(SIBLING_KINDS, 9),
     }
     for kind in SIBLING_KINDS:
         assert not content(seen[kind]) & content(seen["own held"])
@@ -120,9 +120,9 @@ def with_scores(fitted, own, other, sibling=1e9):
     """The attributor with calibration scores shifted: every verdict becomes reachable."""
     return dataclasses.replace(
         fitted,
-        own_scores=torch.full((60,), float(own)),
+        own_scores=torch.full((40,), float(own)),
         other_scores=torch.full((16,), other),
-        sibling_scores={kind: torch.full((20,), float(sibling)) for kind in SIBLING_KINDS},
+        sibling_scores={kind: torch.full((9,), float(sibling)) for kind in SIBLING_KINDS},
     )
 
 
@@ -246,7 +246,7 @@ def test_the_number_of_others_asked_for_is_the_smallest__naive_loop(rate, share)
 def test_rates_without_support__rejects_rates(generator, smooth, small):
     others = smooth(80, 0)
     for settings, says in [
-        ({"false_negative_rate": 0.01}, "false-negative rate of 0.01 cannot be supported by 60"),
+        ({"false_negative_rate": 0.01}, "false-negative rate of 0.01 cannot be supported by 40"),
         ({"false_negative_rate": 0.0}, "false-negative rate is 0.0"),
         ({"false_positive_rate": 0.01}, "false-positive rate of 0.01 cannot be supported by 16"),
         ({"false_positive_rate": 0.0}, "false-positive rate is 0.0"),

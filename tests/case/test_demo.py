@@ -1,10 +1,12 @@
 import json
+import shutil
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import ImageOps
 
 from wherefrom.anomaly.config import AnomalyConfig
 from wherefrom.case.demo import SUSPECTS, DemoConfig, Grade, make_demo, method, start_folder
@@ -30,7 +32,7 @@ MAX_LINES = 100  # that a demo prints, progress included
 LIKENESS = 0.3  # correlation of an edit with its origin; that of unrelated pictures is near 0
 TINY = DemoConfig(
     inverter_clothes=64,
-    outlier_clothes=60,
+    outlier_clothes=20,
     outlier_false_alarms=0.1,
     anomaly=AnomalyConfig(directions=1, restarts=1, steps=2, attack_steps=1),
 ).with_values({"inversion.steps": 2, "inversion.width": 4, "inversion.calibration_samples": 64})
@@ -83,8 +85,10 @@ def test_the_notice_names_every_photograph__closed_form():
 
 @pytest.mark.parametrize("name", EDITS)
 def test_an_edit_is_another_picture_of_the_same_thing__identity(name):
-    picture = open_photograph(shipped_photographs("mine")["mountain"])
-    other = open_photograph(shipped_photographs("others")["bird"])
+    picture, other = (
+        open_photograph(path).reduce(2)
+        for path in (shipped_photographs("mine")["mountain"], shipped_photographs("others")["bird"])
+    )
     edited = EDITS[name](picture, other, 1)
     assert edited.size == picture.size and edited.mode == "RGB"
     assert edited.tobytes() == EDITS[name](picture, other, 1).tobytes()
@@ -193,19 +197,35 @@ def without_package(material):
     raise MissingExtraError("some-package", "anomaly", "the feature network")
 
 
-@pytest.fixture
-def tiny(monkeypatch):
-    """The demo with a tiny inverter, and a part whose package is missing."""
+def mirrored(picture, other, seed):
+    """An edit that costs nothing."""
+    return ImageOps.mirror(picture)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """The demo with a tiny inverter, small suspects, and a part whose package is missing."""
+    suspects = "wherefrom.case.demo.suspects"
     name, fit = method.PARTS["inverter"]
     parts = {"anomaly": ("the calibration", without_package), "inverter": (name, fit)}
-    monkeypatch.setattr(method, "PARTS", parts)
-    monkeypatch.setattr(method, "DemoConfig", lambda: TINY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"{suspects}.open_photograph", lambda path: open_photograph(path).reduce(4))
+        patch.setattr(f"{suspects}.EDITS", dict.fromkeys(EDITS, mirrored))
+        patch.setattr(method, "PARTS", parts)
+        patch.setattr(method, "DemoConfig", lambda: TINY)
+        yield
 
 
-def test_a_missing_package_leaves_one_part_out__closed_form(tiny, tmp_path):
-    start_folder(tmp_path / "demo")
-    notes = []
-    made = make_demo(tmp_path / "demo", note=notes.append)
+@pytest.fixture(scope="module")
+def demo(tiny, tmp_path_factory):
+    """A tiny demo and its notes."""
+    folder, notes = tmp_path_factory.mktemp("tiny") / "demo", []
+    start_folder(folder)
+    return make_demo(folder, note=notes.append), notes
+
+
+def test_a_missing_package_leaves_one_part_out__closed_form(demo):
+    made, notes = demo
     assert made.left_out == (
         "the calibration: the feature network needs the package 'some-package', which is not "
         "installed; run: pip install 'wherefrom[anomaly]'",
@@ -216,8 +236,14 @@ def test_a_missing_package_leaves_one_part_out__closed_form(tiny, tmp_path):
 
 
 def test_the_command_prints_a_table_and_ends_with_the_report__closed_form(
-    tiny, tmp_path, monkeypatch, capsys
+    demo, tmp_path, monkeypatch, capsys
 ):
+    inverter = demo[0].case.with_name("clothes.inverter")
+
+    def fitted_before(material):
+        return shutil.copytree(inverter, material.folder / inverter.name)
+
+    monkeypatch.setitem(method.PARTS, "inverter", ("the inverter of clothes", fitted_before))
     monkeypatch.chdir(tmp_path)
     assert run(["demo", "--out", str(tmp_path / "here" / "demo")]) == 0
     printed = capsys.readouterr()

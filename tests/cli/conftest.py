@@ -37,6 +37,12 @@ def no_lines_of_progress(monkeypatch):
     monkeypatch.setattr("wherefrom.cli.progress.LINE_AFTER", math.inf)
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """No drawing in a page of which a test looks at words: each takes a tenth of a second."""
+    monkeypatch.setattr("wherefrom.report.figures.svg_of", lambda *_: b"<svg/>")
+
+
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):
     """A folder with `my.py`, `others/` (100 smooth pictures), `own/` (4 PNG) and an attributor."""

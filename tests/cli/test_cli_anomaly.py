@@ -37,6 +37,7 @@ def here(home, monkeypatch):
     return home
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_audit_says_which_generator_is_nearest__closed_form(here, capsys):
     again = ["anomaly", "audit", "real/", "gen_a/", "b=gen_b/", "--out", "report", *LIGHT]
     assert run(again) == 0

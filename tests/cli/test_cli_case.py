@@ -3,6 +3,8 @@
 import json
 import shutil
 
+import pytest
+
 from wherefrom.cli.main import run
 
 
@@ -52,6 +54,7 @@ def test_foreign_things_and_options_are_refused_and_nothing_is_written__rejects_
     assert case_file.read_bytes() == before
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_image_gives_lines_json_and_a_report__closed_form(world, case_file, tmp_path, capsys):
     image, out = str(world.own / "0.png"), tmp_path / "report"
     arguments = ["-q", "inspect", image, "--with", str(case_file)]
@@ -66,6 +69,7 @@ def test_one_image_gives_lines_json_and_a_report__closed_form(world, case_file, 
     assert "holds other files (mine.txt)" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_folder_gives_a_table_and_goes_on__closed_form(world, case_file, tmp_path, capsys):
     folder, out = tmp_path / "in", tmp_path / "report"
     folder.mkdir()

@@ -35,6 +35,15 @@ def asked(world, case_file):
 
 
 @pytest.fixture(scope="module")
+def asked_of_one(world, tmp_path_factory):
+    """The same command with a case of one attributor, which is opened at once."""
+    case = str(tmp_path_factory.mktemp("one") / "case.toml")
+    assert run(["-q", "case", "init", case, "--family-error", "0.1"]) == 0
+    assert run(["-q", "case", "add", case, str(world.folder / "mine.attributor")]) == 0
+    return ["inspect", str(world.own / "0.png"), "--with", case]
+
+
+@pytest.fixture(scope="module")
 def report(asked, signing, tmp_path_factory):
     """A signed report."""
     out = tmp_path_factory.mktemp("signed") / "report"
@@ -46,12 +55,6 @@ def report(asked, signing, tmp_path_factory):
 def copied(report, tmp_path):
     """A signed report that may be spoilt."""
     return shutil.copytree(report, tmp_path / "report")
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """No histograms in further reports: those of `report` are drawn, and they take longest."""
-    monkeypatch.setattr("wherefrom.report.case_figures.render", lambda *_, **__: ("data:,",) * 2)
 
 
 def names(folder):
@@ -141,22 +144,22 @@ def test_a_picture_signed_for_something_else_is_refused__rejects_foreign(copied,
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_new_report_takes_an_older_signature_away__rejects_stale(
-    copied, asked, world, case_file, tmp_path
+    copied, asked_of_one, world, tmp_path
 ):
-    assert run(["-q", *asked, "--out", str(copied)]) == 0
+    assert run(["-q", *asked_of_one, "--out", str(copied)]) == 0
     assert names(copied) == NAMES[:2]
     (copied / "signed.png").write_bytes(b"an older one")
     photos = tmp_path / "photos"
     photos.mkdir()
     shutil.copy(world.photos / "003.png", photos)
-    folder = ["inspect", str(photos), "--with", str(case_file), "--out", str(copied)]
+    folder = ["inspect", str(photos), *asked_of_one[2:], "--out", str(copied)]
     assert run(["-q", *folder]) == 0
     assert "signed.png" not in names(copied)
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_where_signing_fails_nothing_is_written__rejects_half(
-    asked, signing, copied, tmp_path, capsys, monkeypatch
+    asked_of_one, signing, copied, tmp_path, capsys, monkeypatch
 ):
     before = {name: (copied / name).read_bytes() for name in NAMES}
 
@@ -165,7 +168,7 @@ def test_where_signing_fails_nothing_is_written__rejects_half(
 
     monkeypatch.setattr("wherefrom.report.case_signed.sign_picture", fails)
     for out in (tmp_path / "new", copied):
-        assert "does not sign" in refused([*asked, "--out", str(out), *signing[0]], capsys)
+        assert "does not sign" in refused([*asked_of_one, "--out", str(out), *signing[0]], capsys)
     assert names(tmp_path / "new") == []
     assert {name: (copied / name).read_bytes() for name in names(copied)} == before
 
@@ -193,9 +196,9 @@ def test_keys_that_cannot_sign_are_refused_before_any_work__rejects_key(
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_the_key_stands_nowhere__rejects_leak(report, asked, signing, tmp_path, capfd):
+def test_the_key_stands_nowhere__rejects_leak(report, asked_of_one, signing, tmp_path, capfd):
     secret = (signing[1] / "key.pem").read_bytes().splitlines()[1]
-    arguments = ["--log-level", "debug", *asked, "--out", str(tmp_path / "out"), *signing[0]]
+    arguments = ["--log-level", "debug", *asked_of_one, "--out", str(tmp_path / "out"), *signing[0]]
     assert run(arguments) == 0
     out, err = capfd.readouterr()
     assert secret.decode() not in out + err

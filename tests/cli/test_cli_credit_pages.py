@@ -39,7 +39,7 @@ def finished(here, tmp_path_factory):
     write_images(folder / "data", players=5)
     path = write_study(folder, kind="fine-tune", network=NETWORK)
     path.write_text(path.read_text().replace('kind = "exact"', 'kind = "paired"'))
-    assert run(["-q", "credit", "run", str(path), "--devices", "cpu", "--runs", "26"]) == 0
+    assert run(["-q", "credit", "run", str(path), "--devices", "cpu", "--runs", "20"]) == 0
     return folder
 
 
@@ -81,6 +81,7 @@ def test_the_page_shows_what_there_is_and_says_what_is_missing__identity_runs(
         assert said in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_groups_get_what_their_members_get__identity_sum(study, capsys, tmp_path):
     table = tmp_path / "groups.csv"
     table.write_text("contributor,group\nc0,a\nc1,b\nc2,a\nc3,b\nc4,b\n")
@@ -103,14 +104,14 @@ def test_groups_get_what_their_members_get__identity_sum(study, capsys, tmp_path
 def test_two_ledgers_as_one__identity_merge(study, capsys, tmp_path):
     other = tmp_path / "site2.sqlite"
     shutil.copy(study.with_suffix(".ledger.sqlite"), other)
-    extend = ["-q", "credit", "run", str(study), "--devices", "cpu", "--runs", "30"]
+    extend = ["-q", "credit", "run", str(study), "--devices", "cpu", "--runs", "24"]
     assert run(extend) == 0
     longer = study.with_suffix(".ledger.sqlite")
     mine = tmp_path / "mine.sqlite"
     longer.rename(mine)
     other.rename(longer)
     answer = told(capsys, "merge", study, mine)
-    assert answer["runs"]["done"] == 30
+    assert answer["runs"]["done"] == 24
     assert answer["merged"][0]["runs"] == 4
     assert told(capsys, "merge", study, mine)["merged"][0]["runs"] == 0
     assert run(["credit", "merge", str(study), str(tmp_path / "none.sqlite")]) == 2
@@ -154,6 +155,7 @@ def learned(tmp_path_factory):
     return folder
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_sparsified_study_is_paid_out__identity_sum(learned, tmp_path, capsys):
     """The gain is that over an untrained network; it is said before any run is made."""
     path = shutil.copytree(learned, tmp_path / "study") / "study.toml"
@@ -179,7 +181,7 @@ def test_the_gain_over_the_starting_model__rejects_payout(learned, tmp_path, cap
     path = shutil.copytree(learned, tmp_path / "study") / "study.toml"
     text = path.read_text()
     path.write_text(text.replace("kind = 'sparsified'", "kind = 'sparsified'\nempty = 'start'"))
-    assert run(["credit", "run", str(path), "--devices", "cpu"]) == 0
+    assert run(["credit", "run", str(path), "--devices", "cpu", "--runs", "12"]) == 0
     assert "these are one model" in capsys.readouterr().err
     assert run(["credit", "payout", str(path), "--pool", "1", "--device", "cpu"]) == 2
     assert "gain" in capsys.readouterr().err

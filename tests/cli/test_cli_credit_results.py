@@ -123,6 +123,7 @@ def test_payout_adds_up_and_is_made_again__roundtrip(study, capsys, tmp_path):
     assert sum(p["amount"] for p in second["records"]["payout"]["payments"]) == 500
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_changed_receipt__rejects_change(study, capsys, tmp_path):
     out = tmp_path / "round1"
     assert run(["-q", "credit", "payout", str(study), "--pool", "9.00", "--out", str(out)]) == 0
@@ -133,6 +134,7 @@ def test_a_changed_receipt__rejects_change(study, capsys, tmp_path):
     assert "the record 'payout' was changed" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_receipt_outlives_more_runs__roundtrip(tmp_path, capsys):
     path, out = made_study(tmp_path), tmp_path / "round1"
     told(capsys, "payout", path, "--pool", "100.00", "--out", out)
@@ -163,6 +165,7 @@ def test_a_receipt_outlives_more_runs__roundtrip(tmp_path, capsys):
     assert "leave out --negative" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_data_that_two_gave_is_said_where_money_is_paid__closed_form(tmp_path, capsys):
     write_images(tmp_path / "data", players=6, each=2)
     shutil.copy(tmp_path / "data" / "c0" / "0.png", tmp_path / "data" / "c3" / "copy.png")
@@ -177,6 +180,7 @@ def test_data_that_two_gave_is_said_where_money_is_paid__closed_form(tmp_path, c
     assert said in page.read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_escrow_is_settled_by_more_runs__identity_sum(tmp_path, capsys):
     path, out, later = made_study(tmp_path), tmp_path / "round1", tmp_path / "round1b"
     first = told(capsys, "payout", path, "--pool", "100.00", "--out", out)
@@ -227,7 +231,7 @@ def test_audit_tells_of_axioms_and_a_proxy__smoke(study, capsys):
 def test_evaluate_makes_its_runs_and_ranks_the_truth_first__closed_form(
     study, capsys, tmp_path, monkeypatch
 ):
-    from wherefrom.credit import method
+    from wherefrom.credit import contest
 
     def here(opened, **_):
         with opened.ledger() as ledger:
@@ -235,7 +239,7 @@ def test_evaluate_makes_its_runs_and_ranks_the_truth_first__closed_form(
                 row = np.array([bool(lease.mask >> i & 1) for i in range(6)])
                 ledger.finish(lease, opened.play(row, lease.seed))
 
-    monkeypatch.setattr(method, "run_study", here)
+    monkeypatch.setattr(contest, "run_study", here)
     scores = tmp_path / "scores.json"
     scores.write_text(json.dumps({"reversed": [-5, -3, 2, -1, -4, -0.5]}))
     answer = told(

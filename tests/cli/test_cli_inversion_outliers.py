@@ -53,6 +53,7 @@ def calibrated(place, capsys):
     return place
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_outliers_are_ranked_and_the_calibration_is_kept__roundtrip(calibrated, tmp_path, capsys):
     base = ("outliers", calibrated / "model", calibrated / "mixed")
     page, table, curve = (tmp_path / name for name in ("page.html", "list.csv", "curve.csv"))
@@ -109,20 +110,19 @@ def test_what_outliers_cannot_do__rejects_input(calibrated, tmp_path, capsys):
 def test_an_evaluation_prints_its_figures__roundtrip(calibrated, tmp_path, capsys, monkeypatch):
     model, own = calibrated / "model", calibrated / "own"
     base = ("evaluate", model, "--real", own, "--foreign", f"odd={calibrated / 'mixed'}")
-    code, out, _ = call(capsys, *base, "--json")
+    page = tmp_path / "page.html"
+    code, out, _ = call(capsys, *base, "--json", "--report", page)
     assert code == 0
     found = json.loads(out)
     assert found["images"] == 60 and found["features"] == "random-conv-1"
     assert found["detection"][0]["foreign"]["odd"] > 0.5
-    page = tmp_path / "page.html"
-    code, out, _ = call(capsys, *base, "--report", page)
-    assert "Frechet distance (random-conv-1)" in out and "AUROC of nll, odd" in out
     assert page.read_text().count('src="data:image/png') == 3
     monkeypatch.setattr(evaluation, "MAX_IMAGES", 10)
     assert run(["inversion", *map(str, base)]) == 0
     output = capsys.readouterr()
     assert "note: 10 of 60 real images were measured, drawn by content" in output.err
     assert "real images given" in output.out
+    assert "Frechet distance (random-conv-1)" in output.out and "AUROC of nll, odd" in output.out
     assert call(capsys, "evaluate", model, "--real", calibrated / "none")[0] == 2
 
 

@@ -52,10 +52,12 @@ def write_images(folder, *, players=3, each=2, seed=0):
             Image.fromarray(level.astype(np.uint8)).save(home / f"{number}.png")
 
 
-def write_study(folder, *, kind="retrain", extra="", network=NETWORK, properties=PROPERTIES):
+def write_study(
+    folder, *, kind="retrain", extra="", network=NETWORK, properties=PROPERTIES, players=3
+):
     """The study file, with its images beside it."""
     if not (folder / "data").is_dir():
-        write_images(folder / "data")
+        write_images(folder / "data", players=players)
     head = f"[contributors]\nfolder = 'data'\nchannels = 1\nsize = 8\n[game]\nkind = '{kind}'\n"
     path = folder / "study.toml"
     path.write_text(head + extra + network + RECIPE + properties)

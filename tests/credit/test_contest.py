@@ -35,17 +35,17 @@ CONTEST = Contest(subsets=4, seeds=2, alphas=(0.5,))
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """A tiny study of five contributors, fine-tuned; its design is run."""
+    """A tiny study of four contributors, fine-tuned; its design is run."""
     from studies import write_images
 
     home = tmp_path_factory.mktemp("contest")
-    write_images(home / "data", players=5)
+    write_images(home / "data", players=4)
     path = write_study(home, kind="fine-tune", network=NETWORK + BASELINES)
     text = path.read_text().replace('kind = "exact"', 'kind = "paired"')
     path.write_text(text.replace("images = 3", "images = 20"))
     opened = open_study(path)
     with opened.ledger() as ledger:
-        ledger.plan(opened.design().take(26))
+        ledger.plan(opened.design().take(18))
         work(ledger, opened.play)
     return opened
 
@@ -141,7 +141,7 @@ def test_runs_of_an_evaluation_are_known__naive_loop():
 
 def test_leave_one_out_costs_n_plus_two_runs__closed_form(study):
     masks = [run.mask for run in leave_one_out_runs(study)]
-    assert masks == [31, 30, 29, 27, 23, 15, 0]
+    assert masks == [15, 14, 13, 11, 7, 0]
     assert len({run.seed for run in leave_one_out_runs(study)}) == 1
 
 
@@ -160,10 +160,10 @@ def test_the_jackknife_of_a_mean__closed_form():
 def test_noise_of_the_images_of_runs__naive_loop(study):
     mean = Measure("mean", {}, lambda made: float(made.images.double().mean()))
     with study.ledger(readonly=True) as ledger:
-        keys = [key for key, _, _ in ledger.details()][:26]
-    made = [study.play.load(study.play.outputs / key)[0] for key in keys[::4]]
+        keys = [key for key, _, _ in ledger.details()][:18]
+    made = [study.play.load(study.play.outputs / key)[0] for key in keys[::3]]
     expected = [image_variance(mean, each) for each in made]
-    assert len(expected) == 7  # of 26, at most 8 spread evenly
+    assert len(expected) == 6  # of 18, at most 8 spread evenly
     assert sampling_variance(study.play, keys, mean) == pytest.approx(np.mean(expected))
     assert sampling_variance(study.play, ["absent"], mean) is None
 

@@ -376,7 +376,7 @@ def test_ward_groups_find_blobs__closed_form():
     assert ward_groups(features, 3).tolist() == [0, 1, 0, 1, 2]
 
 
-@pytest.mark.parametrize("shape", [(2, 5), (6, 4), (20, 28), (50, 200)])
+@pytest.mark.parametrize("shape", [(2, 5), (6, 4), (50, 200)])
 def test_tukey_quantile__reference_scipy(shape):
     theirs = studentized_range.ppf(0.95, *shape) / 2**0.5
     assert np.isclose(tukey(*shape, 0.95), theirs, rtol=1e-4)

@@ -33,7 +33,7 @@ NETWORK = "[model]\nkind = 'lora'\nfolder = 'sd'\nrank = 4\nprompt = 'a painting
 def folder(tmp_path_factory):
     home = tmp_path_factory.mktemp("lora")
     write_stable_diffusion(home / "sd")
-    write_images(home / "data")
+    write_images(home / "data", players=2)
     return home
 
 
@@ -100,7 +100,7 @@ def test_pruned_ranks_are_those_of_least_weight__naive_loop(network):
 def test_a_study_of_lora__identity_seed(folder, kind):
     text = "[study]\nwork = 'work-" + kind + "'\nledger = '" + kind + ".sqlite'\n"
     network = text + NETWORK
-    properties = "[[property]]\nkind = 'diversity'\n[[property]]\nkind = 'loss'\ndraws = 2\n"
+    properties = "[[property]]\nkind = 'diversity'\n[[property]]\nkind = 'loss'\ndraws = 1\n"
     path = write_study(
         folder, kind=kind, network=network, properties=properties, extra="keep = 'weights'\n"
     )

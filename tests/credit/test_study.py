@@ -33,19 +33,19 @@ def test_a_retraining_study_twice__identity_seed(tmp_path):
     found = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        opened, table, details = play_here(write_study(tmp_path / name))
+        opened, table, details = play_here(write_study(tmp_path / name, players=2))
         found.append(table.values)
-        assert table.masks.shape == (8, 3)
+        assert table.masks.shape == (4, 2)
         assert opened.play.kind == "retrain"
         assert {detail["start_weight"] for _, run, detail in details if run.mask} == {0.0}
         assert set(details[-1][2]["seconds"]) == {"training", "sampling", "scoring"}
     assert np.array_equal(found[0], found[1])
-    assert len(set(found[0].tolist())) == 8  # every subset gives another model
+    assert len(set(found[0].tolist())) == 4  # every subset gives another model
 
 
 @pytest.mark.parametrize("kind", ["fine-tune", "sparsified"])
 def test_fine_tuning_begins_at_the_full_model__identity_start(tmp_path, kind):
-    opened, _, details = play_here(write_study(tmp_path, kind=kind))
+    opened, _, details = play_here(write_study(tmp_path, kind=kind), masks=(7,))
     weights = {run.mask: detail["start_weight"] for _, run, detail in details if run.mask}
     assert weights[7] == pytest.approx(start_weight(2, 0.5))
     again = open_study(opened.study.path)  # from the work folder, without training
@@ -58,11 +58,12 @@ def test_fine_tuning_begins_at_the_full_model__identity_start(tmp_path, kind):
     assert (counts[0] < counts[1]) == (kind == "sparsified")
 
 
-def images_by_mask(folder, kind, empty, *, keep="images", masks=range(8)):
-    """Digests of what the runs made, of a study in a folder of its own."""
+def images_by_mask(folder, kind, empty, *, keep="images", masks=range(4)):
+    """Digests of what the runs made, of a study of two contributors in a folder of its own."""
     folder.mkdir()
     extra = f"empty = '{empty}'\nkeep = '{keep}'\n"
-    opened, _, details = play_here(write_study(folder, kind=kind, extra=extra), masks=masks)
+    path = write_study(folder, kind=kind, extra=extra, players=2)
+    opened, _, details = play_here(path, masks=masks)
     return opened, {run.mask: detail["images"] for _, run, detail in details}
 
 
@@ -75,7 +76,7 @@ def truth(tmp_path_factory):
 @pytest.mark.parametrize("kind", ["fine-tune", "sparsified"])
 def test_what_the_empty_set_is__identity_retraining(tmp_path, kind, truth):
     """Untrained as in retraining; retrained: the full set too; start: the model of all data."""
-    masks = {"untrained": range(8), "retrained": (0, 7), "start": range(8)}
+    masks = {"untrained": range(4), "retrained": (0, 3), "start": range(4)}
     by_empty = {
         name: images_by_mask(tmp_path / name, kind, name, masks=masks[name]) for name in EMPTIES
     }
@@ -83,8 +84,8 @@ def test_what_the_empty_set_is__identity_retraining(tmp_path, kind, truth):
         by_empty[name][1] for name in ("untrained", "retrained", "start")
     )
     assert untrained[0] == retrained[0] == truth[0] != start[0]
-    assert retrained[7] == truth[7] != untrained[7] == start[7]
-    parts = range(1, 7)  # everybody else's runs are the same, whatever nobody's is
+    assert retrained[3] == truth[3] != untrained[3] == start[3]
+    parts = (1, 2)  # everybody else's runs are the same, whatever nobody's is
     assert [untrained[m] for m in parts] == [start[m] for m in parts] != [truth[m] for m in parts]
     opened = by_empty["start"][0]
     images = to_uint8(sample(opened.play.start(9), opened.play.sampling))
@@ -95,11 +96,13 @@ def test_what_the_empty_set_is__identity_retraining(tmp_path, kind, truth):
 
 def test_networks_of_untrained_runs_are_kept_too__roundtrip(tmp_path):
     """They are not pruned, unlike those of the other runs."""
-    opened, _ = images_by_mask(tmp_path / "s", "sparsified", "untrained", keep="weights")
+    opened, _ = images_by_mask(
+        tmp_path / "s", "sparsified", "untrained", keep="weights", masks=(0, 3)
+    )
     with opened.ledger() as ledger:
         keys = {run.mask: key for key, run, _ in ledger.details()}
     sizes = []
-    for mask in (0, 7):
+    for mask in (0, 3):
         made, _ = opened.play.load(opened.play.outputs / keys[mask])
         sizes.append(sum(p.numel() for p in made.model.network.parameters()))
     assert sizes[0] > sizes[1]
@@ -180,19 +183,19 @@ def test_latent_diffusion__identity_seed(tmp_path):
 
 
 def test_new_properties_of_old_runs__identity_rescore(tmp_path):
-    path = write_study(tmp_path, extra="keep = 'weights'\n")
+    path = write_study(tmp_path, extra="keep = 'weights'\n", players=2)
     opened, before, _ = play_here(path)
     more = PROPERTIES + "[[property]]\nkind = 'loss'\n[[property]]\nkind = 'similarity'\n"
     more += "reference = 'data/c0/0.png'\n"
     opened = open_study(write_study(tmp_path, extra="keep = 'weights'\n", properties=more))
     with opened.ledger() as ledger:
-        assert rescore(opened, ledger) == 8
+        assert rescore(opened, ledger) == 4
         assert ledger.problems() == []
         assert np.array_equal(ledger.runs("diversity").values, before.values)
         losses = ledger.runs("loss").values
-        assert len(set(losses.tolist())) == 8
+        assert len(set(losses.tolist())) == 4
         assert (losses < 0).all()
-        assert len(ledger.runs("similarity").values) == 8
+        assert len(ledger.runs("similarity").values) == 4
         assert rescore(opened, ledger) == 0
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from wherefrom.data import UnusableFile
 from wherefrom.data.images import decode_image
 
-TRIES = 150
+TRIES = 100
 
 
 def samples() -> dict[str, bytes]:

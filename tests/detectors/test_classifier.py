@@ -40,7 +40,7 @@ def combed(count, *, name, phase, side=16):
 
 @pytest.fixture(scope="module")
 def fitted():
-    return fit_classifier(noise(60, name="own"), noise(50, name="neg") + 0.3, config=SHORT, seed=4)
+    return fit_classifier(noise(32, name="own"), noise(24, name="neg") + 0.3, config=SHORT, seed=4)
 
 
 def test_whitened_patches_are_principal_components__reference_sklearn():
@@ -89,10 +89,10 @@ def test_one_cycle_rises_then_falls_to_nothing__closed_form():
 
 
 def test_a_shift_by_one_pixel_is_found_in_new_inputs__limit():
-    config = ClassifierConfig(epochs=6, batch=32, width=8, side=16, precision="fp32")
-    own, moved = combed(150, name="o", phase=0), combed(150, name="m", phase=1)
+    config = ClassifierConfig(epochs=4, batch=32, width=8, side=16, precision="fp32")
+    own, moved = combed(100, name="o", phase=0), combed(100, name="m", phase=1)
     found = fit_classifier(own, moved, config=config, seed=0)
-    new, new_moved = combed(100, name="no", phase=0), combed(100, name="nm", phase=1)
+    new, new_moved = combed(50, name="no", phase=0), combed(50, name="nm", phase=1)
     assert auroc(found.score(new), found.score(new_moved)) > 0.95
 
 
@@ -128,8 +128,8 @@ def test_score_of_an_input_is_the_same_in_any_batch__identity_batch(fitted):
 
 def test_the_same_seed_fits_the_same_networks__identity_seed(fitted):
     torch.rand(5)
-    again = fit_classifier(noise(60, name="own"), noise(50, name="neg") + 0.3, config=SHORT, seed=4)
-    other = fit_classifier(noise(60, name="own"), noise(50, name="neg") + 0.3, config=SHORT, seed=5)
+    again = fit_classifier(noise(32, name="own"), noise(24, name="neg") + 0.3, config=SHORT, seed=4)
+    other = fit_classifier(noise(32, name="own"), noise(24, name="neg") + 0.3, config=SHORT, seed=5)
     x = noise(4, name="x")
     assert torch.equal(fitted.score(x), again.score(x))
     assert not torch.equal(fitted.score(x), other.score(x))

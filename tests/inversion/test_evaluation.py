@@ -19,8 +19,8 @@ from wherefrom.metrics.image_quality import psnr, ssim
 from wherefrom.metrics.random_features import random_features
 
 SHAPE = (1, 16, 16)
-REAL = blobs(24, shape=SHAPE)
-KEYS = [str(index) for index in range(24)]
+REAL = blobs(16, shape=SHAPE)
+KEYS = [str(index) for index in range(16)]
 
 
 def test_every_figure_is_that_of_its_part__naive_loop():
@@ -28,7 +28,7 @@ def test_every_figure_is_that_of_its_part__naive_loop():
     model = dataclasses.replace(model, scale=torch.tensor([1.5, 1.5, 1.0, 1.0, 0.5, 0.5]))
     odd = {"odd": 1 - blobs(10, seed=9, shape=SHAPE).round()}
     found = evaluate_inverter(model, REAL, keys=KEYS, foreign=odd)
-    fake = model.sample(24, seed=0)
+    fake = model.sample(16, seed=0)
     pair = random_features(REAL), random_features(fake)
     assert found.frechet_distance == pytest.approx(frechet_distance(*pair))
     for given, similarity in ((REAL, found.real), (fake, found.fake)):
@@ -38,8 +38,8 @@ def test_every_figure_is_that_of_its_part__naive_loop():
     entropy = sum(math.log(float(s) * math.sqrt(2 * math.pi * math.e)) for s in model.scale)
     assert found.latent_entropy == pytest.approx(entropy)
     assert found.live == int((model.trace > 0.5).sum())
-    chosen = sample_indices(KEYS, 12, seed=0)
-    rows = [row for row in range(24) if row not in chosen]
+    chosen = sample_indices(KEYS, 8, seed=0)
+    rows = [row for row in range(16) if row not in chosen]
     own = model.negative_log_likelihood(model.encode(REAL[rows]))
     out = model.negative_log_likelihood(model.encode(odd["odd"]))
     (nll,) = [row for row in found.detection if row.score == "nll"]
@@ -86,7 +86,7 @@ def test_a_blind_encoder_loses_the_squared_scale__limit():
         weight.zero_()  # E(x) = 0, so the loss is the mean of (z s)^2
     found = evaluate_inverter(blind, REAL, keys=KEYS)
     assert found.encoder_loss == pytest.approx(4, rel=0.4)
-    assert found.images == found.generated == 24
+    assert found.images == found.generated == 16
 
 
 def test_what_a_method_lacks_is_left_out__closed_form():

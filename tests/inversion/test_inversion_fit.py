@@ -390,7 +390,7 @@ def test_the_encoder_of_dlsgan_learns__limit(tmp_path):
     """Eq. 33 falls from 1, that of a code which says nothing, where MSE alone would stay."""
     points = torch.randn(500, 1, generator=stream(0, "line")) * torch.tensor([[1.0, 0.5]])
     config = InversionConfig(
-        latent=4, width=16, batch=32, steps=100, learning_rate=1e-2, precision="fp32",
+        latent=4, width=16, batch=32, steps=60, learning_rate=1e-2, precision="fp32",
         calibration_samples=64,
     )  # fmt: skip
     fit(points, config=config, recorder=Recorder(tmp_path, log_every=10))

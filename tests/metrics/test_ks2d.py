@@ -147,7 +147,7 @@ def test_level_of_no_difference_is_that_of_fresh_samples__limit():
 def test_interval_covers_the_mean_distance__limit():
     """95 % asked for; 60 trials have a standard error of 3 %."""
     shift = (0.5, 0.0)
-    fresh = [ks2d_distance(drawn(80, 2 * i), drawn(80, 2 * i + 1, shift)) for i in range(200)]
+    fresh = [ks2d_distance(drawn(80, 2 * i), drawn(80, 2 * i + 1, shift)) for i in range(100)]
     hits, offsets = 0, []
     for i in range(60):
         first, second = drawn(80, 5000 + i), drawn(80, 6000 + i, shift)

@@ -1,5 +1,9 @@
 """What the tests of the pairs' builder share."""
 
+import torch
+
+from wherefrom.core.rng import stream
+from wherefrom.core.store import digest_bytes
 from wherefrom.origin.pairs_config import PairsConfig
 from wherefrom.origin.prompts import load_prompts
 
@@ -22,6 +26,23 @@ class Counting:
         if self.fault is not None:
             raise self.fault
         return self.pipeline.edit(image, **settings)
+
+
+class Drawing:
+    """A pipeline whose edits are noise that photo and settings decide, so that they cost nothing.
+
+    For tests of what becomes of edits; the pipeline's name and digest are those of a real one.
+    """
+
+    def __init__(self, pipeline):
+        self.pipeline = pipeline
+
+    def __getattr__(self, name):
+        return getattr(self.pipeline, name)
+
+    def edit(self, image, **settings):
+        rng = stream(0, digest_bytes(image.tobytes()), str(sorted(settings.items())))
+        return torch.randint(256, (3, 32, 32), dtype=torch.uint8, generator=rng)
 
 
 def files_of(folder):

@@ -143,7 +143,7 @@ def random_moments(folder, rounds):
             work = partial(keep_changing, target, write, 10_000 * n)
             with Child(work, folder / "said"):
                 os.close(write)
-                said += "".join(islice(pipe, rng.randrange(12)))
+                said += "".join(islice(pipe, rng.randrange(2, 14)))
                 time.sleep(rng.uniform(0, 0.02))
             said += pipe.read()
         assert (folder / "said").read_text() == ""

@@ -14,7 +14,7 @@ from wherefrom.origin.accelerator import FOLDER, Accelerator, _probes
 pytestmark = pytest.mark.needs("faiss")
 
 
-COUNT, DELETED = 2400, range(5, 200, 3)
+COUNT, DELETED = 1200, range(5, 200, 3)
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def path(tmp_path_factory):
     """An index of three segments with deleted images."""
     place = tmp_path_factory.mktemp("accelerator") / "i"
     drawn = vectors(COUNT) * torch.arange(1, 49).rsqrt()
-    with make(place, [drawn[:100], drawn[100:900], drawn[900:]]) as index:
+    with make(place, [drawn[:100], drawn[100:500], drawn[500:]]) as index:
         index.delete(list(DELETED))
         Accelerator.build(index)
     return place

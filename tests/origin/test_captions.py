@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from building import Drawing
 from PIL import Image
 from refusing import refused
 from safetensors.torch import load_file, save_file
@@ -104,7 +105,8 @@ def test_a_caption_goes_where_the_template_says__closed_form():
 def test_rows_keep_captions_and_each_photo_is_asked_once__closed_form(sd, photos, tmp_path):
     fixed, photos = Fixed(), photos[:2]
     given = {"per_origin": 3, "captioner": fixed, "config": CONFIG}
-    made = build_pairs(photos, sd, PROMPTS, tmp_path / "pairs", **given)
+    drawing = Drawing(sd)
+    made = build_pairs(photos, drawing, PROMPTS, tmp_path / "pairs", **given)
     assert fixed.asked == 2
     for row in made.rows:
         assert (row.caption, row.captioner, row.captioner_digest) == (
@@ -117,12 +119,13 @@ def test_rows_keep_captions_and_each_photo_is_asked_once__closed_form(sd, photos
     assert read_pairs(tmp_path / "pairs").rows == made.rows
     # Given again it goes on, and asks only for what no row tells.
     (tmp_path / "pairs" / made.rows[0].edit).unlink()
-    build_pairs(photos, sd, PROMPTS, tmp_path / "pairs", **given)
+    build_pairs(photos, drawing, PROMPTS, tmp_path / "pairs", **given)
     assert fixed.asked == 2
     assert read_pairs(tmp_path / "pairs").rows == made.rows
     other = Fixed("a cat")
     other.digest = "sha256:01"
-    both = build_pairs(photos, sd, PROMPTS, tmp_path / "pairs", **(given | {"captioner": other}))
+    given |= {"captioner": other}
+    both = build_pairs(photos, drawing, PROMPTS, tmp_path / "pairs", **given)
     assert other.asked == 2
     assert {row.caption for row in both.rows} == {"two dogs 48", "a cat 48"}
 
@@ -132,7 +135,9 @@ def test_a_real_captioner_makes_the_same_pairs_again__identity_resume(
 ):
     captioner, prompts = load_captioner(home / "git"), load_prompts("{caption}")
     found = [
-        build_pairs(photos[:2], sd, prompts, tmp_path / n, captioner=captioner, config=CONFIG)
+        build_pairs(
+            photos[:2], Drawing(sd), prompts, tmp_path / n, captioner=captioner, config=CONFIG
+        )
         for n in ("one", "two")
     ]
     assert found[0].rows == found[1].rows
@@ -150,7 +155,7 @@ def test_a_photo_without_words_is_named_and_the_rest_made__identity_rest(sd, pho
 
     made = build_pairs(
         photos,
-        sd,
+        Drawing(sd),
         PROMPTS,
         tmp_path / "pairs",
         captioner=Shy(),

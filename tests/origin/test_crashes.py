@@ -35,6 +35,6 @@ def test_what_a_writer_said_is_there_whenever_it_is_killed__identity_acknowledge
     tmp_path, monkeypatch
 ):
     small_merges(monkeypatch)
-    outcome = random_moments(tmp_path, 12)
+    outcome = random_moments(tmp_path, 8)
     assert outcome["troubles"] == []
     assert outcome["said"] > 50

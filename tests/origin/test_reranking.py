@@ -6,28 +6,28 @@ from pathlib import Path
 
 import pytest
 import torch
+from cells import cells_encoder
 from refusing import refused
 from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
 from wherefrom.data import save_png, to_uint8
-from wherefrom.encoders import TinyConvConfig, as_encoder, make_autoencoder
 from wherefrom.origin import References, SearchConfig
 from wherefrom.origin.answers import Answer
 from wherefrom.origin.reranking import WEIGHT, Originals
 from wherefrom.origin.spatial import align
 
-SMALL = TinyConvConfig(latent_channels=2, width_half=4, width_quarter=4, width_eighth=4, blocks=0)
-ENCODER = as_encoder(make_autoencoder(SMALL, seed=1))
-KNOWN, NULL, RATE = 24, 12, 0.1
+SIDE = 16  # of the grid of cells
+ENCODER = cells_encoder(SIDE)
+KNOWN, NULL, RATE = 24, 9, 0.1
 RERANKED, FLIPPED = SearchConfig(), SearchConfig(rerank=False)
 
 
 def picture(number):
     rng = stream(number, "picture")
     parts = [
-        F.interpolate(torch.rand(1, 3, n, n, generator=rng), (64, 64), mode="bicubic")[0] * w
+        F.interpolate(torch.rand(1, 3, n, n, generator=rng), (32, 32), mode="bicubic")[0] * w
         for n, w in ((4, 0.6), (16, 0.5))
     ]
     return sum(parts).clamp(0, 1)
@@ -40,7 +40,7 @@ def write(folder, numbers, make):
 
 
 def edited(number):
-    noise = torch.randn(3, 64, 64, generator=stream(number, "edit"))
+    noise = torch.randn(3, 32, 32, generator=stream(number, "edit"))
     return (0.7 * picture(number) + 0.1 + 0.05 * noise).clamp(0, 1)
 
 
@@ -164,7 +164,7 @@ def test_evidence_of_a_flipped_edit__closed_form(references):
         found = evidence[answer.name, answer.candidates[0].path]
         other = evidence[answer.name, answer.candidates[2].path]
         assert found.alignment.mirrored and found.alignment.agreement > other.alignment.agreement
-        assert found.cells.shape == (32, 32)
+        assert found.cells.shape == (SIDE, SIDE)
         assert float(found.cells.nanmean()) < float(other.cells.nanmean())
 
 

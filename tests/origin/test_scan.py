@@ -62,7 +62,7 @@ def assert_same(found, expected):
 
 
 @pytest.mark.parametrize("together", [0.0, 3.0, 100.0], ids=["all ways", "one way", "nearly equal"])
-@pytest.mark.parametrize("count", [1, 2, 63, 65, 512, 513, 3000])
+@pytest.mark.parametrize("count", [1, 2, 63, 65, 512, 513, 1500])
 def test_the_best_rows_and_the_spread_of_all__naive_loop(count, together):
     table, queries = stored(vectors(count, together=together)), vectors(5, seed=1)
     found = search(rows_of(table, cuts=[count // 3]), queries, min(10, count))
@@ -95,7 +95,7 @@ def test_many_equal_rows_come_in_order_of_id__closed_form():
 
 
 def test_a_batch_and_its_queries_alone__identity_batch():
-    rows, queries = rows_of(stored(vectors(2000)), cuts=[40, 50]), vectors(300, seed=1)
+    rows, queries = rows_of(stored(vectors(600)), cuts=[40, 50]), vectors(300, seed=1)
     together = search(rows, queries, 10)
     for n in (0, 1, 255, 256, 299):
         alone = search(rows, queries[n : n + 1], 10)
@@ -106,9 +106,9 @@ def test_a_batch_and_its_queries_alone__identity_batch():
 
 
 def test_any_cut_into_parts__identity_layout():
-    table, queries = stored(vectors(2000)), vectors(20, seed=1)
+    table, queries = stored(vectors(1200)), vectors(20, seed=1)
     whole = search(rows_of(table), queries, 10)
-    for cuts in ([1], [512], [3, 4, 5, 1999], list(range(100, 2000, 100))):
+    for cuts in ([1], [512], [3, 4, 5, 1199], list(range(100, 1200, 100))):
         cut = search(rows_of(table, cuts=cuts), queries, 10)
         assert (cut[0] == whole[0]).all()
         assert (cut[1] == whole[1]).all()
@@ -118,7 +118,7 @@ def test_any_cut_into_parts__identity_layout():
 
 
 def test_an_exact_score_is_rounded_once__closed_form():
-    table, queries = stored(vectors(40, 300)), unit(vectors(3, 300, seed=1))
+    table, queries = stored(vectors(20, 150)), unit(vectors(3, 150, seed=1))
     found = exact.inner(torch.from_numpy(table).expand(3, -1, -1), exact.digits_of(queries))
     for query, scores in zip(queries.tolist(), found.tolist(), strict=True):
         grid = [Fraction(round(value * 2**36), 2**36) for value in query]
@@ -139,9 +139,10 @@ def test_no_rough_score_is_further_off_than_its_bound__identity_bound(dtype, pre
             true = queries @ torch.from_numpy(table).double().T
             for tile, some, scores in nearly.scores():
                 assert some == slice(0, 8)
-                for seen, known in zip(scores, true.T[tile.place :], strict=False):
-                    assert (known <= nearly.at_most(seen)).all()
-                    assert (seen >= nearly.at_least(known)).all()
+                known = true.T[tile.place : tile.place + len(scores)]
+                seen = scores[: len(known)]
+                assert (known <= nearly.at_most(seen)).all()
+                assert (seen >= nearly.at_least(known)).all()
     finally:
         torch.set_float32_matmul_precision(before)
 

@@ -1,19 +1,19 @@
 """Pairs that the edit map was trained on: refused by a calibration, told by an evaluation."""
 
 import json
+import shutil
 
 import pytest
 import torch
+from cells import cells_encoder
 from latent_model import ENCODER, training_pairs
 from PIL import Image
-from torch import nn
 from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
 from wherefrom.core.store import digest_file
 from wherefrom.data import save_png, to_uint8
-from wherefrom.encoders.encoder import make_encoder
 from wherefrom.origin import (
     EditMapConfig,
     PairRow,
@@ -26,31 +26,27 @@ from wherefrom.origin import (
 from wherefrom.origin.calibrating import NO_RECORD
 from wherefrom.origin.embedding import embed_pairs
 
-TRAINED, HELD = range(6), range(100, 122)
+TRAINED, HELD = range(3), range(100, 120)
 PLAIN = SearchConfig(views="none", rerank=False)
-
-
-class Cells(nn.Module):
-    def forward(self, x):
-        return F.adaptive_avg_pool2d(x, (4, 4)) - 0.5
 
 
 def picture(number, factor=1.0):
     coarse = torch.rand(1, 3, 5, 6, generator=stream(number, "picture"))
-    image = F.interpolate(coarse, (40, 48), mode="bicubic", align_corners=False)[0]
+    image = F.interpolate(coarse, (16, 24), mode="bicubic", align_corners=False)[0]
     return to_uint8((factor * image).clamp(0, 1))
 
 
-@pytest.fixture
-def world(tmp_path):
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
     """Files of origins and edits by number, and an edit map trained on the first of them."""
+    home = tmp_path_factory.mktemp("trained")
     for name, factor in (("photos", 1.0), ("edits", 0.8)):
-        (tmp_path / name).mkdir()
+        (home / name).mkdir()
         for n in (*TRAINED, *HELD):
-            save_png(picture(n, factor), tmp_path / name / f"{n:03d}.png")
+            save_png(picture(n, factor), home / name / f"{n:03d}.png")
     rows = []
     for n in TRAINED:
-        origin, edit = (tmp_path / name / f"{n:03d}.png" for name in ("photos", "edits"))
+        origin, edit = (home / name / f"{n:03d}.png" for name in ("photos", "edits"))
         digests = [digest_file(path) for path in (origin, edit)]
         rows.append(
             PairRow(
@@ -62,43 +58,53 @@ def world(tmp_path):
                 model="darker",
             )
         )
-    encoder = make_encoder(Cells(), kind="cells", config={})
-    embedded = embed_pairs(PairsManifest(tmp_path, tuple(rows)), encoder)
+    encoder = cells_encoder(4)
+    embedded = embed_pairs(PairsManifest(home, tuple(rows)), encoder)
     fitted = fit_edit_map(
         embedded.origins,
         embedded.edits,
         embedded.owner,
         encoder=encoder.identity,
-        config=EditMapConfig(rank=4),
+        config=EditMapConfig(rank=2),
         seen=embedded.seen,
     )
-    return tmp_path, encoder, fitted
+    return home, encoder, fitted
 
 
 def files(home, name, numbers):
     return [home / name / f"{n:03d}.png" for n in numbers]
 
 
-def references_of(world, fitted=None):
-    home, encoder, given = world
-    references = References.create(home / "refs.index", encoder, edit_map=fitted or given)
-    references.add([home / "photos"])
-    return references
+@pytest.fixture(scope="module")
+def index_of_photos(world):
+    """The index of all origins, with the edit map."""
+    home, encoder, fitted = world
+    with References.create(home / "refs.index", encoder, edit_map=fitted) as references:
+        references.add([home / "photos"])
+    return home / "refs.index"
 
 
-def test_the_map_keeps_what_it_was_trained_on__roundtrip(world):
-    home, _, fitted = world
+@pytest.fixture
+def references(world, index_of_photos, tmp_path):
+    """A copy of that index, open for writing."""
+    copy = shutil.copytree(index_of_photos, tmp_path / "refs.index")
+    with References.open(copy, encoder=world[1], writable=True) as opened:
+        yield opened
+
+
+def test_the_map_keeps_what_it_was_trained_on__roundtrip(world, tmp_path):
+    fitted = world[2]
     assert len(fitted.seen) == 2 * len(TRAINED)
-    fitted.save(home / "map")
-    again = load_edit_map(home / "map")
+    fitted.save(tmp_path / "map")
+    again = load_edit_map(tmp_path / "map")
     assert torch.equal(again.seen, fitted.seen) and again.digest == fitted.digest
     bare = fit_edit_map(*training_pairs(), encoder=ENCODER, config=EditMapConfig(rank=4))
-    bare.save(home / "bare")
-    assert load_edit_map(home / "bare").seen is None
+    bare.save(tmp_path / "bare")
+    assert load_edit_map(tmp_path / "bare").seen is None
 
 
 @pytest.mark.parametrize("shared", ["edit and origin", "edit", "origin", "another file"])
-def test_a_training_pair_cannot_calibrate__rejects_it(world, shared):
+def test_a_training_pair_cannot_calibrate__rejects_it(world, references, tmp_path, shared):
     home = world[0]
     numbers = [TRAINED[2], *HELD[1:]]
     edits, origins = files(home, "edits", HELD), files(home, "photos", HELD)
@@ -109,32 +115,30 @@ def test_a_training_pair_cannot_calibrate__rejects_it(world, shared):
     if shared == "another file":  # the same pixels
         edits = files(home, "edits", HELD)
         with Image.open(origins[0]) as image:
-            image.save(home / "again.bmp")
-        origins[0] = home / "again.bmp"
-    with (
-        references_of(world) as references,
-        pytest.raises(InputError, match=r"1 of the 22 pairs .* trained on .* give other pairs"),
-    ):
+            image.save(tmp_path / "again.bmp")
+        origins[0] = tmp_path / "again.bmp"
+    with pytest.raises(InputError, match=r"1 of the 20 pairs .* trained on .* give other pairs"):
         references.calibrate(edits, origins, rate=0.1, config=PLAIN)
 
 
-def test_pairs_that_are_new_calibrate__closed_form(world):
+def test_pairs_that_are_new_calibrate__closed_form(world, references):
     home = world[0]
-    with references_of(world) as references:
-        lists = files(home, "edits", HELD), files(home, "photos", HELD)
-        null = references.calibrate(*lists, rate=0.1, config=PLAIN).null
-        assert len(null.values) == len(HELD) and null.provenance["note"] == ""
-        numbers = [*TRAINED[:2], *HELD[:3]]
-        edits, photos = files(home, "edits", numbers), files(home, "photos", numbers)
-        report = references.evaluate(edits, photos, ["a"] * 5, config=PLAIN)
-        assert report.trained_on == 2 and json.loads(json.dumps(report.to_dict()))
+    lists = files(home, "edits", HELD), files(home, "photos", HELD)
+    null = references.calibrate(*lists, rate=0.1, config=PLAIN).null
+    assert len(null.values) == len(HELD) and null.provenance["note"] == ""
+    numbers = [*TRAINED[:2], *HELD[:3]]
+    edits, photos = files(home, "edits", numbers), files(home, "photos", numbers)
+    report = references.evaluate(edits, photos, ["a"] * 5, config=PLAIN)
+    assert report.trained_on == 2 and json.loads(json.dumps(report.to_dict()))
 
 
-def test_a_map_without_a_record_is_told__closed_form(world):
+def test_a_map_without_a_record_is_told__closed_form(world, tmp_path):
     from dataclasses import replace
 
-    home = world[0]
-    with references_of(world, replace(world[2], seen=None)) as references:
+    home, encoder, fitted = world
+    bare = replace(fitted, seen=None)
+    with References.create(tmp_path / "refs.index", encoder, edit_map=bare) as references:
+        references.add([home / "photos"])
         lists = files(home, "edits", HELD), files(home, "photos", HELD)
         null = references.calibrate(*lists, rate=0.1, config=PLAIN).null
         assert null.provenance["note"] == NO_RECORD

@@ -85,9 +85,9 @@ def test_the_list_holds_every_file__roundtrip():
     assert outlier_line(report()).startswith("3 images: 2 outliers")
 
 
-@pytest.mark.parametrize("drawn", [subtlety_plot(CURVE), tree_plot(TREE)])
-def test_plots_are_pictures_with_their_words__smoke(drawn):
-    for address in drawn:
+@pytest.mark.parametrize(("draw", "given"), [(subtlety_plot, CURVE), (tree_plot, TREE)])
+def test_plots_are_pictures_with_their_words__smoke(draw, given):
+    for address in draw(given):
         picture = ET.fromstring(from_data_uri(address))  # noqa: S314 (our own picture)
         words = " ".join(t.text or "" for t in picture.iter("{http://www.w3.org/2000/svg}text"))
         assert ("AUROC" in words and "stripe" in words) or "penalty 10" in words

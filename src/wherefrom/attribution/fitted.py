@@ -148,7 +148,9 @@ class Attributor:
             condition_of(file, level, size, self.noise)
             for file, level in zip(files, levels, strict=True)
         ]
-        scores = self._score_each(pixels, [condition for condition, _ in arrivals], track)
+        conditions = [condition for condition, _ in arrivals]
+        scores = self._score_each(pixels, conditions, track)
+        p_values = self._p_values(scores, conditions)
         rows = []
         for i, score in enumerate(scores.tolist()):
             carrier, (condition, unknown) = files[i], arrivals[i]
@@ -157,7 +159,7 @@ class Attributor:
             if not math.isfinite(score):
                 rows.append(without_score(name, digest))
                 continue
-            own, other, sibling = self._p_values(scores[i : i + 1], condition)
+            own, other, sibling = p_values[i]
             barred = self._barred(bool(blank[i]), carrier, condition, unknown)
             verdict, reason = self._decide((own, other, sibling), condition, barred)
             rows.append(
@@ -231,12 +233,20 @@ class Attributor:
             tensors |= scores.to_tensors(f"{FURTHER}{name}.")
         return tensors
 
-    def _p_values(self, score: Tensor, condition: str) -> tuple[float, float, float | None]:
-        """The p-values in that condition; where none is known, among unaltered images."""
-        known = self.calibration_of(condition)
-        own, other = upper_p_values(score, known.own), lower_p_values(score, known.other)
-        sibling = float(sibling_p_values(score, known.siblings)) if known.siblings else None
-        return float(own), float(other), sibling
+    def _p_values(
+        self, scores: Tensor, conditions: Sequence[str]
+    ) -> dict[int, tuple[float, float, float | None]]:
+        """By row, the p-values in its condition; where none is known, among unaltered images."""
+        by_row: dict[int, tuple[float, float, float | None]] = {}
+        for condition in dict.fromkeys(conditions):
+            rows = [i for i, one in enumerate(conditions) if one == condition]
+            known, part = self.calibration_of(condition), scores[rows]
+            own = upper_p_values(part, known.own).tolist()
+            other = lower_p_values(part, known.other).tolist()
+            guards = known.siblings
+            siblings = sibling_p_values(part, guards).tolist() if guards else [None] * len(rows)
+            by_row |= zip(rows, zip(own, other, siblings, strict=True), strict=True)
+        return by_row
 
     def calibration_of(self, condition: str) -> Calibration:
         """The scores that an image in that condition is compared with."""

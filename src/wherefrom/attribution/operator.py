@@ -48,7 +48,9 @@ def _symbol_supremum(weight: Tensor, stride: tuple[int, ...], dilation: tuple[in
     spectrum = torch.fft.fftn(folded, dim=tuple(range(2, 2 + axes)))
     # Frequencies that a stride folds onto one another act together: put them side by side.
     split = [part for s in stride for part in (s, per_axis)]
-    spectrum = spectrum.reshape(*weight.shape[:2], *split)
+    # At opposite frequencies the singular values of real kernels are the same: half of the last
+    # axis holds them all.
+    spectrum = spectrum.reshape(*weight.shape[:2], *split)[..., : per_axis // 2 + 1]
     coarse = [3 + 2 * a for a in range(axes)]
     folds = [2 + 2 * a for a in range(axes)]
     stacked = spectrum.permute(*coarse, 0, 1, *folds)

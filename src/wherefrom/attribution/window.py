@@ -6,8 +6,8 @@ are those of the centre alone (App. G.7), so only the centre and a halo around i
 The window's layer is exact: it maps a window of z to those outputs that depend on nothing outside.
 What is approximate is the inversion: a z near the window's edge lacks some of the outputs that it
 reaches, and its neighbours answer for that.  The effect fades inwards, and the halo is thrown away.
-How fast depends on the layer and on lam (docs/attribution.md has numbers): the smaller lam, the
-farther places are coupled.  All images, own and other, pass through the same window.
+How fast depends on the layer and on lam (docs/attribution-results.md has numbers): the smaller lam,
+the farther places are coupled.  All images, own and other, pass through the same window.
 
 Deviation: the official code inverts the whole image, then crops.
 """

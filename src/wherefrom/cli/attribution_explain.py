@@ -41,11 +41,11 @@ def explain(
       wherefrom attribution explain mine.attributor suspect.png --report suspect.html
     """
     from wherefrom import attribution as question
+    from wherefrom.data.notebook import encode_picture
     from wherefrom.data.shaping import to_image
     from wherefrom.report.attribution_evidence import evidence_dict, write_evidence_report
     from wherefrom.report.files import check_target
     from wherefrom.report.tables import explanation_table
-    from wherefrom.report.thumbnails import encode_picture
 
     if report is not None:
         check_target(report, option="--report", suffixes=(".html", ".htm"))

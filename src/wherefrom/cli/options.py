@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,23 @@ Presets = Mapping[str, Config]
 resolve_device = device.resolve_device  # what `device_option` gives is passed through it
 DEST = "setting"
 FILE = click.Path(path_type=Path)
+
+
+def gathered(options: Callable[..., Any]) -> Callable[[F], Callable[..., Any]]:
+    """Hand the options of a command over as one value: `options` called with them by keyword.
+
+    `options` is a frozen dataclass with a field per option.  The function that is decorated takes
+    it last, behind what click passes by position, such as the session.
+    """
+
+    def decorate(function: F) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def command(*positional: Any, **given: Any) -> Any:
+            return function(*positional, options(**given))
+
+        return command
+
+    return decorate
 
 
 class ConfigCommand(click.Command):

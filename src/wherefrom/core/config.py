@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import types
 import typing
@@ -60,8 +61,7 @@ class Config:
     @classmethod
     def describe(cls) -> list[SettingInfo]:
         """The settings in order of declaration."""
-        hints = typing.get_type_hints(cls)
-        return [_info(field, hints[field.name]) for field in dataclasses.fields(cls)]
+        return list(_described(cls))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -92,6 +92,12 @@ class Config:
                 raise _unknown(type(self).__name__, name, settings)
             settings[name] = value
         return type(self).from_dict(_nested(settings))
+
+
+@functools.cache
+def _described(config: type[Config]) -> tuple[SettingInfo, ...]:
+    hints = typing.get_type_hints(config)
+    return tuple(_info(field, hints[field.name]) for field in dataclasses.fields(config))
 
 
 def _info(field: dataclasses.Field[Any], hint: Any) -> SettingInfo:

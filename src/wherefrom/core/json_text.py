@@ -15,18 +15,22 @@ def to_json(value: Any, *, indent: int | None = 1, ensure_ascii: bool = True) ->
     for anything else.  JSON has no other way to write such a number, and `NaN` stops most parsers.
     The reason for it stands in a field beside it.
     """
-    return json.dumps(_finite(value), indent=indent, ensure_ascii=ensure_ascii, allow_nan=False)
+    return json.dumps(finite(value), indent=indent, ensure_ascii=ensure_ascii, allow_nan=False)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same value, with None for every float that is NaN or infinite.
+
+    `value` as in `to_json`; tuples become lists, numpy's scalars Python's.
+    """
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
         value = value.item()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {_finite_key(key): _finite(one) for key, one in value.items()}
+        return {_finite_key(key): finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [finite(each) for each in value]
     return value
 
 

@@ -97,16 +97,20 @@ def half_widths(errors: Floats, freedom: float | Floats, level: float) -> Floats
     degrees = np.broadcast_to(np.asarray(freedom, dtype=np.float64), errors.shape)
     if not np.isfinite(errors).all() or (degrees < 1).any():
         return np.full(len(errors), np.inf)
-    wide: Floats = errors * [bonferroni(len(errors), each, level) for each in degrees]
+    wide: Floats = errors * _bonferroni(len(errors), degrees, level)
     return wide
 
 
-@functools.lru_cache(maxsize=4096)
 def bonferroni(count: int, freedom: float, level: float) -> float:
     """The t-quantile at which `count` two-sided intervals hold at once."""
-    from scipy.stats import t
+    return float(_bonferroni(count, freedom, level))
 
-    return float(t.ppf(1 - (1 - level) / (2 * count), freedom))
+
+def _bonferroni(count: int, freedom: float | Floats, level: float) -> Floats:
+    from scipy.special import stdtrit  # what scipy.stats.t.ppf calls, without its checks
+
+    quantiles: Floats = stdtrit(freedom, 1 - (1 - level) / (2 * count))
+    return quantiles
 
 
 @functools.lru_cache(maxsize=256)

@@ -136,9 +136,9 @@ class Shares:
 
 
 def _reach(variance: float, freedom: int, level: float) -> float:
-    from scipy.stats import t
+    from scipy.special import stdtrit  # what scipy.stats.t.ppf calls, without its checks
 
-    quantile = float(t.ppf((1 + level) / 2, freedom))
+    quantile = float(stdtrit(freedom, (1 + level) / 2))
     return quantile * math.sqrt(variance)
 
 

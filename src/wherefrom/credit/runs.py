@@ -94,14 +94,14 @@ def pairs_of(table: RunTable) -> Pairs:
         (int(seed), row.tobytes()): j
         for j, (row, seed) in enumerate(zip(inner.masks, inner.seeds, strict=True))
     }
-    found = []
+    complements = [row.tobytes() for row in ~inner.masks]
+    sizes = inner.masks.sum(axis=1).tolist()
+    both = []
     for (seed, name), j in place.items():
-        row = inner.masks[j]
-        other = place.get((seed, (~row).tobytes()))
-        smaller = (2 * row.sum(), name) < (n, (~row).tobytes())
-        if other is not None and smaller:
-            found.append((j, other))
-    chosen = np.array(found, dtype=np.int64).reshape(-1, 2)
+        other = place.get((seed, complements[j]))
+        if other is not None and (2 * sizes[j], name) < (n, complements[j]):
+            both.append((j, other))
+    chosen = np.array(both, dtype=np.int64).reshape(-1, 2)
     halves = (inner.values[chosen[:, 0]] - inner.values[chosen[:, 1]]) / 2
     return Pairs(inner.masks[chosen[:, 0]], halves, len(inner.values) - 2 * len(chosen))
 

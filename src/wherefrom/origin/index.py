@@ -243,9 +243,9 @@ class Index(VectorIndex):
 
     def vectors(self, ids: Sequence[int]) -> Tensor:
         """The stored vectors (N, dim) float32 of these ids."""
-        self.get(ids)
         if not len(ids):
             return torch.empty(0, self.dim)
+        self.get(ids)
         parts = self.rows_on(torch.device("cpu")).parts
         order = torch.cat([part.ids for part in parts]).sort()
         wanted = torch.tensor([int(image) for image in ids], dtype=torch.int64)

@@ -157,8 +157,8 @@ def merge(result: SearchResult, rows: slice, left_out: Tensor, own: Tensor, k: i
     order = ids.argsort(stable=True)
     order = order[scores[order].argsort(descending=True, stable=True)]
     seen: dict[int, int] = {}
-    for place in order.tolist():
-        seen.setdefault(int(ids[place]), place)
+    for place, image in zip(order.tolist(), ids[order].tolist(), strict=True):
+        seen.setdefault(image, place)
         if len(seen) == k:
             break
     chosen = torch.tensor(list(seen.values()), dtype=torch.int64)

@@ -43,7 +43,8 @@ class Pairs:
         self.ids = (torch.bincount(owner) > 0).nonzero()[:, 0]  # (K,), sorted
         order = owner.argsort(stable=True).cpu()
         counts = torch.bincount(owner.cpu(), minlength=len(origins))[self.ids.cpu()]
-        self.of_class = torch.split(order, counts.tolist())
+        of_class = torch.split(order, counts.tolist())
+        self.members = [torch.cat([edits_of, ORIGIN]) for edits_of in of_class]
 
     def centred_origins(self) -> Tensor:
         """The origin of each class, (K, n) float32."""
@@ -54,17 +55,16 @@ class Pairs:
 
         Without replacement where a class is large enough, else with it.
         """
-        members, classes = [], []
+        members = []
         for index in chosen.tolist():
-            size = len(self.of_class[index]) + 1  # the origin comes last
+            size = len(self.members[index])  # the origin comes last
             if size >= count:
                 places = torch.randperm(size, generator=rng)[:count]
             else:
                 places = torch.randint(size, (count,), generator=rng)
-            members.append(torch.cat([self.of_class[index], ORIGIN])[places])
-            classes.append(torch.full((count,), index))
+            members.append(self.members[index][places])
         device = self.origins.device
-        row, y = torch.cat(members).to(device), torch.cat(classes).to(device)
+        row, y = torch.cat(members).to(device), chosen.repeat_interleave(count).to(device)
         is_origin = row < 0
         z = self.edits[row.clamp_min(0)].float()
         z[is_origin] = self.origins[self.ids[y[is_origin]]].float()

@@ -10,6 +10,7 @@ from wherefrom.anomaly.comparison import Comparison, anomaly_vectors
 from wherefrom.core.errors import InputError
 from wherefrom.core.json_text import to_json
 from wherefrom.core.progress import Track, quiet
+from wherefrom.data.notebook import encode_picture
 from wherefrom.data.shaping import to_image
 from wherefrom.data.writing import save_png
 from wherefrom.report import anomaly_wording as wording
@@ -33,7 +34,7 @@ from wherefrom.report.html import (
 )
 from wherefrom.report.tables import to_csv
 from wherefrom.report.text import percent, plural
-from wherefrom.report.thumbnails import encode_picture, thumbnails
+from wherefrom.report.thumbnails import thumbnails
 
 PAGE, GENERATORS, IMAGES = "report.html", "generators.csv", "images.csv"
 WHOLE, HEAT = "audit.json", "heat"

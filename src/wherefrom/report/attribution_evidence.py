@@ -17,6 +17,7 @@ from wherefrom.attribution.explaining import HALF_LEVEL, Explanation
 from wherefrom.attribution.result import CheckResult
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.json_text import to_json
+from wherefrom.data.notebook import data_uri
 from wherefrom.report import figures, wording
 from wherefrom.report.files import write_text
 from wherefrom.report.html import (
@@ -31,7 +32,6 @@ from wherefrom.report.html import (
     Prose,
     Section,
     Strip,
-    data_uri,
     page_footer,
     write_report,
 )

@@ -54,7 +54,8 @@ CLOTHES_FLAGGED = (
 WHY = {
     ("model", "sibling"): (
         "a sibling has the design and the training data of my model, so its last layer is almost "
-        "the same; a fit to more images tells more of them apart (docs/attribution.md, Table 2)"
+        "the same; a fit to more images tells more of them apart "
+        "(docs/attribution-results.md, Table 2)"
     ),
     ("model", "mine"): (
         f"up to {_of_100(SETTINGS.attribution.false_negative_rate)} of my model's images are "
@@ -63,12 +64,12 @@ WHY = {
     ("model", ""): "the fit is small, and some images that it never saw pass (docs/attribution.md)",
     ("origin", "edit"): (
         "the edit moved and changed so much that unrelated pictures match about as well "
-        "(docs/origin.md, How far the edit went)"
+        "(docs/origin-results.md, How far the edit went)"
     ),
     ("origin", ""): (
         f"up to {_of_100(SETTINGS.edits_false_alarms)} pictures from elsewhere are given an "
-        "origin, and more if they are unlike the edits of the calibration (docs/origin.md, "
-        "The decision)"
+        "origin, and more if they are unlike the edits of the calibration "
+        "(docs/origin-results.md, The decision)"
     ),
     ("naturalness", "damaged"): (
         "the score sees few kinds of damage with this small feature network "

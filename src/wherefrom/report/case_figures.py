@@ -10,6 +10,7 @@ from matplotlib.figure import Figure as Canvas
 
 from wherefrom.anomaly.segments import overlay
 from wherefrom.case.exhibits import HeatShown, ReconstructionShown, ScorePlace, SharesShown
+from wherefrom.data.notebook import encode_picture
 from wherefrom.data.shaping import to_image
 from wherefrom.data.writing import image_grid, to_uint8
 from wherefrom.report.figures import (
@@ -23,7 +24,6 @@ from wherefrom.report.figures import (
 )
 from wherefrom.report.html import Figure, Panel
 from wherefrom.report.text import percent
-from wherefrom.report.thumbnails import encode_picture
 
 HEAT_SIDE = 320
 SMALLEST = 160  # px that a small picture is enlarged to

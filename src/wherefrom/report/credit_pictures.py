@@ -11,13 +11,13 @@ from torch import Tensor
 
 from wherefrom.credit.portrait import WITHOUT, Portrait, Scene
 from wherefrom.credit.result import Shares
+from wherefrom.data.notebook import encode_picture
 from wherefrom.data.shaping import to_image
 from wherefrom.data.writing import image_grid
 from wherefrom.report.credit_tables import is_ranked, rank_of, sign_of
 from wherefrom.report.figures import cluster_bars, contributor_bars
 from wherefrom.report.html import Figure, Panel, Prose, Section, Strip
 from wherefrom.report.text import percent, plural
-from wherefrom.report.thumbnails import encode_picture
 
 COLUMNS = 4
 SIDE = 400  # px of a sheet of images

@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
-from wherefrom.report.html import data_uri
+from wherefrom.data.notebook import data_uri
 from wherefrom.report.text import printable
 
 Scores: TypeAlias = NDArray[np.float64]

@@ -128,11 +128,6 @@ def table_grid(table: Table) -> Grid:
     return Grid(tuple(column.title for column in table.columns), rows, numeric)
 
 
-def data_uri(data: bytes, mime: str) -> str:
-    """The bytes as a `data:` address."""
-    return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
-
-
 def from_data_uri(address: str) -> bytes:
     """What `data_uri` was given."""
     return base64.b64decode(address.partition(",")[2])

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from wherefrom.core.progress import Track, quiet
+from wherefrom.data.notebook import encode_picture
 from wherefrom.data.shaping import to_image
 from wherefrom.data.writing import image_grid, to_uint8
 from wherefrom.inversion.clusters import Cluster, Clustering
@@ -39,7 +40,7 @@ from wherefrom.report.inversion_tables import (
     tree_table,
 )
 from wherefrom.report.text import percent, plural
-from wherefrom.report.thumbnails import encode_picture, thumbnails
+from wherefrom.report.thumbnails import thumbnails
 
 LISTED = 200
 SHOWN = 16  # images per class and kind

@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw
 
 from wherefrom.core.errors import InputError
 from wherefrom.data.images import read_image
+from wherefrom.data.notebook import data_uri
 from wherefrom.data.shaping import to_image
 from wherefrom.origin.evidence import Evidence
-from wherefrom.report.html import data_uri
 
 SIDE, SMALL = 360, 96  # px, the longer one
 # Of unrelated photographs the median cell is about 1.1 apart, with the encoder of the package.

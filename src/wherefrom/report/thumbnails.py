@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from PIL import Image
-
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.images import read_image
+from wherefrom.data.notebook import encode_picture
 from wherefrom.data.shaping import to_image
-from wherefrom.report.html import data_uri
 
 MAX_SIDE = 96
 MAX_COUNT = 200
@@ -46,13 +43,5 @@ def thumbnails(rows: Sequence[Pictured], *, track: Track = quiet) -> dict[str, s
         except InputError:
             continue  # the row itself says what is wrong with the file
         if row.digest is None or row.digest == image.digest:
-            found[row.name] = encode_picture(to_image(image.pixels))
+            found[row.name] = encode_picture(to_image(image.pixels), side=MAX_SIDE)
     return found
-
-
-def encode_picture(image: Image.Image, *, side: int = MAX_SIDE) -> str:
-    """A PNG data address of the image, shrunk to at most `side` px."""
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return data_uri(buffer.getvalue(), "image/png")
