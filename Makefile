@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_FLAGS ?=
 PYTEST_FLAGS ?= -q
-# One process a core with one thread each: tests work on tensors too small for threads.
-PROCESSES ?= auto
+# Of one thread each: tests work on tensors too small for threads.  One more than there are cores,
+# because some tests wait for other processes, leases and time limits.
+PROCESSES ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # Without the files that Python keeps of compiled modules, each process compiles all of torch anew:
 # `import torch` then takes twice as long.  (pip compiles nothing: it would use one core for it.)
 unexport PYTHONDONTWRITEBYTECODE
@@ -52,7 +53,7 @@ check: $(VENV)/.installed-dev ## format, lint, types, docs and generated files; 
 	$(PYTEST) $(TESTS_OF_FILES)
 
 docs: $(VENV)/.installed ## regenerate docs/cli.md and the tables made from docs/results
-	$(PY) -m wherefrom.cli.reference > docs/cli.md.new
+	$(PY) -m wherefrom.cli.installed.reference > docs/cli.md.new
 	mv docs/cli.md.new docs/cli.md
 	$(PY) experiments/render_docs.py
 

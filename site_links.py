@@ -1,7 +1,7 @@
 """A hook of mkdocs: links of a page that leave docs/ become their text.
 
-On a forge `[lasso.py](../src/wherefrom/attribution/lasso.py)` leads to the file; the site holds
-the pages alone.  tests/test_docs.py checks that such links lead somewhere.
+On a forge `[errors.py](../src/wherefrom/core/errors.py)` leads to the file; the site holds the
+pages alone.  tests/test_docs.py checks that such links lead somewhere.
 """
 
 from __future__ import annotations

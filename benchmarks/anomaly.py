@@ -29,9 +29,9 @@ from torch import Tensor
 
 from wherefrom import __version__
 from wherefrom.anomaly.config import DEFAULT, AnomalyConfig
-from wherefrom.anomaly.items import load_image
-from wherefrom.anomaly.measuring import CPU_PIXELS
-from wherefrom.anomaly.scoring import score_images
+from wherefrom.anomaly.measuring.features import CPU_PIXELS
+from wherefrom.anomaly.measuring.items import load_image
+from wherefrom.anomaly.measuring.scoring import score_images
 from wherefrom.data.folders import list_images
 from wherefrom.data.splits import spread_indices
 from wherefrom.encoders import DEFAULT_FEATURES, FeatureNetwork, load_feature_encoder

@@ -39,7 +39,7 @@ from wherefrom.attribution.protocol import Material, stored_samples
 from wherefrom.core.rng import stream
 from wherefrom.data import to_float
 from wherefrom.generators.generator import Generator, wrap_generator
-from wherefrom.generators.zoo import initialise, make_generator
+from wherefrom.generators.zoo.networks import initialise, make_generator
 
 SIZES = (64, 128, 512)
 TINY = {

@@ -24,8 +24,8 @@ import numpy as np
 
 from wherefrom import __version__
 from wherefrom.core.rng import derive_seed
-from wherefrom.credit.design import Design, KernelShapDesign, PairedDesign
-from wherefrom.credit.estimators import estimate_kernel_shap, estimate_paired
+from wherefrom.credit.estimators.design import Design, KernelShapDesign, PairedDesign
+from wherefrom.credit.estimators.paired import estimate_kernel_shap, estimate_paired
 from wherefrom.credit.game import Bools, Floats, RunTable, members_of
 from wherefrom.credit.result import Shares
 

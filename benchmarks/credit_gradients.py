@@ -25,14 +25,14 @@ import torch
 from torch import Tensor
 
 from wherefrom import __version__
-from wherefrom.credit.diffusion import Diffusion, make_unet
-from wherefrom.credit.gradients import (
+from wherefrom.credit.baselines.gradients import (
     GradientConfig,
     Moments,
     image_moments,
     project,
     projected_gradients,
 )
+from wherefrom.credit.diffusion.model import Diffusion, make_unet
 
 
 def make_model(width: int, side: int) -> Diffusion:

@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 
 from wherefrom import __version__
-from wherefrom.credit.design import PairedDesign
-from wherefrom.credit.executors import run_local
+from wherefrom.credit.estimators.design import PairedDesign
 from wherefrom.credit.game import Bools, Planned
-from wherefrom.credit.ledger import Ledger
-from wherefrom.credit.records import GameIdentity, Outcome
-from wherefrom.credit.worker import Play, work
+from wherefrom.credit.ledger.ledger import Ledger
+from wherefrom.credit.ledger.records import GameIdentity, Outcome
+from wherefrom.credit.running.local import run_local
+from wherefrom.credit.running.worker import Play, work
 
 PLAYERS = 20
 GAME = GameIdentity("benchmark", PLAYERS, {"kind": "answers at once"})

@@ -25,9 +25,9 @@ from wherefrom.core.rng import derive_seed, stream
 from wherefrom.core.store import digest_tensors
 from wherefrom.generators.generator import Generator
 from wherefrom.generators.loading import load_generator
-from wherefrom.generators.zoo import initialise, make_generator
-from wherefrom.generators.zoo_files import export
-from wherefrom.generators.zoo_training import GanTask, ZooTrainingConfig
+from wherefrom.generators.zoo.files import export
+from wherefrom.generators.zoo.networks import initialise, make_generator
+from wherefrom.generators.zoo.training import GanTask, ZooTrainingConfig
 from wherefrom.training.loop import Checkpoints, run
 
 IMAGES = 6000  # of the owner's, that a thief has

@@ -29,10 +29,10 @@ from torch.nn import functional as F
 from wherefrom import __version__
 from wherefrom.core.precision import halves
 from wherefrom.core.rng import stream
-from wherefrom.inversion.assembly import Classes, build_networks
-from wherefrom.inversion.bodies import StandardArchitecture
 from wherefrom.inversion.config import InversionConfig
-from wherefrom.inversion.task import Dataset, InversionTask
+from wherefrom.inversion.networks.assembly import Classes, build_networks
+from wherefrom.inversion.networks.bodies import StandardArchitecture
+from wherefrom.inversion.training.task import Dataset, InversionTask
 
 ROUND = 8  # steps between two looks at the clock
 R1 = 0.1

@@ -26,12 +26,12 @@ from torch import Tensor
 
 from wherefrom import __version__
 from wherefrom.attribution.equations import duality_gap, shifted_objective, soft_threshold
-from wherefrom.attribution.flipad import mean_activation
-from wherefrom.attribution.lasso import Inversion, Inverter, LassoConfig
-from wherefrom.attribution.operator import squared_norm
+from wherefrom.attribution.final_layer.lasso import Inversion, Inverter, LassoConfig
+from wherefrom.attribution.final_layer.operator import squared_norm
+from wherefrom.attribution.methods.flipad import mean_activation
 from wherefrom.data.writing import to_float, to_uint8
 from wherefrom.generators.generator import Generator
-from wherefrom.generators.last_layer import LastLayer
+from wherefrom.generators.last_layer.layer import LastLayer
 from wherefrom.generators.loading import load_generator
 
 FACE = Path(__file__).parents[1] / "examples" / "face_dcgan.py"
@@ -248,7 +248,7 @@ def cost(case: Case, lam: float, repeats: int) -> dict[str, list[dict[str, Any]]
 
 def parts_of_an_iteration(case: Case, repeats: int) -> list[dict[str, Any]]:
     """Where an iteration's time goes, milliseconds per image at the default chunk."""
-    from wherefrom.attribution.operator import FastOperator
+    from wherefrom.attribution.final_layer.operator import FastOperator
 
     operator = FastOperator.of(case.layer)
     count = LassoConfig().chunk

@@ -39,14 +39,14 @@ from upscaler import Upscaler
 
 from wherefrom import __version__, attribution
 from wherefrom.attribution.conditions import specialties
+from wherefrom.attribution.evaluation.robustness import judge_altered
 from wherefrom.attribution.immunity import Immunity
 from wherefrom.attribution.methods import find_method
 from wherefrom.attribution.protocol import Material, stored_samples
-from wherefrom.attribution.robustness import judge_altered
 from wherefrom.calibration.conformal import threshold_at_rate
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.data import load_training_images, to_float, to_uint8
-from wherefrom.data.degradations import Alteration
+from wherefrom.data.altering.degradations import Alteration
 from wherefrom.generators.generator import Generator, wrap_generator
 from wherefrom.generators.loading import load_generator
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from wherefrom.core.rng import stream
 from wherefrom.data import load_training_images, to_uint8
 from wherefrom.data.shaping import to_image
-from wherefrom.generators.zoo_training import GanTask, ZooTrainingConfig
+from wherefrom.generators.zoo.training import GanTask, ZooTrainingConfig
 from wherefrom.training.loop import Checkpoints, run
 
 STAGES = (100, 400, 1600, 6400)

@@ -31,15 +31,19 @@ from scipy.stats import kendalltau
 from torch import Tensor
 
 from wherefrom import __version__
-from wherefrom.anomaly.assumption import AssumptionConfig, check_assumption
-from wherefrom.anomaly.cache import FolderCache
-from wherefrom.anomaly.calibration import Calibration, fit_calibration
-from wherefrom.anomaly.comparison import ComparisonConfig, GeneratorScore, compare_generators
+from wherefrom.anomaly.calibration.assumption import AssumptionConfig, check_assumption
+from wherefrom.anomaly.calibration.fitted import Calibration, fit_calibration
+from wherefrom.anomaly.comparison.generators import (
+    ComparisonConfig,
+    GeneratorScore,
+    compare_generators,
+)
 from wherefrom.anomaly.config import PRESETS
 from wherefrom.anomaly.equations import anomaly_vectors
-from wherefrom.anomaly.items import load_image
+from wherefrom.anomaly.measuring.cache import FolderCache
+from wherefrom.anomaly.measuring.items import load_image
+from wherefrom.anomaly.measuring.scoring import score_files
 from wherefrom.anomaly.result import ImageScores
-from wherefrom.anomaly.scoring import score_files
 from wherefrom.core.rng import stream
 from wherefrom.data.folders import list_images
 from wherefrom.data.splits import spread_indices

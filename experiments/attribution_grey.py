@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from wherefrom import __version__
-from wherefrom.attribution.comparison import compare
+from wherefrom.attribution.evaluation.comparison import compare
 from wherefrom.attribution.methods import find_method
 from wherefrom.attribution.protocol import stored_samples
 from wherefrom.core.rng import stream
@@ -28,8 +28,8 @@ from wherefrom.core.store import write_file
 from wherefrom.data import load_training_images
 from wherefrom.generators.generator import Generator
 from wherefrom.generators.loading import load_generator
-from wherefrom.generators.zoo_files import train_zoo
-from wherefrom.generators.zoo_training import ZooTrainingConfig
+from wherefrom.generators.zoo.files import train_zoo
+from wherefrom.generators.zoo.training import ZooTrainingConfig
 
 SIDE, LEARNT = 128, 500
 OWNER, TAUGHT = "DCGAN", "WGAN-GP (in the fits)"

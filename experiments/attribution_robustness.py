@@ -29,12 +29,12 @@ from unseen_clothes import unseen_clothes
 
 from wherefrom import __version__
 from wherefrom.attribution.conditions import KIND_OF, condition_after, specialties
+from wherefrom.attribution.evaluation.robustness import judge_altered
 from wherefrom.attribution.immunity import NONE, Immunity
 from wherefrom.attribution.methods import METHODS
 from wherefrom.attribution.protocol import Material, Scorer, stored_samples
-from wherefrom.attribution.robustness import judge_altered
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.data.degradations import TABLE_3, Alteration
+from wherefrom.data.altering.degradations import TABLE_3, Alteration
 from wherefrom.generators.loading import load_generator
 
 ARCHITECTURES = ("dcgan", "wgan-gp", "lsgan", "ebgan")

@@ -29,7 +29,7 @@ from wherefrom import __version__, attribution
 from wherefrom.attribution.methods import METHODS
 from wherefrom.core.rng import derive_seed
 from wherefrom.core.store import digest_tensors
-from wherefrom.data.tables import read_rows
+from wherefrom.data.tables.numbers import read_rows
 from wherefrom.generators.generator import Generator, wrap_generator
 from wherefrom.generators.kl_wgan import KlWganConfig, KlWganTask
 from wherefrom.training.loop import Checkpoints, run

@@ -33,8 +33,8 @@ from wherefrom.core.store import write_file
 from wherefrom.data.datasets import load_training_images
 from wherefrom.data.writing import to_float
 from wherefrom.generators.generator import Generator, wrap_generator
-from wherefrom.generators.zoo import initialise
-from wherefrom.generators.zoo_training import GanTask, ZooTrainingConfig
+from wherefrom.generators.zoo.networks import initialise
+from wherefrom.generators.zoo.training import GanTask, ZooTrainingConfig
 from wherefrom.metrics.detection import auroc
 
 RESULT = Path("docs/results/attribution_skip.json")

@@ -31,13 +31,13 @@ from unseen_clothes import unseen_clothes
 
 from wherefrom import __version__
 from wherefrom.attribution.config import PRESETS
-from wherefrom.attribution.evidence import combine, pre_activations
-from wherefrom.attribution.features import FeatureMap
-from wherefrom.attribution.flipad import mean_activation
-from wherefrom.attribution.impostors import make_impostors
-from wherefrom.attribution.lasso import LassoConfig
-from wherefrom.attribution.other_layers import draw_by_other_layers
+from wherefrom.attribution.final_layer.lasso import LassoConfig
+from wherefrom.attribution.methods.features import FeatureMap
+from wherefrom.attribution.methods.flipad import mean_activation
+from wherefrom.attribution.methods.flipad_scorer import combine, pre_activations
 from wherefrom.attribution.protocol import stored_samples
+from wherefrom.attribution.training.impostors import make_impostors
+from wherefrom.attribution.training.other_layers import draw_by_other_layers
 from wherefrom.calibration.conformal import threshold_at_rate
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.data import to_float, to_uint8

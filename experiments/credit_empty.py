@@ -19,7 +19,7 @@ from credit_studies import LEDGERS, PROPERTIES, games_in, open_game
 
 from wherefrom import __version__
 from wherefrom.core.store import write_file
-from wherefrom.credit.estimate import estimate
+from wherefrom.credit.estimators.choose import estimate
 from wherefrom.credit.game import RunTable
 
 STUDIES = {

@@ -47,7 +47,9 @@ from torch import Tensor
 from wherefrom import __version__
 from wherefrom.core.rng import derive_seed
 from wherefrom.core.store import write_file
-from wherefrom.credit.design import (
+from wherefrom.credit.equations import correlation, rank_correlation, shapley_value
+from wherefrom.credit.estimators.choose import estimate
+from wherefrom.credit.estimators.design import (
     EnumerationDesign,
     KernelShapDesign,
     LeaveOneOutDesign,
@@ -55,14 +57,12 @@ from wherefrom.credit.design import (
     PermutationDesign,
     UniformDesign,
 )
-from wherefrom.credit.equations import correlation, rank_correlation, shapley_value
-from wherefrom.credit.estimate import estimate
-from wherefrom.credit.estimators import estimate_exact
-from wherefrom.credit.evaluation import variance_split
-from wherefrom.credit.fidelity import certify_proxy
+from wherefrom.credit.estimators.paired import estimate_exact
+from wherefrom.credit.estimators.tables import enumerated
+from wherefrom.credit.evaluation.fidelity import certify_proxy
+from wherefrom.credit.evaluation.lds import variance_split
 from wherefrom.credit.game import Design, Floats, Planned, RunTable, mask_of, members_of
-from wherefrom.credit.play import UNLEARNED
-from wherefrom.credit.runs import enumerated
+from wherefrom.credit.running.diffusion_run import UNLEARNED
 
 GARMENTS = {
     "tops": (0, 6),

@@ -10,15 +10,15 @@ import numpy as np
 from credit_studies import open_game
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.design import (
+from wherefrom.credit.equations import datamodel, rank_correlation
+from wherefrom.credit.estimators.choose import estimate
+from wherefrom.credit.estimators.design import (
     Design,
     KernelShapDesign,
     LeaveOneOutDesign,
     PairedDesign,
 )
-from wherefrom.credit.equations import datamodel, rank_correlation
-from wherefrom.credit.estimate import estimate
-from wherefrom.credit.evaluation import SubsetsDesign, lds_difference, lds_rows, variance_split
+from wherefrom.credit.evaluation.lds import SubsetsDesign, lds_difference, lds_rows, variance_split
 from wherefrom.credit.game import Floats, RunTable, mask_of
 from wherefrom.credit.result import Shares
 

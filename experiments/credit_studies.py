@@ -18,10 +18,10 @@ from torch.nn import functional as F
 
 from wherefrom.core.store import scratch_beside
 from wherefrom.credit.game import Planned
-from wherefrom.credit.ledger import Ledger
+from wherefrom.credit.ledger.ledger import Ledger
+from wherefrom.credit.ledger.records import GameIdentity
 from wherefrom.credit.method import OpenStudy, open_study, run_study
-from wherefrom.credit.records import GameIdentity
-from wherefrom.data.arrays import IDX_IMAGES, IDX_LABELS, read_idx
+from wherefrom.data.tables.arrays import IDX_IMAGES, IDX_LABELS, read_idx
 from wherefrom.data.writing import save_png
 
 KINDS = ("retrain", "fine-tune", "sparsified")

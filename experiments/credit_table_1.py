@@ -55,16 +55,16 @@ from torch import Tensor
 
 from wherefrom import __version__
 from wherefrom.core.store import write_file
-from wherefrom.credit.design import Design
-from wherefrom.credit.diffusion import sample
-from wherefrom.credit.evaluation import SubsetsDesign
+from wherefrom.credit.baselines.gradients import GradientConfig
+from wherefrom.credit.baselines.of_study import gradient_baselines, similarity_baselines
+from wherefrom.credit.diffusion.model import sample
+from wherefrom.credit.estimators.design import Design
+from wherefrom.credit.evaluation.lds import SubsetsDesign
 from wherefrom.credit.game import Planned
-from wherefrom.credit.gradients import GradientConfig
 from wherefrom.credit.method import OpenStudy
-from wherefrom.credit.models import make_models
-from wherefrom.credit.play import DiffusionPlay
 from wherefrom.credit.properties import Made, NetworkEmbedder
-from wherefrom.credit.rivals import gradient_baselines, similarity_baselines
+from wherefrom.credit.running.diffusion_run import DiffusionPlay
+from wherefrom.credit.study.models import make_models
 from wherefrom.data.writing import to_uint8
 
 CLASSES = ("T-shirts", "trousers", "pullovers", "dresses", "coats", "sandals", "shirts",

@@ -9,7 +9,7 @@ from markdown_tables import load, table
 
 from wherefrom.components.autoencoders import FORMS
 from wherefrom.core.limits import BYTES_PER_PIXEL, FULL_PIXELS, MAX_PIXELS, Limits
-from wherefrom.data import kinds
+from wherefrom.data.files import kinds
 
 MIB = 2**20
 READ = {

@@ -26,9 +26,9 @@ from torch import Tensor
 from wherefrom import inversion
 from wherefrom.core.store import digest_tensors, write_file
 from wherefrom.data.writing import to_float
-from wherefrom.inversion.clusters import DEAD
-from wherefrom.inversion.editing import edit_attribute
-from wherefrom.inversion.evaluation import evaluate_inverter
+from wherefrom.inversion.classes.clusters import DEAD
+from wherefrom.inversion.codes.editing import edit_attribute
+from wherefrom.inversion.codes.evaluation import evaluate_inverter
 
 ATTRIBUTES = ("bold", "slanted")
 RUNS: dict[str, dict[str, Any]] = {

@@ -28,7 +28,7 @@ from wherefrom import __version__, inversion
 from wherefrom.core.store import digest_tensors, write_file
 from wherefrom.data.datasets import load_training_images
 from wherefrom.data.writing import to_float
-from wherefrom.inversion.evaluation import evaluate_inverter
+from wherefrom.inversion.codes.evaluation import evaluate_inverter
 
 PLAIN = {"penalty_every": 1, "precision": "fp32", "fused": False, "channels_last": False}
 RUNS = {

@@ -28,16 +28,16 @@ from matplotlib.figure import Figure as Canvas
 
 from wherefrom import __version__, inversion
 from wherefrom.core.store import is_artifact, write_file
+from wherefrom.data.altering.mnist_corruptions import near_out
+from wherefrom.data.altering.out_sets import OutSet, foreign_images, mnist_out_sets, padded
 from wherefrom.data.datasets import TrainingImages, load_training_images
-from wherefrom.data.mnist_corruptions import near_out
-from wherefrom.data.out_sets import OutSet, foreign_images, mnist_out_sets, padded
 from wherefrom.data.writing import to_float
 from wherefrom.detectors.energy import energy, react_cap, rectify
-from wherefrom.inversion.detecting import LikelihoodDetector, ReconstructionDetector
-from wherefrom.inversion.evaluation import evaluate_inverter
+from wherefrom.inversion.codes.evaluation import evaluate_inverter
+from wherefrom.inversion.outliers.detecting import LikelihoodDetector, ReconstructionDetector
 from wherefrom.metrics.detection import auroc
-from wherefrom.report.figures import Scheme, dress, legend, render
-from wherefrom.report.html import from_data_uri
+from wherefrom.report.pages.figures import Scheme, dress, legend, render
+from wherefrom.report.pages.html import from_data_uri
 
 METHODS = ("dlsgan", "infogan", "msegan", "autoencoder", "classifier")
 NEAR, FAR = 0.1, 1.0

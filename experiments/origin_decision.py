@@ -27,14 +27,14 @@ from wherefrom.data.shaping import to_image, to_pixels
 from wherefrom.data.writing import to_float
 from wherefrom.encoders import load_encoder, prepare
 from wherefrom.metrics.detection import exact_interval
-from wherefrom.origin.decision import STATISTICS, standing_out
-from wherefrom.origin.index import Index
-from wherefrom.origin.matching import Matcher, Standing
-from wherefrom.origin.method import fit_edit_map
-from wherefrom.origin.pairs import read_pairs
-from wherefrom.origin.reranking import Originals
-from wherefrom.origin.settings import SearchConfig
-from wherefrom.origin.views import VIEWS
+from wherefrom.origin.edit_map.fitting import fit_edit_map
+from wherefrom.origin.index.index import Index
+from wherefrom.origin.pairs.manifest import read_pairs
+from wherefrom.origin.reranking.scores import Originals
+from wherefrom.origin.reranking.views import VIEWS
+from wherefrom.origin.searching.config import SearchConfig
+from wherefrom.origin.searching.decision import STATISTICS, standing_out
+from wherefrom.origin.searching.matching import Matcher, Standing
 
 RATES = (0.01, 0.05)
 TRIED = 100  # queries per attack

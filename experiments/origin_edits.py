@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from train_editors import EDITORS, HUES, SIDE, split_photos
 
-from wherefrom.origin.pairs_builder import build_pairs
-from wherefrom.origin.pairs_config import PairsConfig
-from wherefrom.origin.pipelines import load_pipeline
-from wherefrom.origin.prompts import load_prompts
+from wherefrom.origin.pairs.builder import build_pairs
+from wherefrom.origin.pairs.config import PairsConfig
+from wherefrom.origin.pairs.pipelines import load_pipeline
+from wherefrom.origin.pairs.prompts import load_prompts
 
 PROMPTS = f"""\
 a {{dark|bright}} {{muted|vivid}} {{{"|".join(HUES)}}} photo {{soft|hard}} {{smooth|busy}}

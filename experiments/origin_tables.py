@@ -41,10 +41,10 @@ from wherefrom.data.shaping import to_image, to_pixels
 from wherefrom.data.writing import to_float
 from wherefrom.encoders import Encoder, load_encoder
 from wherefrom.metrics.retrieval import accuracy, mean_average_precision, worst_ranks
-from wherefrom.origin.edit_map import EditMapConfig, FittedEditMap
-from wherefrom.origin.method import fit_edit_map
-from wherefrom.origin.pairs import read_pairs
-from wherefrom.origin.theory import compare_maps, report_pairs
+from wherefrom.origin.edit_map.fitted import EditMapConfig, FittedEditMap
+from wherefrom.origin.edit_map.fitting import fit_edit_map
+from wherefrom.origin.edit_map.theory import compare_maps, report_pairs
+from wherefrom.origin.pairs.manifest import read_pairs
 
 SEEN = "a"
 RANKS = (16, 64, 128, 256, 512, 1024)

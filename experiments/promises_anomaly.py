@@ -28,11 +28,11 @@ from wherefrom.anomaly import (
     fit_calibration,
     score_progressively,
 )
-from wherefrom.anomaly.assumption import AssumptionCheck
-from wherefrom.anomaly.comparison import ComparisonConfig, compare_generators
-from wherefrom.anomaly.items import digest_pixels
-from wherefrom.anomaly.judgement import ImageJudgement
-from wherefrom.anomaly.measuring import Measurement
+from wherefrom.anomaly.calibration.assumption import AssumptionCheck
+from wherefrom.anomaly.calibration.judgement import ImageJudgement
+from wherefrom.anomaly.comparison.generators import ComparisonConfig, compare_generators
+from wherefrom.anomaly.measuring.features import Measurement
+from wherefrom.anomaly.measuring.items import digest_pixels
 from wherefrom.core.rng import stream
 from wherefrom.encoders.features import FeatureEncoder, make_feature_encoder
 from wherefrom.encoders.identity import EncoderIdentity
@@ -222,7 +222,7 @@ PROMISES = (
         "real image flagged",
         "a real image is flagged with probability at most the false-alarm rate",
         "it is like the real images of the calibration",
-        "anomaly/calibration.py, calibration/conformal.py",
+        "anomaly/calibration/fitted.py, calibration/conformal.py",
         RATE,
         real_images_flagged,
     ),
@@ -241,7 +241,7 @@ PROMISES = (
         "a real image has a p-value of at most 0.1 with that probability, also when it was "
         "measured with fewer draws",
         "it is like the real images of the calibration",
-        "anomaly/calibration.py: first_points",
+        "anomaly/calibration/fitted.py: first_points",
         0.1,
         p_values_early,
         suite=12,
@@ -250,7 +250,7 @@ PROMISES = (
         "assumption check where damage has no effect",
         "the direction-free score's AUC is 0.5 on average where damage leaves it as it was",
         "damaged and whole images have one law of (C, V)",
-        "anomaly/assumption.py, anomaly/cloud.py: without_each",
+        "anomaly/calibration/assumption.py, anomaly/calibration/cloud.py: without_each",
         0.5,
         joint_auc_without_effect,
         suite=6,
@@ -260,7 +260,7 @@ PROMISES = (
         "AS-i is said to point the right or the wrong way with probability at most 0.05 where it "
         "points nowhere",
         "damaged and whole images have one law of (C, V)",
-        "anomaly/assumption.py: verdict",
+        "anomaly/calibration/assumption.py: verdict",
         RATE,
         verdicts_without_effect,
         suite=6,
@@ -280,7 +280,7 @@ PROMISES = (
         "of five generators that are like the real images, any is told from these with probability "
         "at most the error rate",
         "independent images",
-        "anomaly/comparison.py: p_together",
+        "anomaly/comparison/generators.py: p_together",
         RATE,
         functools.partial(real_generators_told_from_real, 5),
         suite=5,

@@ -16,9 +16,9 @@ from scipy.stats import norm
 from torch import Tensor
 
 from wherefrom.attribution import control_discoveries
+from wherefrom.attribution.checking.open_set import Identity, identify
 from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.fitted import Attributor, Calibration
-from wherefrom.attribution.open_set import Identity, identify
 from wherefrom.attribution.together import judge_together
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.data.images import Carrier
@@ -221,7 +221,7 @@ PROMISES = (
         "with probability at most the sibling rate",
         "its content is the model's, and its layer is drawn as the held-out siblings' were; a "
         "sibling that somebody trained is not promised, but measured",
-        "attribution/siblings.py, attribution/held_out.py",
+        "attribution/training/siblings.py, attribution/training/held_out.py",
         0.05,
         siblings_accused,
     ),
@@ -239,7 +239,7 @@ PROMISES = (
         "of the answers 'not made by this model', at most the false-discovery rate are wrong on "
         "average",
         "own files are unaltered; any number of files that cannot get the answer lie beside them",
-        "attribution/discovery.py",
+        "attribution/checking/discovery.py",
         0.05,
         false_rejections,
         suite=20,
@@ -249,7 +249,7 @@ PROMISES = (
         "of the answers 'made by this model', at most the false-discovery rate are images like the "
         "others on average",
         "these are exchangeable with the others held out; images of any other kind lie beside them",
-        "attribution/discovery.py",
+        "attribution/checking/discovery.py",
         0.05,
         false_accusations,
         suite=30,
@@ -267,7 +267,7 @@ PROMISES = (
         "an image like every model's others is assigned to any of them with probability at most "
         "the family-wise error",
         "it is exchangeable with the others of each fit",
-        "attribution/open_set.py, calibration/family.py",
+        "attribution/checking/open_set.py, calibration/family.py",
         0.05,
         family_errors,
         suite=40,

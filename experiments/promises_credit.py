@@ -16,7 +16,8 @@ import numpy as np
 from promise import Promise, Values
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.design import (
+from wherefrom.credit.estimators.choose import estimate
+from wherefrom.credit.estimators.design import (
     ANCHOR_RUNS,
     EnumerationDesign,
     LeaveOneOutDesign,
@@ -24,11 +25,10 @@ from wherefrom.credit.design import (
     PermutationDesign,
     UniformDesign,
 )
-from wherefrom.credit.estimate import estimate
+from wherefrom.credit.estimators.tables import anchors_of, checked
 from wherefrom.credit.game import Bools, Design, Floats, RunTable
-from wherefrom.credit.payout import Payout, PayoutConfig, divide_pool
+from wherefrom.credit.payout.division import Payout, PayoutConfig, divide_pool
 from wherefrom.credit.result import Shares
-from wherefrom.credit.runs import anchors_of, checked
 
 POOL = 10_000_000  # cents: rounding to one cent is far below every error
 SETTLEMENTS = 8
@@ -231,7 +231,7 @@ PROMISES = (
         "gain of the full set",
         "the true gain lies within its reach with probability at least the level",
         "normal noise, of any size in each of the two sets (here none in the empty one)",
-        "credit/runs.py: anchors_of, credit/result.py: Anchors.reach",
+        "credit/estimators/tables.py: anchors_of, credit/result.py: Anchors.reach",
         ERROR,
         gains_missed,
         suite=400,
@@ -240,7 +240,7 @@ PROMISES = (
         "paired shares of 20",
         ALL,
         ONE_LOOK,
-        "credit/estimators.py: estimate_paired",
+        "credit/estimators/paired.py: estimate_paired",
         ERROR,
         partial(intervals, lambda s: PairedDesign(20, s), 206, 2.0, "paired"),
         suite=20,
@@ -249,7 +249,7 @@ PROMISES = (
         "paired shares of 4, many runs, three anchors",
         ALL,
         f"{ONE_LOOK}; here the gain is the least certain part",
-        "credit/estimators.py: estimate_paired, credit/intervals.py: share_result",
+        "credit/estimators/paired.py: estimate_paired; intervals.py: share_result",
         ERROR,
         partial(intervals, lambda s: PairedDesign(4, s), 406, 2.0, "paired", crowd=0.0),
         suite=150,
@@ -258,7 +258,7 @@ PROMISES = (
         "exact shares, each subset once",
         ALL,
         ONE_LOOK,
-        "credit/estimators.py: estimate_exact",
+        "credit/estimators/paired.py: estimate_exact",
         ERROR,
         partial(
             intervals,
@@ -275,7 +275,7 @@ PROMISES = (
         "exact shares, each subset twice",
         ALL,
         ONE_LOOK,
-        "credit/estimators.py: estimate_exact",
+        "credit/estimators/paired.py: estimate_exact",
         ERROR,
         partial(intervals, lambda s: EnumerationDesign(3, s, 2), 16, 2.0, "exact"),
         suite=100,
@@ -284,7 +284,7 @@ PROMISES = (
         "permutation shares",
         ALL,
         ONE_LOOK,
-        "credit/estimators_marginal.py: estimate_permutation",
+        "credit/estimators/marginal.py: estimate_permutation",
         ERROR,
         partial(
             intervals, lambda s: PermutationDesign(6, s), 6 + 10 * 8, 0.1, "permutation", crowd=3.0
@@ -295,7 +295,7 @@ PROMISES = (
         "permutation shares of 20",
         ALL,
         ONE_LOOK,
-        "credit/estimators_marginal.py: estimate_permutation",
+        "credit/estimators/marginal.py: estimate_permutation",
         ERROR,
         partial(
             intervals, lambda s: PermutationDesign(20, s), 6 + 38 * 8, 0.2, "permutation", crowd=4.0
@@ -306,7 +306,7 @@ PROMISES = (
         "owen shares",
         ALL,
         ONE_LOOK,
-        "credit/estimators_grouped.py: estimate_owen",
+        "credit/estimators/owen.py: estimate_owen",
         ERROR,
         partial(intervals, _owen, 6 + 10 * 8, 0.1, "owen", unions=tuple("aabbcc"), crowd=2.0),
         suite=120,
@@ -315,7 +315,7 @@ PROMISES = (
         "banzhaf values, uniform design",
         ALL,
         ONE_LOOK,
-        "credit/estimators_marginal.py: estimate_banzhaf",
+        "credit/estimators/marginal.py: estimate_banzhaf",
         ERROR,
         partial(
             intervals,
@@ -332,7 +332,7 @@ PROMISES = (
         "leave-one-out losses",
         ALL,
         ONE_LOOK,
-        "credit/estimators_marginal.py: estimate_leave_one_out",
+        "credit/estimators/marginal.py: estimate_leave_one_out",
         ERROR,
         partial(
             intervals, lambda s: LeaveOneOutDesign(6, s), 24, 1.0, "loo", truth=World.without_each
@@ -344,7 +344,7 @@ PROMISES = (
         "least the level",
         "the policy floor with escrow; the true part is that of the game which was played, and its "
         "rounding is up to a cent; the number of runs was fixed beforehand",
-        "credit/payout.py, credit/bounds.py",
+        "credit/payout/division.py, credit/estimators/bounds.py",
         ERROR,
         partial(overpaid, players=6, runs=400, most=20.0, payouts=1),
         suite=150,
@@ -354,7 +354,7 @@ PROMISES = (
         "nobody has been paid more than the true part of the pool after any number of settlements, "
         "with probability at least the level",
         "as for a first payout; the runs of each settlement were fixed before it",
-        "credit/bounds.py: error_of_look",
+        "credit/estimators/bounds.py: error_of_look",
         ERROR,
         partial(overpaid, players=6, runs=60, most=20.0, payouts=1 + SETTLEMENTS),
         suite=30,

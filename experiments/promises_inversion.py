@@ -16,17 +16,17 @@ from torch import Tensor, nn
 
 from wherefrom.core.rng import stream
 from wherefrom.data.batches import ImageBatch
-from wherefrom.inversion.assembly import Networks
 from wherefrom.inversion.config import InversionConfig
 from wherefrom.inversion.model import FittedInverter
-from wherefrom.inversion.networks import Headed, Heads
-from wherefrom.inversion.outliers import (
+from wherefrom.inversion.networks.assembly import Networks
+from wherefrom.inversion.networks.heads import Headed, Heads
+from wherefrom.inversion.outliers.calibrated import (
     OutlierConfig,
     calibrate_outliers,
     judge_outliers,
     own_parts,
 )
-from wherefrom.inversion.subtlety import subtlety_curve
+from wherefrom.inversion.outliers.subtlety import subtlety_curve
 
 SHAPE = (1, 8, 8)
 LATENT, CLASSES, FEATURES = 4, 3, 16
@@ -138,7 +138,7 @@ PROMISES = (
         "a normal image is flagged with probability at most the false-alarm rate, although own "
         "images chose the score",
         "it is exchangeable with the own images that the model was not trained on",
-        "inversion/outliers.py, calibration/conformal.py",
+        "inversion/outliers/calibrated.py, calibration/conformal.py",
         RATE,
         normal_images_flagged,
         suite=5,
@@ -147,7 +147,7 @@ PROMISES = (
         "normal image called a discovery",
         "of the discoveries in a folder at most the rate are normal images on average",
         "the folder holds normal images only, exchangeable with the own ones",
-        "inversion/outliers.py, calibration/discovery.py",
+        "inversion/outliers/calibrated.py, calibration/discovery.py",
         0.2,
         normal_images_discovered,
         suite=5,
@@ -156,7 +156,7 @@ PROMISES = (
         "subtlety curve of a score that sees nothing",
         "the curve's AUROC is 0.5 on average where the chosen score sees no damage",
         "the images of the curve did not choose the score",
-        "inversion/outliers.py: own_parts, inversion/subtlety.py",
+        "inversion/outliers/calibrated.py: own_parts, inversion/outliers/subtlety.py",
         0.5,
         auroc_of_the_blind,
         suite=24,

@@ -28,10 +28,10 @@ from wherefrom.origin import (
     SearchConfig,
     control_discoveries,
 )
-from wherefrom.origin.cascade import Basis, CopySearch, answer_of, same_file
-from wherefrom.origin.decision import make_null, standing_out
-from wherefrom.origin.matching import Matcher, Standing
-from wherefrom.origin.reranking import Originals
+from wherefrom.origin.reranking.scores import Originals
+from wherefrom.origin.searching.cascade import Basis, CopySearch, answer_of, same_file
+from wherefrom.origin.searching.decision import make_null, standing_out
+from wherefrom.origin.searching.matching import Matcher, Standing
 
 NUMBERS, INDEXED = 16, 80
 CONFIG = SearchConfig(views="none", rerank=False)
@@ -154,7 +154,7 @@ PROMISES = (
         "an image without an origin in the index is called 'made from' one of its images with "
         "probability at most the rate of false alarms",
         "it is exchangeable with the edits of the calibration",
-        "origin/decision.py, origin/matching.py, calibration/conformal.py",
+        "origin/searching/decision.py, origin/searching/matching.py, calibration/conformal.py",
         0.05,
         false_alarms,
         suite=40,
@@ -163,7 +163,7 @@ PROMISES = (
         "origin named, calibrated with left-out origins",
         "the same, where the origins of the calibration's edits are in the index and left out",
         "the index with one image less is like the index",
-        "origin/decision.py: moments_without, origin/matching.py: merge",
+        "origin/searching/decision.py: moments_without, origin/searching/matching.py: merge",
         0.05,
         false_alarms_left_out,
         suite=30,
@@ -173,7 +173,7 @@ PROMISES = (
         "of the answers 'made from', at most the false-discovery rate are of images without an "
         "origin in the index on average",
         "these are exchangeable with the edits of the calibration; any number of copies lie beside",
-        "origin/discovery.py, calibration/discovery.py",
+        "origin/calibration/discovery.py, calibration/discovery.py",
         0.1,
         false_origins,
         suite=13,

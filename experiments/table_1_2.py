@@ -41,12 +41,12 @@ from unseen_clothes import unseen_clothes
 
 from wherefrom import __version__
 from wherefrom.attribution.config import PRESETS, AttributionConfig, FlipadConfig
-from wherefrom.attribution.evidence import Evidence, combine, pre_activations
-from wherefrom.attribution.features import FeatureMap
-from wherefrom.attribution.flipad import add_classifier, mean_activation
-from wherefrom.attribution.impostors import make_impostors
 from wherefrom.attribution.methods import METHODS
+from wherefrom.attribution.methods.features import FeatureMap
+from wherefrom.attribution.methods.flipad import add_classifier, mean_activation
+from wherefrom.attribution.methods.flipad_scorer import Evidence, combine, pre_activations
 from wherefrom.attribution.protocol import Material, stored_samples
+from wherefrom.attribution.training.impostors import make_impostors
 from wherefrom.calibration.conformal import threshold_at_rate
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.data import to_float, to_uint8

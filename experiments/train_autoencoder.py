@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from wherefrom.core.limits import Limits
 from wherefrom.core.rng import stream
-from wherefrom.data.files import UnusableFile
+from wherefrom.data.files.opening import UnusableFile
 from wherefrom.data.folders import list_images
 from wherefrom.data.images import read_image
 from wherefrom.data.shaping import to_image, to_pixels

@@ -6,11 +6,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from wherefrom.anomaly.assumption import AssumptionConfig
 from wherefrom.anomaly.auditing import AuditConfig
-from wherefrom.anomaly.comparison import ComparisonConfig
+from wherefrom.anomaly.calibration.assumption import AssumptionConfig
+from wherefrom.anomaly.comparison.generators import ComparisonConfig
 from wherefrom.anomaly.config import AnomalyConfig
-from wherefrom.anomaly.localisation import LocalisationConfig
+from wherefrom.anomaly.localisation.heat_maps import LocalisationConfig
 from wherefrom.core.rng import stream
 from wherefrom.data import save_png, to_uint8
 from wherefrom.encoders import make_feature_encoder

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from untrained_inverters import fitted_to
 
 from wherefrom.attribution.config import FlipadConfig
-from wherefrom.attribution.lasso import LassoConfig
+from wherefrom.attribution.final_layer.lasso import LassoConfig
 from wherefrom.attribution.method import fit
 from wherefrom.core.rng import stream
 from wherefrom.data import save_png, to_uint8
@@ -169,7 +169,7 @@ def _calibration(world):
 
 def _inverter(world):
     from wherefrom.core.store import digest_tensors
-    from wherefrom.inversion.outliers import calibrate_outliers
+    from wherefrom.inversion.outliers.calibrated import calibrate_outliers
 
     images = torch.stack([to_uint8(smooth(n, (SIDE, SIDE), kind="normal"))[:1] for n in range(24)])
     fitted = fitted_to(images.float() / 255, shape=(1, SIDE, SIDE))
@@ -179,11 +179,11 @@ def _inverter(world):
 
 
 def _receipt():
-    from wherefrom.credit.design import PairedDesign
-    from wherefrom.credit.estimators import estimate_paired
+    from wherefrom.credit.estimators.design import PairedDesign
+    from wherefrom.credit.estimators.paired import estimate_paired
     from wherefrom.credit.game import RunTable, members_of
-    from wherefrom.credit.payout import PayoutConfig, divide_pool
-    from wherefrom.credit.receipt import make_receipt
+    from wherefrom.credit.payout.division import PayoutConfig, divide_pool
+    from wherefrom.credit.payout.receipt import make_receipt
 
     names, worth = ["ann", "ben", "cleo", "dora"], np.array([4.0, 1.0, 2.0, 0.5])
     planned = PairedDesign(4).take(60)

@@ -117,11 +117,11 @@ def test_the_command_line_starts_without_heavy_packages__identity_lazy():
     ("module", "name"),
     [
         ("wherefrom.core.store", "wherefrom.data"),
-        ("wherefrom.data.images", "wherefrom.generators.zoo"),
+        ("wherefrom.data.images", "wherefrom.generators.zoo.networks"),
         ("wherefrom.training.loop", "wherefrom.detectors"),
-        ("wherefrom.detectors.deep_sad", "wherefrom.generators.zoo"),
-        ("wherefrom.origin.method", "wherefrom.attribution.lasso"),
-        ("wherefrom.attribution.method", "wherefrom.report.html"),
+        ("wherefrom.detectors.deep_sad", "wherefrom.generators.zoo.networks"),
+        ("wherefrom.origin.edit_map.fitting", "wherefrom.attribution.final_layer.lasso"),
+        ("wherefrom.attribution.method", "wherefrom.report.pages.html"),
         ("wherefrom.web.app", "wherefrom.cli.main"),
         ("wherefrom", "wherefrom.core"),
     ],
@@ -129,3 +129,80 @@ def test_the_command_line_starts_without_heavy_packages__identity_lazy():
 def test_arrows_that_point_up_or_sideways__rejects(module, name):
     assert list(forbidden(module, [name])) == [name]
     assert list(forbidden("wherefrom.cli.main", ["wherefrom", "torch", "wherefrom.core"])) == []
+
+
+@functools.cache
+def graph():
+    """The modules that each module imports anywhere, also inside functions and for types only."""
+    files = {name_of(path): path for path in MODULES}
+    edges = {}
+    for name, path in files.items():
+        edges[name] = set()
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Import):
+                edges[name] |= {alias.name for alias in node.names} & files.keys()
+            elif isinstance(node, ast.ImportFrom):
+                full = {f"{node.module}.{alias.name}" for alias in node.names}
+                edges[name] |= full & files.keys()
+                edges[name] |= {node.module} & files.keys() if full - files.keys() else set()
+        edges[name] -= {name}
+    return edges
+
+
+def circles(edges):
+    """Groups of nodes that reach each other, sorted."""
+    reached = {}
+    for start in edges:
+        seen, waiting = set(), [start]
+        while waiting:
+            for node in edges.get(waiting.pop(), ()):
+                if node not in seen:
+                    seen.add(node)
+                    waiting.append(node)
+        reached[start] = seen
+    groups = {
+        tuple(sorted(n for n in reached[start] if start in reached.get(n, ())))
+        for start in edges
+        if start in reached[start]
+    }
+    return sorted(groups)
+
+
+def folded(edges, package):
+    """The graph between the subfolders and modules that stand at the top of a package."""
+
+    def at_top(name):
+        return name.removeprefix(f"{package}.").split(".")[0]
+
+    inner = {name: n for name, n in edges.items() if name.startswith(f"{package}.")}
+    tops = {}
+    for name, targets in inner.items():
+        there = {at_top(n) for n in targets if n.startswith(f"{package}.")}
+        tops.setdefault(at_top(name), set()).update(there - {at_top(name)})
+    return tops
+
+
+def test_no_modules_import_each_other__identity_circles():
+    assert circles(graph()) == []
+
+
+@pytest.mark.parametrize("package", sorted(set().union(*FLOORS) - {"__main__"}))
+def test_subfolders_import_one_way__identity_arrows(package):
+    assert circles(folded(graph(), f"wherefrom.{package}")) == []
+
+
+@pytest.mark.parametrize(
+    ("edges", "expected"),
+    [
+        ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b"}, "b": {"c"}, "c": {"b"}}, [("b", "c")]),
+        ({"p.x.a": {"p.y"}, "p.y": {"p.x.b"}, "p.x.b": set()}, []),
+    ],
+)
+def test_a_circle_is_noticed__closed_form(edges, expected):
+    assert circles(edges) == expected
+
+
+def test_an_upward_arrow_between_subfolders_is_noticed__closed_form():
+    edges = {"p.x.a": {"p.y"}, "p.y": {"p.x.b"}, "p.x.b": set()}
+    assert circles(folded(edges, "p")) == [("x", "y")]

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from wherefrom.cli import reference
+from wherefrom.cli.installed import reference
 from wherefrom.cli.main import PROGRAM, cli
 
 ROOT = Path(__file__).parents[1]

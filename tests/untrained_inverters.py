@@ -3,10 +3,10 @@
 import torch
 from torch.nn import functional as F
 
-from wherefrom.inversion.assembly import Classes, build_networks
-from wherefrom.inversion.bodies import StandardArchitecture
 from wherefrom.inversion.config import InversionConfig
 from wherefrom.inversion.model import FittedInverter
+from wherefrom.inversion.networks.assembly import Classes, build_networks
+from wherefrom.inversion.networks.bodies import StandardArchitecture
 
 SHAPE = (1, 8, 8)
 

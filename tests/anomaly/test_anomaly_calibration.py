@@ -21,10 +21,10 @@ from wherefrom.anomaly import (
     score_images,
     worst_first,
 )
-from wherefrom.anomaly.assumption import AssumptionCheck
-from wherefrom.anomaly.calibration import split_reals
-from wherefrom.anomaly.cloud import Cloud
-from wherefrom.anomaly.numerics import NOISE_ANGLE, NumericsCheck
+from wherefrom.anomaly.calibration.assumption import AssumptionCheck
+from wherefrom.anomaly.calibration.cloud import Cloud
+from wherefrom.anomaly.calibration.fitted import split_reals
+from wherefrom.anomaly.measuring.numerics import NOISE_ANGLE, NumericsCheck
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.encoders.features import make_feature_encoder
 

@@ -16,10 +16,10 @@ from wherefrom.anomaly import (
     score_images,
     score_progressively,
 )
-from wherefrom.anomaly import scoring as scoring_module
-from wherefrom.anomaly.cache import key_of
-from wherefrom.anomaly.calibration import fit_calibration, split_reals
-from wherefrom.anomaly.items import load_image
+from wherefrom.anomaly.calibration.fitted import fit_calibration, split_reals
+from wherefrom.anomaly.measuring import scoring as scoring_module
+from wherefrom.anomaly.measuring.cache import key_of
+from wherefrom.anomaly.measuring.items import load_image
 from wherefrom.core.errors import InputError
 from wherefrom.data.writing import save_png, to_uint8
 

@@ -6,9 +6,9 @@ from known_fields import ConvNet, encoder, pictures
 from torch import nn
 
 from wherefrom.anomaly import AnomalyConfig, LocalisationConfig, explain
-from wherefrom.anomaly.localisation import Localisation, regress
-from wherefrom.anomaly.measuring import attacked_image
-from wherefrom.anomaly.segments import grid_segments, magnified, overlay, slic_segments
+from wherefrom.anomaly.localisation.heat_maps import Localisation, regress
+from wherefrom.anomaly.localisation.segments import grid_segments, magnified, overlay, slic_segments
+from wherefrom.anomaly.measuring.features import attacked_image
 from wherefrom.core.errors import InputError
 
 CONFIG = AnomalyConfig(start_radius=0.01)

@@ -10,7 +10,7 @@ from torch import nn
 
 from wherefrom.anomaly import PRESETS, AnomalyConfig, complexity, score_images, vulnerability
 from wherefrom.anomaly import equations as eq
-from wherefrom.anomaly.measuring import attacked_image, direction
+from wherefrom.anomaly.measuring.features import attacked_image, direction
 from wherefrom.core.errors import InputError
 from wherefrom.encoders.features import make_feature_encoder
 
@@ -152,7 +152,7 @@ def test_the_group_size_changes_scores_by_rounding_only__limit(monkeypatch):
     images, net = pictures(5, side=16), encoder(ConvNet(), resolution=16)
     config = dataclasses.replace(FEW, start_radius=0.01)
     alone = score_images(images, net, config=config)
-    monkeypatch.setattr("wherefrom.anomaly.measuring.CPU_GROUP", 3)
+    monkeypatch.setattr("wherefrom.anomaly.measuring.features.CPU_GROUP", 3)
     grouped = score_images(images, net, config=config)
     assert torch.allclose(alone.complexity, grouped.complexity, rtol=0.02, atol=ROUNDING)
     # One rounding may turn the sign of a gradient that is about zero, and with it one value.

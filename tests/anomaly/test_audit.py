@@ -10,16 +10,16 @@ from anomaly_pictures import SMALL, tiny_encoder, write_images
 
 from wherefrom.anomaly import auditing
 from wherefrom.anomaly.auditing import audit
-from wherefrom.anomaly.cache import MemoryCache
+from wherefrom.anomaly.calibration.sorting import sort_images
 from wherefrom.anomaly.config import PRESETS
-from wherefrom.anomaly.human import read_human_table
-from wherefrom.anomaly.reproduce import GRID, reproduce
-from wherefrom.anomaly.scoring import score_files
-from wherefrom.anomaly.sorting import sort_images
+from wherefrom.anomaly.measuring.cache import MemoryCache
+from wherefrom.anomaly.measuring.scoring import score_files
+from wherefrom.anomaly.paper.human import read_human_table
+from wherefrom.anomaly.paper.reproduce import GRID, reproduce
 from wherefrom.core.errors import InputError, MissingExtraError
 from wherefrom.metrics.inception_score import inception_score
 from wherefrom.metrics.ks2d import ks2d_distance
-from wherefrom.report.anomaly import write_audit
+from wherefrom.report.anomaly.page import write_audit
 
 
 @pytest.fixture(scope="module")

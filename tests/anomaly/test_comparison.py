@@ -9,14 +9,14 @@ import torch
 from drawn_scores import ENCODER, drawn_scores
 from scipy.stats import ttest_ind
 
-from wherefrom.anomaly.comparison import (
+from wherefrom.anomaly.comparison.generators import (
     ComparisonConfig,
     anomaly_score,
     compare_generators,
 )
+from wherefrom.anomaly.comparison.means import mean_test
+from wherefrom.anomaly.comparison.ranking import rank
 from wherefrom.anomaly.config import AnomalyConfig
-from wherefrom.anomaly.means import mean_test
-from wherefrom.anomaly.ranking import rank
 from wherefrom.core.errors import InputError
 from wherefrom.metrics.frechet import frechet_distance
 from wherefrom.metrics.ks2d import ks2d_distance

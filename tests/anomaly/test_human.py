@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from wherefrom.anomaly.human import (
+from wherefrom.anomaly.paper.human import (
     Guesses,
     agreement_of_generators,
     agreement_of_images,

@@ -7,16 +7,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from wherefrom.attribution.config import FlipadConfig
-from wherefrom.attribution.features import FeatureMap
-from wherefrom.attribution.lasso import LassoConfig
+from wherefrom.attribution.final_layer.lasso import LassoConfig
 from wherefrom.attribution.method import fit
-from wherefrom.attribution.siblings import SIBLING_KINDS
+from wherefrom.attribution.methods.features import FeatureMap
+from wherefrom.attribution.training.siblings import SIBLING_KINDS
 from wherefrom.core.rng import stream
 from wherefrom.data.writing import to_uint8
 from wherefrom.detectors.deep_sad import DeepSadConfig
 from wherefrom.generators.generator import wrap_generator
-from wherefrom.generators.last_layer import LastLayer
-from wherefrom.generators.zoo import initialise, make_generator
+from wherefrom.generators.last_layer.layer import LastLayer
+from wherefrom.generators.zoo.networks import initialise, make_generator
 
 
 def _layer_of(module, input_shape):

@@ -6,7 +6,7 @@ import torch
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.exceptions import NotFittedError
 
-from wherefrom.attribution.adapters import (
+from wherefrom.attribution.evaluation.adapters import (
     deep_sad_detector,
     deep_sad_estimator,
     pyod_detector,

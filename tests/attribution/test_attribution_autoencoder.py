@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from wherefrom import attribution
-from wherefrom.attribution.autoencoder import ROUNDING, make_autoencoder
+from wherefrom.attribution.methods.autoencoder import ROUNDING, make_autoencoder
 from wherefrom.core.errors import InputError
 from wherefrom.generators.generator import wrap_generator
 

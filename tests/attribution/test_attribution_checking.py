@@ -8,14 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from wherefrom.attribution import (
-    Answers,
-    check_in_processes,
-    check_paths,
-    checking,
-    scanning,
-)
-from wherefrom.attribution.checking import check_files
+from wherefrom.attribution import Answers, check_in_processes, check_paths
+from wherefrom.attribution.checking import paths as checking
+from wherefrom.attribution.checking import processes as scanning
+from wherefrom.attribution.checking.paths import check_files
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
 from wherefrom.core.store import digest_file
@@ -70,7 +66,7 @@ def test_a_missing_path_or_an_empty_folder__rejects_paths(fitted, tmp_path):
 def imported_once(monkeypatch):
     """The processes are forked from one that has imported what they need: that takes seconds."""
     forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(["wherefrom.attribution.scanning"])
+    forks.set_forkserver_preload(["wherefrom.attribution.checking.processes"])
     monkeypatch.setattr(multiprocessing, "get_context", lambda method: forks)
 
 

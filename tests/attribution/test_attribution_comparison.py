@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from wherefrom.attribution import METHODS, compare, evaluate, fit
-from wherefrom.attribution.comparison import Series
+from wherefrom.attribution.evaluation.comparison import Series
 from wherefrom.attribution.protocol import as_stored, stored_samples
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
-from wherefrom.data.degradations import Alteration, jpeg
+from wherefrom.data.altering.degradations import Alteration, jpeg
 from wherefrom.data.writing import to_float
 from wherefrom.metrics.detection import auroc
-from wherefrom.report.tables import altered_table, comparison_cells, comparison_table
+from wherefrom.report.pages.tables import altered_table, comparison_cells, comparison_table
 
 TINY = {
     "train_samples": 50,

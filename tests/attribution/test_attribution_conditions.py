@@ -15,14 +15,14 @@ from wherefrom.attribution.conditions import (
     condition_of,
     conditions_for,
 )
-from wherefrom.attribution.features import FeatureMap
 from wherefrom.attribution.fitted import Calibration
 from wherefrom.attribution.immunity import Immunity
+from wherefrom.attribution.methods.features import FeatureMap
 from wherefrom.attribution.protocol import stored_samples
 from wherefrom.calibration.conformal import lower_p_values, upper_p_values
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.rng import derive_seed
-from wherefrom.data.degradations import CHAIN, KINDS, jpeg
+from wherefrom.data.altering.degradations import CHAIN, KINDS, jpeg
 from wherefrom.data.images import Carrier, read_image
 from wherefrom.data.shaping import crop_and_resize, to_image
 from wherefrom.data.writing import save_png, to_float, to_uint8

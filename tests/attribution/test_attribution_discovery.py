@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from wherefrom.attribution.discovery import control_discoveries
+from wherefrom.attribution.checking.discovery import control_discoveries
 from wherefrom.attribution.result import CheckResult, ImageVerdict
 from wherefrom.calibration.verdict import Verdict
 

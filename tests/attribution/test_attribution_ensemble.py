@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from wherefrom.attribution import fit
-from wherefrom.attribution.dct_pad import dct_features
-from wherefrom.attribution.ensemble import EnsembleConfig
-from wherefrom.attribution.evidence import combine
+from wherefrom.attribution.methods.dct_pad import dct_features
+from wherefrom.attribution.methods.ensemble import EnsembleConfig
+from wherefrom.attribution.methods.flipad_scorer import combine
 from wherefrom.data.writing import to_float
 
 SETTINGS = {
@@ -44,7 +44,7 @@ def smooth(half_smooth):
 def ensemble(generator, smooth):
     config = EnsembleConfig().with_values(SETTINGS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wherefrom.attribution.flipad.REFERENCE_SAMPLES", 30)
+        patch.setattr("wherefrom.attribution.methods.flipad.REFERENCE_SAMPLES", 30)
         return fit(generator, smooth(75, 0), method="ensemble", config=config).evidence
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from wherefrom import attribution
-from wherefrom.attribution.evidence import combine, pre_activations, reference_of
-from wherefrom.attribution.features import FeatureMap
-from wherefrom.attribution.lasso import LassoConfig
+from wherefrom.attribution.final_layer.lasso import LassoConfig
+from wherefrom.attribution.methods.features import FeatureMap
+from wherefrom.attribution.methods.flipad_scorer import combine, pre_activations, reference_of
 from wherefrom.attribution.protocol import stored_samples
 from wherefrom.data import to_float
 from wherefrom.generators.generator import wrap_generator
@@ -45,7 +45,7 @@ def joined(half_generator, small):
     )  # fmt: skip
     settings = {"classifier_samples": 80, "classifier.epochs": 1, "classifier.width": 8}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wherefrom.attribution.flipad.REFERENCE_SAMPLES", 30)
+        patch.setattr("wherefrom.attribution.methods.flipad.REFERENCE_SAMPLES", 30)
         return attribution.fit(half_generator, others, config=small.with_values(settings))
 
 

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from wherefrom.attribution import METHODS, evaluate, fit, flipad, load
+from wherefrom.attribution import METHODS, evaluate, fit, load
+from wherefrom.attribution.checking.explaining import explain
 from wherefrom.attribution.conditions import (
     CLEAN,
     CONDITIONS,
@@ -14,13 +15,13 @@ from wherefrom.attribution.conditions import (
     condition_after,
     specialties,
 )
-from wherefrom.attribution.explaining import explain
 from wherefrom.attribution.immunity import NONE, Immunity
+from wherefrom.attribution.methods import flipad
 from wherefrom.attribution.protocol import Material, stored_samples
 from wherefrom.calibration.conformal import upper_p_values
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.data.degradations import Alteration, jpeg, webp
+from wherefrom.data.altering.degradations import Alteration, jpeg, webp
 from wherefrom.data.images import Carrier
 from wherefrom.data.writing import to_float
 from wherefrom.metrics.detection import auroc

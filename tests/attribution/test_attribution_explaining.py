@@ -8,17 +8,18 @@ import pytest
 import torch
 from PIL import Image
 
-from wherefrom.attribution import explain, explain_path, explaining
-from wherefrom.attribution.explaining import REENCODINGS
+from wherefrom.attribution import explain, explain_path
+from wherefrom.attribution.checking import explaining
+from wherefrom.attribution.checking.explaining import REENCODINGS
 from wherefrom.attribution.fitted import Calibration
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
 from wherefrom.core.store import digest_file, digest_tensors
-from wherefrom.data.degradations import jpeg
+from wherefrom.data.altering.degradations import jpeg
 from wherefrom.data.writing import save_png, to_float
-from wherefrom.report.attribution_evidence import evidence_dict, heat, write_evidence_report
-from wherefrom.report.html import from_data_uri
-from wherefrom.report.tables import explanation_table
+from wherefrom.report.attribution.evidence import evidence_dict, heat, write_evidence_report
+from wherefrom.report.pages.html import from_data_uri
+from wherefrom.report.pages.tables import explanation_table
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from wherefrom.attribution.features import pool_to, select_channels
-from wherefrom.attribution.intervals import pixel_intervals
-from wherefrom.attribution.lasso import Inverter
+from wherefrom.attribution.final_layer.intervals import pixel_intervals
+from wherefrom.attribution.final_layer.lasso import Inverter
+from wherefrom.attribution.methods.features import pool_to, select_channels
 from wherefrom.data.writing import to_float
 from wherefrom.metrics.noise_level import noise_level
 

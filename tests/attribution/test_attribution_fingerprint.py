@@ -7,7 +7,7 @@ import pytest
 import pywt
 import torch
 
-from wherefrom.attribution.fingerprint import (
+from wherefrom.attribution.methods.fingerprint import (
     FingerprintConfig,
     FingerprintScorer,
     fit_fingerprint,

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from wherefrom.attribution.impostors import MOVES, RETOUCHES, make_impostors
+from wherefrom.attribution.training.impostors import MOVES, RETOUCHES, make_impostors
 from wherefrom.core.rng import stream
 
 

@@ -14,11 +14,23 @@ from wherefrom.attribution.equations import (
     interval_misfit,
     kkt_violation,
 )
-from wherefrom.attribution.intervals import HALF, Intervals, excess_variance, pixel_intervals
-from wherefrom.attribution.lasso import Inverter, LassoConfig
+from wherefrom.attribution.final_layer.intervals import (
+    HALF,
+    Intervals,
+    excess_variance,
+    pixel_intervals,
+)
+from wherefrom.attribution.final_layer.lasso import Inverter, LassoConfig
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
-from wherefrom.generators.output_map import Affine, Clamp, OutputMap, Permute, Sigmoid, Tanh
+from wherefrom.generators.last_layer.output_map import (
+    Affine,
+    Clamp,
+    OutputMap,
+    Permute,
+    Sigmoid,
+    Tanh,
+)
 
 EXACT = LassoConfig(lam=0.2, effort="exact", gap=1e-9, data="interval", max_iterations=20_000)
 # Two solutions certified to 1e-9 of the objective, and L-BFGS-B's own end at about 1e-8.

@@ -6,18 +6,18 @@ import pytest
 import torch
 from torch import nn
 
-from wherefrom.attribution import inversion_feature
-from wherefrom.attribution.inversion import (
+from wherefrom.attribution.methods import feature_reconstruction as inversion_feature
+from wherefrom.attribution.methods.feature_reconstruction import (
+    FeatureInversionConfig,
+    fit_feature_inversion,
+    read_feature_inversion,
+)
+from wherefrom.attribution.methods.reconstruction import (
     InversionConfig,
     InversionScorer,
     draw_starts,
     make_scorer,
     pixels,
-)
-from wherefrom.attribution.inversion_feature import (
-    FeatureInversionConfig,
-    fit_feature_inversion,
-    read_feature_inversion,
 )
 from wherefrom.attribution.protocol import Material, Saved
 from wherefrom.core.errors import ArtifactError, InputError

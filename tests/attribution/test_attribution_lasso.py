@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from wherefrom.attribution.equations import kkt_violation, lasso_objective, soft_threshold
-from wherefrom.attribution.flipad import mean_activation
-from wherefrom.attribution.lasso import Inverter, LassoConfig
-from wherefrom.attribution.operator import squared_norm
-from wherefrom.attribution.window import centre_window
+from wherefrom.attribution.final_layer.lasso import Inverter, LassoConfig
+from wherefrom.attribution.final_layer.operator import squared_norm
+from wherefrom.attribution.final_layer.window import centre_window
+from wherefrom.attribution.methods.flipad import mean_activation
 from wherefrom.core.errors import InputError
 from wherefrom.generators.loading import load_generator
 

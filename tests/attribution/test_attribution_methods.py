@@ -10,9 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from wherefrom.attribution import METHODS, describe_saved, fit, inversion_feature, load
+from wherefrom.attribution import METHODS, describe_saved, fit, load
 from wherefrom.attribution.config import FlipadConfig
 from wherefrom.attribution.method import needed_others
+from wherefrom.attribution.methods import feature_reconstruction as inversion_feature
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.encoders import make_feature_encoder

@@ -10,8 +10,8 @@ from scipy.stats import beta
 from torch import nn
 
 from wherefrom import attribution
-from wherefrom.attribution.adapters import sklearn_estimator
 from wherefrom.attribution.config import PRESETS, FlipadConfig
+from wherefrom.attribution.evaluation.adapters import sklearn_estimator
 from wherefrom.attribution.methods import METHODS
 from wherefrom.attribution.protocol import Material, as_stored
 from wherefrom.attribution.together import judge_together

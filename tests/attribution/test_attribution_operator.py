@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from wherefrom.attribution.operator import FREQUENCIES, FastOperator, squared_norm
+from wherefrom.attribution.final_layer.operator import FREQUENCIES, FastOperator, squared_norm
 
 # float64: sums of at most ~1e3 products of numbers near 1.
 TOLERANCE = 1e-11

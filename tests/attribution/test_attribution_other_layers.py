@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from wherefrom.attribution.other_layers import (
+from wherefrom.attribution.protocol import stored_samples
+from wherefrom.attribution.training.other_layers import (
     IMAGES_PER_LAYER,
     _blend_mirrored,
     _drop_inputs,
@@ -14,7 +15,6 @@ from wherefrom.attribution.other_layers import (
     draw_by_other_layers,
     layer_changes,
 )
-from wherefrom.attribution.protocol import stored_samples
 from wherefrom.core.rng import stream
 
 LAYERS = {

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from wherefrom.attribution.dct_pad import DctPadConfig, centre_crop, dct_features
-from wherefrom.attribution.pad import fit_pad
+from wherefrom.attribution.methods.dct_pad import DctPadConfig, centre_crop, dct_features
+from wherefrom.attribution.methods.pad import fit_pad
+from wherefrom.attribution.methods.raw_pad import RawPadConfig, raw_features
 from wherefrom.attribution.protocol import Material
-from wherefrom.attribution.raw_pad import RawPadConfig, raw_features
 from wherefrom.data.writing import to_float
 
 DCT_TOLERANCE = 1e-5  # float32 of logarithms up to 23

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from wherefrom.attribution.robustness import judge_altered
-from wherefrom.data.degradations import Alteration
+from wherefrom.attribution.evaluation.robustness import judge_altered
+from wherefrom.data.altering.degradations import Alteration
 
 
 def brightness(images):

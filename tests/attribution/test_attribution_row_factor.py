@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from wherefrom.attribution.row_factor import _from_rows, _to_rows, factor_rows
+from wherefrom.attribution.final_layer.row_factor import _from_rows, _to_rows, factor_rows
 
 RHO = 0.03
 LAYERS = {

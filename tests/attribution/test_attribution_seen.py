@@ -8,13 +8,13 @@ import torch
 
 from wherefrom.attribution import evaluate, explain, load
 from wherefrom.attribution.config import AttributionConfig
-from wherefrom.attribution.evaluation import NO_RECORD
+from wherefrom.attribution.evaluation.per_source import NO_RECORD
+from wherefrom.attribution.evaluation.robustness import judge_altered
 from wherefrom.attribution.fitted import Attributor
-from wherefrom.attribution.robustness import judge_altered
 from wherefrom.core.contents import are_known, contents_of
 from wherefrom.core.errors import InputError
-from wherefrom.report.tables import evaluation_table, to_csv, to_plain
-from wherefrom.report.wording import evaluation_notes
+from wherefrom.report.attribution.wording import evaluation_notes
+from wherefrom.report.pages.tables import evaluation_table, to_csv, to_plain
 
 USED = 76  # of the 80 others of `fitted`: 60 train, 16 calibrate, and 4 are in neither part
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from wherefrom.attribution import evaluate, fit
-from wherefrom.attribution.other_layers import self_made
+from wherefrom.attribution.training.other_layers import self_made
 from wherefrom.calibration.conformal import guaranteed_rate, tie_width
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from wherefrom.attribution import other_layers, siblings
 from wherefrom.attribution.fitted import describe_saved, load
-from wherefrom.attribution.held_out import called_ours
-from wherefrom.attribution.siblings import SIBLING_KINDS, draw_siblings, least_squares
+from wherefrom.attribution.training import other_layers, siblings
+from wherefrom.attribution.training.held_out import called_ours
+from wherefrom.attribution.training.siblings import SIBLING_KINDS, draw_siblings, least_squares
 from wherefrom.calibration.conformal import lower_p_values
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError

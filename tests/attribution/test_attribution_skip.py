@@ -9,14 +9,14 @@ from torch.nn import functional as F
 
 from wherefrom.attribution import fit, load
 from wherefrom.attribution.equations import soft_threshold
-from wherefrom.attribution.lasso import Inverter, LassoConfig
-from wherefrom.attribution.operator import squared_norm
-from wherefrom.attribution.other_layers import draw_by_other_layers
-from wherefrom.attribution.skip import Group, Identity, invert_groups, upsampling
+from wherefrom.attribution.final_layer.lasso import Inverter, LassoConfig
+from wherefrom.attribution.final_layer.operator import squared_norm
+from wherefrom.attribution.final_layer.skip import Group, Identity, invert_groups, upsampling
+from wherefrom.attribution.training.other_layers import draw_by_other_layers
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
 from wherefrom.generators.generator import wrap_generator
-from wherefrom.generators.skips import takes_skip, with_skip
+from wherefrom.generators.last_layer.skips import takes_skip, with_skip
 
 EXACT = LassoConfig(effort="exact", gap=1e-6, solver="fista")
 GAP = 2e-6  # two solutions, each certified to 1e-6

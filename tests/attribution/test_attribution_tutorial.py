@@ -27,7 +27,7 @@ def typed(command):
 def plain(tmp_path, monkeypatch):
     """The page's module."""
     place = tmp_path / "plain.py"
-    place.write_text(typed("cat > src/wherefrom/attribution/plain.py"))
+    place.write_text(typed("cat > src/wherefrom/attribution/methods/plain.py"))
     spec = importlib.util.spec_from_file_location("tutorial_plain", place)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look themselves up there

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from wherefrom.attribution import fit, load
-from wherefrom.attribution.flipad import mean_activation
-from wherefrom.attribution.lasso import Inverter, LassoConfig
-from wherefrom.attribution.window import Window, centre_window
+from wherefrom.attribution.final_layer.lasso import Inverter, LassoConfig
+from wherefrom.attribution.final_layer.window import Window, centre_window
+from wherefrom.attribution.methods.flipad import mean_activation
 from wherefrom.generators.loading import load_generator
 
 EXACT = {"rtol": 0, "atol": 1e-12}  # the same sums in float64

@@ -9,15 +9,15 @@ from torch import nn
 
 from wherefrom import attribution
 from wherefrom.attribution import control_discoveries
-from wherefrom.attribution.comparison import compare
 from wherefrom.attribution.config import AttributionConfig
+from wherefrom.attribution.evaluation.comparison import compare
 from wherefrom.attribution.fitted import Attributor
 from wherefrom.attribution.methods import METHODS
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
 from wherefrom.core.json_text import to_json
 from wherefrom.generators.generator import wrap_generator
-from wherefrom.report.tables import (
+from wherefrom.report.pages.tables import (
     accuracy_line,
     check_table,
     comparison_table,

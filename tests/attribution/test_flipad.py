@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from wherefrom.attribution import PRESETS, FlipadConfig, fit, load
-from wherefrom.attribution.flipad import mean_activation
 from wherefrom.attribution.method import needed_others
+from wherefrom.attribution.methods.flipad import mean_activation
 from wherefrom.attribution.protocol import stored_samples
-from wherefrom.attribution.siblings import SIBLING_KINDS
+from wherefrom.attribution.training.siblings import SIBLING_KINDS
 from wherefrom.calibration.conformal import lower_p_values, upper_p_values
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import ArtifactError, InputError

@@ -1,6 +1,6 @@
 import pytest
 
-from wherefrom.attribution.open_set import Identity, identify
+from wherefrom.attribution.checking.open_set import Identity, identify
 from wherefrom.attribution.result import ImageVerdict
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError

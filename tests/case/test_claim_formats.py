@@ -10,9 +10,9 @@ import zlib
 import pytest
 from PIL import Image, PngImagePlugin
 
-from wherefrom.case.claim_text import decode_comment, decode_text, decode_wide
-from wherefrom.case.claims import MOST, read_claims
-from wherefrom.case.generation import read_generation
+from wherefrom.case.claims.generation import read_generation
+from wherefrom.case.claims.reading import MOST, read_claims
+from wherefrom.case.claims.text import decode_comment, decode_text, decode_wide
 
 LINES = (
     "a red fox, 雪, “quoted”\nsecond line\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, "

@@ -8,8 +8,8 @@ import pytest
 from certificates import make_chain
 from PIL import Image, PngImagePlugin
 
-from wherefrom.case.claim_text import LONGEST
-from wherefrom.case.claims import MOST, read_claims
+from wherefrom.case.claims.reading import MOST, read_claims
+from wherefrom.case.claims.text import LONGEST
 
 
 def png(**texts):

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image, PngImagePlugin
 
-from wherefrom.case.claim_text import decode_text
-from wherefrom.case.claims import read_claims
-from wherefrom.case.generation import read_generation
+from wherefrom.case.claims.generation import read_generation
+from wherefrom.case.claims.reading import read_claims
+from wherefrom.case.claims.text import decode_text
 
 Node = dict[str, Any]
 

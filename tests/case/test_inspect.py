@@ -8,12 +8,12 @@ import torch
 
 from wherefrom.case import inspect_image, open_case
 from wherefrom.case.folder import Row, inspect_folder
-from wherefrom.case.image_questions import _flagged
+from wherefrom.case.questions.images import _flagged
 from wherefrom.case.result import QUESTIONS, Part, State
 from wherefrom.core.errors import InputError
 from wherefrom.data import save_png
-from wherefrom.report.case_folder import _cells, _worst
-from wherefrom.report.case_wording import TONES
+from wherefrom.report.case.folder import _cells, _worst
+from wherefrom.report.case.wording import TONES
 
 SCHEMA = json.loads((files("wherefrom.case") / "inspection.schema.json").read_text())
 

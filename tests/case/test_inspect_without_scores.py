@@ -8,14 +8,14 @@ import pytest
 import torch
 from test_inspect import SCHEMA
 
-from wherefrom.anomaly.measuring import Measurement
+from wherefrom.anomaly.measuring.features import Measurement
 from wherefrom.attribution.fitted import Attributor
 from wherefrom.case import inspect_image, open_case
 from wherefrom.case.result import State
 from wherefrom.core.store import digest_bytes
 from wherefrom.encoders import Encoder
 from wherefrom.inversion.model import FittedInverter
-from wherefrom.report.case import inspection_json, inspection_page
+from wherefrom.report.case.page import inspection_json, inspection_page
 
 
 def nan_like(whole):

@@ -12,12 +12,12 @@ from PIL import Image, ImageEnhance
 
 from wherefrom.case.file import Case, CaseConfig, OriginPart
 from wherefrom.case.folder import inspect_folder
-from wherefrom.case.image_questions import Consulted, ask_origin
 from wherefrom.case.opened import OpenCase
+from wherefrom.case.questions.images import Consulted, ask_origin
 from wherefrom.case.result import State
 from wherefrom.core.errors import InputError
 from wherefrom.origin import References, remove
-from wherefrom.report.case_folder import write_folder
+from wherefrom.report.case.folder import write_folder
 
 COUNT = 22  # an index of fewer cannot say which of its images stands out
 
@@ -88,7 +88,7 @@ def test_an_answer_that_failed_is_not_kept__closed_form(opened, monkeypatch):
         raise InputError("the disk is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr("wherefrom.origin.references.References.search", fail)
+        patch.setattr("wherefrom.origin.collection.references.References.search", fail)
         failed, kept = ask(opened)
     assert kept == 0 and "the disk is away" in failed["copy.png"]["reason"]
     now, kept = ask(opened)

@@ -7,7 +7,7 @@ import pytest
 from certificates import DAY, KEYS, make_chain, pem_of
 from PIL import Image
 
-from wherefrom.case.claims import read_claims
+from wherefrom.case.claims.reading import read_claims
 from wherefrom.case.signing import open_signer, read_signature, sign_picture
 from wherefrom.core.errors import ArtifactError, InputError, MissingExtraError
 

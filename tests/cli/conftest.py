@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from wherefrom.attribution import flipad
+from wherefrom.attribution.methods import flipad
 from wherefrom.cli.main import run
 from wherefrom.data import save_png
 
@@ -34,13 +34,13 @@ FIT = [
 @pytest.fixture(autouse=True)
 def no_lines_of_progress(monkeypatch):
     """What a command writes to stderr must not depend on how busy the machine is."""
-    monkeypatch.setattr("wherefrom.cli.progress.LINE_AFTER", math.inf)
+    monkeypatch.setattr("wherefrom.cli.console.progress.LINE_AFTER", math.inf)
 
 
 @pytest.fixture
 def undrawn(monkeypatch):
     """No drawing in a page of which a test looks at words: each takes a tenth of a second."""
-    monkeypatch.setattr("wherefrom.report.figures.svg_of", lambda *_: b"<svg/>")
+    monkeypatch.setattr("wherefrom.report.pages.figures.svg_of", lambda *_: b"<svg/>")
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from wherefrom import attribution
-from wherefrom.cli.attribution_evaluate import Asked, fitting
+from wherefrom.cli.attribution.evaluate import Asked, fitting
+from wherefrom.cli.console.options import MethodCommand
 from wherefrom.cli.main import run
-from wherefrom.cli.options import MethodCommand
 from wherefrom.generators.loading import load_generator
 
 SMALL = [
@@ -92,7 +92,7 @@ def test_the_help_says_which_method_has_a_setting__closed_form(capsys):
 
 
 def attribution_command(name):
-    from wherefrom.cli.attribution import attribution as group
+    from wherefrom.cli.attribution.commands import attribution as group
 
     return group.commands[name]
 

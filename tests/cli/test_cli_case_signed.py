@@ -166,7 +166,7 @@ def test_where_signing_fails_nothing_is_written__rejects_half(
     def fails(*_, **__):
         raise InputError("C2PA does not sign")
 
-    monkeypatch.setattr("wherefrom.report.case_signed.sign_picture", fails)
+    monkeypatch.setattr("wherefrom.report.case.signed.sign_picture", fails)
     for out in (tmp_path / "new", copied):
         assert "does not sign" in refused([*asked_of_one, "--out", str(out), *signing[0]], capsys)
     assert names(tmp_path / "new") == []

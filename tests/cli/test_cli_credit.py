@@ -12,8 +12,8 @@ sys.path.append(str(Path(__file__).parents[1] / "credit"))
 from studies import PROPERTIES, write_study
 
 from wherefrom.cli.main import run
-from wherefrom.credit.executors import EXECUTORS
-from wherefrom.credit.worker import work
+from wherefrom.credit.running.local import EXECUTORS
+from wherefrom.credit.running.worker import work
 
 pytestmark = pytest.mark.needs("diffusers")
 

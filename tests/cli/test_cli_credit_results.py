@@ -11,7 +11,7 @@ sys.path.append(str(Path(__file__).parents[1] / "credit"))
 from studies import write_images
 
 from wherefrom.cli.main import run
-from wherefrom.credit.receipt import read_receipt
+from wherefrom.credit.payout.receipt import read_receipt
 
 GAME = """
 import hashlib
@@ -231,7 +231,7 @@ def test_audit_tells_of_axioms_and_a_proxy__smoke(study, capsys):
 def test_evaluate_makes_its_runs_and_ranks_the_truth_first__closed_form(
     study, capsys, tmp_path, monkeypatch
 ):
-    from wherefrom.credit import contest
+    from wherefrom.credit.evaluation import contest
 
     def here(opened, **_):
         with opened.ledger() as ledger:

@@ -9,7 +9,7 @@ from untrained_inverters import blobs, fitted_to, untrained
 
 from wherefrom.cli.main import run
 from wherefrom.data import save_png
-from wherefrom.inversion import evaluation
+from wherefrom.inversion.codes import evaluation
 
 TINY = [
     *("--size", "8", "--channels", "1", "--steps", "2", "--batch", "4", "--width", "4"),

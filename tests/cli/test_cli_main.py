@@ -12,8 +12,9 @@ import click
 import pytest
 
 from wherefrom import __version__
-from wherefrom.cli import health, options, reference
-from wherefrom.cli.console import print_json
+from wherefrom.cli.console import options
+from wherefrom.cli.console.session import print_json
+from wherefrom.cli.installed import health, reference
 from wherefrom.cli.main import COMPLETE_VARIABLE, MEMBERS, _survive_any_text, cli, run
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError

@@ -213,8 +213,8 @@ def test_re_ranking_says_what_it_could_not_read__closed_form(built, capsys):
 
 def test_an_accelerated_search_finds_the_same__identity_exact(built, capsys, monkeypatch):
     pytest.importorskip("faiss")
-    monkeypatch.setattr("wherefrom.origin.accelerator.FEWEST", 20)
-    monkeypatch.setattr("wherefrom.origin.accelerator.PROBES", 6)
+    monkeypatch.setattr("wherefrom.origin.other_indexes.accelerator.FEWEST", 20)
+    monkeypatch.setattr("wherefrom.origin.other_indexes.accelerator.PROBES", 6)
     assert run(["origin", "search", "refs.index", "pairs/edits", "--accelerated"]) == 2
     assert "has no accelerator; make one" in capsys.readouterr().err
     assert answers_of(capsys, "accelerate", "refs.index") == (

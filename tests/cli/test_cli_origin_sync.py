@@ -65,7 +65,7 @@ def test_sync_says_what_it_found_and_does_it__closed_form(home, capsys):
 
 
 def test_a_long_list_is_cut__closed_form(home, capsys, monkeypatch):
-    monkeypatch.setattr("wherefrom.cli.origin_sync.MAX_LISTED", 2)
+    monkeypatch.setattr("wherefrom.cli.origin.sync.MAX_LISTED", 2)
     Path("photos").rename("pictures")
     lines = ask(capsys, "sync", "refs.index", "--root", "pictures").out.splitlines()
     assert lines[:3] == [

@@ -11,9 +11,8 @@ from itertools import pairwise
 import pytest
 from rich.console import Console
 
-from wherefrom.cli import progress
-from wherefrom.cli.console import Session
-from wherefrom.cli.progress import (
+from wherefrom.cli.console import progress
+from wherefrom.cli.console.progress import (
     SMOOTH_ITEMS,
     SMOOTH_SECONDS,
     Bars,
@@ -22,6 +21,7 @@ from wherefrom.cli.progress import (
     duration_text,
     rate_text,
 )
+from wherefrom.cli.console.session import Session
 from wherefrom.core.progress import quiet
 
 
@@ -288,7 +288,7 @@ def on_terminal(code):
 def test_an_error_leaves_the_cursor_visible__closed_form():
     code = (
         "import click, time\n"
-        "from wherefrom.cli.console import Session\n"
+        "from wherefrom.cli.console.session import Session\n"
         "@click.command()\n"
         "def boom():\n"
         "    for x in Session(quiet=False).track(range(9), 'inverting', total=9):\n"

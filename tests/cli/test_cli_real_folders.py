@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from wherefrom.cli.console import Session
+from wherefrom.cli.console.session import Session
+from wherefrom.cli.console.stderr import listening
 from wherefrom.cli.main import run
-from wherefrom.cli.stderr import listening
 from wherefrom.data import save_png
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)
@@ -30,7 +30,7 @@ def test_a_phones_folder_is_indexed_and_the_rest_named__closed_form(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("wherefrom.data.kinds.find_spec", lambda name: None)
+    monkeypatch.setattr("wherefrom.data.files.kinds.find_spec", lambda name: None)
     pictures(Path("phone"), 2)
     for name in ("IMG_1.HEIC", "IMG_2.HEIC"):
         Path("phone", name).write_bytes(HEIC)
@@ -95,8 +95,8 @@ def test_what_libraries_warn_of_is_logged_on_request__closed_form(
 def test_an_output_folder_with_system_files_is_empty__closed_form(
     tmp_path: Path, name: str
 ) -> None:
-    from wherefrom.cli.anomaly_inputs import prepare_folder
-    from wherefrom.cli.inspect import _prepare
+    from wherefrom.cli.anomaly.inputs import prepare_folder
+    from wherefrom.cli.case.inspect import _prepare
     from wherefrom.cli.zoo import _refuse_filled
 
     (tmp_path / name).write_bytes(b"x")

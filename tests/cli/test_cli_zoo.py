@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from wherefrom.cli import shipped
+from wherefrom.cli.installed import shipped
 from wherefrom.cli.main import run
 from wherefrom.data import read_image, save_png, to_uint8
 from wherefrom.encoders import TinyConvConfig, load_encoder, make_autoencoder, save_autoencoder
 from wherefrom.encoders import shipped as shipped_files
-from wherefrom.generators import zoo_files
 from wherefrom.generators.loading import load_generator
+from wherefrom.generators.zoo import files as zoo_files
 
 SMALL = (
     "--size 32 --width 4 --latent 4 --batch 4 --checkpoint-every 1 --sample-every 1 --device cpu"

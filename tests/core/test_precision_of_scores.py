@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from wherefrom.attribution.lasso import Inverter, LassoConfig
+from wherefrom.attribution.final_layer.lasso import Inverter, LassoConfig
 from wherefrom.core.precision import FULL
-from wherefrom.generators.last_layer import LastLayer
-from wherefrom.origin import scan, spatial
-from wherefrom.origin.exact import Part
-from wherefrom.origin.rough import Rough, Rows
+from wherefrom.generators.last_layer.layer import LastLayer
+from wherefrom.origin.reranking import spatial
+from wherefrom.origin.scanning import scan
+from wherefrom.origin.scanning.exact import Part
+from wherefrom.origin.scanning.rough import Rough, Rows
 
 
 @pytest.fixture

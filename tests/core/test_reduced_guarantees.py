@@ -15,9 +15,9 @@ import torch
 from wherefrom.core.errors import InputError
 from wherefrom.core.reading import read_at
 from wherefrom.core.store import load_artifact, save_artifact, scratch_beside, write_file
-from wherefrom.credit import owner
+from wherefrom.credit.ledger import lease_owner as owner
 from wherefrom.origin import Index
-from wherefrom.origin.pairs_writer import opened
+from wherefrom.origin.pairs.writer import opened
 
 
 def refuse(number: int, *, folders_only: bool = False) -> object:

@@ -5,18 +5,8 @@ import pytest
 import torch
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit import gradients
-from wherefrom.credit.baselines import (
-    cosine_scores,
-    distance_scores,
-    gather,
-    largest_cosine_scores,
-    relative_scores,
-    renormalised_scores,
-    trak_scores,
-)
-from wherefrom.credit.diffusion import Diffusion, SamplingConfig, make_unet, sample, simple_losses
-from wherefrom.credit.gradients import (
+from wherefrom.credit.baselines import gradients
+from wherefrom.credit.baselines.gradients import (
     GradientConfig,
     image_gradients,
     image_moments,
@@ -25,6 +15,22 @@ from wherefrom.credit.gradients import (
     project,
     projected_gradients,
     save_gradients,
+)
+from wherefrom.credit.baselines.scores import (
+    cosine_scores,
+    distance_scores,
+    gather,
+    largest_cosine_scores,
+    relative_scores,
+    renormalised_scores,
+    trak_scores,
+)
+from wherefrom.credit.diffusion.model import (
+    Diffusion,
+    SamplingConfig,
+    make_unet,
+    sample,
+    simple_losses,
 )
 
 pytestmark = pytest.mark.needs("diffusers")

@@ -7,19 +7,19 @@ from studies import NETWORK, write_study
 from synthetic_games import played
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit import contest as contest_module
-from wherefrom.credit.contest import Contest, judge, leave_one_out_runs
-from wherefrom.credit.design import PairedDesign
-from wherefrom.credit.evaluation import (
+from wherefrom.credit.estimators.design import PairedDesign
+from wherefrom.credit.evaluation import contest as contest_module
+from wherefrom.credit.evaluation.contest import Contest, judge, leave_one_out_runs
+from wherefrom.credit.evaluation.lds import (
     SubsetsDesign,
     counterfactual_runs,
     without_evaluation,
 )
+from wherefrom.credit.evaluation.noise import image_variance, sampling_variance
+from wherefrom.credit.evaluation.table_one import family_of, recipe_of, study_baselines
 from wherefrom.credit.method import open_study
-from wherefrom.credit.noise import image_variance, sampling_variance
 from wherefrom.credit.properties import Made, Measure, PixelEmbedder
-from wherefrom.credit.table_one import family_of, recipe_of, study_baselines
-from wherefrom.credit.worker import work
+from wherefrom.credit.running.worker import work
 
 pytestmark = pytest.mark.needs("diffusers")
 

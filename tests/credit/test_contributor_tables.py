@@ -8,10 +8,10 @@ from PIL import Image
 from studies import write_study
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.contributors import contributors_from_csv, contributors_from_folders
-from wherefrom.credit.measures import make_properties
+from wherefrom.credit.contributors.reading import contributors_from_csv, contributors_from_folders
 from wherefrom.credit.properties import Made
-from wherefrom.credit.study import load_study
+from wherefrom.credit.study.file import load_study
+from wherefrom.credit.study.properties import make_properties
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.contributors import contributors_from_csv, contributors_from_folders
+from wherefrom.credit.contributors.reading import contributors_from_csv, contributors_from_folders
 
 
 @pytest.fixture

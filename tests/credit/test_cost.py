@@ -4,8 +4,8 @@ import pytest
 from studies import write_images, write_study
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit import cost
-from wherefrom.credit.study import load_study
+from wherefrom.credit.study import cost
+from wherefrom.credit.study.file import load_study
 
 
 class Clock:

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.design import (
+from wherefrom.credit.equations import size_law
+from wherefrom.credit.estimators.design import (
     DESIGNS as KINDS,
 )
-from wherefrom.credit.design import (
+from wherefrom.credit.estimators.design import (
     EnumerationDesign,
     KernelShapDesign,
     LeaveOneOutDesign,
@@ -19,7 +20,6 @@ from wherefrom.credit.design import (
     pair_law,
     pair_uniform,
 )
-from wherefrom.credit.equations import size_law
 from wherefrom.credit.game import mask_of, members_of
 
 DESIGNS = [

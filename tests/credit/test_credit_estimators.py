@@ -4,7 +4,8 @@ from scipy.stats import studentized_range, t
 from synthetic_games import MixedGame, played
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.design import (
+from wherefrom.credit.equations import all_subsets, banzhaf_value, owen_value
+from wherefrom.credit.estimators.design import (
     EnumerationDesign,
     KernelShapDesign,
     LeaveOneOutDesign,
@@ -12,27 +13,26 @@ from wherefrom.credit.design import (
     PermutationDesign,
     UniformDesign,
 )
-from wherefrom.credit.equations import all_subsets, banzhaf_value, owen_value
-from wherefrom.credit.estimators import (
+from wherefrom.credit.estimators.intervals import mixed_freedom, tukey
+from wherefrom.credit.estimators.marginal import (
+    estimate_banzhaf,
+    estimate_leave_one_out,
+    estimate_permutation,
+)
+from wherefrom.credit.estimators.owen import (
+    estimate_owen,
+    group_sums,
+    ward_groups,
+)
+from wherefrom.credit.estimators.paired import (
     estimate_exact,
     estimate_kernel_shap,
     estimate_paired,
     run_variance,
 )
-from wherefrom.credit.estimators_grouped import (
-    estimate_owen,
-    group_sums,
-    ward_groups,
-)
-from wherefrom.credit.estimators_marginal import (
-    estimate_banzhaf,
-    estimate_leave_one_out,
-    estimate_permutation,
-)
+from wherefrom.credit.estimators.regression import fit_pairs
+from wherefrom.credit.estimators.tables import anchors_of, orders_of, pairs_of
 from wherefrom.credit.game import RunTable
-from wherefrom.credit.intervals import mixed_freedom, tukey
-from wherefrom.credit.regression import fit_pairs
-from wherefrom.credit.runs import anchors_of, orders_of, pairs_of
 
 ADDITIVE = np.array([3.0, -1.0, 0.5, 0.0, 2.0, 1.0, 0.25])
 
@@ -125,8 +125,8 @@ def additive6(masks):
 
 
 def test_paired_centers_are_weighted_least_squares__naive_loop():
-    from wherefrom.credit.estimators import pair_rows
-    from wherefrom.credit.regression import size_features, sum_zero_basis
+    from wherefrom.credit.estimators.paired import pair_rows
+    from wherefrom.credit.estimators.regression import size_features, sum_zero_basis
 
     table = played(PairedDesign(6), 6 + 60, MixedGame(6), noise=0.5)
     anchors, pairs = anchors_of(table), pairs_of(table)
@@ -234,7 +234,7 @@ def test_banzhaf_regression_comes_to_banzhaf__limit(uniform):
     keep &= table.masks.sum(axis=1) != 3
     full = estimate_banzhaf(table).values
     assert np.abs(full - banzhaf_value(game(all_subsets(5)))).max() < 1e-10
-    from wherefrom.credit.estimators_marginal import _banzhaf_regression
+    from wherefrom.credit.estimators.marginal import _banzhaf_regression
 
     found, _, freedom = _banzhaf_regression(table)
     assert np.abs(found - full).max() < 0.03

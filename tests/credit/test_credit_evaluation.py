@@ -6,11 +6,16 @@ from scipy.stats import spearmanr
 from synthetic_games import MixedGame, played
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.audit import audit_shares, compare_split, halves_agree, linearity
-from wherefrom.credit.design import EnumerationDesign, PairedDesign
 from wherefrom.credit.equations import all_subsets, shapley_value
-from wherefrom.credit.estimators import estimate_exact, estimate_paired, pair_rows
-from wherefrom.credit.evaluation import (
+from wherefrom.credit.estimators.design import EnumerationDesign, PairedDesign
+from wherefrom.credit.estimators.intervals import bonferroni
+from wherefrom.credit.estimators.paired import estimate_exact, estimate_paired, pair_rows
+from wherefrom.credit.estimators.planning import plan_runs
+from wherefrom.credit.estimators.regression import sum_zero_basis
+from wherefrom.credit.estimators.tables import anchors_of, pairs_of
+from wherefrom.credit.evaluation.audit import audit_shares, compare_split, halves_agree, linearity
+from wherefrom.credit.evaluation.fidelity import certify_proxy
+from wherefrom.credit.evaluation.lds import (
     SubsetsDesign,
     counterfactual_masks,
     counterfactual_rows,
@@ -19,11 +24,6 @@ from wherefrom.credit.evaluation import (
     t_interval,
     variance_split,
 )
-from wherefrom.credit.fidelity import certify_proxy
-from wherefrom.credit.intervals import bonferroni
-from wherefrom.credit.planning import plan_runs
-from wherefrom.credit.regression import sum_zero_basis
-from wherefrom.credit.runs import anchors_of, pairs_of
 
 EFFECT = np.array([5.0, 3.0, -2.0, 1.0, 0.5, 4.0, 0.0, 2.0])
 

@@ -9,13 +9,13 @@ from scipy.stats import t
 from synthetic_games import MixedGame, played
 
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.credit.bounds import error_of_look
-from wherefrom.credit.chain import build_chain, canonical, verify_chain
-from wherefrom.credit.design import PairedDesign
-from wherefrom.credit.estimators import estimate_paired
-from wherefrom.credit.intervals import bonferroni
-from wherefrom.credit.money import parse_money, round_to, show_money
-from wherefrom.credit.payout import PayoutConfig, divide_pool
+from wherefrom.credit.estimators.bounds import error_of_look
+from wherefrom.credit.estimators.design import PairedDesign
+from wherefrom.credit.estimators.intervals import bonferroni
+from wherefrom.credit.estimators.paired import estimate_paired
+from wherefrom.credit.payout.chain import build_chain, canonical, verify_chain
+from wherefrom.credit.payout.division import PayoutConfig, divide_pool
+from wherefrom.credit.payout.money import parse_money, round_to, show_money
 
 NAMES = list("abcdef")
 

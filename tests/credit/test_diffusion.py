@@ -9,8 +9,8 @@ from torch import nn
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
-from wherefrom.credit.codecs import load_autoencoder_codec
-from wherefrom.credit.diffusion import (
+from wherefrom.credit.diffusion.codecs import load_autoencoder_codec
+from wherefrom.credit.diffusion.model import (
     Diffusion,
     DiffusionTask,
     SamplingConfig,
@@ -21,7 +21,7 @@ from wherefrom.credit.diffusion import (
     start_weight,
     time_steps,
 )
-from wherefrom.credit.schedules import Schedule
+from wherefrom.credit.diffusion.schedules import Schedule
 from wherefrom.training.loop import run
 
 pytestmark = pytest.mark.needs("diffusers")

@@ -4,9 +4,9 @@ import numpy as np
 from synthetic_games import played
 from test_players import callable_study, make_runs
 
-from wherefrom.credit.contest import _variance, announcement
-from wherefrom.credit.design import EnumerationDesign, PairedDesign
-from wherefrom.credit.evaluation import (
+from wherefrom.credit.estimators.design import EnumerationDesign, PairedDesign
+from wherefrom.credit.evaluation.contest import _variance, announcement
+from wherefrom.credit.evaluation.lds import (
     SubsetsDesign,
     counterfactual_masks,
     lds_difference,

@@ -10,8 +10,11 @@ from studies import write_images, write_study
 from tiny_pipelines import WIDTH, parts, write_stable_diffusion
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.diffusion import DiffusionTask, SamplingConfig, TrainingConfig, sample
-from wherefrom.credit.lora import (
+from wherefrom.credit.diffusion.model import DiffusionTask, SamplingConfig, TrainingConfig, sample
+from wherefrom.credit.diffusion.text_to_image import load_base
+from wherefrom.credit.method import open_study
+from wherefrom.credit.running.worker import work
+from wherefrom.credit.study.lora import (
     add_lora,
     initial_matrices,
     lora_pairs,
@@ -19,9 +22,6 @@ from wherefrom.credit.lora import (
     prune_ranks,
     put_matrices,
 )
-from wherefrom.credit.method import open_study
-from wherefrom.credit.text_to_image import load_base
-from wherefrom.credit.worker import work
 
 pytestmark = pytest.mark.needs("diffusers", "peft")
 

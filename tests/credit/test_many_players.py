@@ -8,7 +8,9 @@ import pytest
 from synthetic_games import MixedGame, played
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.design import (
+from wherefrom.credit.equations import banzhaf_value, banzhaf_weights
+from wherefrom.credit.estimators.choose import estimate
+from wherefrom.credit.estimators.design import (
     DESIGNS,
     EnumerationDesign,
     design_of,
@@ -17,8 +19,6 @@ from wherefrom.credit.design import (
     pair_uniform,
     require_playable,
 )
-from wherefrom.credit.equations import banzhaf_value, banzhaf_weights
-from wherefrom.credit.estimate import estimate
 from wherefrom.credit.game import MAX_PLAYERS, RunTable, mask_of, members_of
 
 LOG_SPACE = 1e-9  # gammaln of 4,000 is right to 1e-12; its differences are 1e4 times smaller

@@ -9,10 +9,10 @@ from studies import write_images, write_study
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.store import digest_tensors
+from wherefrom.credit.diffusion.own_network import find_own
+from wherefrom.credit.diffusion.schedules import Schedule
 from wherefrom.credit.method import open_study
-from wherefrom.credit.own_network import find_own
 from wherefrom.credit.remarks import model_lines
-from wherefrom.credit.schedules import Schedule
 
 pytestmark = pytest.mark.needs("diffusers")
 

@@ -13,7 +13,7 @@ from studies import write_images
 from wherefrom.core.errors import InputError
 from wherefrom.credit.equations import all_subsets, owen_value, shapley_value
 from wherefrom.credit.method import open_study
-from wherefrom.credit.study import load_study
+from wherefrom.credit.study.file import load_study
 
 GAME = """
 import numpy as np
@@ -88,7 +88,7 @@ def test_owen_values_of_parts__naive_loop(tmp_path):
     game = np.array([opened.play(row, 0).values["worth"] for row in all_subsets(6)])
     truth = owen_value(game, np.array([0, 0, 1, 1, 2, 2]))
     assert run(["-q", "credit", "report", str(path), "--device", "cpu"]) == 0
-    from wherefrom.cli.credit_results import read
+    from wherefrom.cli.credit.results import read
 
     credit = read(opened, None).credit("auto", level=0.95)
     assert credit.names == ("c0", "c1", "c2")
@@ -108,7 +108,7 @@ def test_unions_of_contributors_are_the_same_game__identity_game(tmp_path):
     path = callable_study(tmp_path, contributors="unions = 'unions.csv'", design="kind = 'owen'")
     opened = make_runs(path, 6 + 6 * 40)
     assert opened.identity == plain.identity  # so that no run is lost
-    from wherefrom.cli.credit_results import read
+    from wherefrom.cli.credit.results import read
 
     credit = read(opened, None).credit("auto", level=0.95)
     game = np.array([opened.play(row, 0).values["worth"] for row in all_subsets(4)])
@@ -187,7 +187,7 @@ def test_groups_that_cannot_be__rejects_groups(tmp_path, contributors, design, s
 
 
 def test_the_advice_names_the_setting__closed_form():
-    from wherefrom.credit.planning import Plan, PlanRow
+    from wherefrom.credit.estimators.planning import Plan, PlanRow
 
     plan = Plan(20, 86, 1.0, 0.2, 3, 3, 44, 1.0, 0.1, ())
     advice = plan.advice(PlanRow(40, 1.0, 10.0, 0.0, None))

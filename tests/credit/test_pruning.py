@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.credit.channels import channel_groups
-from wherefrom.credit.pruning import (
+from wherefrom.credit.diffusion.channels import channel_groups
+from wherefrom.credit.diffusion.pruning import (
     WidthPlan,
     apply_plan,
     count_parameters,

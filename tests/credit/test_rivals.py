@@ -6,11 +6,15 @@ import torch
 from studies import NETWORK, write_study
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.diffusion import SamplingConfig
-from wherefrom.credit.gradients import GradientConfig
+from wherefrom.credit.baselines.gradients import GradientConfig
+from wherefrom.credit.baselines.of_study import (
+    application_baselines,
+    gradient_baselines,
+    similarity_baselines,
+)
+from wherefrom.credit.diffusion.model import SamplingConfig
 from wherefrom.credit.method import open_study
 from wherefrom.credit.properties import PixelEmbedder, diversity_measure, percentile_measure
-from wherefrom.credit.rivals import application_baselines, gradient_baselines, similarity_baselines
 
 pytestmark = pytest.mark.needs("diffusers")
 

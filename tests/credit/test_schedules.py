@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.diffusion import Diffusion, SamplingConfig, sample, simple_losses
-from wherefrom.credit.gradients import GradientConfig, image_gradients
-from wherefrom.credit.schedules import (
+from wherefrom.credit.baselines.gradients import GradientConfig, image_gradients
+from wherefrom.credit.diffusion.model import Diffusion, SamplingConfig, sample, simple_losses
+from wherefrom.credit.diffusion.schedules import (
     BETAS,
     DEFAULT,
     PREDICTIONS,

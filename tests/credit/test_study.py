@@ -7,13 +7,13 @@ from studies import NETWORK, PROPERTIES, write_images, write_study
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.store import digest_tensors
-from wherefrom.credit.contributors import contributors_from_csv, contributors_from_folders
-from wherefrom.credit.diffusion import sample, start_weight
+from wherefrom.credit.contributors.reading import contributors_from_csv, contributors_from_folders
+from wherefrom.credit.diffusion.model import sample, start_weight
+from wherefrom.credit.ledger.records import run_key
 from wherefrom.credit.method import open_study, rescore
-from wherefrom.credit.play import EMPTIES
-from wherefrom.credit.records import run_key
-from wherefrom.credit.study import load_study
-from wherefrom.credit.worker import work
+from wherefrom.credit.running.diffusion_run import EMPTIES
+from wherefrom.credit.running.worker import work
+from wherefrom.credit.study.file import load_study
 from wherefrom.data.writing import to_uint8
 
 pytestmark = pytest.mark.needs("diffusers")
@@ -120,7 +120,7 @@ def test_the_proxy_samples_the_conditions_of_the_subset__identity_conditions(tmp
 
 @pytest.mark.parametrize("kind", ["gradient-ascent", "influence-unlearning"])
 def test_unlearning_makes_the_loss_on_removed_images_larger__identity_sign(tmp_path, kind):
-    from wherefrom.credit.unlearning import UnlearningConfig, unlearn
+    from wherefrom.credit.diffusion.unlearning import UnlearningConfig, unlearn
 
     opened = open_study(write_study(tmp_path, kind=kind))
     play, gone = opened.play, torch.tensor([True, True, False, False, False, False])
@@ -144,7 +144,7 @@ def test_unlearning_makes_the_loss_on_removed_images_larger__identity_sign(tmp_p
 
 
 def _measures(opened, text):
-    from wherefrom.credit.measures import make_properties
+    from wherefrom.credit.study.properties import make_properties
 
     path = write_study(opened.study.path.parent, kind="fine-tune", properties=text)
     study = load_study(path)
@@ -312,7 +312,7 @@ def test_a_damaged_run_is_recorded__rejects_damage(tmp_path):
 
 
 def test_the_network_of_the_paper__closed_form(tmp_path):
-    from wherefrom.credit.models import untrained_model
+    from wherefrom.credit.study.models import untrained_model
 
     path = write_study(tmp_path, network="[model]\npaper = true\n")
     path.write_text(path.read_text().replace("channels = 1", "channels = 3"))

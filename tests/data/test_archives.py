@@ -17,20 +17,13 @@ import torch
 from PIL import Image
 
 from wherefrom.core.errors import InputError
-from wherefrom.data import (
-    archives,
-    batches,
-    list_images,
-    load_training_images,
-    members,
-    pixel_store,
-    read_images,
-)
-from wherefrom.data.archive_listing import holds_many
-from wherefrom.data.arrays import read_moments
-from wherefrom.data.files import UnusableFile, read_regular
-from wherefrom.data.labels import read_labels
-from wherefrom.data.sorting import part_files
+from wherefrom.data import batches, list_images, load_training_images, pixel_store, read_images
+from wherefrom.data.files import archives, members
+from wherefrom.data.files.archive_listing import holds_many
+from wherefrom.data.files.opening import UnusableFile, read_regular
+from wherefrom.data.files.sorting import part_files
+from wherefrom.data.tables.arrays import read_moments
+from wherefrom.data.tables.labels import read_labels
 from wherefrom.data.writing import save_png
 
 RNG = np.random.default_rng(7)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.corruptions import CORRUPTIONS, GRADES, corrupt
+from wherefrom.data.altering.corruptions import CORRUPTIONS, GRADES, corrupt
 
 KEYS = ["a", "b"]
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wherefrom.data.crops import GRID, crop_count, each_tile, random_crops
+from wherefrom.data.altering.crops import GRID, crop_count, each_tile, random_crops
 
 
 def numbered(count, height, width):

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from wherefrom.core.errors import InputError
-from wherefrom.data import load_training_images, members, save_png
+from wherefrom.data import load_training_images, save_png
+from wherefrom.data.files import members
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)

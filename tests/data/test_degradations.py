@@ -9,7 +9,7 @@ from PIL import Image, ImageFilter
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
-from wherefrom.data.degradations import (
+from wherefrom.data.altering.degradations import (
     CHAIN,
     KINDS,
     TABLE_3,
@@ -22,7 +22,7 @@ from wherefrom.data.degradations import (
     noise,
     webp,
 )
-from wherefrom.data.jpeg_quality import jpeg_quality
+from wherefrom.data.decoding.jpeg_quality import jpeg_quality
 from wherefrom.data.shaping import to_image
 
 

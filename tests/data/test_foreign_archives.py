@@ -10,7 +10,7 @@ from PIL import Image
 
 from wherefrom.core.errors import InputError
 from wherefrom.data import list_images, read_images
-from wherefrom.data.labels import read_labels
+from wherefrom.data.tables.labels import read_labels
 
 
 def png(level):

@@ -7,9 +7,9 @@ from PIL import Image
 
 from wherefrom.core.errors import InputError
 from wherefrom.data import load_training_images
-from wherefrom.data.annotations import captions_beside, labels_beside
-from wherefrom.data.labels import read_labels
-from wherefrom.data.records import read_records
+from wherefrom.data.tables.annotations import captions_beside, labels_beside
+from wherefrom.data.tables.labels import read_labels
+from wherefrom.data.tables.records import read_records
 
 NAMES = ["a.png", "b.png", "c.png"]
 COLUMNS = {"file_name": NAMES, "label": ["x", "y", "x"]}

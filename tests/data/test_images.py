@@ -17,9 +17,9 @@ from PIL import Image, ImageFile
 from wherefrom.core.errors import InputError
 from wherefrom.core.store import digest_bytes
 from wherefrom.data import Limits, ReadImage, UnusableFile, read_image
+from wherefrom.data.decoding.sixteen import nearest_bytes
+from wherefrom.data.decoding.strictness import strict_pillow
 from wherefrom.data.images import decode_image
-from wherefrom.data.sixteen import nearest_bytes
-from wherefrom.data.strictness import strict_pillow
 
 HERE = Path("picture")
 RNG = np.random.default_rng(0)

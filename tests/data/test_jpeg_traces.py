@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wherefrom.data.decoding.jpeg_traces import jpeg_traces
 from wherefrom.data.images import decode_image
-from wherefrom.data.jpeg_traces import jpeg_traces
 
 
 def photo(seed: int, size: tuple[int, int] = (64, 64)) -> Image.Image:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.labels import read_labels
+from wherefrom.data.tables.labels import read_labels
 
 ROOT = Path("photos")
 IMAGES = [ROOT / "a.png", ROOT / "deep" / "b.png", ROOT / "c.png"]

@@ -16,7 +16,8 @@ from wherefrom.cli.main import cli
 from wherefrom.core import limits
 from wherefrom.core.errors import InputError
 from wherefrom.core.limits import Limits, limits_in_force, reading_key, reading_with
-from wherefrom.data import UnusableFile, decoding, read_images
+from wherefrom.data import UnusableFile, read_images
+from wherefrom.data.decoding import images as decoding
 from wherefrom.data.images import ReadImage, decode_image
 
 HERE = Path("picture")
@@ -86,7 +87,7 @@ def test_it_is_turned_like_any_other__closed_form(kind: str) -> None:
 
 def test_bands_leave_no_seam__identity_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = read(CLEAR, "PNG")
-    monkeypatch.setattr("wherefrom.data.flattening._ROWS", 16)
+    monkeypatch.setattr("wherefrom.data.decoding.flattening._ROWS", 16)
     assert torch.equal(read(CLEAR, "PNG").pixels, whole.pixels)
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import entry_names, is_system_name
 from wherefrom.data import list_images, read_images, save_png
+from wherefrom.data.files.kinds import kind_of
+from wherefrom.data.files.sorting import part_files
 from wherefrom.data.folders import subfolders
-from wherefrom.data.kinds import kind_of
-from wherefrom.data.sorting import part_files
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 
@@ -71,7 +71,7 @@ def test_what_is_not_read_is_named_with_what_reads_it__rejects_format(
 def test_heic_without_its_library_names_the_extra__rejects_format(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wherefrom.data.kinds.find_spec", lambda name: None)
+    monkeypatch.setattr("wherefrom.data.files.kinds.find_spec", lambda name: None)
     (tmp_path / "IMG_1.HEIC").write_bytes(HEIC + bytes(200))
     with pytest.raises(
         InputError, match=r"HEIC file, which pillow-heif reads: .*wherefrom\[heif\]"

@@ -9,14 +9,14 @@ from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
 from wherefrom.data import save_png
-from wherefrom.data.mnist_corruptions import (
+from wherefrom.data.altering.mnist_corruptions import (
     MNIST_CORRUPTIONS,
     MUD,
     mnist_corrupt,
     near_out,
     plasma,
 )
-from wherefrom.data.out_sets import mnist_out_sets, read_mnist_c
+from wherefrom.data.altering.out_sets import mnist_out_sets, read_mnist_c
 
 HALF_STEP = 0.5 / 255  # rounding to 8 bits
 KEYS = ["a", "b"]

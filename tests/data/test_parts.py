@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from wherefrom.cli.attribution_inputs import read_shaped
-from wherefrom.cli.console import Session
+from wherefrom.cli.attribution.inputs import read_shaped
+from wherefrom.cli.console.session import Session
 from wherefrom.data import folders, save_png, to_float
 from wherefrom.data.writing import float_parts
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.annotations import captions_beside
-from wherefrom.data.labels import read_labels
-from wherefrom.data.matching_names import found_file, readings
-from wherefrom.data.records import read_records
+from wherefrom.data.tables.annotations import captions_beside
+from wherefrom.data.tables.labels import read_labels
+from wherefrom.data.tables.matching_names import found_file, readings
+from wherefrom.data.tables.records import read_records
 
 ROWS = [("a.png", "größe, 2"), ("b c.png", 'said "no"')]
 

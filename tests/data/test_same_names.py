@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.contributors import contributors_from_csv, contributors_from_folders
+from wherefrom.credit.contributors.reading import contributors_from_csv, contributors_from_folders
 from wherefrom.data import list_images, save_png
-from wherefrom.data.labels import read_labels
-from wherefrom.data.matching_names import ImageNames, found_file
-from wherefrom.origin.pairs_folders import pairs_from_folders
+from wherefrom.data.tables.labels import read_labels
+from wherefrom.data.tables.matching_names import ImageNames, found_file
+from wherefrom.origin.pairs.folders import pairs_from_folders
 
 # What lies on the disk, and what a table calls it.
 SPELLINGS = [
@@ -96,7 +96,8 @@ def test_a_name_that_no_receipt_carries__rejects_before_reading(
 ) -> None:
     root = contributors(tmp_path / "data", "anna", name)
     monkeypatch.setattr(
-        "wherefrom.credit.contributors.read_files", lambda *_, **__: pytest.fail("it was read")
+        "wherefrom.credit.contributors.reading.read_files",
+        lambda *_, **__: pytest.fail("it was read"),
     )
     with pytest.raises(InputError, match=r"cannot stand in a receipt: .*; rename it") as caught:
         contributors_from_folders(root, channels=3, size=6)

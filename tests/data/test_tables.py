@@ -6,7 +6,7 @@ import torch
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.store import digest_bytes
-from wherefrom.data.tables import read_rows
+from wherefrom.data.tables.numbers import read_rows
 
 ROW = (1, 1, 3)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wherefrom.cli.shipped import describe_encoders
+from wherefrom.cli.installed.shipped import describe_encoders
 from wherefrom.core.rng import stream
 from wherefrom.encoders import load_encoder
 

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrizations, parametrize, prune, remove_weight_n
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from wherefrom.core.errors import InputError
-from wherefrom.generators.weights import load_weights
+from wherefrom.generators.checkpoints.weights import load_weights
 
 CLOSE = 1e-5  # a few float32 roundings of values near 1
 

@@ -10,7 +10,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.generators import generator as generator_module
 from wherefrom.generators.generator import wrap_generator
-from wherefrom.generators.zoo import ARCHITECTURES, initialise, make_generator
+from wherefrom.generators.zoo.networks import ARCHITECTURES, initialise, make_generator
 
 
 def zoo(architecture="dcgan"):

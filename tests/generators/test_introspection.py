@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional
 
 from wherefrom.core.errors import InputError
-from wherefrom.generators.introspection import introspect, run_split
-from wherefrom.generators.tracing import LinearObserver, watch
+from wherefrom.generators.last_layer.introspection import introspect, run_split
+from wherefrom.generators.last_layer.tracing import LinearObserver, watch
 
 # The same float32 operations again, on one image instead of several.
 TOLERANCE = 1e-5

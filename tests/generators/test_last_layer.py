@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.generators.last_layer import LastLayer
+from wherefrom.generators.last_layer.layer import LastLayer
 
 # float64: sums of at most ~1e3 products of numbers near 1.
 TOLERANCE = 1e-11

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.generators.output_map import (
+from wherefrom.generators.last_layer.output_map import (
     CLIP,
     STEPS,
     Affine,

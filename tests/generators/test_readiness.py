@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from wherefrom.core.errors import InputError
+from wherefrom.generators.checkpoints.weights import load_weights
 from wherefrom.generators.generator import wrap_generator
 from wherefrom.generators.loading import load_generator
-from wherefrom.generators.weights import load_weights
 
 
 def net(channels=3):

@@ -8,7 +8,7 @@ from torch import nn
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
-from wherefrom.generators.zoo import (
+from wherefrom.generators.zoo.networks import (
     ARCHITECTURES,
     initialise,
     make_discriminator,

@@ -10,9 +10,8 @@ from torch import nn
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
-from wherefrom.generators import zoo_files
-from wherefrom.generators.zoo import ARCHITECTURES, make_generator
-from wherefrom.generators.zoo_files import (
+from wherefrom.generators.zoo import files as zoo_files
+from wherefrom.generators.zoo.files import (
     export,
     load_zoo,
     read_origin,
@@ -20,7 +19,8 @@ from wherefrom.generators.zoo_files import (
     shipped,
     train_zoo,
 )
-from wherefrom.generators.zoo_training import GanTask, ZooTrainingConfig
+from wherefrom.generators.zoo.networks import ARCHITECTURES, make_generator
+from wherefrom.generators.zoo.training import GanTask, ZooTrainingConfig
 
 DIGEST = "sha256:0"
 

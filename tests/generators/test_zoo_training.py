@@ -8,8 +8,8 @@ from torch import nn
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
-from wherefrom.generators.zoo import ARCHITECTURES
-from wherefrom.generators.zoo_training import GanTask, ZooTrainingConfig, pull_away
+from wherefrom.generators.zoo.networks import ARCHITECTURES
+from wherefrom.generators.zoo.training import GanTask, ZooTrainingConfig, pull_away
 
 EVERY = pytest.mark.parametrize("architecture", ARCHITECTURES)
 

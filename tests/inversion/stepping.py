@@ -6,10 +6,10 @@ import torch
 from torch.nn import functional as F
 
 from wherefrom.core.rng import stream
-from wherefrom.inversion.assembly import Classes, build_networks
-from wherefrom.inversion.bodies import StandardArchitecture
 from wherefrom.inversion.config import InversionConfig
-from wherefrom.inversion.players import Given, Players, make_directions
+from wherefrom.inversion.networks.assembly import Classes, build_networks
+from wherefrom.inversion.networks.bodies import StandardArchitecture
+from wherefrom.inversion.training.training_state import Given, Players, make_directions
 
 BATCH, LATENT, STEPS = 6, 4, 3
 B2 = BATCH // 2

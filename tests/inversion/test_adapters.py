@@ -24,7 +24,7 @@ from wherefrom.inversion.adapters import (
     pyod_detector,
     sklearn_estimator,
 )
-from wherefrom.inversion.detecting import fit_constant, make_detector
+from wherefrom.inversion.outliers.detecting import fit_constant, make_detector
 
 OWN = blobs(80)
 ODD = 1 - blobs(10, seed=6).round()

@@ -18,9 +18,9 @@ from stepping import (
 )
 from torch.nn import functional as F
 
-from wherefrom.inversion import steps_classes
-from wherefrom.inversion.assembly import Classes
-from wherefrom.inversion.steps_classes import mixed, mixed_rows
+from wherefrom.inversion.networks.assembly import Classes
+from wherefrom.inversion.training import steps_classes
+from wherefrom.inversion.training.steps_classes import mixed, mixed_rows
 
 THREE = Classes(1, 3)
 

@@ -7,16 +7,22 @@ import torch
 from untrained_inverters import blobs, untrained
 
 from wherefrom.core.errors import InputError
-from wherefrom.inversion import merge_tree as tree_module
-from wherefrom.inversion.clusters import (
+from wherefrom.inversion.classes import merge_tree as tree_module
+from wherefrom.inversion.classes.clusters import (
     Cluster,
     Clustering,
     cluster_images,
     examples,
     sort_into_classes,
 )
+from wherefrom.inversion.classes.merge_tree import (
+    MergeTree,
+    TreeLevel,
+    TreeNode,
+    merge_tree,
+    stability,
+)
 from wherefrom.inversion.config import InversionConfig
-from wherefrom.inversion.merge_tree import MergeTree, TreeLevel, TreeNode, merge_tree, stability
 
 IMAGES = blobs(30)
 

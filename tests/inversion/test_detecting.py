@@ -11,7 +11,7 @@ from untrained_inverters import blobs, fitted_to, untrained
 from wherefrom.core.errors import InputError
 from wherefrom.data.writing import to_float, to_uint8
 from wherefrom.detectors.energy import energy
-from wherefrom.inversion.detecting import (
+from wherefrom.inversion.outliers.detecting import (
     SCORES,
     available_scores,
     fit_constant,

@@ -10,9 +10,9 @@ from untrained_inverters import blobs, fitted_to, untrained
 
 from wherefrom.core.errors import InputError
 from wherefrom.data.splits import sample_indices
-from wherefrom.inversion import evaluation
-from wherefrom.inversion.evaluation import NEAR, evaluate_inverter
-from wherefrom.inversion.self_test import run_self_test
+from wherefrom.inversion.codes import evaluation
+from wherefrom.inversion.codes.evaluation import NEAR, evaluate_inverter
+from wherefrom.inversion.outliers.self_test import run_self_test
 from wherefrom.metrics.detection import auroc
 from wherefrom.metrics.frechet import frechet_distance
 from wherefrom.metrics.image_quality import psnr, ssim

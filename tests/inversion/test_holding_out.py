@@ -6,7 +6,7 @@ from untrained_inverters import blobs
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.store import digest_tensors
-from wherefrom.inversion.holding_out import HeldOut, hold_out
+from wherefrom.inversion.outliers.holding_out import HeldOut, hold_out
 
 
 def pictures(count=40):

@@ -12,11 +12,11 @@ from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.rng import stream
 from wherefrom.core.store import load_artifact
 from wherefrom.inversion import METHODS, InversionConfig, Recorder, fit, load
+from wherefrom.inversion.codes.editing import edit_along, find_direction
+from wherefrom.inversion.codes.latent_report import report_latents, traversal_sheet
 from wherefrom.inversion.config import LABELLED
-from wherefrom.inversion.editing import edit_along, find_direction
-from wherefrom.inversion.latent_report import report_latents, traversal_sheet
 from wherefrom.inversion.method import _calibration_images
-from wherefrom.inversion.task import InversionTask
+from wherefrom.inversion.training.task import InversionTask
 from wherefrom.training import loop
 from wherefrom.training.loop import CHECKPOINT
 from wherefrom.training.loop import SCHEMA as LOOP_SCHEMA

@@ -7,10 +7,10 @@ from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
-from wherefrom.inversion.assembly import Classes, build_networks
-from wherefrom.inversion.bodies import ConvCritic, ConvGenerator, StandardArchitecture
 from wherefrom.inversion.config import METHODS, InversionConfig
-from wherefrom.inversion.layers import (
+from wherefrom.inversion.networks.assembly import Classes, build_networks
+from wherefrom.inversion.networks.bodies import ConvCritic, ConvGenerator, StandardArchitecture
+from wherefrom.inversion.networks.layers import (
     BatchDeviation,
     EqualisedConv,
     EqualisedLinear,

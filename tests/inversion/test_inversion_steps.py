@@ -22,10 +22,10 @@ from stepping import (
 from torch import nn
 
 from wherefrom.core.rng import stream
-from wherefrom.inversion import steps_latent
-from wherefrom.inversion.assembly import Classes, build_networks
 from wherefrom.inversion.config import InversionConfig, penalty_every_of
-from wherefrom.inversion.players import Given, Players, penalised_rows
+from wherefrom.inversion.networks.assembly import Classes, build_networks
+from wherefrom.inversion.training import steps_latent
+from wherefrom.inversion.training.training_state import Given, Players, penalised_rows
 
 
 def algorithm_2(p, given):

@@ -9,21 +9,21 @@ from test_outliers import batch_of
 from torch import nn
 
 from wherefrom.core.json_text import to_json
-from wherefrom.inversion.detecting import LikelihoodDetector
-from wherefrom.inversion.evaluation import evaluate_inverter
-from wherefrom.inversion.outliers import (
+from wherefrom.inversion.codes.evaluation import evaluate_inverter
+from wherefrom.inversion.codes.reconstruction import NOT_FINITE as NO_PICTURE
+from wherefrom.inversion.codes.reconstruction import reconstruct
+from wherefrom.inversion.codes.refinement import RefinementConfig, refine
+from wherefrom.inversion.outliers.calibrated import (
     NOT_FINITE,
     OutlierConfig,
     calibrate_outliers,
     judge_outliers,
 )
-from wherefrom.inversion.reconstruction import NOT_FINITE as NO_PICTURE
-from wherefrom.inversion.reconstruction import reconstruct
-from wherefrom.inversion.refinement import RefinementConfig, refine
-from wherefrom.inversion.self_test import run_self_test
-from wherefrom.inversion.subtlety import subtlety_curve
-from wherefrom.report.inversion_tables import evaluation_table, outlier_table
-from wherefrom.report.tables import to_csv, to_plain
+from wherefrom.inversion.outliers.detecting import LikelihoodDetector
+from wherefrom.inversion.outliers.self_test import run_self_test
+from wherefrom.inversion.outliers.subtlety import subtlety_curve
+from wherefrom.report.inversion.tables import evaluation_table, outlier_table
+from wherefrom.report.pages.tables import to_csv, to_plain
 
 
 class Fragile(nn.Module):

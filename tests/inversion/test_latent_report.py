@@ -8,20 +8,20 @@ from linear_inverter import CODE, linear_inverter
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
-from wherefrom.inversion.editing import (
+from wherefrom.inversion.codes.editing import (
     edit_along,
     edit_attribute,
     find_direction,
     standardised,
 )
-from wherefrom.inversion.latent_report import (
+from wherefrom.inversion.codes.latent_report import (
     largest_gap,
     pruned_codes,
     report_latents,
     traversal_sheet,
 )
-from wherefrom.inversion.reconstruction import reconstruct, reconstruct_samples
-from wherefrom.inversion.strips import strip
+from wherefrom.inversion.codes.reconstruction import reconstruct, reconstruct_samples
+from wherefrom.inversion.codes.strips import strip
 
 V = torch.tensor([0.02, 0.9, 0.7, 0.03, 0.8, 0.025])
 

@@ -10,17 +10,17 @@ from scipy.stats import false_discovery_control
 from untrained_inverters import blobs, fitted_to, untrained
 
 from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.data.altering.mnist_corruptions import MNIST_CORRUPTIONS, mnist_corrupt, near_out
 from wherefrom.data.batches import ImageBatch
-from wherefrom.data.mnist_corruptions import MNIST_CORRUPTIONS, mnist_corrupt, near_out
-from wherefrom.inversion.outliers import (
+from wherefrom.inversion.outliers.calibrated import (
     OutlierCalibration,
     OutlierConfig,
     calibrate_outliers,
     judge_outliers,
     own_parts,
 )
-from wherefrom.inversion.self_test import run_self_test
-from wherefrom.inversion.subtlety import SubtletyCurve, SubtletyPoint, subtlety_curve
+from wherefrom.inversion.outliers.self_test import run_self_test
+from wherefrom.inversion.outliers.subtlety import SubtletyCurve, SubtletyPoint, subtlety_curve
 
 OWN = (blobs(40) * 255).round().byte()
 KEYS = [f"own {index}" for index in range(40)]

@@ -7,7 +7,7 @@ import torch
 from untrained_inverters import blobs, fitted_to
 
 from wherefrom.core.errors import InputError
-from wherefrom.inversion.refinement import RefinementConfig, refine
+from wherefrom.inversion.codes.refinement import RefinementConfig, refine
 
 # Sums of 64 pixels and 6 latents in float32, over the objective's own size.
 OBJECTIVE_TOLERANCE = 1e-4

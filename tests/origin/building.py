@@ -4,8 +4,8 @@ import torch
 
 from wherefrom.core.rng import stream
 from wherefrom.core.store import digest_bytes
-from wherefrom.origin.pairs_config import PairsConfig
-from wherefrom.origin.prompts import load_prompts
+from wherefrom.origin.pairs.config import PairsConfig
+from wherefrom.origin.pairs.prompts import load_prompts
 
 PROMPTS = load_prompts("a {photo|painting} of {snow|sand}")
 CONFIG = PairsConfig(size=32, steps=2, strength="0.5,0.9", guidance=2.0, negative="rain")

@@ -25,14 +25,14 @@ def models(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def sd(models):
-    from wherefrom.origin.pipelines import load_pipeline
+    from wherefrom.origin.pairs.pipelines import load_pipeline
 
     return load_pipeline(models / "sd")
 
 
 @pytest.fixture(scope="session")
 def instruct(models):
-    from wherefrom.origin.pipelines import load_pipeline
+    from wherefrom.origin.pairs.pipelines import load_pipeline
 
     return load_pipeline(models / "instruct")
 

@@ -9,7 +9,7 @@ from making import digest, make, vectors
 
 from wherefrom.core.errors import ArtifactError, InputError, MissingExtraError
 from wherefrom.origin import Index
-from wherefrom.origin.accelerator import FOLDER, Accelerator, _probes
+from wherefrom.origin.other_indexes.accelerator import FOLDER, Accelerator, _probes
 
 pytestmark = pytest.mark.needs("faiss")
 
@@ -70,7 +70,7 @@ def test_probes_are_as_far_as_edits__closed_form(index):
 
 
 def test_a_build_below_the_floor__rejects(index, monkeypatch):
-    monkeypatch.setattr("wherefrom.origin.accelerator.DEPTHS", (10,))
+    monkeypatch.setattr("wherefrom.origin.other_indexes.accelerator.DEPTHS", (10,))
     before = (index.path / FOLDER / "artifact.json").read_bytes()
     with pytest.raises(InputError, match="less than the floor of 1, so it was not saved"):
         Accelerator.build(index, floor=1.0)

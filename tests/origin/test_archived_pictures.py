@@ -7,8 +7,8 @@ import pytest
 from indexed_pictures import ENCODER, draw, opened
 
 from wherefrom.origin import References, synchronise
-from wherefrom.origin.places import missing_now
-from wherefrom.origin.synchronising import preview
+from wherefrom.origin.collection.synchronising import preview
+from wherefrom.origin.index.places import missing_now
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from tiny_captioners import MAKERS, write_captioner
 from wherefrom.components.libraries import silence
 from wherefrom.core.errors import InputError, MissingExtraError
 from wherefrom.core.rng import stream
-from wherefrom.origin.captions import load_captioner
-from wherefrom.origin.pairs import read_pairs
-from wherefrom.origin.pairs_builder import build_pairs
-from wherefrom.origin.pairs_config import PairsConfig
-from wherefrom.origin.prompts import load_prompts
+from wherefrom.origin.pairs.builder import build_pairs
+from wherefrom.origin.pairs.captions import load_captioner
+from wherefrom.origin.pairs.config import PairsConfig
+from wherefrom.origin.pairs.manifest import read_pairs
+from wherefrom.origin.pairs.prompts import load_prompts
 
 pytestmark = pytest.mark.needs("diffusers", "transformers")
 

@@ -10,8 +10,9 @@ from forked import Child
 from making import IDENTITY, digest, make, state, stored, vectors
 
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.origin import Index, merging
-from wherefrom.origin.scan import STD_TOLERANCE
+from wherefrom.origin import Index
+from wherefrom.origin.index import compaction as merging
+from wherefrom.origin.scanning.scan import STD_TOLERANCE
 
 
 def files(folder):

@@ -18,8 +18,9 @@ from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.rng import stream
 from wherefrom.core.store import digest_file
 from wherefrom.data import save_png, to_uint8
-from wherefrom.origin import Answer, Index, References, copies, remove
-from wherefrom.origin.copies import CopyHashes, PictureHash, difference, hash_picture
+from wherefrom.origin import Answer, Index, References, remove
+from wherefrom.origin.searching import copies
+from wherefrom.origin.searching.copies import CopyHashes, PictureHash, difference, hash_picture
 
 COUNT = 25
 ENCODER = cells_encoder(8)

@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
-from wherefrom.origin import Index, SearchConfig, views
-from wherefrom.origin.decision import STATISTICS, make_null, standing_out
-from wherefrom.origin.matching import merge
+from wherefrom.origin import Index, SearchConfig
+from wherefrom.origin.reranking import views
+from wherefrom.origin.searching.decision import STATISTICS, make_null, standing_out
+from wherefrom.origin.searching.matching import merge
 
 INDEXED, NULL, HELD = 120, 200, 200
 RATE = 0.05

@@ -27,8 +27,8 @@ from wherefrom.origin import (
     fit_from_moments,
     load_edit_map,
 )
-from wherefrom.origin.closed_form import from_moments, moments_of
-from wherefrom.origin.theory import report_pairs
+from wherefrom.origin.edit_map.closed_form import from_moments, moments_of
+from wherefrom.origin.edit_map.theory import report_pairs
 
 TRAINED = EditMapConfig(solver="sgd", rank=48, epochs=1, steps_per_epoch=2, ids_per_batch=32)
 EIGEN = 1e-8  # two float64 eigensolvers on a pencil of condition about 1e3

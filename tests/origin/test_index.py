@@ -13,7 +13,7 @@ from making import IDENTITY, digest, make, naive, state, stored, vectors
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.origin import Index
-from wherefrom.origin.manifest import NAME, Manifest
+from wherefrom.origin.index.manifest import NAME, Manifest
 
 
 def test_a_search_of_several_batches__naive_loop(tmp_path):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from wherefrom.core.rng import stream
 from wherefrom.data import save_png, to_uint8
 from wherefrom.origin import Answer, References, SearchConfig
-from wherefrom.origin.decision import decide, make_null
+from wherefrom.origin.searching.decision import decide, make_null
 
 ENCODER = cells_encoder(8)
 PLAIN = SearchConfig(views="none", rerank=False)  # where the way to look does not matter

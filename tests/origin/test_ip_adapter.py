@@ -12,11 +12,11 @@ from tiny_pipelines import write_adapter, write_instruct, write_photos, write_st
 from wherefrom.cli.main import run
 from wherefrom.components.libraries import silence
 from wherefrom.core.errors import InputError
-from wherefrom.origin.pairs import read_pairs
-from wherefrom.origin.pairs_builder import build_pairs
-from wherefrom.origin.pairs_config import PairsConfig
-from wherefrom.origin.pipelines import load_pipeline
-from wherefrom.origin.prompts import load_prompts
+from wherefrom.origin.pairs.builder import build_pairs
+from wherefrom.origin.pairs.config import PairsConfig
+from wherefrom.origin.pairs.manifest import read_pairs
+from wherefrom.origin.pairs.pipelines import load_pipeline
+from wherefrom.origin.pairs.prompts import load_prompts
 
 pytestmark = pytest.mark.needs("diffusers", "transformers")
 

@@ -8,8 +8,8 @@ from latent_model import DIMENSION, ENCODER, precision, raw_precision, seen_quer
 
 from wherefrom.core.errors import InputError
 from wherefrom.origin import EditMapConfig, fit_edit_map
-from wherefrom.origin.metric_learning import EditMapTask, Pairs, learning_rate_factor
-from wherefrom.origin.theory import report_pairs
+from wherefrom.origin.edit_map.metric_learning import EditMapTask, Pairs, learning_rate_factor
+from wherefrom.origin.edit_map.theory import report_pairs
 
 QUICK = EditMapConfig(
     solver="sgd",

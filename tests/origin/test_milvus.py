@@ -12,8 +12,8 @@ import torch
 from making import IDENTITY, digest, make, vectors
 
 from wherefrom.core.errors import InputError, MissingExtraError
-from wherefrom.origin import milvus
-from wherefrom.origin.milvus import MilvusIndex
+from wherefrom.origin.other_indexes import milvus
+from wherefrom.origin.other_indexes.milvus import MilvusIndex
 
 pytestmark = pytest.mark.needs("pymilvus", "milvus_lite")
 

@@ -11,7 +11,7 @@ from refusing import refused
 from wherefrom.core.errors import InputError
 from wherefrom.encoders import make_autoencoder, save_autoencoder
 from wherefrom.origin import Answer, References
-from wherefrom.origin.places import CHANGED, GONE, missing_now, shown_path
+from wherefrom.origin.index.places import CHANGED, GONE, missing_now, shown_path
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from latent_model import DIMENSION, ENCODER, make_pairs
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.encoders import EncoderIdentity
-from wherefrom.origin import PairMoments, PairRows, moments
+from wherefrom.origin import PairMoments, PairRows
+from wherefrom.origin.edit_map import moments
 
 # 400 float64 terms of size about 1 in another order.
 ROUNDING = 1e-11

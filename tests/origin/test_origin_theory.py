@@ -6,7 +6,7 @@ from latent_model import CLOSED, ENCODER, make_pairs, training_pairs
 
 from wherefrom.core.errors import InputError
 from wherefrom.origin import EditMapConfig, fit_edit_map
-from wherefrom.origin.theory import compare_encoders, compare_maps, report_pairs
+from wherefrom.origin.edit_map.theory import compare_encoders, compare_maps, report_pairs
 
 SINGLE = 1e-5  # float32 against float64
 

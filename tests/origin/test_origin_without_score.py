@@ -12,8 +12,9 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
 from wherefrom.data import save_png, to_uint8
 from wherefrom.encoders.encoder import make_encoder
-from wherefrom.origin import Answer, References, SearchConfig, spatial
-from wherefrom.origin.reranking import NO_AGREEMENT, Originals, rerank
+from wherefrom.origin import Answer, References, SearchConfig
+from wherefrom.origin.reranking import spatial
+from wherefrom.origin.reranking.scores import NO_AGREEMENT, Originals, rerank
 
 PLAIN = SearchConfig(views="none", rerank=False)
 PHOTOS, EDITS = 22, 10
@@ -124,7 +125,7 @@ def test_an_agreement_that_is_no_number_adds_nothing__closed_form(home, tmp_path
         def broken(q, o):
             return [spatial.Alignment(float("nan"), False, 0, 0, 1, 1), *whole(q, o)[1:]]
 
-        monkeypatch.setattr("wherefrom.origin.reranking.align", broken)
+        monkeypatch.setattr("wherefrom.origin.reranking.scores.align", broken)
         added, alignments, unread = rerank(frames, [1, 2, 3, 4, 5], made.index, Originals(encoder))
     assert added[0] == 0 and bool(added.isfinite().all()) and bool((plain != 0).any())
     assert sorted(alignments) == [2, 3, 4, 5]

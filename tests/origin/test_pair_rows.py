@@ -5,17 +5,9 @@ import torch
 from latent_model import DIMENSION, ENCODER, make_pairs
 
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.origin import (
-    EditMapConfig,
-    PairMoments,
-    PairRows,
-    closed_form,
-    fit_edit_map,
-    fit_from_moments,
-    moments,
-    pair_rows,
-)
-from wherefrom.origin.closed_form import Shape, from_moments, from_samples, moments_of
+from wherefrom.origin import EditMapConfig, PairMoments, PairRows, fit_edit_map, fit_from_moments
+from wherefrom.origin.edit_map import closed_form, moments, pair_rows
+from wherefrom.origin.edit_map.closed_form import Shape, from_moments, from_samples, moments_of
 
 CONFIG = EditMapConfig(rank=20)
 EIGEN = 1e-8  # two float64 eigensolvers on a pencil of condition about 1e3

@@ -9,7 +9,8 @@ from refusing import refused
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.store import digest_file
-from wherefrom.origin.pairs import (
+from wherefrom.origin.pairs.folders import pairs_from_folders
+from wherefrom.origin.pairs.manifest import (
     PairRow,
     PairsManifest,
     append_row,
@@ -18,7 +19,6 @@ from wherefrom.origin.pairs import (
     scan_manifest,
     write_pairs,
 )
-from wherefrom.origin.pairs_folders import pairs_from_folders
 
 
 def fill(folder, names):

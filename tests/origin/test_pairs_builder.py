@@ -19,10 +19,10 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
 from wherefrom.core.store import digest_file
 from wherefrom.data.images import read_image
-from wherefrom.origin.pairs import read_pairs
-from wherefrom.origin.pairs_builder import build_pairs
-from wherefrom.origin.pairs_config import PairsConfig
-from wherefrom.origin.pipelines import WithheldEdit
+from wherefrom.origin.pairs.builder import build_pairs
+from wherefrom.origin.pairs.config import PairsConfig
+from wherefrom.origin.pairs.manifest import read_pairs
+from wherefrom.origin.pairs.pipelines import WithheldEdit
 
 pytestmark = pytest.mark.needs("diffusers", "transformers")
 

@@ -8,8 +8,8 @@ import torch
 from building import CONFIG, PROMPTS, TWO, Counting, files_of
 
 from wherefrom.core.errors import InputError
-from wherefrom.origin.pairs_builder import build_pairs
-from wherefrom.origin.pairs_config import PairsConfig, Strengths
+from wherefrom.origin.pairs.builder import build_pairs
+from wherefrom.origin.pairs.config import PairsConfig, Strengths
 
 pytestmark = pytest.mark.needs("diffusers", "transformers")
 

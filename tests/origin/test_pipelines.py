@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tiny_pipelines import write_stable_diffusion
 
 from wherefrom.core.errors import InputError, MissingExtraError
-from wherefrom.origin.pipelines import digest_pipeline, load_pipeline, read_index
+from wherefrom.origin.pairs.pipelines import digest_pipeline, load_pipeline, read_index
 
 pytestmark = pytest.mark.needs("diffusers", "transformers")
 

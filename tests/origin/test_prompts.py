@@ -7,7 +7,7 @@ import torch
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
-from wherefrom.origin.prompts import load_prompts
+from wherefrom.origin.pairs.prompts import load_prompts
 
 SPREAD = 6.0  # standard deviations of a binomial count; one false alarm in 5e8
 

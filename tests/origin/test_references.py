@@ -26,9 +26,9 @@ from wherefrom.origin import (
     remove,
     search,
 )
-from wherefrom.origin.decision import NullScores, make_null, moments_without
-from wherefrom.origin.places import shown_path
-from wherefrom.origin.result import ScanStatistics
+from wherefrom.origin.index.places import shown_path
+from wherefrom.origin.index.result import ScanStatistics
+from wherefrom.origin.searching.decision import NullScores, make_null, moments_without
 
 SMALL = TinyConvConfig(latent_channels=2, width_half=4, width_quarter=4, width_eighth=4, blocks=0)
 KNOWN, UNKNOWN, EDITED = 30, 20, 8

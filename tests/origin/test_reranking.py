@@ -14,9 +14,9 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
 from wherefrom.data import save_png, to_uint8
 from wherefrom.origin import References, SearchConfig
-from wherefrom.origin.answers import Answer
-from wherefrom.origin.reranking import WEIGHT, Originals
-from wherefrom.origin.spatial import align
+from wherefrom.origin.reranking.scores import WEIGHT, Originals
+from wherefrom.origin.reranking.spatial import align
+from wherefrom.origin.searching.result import Answer
 
 SIDE = 16  # of the grid of cells
 ENCODER = cells_encoder(SIDE)

@@ -9,8 +9,8 @@ import torch
 from making import stored, vectors
 
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.origin import segments
-from wherefrom.origin.segments import Segment, SegmentInfo, unit_rows, write_segment
+from wherefrom.origin.index import segments
+from wherefrom.origin.index.segments import Segment, SegmentInfo, unit_rows, write_segment
 
 DIM = 6
 

@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from wherefrom.core.rng import stream
-from wherefrom.origin import spatial
-from wherefrom.origin.spatial import align, difference_map
+from wherefrom.origin.reranking import spatial
+from wherefrom.origin.reranking.spatial import align, difference_map
 
 SIDE = 32
 

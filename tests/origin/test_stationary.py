@@ -16,7 +16,7 @@ from latent_model import (
 
 from wherefrom.core.errors import InputError
 from wherefrom.origin import EditMapConfig, fit_edit_map
-from wherefrom.origin.stationary import fit_waves
+from wherefrom.origin.edit_map.stationary import fit_waves
 
 GRID = (CHANNELS, SIDE, SIDE)
 FEW = 24  # origins, fewer than columns

@@ -10,12 +10,12 @@ from making import state
 from refusing import refused
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.files import UnusableFile
+from wherefrom.data.files.opening import UnusableFile
 from wherefrom.origin import remove, synchronise
-from wherefrom.origin.embedding import Reader
-from wherefrom.origin.index import Index
-from wherefrom.origin.places import digest_now, missing_now
-from wherefrom.origin.synchronising import preview
+from wherefrom.origin.collection.synchronising import preview
+from wherefrom.origin.index.index import Index
+from wherefrom.origin.index.places import digest_now, missing_now
+from wherefrom.origin.searching.reader import Reader
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_what_moved_is_not_embedded_again__identity(home, monkeypatch):
     with opened("refs.index") as references:
         vectors = {row for _, row in state(references.index).values()}
     Path("photos").rename("archive")
-    monkeypatch.setattr("wherefrom.origin.references.add_images", None)
+    monkeypatch.setattr("wherefrom.origin.collection.references.add_images", None)
     report = sync("archive")
     assert len(report.moved) == COUNT and report.added == report.gone == ()
     with opened("refs.index") as references:
@@ -173,8 +173,8 @@ def test_what_is_closed_is_not_gone__closed_form(home, monkeypatch):
             raise PermissionError(13, "Permission denied", path)
         return real(path, **options)
 
-    monkeypatch.setattr("wherefrom.origin.places.os.stat", stat)
-    monkeypatch.setattr("wherefrom.origin.synchronising.digest_now", deny_trip)
+    monkeypatch.setattr("wherefrom.origin.index.places.os.stat", stat)
+    monkeypatch.setattr("wherefrom.origin.collection.synchronising.digest_now", deny_trip)
     report = sync()
     assert report.gone == () and report.images == COUNT
     assert sorted(names(path for path, _ in report.skipped)) == ["4.png", "5.png"]
@@ -233,17 +233,17 @@ def test_interrupted_anywhere_it_is_whole_and_goes_on__identity(home, monkeypatc
     calls = iter(range(100))
     real = Index.add
     where = {
-        "relocate": ("wherefrom.origin.manifest.Manifest.relocate", kill),
-        "forget": ("wherefrom.origin.copies.CopyHashes.forget", kill),
-        "add": ("wherefrom.origin.references.References.add", kill),
+        "relocate": ("wherefrom.origin.index.manifest.Manifest.relocate", kill),
+        "forget": ("wherefrom.origin.searching.copies.CopyHashes.forget", kill),
+        "add": ("wherefrom.origin.collection.references.References.add", kill),
         "second batch": (
-            "wherefrom.origin.index.Index.add",
+            "wherefrom.origin.index.index.Index.add",
             lambda *a: kill() if next(calls) else real(*a),
         ),
-        "folders": ("wherefrom.origin.pictures.Pictures.forget_folders", kill),
+        "folders": ("wherefrom.origin.index.pictures.Pictures.forget_folders", kill),
     }
     with monkeypatch.context() as patch:
-        patch.setattr("wherefrom.origin.embedding.CHUNK", 1)
+        patch.setattr("wherefrom.origin.searching.reader.CHUNK", 1)
         patch.setattr(*where[moment])
         with pytest.raises(Killed):
             sync()

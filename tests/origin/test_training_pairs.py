@@ -23,8 +23,8 @@ from wherefrom.origin import (
     fit_edit_map,
     load_edit_map,
 )
-from wherefrom.origin.calibrating import NO_RECORD
-from wherefrom.origin.embedding import embed_pairs
+from wherefrom.origin.calibration.calibrating import NO_RECORD
+from wherefrom.origin.searching.reader import embed_pairs
 
 TRAINED, HELD = range(3), range(100, 120)
 PLAIN = SearchConfig(views="none", rerank=False)

@@ -53,8 +53,8 @@ def attributions(images: torch.Tensor) -> dict:
 
 def outliers(images: torch.Tensor) -> dict:
     from wherefrom.calibration.conformal import upper_p_values
-    from wherefrom.inversion.detecting import make_detector
     from wherefrom.inversion.model import load
+    from wherefrom.inversion.outliers.detecting import make_detector
 
     fitted = load(HERE / "inverter")
     images = images[:, :1, ::2, ::2].float() / 255

@@ -41,8 +41,8 @@ def main() -> None:
     from wherefrom.core.rng import stream
     from wherefrom.data.writing import to_uint8
     from wherefrom.generators.generator import wrap_generator
-    from wherefrom.generators.zoo import initialise, make_generator
-    from wherefrom.inversion.detecting import make_detector
+    from wherefrom.generators.zoo.networks import initialise, make_generator
+    from wherefrom.inversion.outliers.detecting import make_detector
 
     shutil.rmtree(HERE, ignore_errors=True)
     HERE.mkdir()

@@ -2,7 +2,7 @@ import pytest
 
 from wherefrom.case.demo import SUSPECTS, Grade, GradedAnswer, GradedSuspect
 from wherefrom.case.result import QUESTIONS
-from wherefrom.report.case_demo import (
+from wherefrom.report.case.demo import (
     HEADINGS,
     NAMES,
     WHY,
@@ -13,7 +13,7 @@ from wherefrom.report.case_demo import (
     explanations,
     result_text,
 )
-from wherefrom.report.html import render_page
+from wherefrom.report.pages.html import render_page
 
 
 def graded(name, unreadable="", **grades):

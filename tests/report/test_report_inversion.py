@@ -6,27 +6,27 @@ import xml.etree.ElementTree as ET
 import pytest
 import torch
 
-from wherefrom.inversion.clusters import Cluster, Clustering
-from wherefrom.inversion.evaluation import Detection, InverterEvaluation, Similarity
-from wherefrom.inversion.merge_tree import MergeTree, TreeEdge, TreeLevel, TreeNode
-from wherefrom.inversion.outliers import (
+from wherefrom.inversion.classes.clusters import Cluster, Clustering
+from wherefrom.inversion.classes.merge_tree import MergeTree, TreeEdge, TreeLevel, TreeNode
+from wherefrom.inversion.codes.evaluation import Detection, InverterEvaluation, Similarity
+from wherefrom.inversion.outliers.calibrated import (
     OutlierCalibration,
     OutlierConfig,
     OutlierReport,
     OutlierRow,
 )
-from wherefrom.inversion.subtlety import SubtletyCurve, SubtletyPoint
-from wherefrom.report.html import from_data_uri
-from wherefrom.report.inversion import write_clusters, write_outliers, write_tree
-from wherefrom.report.inversion_figures import subtlety_plot, tree_plot
-from wherefrom.report.inversion_tables import (
+from wherefrom.inversion.outliers.subtlety import SubtletyCurve, SubtletyPoint
+from wherefrom.report.inversion.figures import subtlety_plot, tree_plot
+from wherefrom.report.inversion.page import write_clusters, write_outliers, write_tree
+from wherefrom.report.inversion.tables import (
     evaluation_table,
     least_table,
     outlier_line,
     outlier_table,
     tree_table,
 )
-from wherefrom.report.tables import to_csv
+from wherefrom.report.pages.html import from_data_uri
+from wherefrom.report.pages.tables import to_csv
 
 NASTY = "=cmd|<script>alert(1)</script>\x1b[31m.png"
 CURVE = SubtletyCurve(

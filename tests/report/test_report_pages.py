@@ -19,10 +19,11 @@ from wherefrom.core.config import Config
 from wherefrom.core.errors import InputError
 from wherefrom.core.store import digest_file
 from wherefrom.data import save_png
-from wherefrom.report import figures, thumbnails, wording
-from wherefrom.report.attribution import write_check_report, write_evaluation_report
-from wherefrom.report.describe import flatten, settings_with_sources
-from wherefrom.report.html import Cell, Grid, Prose, Section, render_page, write_report
+from wherefrom.report.attribution import wording
+from wherefrom.report.attribution.page import write_check_report, write_evaluation_report
+from wherefrom.report.pages import figures, thumbnails
+from wherefrom.report.pages.describe import flatten, settings_with_sources
+from wherefrom.report.pages.html import Cell, Grid, Prose, Section, render_page, write_report
 
 NASTY = "<script>alert('x')</script>\"><img src=http://e.x/p onerror=a()>\x1b[31m\n{{ 7*7 }}.png"
 

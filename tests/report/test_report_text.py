@@ -5,9 +5,9 @@ import io
 
 import pytest
 
-from wherefrom.data.records import read_records
-from wherefrom.report.tables import Column, Table, to_csv, to_markdown, to_plain
-from wherefrom.report.text import csv_text, markdown_text, percent, plural, printable
+from wherefrom.data.tables.records import read_records
+from wherefrom.report.pages.tables import Column, Table, to_csv, to_markdown, to_plain
+from wherefrom.report.pages.text import csv_text, markdown_text, percent, plural, printable
 
 NASTY = "a\x1b[31m\nb\t\u202egnp.exe\udcff\x00"
 

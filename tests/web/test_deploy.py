@@ -11,7 +11,7 @@ import click
 import pytest
 from conftest import PATIENCE, Client
 
-from wherefrom.cli.serve import serve as command
+from wherefrom.cli.case.serve import serve as command
 from wherefrom.web import asgi
 from wherefrom.web.app import create_app
 from wherefrom.web.databases import _parsed, _shown

@@ -16,7 +16,7 @@ from wherefrom.case.result import QUESTIONS, Answer, Claim, ImageFacts, Inspecti
 from wherefrom.core.limits import Limits
 from wherefrom.core.store import digest_bytes
 from wherefrom.data.images import decode_image
-from wherefrom.report.case import PAGE, WHOLE, write_inspection
+from wherefrom.report.case.page import PAGE, WHOLE, write_inspection
 from wherefrom.web.worker import _work
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

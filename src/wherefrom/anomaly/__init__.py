@@ -10,11 +10,15 @@ calibration.judge(score_files([Path("gen")], encoder), false_alarms=0.01)
 ```
 """
 
-from wherefrom.anomaly.assumption import AssumptionCheck, AssumptionConfig, check_assumption
 from wherefrom.anomaly.auditing import Audit, AuditConfig, audit
-from wherefrom.anomaly.cache import FolderCache, MemoryCache
-from wherefrom.anomaly.calibration import Calibration, fit_calibration, load_calibration
-from wherefrom.anomaly.comparison import (
+from wherefrom.anomaly.calibration.assumption import (
+    AssumptionCheck,
+    AssumptionConfig,
+    check_assumption,
+)
+from wherefrom.anomaly.calibration.fitted import Calibration, fit_calibration, load_calibration
+from wherefrom.anomaly.calibration.judgement import FalseAlarms, ImageJudgement, worst_first
+from wherefrom.anomaly.comparison.generators import (
     Comparison,
     ComparisonConfig,
     GeneratorScore,
@@ -22,12 +26,12 @@ from wherefrom.anomaly.comparison import (
     compare_generators,
 )
 from wherefrom.anomaly.config import PRESETS, AnomalyConfig
-from wherefrom.anomaly.judgement import FalseAlarms, ImageJudgement, worst_first
-from wherefrom.anomaly.localisation import Localisation, LocalisationConfig, explain
+from wherefrom.anomaly.localisation.heat_maps import Localisation, LocalisationConfig, explain
+from wherefrom.anomaly.measuring.cache import FolderCache, MemoryCache
+from wherefrom.anomaly.measuring.numerics import NumericsCheck, check_numerics
+from wherefrom.anomaly.measuring.scoring import complexity, score_files, score_images, vulnerability
 from wherefrom.anomaly.method import calibrate, score_progressively
-from wherefrom.anomaly.numerics import NumericsCheck, check_numerics
 from wherefrom.anomaly.result import ImageScores
-from wherefrom.anomaly.scoring import complexity, score_files, score_images, vulnerability
 
 __all__ = [
     "PRESETS",

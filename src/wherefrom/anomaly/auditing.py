@@ -14,10 +14,10 @@ from typing import Any
 
 from torch import Tensor
 
-from wherefrom.anomaly.assumption import AssumptionConfig
-from wherefrom.anomaly.cache import Cache, MemoryCache
-from wherefrom.anomaly.calibration import Calibration
-from wherefrom.anomaly.comparison import (
+from wherefrom.anomaly.calibration.assumption import AssumptionConfig
+from wherefrom.anomaly.calibration.fitted import Calibration
+from wherefrom.anomaly.calibration.judgement import FalseAlarms, ImageJudgement
+from wherefrom.anomaly.comparison.generators import (
     FEWEST,
     Comparison,
     ComparisonConfig,
@@ -25,13 +25,13 @@ from wherefrom.anomaly.comparison import (
 )
 from wherefrom.anomaly.config import AnomalyConfig
 from wherefrom.anomaly.equations import anomaly_vectors
-from wherefrom.anomaly.items import load_image
-from wherefrom.anomaly.judgement import FalseAlarms, ImageJudgement
-from wherefrom.anomaly.localisation import Localisation, LocalisationConfig, explain
+from wherefrom.anomaly.localisation.heat_maps import Localisation, LocalisationConfig, explain
+from wherefrom.anomaly.localisation.segments import overlay
+from wherefrom.anomaly.measuring.cache import Cache, MemoryCache
+from wherefrom.anomaly.measuring.items import load_image
+from wherefrom.anomaly.measuring.scoring import require_gradients, score_files
 from wherefrom.anomaly.method import calibrate
 from wherefrom.anomaly.result import ImageScores
-from wherefrom.anomaly.scoring import require_gradients, score_files
-from wherefrom.anomaly.segments import overlay
 from wherefrom.calibration.conformal import needed_samples
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError, MissingExtraError

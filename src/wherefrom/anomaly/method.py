@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 
-from wherefrom.anomaly.assumption import AssumptionConfig, check_assumption
-from wherefrom.anomaly.cache import Cache, MemoryCache
-from wherefrom.anomaly.calibration import Calibration, counting, fit_calibration, split_reals
+from wherefrom.anomaly.calibration.assumption import AssumptionConfig, check_assumption
+from wherefrom.anomaly.calibration.fitted import Calibration, counting, fit_calibration, split_reals
 from wherefrom.anomaly.config import DEFAULT, AnomalyConfig
-from wherefrom.anomaly.items import load_image
-from wherefrom.anomaly.numerics import CHECKED, check_numerics
+from wherefrom.anomaly.measuring.cache import Cache, MemoryCache
+from wherefrom.anomaly.measuring.items import load_image
+from wherefrom.anomaly.measuring.numerics import CHECKED, check_numerics
+from wherefrom.anomaly.measuring.scoring import require_gradients, score_files
 from wherefrom.anomaly.result import COLUMNS, ImageScores
-from wherefrom.anomaly.scoring import require_gradients, score_files
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.splits import sample_indices

@@ -9,19 +9,19 @@ fitted.score(images), fitted.check(images), fitted.save("mine.attributor")
 ```
 """
 
-from wherefrom.attribution.answers import Answers
-from wherefrom.attribution.checking import check_paths, explain_path
-from wherefrom.attribution.comparison import ComparisonResult, compare
+from wherefrom.attribution.checking.cache import Answers
+from wherefrom.attribution.checking.discovery import control_discoveries
+from wherefrom.attribution.checking.explaining import Explanation, explain
+from wherefrom.attribution.checking.open_set import Identification, Identity, identify
+from wherefrom.attribution.checking.paths import check_paths, explain_path
+from wherefrom.attribution.checking.processes import check_in_processes
 from wherefrom.attribution.config import PRESETS, AttributionConfig, FlipadConfig
-from wherefrom.attribution.discovery import control_discoveries
-from wherefrom.attribution.evaluation import evaluate
-from wherefrom.attribution.explaining import Explanation, explain
+from wherefrom.attribution.evaluation.comparison import ComparisonResult, compare
+from wherefrom.attribution.evaluation.per_source import evaluate
 from wherefrom.attribution.fitted import Attributor, describe_saved, load
 from wherefrom.attribution.method import fit
 from wherefrom.attribution.methods import METHODS
-from wherefrom.attribution.open_set import Identification, Identity, identify
 from wherefrom.attribution.result import CheckResult, EvaluationResult, ImageVerdict, SourceRow
-from wherefrom.attribution.scanning import check_in_processes
 
 __all__ = [
     "METHODS",

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wherefrom.attribution.immunity import Immunity
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.data.degradations import Alteration, jpeg, noise, webp
+from wherefrom.data.altering.degradations import Alteration, jpeg, noise, webp
 from wherefrom.data.images import Carrier
 from wherefrom.data.shaping import crop_and_resize
 from wherefrom.metrics.noise_level import noise_level

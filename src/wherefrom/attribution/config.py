@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wherefrom.attribution.lasso import LassoConfig
+from wherefrom.attribution.final_layer.lasso import LassoConfig
 from wherefrom.core.config import Config, setting
-from wherefrom.data.degradations import CHAIN, KINDS
+from wherefrom.data.altering.degradations import CHAIN, KINDS
 from wherefrom.detectors.classifier import ClassifierConfig
 from wherefrom.detectors.deep_sad import DeepSadConfig
 

@@ -25,11 +25,6 @@ from wherefrom.attribution.conditions import (
     condition_of,
 )
 from wherefrom.attribution.config import AttributionConfig
-from wherefrom.attribution.held_out import (
-    Calibration,
-    called_ours,
-    sibling_p_values,
-)
 from wherefrom.attribution.methods import METHODS
 from wherefrom.attribution.protocol import (
     Method,
@@ -40,6 +35,11 @@ from wherefrom.attribution.protocol import (
     require_generator,
 )
 from wherefrom.attribution.result import CheckResult, ImageVerdict, without_score
+from wherefrom.attribution.training.held_out import (
+    Calibration,
+    called_ours,
+    sibling_p_values,
+)
 from wherefrom.calibration.conformal import (
     guaranteed_rate,
     lower_p_values,
@@ -52,7 +52,7 @@ from wherefrom.core.progress import Track, quiet
 from wherefrom.core.store import artifact_kind, digest_bytes, load_artifact, save_artifact
 from wherefrom.data.images import Carrier
 from wherefrom.generators.generator import Generator
-from wherefrom.generators.introspection import holds_numbers
+from wherefrom.generators.last_layer.introspection import holds_numbers
 from wherefrom.metrics.noise_level import noise_level
 
 SCHEMA = 5

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from wherefrom.attribution.config import AttributionConfig, TrainedConfig
 from wherefrom.core.rng import derive_seed
-from wherefrom.data.degradations import CHAIN, KINDS, degrade_all
+from wherefrom.data.altering.degradations import CHAIN, KINDS, degrade_all
 
 
 @dataclass(frozen=True)

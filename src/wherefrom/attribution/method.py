@@ -22,12 +22,12 @@ from wherefrom.attribution.conditions import (
 )
 from wherefrom.attribution.config import AttributionConfig, TrainedConfig
 from wherefrom.attribution.fitted import Attributor
-from wherefrom.attribution.held_out import Calibration
 from wherefrom.attribution.immunity import NONE, Immunity
 from wherefrom.attribution.methods import find_method
-from wherefrom.attribution.other_layers import self_made
 from wherefrom.attribution.protocol import Material, Scorer, as_stored, stored_samples
-from wherefrom.attribution.siblings import SIBLING_KINDS, draw_siblings
+from wherefrom.attribution.training.held_out import Calibration
+from wherefrom.attribution.training.other_layers import self_made
+from wherefrom.attribution.training.siblings import SIBLING_KINDS, draw_siblings
 from wherefrom.calibration.conformal import guaranteed_rate, needed_samples, require_rate
 from wherefrom.core.contents import content_set, contents_of
 from wherefrom.core.errors import InputError

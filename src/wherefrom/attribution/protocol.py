@@ -28,7 +28,7 @@ from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
 from wherefrom.data.writing import to_float, to_uint8
 from wherefrom.generators.generator import Generator, carried
-from wherefrom.generators.introspection import holds_numbers
+from wherefrom.generators.last_layer.introspection import holds_numbers
 
 NUMBERS = "numbers"  # the preset for rows of a table and for signals
 # Settings that say something about pixels.

@@ -25,7 +25,7 @@ from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.store import digest_bytes, write_file
-from wherefrom.data.files import read_regular
+from wherefrom.data.files.opening import read_regular
 
 SCHEMA = 1
 MAX_BYTES = 2**20

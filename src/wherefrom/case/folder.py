@@ -24,7 +24,7 @@ from wherefrom.core.limits import Limits, limits_in_force
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.store import digest_bytes, write_file
-from wherefrom.data.files import read_regular
+from wherefrom.data.files.opening import read_regular
 from wherefrom.data.folders import list_images
 
 MAX_KEPT_BYTES = 16 * 2**20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wherefrom.anomaly.calibration import Calibration
+from wherefrom.anomaly.calibration.fitted import Calibration
 from wherefrom.attribution.fitted import KIND as ATTRIBUTION
 from wherefrom.case.file import KINDS
 from wherefrom.core.errors import InputError, WherefromError
@@ -17,10 +17,10 @@ from wherefrom.core.store import (
     is_artifact,
 )
 from wherefrom.inversion.model import FITTED, FittedInverter
-from wherefrom.origin.index import Index
-from wherefrom.origin.manifest import NAME as MANIFEST
-from wherefrom.origin.manifest import as_json
-from wherefrom.origin.references import CALIBRATION, EDIT_MAP
+from wherefrom.origin.collection.references import CALIBRATION, EDIT_MAP
+from wherefrom.origin.index.index import Index
+from wherefrom.origin.index.manifest import NAME as MANIFEST
+from wherefrom.origin.index.manifest import as_json
 
 OUTLIERS = "outliers"  # the calibration's folder in that of a model
 EXPECTED = (

@@ -16,21 +16,21 @@ from pathlib import Path
 import torch
 
 from wherefrom import __version__
-from wherefrom.case.claims import read_claims
-from wherefrom.case.image_questions import (
+from wherefrom.case.claims.reading import read_claims
+from wherefrom.case.opened import OpenCase
+from wherefrom.case.questions.images import (
     Consulted,
     ask_naturalness,
     ask_origin,
     ask_outlier,
 )
-from wherefrom.case.model_question import ask_credit, ask_model
-from wherefrom.case.opened import OpenCase
+from wherefrom.case.questions.model import ask_credit, ask_model
 from wherefrom.case.result import QUESTIONS, Answer, ImageFacts, Inspection
 from wherefrom.core.errors import InputError
 from wherefrom.core.limits import Limits, limits_in_force
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.store import digest_bytes
-from wherefrom.data.files import read_regular
+from wherefrom.data.files.opening import read_regular
 from wherefrom.data.images import ReadImage, decode_image
 
 ASKING = "asking the questions of the case"  # the stage whose items are the questions

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from wherefrom.anomaly.calibration import Calibration, load_calibration
+from wherefrom.anomaly.calibration.fitted import Calibration, load_calibration
 from wherefrom.anomaly.method import remembered_encoder
 from wherefrom.attribution.fitted import KIND, Attributor, describe_saved
 from wherefrom.attribution.fitted import load as load_attributor
@@ -28,13 +28,13 @@ from wherefrom.case.file import (
 from wherefrom.case.identity import OUTLIERS, require_same
 from wherefrom.core.errors import InputError, MissingExtraError, WherefromError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.credit.receipt import read_receipt
+from wherefrom.credit.payout.receipt import read_receipt
 from wherefrom.encoders import load_encoder
 from wherefrom.encoders.features import FeatureNetwork
 from wherefrom.inversion.model import FittedInverter
 from wherefrom.inversion.model import load as load_inverter
-from wherefrom.inversion.outliers import OutlierCalibration
-from wherefrom.origin.references import References
+from wherefrom.inversion.outliers.calibrated import OutlierCalibration
+from wherefrom.origin.collection.references import References
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,11 +18,11 @@ from typing import Any
 from PIL import Image
 
 from wherefrom import __version__
-from wherefrom.case.claim_text import one_line
-from wherefrom.case.claims import OFFLINE
+from wherefrom.case.claims.reading import OFFLINE
+from wherefrom.case.claims.text import one_line
 from wherefrom.core.errors import ArtifactError, InputError, MissingExtraError
 from wherefrom.core.paths import show_path
-from wherefrom.data.files import read_regular
+from wherefrom.data.files.opening import read_regular
 
 LABEL = "org.wherefrom.inspection"  # a later version is LABEL + ".v2", as C2PA asks
 FORMAT = "image/png"

@@ -17,7 +17,7 @@ import click
 from click.shell_completion import shell_complete
 
 from wherefrom import __version__
-from wherefrom.cli.lazy import LazyGroup
+from wherefrom.cli.console.lazy import LazyGroup
 from wherefrom.core.errors import WherefromError
 
 PROGRAM = "wherefrom"
@@ -38,21 +38,42 @@ QUIET = {
 READER_GONE = 141  # what the shell reports for a program that dies of a closed pipe
 
 MEMBERS = {
-    "attribution": ("wherefrom.cli.attribution:attribution", "Did my model make this image?"),
-    "origin": ("wherefrom.cli.origin:origin", "Which of my images was this edit made from?"),
-    "anomaly": ("wherefrom.cli.anomaly:anomaly", "How natural are these generated images?"),
-    "credit": ("wherefrom.cli.credit:credit", "Who deserves how much credit for my model?"),
-    "inversion": (
-        "wherefrom.cli.inversion:inversion",
-        "Encode, edit, sort my images; outliers.",
+    "attribution": (
+        "attribution.commands:attribution",
+        "Did my model make this image?",
     ),
-    "case": ("wherefrom.cli.case:case", "Name what one image is asked about, in one file."),
-    "inspect": ("wherefrom.cli.inspect:inspect", "Ask all five questions of an image or folder."),
-    "serve": ("wherefrom.cli.serve:serve", "The same behind a page and a REST interface."),
-    "demo": ("wherefrom.cli.demo:demo", "All five questions on what the package ships."),
-    "zoo": ("wherefrom.cli.zoo:zoo", "Small GANs to try things on: train, sample, list."),
-    "doctor": ("wherefrom.cli.doctor:doctor", "Say what is installed and whether it works."),
-    "completion": ("wherefrom.cli.completion:completion", "Print the shell completion script."),
+    "origin": (
+        "origin.commands:origin",
+        "Which of my images was this edit made from?",
+    ),
+    "anomaly": (
+        "anomaly.commands:anomaly",
+        "How natural are these generated images?",
+    ),
+    "credit": (
+        "credit.commands:credit",
+        "Who deserves how much credit for my model?",
+    ),
+    "inversion": ("inversion.commands:inversion", "Encode, edit, sort my images; outliers."),
+    "case": (
+        "case.commands:case",
+        "Name what one image is asked about, in one file.",
+    ),
+    "inspect": (
+        "case.inspect:inspect",
+        "Ask all five questions of an image or folder.",
+    ),
+    "serve": ("case.serve:serve", "The same behind a page and a REST interface."),
+    "demo": ("case.demo:demo", "All five questions on what the package ships."),
+    "zoo": ("zoo:zoo", "Small GANs to try things on: train, sample, list."),
+    "doctor": (
+        "installed.doctor:doctor",
+        "Say what is installed and whether it works.",
+    ),
+    "completion": (
+        "installed.completion:completion",
+        "Print the shell completion script.",
+    ),
 }
 
 
@@ -78,8 +99,8 @@ def cli(ctx: click.Context, quiet: bool, log_level: str) -> None:
     Example:
       wherefrom attribution check mine.attributor suspect.png
     """
-    from wherefrom.cli.console import Session  # after --help, which needs none of it
-    from wherefrom.cli.stderr import listening
+    from wherefrom.cli.console.session import Session  # after --help, which needs none of it
+    from wherefrom.cli.console.stderr import listening
 
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
@@ -127,7 +148,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _complain(message: str) -> None:
-    from wherefrom.report.text import printable
+    from wherefrom.report.pages.text import printable
 
     click.echo(f"error: {printable(' '.join(message.split()))}", err=True)
 

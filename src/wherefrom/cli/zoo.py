@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console import Session, print_json, print_table
-from wherefrom.cli.options import (
+from wherefrom.cli.console.options import (
     FILE,
     ConfigCommand,
     device_option,
     generator_options,
     resolve_device,
 )
+from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
-    from wherefrom.generators.zoo_training import ZooTrainingConfig
+    from wherefrom.generators.zoo.training import ZooTrainingConfig
 
 
 @click.group()
@@ -46,7 +46,7 @@ def _parse_span(
 
 
 def _defaults() -> Mapping[str, ZooTrainingConfig]:
-    from wherefrom.generators.zoo_training import ZooTrainingConfig
+    from wherefrom.generators.zoo.training import ZooTrainingConfig
 
     return {"default": ZooTrainingConfig()}
 
@@ -102,7 +102,7 @@ def train(
       wherefrom zoo train --data photos/ --out runs/dcgan --width 16 --steps 2000
     """
     from wherefrom.data import load_training_images
-    from wherefrom.generators.zoo_files import train_zoo
+    from wherefrom.generators.zoo.files import train_zoo
 
     place = resolve_device(device)
     source = load_training_images(
@@ -191,8 +191,8 @@ def list_models(as_json: bool) -> None:
     Example:
       wherefrom zoo list
     """
-    from wherefrom.cli.shipped import ZOO_COLUMNS, describe_shipped
-    from wherefrom.report.tables import Table
+    from wherefrom.cli.installed.shipped import ZOO_COLUMNS, describe_shipped
+    from wherefrom.report.pages.tables import Table
 
     models = describe_shipped()
     if as_json:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
 import math
 import types
 import typing
@@ -61,7 +60,10 @@ class Config:
     @classmethod
     def describe(cls) -> list[SettingInfo]:
         """The settings in order of declaration."""
-        return list(_described(cls))
+        if cls not in _DESCRIBED:
+            hints = typing.get_type_hints(cls)
+            _DESCRIBED[cls] = [_info(f, hints[f.name]) for f in dataclasses.fields(cls)]
+        return list(_DESCRIBED[cls])
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -94,10 +96,7 @@ class Config:
         return type(self).from_dict(_nested(settings))
 
 
-@functools.cache
-def _described(config: type[Config]) -> tuple[SettingInfo, ...]:
-    hints = typing.get_type_hints(config)
-    return tuple(_info(field, hints[field.name]) for field in dataclasses.fields(config))
+_DESCRIBED: dict[type[Config], list[SettingInfo]] = {}  # worked out once for each class
 
 
 def _info(field: dataclasses.Field[Any], hint: Any) -> SettingInfo:

@@ -20,18 +20,15 @@ import numpy as np
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
-from wherefrom.credit.contributors import Contributors
-from wherefrom.credit.design import design_of, require_playable
-from wherefrom.credit.estimators_grouped import numbered
-from wherefrom.credit.executors import EXECUTORS
+from wherefrom.credit.contributors.reading import Contributors
+from wherefrom.credit.estimators.design import design_of, require_playable
+from wherefrom.credit.estimators.owen import numbered
 from wherefrom.credit.game import Bools, Design
-from wherefrom.credit.lab import Lab
-from wherefrom.credit.ledger import Ledger
-from wherefrom.credit.ledger_file import refuse_other_data
-from wherefrom.credit.measures import Measures
-from wherefrom.credit.models import Models, make_models
-from wherefrom.credit.named import load_named
-from wherefrom.credit.play import (
+from wherefrom.credit.ledger.file import refuse_other_data
+from wherefrom.credit.ledger.ledger import Ledger
+from wherefrom.credit.ledger.records import GameIdentity, Outcome, digest_json
+from wherefrom.credit.properties import Property
+from wherefrom.credit.running.diffusion_run import (
     BEGUN,
     RETRAINED,
     START,
@@ -40,10 +37,13 @@ from wherefrom.credit.play import (
     UNTRAINED,
     DiffusionPlay,
 )
-from wherefrom.credit.properties import Property
-from wherefrom.credit.records import GameIdentity, Outcome, digest_json
-from wherefrom.credit.study import Study, load_study
-from wherefrom.credit.worker import Play
+from wherefrom.credit.running.local import EXECUTORS
+from wherefrom.credit.running.worker import Play
+from wherefrom.credit.study.file import Study, load_study
+from wherefrom.credit.study.models import Models, make_models
+from wherefrom.credit.study.named import load_named
+from wherefrom.credit.study.properties import Measures
+from wherefrom.credit.study.tools import Lab
 
 REVISION = 1  # of the games; it changes when the same study gives other results
 
@@ -108,7 +108,7 @@ def open_study(
     if study.config.game.kind == "callable":
         return _open_callable(study, data)
     if study.config.model.kind == "lora":
-        from wherefrom.credit.lora import make_lora_models
+        from wherefrom.credit.study.lora import make_lora_models
 
         models = make_lora_models(study, data, device=device, train=train, track=track)
     else:

@@ -25,8 +25,8 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.passes import in_passes
 from wherefrom.core.rng import stream
 from wherefrom.core.store import digest_tensors
-from wherefrom.credit.diffusion import Diffusion, simple_losses
-from wherefrom.credit.schedules import STEPS
+from wherefrom.credit.diffusion.model import Diffusion, simple_losses
+from wherefrom.credit.diffusion.schedules import STEPS
 from wherefrom.data.writing import to_float
 from wherefrom.metrics.frechet import frechet_distance, frechet_from_moments
 from wherefrom.metrics.inception_score import inception_score

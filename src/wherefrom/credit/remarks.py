@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wherefrom.credit.contributors import Contributors
+from wherefrom.credit.contributors.reading import Contributors
 from wherefrom.credit.game import Run
 from wherefrom.credit.method import OpenStudy
-from wherefrom.credit.play import BEGUN
 from wherefrom.credit.result import Shares
+from wherefrom.credit.running.diffusion_run import BEGUN
 
 MAX_START = 0.01  # coefficient of the starting weights; above it the average hides what was learned
 

@@ -8,8 +8,8 @@ float32 in [0, 1] that the rest of the library works on.  Every problem with a f
 from wherefrom.core.limits import DEFAULT_LIMITS, Limits
 from wherefrom.data.batches import ImageBatch
 from wherefrom.data.datasets import TrainingImages, load_training_images
-from wherefrom.data.decoding import FORMATS
-from wherefrom.data.files import UnusableFile, show_path
+from wherefrom.data.decoding.images import FORMATS
+from wherefrom.data.files.opening import UnusableFile, show_path
 from wherefrom.data.folders import list_images, read_images
 from wherefrom.data.images import ReadImage, read_image
 from wherefrom.data.splits import sample_indices, split_indices, spread_indices

@@ -19,11 +19,11 @@ from torch import Tensor
 from wherefrom.core.errors import InputError
 from wherefrom.core.limits import FULL_PIXELS, Limits, limits_in_force
 from wherefrom.core.progress import Track, quiet
-from wherefrom.data.files import UnusableFile, show_bytes, show_path
+from wherefrom.data.decoding.strictness import strict_pillow
+from wherefrom.data.files.opening import UnusableFile, show_bytes, show_path
 from wherefrom.data.images import Carrier, ReadImage, decode_image
 from wherefrom.data.pixel_store import PixelStore
 from wherefrom.data.shaping import crop_and_resize, too_little
-from wherefrom.data.strictness import strict_pillow
 
 WRONG_SIZE = " px, expected "
 LARGE = f" px; above {FULL_PIXELS} px an image is read only where it is scaled to a size"

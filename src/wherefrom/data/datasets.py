@@ -16,17 +16,17 @@ from torch import Tensor
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.store import digest_tensors
-from wherefrom.data.annotations import labels_beside
-from wherefrom.data.archive_listing import holds_images
-from wherefrom.data.array_members import picture_of
-from wherefrom.data.arrays import IDX_IMAGES, IDX_LABELS, open_arrays, read_idx
 from wherefrom.data.batches import Wanted
-from wherefrom.data.files import UnusableFile, show_path
+from wherefrom.data.files.archive_listing import holds_images
+from wherefrom.data.files.array_members import picture_of
+from wherefrom.data.files.opening import UnusableFile, show_path
 from wherefrom.data.folders import list_images, read_files
 from wherefrom.data.images import decode_image
 from wherefrom.data.pixel_store import PixelStore
 from wherefrom.data.shaping import crop_and_resize, with_channels
 from wherefrom.data.splits import spread_indices
+from wherefrom.data.tables.annotations import labels_beside
+from wherefrom.data.tables.arrays import IDX_IMAGES, IDX_LABELS, open_arrays, read_idx
 
 MAX_SIDE = 1024
 _IDX_NAME = re.compile(r"^(.*)images([-.])idx3-ubyte(\.gz)?$")

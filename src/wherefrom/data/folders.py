@@ -12,16 +12,22 @@ from wherefrom.core.limits import Limits, limits_in_force
 from wherefrom.core.notes import add_note
 from wherefrom.core.paths import is_empty_lost_and_found, is_system_name
 from wherefrom.core.progress import Track, quiet
-from wherefrom.data.archive_listing import (
+from wherefrom.data.batches import ImageBatch, Source, Wanted, gather_images
+from wherefrom.data.files.archive_listing import (
     ARCHIVE_SUFFIXES,
     holds_images,
     images_in_archive,
     images_in_archives_below,
 )
-from wherefrom.data.batches import ImageBatch, Source, Wanted, gather_images
-from wherefrom.data.files import UnusableFile, is_folder, read_regular, show_path, why_closed
-from wherefrom.data.kinds import IMAGE_SUFFIXES
-from wherefrom.data.listing import list_below
+from wherefrom.data.files.kinds import IMAGE_SUFFIXES
+from wherefrom.data.files.listing import list_below
+from wherefrom.data.files.opening import (
+    UnusableFile,
+    is_folder,
+    read_regular,
+    show_path,
+    why_closed,
+)
 
 SUFFIXES = IMAGE_SUFFIXES
 

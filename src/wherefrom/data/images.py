@@ -12,8 +12,8 @@ from torch import Tensor
 from wherefrom.core.limits import FULL_PIXELS, Limits, limits_in_force
 from wherefrom.core.notes import add_note
 from wherefrom.core.store import digest_bytes
-from wherefrom.data.decoding import decode
-from wherefrom.data.files import read_regular
+from wherefrom.data.decoding.images import decode
+from wherefrom.data.files.opening import read_regular
 from wherefrom.data.shaping import to_pixels, with_channels
 
 # Notes that a person should read; programs print each text of these once (`core.notes`).

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.files import show_bytes
+from wherefrom.data.files.opening import show_bytes
 
 MAX_IN_MEMORY = 512 * 2**20
 KEPT_FREE_BYTES = 2**30  # of the disk with the temporary folder

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.store import write_file
-from wherefrom.data.files import show_path
+from wherefrom.data.files.opening import show_path
 from wherefrom.data.shaping import to_image
 
 

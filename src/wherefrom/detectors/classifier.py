@@ -31,7 +31,7 @@ from wherefrom.core.passes import in_passes
 from wherefrom.core.precision import halves
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.data.crops import GRID, each_tile
+from wherefrom.data.altering.crops import GRID, each_tile
 from wherefrom.detectors.networks import initialise
 from wherefrom.training.loop import run
 

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.core.store import digest_tensors
-from wherefrom.generators.introspection import (
+from wherefrom.generators.last_layer.introspection import (
     FinalLayerSplit,
     holds_numbers,
     introspect,
     run_split,
 )
-from wherefrom.generators.last_layer import LastLayer
-from wherefrom.generators.output_map import OutputMap, Range
+from wherefrom.generators.last_layer.layer import LastLayer
+from wherefrom.generators.last_layer.output_map import OutputMap, Range
 from wherefrom.generators.readiness import (
     refuse_channels,
     refuse_unready,

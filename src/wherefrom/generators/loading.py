@@ -29,11 +29,11 @@ from wherefrom.components.autoencoders import (
 )
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
+from wherefrom.generators.checkpoints.weights import load_weights
 from wherefrom.generators.generator import Generator, SampleFunction, wrap_generator
-from wherefrom.generators.output_map import Range
+from wherefrom.generators.last_layer.output_map import Range
 from wherefrom.generators.readiness import device_hint
-from wherefrom.generators.weights import load_weights
-from wherefrom.generators.zoo_files import load_zoo
+from wherefrom.generators.zoo.files import load_zoo
 
 SUFFIXES = {".pt": "torchscript", ".pth": "torchscript", ".ts": "torchscript", ".pt2": "export"}
 FORMS = (

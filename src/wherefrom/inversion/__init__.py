@@ -9,11 +9,11 @@ fitted.negative_log_likelihood(fitted.encode(images)), fitted.save("model")
 ```
 """
 
-from wherefrom.inversion.bodies import Architecture
 from wherefrom.inversion.config import METHODS, InversionConfig
 from wherefrom.inversion.method import fit
 from wherefrom.inversion.model import FittedInverter, load
-from wherefrom.inversion.recording import Recorder
+from wherefrom.inversion.networks.bodies import Architecture
+from wherefrom.inversion.training.recording import Recorder
 
 __all__ = [
     "METHODS",

@@ -21,9 +21,9 @@ from wherefrom.core.store import digest_tensors
 from wherefrom.data.writing import to_uint8
 from wherefrom.detectors.adapters import as_images, pyod_base, sklearn_base
 from wherefrom.detectors.protocol import Detector
-from wherefrom.inversion.detecting import fit_constant, make_detector
 from wherefrom.inversion.model import FittedInverter
-from wherefrom.inversion.outliers import OutlierConfig, calibrate_outliers
+from wherefrom.inversion.outliers.calibrated import OutlierConfig, calibrate_outliers
+from wherefrom.inversion.outliers.detecting import fit_constant, make_detector
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator

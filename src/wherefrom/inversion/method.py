@@ -17,8 +17,6 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
 from wherefrom.core.store import digest_tensors
-from wherefrom.inversion.assembly import Classes, Networks, build_networks
-from wherefrom.inversion.bodies import Architecture, StandardArchitecture
 from wherefrom.inversion.config import (
     DISCOVERY_METHODS,
     LABELLED,
@@ -27,8 +25,10 @@ from wherefrom.inversion.config import (
 )
 from wherefrom.inversion.latents import draw_latents
 from wherefrom.inversion.model import FittedInverter
-from wherefrom.inversion.recording import Recorder
-from wherefrom.inversion.task import Dataset, InversionTask, refuse_divergence
+from wherefrom.inversion.networks.assembly import Classes, Networks, build_networks
+from wherefrom.inversion.networks.bodies import Architecture, StandardArchitecture
+from wherefrom.inversion.training.recording import Recorder
+from wherefrom.inversion.training.task import Dataset, InversionTask, refuse_divergence
 from wherefrom.training.loop import Checkpoints, run
 
 FEWEST_IMAGES = 2

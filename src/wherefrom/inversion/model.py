@@ -34,11 +34,11 @@ from wherefrom.core.passes import in_passes
 from wherefrom.core.rng import stream
 from wherefrom.core.store import load_artifact, save_artifact
 from wherefrom.data.writing import to_float
-from wherefrom.inversion.assembly import Classes, Networks, build_networks
-from wherefrom.inversion.bodies import Architecture, StandardArchitecture
 from wherefrom.inversion.config import InversionConfig
 from wherefrom.inversion.equations_latent import log_likelihood_terms
 from wherefrom.inversion.latents import draw_latents
+from wherefrom.inversion.networks.assembly import Classes, Networks, build_networks
+from wherefrom.inversion.networks.bodies import Architecture, StandardArchitecture
 
 SCHEMA = 2  # 1: models whose equalised weights had no gain
 FITTED = "inverter"  # the fitted folder inside that of a run

@@ -14,8 +14,31 @@ answers = origin.search("refs.index", ["suspect.png"])
 ```
 """
 
-from wherefrom.origin.accelerator import Accelerator
-from wherefrom.origin.answers import (
+from wherefrom.origin.calibration.discovery import control_discoveries
+from wherefrom.origin.collection.references import References, search
+from wherefrom.origin.collection.removing import remove
+from wherefrom.origin.collection.synchronising import synchronise
+from wherefrom.origin.edit_map.fitted import EditMapConfig, FittedEditMap, load_edit_map
+from wherefrom.origin.edit_map.fitting import fit_edit_map, fit_from_moments
+from wherefrom.origin.edit_map.moments import PairMoments
+from wherefrom.origin.edit_map.pair_rows import PairRows
+from wherefrom.origin.index.index import Index
+from wherefrom.origin.index.protocol import VectorIndex
+from wherefrom.origin.index.result import (
+    AddResult,
+    IndexedImage,
+    ScanStatistics,
+    SearchResult,
+    Verification,
+)
+from wherefrom.origin.other_indexes.accelerator import Accelerator
+from wherefrom.origin.other_indexes.milvus import MilvusIndex
+from wherefrom.origin.pairs.builder import build_pairs
+from wherefrom.origin.pairs.folders import pairs_from_folders
+from wherefrom.origin.pairs.manifest import PairRow, PairsManifest, read_pairs, write_pairs
+from wherefrom.origin.searching.config import SearchConfig
+from wherefrom.origin.searching.decision import Answer, NullScores
+from wherefrom.origin.searching.result import (
     AddReport,
     Candidate,
     CopyEvidence,
@@ -24,29 +47,6 @@ from wherefrom.origin.answers import (
     RetrievalReport,
     SyncReport,
 )
-from wherefrom.origin.decision import Answer, NullScores
-from wherefrom.origin.discovery import control_discoveries
-from wherefrom.origin.edit_map import EditMapConfig, FittedEditMap, load_edit_map
-from wherefrom.origin.index import Index
-from wherefrom.origin.method import fit_edit_map, fit_from_moments
-from wherefrom.origin.milvus import MilvusIndex
-from wherefrom.origin.moments import PairMoments
-from wherefrom.origin.pair_rows import PairRows
-from wherefrom.origin.pairs import PairRow, PairsManifest, read_pairs, write_pairs
-from wherefrom.origin.pairs_builder import build_pairs
-from wherefrom.origin.pairs_folders import pairs_from_folders
-from wherefrom.origin.protocol import VectorIndex
-from wherefrom.origin.references import References, search
-from wherefrom.origin.removing import remove
-from wherefrom.origin.result import (
-    AddResult,
-    IndexedImage,
-    ScanStatistics,
-    SearchResult,
-    Verification,
-)
-from wherefrom.origin.settings import SearchConfig
-from wherefrom.origin.synchronising import synchronise
 
 __all__ = [
     "Accelerator",

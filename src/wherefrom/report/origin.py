@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wherefrom.origin.answers import Candidate, OriginAnswer
-from wherefrom.origin.decision import Answer
-from wherefrom.origin.evidence import Evidence
-from wherefrom.origin.places import shown_path
-from wherefrom.report.describe import flatten
-from wherefrom.report.html import (
+from wherefrom.origin.index.places import shown_path
+from wherefrom.origin.searching.decision import Answer
+from wherefrom.origin.searching.evidence import Evidence
+from wherefrom.origin.searching.result import Candidate, OriginAnswer
+from wherefrom.report.pages.describe import flatten
+from wherefrom.report.pages.html import (
     Block,
     Cards,
     Cell,
@@ -27,8 +27,14 @@ from wherefrom.report.html import (
     page_footer,
     write_report,
 )
-from wherefrom.report.overlay import SCALE, SMALL, draw_candidate, draw_difference, draw_picture
-from wherefrom.report.text import percent, plural
+from wherefrom.report.pages.overlay import (
+    SCALE,
+    SMALL,
+    draw_candidate,
+    draw_difference,
+    draw_picture,
+)
+from wherefrom.report.pages.text import percent, plural
 
 TONES = {Answer.COPY: "yes", Answer.EDIT: "yes", Answer.NONE: "no", Answer.UNKNOWN: "unsure"}
 LISTED = 30  # images whose further candidates are shown: the page is kept small

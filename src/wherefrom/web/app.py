@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from wherefrom import __version__
 from wherefrom.core.errors import InputError
-from wherefrom.report.files import INSPECTION, PAGE
+from wherefrom.report.pages.files import INSPECTION, PAGE
 from wherefrom.web.databases import HistoryAway
 from wherefrom.web.guard import CLOSE, COOKIE, Guard, is_token, session_of
 from wherefrom.web.jobs import Job, JobState

@@ -53,7 +53,7 @@ def _work(job: dict[str, Any], opened: Any, settings: dict[str, Any], tell: Tell
     from wherefrom.case.method import inspect_image
     from wherefrom.core.errors import WherefromError
     from wherefrom.core.limits import Limits
-    from wherefrom.report.case import write_inspection
+    from wherefrom.report.case.page import write_inspection
 
     path, limits = Path(job["path"]), Limits(settings["max_bytes"], settings["max_pixels"])
     try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from wherefrom.anomaly.config import AnomalyConfig
 from wherefrom.attribution.config import FlipadConfig
-from wherefrom.attribution.lasso import LassoConfig
+from wherefrom.attribution.final_layer.lasso import LassoConfig
 from wherefrom.core.config import Config, setting
 from wherefrom.detectors.classifier import ClassifierConfig
 from wherefrom.detectors.deep_sad import DeepSadConfig

@@ -87,7 +87,7 @@ def fit_attributor(material: Material) -> Path:
 def build_index(material: Material) -> Path:
     """An index of my photographs, calibrated by edits of photographs that are not in it."""
     from wherefrom.encoders import load_encoder
-    from wherefrom.origin.references import References
+    from wherefrom.origin.collection.references import References
 
     folder, config = material.folder, material.config
     place = folder / "my-photographs.index"
@@ -145,7 +145,7 @@ def calibrate_naturalness(material: Material) -> Path:
 def train_inverter(material: Material) -> Path:
     """An autoencoder of small clothes, and how badly it redraws clothes it was not trained on."""
     from wherefrom.inversion.method import fit
-    from wherefrom.inversion.outliers import calibrate_outliers
+    from wherefrom.inversion.outliers.calibrated import calibrate_outliers
 
     side = material.config.inverter_side
 
@@ -172,10 +172,10 @@ def study_credit(material: Material) -> Path:
     The model is a tiny diffusion model of clothes, which stands in for mine: training mine again
     for every subset takes hours.
     """
-    from wherefrom.credit.estimate import estimate
+    from wherefrom.credit.estimators.choose import estimate
     from wherefrom.credit.method import open_study, run_study
-    from wherefrom.credit.payout import PayoutConfig, divide_pool
-    from wherefrom.credit.receipt import make_receipt
+    from wherefrom.credit.payout.division import PayoutConfig, divide_pool
+    from wherefrom.credit.payout.receipt import make_receipt
 
     folder, config = material.folder, material.config
     shape = material.clothes["clothes-1"].shape

@@ -1,0 +1,1 @@
+"""P-values among real images, flags, and whether the score's assumption holds."""

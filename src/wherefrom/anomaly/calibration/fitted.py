@@ -1,0 +1,328 @@
+"""Real images as the yardstick: percentiles and flags with a stated rate of false alarms.
+
+A raw C, V or AS-i means nothing by itself: it scales with the encoder.  Here an image is ranked
+among held-out real images of the user's own.  If it is like them, it is flagged with probability at
+most the rate asked for, whatever the encoder (`wherefrom.calibration.conformal`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from wherefrom.anomaly.calibration.assumption import AssumptionCheck
+from wherefrom.anomaly.calibration.cloud import FEWEST, Cloud
+from wherefrom.anomaly.calibration.judgement import FalseAlarms, ImageJudgement, explain_flag
+from wherefrom.anomaly.config import AnomalyConfig
+from wherefrom.anomaly.equations import anomaly_vectors, as_i
+from wherefrom.anomaly.result import ImageScores
+from wherefrom.calibration.conformal import require_rate, threshold_at_rate, upper_p_values
+from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.store import load_artifact, save_artifact
+from wherefrom.data.splits import split_indices
+from wherefrom.encoders.identity import EncoderIdentity
+
+SCHEMA = 1
+CLOUD_SHARE = 1 / 3
+FEWEST_HELD = 10
+DECIDING = ("as_i", "vulnerability", "joint")
+BORDER = 3.0  # deviations of its noise within which an image may still change sides
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Scores of real images.  Larger score = less like them.
+
+    `cloud_points` shape the joint score; p-values are ranks among `held_points` alone, and those of
+    images measured with fewer draws ranks among `first_points`: the same held-out images with as
+    few.  Without `first_points`, (0, 2), only images with all draws are judged.
+    """
+
+    kind: ClassVar[str] = "anomaly/calibration"
+    encoder: EncoderIdentity
+    config: AnomalyConfig
+    seed: int
+    decides: str  # the score that flags
+    cloud_points: Tensor  # [C, V], (n, 2) float64
+    held_points: Tensor  # [C, V], (m, 2) float64
+    spread: Tensor  # relative deviation of one draw of C and of V, (2,) float64; NaN if unknown
+    check: AssumptionCheck | None
+    provenance: Mapping[str, Any]  # JSON values
+    first_points: Tensor = field(default_factory=lambda: torch.empty(0, 2, dtype=torch.float64))
+
+    def scores(self, points: Tensor) -> dict[str, Tensor]:
+        """AS-i, vulnerability and the joint score of [C, V] (N, 2), each (N,) float64."""
+        C, V = points.double().unbind(dim=1)  # noqa: N806
+        cloud = Cloud.fit(self.cloud_points)
+        return {"as_i": as_i(C, V), "vulnerability": V, "joint": cloud.distance(points)}
+
+    def p_values(self, points: Tensor, few: Tensor | None = None) -> dict[str, Tensor]:
+        """Conformal p-values of the same scores: small = too large for a real image.
+
+        `few` (N,) bool: which points rest on fewer draws; they are compared with `first_points`.
+        """
+        held, scores = self.scores(self.held_points), self.scores(points)
+        by_score = {n: upper_p_values(s, held[n]) for n, s in scores.items()}
+        if few is None or not few.any():
+            return by_score
+        first = self.scores(self.first_points)
+        return {
+            n: torch.where(few, upper_p_values(s, first[n]), by_score[n]) for n, s in scores.items()
+        }
+
+    def judge(self, scores: ImageScores, *, false_alarms: float = 0.01) -> list[ImageJudgement]:
+        """One judgement per image, in their order; at most `false_alarms` of real ones are flagged.
+
+        An image with fewer draws than the calibration is compared with the held-out images at as
+        few.  After `score_progressively` at the same rate such an image is never flagged, so that
+        every flag, and every p-value up to the rate, rests on all draws.  `InputError` for scores
+        of another encoder, settings or seed, for a rate that the number of held-out images cannot
+        support, and for fewer draws where the calibration does not know them.
+        """
+        self.require_same(scores)
+        require_rate(false_alarms, len(self.held_points), what="false-alarm rate")
+        points = anomaly_vectors(scores.complexity, scores.vulnerability)
+        few = scores.directions < self.config.directions
+        if few.any() and not len(self.first_points):
+            raise InputError(
+                f"{int(few.sum())} images have fewer noise directions than the "
+                f"{self.config.directions} of the calibration; score them in full"
+            )
+        by_score = self.p_values(points, few)
+        rows = []
+        for i, name in enumerate(scores.names):
+            p = {score: float(values[i]) for score, values in by_score.items()}
+            c, v = points[i].tolist()
+            flagged = p[self.decides] <= false_alarms
+            rows.append(
+                ImageJudgement(
+                    name=name,
+                    digest=scores.digests[i],
+                    complexity=c,
+                    vulnerability=v,
+                    as_i=float(scores.as_i[i]),
+                    p_as_i=p["as_i"],
+                    p_vulnerability=p["vulnerability"],
+                    p_joint=p["joint"],
+                    p_value=p[self.decides],
+                    flagged=flagged,
+                    reason=explain_flag(
+                        self.decides,
+                        p[self.decides],
+                        points[i],
+                        self.first_points if few[i] else self.held_points,
+                    ),
+                )
+            )
+        return rows
+
+    def rate(self, judged: list[ImageJudgement], false_alarms: float) -> FalseAlarms:
+        """How many were flagged, beside how many real ones would be."""
+        flagged = sum(row.flagged for row in judged)
+        return FalseAlarms(false_alarms, flagged, len(judged), len(self.held_points))
+
+    def borderline(self, scores: ImageScores, *, false_alarms: float) -> Tensor:
+        """Whether further directions and attacks may change the flag, (N,) bool.
+
+        The mean of r draws differs from that of all R by a deviation of sqrt(1/r - 1/R) times that
+        of one draw; an image is borderline if three such deviations reach across the threshold.
+        The deviation is that of the real images, or the image's own where that is larger, and
+        counts on a logarithmic scale.
+        """
+        held = self.scores(self.held_points)[self.decides]
+        limit = threshold_at_rate(held, false_alarms)
+        points = anomaly_vectors(scores.complexity, scores.vulnerability)
+        drawn = (scores.config.directions, scores.config.restarts)
+        wanted = (self.config.directions, self.config.restarts)
+        wide = torch.stack(
+            [
+                (BORDER * torch.fmax(own, s).nan_to_num() * max(0, 1 / few - 1 / many) ** 0.5).exp()
+                for own, s, few, many in zip(
+                    _deviations(scores), self.spread, drawn, wanted, strict=True
+                )
+            ],
+            dim=1,
+        )
+        moved = [
+            self.scores(points * wide ** torch.tensor([a, b]))[self.decides] > limit
+            for a in (-1, 0, 1)
+            for b in (-1, 0, 1)
+        ]
+        flags = torch.stack(moved)
+        return flags.any(dim=0) & ~flags.all(dim=0)
+
+    def flagged_early(self, scores: ImageScores, false_alarms: float) -> Tensor:
+        """Whether scores of fewer draws would be flagged already, (N,) bool.
+
+        By the held-out images at as few draws, or by those at all draws.
+        """
+        points = anomaly_vectors(scores.complexity, scores.vulnerability)
+        every = torch.ones(len(points), dtype=torch.bool)
+        early = self.p_values(points, every)[self.decides] <= false_alarms
+        return early | (self.p_values(points)[self.decides] <= false_alarms)
+
+    def require_same(self, scores: ImageScores) -> None:
+        """An `InputError` unless the scores were made as those of the real images."""
+        self.encoder.require_same(scores.encoder, what="this calibration")
+        mine, given = self.config.to_dict(), scores.config.to_dict()
+        differing = [f"{n} {given[n]} instead of {mine[n]}" for n in mine if mine[n] != given[n]]
+        if scores.seed != self.seed:
+            differing.append(f"seed {scores.seed} instead of {self.seed}")
+        if differing:
+            raise InputError(
+                f"the images were scored with other settings than the calibration: "
+                f"{', '.join(differing)}; use the same ones, or calibrate again"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """What it rests on, as JSON values."""
+        return {
+            "kind": self.kind,
+            "encoder": self.encoder.to_dict(),
+            "decides": self.decides,
+            "cloud_images": len(self.cloud_points),
+            "held_out_images": len(self.held_points),
+            "smallest_false_alarm_rate": 1 / (len(self.held_points) + 1),
+            "config": self.config.to_dict(),
+            "seed": self.seed,
+            "assumption": self.check.to_dict() if self.check else None,
+            **self.provenance,
+        }
+
+    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
+        """Write the calibration folder, whole or not at all."""
+        meta = {
+            "encoder": self.encoder.to_dict(),
+            "config": self.config.to_dict(),
+            "seed": self.seed,
+            "decides": self.decides,
+            "check": self.check.to_dict() if self.check else None,
+            "provenance": dict(self.provenance),
+        }
+        tensors = {
+            "cloud_points": self.cloud_points,
+            "held_points": self.held_points,
+            "spread": self.spread,
+            "first_points": self.first_points,
+        }
+        save_artifact(
+            Path(path),
+            kind=self.kind,
+            schema=SCHEMA,
+            meta=meta,
+            tensors=tensors,
+            overwrite=overwrite,
+        )
+
+
+def load_calibration(path: Path | str) -> Calibration:
+    """Read a calibration folder; `ArtifactError` if anything is off."""
+    meta, tensors = load_artifact(Path(path), kind=Calibration.kind, schema=SCHEMA)
+    try:
+        return Calibration(
+            EncoderIdentity.from_dict(meta["encoder"]),
+            AnomalyConfig.from_dict(meta["config"]),
+            int(meta["seed"]),
+            str(meta["decides"]),
+            tensors["cloud_points"],
+            tensors["held_points"],
+            tensors["spread"],
+            AssumptionCheck.from_dict(meta["check"]) if meta["check"] else None,
+            meta["provenance"],
+            tensors.get("first_points", torch.empty(0, 2, dtype=torch.float64)),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{path} does not hold what a calibration needs; calibrate again"
+        ) from error
+
+
+def split_reals(digests: tuple[str, ...], *, seed: int) -> tuple[list[int], list[int]]:
+    """Rows for the cloud and rows held out, by content: a third and the rest, each image once.
+
+    `InputError` for too few different images.
+    """
+    first = list({digest: row for row, digest in reversed(list(enumerate(digests)))}.values())[::-1]
+    cloud = max(FEWEST, round(len(first) * CLOUD_SHARE))
+    if len(first) - cloud < FEWEST_HELD:
+        raise InputError(
+            f"the calibration got {len(first)} different real images, at least "
+            f"{FEWEST + FEWEST_HELD} are needed, and 1.5 / rate for a rate of false alarms"
+        )
+    sizes = {"cloud": cloud, "held": len(first) - cloud}
+    parts = split_indices([digests[row] for row in first], sizes, seed=seed)
+    return [first[i] for i in parts["cloud"]], [first[i] for i in parts["held"]]
+
+
+def fit_calibration(
+    reals: ImageScores,
+    *,
+    first: ImageScores | None = None,
+    check: AssumptionCheck | None = None,
+    decides: str = "auto",
+    provenance: Mapping[str, Any] | None = None,
+) -> Calibration:
+    """A calibration by scores of real images, each with complexity and vulnerability.
+
+    `first`: scores of the same images with fewer draws, as `score_progressively` makes them.
+    `decides` is the score that flags, one of as_i, vulnerability and joint; "auto" is the one that
+    `check` advises, and joint without a check.
+    """
+    if decides == "auto":
+        decides = check.advised if check else "joint"
+    if decides not in DECIDING:
+        raise InputError(f"decides is {decides!r}; choose auto or one of {', '.join(DECIDING)}")
+    if not (reals.config.directions and reals.config.restarts):
+        raise InputError("the real images were scored without complexity or vulnerability")
+    cloud, held = split_reals(reals.digests, seed=reals.seed)
+    points = anomaly_vectors(reals.complexity, reals.vulnerability)
+    known = {} if first is None else {"first_points": _matched(first, reals, points)[held]}
+    return Calibration(
+        encoder=reals.encoder,
+        config=reals.config,
+        seed=reals.seed,
+        decides=decides,
+        cloud_points=points[cloud],
+        held_points=points[held],
+        spread=_spread(reals),
+        check=check,
+        provenance={"skipped": len(reals.skipped), **(provenance or {})},
+        **known,
+    )
+
+
+def _matched(first: ImageScores, reals: ImageScores, points: Tensor) -> Tensor:
+    """[C, V] with fewer draws in the order of `reals`, (N, 2); of all draws where there is none."""
+    few = anomaly_vectors(first.complexity, first.vulnerability)
+    place = {digest: row for row, digest in enumerate(first.digests)}
+    rows = [place.get(digest) for digest in reals.digests]
+    return torch.stack([points[i] if row is None else few[row] for i, row in enumerate(rows)])
+
+
+def _spread(reals: ImageScores) -> Tensor:
+    """Relative deviation of one draw of C and of V, the root of the mean square over images."""
+    return torch.stack([row.square().nanmean().sqrt() for row in _deviations(reals)])
+
+
+def _deviations(scores: ImageScores) -> list[Tensor]:
+    """The same per image, (N,) each; NaN where there was one draw."""
+    c, v = scores.config.directions, scores.config.restarts
+    return [
+        scores.complexity_error / scores.complexity * c**0.5,
+        scores.vulnerability_error / scores.vulnerability * v**0.5,
+    ]
+
+
+def counting(config: AnomalyConfig, *, directions: int, restarts: int) -> AnomalyConfig:
+    """The settings with fewer draws, never more."""
+    return dataclasses.replace(
+        config,
+        directions=min(directions, config.directions),
+        restarts=min(restarts, config.restarts),
+    )

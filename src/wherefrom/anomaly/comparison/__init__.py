@@ -1,0 +1,1 @@
+"""Anomaly scores of generators, compared and ranked."""

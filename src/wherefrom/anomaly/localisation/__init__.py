@@ -1,0 +1,1 @@
+"""Which part of an image raises its score."""

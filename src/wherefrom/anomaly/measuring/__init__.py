@@ -1,0 +1,1 @@
+"""Complexity and vulnerability of images, in batches, cached by content."""

@@ -1,0 +1,1 @@
+"""The tables of the anomaly paper, and people's judgements."""

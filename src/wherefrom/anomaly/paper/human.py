@@ -1,0 +1,204 @@
+"""Agreement with people's judgements, from a table that the user supplies.
+
+The table is the CSV of dgm-eval (Stein et al.: Exposing flaws of generative model evaluation
+metrics, NeurIPS 2023, `data/human-evaluation-realism/per-image-data`): one row per image with the
+columns `model`, `generated` (1 or 0), `image_path`, `number_guesses`, `number_guesses_generated`.
+A person saw an image and guessed whether it was real or generated.
+
+Two questions are asked: does AS follow the share of a generator's images that people took for real
+(Hwang et al., Fig. 8 and E.2), and does a score per image follow how many people took the image for
+generated?  Few guesses per image bound the second correlation from above; the bound is estimated.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wherefrom.core.errors import InputError
+from wherefrom.data.files.opening import show_path
+from wherefrom.data.tables.records import read_records
+
+Reals = NDArray[np.float64]
+COLUMNS = ("model", "generated", "image_path", "number_guesses", "number_guesses_generated")
+MAX_BYTES = 2**28
+FEWEST = 3  # pairs behind a correlation
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """How many people judged an image, and how many of them took it for generated."""
+
+    count: int
+    said_generated: int
+
+    @property
+    def share(self) -> float:
+        """The soft label: the share that said "generated"."""
+        return self.said_generated / self.count
+
+
+@dataclass(frozen=True)
+class HumanTable:
+    """Guesses by (model, file name), of generated images only; `path` is where they came from."""
+
+    path: str
+    images: Mapping[tuple[str, str], Guesses]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models, in the order of the table."""
+        return tuple(dict.fromkeys(model for model, _ in self.images))
+
+    def error_rate(self, model: str) -> tuple[float, int]:
+        """The share of guesses that took this model's images for real, and how many guesses."""
+        found = [guesses for (name, _), guesses in self.images.items() if name == model]
+        count = sum(guesses.count for guesses in found)
+        if not count:
+            raise InputError(
+                f"{self.path} has no guesses about {model!r}; it knows {', '.join(self.models)}"
+            )
+        return 1 - sum(guesses.said_generated for guesses in found) / count, count
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Pearson's and Spearman's coefficients of `count` pairs, with 95 % bounds of the former.
+
+    `ceiling`: what a perfect score would reach on average, given how few people judged each image;
+    None where labels are precise.
+    """
+
+    what: str
+    pearson: float
+    low: float
+    high: float
+    spearman: float
+    count: int
+    ceiling: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+def read_human_table(path: Path) -> HumanTable:
+    """The guesses about generated images in a CSV of dgm-eval; rows of one image are added up.
+
+    A missing column or a row whose numbers make no sense is an `InputError` that names it.
+    """
+    shown = show_path(path)
+    records = read_records(path, max_bytes=MAX_BYTES)
+    missing = [name for name in COLUMNS if name not in records.columns]
+    if missing:
+        raise InputError(
+            f"{shown} lacks the columns {', '.join(missing)}; expected a per-image CSV of dgm-eval"
+        )
+    found: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for row in records.rows:
+        _add(found, row.cells, f"{shown}, line {row.line}")
+    if not found:
+        raise InputError(f"{shown} holds no guesses about generated images")
+    return HumanTable(shown, {key: Guesses(*counts) for key, counts in found.items()})
+
+
+def agreement_of_generators(table: HumanTable, scores: Mapping[str, float]) -> Correlation:
+    """AS per model against the share of its images that people took for real.
+
+    The paper's sign: a good AS is low where people err often, so the best value is -1.  At least 3
+    models are needed.
+    """
+    rates = [table.error_rate(model)[0] for model in scores]
+    return correlate("AS against human error rate", list(scores.values()), rates)
+
+
+def agreement_of_images(
+    table: HumanTable, scores: Mapping[str, tuple[Sequence[str], Reals]], *, what: str
+) -> tuple[Correlation, int]:
+    """A score per image against the share of people who took it for generated; best value +1.
+
+    `scores` per model: file names and values (N,).  Images are matched by model and file name; the
+    second result counts those without guesses.  NaN counts as without.
+    """
+    values, guesses, unmatched = [], [], 0
+    for model, (names, column) in scores.items():
+        for name, value in zip(names, column, strict=True):
+            known = table.images.get((model, PurePosixPath(name).name))
+            if known is None or not np.isfinite(value):
+                unmatched += 1
+                continue
+            values.append(float(value))
+            guesses.append(known)
+    if not values:
+        raise InputError(
+            f"no image given is in {table.path}; it holds, for example, "
+            f"{' / '.join(next(iter(table.images)))}: name the folders as the models there"
+        )
+    shares = [known.share for known in guesses]
+    return correlate(what, values, shares, ceiling=noise_ceiling(guesses)), unmatched
+
+
+def correlate(
+    what: str, x: Sequence[float], y: Sequence[float], *, ceiling: float | None = None
+) -> Correlation:
+    """Both coefficients; fewer than 3 pairs, or a side without variation, is an `InputError`."""
+    if len(x) < FEWEST:
+        raise InputError(f"{what}: {len(x)} pairs, a correlation needs at least {FEWEST}")
+    if len(set(x)) < 2 or len(set(y)) < 2:
+        raise InputError(f"{what}: all values of one side are equal, so nothing can agree with it")
+    from scipy.stats import pearsonr, spearmanr
+
+    linear = pearsonr(x, y)
+    # Fisher's interval needs at least 4 pairs.
+    bounds = linear.confidence_interval(0.95) if len(x) > FEWEST else (-1.0, 1.0)
+    return Correlation(
+        what=what,
+        pearson=float(linear.statistic),
+        low=float(bounds[0]),
+        high=float(bounds[1]),
+        spearman=float(spearmanr(x, y).statistic),
+        count=len(x),
+        ceiling=ceiling,
+    )
+
+
+def noise_ceiling(guesses: Sequence[Guesses]) -> float | None:
+    """The correlation of the labels with what many more guesses would give, estimated.
+
+    sqrt(variance between images / variance of the labels), the first by analysis of variance of
+    single guesses; None if no image has two guesses, or there are fewer than 2 images.
+    """
+    n = np.array([g.count for g in guesses], dtype=np.float64)
+    share = np.array([g.share for g in guesses])
+    total, images = n.sum(), len(n)
+    if images < 2 or total <= images or share.var() == 0:
+        return None
+    middle = (n * share).sum() / total
+    between = (n * (share - middle) ** 2).sum() / (images - 1)
+    within = (n * share * (1 - share)).sum() / (total - images)
+    typical = (total - (n**2).sum() / total) / (images - 1)
+    true = max(0.0, (between - within) / typical)
+    return float(min(1.0, np.sqrt(true / share.var(ddof=1))))
+
+
+def _add(found: dict[tuple[str, str], list[int]], row: Mapping[str, str], where: str) -> None:
+    try:
+        generated = int(row["generated"])
+        count, said = int(row["number_guesses"]), int(row["number_guesses_generated"])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: a count is not a whole number ({error})") from error
+    if generated not in (0, 1) or not 0 <= said <= count:
+        raise InputError(
+            f"{where}: generated is {generated} and {said} of {count} guesses said so; expected 0 "
+            "or 1, and no more than all"
+        )
+    if generated == 1 and count:
+        entry = found[row["model"], PurePosixPath(row["image_path"].replace("\\", "/")).name]
+        entry[0] += count
+        entry[1] += said

@@ -1,0 +1,1 @@
+"""Judging files: paths, processes, kept answers, folders as a whole, explanations."""

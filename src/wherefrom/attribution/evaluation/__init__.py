@@ -1,0 +1,1 @@
+"""Error rates and AUROC of a fitted attributor, and methods side by side."""

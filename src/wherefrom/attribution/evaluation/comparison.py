@@ -1,0 +1,272 @@
+"""Methods side by side on the same images: FLIPAD, Tables 1, 2, 3 and 8, for any generator.
+
+Laszkiewicz et al., ICML 2024, Section 5.1.  Every repetition draws new own images, splits the
+others anew and fits every method on the same material; the rivals' images are judged every time and
+never seen by a fit.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wherefrom.attribution.conditions import condition_after
+from wherefrom.attribution.config import AttributionConfig
+from wherefrom.attribution.evaluation.per_source import evaluate, refuse_shared
+from wherefrom.attribution.evaluation.robustness import AlteredOutcome, judge_altered
+from wherefrom.attribution.fitted import Attributor
+from wherefrom.attribution.method import fit
+from wherefrom.attribution.methods import find_method
+from wherefrom.attribution.protocol import as_stored, stored_samples
+from wherefrom.core.errors import InputError
+from wherefrom.core.progress import Track, quiet
+from wherefrom.core.rng import derive_seed
+from wherefrom.data.altering.degradations import Alteration
+from wherefrom.generators.generator import Generator
+from wherefrom.metrics.detection import finite_mean
+
+
+@dataclass(frozen=True)
+class Series:
+    """One measure over the repetitions; NaN in one that has no finite score of a source."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """The mean over the repetitions that have a value; NaN where none has."""
+        return finite_mean(self.values)
+
+    @property
+    def deviation(self) -> float | None:
+        """The standard deviation (n - 1) over the same; None for one repetition."""
+        finite = [value for value in self.values if math.isfinite(value)]
+        return statistics.stdev(finite) if len(finite) > 1 else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {"values": list(self.values), "mean": self.mean, "deviation": self.deviation}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One method: accuracy (own kept and source rejected, averaged) and AUROC by source."""
+
+    method: str
+    title: str
+    accuracy: Mapping[str, Series]
+    auroc: Mapping[str, Series]
+    mean_accuracy: Series  # over the sources: Tables 1, 2 and 3
+    mean_auroc: Series  # Table 8
+    own_rejected: Series
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {info.name: _plain(getattr(self, info.name)) for info in fields(self)}
+
+
+@dataclass(frozen=True)
+class MethodRow(Measured):
+    """One method on images as they were made, and what it costs."""
+
+    fit_seconds: Series
+    score_seconds: Series  # wall time per 1,000 images
+    config: AttributionConfig
+
+
+@dataclass(frozen=True)
+class AlteredRow(Measured):
+    """One method on images after an alteration: Table 3."""
+
+    alteration: str
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: one.to_dict() for name, one in value.items()}
+    return value if isinstance(value, str) else value.to_dict()
+
+
+@dataclass(frozen=True)
+class ComparisonResult:
+    """One row per method, in the order in which they were asked for; and per alteration of it."""
+
+    rows: tuple[MethodRow, ...]
+    altered: tuple[AlteredRow, ...]
+    sources: Mapping[str, int]  # images per rival
+    own_samples: int
+    repetitions: int
+    seed: int
+    generator: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        rows = {
+            name: [row.to_dict() for row in getattr(self, name)] for name in ("rows", "altered")
+        }
+        return asdict(self) | rows
+
+
+def compare(
+    generator: Generator,
+    others: Tensor,
+    rivals: Mapping[str, Tensor],
+    *,
+    configs: Mapping[str, AttributionConfig],
+    alterations: Sequence[Alteration] = (),
+    own_samples: int = 1000,
+    repetitions: int = 5,
+    seed: int = 0,
+    track: Track = quiet,
+    device: torch.device | str = "cpu",
+) -> ComparisonResult:
+    """Fit every method of `configs` (name -> settings) `repetitions` times, and judge the rivals.
+
+    `others` (N, C, H, W) go into the fits; `rivals` are images of known origin by name, none of
+    them among the others (an `InputError`).  Own test images are drawn anew each time.  Each of
+    `alterations` is also done to all images that are judged (`robustness.judge_altered`).
+    """
+    if not configs or repetitions < 1 or own_samples < 1:
+        raise InputError(
+            f"{len(configs)} methods, {repetitions} repetitions and {own_samples} own images to "
+            "compare by; give at least 1 of each"
+        )
+    if alterations and generator.makes_numbers:
+        raise InputError("alterations are for images, and this model makes rows; leave them out")
+    for name, config in configs.items():
+        find_method(name).settings(config, numbers=generator.makes_numbers)
+    # A rival's image that a fit may see would flatter every method that learns.
+    refuse_shared(others, rivals, generator.image_shape, whose="the others of the fit")
+    rows, altered = [], []
+    for name, config in configs.items():
+        runs = []
+        for number in track(
+            range(repetitions), f"fitting and evaluating {name}", total=repetitions
+        ):
+            fit_once = partial(
+                fit,
+                generator,
+                others,
+                method=name,
+                config=config,
+                seed=derive_seed(seed, "comparison", number),
+                track=track,
+                device=device,
+            )
+            images = _Images(generator, own_samples, rivals, seed, number)
+            runs.append(_run(fit_once, images, alterations, track))
+        rows.append(_row(name, config, runs))
+        for index, alteration in enumerate(alterations):
+            outcomes = [run.altered[index] for run in runs]
+            altered.append(AlteredRow(**_measured(name, outcomes), alteration=str(alteration)))
+    return ComparisonResult(
+        tuple(rows),
+        tuple(altered),
+        {name: len(images) for name, images in rivals.items()},
+        own_samples,
+        repetitions,
+        seed,
+        generator.describe(),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """What one repetition judges."""
+
+    generator: Generator
+    own_samples: int
+    rivals: Mapping[str, Tensor]
+    seed: int
+    number: int
+
+    def own(self, count: int, role: str) -> Tensor:
+        """Own images of this repetition for `role`, as stored."""
+        return stored_samples(self.generator, count, self.seed_of(role))
+
+    def seed_of(self, role: str) -> int:
+        """The seed of this repetition for `role`."""
+        return derive_seed(self.seed, "comparison", self.number, role)
+
+
+@dataclass(frozen=True)
+class _Run:
+    clean: AlteredOutcome
+    altered: tuple[AlteredOutcome, ...]
+    fit_seconds: float
+    score_seconds: float
+
+
+def _run(
+    fit_once: Callable[[], Attributor],
+    images: _Images,
+    alterations: Sequence[Alteration],
+    track: Track,
+) -> _Run:
+    start = time.perf_counter()
+    fitted = fit_once()
+    between = time.perf_counter()
+    own = images.own(images.own_samples, "test")
+    result = evaluate(fitted, own, images.rivals, track=track)
+    count = len(own) + sum(map(len, images.rivals.values()))
+    spent = (time.perf_counter() - between) * 1000 / count
+    clean = AlteredOutcome(
+        result.own.rejected,
+        {row.source: row.accuracy for row in result.others},
+        {row.source: float("nan") if row.auroc is None else row.auroc for row in result.others},
+    )
+    if not alterations:
+        return _Run(clean, (), between - start, spent)
+    held = images.own(fitted.config.calibration_samples, "held")
+    sources = {name: as_stored(one, fitted.image_shape) for name, one in images.rivals.items()}
+    judge = partial(
+        judge_altered,
+        held=held,
+        own=own,
+        sources=sources,
+        rate=fitted.config.false_negative_rate,
+        seed=images.seed_of("altered"),
+    )
+    altered = tuple(
+        judge(partial(fitted.score, condition=condition_after(one)), one)
+        for one in track(alterations, "scoring altered images", total=len(alterations))
+    )
+    return _Run(clean, altered, between - start, spent)
+
+
+def _row(name: str, config: AttributionConfig, runs: list[_Run]) -> MethodRow:
+    return MethodRow(
+        **_measured(name, [run.clean for run in runs]),
+        fit_seconds=Series(tuple(run.fit_seconds for run in runs)),
+        score_seconds=Series(tuple(run.score_seconds for run in runs)),
+        config=config,
+    )
+
+
+def _measured(name: str, outcomes: list[AlteredOutcome]) -> dict[str, Any]:
+    """The fields of `Measured` over the repetitions."""
+
+    def by_source(measure: str) -> dict[str, Series]:
+        found = [getattr(one, measure) for one in outcomes]
+        return {source: Series(tuple(one[source] for one in found)) for source in found[0]}
+
+    def mean(measure: str) -> Series:
+        return Series(tuple(finite_mean([*getattr(one, measure).values()]) for one in outcomes))
+
+    return {
+        "method": name,
+        "title": find_method(name).title,
+        "accuracy": by_source("accuracy"),
+        "auroc": by_source("auroc"),
+        "mean_accuracy": mean("accuracy"),
+        "mean_auroc": mean("auroc"),
+        "own_rejected": Series(tuple(one.own_rejected for one in outcomes)),
+    }

@@ -1,0 +1,193 @@
+"""Every piece of evidence that an image offers about its last layer, joined into one score.
+
+    activations   Deep SAD on inverted activations: FLIPAD itself
+    classifier    FLIPAD's classifier on pre-activations, where the settings ask for it
+    residual      log misfit of the inversion: an output that the layer can hardly make
+                  (FLIPAD, Example 4.1); the paper computes it and throws it away
+    cost          ||z - z_bar||_1, either way: activations too unlike, or too like, the mean
+    spectrum      Deep SAD on the cosine transform: DCTPAD
+    fingerprint   correlation of the noise residual with the model's: SM-F
+    autoencoder   what the model's own autoencoder changes, where there is one and the settings ask
+                  for it: AEDR; checking then needs the model
+
+Each is put in units of its upper spread over own images that nothing else has seen, and
+`evidence.combine` joins them so that none can hide another.  Calibration, p-values and verdicts are
+those of every method: the one score is calibrated, not its pieces.
+
+Deviation: the paper scores by one piece at a time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wherefrom.attribution.config import FlipadConfig
+from wherefrom.attribution.methods.autoencoder import (
+    AutoencoderScorer,
+    make_autoencoder,
+    read_autoencoder,
+)
+from wherefrom.attribution.methods.dct_pad import DctPadConfig, dct_features
+from wherefrom.attribution.methods.fingerprint import (
+    FingerprintConfig,
+    FingerprintScorer,
+    fit_fingerprint,
+)
+from wherefrom.attribution.methods.flipad import fit_flipad
+from wherefrom.attribution.methods.flipad_scorer import (
+    Evidence,
+    combine,
+    pre_activations,
+    read_evidence,
+    reference_of,
+)
+from wherefrom.attribution.methods.pad import PadScorer, fit_pad, read_pad
+from wherefrom.attribution.protocol import Material, Method, Saved, stored_samples
+from wherefrom.core.config import setting
+from wherefrom.core.rng import derive_seed
+from wherefrom.data.writing import to_float
+
+PARTS = ("flipad", "spectrum", "fingerprint")  # as tensors are named in an artifact
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleConfig(FlipadConfig):
+    """Settings of the ensemble: those of FLIPAD, and of the pieces that have some of their own."""
+
+    spectrum: DctPadConfig = setting(DctPadConfig(), "DCTPAD; its own training sizes are not used")
+    prnu: FingerprintConfig = setting(FingerprintConfig(), "SM-F; its own rates are not used")
+    reference_samples: int = setting(
+        1000, "own images behind the units of the pieces, and as many behind a typical cost", low=20
+    )
+    autoencoder: bool = setting(
+        False, "also what the model's own autoencoder changes; checking then needs the model"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Images in [0, 1] -> one anomaly score each, and the pieces behind it."""
+
+    flipad: Evidence
+    spectrum: PadScorer
+    fingerprint: FingerprintScorer
+    typical_cost: float  # median of log ||z - z_bar||_1 over own images
+    reference: Tensor  # (2, J) float64: median and upper spread of every piece
+    autoencoder: AutoencoderScorer | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The pieces, in the order of `pieces`."""
+        classifier = () if self.flipad.classifier is None else ("classifier",)
+        encoder = () if self.autoencoder is None else ("autoencoder",)
+        rest = ("residual", "cost", "spectrum", "fingerprint")
+        return ("activations", *classifier, *rest, *encoder)
+
+    def score(self, images: Tensor) -> Tensor:
+        """Anomaly score, (N,) float64; images float32 (N, C, H, W) in [0, 1]."""
+        return combine(self.pieces(images))
+
+    def pieces(self, images: Tensor) -> Tensor:
+        """Each piece in its upper spreads above the own median, (N, J) float64."""
+        median, spread = self.reference
+        found: Tensor = (self.raw(images) - median) / spread
+        return found
+
+    def raw(self, images: Tensor) -> Tensor:
+        """The pieces in units of their own, (N, J) float64; larger = less likely ours."""
+        features = self.flipad.features
+        activations, misfit, cost = features.extract_with_costs(images)
+        # distances and misfits spread over decades; logits and correlations do not
+        columns = [_log(self.flipad.detector.score(activations).cpu())]
+        if self.flipad.classifier is not None:
+            columns.append(self.flipad.classifier.score(pre_activations(features, images)).cpu())
+        columns += [
+            _log(misfit.cpu()),
+            (_log(cost.cpu()) - self.typical_cost).abs(),
+            _log(self.spectrum.score(images).cpu()),
+            self.fingerprint.score(images).cpu(),
+        ]
+        if self.autoencoder is not None:
+            columns.append(self.autoencoder.score(images))
+        return torch.stack(columns, dim=1)
+
+    def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """JSON values and tensors for `core.store`."""
+        meta: dict[str, Any] = {"typical_cost": self.typical_cost}
+        if self.autoencoder is not None:
+            meta["autoencoder"] = self.autoencoder.to_saved()[0]
+        tensors = {"reference": self.reference}
+        for name in PARTS:
+            meta[name], found = getattr(self, name).to_saved()
+            tensors |= {f"{name}.{key}": value for key, value in found.items()}
+        return meta, tensors
+
+
+def _log(x: Tensor) -> Tensor:
+    return x.double().clamp_min(torch.finfo(torch.float64).tiny).log()
+
+
+def fit_ensemble(material: Material, config: EnsembleConfig) -> Ensemble:
+    """Fit every piece on the same material, then find their units on own images of their own."""
+    size = {"train_samples": config.train_samples}
+    encoder = None
+    if config.autoencoder:
+        encoder = make_autoencoder(material.generator.to(material.device), "two")
+    flipad = fit_flipad(material, config)
+    spectrum = fit_pad(dct_features, material, config.spectrum.with_values(size))
+    fingerprint = fit_fingerprint(material, config.prnu.with_values(size))
+
+    def drawn(name: str) -> Tensor:
+        source = derive_seed(material.seed, "ensemble", name)
+        images = stored_samples(material.generator, config.reference_samples, source)
+        return to_float(material.worn(images, f"ensemble {name}"))
+
+    cost = flipad.features.extract_with_costs(drawn("cost"))[2]
+    typical = float(_log(cost).median())
+    made = Ensemble(flipad, spectrum, fingerprint, typical, torch.empty(0), encoder)
+    return dataclasses.replace(made, reference=reference_of(made.raw(drawn("reference"))))
+
+
+def read_ensemble(saved: Saved) -> Ensemble:
+    """The inverse of `Ensemble.to_saved`."""
+
+    def part(name: str, config: Any) -> Saved:
+        head = f"{name}."
+        tensors = {k.removeprefix(head): v for k, v in saved.tensors.items() if k.startswith(head)}
+        return Saved(config, _mapping(saved.meta[name]), tensors, saved.generator, saved.device)
+
+    config: EnsembleConfig = saved.config
+    spectrum = read_pad(dct_features, part("spectrum", config.spectrum))
+    fingerprint = part("fingerprint", config.prnu)
+    return Ensemble(
+        read_evidence(part("flipad", config)),
+        spectrum,
+        FingerprintScorer(fingerprint.tensors["fingerprint"], config.prnu),
+        float(saved.meta["typical_cost"]),
+        saved.tensors["reference"],
+        read_autoencoder(part("autoencoder", config)) if "autoencoder" in saved.meta else None,
+    )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{value!r} is not a mapping")
+    return value
+
+
+ENSEMBLE = Method(
+    "ensemble",
+    "Ensemble",
+    {
+        "default": EnsembleConfig(),
+        "quick": EnsembleConfig(train_samples=1000, mean_samples=1000, classifier_samples=6000),
+    },
+    fit_ensemble,
+    read_ensemble,
+)

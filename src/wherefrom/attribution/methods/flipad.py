@@ -1,0 +1,160 @@
+"""FLIPAD: final-layer inversion plus anomaly detection.
+
+Laszkiewicz, Ricker, Lederer, Fischer: Single-Model Attribution of Generative Models Through
+Final-Layer Inversion, ICML 2024.  Larger score = less likely made by the owner's model.
+
+Deviation: own training images are rounded to 8 bits first, as every image that `check` will meet.
+Deviation: besides the others, impostors made from the model's own images are negatives
+(`impostors`; 0 is the paper).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from wherefrom.attribution.config import PRESETS, FlipadConfig
+from wherefrom.attribution.final_layer.window import Window
+from wherefrom.attribution.methods.features import FeatureMap, select_channels
+from wherefrom.attribution.methods.flipad_scorer import (
+    Evidence,
+    both_scores,
+    pre_activations,
+    read_evidence,
+    reference_of,
+)
+from wherefrom.attribution.protocol import Material, Method, as_values, stored_samples
+from wherefrom.attribution.training.impostors import make_impostors
+from wherefrom.attribution.training.other_layers import draw_by_other_layers
+from wherefrom.core.errors import InputError
+from wherefrom.core.progress import Track, quiet
+from wherefrom.core.rng import derive_seed
+from wherefrom.data.altering.crops import crop_count, random_crops
+from wherefrom.data.writing import to_float, to_uint8
+from wherefrom.detectors.classifier import fit_classifier
+from wherefrom.detectors.deep_sad import fit_deep_sad
+from wherefrom.generators.generator import Generator
+
+CROP_CHUNK = 512
+NOISE_SAMPLES = 500  # own images behind the noise that is nobody's doing
+REFERENCE_SAMPLES = 1000  # own images behind the units in which the two scores are joined
+
+
+def fit_flipad(material: Material, config: FlipadConfig) -> Evidence:
+    """Deep SAD on inverted activations, and the classifier where the settings ask for one."""
+    generator, seed, track = material.generator, material.seed, material.track
+    own_train = material.own(config.train_samples)
+    features = FeatureMap.of(
+        generator,
+        lambda window: mean_activation(
+            generator, config.mean_samples, seed, window=window, track=track
+        ).to(material.device),
+        config,
+    )
+    if generator.makes_numbers:
+        features = features.in_units_of(own_train)
+    if config.lasso.slack == "noise":
+        drawn = stored_samples(generator, NOISE_SAMPLES, derive_seed(seed, "flipad", "noise"))
+        features = features.with_clean_noise(to_float(drawn))
+    own = features.extract(as_values(own_train), track=track)
+    negative = features.extract(as_values(material.others), track=track)
+    if 0 < config.channels < own.shape[1]:
+        chosen = select_channels(own, negative, config.channels)
+        features = dataclasses.replace(features, channels=chosen)
+        own, negative = own[:, chosen], negative[:, chosen]
+    fakes = _impostor_features(features, material, config)
+    x = torch.cat([own, negative, fakes])
+    y = torch.ones(len(x), device=x.device)
+    y[len(own) :] = -1
+    detector = fit_deep_sad(x, y, config=config.detector, seed=seed, track=track)
+    evidence = Evidence(features, detector, None, None)
+    if not config.classifier_samples:
+        return evidence
+    return add_classifier(evidence, material, config)
+
+
+def add_classifier(evidence: Evidence, material: Material, config: FlipadConfig) -> Evidence:
+    """The evidence with a classifier of own against impostors, other last layers and the others.
+
+    Every kind comes from own images that were drawn for it alone; more of them give the units in
+    which the two scores are joined.  None is used to train Deep SAD or to calibrate.
+    """
+    generator, seed, track = material.generator, material.seed, material.track
+    immunity = material.immunity
+    side = config.classifier.side
+    per_image = crop_count(generator.image_shape, side)
+    count = -(-config.classifier_samples // per_image)
+
+    def source(name: str) -> int:
+        return derive_seed(seed, "flipad", "classifier", name)
+
+    def crops(images: Tensor, name: str) -> Tensor:
+        """Random crops of o in half precision: they are many, and 8-bit images lose nothing."""
+        parts = [
+            random_crops(
+                pre_activations(evidence.features, to_float(part)).half(),
+                side,
+                per_image,
+                seed=derive_seed(source(name), index),
+            )
+            for index, part in enumerate(torch.split(images, CROP_CHUNK))
+        ]
+        return torch.cat(parts)
+
+    def worn(images: Tensor, name: str) -> Tensor:
+        return crops(immunity.applied(images, source(name)), name)
+
+    own = worn(stored_samples(generator, count, source("own"), track=track), "own")
+    base = stored_samples(generator, count, source("impostors"), track=track)
+    moved = make_impostors(to_float(base), seed=source("changes"), moved=config.moved)
+    drawn = draw_by_other_layers(generator, count, seed=source("layers"), track=track)
+    negatives = [
+        worn(to_uint8(moved), "impostors"),
+        worn(drawn, "layers"),
+        crops(material.others, "others"),  # altered already
+    ]
+    classifier = fit_classifier(
+        own, torch.cat(negatives), config=config.classifier, seed=seed, track=track
+    )
+    evidence = dataclasses.replace(evidence, classifier=classifier)
+    drawn = stored_samples(generator, REFERENCE_SAMPLES, source("reference"))
+    images = to_float(immunity.applied(drawn, source("reference")))
+    return dataclasses.replace(evidence, reference=reference_of(both_scores(evidence, images)))
+
+
+def mean_activation(
+    generator: Generator,
+    count: int,
+    seed: int,
+    *,
+    window: Window | None = None,
+    track: Track = quiet,
+) -> Tensor:
+    """z_bar: mean activation before the last layer over `count` samples, or a window of it.
+
+    Section 4.3.
+    """
+    total = None
+    batches = generator.sample_with_activations(count, derive_seed(seed, "flipad", "mean"))
+    for _, z in track(batches, "averaging activations", total=generator.batch_count(count)):
+        part = (z if window is None else window.of_inputs(z)).double().sum(dim=0).cpu()
+        total = part if total is None else total + part
+    if total is None:
+        raise InputError(f"a mean over {count} samples; give at least 1")
+    return (total / count).float()
+
+
+def _impostor_features(features: FeatureMap, material: Material, config: FlipadConfig) -> Tensor:
+    generator, track = material.generator, material.track
+    count = round(config.impostors * config.train_samples)
+    if count == 0:
+        return features.extract(torch.empty(0, *generator.image_shape))
+    source = derive_seed(material.seed, "flipad", "impostors")
+    images = to_float(stored_samples(generator, count, source, track=track))
+    changed = to_uint8(make_impostors(images, seed=source, moved=config.moved))
+    return features.extract(to_float(material.worn(changed, "impostors")), track=track)
+
+
+FLIPAD = Method("flipad", "FLIPAD", PRESETS, fit_flipad, read_evidence)

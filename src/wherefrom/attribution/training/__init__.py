@@ -1,0 +1,1 @@
+"""Images by altered last layers, which stand in for unknown models."""

@@ -1,0 +1,1 @@
+"""The five questions asked of one opened image."""

@@ -1,0 +1,1 @@
+"""`wherefrom case`, `inspect`, `serve` and `demo`."""

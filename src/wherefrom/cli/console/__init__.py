@@ -1,0 +1,1 @@
+"""What all commands share: session, options, progress, stderr."""

@@ -1,0 +1,73 @@
+"""What a command may show: results on stdout, progress and notes on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from wherefrom.core.json_text import to_json
+from wherefrom.core.progress import Track
+from wherefrom.report.pages.tables import Column, Table, to_plain
+from wherefrom.report.pages.text import printable
+
+STYLES = {
+    "made by this model": "bold cyan",
+    "not made by this model": "bold",
+    "cannot say": "yellow",
+}
+
+
+@dataclass(frozen=True)
+class Session:
+    """The global options, as a command needs them."""
+
+    quiet: bool
+
+    @cached_property
+    def track(self) -> Track:
+        """One for the whole command, because lines come at most every so many seconds."""
+        from wherefrom.cli.console.progress import choose_track
+
+        return choose_track(silent=self.quiet)
+
+    def note(self, message: str) -> None:
+        """One line on stderr."""
+        if not self.quiet:
+            click.echo(printable(message), err=True)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Exactly one JSON object on stdout; a number that is NaN or infinite is `null`."""
+    click.echo(to_json(value))
+
+
+def print_facts(items: Sequence[tuple[str, str, str]]) -> None:
+    """Names, values and remarks on stdout, never shortened."""
+    facts = Table((Column(""), Column(""), Column("")), tuple(items))
+    click.echo(to_plain(facts, heading=False))
+
+
+def print_table(table: Table) -> None:
+    """A table on stdout: boxed and folded for a terminal, plain and never shortened for a pipe."""
+    if not sys.stdout.isatty():
+        click.echo(to_plain(table))
+        return
+    grid = RichTable(header_style="bold")
+    for column in table.columns:
+        grid.add_column(
+            column.title,
+            justify="right" if column.numeric else "left",
+            overflow="fold",
+            no_wrap=not column.folds,
+        )
+    for row in table.shown():
+        grid.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+    Console().print(grid)

@@ -1,0 +1,1 @@
+"""What is installed: doctor, health, shell completion, reference of all commands."""

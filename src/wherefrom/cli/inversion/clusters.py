@@ -1,0 +1,177 @@
+"""`wherefrom inversion cluster` and `merge-tree`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wherefrom.cli.console.options import (
+    FILE,
+    ConfigCommand,
+    Numbers,
+    device_option,
+    resolve_device,
+)
+from wherefrom.cli.console.session import Session, print_json, print_table
+from wherefrom.cli.inversion.images import load_model, seed_option
+from wherefrom.cli.inversion.inputs import json_option, model_argument, read_batch
+from wherefrom.core.json_text import to_json
+
+if TYPE_CHECKING:
+    from wherefrom.inversion.config import InversionConfig
+
+PAGE = click.option("--out", type=FILE, required=True, help="The HTML page to write.")
+
+
+@click.command()
+@model_argument
+@click.argument("images", type=FILE, nargs=-1, required=True)
+@PAGE
+@click.option("--sorted", "folder", type=FILE, help="A new folder: links, a folder per class.")
+@click.option("--copy", is_flag=True, help="Copy the files to --sorted instead of linking them.")
+@click.option("--label", default=0, show_default=True, help="Which label, if there are several.")
+@seed_option
+@device_option
+@json_option
+@click.pass_obj
+def cluster(
+    session: Session,
+    *,
+    model: Path,
+    images: tuple[Path, ...],
+    out: Path,
+    folder: Path | None,
+    copy: bool,
+    label: int,
+    seed: int,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Sort images into the classes that the model found, and show examples of each.
+
+    \b
+    Example:
+      wherefrom inversion cluster model/ images/ --out clusters.html --sorted sorted/
+    """
+    from wherefrom.core.errors import InputError
+    from wherefrom.inversion.classes.clusters import cluster_images, examples, sort_into_classes
+    from wherefrom.report.inversion.page import SHOWN, write_clusters
+    from wherefrom.report.inversion.tables import cluster_table
+    from wherefrom.report.pages.files import check_target
+    from wherefrom.report.pages.html import PAGE_SUFFIXES
+
+    check_target(out, option="--out", suffixes=PAGE_SUFFIXES)
+    if folder is not None and folder.exists():
+        raise InputError(f"{folder} already exists; choose another --sorted")
+    fitted = load_model(model, device)
+    batch = read_batch(session, images, fitted)
+    clustering = cluster_images(fitted, batch.images, label=label)
+    drawn = {c.label: examples(fitted, c, SHOWN, seed=seed) for c in clustering.clusters}
+    write_clusters(out, clustering, batch.images, drawn)
+    if folder is not None:
+        sort_into_classes(clustering, batch.paths, folder, copy=copy)
+    if as_json:
+        print_json({**clustering.to_dict(), "paths": [str(path) for path in batch.paths]})
+        return
+    print_table(cluster_table(clustering))
+    session.note(f"wrote {out}")
+
+
+def _presets() -> Mapping[str, InversionConfig]:
+    from wherefrom.inversion.config import InversionConfig
+
+    return {"default": InversionConfig(method="cgpgan")}
+
+
+@click.command(name="merge-tree", cls=ConfigCommand, presets=_presets)
+@click.argument("images", type=FILE)
+@PAGE
+@click.option(
+    "--penalties",
+    type=Numbers(float, "0.1,1,10"),
+    default="0.1,1,10,100",
+    show_default=True,
+    help="Values of lambda_cgp; --class-penalty has no effect here.",
+)
+@click.option(
+    "--seeds", type=Numbers(int, "0,1,2"), default="0,1,2", show_default=True, help="A run each."
+)
+@click.option(
+    "--warm-steps",
+    type=click.IntRange(1),
+    help="Go on from the penalty before for so many steps, instead of --steps from the start.",
+)
+@click.option("--size", default=32, show_default=True, help="Side of the images in px.")
+@click.option("--channels", default=3, show_default=True, help="1 (grey) or 3 (colour).")
+@click.option("--limit", type=click.IntRange(min=2), help="Use that many images, spread evenly.")
+@click.option("--models", type=FILE, help="A folder that exists: every model is kept in it.")
+@device_option
+@json_option
+@click.pass_obj
+def merge_tree_command(
+    session: Session,
+    *,
+    images: Path,
+    out: Path,
+    penalties: tuple[float, ...],
+    seeds: tuple[int, ...],
+    warm_steps: int | None,
+    size: int,
+    channels: int,
+    limit: int | None,
+    models: Path | None,
+    device: str,
+    as_json: bool,
+    config: InversionConfig,
+) -> None:
+    """Train cgpgan with several penalties and seeds; show which classes last and which merge.
+
+    \b
+    Example:
+      wherefrom inversion merge-tree images/ --penalties 0.1,1,10 --seeds 0,1 --out tree.html
+    """
+    from wherefrom.core.errors import InputError
+    from wherefrom.data.datasets import load_training_images
+    from wherefrom.inversion.classes.merge_tree import merge_tree
+    from wherefrom.inversion.model import FittedInverter
+    from wherefrom.report.inversion.page import write_tree
+    from wherefrom.report.inversion.tables import tree_table
+    from wherefrom.report.pages.files import check_target, write_text
+    from wherefrom.report.pages.html import PAGE_SUFFIXES
+
+    check_target(out, option="--out", suffixes=PAGE_SUFFIXES)
+    if models is not None and not models.is_dir():
+        raise InputError(f"{models} is not a folder; create it, or choose another --models")
+
+    def keep(penalty: float, seed: int, fitted: FittedInverter) -> None:
+        if models is not None:
+            fitted.save(models / f"penalty-{penalty:g}-seed-{seed}", overwrite=True)
+
+    loaded = load_training_images(
+        images, size=size, channels=channels, limit=limit, track=session.track
+    )
+    tree = merge_tree(
+        loaded.images,
+        penalties,
+        config=config,
+        seeds=seeds,
+        warm_steps=warm_steps,
+        device=resolve_device(device),
+        keep=keep,
+        track=session.track,
+    )
+    if tree.images < len(loaded.images):
+        session.note(
+            f"note: {tree.images} of {len(loaded.images)} images, spread evenly, were put into "
+            "classes; the models were trained on all of them"
+        )
+    write_tree(out, tree)
+    write_text(out.with_suffix(".json"), to_json(tree.to_dict()) + "\n")
+    if as_json:
+        print_json(tree.to_dict())
+        return
+    print_table(tree_table(tree))
+    session.note(f"wrote {out} and {out.with_suffix('.json').name}")

@@ -1,0 +1,154 @@
+"""`wherefrom origin pairs`, and what is said of pairs wherever they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wherefrom.cli.console.options import FILE, ConfigCommand, device_option, resolve_device
+from wherefrom.cli.console.session import Session
+from wherefrom.core.errors import InputError
+
+if TYPE_CHECKING:
+    from wherefrom.origin import PairsManifest
+    from wherefrom.origin.pairs.config import PairsConfig
+    from wherefrom.origin.searching.result import RetrievalReport
+
+DTYPES = ("float32", "float16", "bfloat16")
+
+
+def _presets() -> Mapping[str, PairsConfig]:
+    from wherefrom.origin.pairs.config import PairsConfig
+
+    return {"default": PairsConfig()}
+
+
+@click.command(cls=ConfigCommand, presets=_presets)
+@click.argument("photos", type=FILE, nargs=-1, required=True)
+@click.option("--pipeline", type=FILE, help="Folder of a diffusers image-to-image pipeline.")
+@click.option("--ip-adapter", type=FILE, help="Give it the photo through this IP-Adapter.")
+@click.option(
+    "--adapter-scale", type=float, default=1.0, show_default=True, help="Weight of that photo."
+)
+@click.option("--prompts", help="A file of prompts, one per line, or one prompt.")
+@click.option("--captioner", type=FILE, help="A captioner's folder, for prompts with {caption}.")
+@click.option("--per-origin", default=1, show_default=True, help="Edits of each photograph.")
+@click.option("--edits", type=FILE, help="Instead: a folder of edits made elsewhere.")
+@click.option("--table", type=FILE, help="With --edits: CSV of edit,origin[,model,prompt].")
+@click.option("--out", type=FILE, help="The pairs folder; goes on where it stopped.")
+@click.option("--seed", default=0, show_default=True, help="Seed of prompts and noise.")
+@device_option
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default=DTYPES[0],
+    show_default=True,
+    help="Numbers the pipeline computes with; float16 may overflow, and such edits are left out.",
+)
+@click.option(
+    "--offload", is_flag=True, help="Keep parts of the pipeline off the GPU until they run."
+)
+@click.pass_obj
+def pairs(
+    session: Session,
+    *,
+    photos: tuple[Path, ...],
+    pipeline: Path | None,
+    ip_adapter: Path | None,
+    adapter_scale: float,
+    prompts: str | None,
+    captioner: Path | None,
+    per_origin: int,
+    edits: Path | None,
+    table: Path | None,
+    out: Path | None,
+    seed: int,
+    device: str,
+    dtype: str,
+    offload: bool,
+    config: PairsConfig,
+) -> None:
+    """Make edits of photographs with a local editor, or list edits that you have.
+
+    \b
+    Example:
+      wherefrom origin pairs photos/ --pipeline img2img/ --prompts prompts.txt --out pairs/
+      wherefrom origin pairs photos/ --edits edits/ --table edits.csv
+    """
+    import torch
+
+    from wherefrom.origin import write_pairs
+    from wherefrom.origin.pairs.builder import build_pairs
+    from wherefrom.origin.pairs.captions import load_captioner
+    from wherefrom.origin.pairs.folders import pairs_from_folders
+    from wherefrom.origin.pairs.pipelines import load_pipeline
+    from wherefrom.origin.pairs.prompts import load_prompts
+
+    prompts = "{caption}" if prompts is None and captioner is not None else prompts
+    if edits is not None:
+        if len(photos) != 1 or pipeline is not None or out is not None:
+            raise InputError(
+                "with --edits give one folder of photographs and neither --pipeline nor --out: the "
+                "pairs are listed beside the edits"
+            )
+        manifest = pairs_from_folders(photos[0], edits, table=table)
+        write_pairs(manifest)
+    elif pipeline is None or prompts is None or out is None:
+        raise InputError("give --pipeline, --prompts and --out, or --edits for edits you have")
+    else:
+        where = resolve_device(device)
+        manifest = build_pairs(
+            photos,
+            load_pipeline(
+                pipeline,
+                ip_adapter=ip_adapter,
+                adapter_scale=adapter_scale,
+                device=where,
+                dtype=getattr(torch, dtype),
+                offload=offload,
+            ),
+            load_prompts(prompts),
+            out,
+            per_origin=per_origin,
+            captioner=None if captioner is None else load_captioner(captioner, device=where),
+            config=config,
+            seed=seed,
+            track=session.track,
+        )
+    tell_skipped(session, [(str(path), reason) for path, reason in manifest.skipped])
+    click.echo(f"{len(manifest.rows)} edits of {len(manifest.origins)} origins")
+
+
+def tell_skipped(session: Session, skipped: Sequence[tuple[str, str]]) -> None:
+    """One note on files that were left out, if any were."""
+    if skipped:
+        from wherefrom.report.pages.text import left_out
+
+        session.note(f"note: {left_out(skipped)}")
+
+
+def tell_trained_on(session: Session, report: RetrievalReport) -> None:
+    """One note on evaluated pairs that the edit map was trained on, or where that is not known."""
+    if report.trained_on is None:
+        from wherefrom.origin.calibration.calibrating import NO_RECORD
+
+        session.note(f"note: {NO_RECORD}")
+    elif report.trained_on:
+        session.note(
+            f"warning: the edit map was trained on images of {report.trained_on} of the pairs, "
+            "which makes the figures too good; give pairs that it has not seen"
+        )
+
+
+def tell_out_of_scope(session: Session, manifest: PairsManifest) -> None:
+    """One note on edits that no answer of this method covers, if there are any."""
+    if manifest.out_of_scope:
+        from wherefrom.report.pages.text import plural
+
+        session.note(
+            f"note: {plural(manifest.out_of_scope, 'edit')} of {len(manifest.rows)} out of scope: "
+            "an IP-Adapter never sees the origin's latent, so they are not expected to be found"
+        )

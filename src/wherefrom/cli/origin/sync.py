@@ -1,0 +1,106 @@
+"""`wherefrom origin sync`: an index and its pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wherefrom.cli.console.options import FILE
+from wherefrom.cli.console.session import Session, print_json
+from wherefrom.cli.origin.index import (
+    embedding_by,
+    executor_options,
+    json_option,
+    opened_references,
+    roots_option,
+    same_encoder_option,
+)
+from wherefrom.cli.origin.pairs import tell_skipped
+
+if TYPE_CHECKING:
+    from wherefrom.origin import SyncReport
+
+KINDS = ("added", "changed", "gone", "moved")
+MAX_LISTED = 20  # lines of a kind
+
+
+@click.command()
+@click.argument("index", type=FILE)
+@click.argument("folders", type=FILE, nargs=-1)
+@same_encoder_option
+@roots_option
+@click.option("--dry-run", is_flag=True, help="Only say what is different.")
+@click.option(
+    "--missing-folders",
+    is_flag=True,
+    help="Also forget pictures whose whole folder is not there, which is refused otherwise.",
+)
+@executor_options
+@json_option
+@click.pass_obj
+def sync(
+    session: Session,
+    /,
+    *,
+    index: Path,
+    folders: tuple[Path, ...],
+    encoder: str | None,
+    roots: tuple[Path, ...],
+    dry_run: bool,
+    missing_folders: bool,
+    as_json: bool,
+    **executor: str,
+) -> None:
+    """Bring an index up to date with its pictures: what is new, gone, moved or changed.
+
+    It reads the pictures of the index, the folders that were given to `build` and `add`, and
+    further FOLDERS.  A picture that has moved is known by its content and not embedded again.  What
+    cannot be read is named, and stays as it is.
+
+    \b
+    Example:
+      wherefrom origin sync refs.index --dry-run
+    """
+    from wherefrom.origin.collection.synchronising import preview, synchronise
+
+    with opened_references(index, encoder, writable=not dry_run, roots=roots) as references:
+        if dry_run:
+            report = preview(references, folders, track=session.track)
+        else:
+            report = synchronise(
+                references,
+                folders,
+                missing_folders=missing_folders,
+                by=embedding_by(**executor),
+                track=session.track,
+            )
+    tell_skipped(session, report.skipped)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        for line in _sync_lines(report):
+            click.echo(line)
+
+
+def _sync_lines(report: SyncReport) -> list[str]:
+    """What a synchronisation found, `MAX_LISTED` lines of a kind, and the counts."""
+    from wherefrom.origin.index.places import shown_path
+    from wherefrom.report.pages.text import printable
+
+    lines: list[str] = []
+    moved = [f"{shown_path(old)} -> {shown_path(new)}" for old, new in report.moved]
+    listed = {kind: [*map(shown_path, getattr(report, kind))] for kind in KINDS if kind != "moved"}
+    for kind in KINDS:
+        names = moved if kind == "moved" else listed[kind]
+        lines += [f"{kind}: {printable(name)}" for name in names[:MAX_LISTED]]
+        if len(names) > MAX_LISTED:
+            lines.append(f"{kind}: {len(names) - MAX_LISTED} more (--json lists all)")
+    counts = ", ".join(f"{len(getattr(report, kind))} {kind}" for kind in KINDS)
+    removed = f", {report.removed} removed before and left out" if report.removed else ""
+    end = "nothing was changed (--dry-run)" if report.dry_run else f"{report.images} in the index"
+    return [
+        *lines,
+        f"{counts}, {report.unchanged} unchanged{removed}, {len(report.skipped)} not read; {end}",
+    ]

@@ -1,0 +1,1 @@
+"""Scores of contributors without any run: similarity and gradients."""

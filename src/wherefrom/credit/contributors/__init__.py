@@ -1,0 +1,1 @@
+"""Who gave which images: reading them, contributors as players, groups."""

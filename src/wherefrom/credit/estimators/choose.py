@@ -1,0 +1,103 @@
+"""Shares by the name of a method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from wherefrom.core.errors import InputError
+from wherefrom.credit.estimators.marginal import (
+    estimate_banzhaf,
+    estimate_leave_one_out,
+    estimate_permutation,
+)
+from wherefrom.credit.estimators.owen import estimate_owen, group_sums
+from wherefrom.credit.estimators.paired import (
+    LEVEL,
+    estimate_exact,
+    estimate_kernel_shap,
+    estimate_paired,
+)
+from wherefrom.credit.estimators.tables import checked, enumerated, pairs_of, subsets_of
+from wherefrom.credit.game import RunTable
+from wherefrom.credit.result import Shares
+
+METHODS = ("auto", "paired", "exact", "kernelshap", "permutation", "banzhaf", "loo", "owen")
+
+
+def estimate(
+    table: RunTable,
+    method: str = "auto",
+    *,
+    level: float = LEVEL,
+    accept_shrinkage: bool = False,
+    unions: Sequence[str] = (),
+) -> Shares:
+    """Shares of the players by `method`; `auto` is owen where they are in unions, exact where every
+    subset was run, and paired elsewhere.
+    """
+    if method not in METHODS:
+        raise InputError(f"the method is {method!r}; choose one of {', '.join(METHODS)}")
+    if bool(unions) != (method == "owen"):
+        if method != "auto":
+            raise InputError(
+                f"the method is {method!r}, and the players are {'' if unions else 'not '}in "
+                "unions; the design owen goes with the method owen, and no other does"
+            )
+        method = "owen"
+    if method == "owen":
+        return estimate_owen(table, unions, level=level).players
+    if method == "auto":
+        runs = checked(table)
+        method = "paired" if enumerated(runs) is None else "exact"
+        if (
+            method == "paired"
+            and len(subsets_of(runs).values) > 2
+            and not len(pairs_of(runs).halves)
+        ):
+            raise InputError(
+                "the runs hold no subset with its complement, as the designs kernelshap and loo "
+                "make them; name a method: kernelshap, or loo"
+            )
+    estimators: dict[str, Callable[..., Shares]] = {
+        "paired": partial(estimate_paired, accept_shrinkage=accept_shrinkage),
+        "exact": estimate_exact,
+        "kernelshap": estimate_kernel_shap,
+        "permutation": estimate_permutation,
+        "banzhaf": estimate_banzhaf,
+        "loo": estimate_leave_one_out,
+    }
+    return estimators[method](table, level=level)
+
+
+@dataclass(frozen=True)
+class Credit:
+    """What a report shows: shares by name, and where these are unions, those `inside` them."""
+
+    shares: Shares
+    names: tuple[str, ...]
+    inside: Credit | None = None
+
+    @property
+    def players(self) -> Credit:
+        """The shares of the players of the game."""
+        return self if self.inside is None else self.inside
+
+
+def estimate_credit(
+    table: RunTable,
+    names: Sequence[str],
+    method: str = "auto",
+    *,
+    unions: Sequence[str] = (),
+    level: float = LEVEL,
+    accept_shrinkage: bool = False,
+) -> Credit:
+    """Shares of the players, or of their unions with those of the players inside."""
+    shares = estimate(table, method, level=level, accept_shrinkage=accept_shrinkage, unions=unions)
+    players = Credit(shares, tuple(names))
+    if not unions:
+        return players
+    sums = replace(group_sums(shares, unions, level=level), method="owen, between unions")
+    return Credit(sums, tuple(dict.fromkeys(unions)), players)

@@ -1,0 +1,104 @@
+"""Contributors in groups: shares of groups from the same runs, and two-level Owen values.
+
+`groups` gives the group of each player, (n,) ints.  Groups must be chosen without looking at the
+shares: groups made to differ always do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wherefrom.core.errors import InputError
+from wherefrom.credit.estimators.intervals import share_result
+from wherefrom.credit.estimators.marginal import estimate_permutation
+from wherefrom.credit.estimators.paired import LEVEL
+from wherefrom.credit.estimators.tables import anchors_of, checked, orders_of
+from wherefrom.credit.game import Floats, Ints, RunTable
+from wherefrom.credit.result import Shares
+
+
+def group_sums(shares: Shares, groups: Sequence[Hashable], *, level: float = LEVEL) -> Shares:
+    """What the members of each group get together, with intervals for the sums.
+
+    A sum is known better than its parts.  It is not the share of the group in the game where it
+    plays as one (`play_in_groups`): the two differ by what the members do to each other.
+    """
+    pull = _membership(groups, shares.players)
+    return share_result(
+        f"{shares.method}, sums of groups",
+        pull @ shares.centers,
+        pull @ shares.covariance @ pull.T,
+        shares.freedom,
+        shares.anchors,
+        runs=shares.runs,
+        level=level,
+        values=pull @ shares.values,
+        shrinkage=shares.shrinkage,
+        notes=shares.notes,
+        portions=None if shares.portions is None else pull @ shares.portions,
+    )
+
+
+class OwenShares(NamedTuple):
+    """Two levels of one division: the players' shares add up to those of their unions."""
+
+    players: Shares
+    unions: Shares
+
+
+def estimate_owen(
+    table: RunTable, groups: Sequence[Hashable], *, level: float = LEVEL
+) -> OwenShares:
+    """Owen values of players in unions, as of images (or parts) of contributors.
+
+    Needs runs of `PermutationDesign(..., groups=...)`: unions join whole, one after the other; runs
+    of other designs are passed over.  The unions get their Shapley values of the game between them.
+    """
+    place = np.array(numbered(groups))
+    runs = _union_wise(table, place)
+    # Each union is as likely to join first, and in it each member.
+    first = 1 / (place.max() + 1) / np.bincount(place)[place]
+    players = estimate_permutation(runs, level=level, method="owen", portions=first)
+    return OwenShares(players, group_sums(players, groups, level=level))
+
+
+def ward_groups(features: Floats, count: int) -> Ints:
+    """Contributors in `count` groups of like data: Ward's clusters of their features (n, d)."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    if not 1 <= count <= len(features):
+        raise InputError(f"{len(features)} contributors cannot be put into {count} groups")
+    if count == len(features):
+        return np.arange(count)
+    found = fcluster(linkage(features, method="ward"), count, criterion="maxclust")
+    return np.array(numbered(found.tolist()))
+
+
+def _union_wise(table: RunTable, groups: NDArray[np.int64]) -> RunTable:
+    """The seeds whose runs each have at most one union partly in, as in a union-wise order."""
+    inside = np.array([table.masks[:, groups == g].mean(axis=1) for g in np.unique(groups)])
+    cut = ((inside > 0) & (inside < 1)).sum(axis=0) > 1
+    kept = table.at(~np.isin(table.seeds, np.unique(table.seeds[cut])))
+    if cut.any() and not orders_of(checked(kept), anchors_of(checked(kept))):
+        raise InputError(
+            "the runs cut several unions at once; Owen values need runs of the design owen"
+        )
+    return kept
+
+
+def numbered(groups: Sequence[Hashable]) -> tuple[int, ...]:
+    """Groups as 0, 1, ... in order of appearance."""
+    names = {name: number for number, name in enumerate(dict.fromkeys(groups))}
+    return tuple(names[name] for name in groups)
+
+
+def _membership(groups: Sequence[Hashable], players: int) -> Floats:
+    if len(groups) != players:
+        raise InputError(f"groups name {len(groups)} contributors, but there are {players}")
+    place = np.array(numbered(groups))
+    rows: Floats = (place == np.arange(place.max() + 1)[:, None]).astype(np.float64)
+    return rows

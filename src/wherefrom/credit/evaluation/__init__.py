@@ -1,0 +1,1 @@
+"""How good shares are: LDS, counterfactuals, rivals, noise, audits."""

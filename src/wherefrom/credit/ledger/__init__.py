@@ -1,0 +1,1 @@
+"""The file of the runs that were made, safe against killed processes."""

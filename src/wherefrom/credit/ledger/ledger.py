@@ -1,0 +1,328 @@
+"""The ledger: one SQLite file, and the only word on which runs were made and what they gave.
+
+A run is named by what decides its result: key = SHA-256(digest of the game, mask, seed).  It is
+planned, then leased to a worker, then done or failed.  Every change is one transaction, and the
+first result of a run stands, so that a process may be killed anywhere: a run that was recorded is
+never made again, and one that was not goes back to the planned ones when its lease ends (at once,
+if its process was on this machine and is gone).
+
+The file must lie on a disk of the machine that writes.  Other machines send results to it, or keep
+a ledger of their own that is merged.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wherefrom.core.errors import InputError
+from wherefrom.core.paths import show_path
+from wherefrom.credit.game import Planned, Run, RunTable, members_of
+from wherefrom.credit.ledger.file import LedgerFile
+from wherefrom.credit.ledger.lease_owner import has_died, new_owner
+from wherefrom.credit.ledger.records import (
+    Lease,
+    Outcome,
+    Problem,
+    as_json,
+    digest_json,
+    run_key,
+    sort_out,
+)
+
+LEASE_SECONDS = 120.0
+MAX_ATTEMPTS = 3
+
+
+class Ledger(LedgerFile):
+    """An open ledger of one game.  Use it from the thread that opened it; close it at the end.
+
+    `InputError` if the file's game of this name is another one (changed data, another recipe) or
+    the disk refuses; `ArtifactError` if the file is damaged or no ledger.
+    """
+
+    # -- planning
+
+    def define(self, name: str, spec: Mapping[str, Any]) -> str:
+        """Say what the property `name` is from now on; its digest.
+
+        Under another `spec` (JSON values) the runs have no value yet: values of the earlier
+        meaning are kept, but not mixed with the new one's.
+        """
+        digest = _property_digest(name, spec)
+        with self.writing() as base:
+            base.execute(
+                "INSERT INTO properties VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+                "digest = excluded.digest, spec = excluded.spec",
+                (self.digest, name, digest, as_json(spec)),
+            )
+        return digest
+
+    def require(self, name: str, spec: Mapping[str, Any]) -> None:
+        """`InputError` if the values of the property `name` are of another meaning than `spec`."""
+        if self.properties().get(name, "") not in ("", _property_digest(name, spec)):
+            raise InputError(
+                f"the study says of the property {name!r} something else than "
+                f"{show_path(self.path)}, whose values are of what it was before; `wherefrom "
+                "credit run` measures it again, without training"
+            )
+
+    def properties(self) -> dict[str, str]:
+        """Digest by name of the properties as they are defined now."""
+        with self.reading() as base:
+            sql = "SELECT name, digest FROM properties WHERE game = ? ORDER BY name"
+            return dict(base.execute(sql, (self.digest,)))
+
+    def plan(self, runs: Sequence[Planned]) -> int:
+        """Add runs in this order; those known already stay as they are.  How many were new."""
+        rows = []
+        for mask, seed in runs:
+            members_of(mask, self.game.players)  # refuses a subset of other players
+            key = run_key(self.digest, mask, seed)
+            rows.append((key, self.digest, f"{mask:x}", seed))
+        sql = (
+            "INSERT OR IGNORE INTO runs (key, game, mask, seed, place, state) "
+            "VALUES (?, ?, ?, ?, ?, 'planned')"
+        )
+        with self.writing() as base:
+            top = "SELECT coalesce(max(place) + 1, 0) FROM runs WHERE game = ?"
+            start = int(base.execute(top, (self.digest,)).fetchone()[0])
+            before = base.total_changes
+            base.executemany(sql, ((*row, start + i) for i, row in enumerate(rows)))
+            return base.total_changes - before
+
+    def retry_failed(self) -> int:
+        """Plan failed runs again, and forget properties without a value; how many of both."""
+        with self.writing() as base:
+            sql = (
+                "UPDATE runs SET state = 'planned', attempts = 0, error = '' "
+                "WHERE game = ? AND state = 'failed'"
+            )
+            runs = base.execute(sql, (self.digest,)).rowcount
+            sql = (
+                "DELETE FROM scores WHERE value IS NULL AND run IN "
+                "(SELECT key FROM runs WHERE game = ?)"
+            )
+            return runs + base.execute(sql, (self.digest,)).rowcount
+
+    def forget_deaths(self) -> None:
+        """Count the deaths of workers anew: earlier ones may have been a reboot or a kill."""
+        with self.writing() as base:
+            sql = "UPDATE runs SET attempts = 0 WHERE game = ? AND state IN ('planned', 'leased')"
+            base.execute(sql, (self.digest,))
+
+    # -- working
+
+    def lease(self, *, seconds: float = LEASE_SECONDS, now: float | None = None) -> Lease | None:
+        """The first planned run, held for `seconds`; None if nothing waits.
+
+        Runs whose lease has ended wait again, or failed if it is for the third time.
+        """
+        now = time.time() if now is None else now
+        owner = new_owner()
+        with self.writing(durable=False) as base:
+            self._reclaim(base, now)
+            sql = (
+                "UPDATE runs SET state = 'leased', owner = ?, expires = ?, started = ?, "
+                "attempts = attempts + 1 WHERE key = (SELECT key FROM runs "
+                "WHERE game = ? AND state = 'planned' ORDER BY place, key LIMIT 1) "
+                "RETURNING key, mask, seed"
+            )
+            row = base.execute(sql, (owner, now + seconds, now, self.digest)).fetchone()
+        return None if row is None else Lease(row[0], int(row[1], 16), row[2], owner)
+
+    def renew(self, lease: Lease, *, seconds: float = LEASE_SECONDS) -> bool:
+        """Hold a run for longer; False if it is no longer this lease's."""
+        with self.writing(durable=False) as base:
+            sql = "UPDATE runs SET expires = ? WHERE key = ? AND owner = ? AND state = 'leased'"
+            values = (time.time() + seconds, lease.key, lease.owner)
+            return base.execute(sql, values).rowcount > 0
+
+    def release(self, lease: Lease) -> None:
+        """Give a run back unmade, as if it had not been leased."""
+        with self.writing() as base:
+            base.execute(
+                "UPDATE runs SET state = 'planned', owner = NULL, expires = NULL, "
+                "attempts = attempts - 1 WHERE key = ? AND owner = ? AND state = 'leased'",
+                (lease.key, lease.owner),
+            )
+
+    def lost(self, lease: Lease) -> None:
+        """The worker that held this lease is gone: the run waits, or the third time failed."""
+        with self.writing() as base:
+            sql = "SELECT attempts FROM runs WHERE key = ? AND owner = ? AND state = 'leased'"
+            row = base.execute(sql, (lease.key, lease.owner)).fetchone()
+            if row is not None:
+                _give_up_or_retry(base, lease.key, row[0])
+
+    def reclaim(self) -> None:
+        """Let runs wait again whose lease has ended or whose process is gone."""
+        with self.writing(durable=False) as base:
+            self._reclaim(base, time.time())
+
+    def finish(self, lease: Lease, outcome: Outcome) -> bool:
+        """Record what a run gave; False if it was done before, and then nothing changes.
+
+        A value that is not finite is recorded as that property's error.  A run without any value
+        and without anything kept has failed.
+        """
+        values, errors = sort_out(outcome)
+        if not values and not outcome.kept:
+            text = "; ".join(f"{name}: {error}" for name, error in sorted(errors.items()))
+            return self.fail(lease, text or "the run gave no value", detail=outcome.detail)
+        with self.writing() as base:
+            sql = (
+                "UPDATE runs SET state = 'done', owner = NULL, expires = NULL, finished = ?, "
+                "error = '', detail = ? WHERE key = ? AND state <> 'done'"
+            )
+            now = time.time()
+            if not base.execute(sql, (now, as_json(outcome.detail), lease.key)).rowcount:
+                return False
+            self._put_scores(base, lease.key, values, errors, now)
+        return True
+
+    def fail(self, lease: Lease, error: str, *, detail: Mapping[str, Any] | None = None) -> bool:
+        """Record that a run failed; False if it is no longer this lease's."""
+        with self.writing() as base:
+            sql = (
+                "UPDATE runs SET state = 'failed', owner = NULL, expires = NULL, finished = ?, "
+                "error = ?, detail = ? WHERE key = ? AND owner = ? AND state = 'leased'"
+            )
+            values = (time.time(), error, as_json(detail or {}), lease.key, lease.owner)
+            return base.execute(sql, values).rowcount > 0
+
+    def score(self, key: str, outcome: Outcome) -> None:
+        """Add properties to a run that is done; a value that is there stays."""
+        values, errors = sort_out(outcome)
+        with self.writing() as base:
+            self._put_scores(base, key, values, errors, time.time())
+
+    # -- reading
+
+    def runs(self, name: str) -> RunTable:
+        """Done runs with a value of the property, as planned: bool (m, n), float64, int64 (m,)."""
+        sql = (
+            "SELECT mask, value, seed FROM runs JOIN scores ON run = key "
+            "WHERE game = ? AND state = 'done' AND property = ? AND value IS NOT NULL "
+            "ORDER BY place, key"
+        )
+        digest = self._digest_of(name)
+        with self.reading() as base:
+            rows = base.execute(sql, (self.digest, digest)).fetchall()
+        masks = np.zeros((len(rows), self.game.players), dtype=bool)
+        for row, (mask, _, _) in zip(masks, rows, strict=True):
+            row[:] = members_of(int(mask, 16), self.game.players)
+        values = np.array([value for _, value, _ in rows], dtype=np.float64)
+        return RunTable(masks, values, np.array([seed for *_, seed in rows], dtype=np.int64))
+
+    def all_runs(self) -> list[Run]:
+        """Every run with its values, in the order of planning."""
+        return [run for _, run, _ in self._described()]
+
+    def details(self) -> list[tuple[str, Run, dict[str, Any]]]:
+        """(key, run, detail) of every run in the order of planning."""
+        return list(self._described())
+
+    def counts(self) -> dict[str, int]:
+        """How many runs are in each state."""
+        sql = "SELECT state, count(*) FROM runs WHERE game = ? GROUP BY state"
+        with self.reading() as base:
+            found = dict(base.execute(sql, (self.digest,)))
+        return {state: found.get(state, 0) for state in ("planned", "leased", "done", "failed")}
+
+    def problems(self) -> list[Problem]:
+        """Every recorded failure of a run, and of a property as it is defined now."""
+        runs = {key: run for key, run, _ in self._described()}
+        failed = "SELECT key, 'run', error FROM runs WHERE game = ? AND state = 'failed'"
+        unscored = (
+            "SELECT run, p.name, s.error FROM scores s JOIN properties p ON p.digest = s.property "
+            "WHERE p.game = ? AND s.value IS NULL"
+        )
+        with self.reading() as base:
+            rows = base.execute(f"{failed} UNION ALL {unscored}", (self.digest, self.digest))
+            found = rows.fetchall()
+        return [Problem(runs[key], what, error) for key, what, error in found if key in runs]
+
+    def unscored(self, name: str) -> list[str]:
+        """Keys of done runs that have neither a value nor an error of the property."""
+        sql = (
+            "SELECT key FROM runs WHERE game = ? AND state = 'done' AND NOT EXISTS "
+            "(SELECT 1 FROM scores WHERE run = key AND property = ?) ORDER BY place, key"
+        )
+        digest = self._digest_of(name)
+        with self.reading() as base:
+            return [key for (key,) in base.execute(sql, (self.digest, digest))]
+
+    # -- inside
+
+    def _reclaim(self, base: sqlite3.Connection, now: float) -> None:
+        sql = "SELECT key, owner, expires, attempts FROM runs WHERE game = ? AND state = 'leased'"
+        for key, owner, expires, attempts in base.execute(sql, (self.digest,)).fetchall():
+            if expires >= now and not has_died(owner):
+                continue
+            _give_up_or_retry(base, key, attempts)
+
+    def _put_scores(
+        self,
+        base: sqlite3.Connection,
+        key: str,
+        values: Mapping[str, float],
+        errors: Mapping[str, str],
+        now: float,
+    ) -> None:
+        sql = "SELECT name, digest FROM properties WHERE game = ?"
+        known = dict(base.execute(sql, (self.digest,)))
+        entries: dict[str, tuple[float | None, str]] = {k: (v, "") for k, v in values.items()}
+        entries |= {name: (None, error) for name, error in errors.items()}
+        for name, (value, error) in entries.items():
+            if name not in known:
+                raise _unknown(self.path, name, known)
+            sql = "INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?)"
+            base.execute(sql, (key, known[name], value, error, now))
+
+    def _described(self) -> Iterator[tuple[str, Run, dict[str, Any]]]:
+        with self.reading() as base:
+            values: dict[str, dict[str, float]] = {}
+            sql = (
+                "SELECT run, p.name, value FROM properties p JOIN scores s ON p.digest = s.property"
+                " WHERE p.game = ? AND value IS NOT NULL ORDER BY p.name"
+            )
+            for key, name, value in base.execute(sql, (self.digest,)):
+                values.setdefault(key, {})[name] = value
+            sql = (
+                "SELECT key, mask, seed, state, detail FROM runs WHERE game = ? ORDER BY place, key"
+            )
+            rows = base.execute(sql, (self.digest,)).fetchall()
+        for key, mask, seed, state, detail in rows:
+            run = Run(int(mask, 16), seed, values.get(key, {}), state)
+            yield key, run, json.loads(detail)
+
+    def _digest_of(self, name: str) -> str:
+        known = self.properties()
+        if name not in known:
+            raise _unknown(self.path, name, known)
+        return known[name]
+
+
+def _property_digest(name: str, spec: Mapping[str, Any]) -> str:
+    return digest_json({"name": name, "spec": dict(spec)})
+
+
+def _give_up_or_retry(base: sqlite3.Connection, key: str, attempts: int) -> None:
+    if attempts < MAX_ATTEMPTS:
+        base.execute("UPDATE runs SET state = 'planned', owner = NULL WHERE key = ?", (key,))
+        return
+    error = f"its worker died {attempts} times (out of memory?)"
+    sql = "UPDATE runs SET state = 'failed', owner = NULL, finished = ?, error = ? WHERE key = ?"
+    base.execute(sql, (time.time(), error, key))
+
+
+def _unknown(path: Path, name: str, known: Mapping[str, str]) -> InputError:
+    names = ", ".join(sorted(known)) or "none"
+    return InputError(f"{show_path(path)} knows no property {name!r}; known: {names}")

@@ -1,0 +1,1 @@
+"""From shares to cents: division, receipts, settlements."""

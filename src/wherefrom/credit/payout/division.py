@@ -1,0 +1,360 @@
+"""From shares to money: amounts in whole cents that add up to the pool exactly.
+
+Arithmetic is in fractions, so no cent is lost or made, and the same shares give the same table on
+every machine.
+
+Symbols (money in the smallest unit of the currency):
+    P        the pool
+    f_i      part of the gain that contributor i brings, in [l_i, u_i] (`bounds.part_bounds`)
+    o_i      what is owed, P f_i less a debt of the last round; o_i in [P l_i - debt, P u_i - debt]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from math import ceil, floor, isfinite
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from wherefrom.core.config import Config, setting
+from wherefrom.core.errors import InputError
+from wherefrom.credit.estimators.bounds import error_of_look, gain_level, part_bounds
+from wherefrom.credit.payout.money import digits_of, parse_money, round_above, round_to
+from wherefrom.credit.result import Shares
+
+EFFICIENT = 1e-6  # relative: how far shares that are a division may be from the gain
+
+
+@dataclass(frozen=True, kw_only=True)
+class PayoutConfig(Config):
+    """The policy of a payout."""
+
+    negative: str = setting(
+        "floor",
+        "negative shares: floor (get nothing), charge (pay), or carry (a debt for the next round)",
+        choices=("floor", "charge", "carry"),
+    )
+    uncertain: str = setting(
+        "escrow",
+        "the part of an amount that is above its lower bound: escrow (hold back) or pay",
+        choices=("escrow", "pay"),
+    )
+    minimum: str = setting("0", "amounts below this are held for the next round, as in 1.00")
+
+
+@dataclass(frozen=True)
+class Payment:
+    """One contributor's line, money in the smallest unit of the currency.
+
+    `amount` is the part of this pool; `brought` was held in the last round and lies ready beside
+    the pool; `before` was paid when this pool was divided with fewer runs.
+    `amount` + `brought` = `before` + `paid` + `escrow` + `held`.  `paid` is due now, and negative
+    for who is charged; `escrow` waits until the payout is settled with more runs, `held` for the
+    minimum.  `balance` goes to the next round: `held`, or a debt as a negative number.
+    """
+
+    name: str
+    share: float
+    low: float | None
+    high: float | None
+    resolved: bool
+    amount: int
+    brought: int
+    before: int
+    paid: int
+    escrow: int
+    held: int
+    balance: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Payout:
+    """The table, the pool in the smallest unit, and how many digits that unit has.
+
+    `look`: 1 for the first payout of this pool, 2 for its first settlement, and so on; `error`: the
+    probability that its bounds may be wrong (`bounds.error_of_look`).
+    """
+
+    payments: tuple[Payment, ...]
+    pool: int
+    currency: str
+    digits: int
+    config: PayoutConfig
+    look: int
+    error: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "currency": self.currency,
+            "digits": self.digits,
+            "pool": self.pool,
+            "policy": self.config.to_dict(),
+            "look": self.look,
+            "error": self.error,
+            "payments": [payment.to_dict() for payment in self.payments],
+        }
+
+
+def divide_pool(
+    shares: Shares,
+    names: Sequence[str],
+    pool: str,
+    *,
+    currency: str = "EUR",
+    config: PayoutConfig = PayoutConfig(),
+    balances: Mapping[str, int] | None = None,
+    paid: Mapping[str, int] | None = None,
+    look: int = 1,
+    lot: str = "",
+) -> Payout:
+    """Divide `pool` (as "10000.00") by the shares under a stated policy.
+
+    `balances` is the column of the last round: what was held is paid with this round's amount, and
+    a debt (only under `carry`) lessens it.
+
+    The weights are the shares over their sum: `floor` takes negative ones as zero, `charge` as
+    they are, `carry` subtracts debts and takes what is below zero as a new debt.  Cents are rounded
+    by largest remainder; contributors whose remainders are equal draw lots from `lot`, a text that
+    none of them chose, such as a digest of the runs.
+
+    With `escrow` only what is certain of an amount is paid: with bounds of everybody's part of the
+    gain that hold for all at once, the least that the policy could give (`_certain`).  `look` is
+    the number of this payout of the pool, 1 for the first.  The bounds of all looks hold at once
+    with probability `shares.level`, so with that probability nobody ever has more than the true
+    part of the pool by more than a cent; the number of runs of each look must have been fixed
+    before it.  What is not charged cannot be paid either: as much waits of the other amounts, in
+    proportion to what is due.
+
+    `paid` is what this pool has paid already: it counts, and only `charge` takes it back.  Who
+    would get less keeps it, `carry` making the difference a debt, and the others share the rest.
+
+    `InputError` where the shares carry no division: no gain, a gain that may be zero at half of the
+    error of this look, or shares that do not add up to the gain (those of `loo` and `banzhaf`).
+    """
+    digits = digits_of(currency)
+    cents, minimum = parse_money(pool, digits), parse_money(config.minimum, digits, zero=True)
+    if len(names) != shares.players or len(set(names)) != len(names):
+        raise InputError(
+            f"{len(names)} names ({len(set(names))} different) for {shares.players} shares; "
+            "expected one name each"
+        )
+    require_gain(shares, look)
+    require_efficient(shares)
+    last = _balances(balances, names, config)
+    owed = _owed(shares, cents, [min(old, 0) for old in last], look)
+    lines = [
+        Line(name, max(old, 0), (paid or {}).get(name, 0))
+        for name, old in zip(names, last, strict=True)
+    ]
+    kept = [max(line.before - line.brought, 0) for line in lines]
+    amounts = _amounts(cents, owed, kept, config, lot)
+    waiting = _waiting(amounts, _certain(cents, amounts, owed, config), lines, config, lot)
+    debts = _debts(owed, kept, config)
+    payments = [
+        _payment(shares, i, lines[i], amounts[i], waiting[i], debts[i], minimum)
+        for i in range(shares.players)
+    ]
+    error = error_of_look(shares.level, look)
+    return Payout(tuple(payments), cents, currency, digits, config, look, error)
+
+
+class Line(NamedTuple):
+    """What a contributor brings to a division: held in the last round, paid from this pool."""
+
+    name: str
+    brought: int
+    before: int
+
+
+class Owed(NamedTuple):
+    """What is owed to a contributor, and its bounds, None where there are none."""
+
+    due: Fraction
+    low: Fraction | None
+    high: Fraction | None
+
+
+def _owed(shares: Shares, cents: int, debts: Sequence[int], look: int) -> list[Owed]:
+    """o_i of everybody; `debts` are negative."""
+    exact = [Fraction(float(value)) for value in shares.values]
+    total, bounds = sum(exact, Fraction(0)), part_bounds(shares, look)
+
+    def end(part: float, debt: int) -> Fraction | None:
+        return cents * Fraction(part) + debt if isfinite(part) else None
+
+    return [
+        Owed(cents * share / total + debt, end(float(low), debt), end(float(high), debt))
+        for share, debt, low, high in zip(exact, debts, bounds.low, bounds.high, strict=True)
+    ]
+
+
+def _amounts(
+    cents: int, owed: Sequence[Owed], kept: Sequence[int], config: PayoutConfig, lot: str
+) -> list[int]:
+    """Everybody's part of the pool."""
+    if config.negative == "charge":
+        return round_to(cents, [each.due for each in owed], lot)
+    return round_above(cents, [max(each.due, Fraction(0)) for each in owed], kept, lot)
+
+
+def _debts(owed: Sequence[Owed], kept: Sequence[int], config: PayoutConfig) -> list[int]:
+    """Under `carry`, how far below what is kept everybody is, as negative numbers.
+
+    With escrow only as far as the upper bound is below it.  A part of a cent is let off.
+    """
+    if config.negative != "carry":
+        return [0] * len(owed)
+    sure = config.uncertain == "escrow"
+    ends = [each.high if sure else each.due for each in owed]
+    return [
+        0 if end is None else min(-int(low - end), 0) for end, low in zip(ends, kept, strict=True)
+    ]
+
+
+def _certain(
+    cents: int, amounts: Sequence[int], owed: Sequence[Owed], config: PayoutConfig
+) -> list[int]:
+    """What of everybody's amount is certain, of a charge as a negative number.
+
+    Under `charge` that is the lower bound of o_i, or the upper one of a negative.  Elsewhere what
+    is negative counts as zero, so that others' debts make an amount smaller.  With W the sum of all
+    o, and the parentheses' plus taking what is negative as zero, the least that i can get is
+
+        P l / (l + min(sum of (u_j)+, W - l + sum of (-l_j)+)),   l = l_i > 0,  sums over j != i
+    """
+    if any(each.low is None or each.high is None for each in owed):
+        return [0] * len(amounts)
+    lows, highs = [each.low or Fraction(0) for each in owed], [each.high or 0 for each in owed]
+    if config.negative == "charge":
+        return [
+            min(amount, max(ceil(low), 0)) if amount > 0 else max(amount, min(floor(high), 0))
+            for amount, low, high in zip(amounts, lows, highs, strict=True)
+        ]
+    whole = sum((each.due for each in owed), Fraction(0))
+    positive = sum((max(high, Fraction(0)) for high in highs), Fraction(0))
+    negative = sum((max(-low, Fraction(0)) for low in lows), Fraction(0))
+    certain_amounts = []
+    for amount, low, high in zip(amounts, lows, highs, strict=True):
+        others = max(min(positive - max(high, Fraction(0)), whole - low + negative), Fraction(0))
+        certain_amounts.append(min(amount, ceil(cents * low / (low + others))) if low > 0 else 0)
+    return certain_amounts
+
+
+def require_efficient(shares: Shares) -> None:
+    """An `InputError` unless the shares add up to the gain, as those of a division must."""
+    total, gain = float(np.sum(shares.values)), shares.anchors.gain
+    if not np.isclose(total, gain, rtol=EFFICIENT, atol=0):
+        raise InputError(
+            f"the shares by {shares.method} add up to {total:.6g}, but the gain is {gain:.6g}: "
+            "they divide nothing; take another --method, such as auto"
+        )
+
+
+def require_gain(shares: Shares, look: int = 1) -> None:
+    """An `InputError` unless the model with all data is better than without, beyond its noise.
+
+    The gain is tested with half of the error of payout number `look` (`bounds.gain_level`).
+    """
+    anchors, level = shares.anchors, gain_level(shares.level, look)
+    if anchors.gain <= 0:
+        raise InputError(
+            f"the property is {anchors.full:.6g} with all contributors and {anchors.empty:.6g} "
+            "with none: there is no gain to divide; choose a property that grows, or another "
+            "meaning of `empty` in [game]"
+        )
+    reach = anchors.reach(level)
+    if not np.isfinite(reach):
+        raise InputError(
+            "the noise of the gain is unknown: the empty and the full set were run once; set "
+            "`anchors` in [design] of the study to at least 3 and run it again"
+        )
+    if anchors.gain <= reach:
+        now, needed = f"now {anchors.empty_runs} and {anchors.full_runs} runs", anchors.needed
+        raise InputError(
+            f"the gain is {anchors.gain:.6g} give or take {reach:.6g}: it may be zero; "
+            + advice_on_anchors(now, needed(level))
+        )
+
+
+def advice_on_anchors(now: str, needed: int | None) -> str:
+    """What to do about a gain that is not certain."""
+    if needed is None:
+        return f"no number of runs would tell ({now}); measure with less noise"
+    return (
+        "set `anchors` in [design] of the study, how often the empty and the full set are run "
+        f"({now}; {needed} each would tell at this noise), and run it again"
+    )
+
+
+def _waiting(
+    amounts: Sequence[int],
+    certain: Sequence[int],
+    lines: Sequence[Line],
+    config: PayoutConfig,
+    lot: str,
+) -> list[int]:
+    """What of everybody's amount waits in escrow; below 0 for a charge that waits."""
+    if config.uncertain != "escrow":
+        return [0] * len(amounts)
+    left = [
+        amount + line.brought - line.before for amount, line in zip(amounts, lines, strict=True)
+    ]
+    waiting = []
+    for amount, sure, rest in zip(amounts, certain, left, strict=True):
+        # What was paid stays paid when a bound has become lower.
+        held = amount - sure
+        waiting.append(min(held, max(rest, 0)) if amount > 0 else max(held, min(rest, 0)))
+    uncollected = -sum(waiting)
+    due = [Fraction(max(rest - held, 0)) for rest, held in zip(left, waiting, strict=True)]
+    if uncollected > 0 and any(due):
+        more = round_to(min(uncollected, int(sum(due))), due, lot)
+        waiting = [held + extra for held, extra in zip(waiting, more, strict=True)]
+    return waiting
+
+
+def _payment(
+    shares: Shares, i: int, line: Line, amount: int, escrow: int, debt: int, minimum: int
+) -> Payment:
+    low, high, share = (float(part[i]) for part in (shares.low, shares.high, shares.values))
+    due = amount + line.brought - line.before - escrow
+    held = due if 0 < due < minimum else 0
+    return Payment(
+        name=line.name,
+        share=share,
+        low=low if np.isfinite(low) else None,
+        high=high if np.isfinite(high) else None,
+        resolved=bool(shares.resolved[i]),
+        amount=amount,
+        brought=line.brought,
+        before=line.before,
+        paid=due - held,
+        escrow=escrow,
+        held=held,
+        balance=held + debt,
+    )
+
+
+def _balances(
+    balances: Mapping[str, int] | None, names: Sequence[str], config: PayoutConfig
+) -> list[int]:
+    balances = balances or {}
+    for name, balance in balances.items():
+        if balance and name not in set(names):
+            raise InputError(
+                f"the last round left a balance for {name!r}, who is no contributor now; "
+                "settle it first"
+            )
+        if balance < 0 and config.negative != "carry":
+            raise InputError(
+                f"the last round left a debt of {name!r}, which only the policy 'carry' knows; "
+                f"this one is {config.negative!r}"
+            )
+    return [int(balances.get(name, 0)) for name in names]

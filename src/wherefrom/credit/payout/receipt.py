@@ -1,0 +1,217 @@
+"""The receipt of a payout: every record from the data to the money, and the chain over them.
+
+It is checked against itself (nobody changed it), against the files that were written with it, and
+against the study: made again from the runs it rests on, whatever was run since.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.store import digest_bytes, digest_file
+from wherefrom.credit.estimators.tables import checked
+from wherefrom.credit.game import RunTable, mask_of
+from wherefrom.credit.payout.chain import build_chain, canonical, verify_chain
+from wherefrom.credit.payout.division import Payout
+from wherefrom.credit.result import Shares
+
+KIND = "wherefrom credit receipt"
+SCHEMA = 3
+STUDY = ("contributors", "game", "property")
+RECORDS = ("earlier", *STUDY, "runs", "shares", "payout", "files")
+SETTLED = "settled.json"  # a copy of the receipt that a later one settles
+FILES = ("payout.csv", "payout.html", SETTLED)  # what is written beside a receipt
+SETTINGS = ("property", "pool", "currency", "method", "level", "policy", "balances")
+COMPUTED = ("shares", "payout")  # records whose fractions are computed from the runs again
+# Between processors, least squares in double precision differ by about 1e-16 times the condition of
+# the weighted design, which is below 1e6.
+ROUNDING = 1e-9
+MAX_BYTES = 256 * 2**20
+
+
+def make_receipt(
+    *,
+    contributors: Sequence[str],
+    game: Mapping[str, Any],
+    measured: Mapping[str, Any],
+    table: RunTable,
+    shares: Shares,
+    payout: Payout,
+    settings: Mapping[str, Any],
+    earlier: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """JSON values.  `game` holds the digests of the data and the recipe, `measured` the property;
+    `settings` is what the payout was asked for, so that it can be asked for again.  `earlier`
+    is the receipt that is settled (`settlement.earlier_of`).  The record of files is empty
+    (`with_files`).
+    """
+    bodies = {
+        "earlier": dict(earlier or {}),
+        "contributors": list(contributors),
+        "game": dict(game),
+        "property": dict(measured),
+        "runs": _rows(table),
+        "shares": shares.to_dict(),
+        "payout": payout.to_dict() | {"settings": dict(settings)},
+        "files": {},
+    }
+    return _sealed(bodies)
+
+
+def runs_digest(table: RunTable) -> str:
+    """SHA-256 of the runs as a receipt lists them: what cents that tie are drawn from."""
+    return digest_bytes(canonical(_rows(table)))
+
+
+def _rows(table: RunTable) -> list[list[Any]]:
+    runs = checked(table)
+    rows = zip(runs.masks, runs.seeds, runs.values, strict=True)
+    return [[f"{mask_of(row):x}", int(seed), float(value)] for row, seed, value in rows]
+
+
+def with_files(receipt: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+    """The receipt with the digests of the files that are written beside it."""
+    digests = {name: digest_bytes(content) for name, content in files.items()}
+    return _sealed({**receipt["records"], "files": digests})
+
+
+def _sealed(bodies: Mapping[str, Any]) -> dict[str, Any]:
+    records = [(name, bodies[name]) for name in RECORDS]
+    return {
+        "kind": KIND,
+        "schema": SCHEMA,
+        "records": dict(bodies),
+        "chain": [asdict(link) for link in build_chain(records)],
+    }
+
+
+def read_receipt(path: Path) -> dict[str, Any]:
+    """The receipt as it was written; an `ArtifactError` names the record that was changed."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ArtifactError(f"{path} is larger than {MAX_BYTES} bytes and no receipt")
+        receipt = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} is damaged (not JSON: {error})") from error
+    good = isinstance(receipt, dict) and receipt.get("kind") == KIND
+    if not good or receipt.get("schema") != SCHEMA:
+        raise ArtifactError(f"{path} is no receipt of a payout of format {SCHEMA}")
+    records, chain = receipt.get("records"), receipt.get("chain")
+    shaped = isinstance(records, dict) and set(records) == set(RECORDS) and isinstance(chain, list)
+    if not shaped or not all(isinstance(link, dict) for link in chain):
+        raise ArtifactError(f"{path} lacks records or links")
+    try:
+        verify_chain([(name, records[name]) for name in RECORDS], chain)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+    return dict(receipt)
+
+
+def settings_of(receipt: Mapping[str, Any]) -> dict[str, Any]:
+    """What a payout was asked for."""
+    paid = receipt["records"]["payout"]
+    settings = paid.get("settings") if isinstance(paid, Mapping) else None
+    if not isinstance(settings, Mapping) or set(settings) != set(SETTINGS):
+        raise ArtifactError("the receipt does not say what its payout was asked for; it is forged")
+    return dict(settings)
+
+
+def runs_of(receipt: Mapping[str, Any], table: RunTable) -> RunTable:
+    """The runs that a receipt rests on, out of all that the ledger has of its property now.
+
+    `InputError` where one is absent or has another value.
+    """
+    known = {
+        (mask_of(row), int(seed)): j
+        for j, (row, seed) in enumerate(zip(table.masks, table.seeds, strict=True))
+    }
+    chosen = []
+    for mask, seed, value in _listed(receipt):
+        place = known.get((mask, seed))
+        if place is None:
+            raise InputError(
+                f"the ledger lacks the run of subset {mask:x} with seed {seed} that the receipt "
+                "rests on; check it against the ledger it was made from"
+            )
+        recorded = float(table.values[place])
+        if recorded != value:
+            raise InputError(
+                f"the run of subset {mask:x} with seed {seed} has the value {value!r} in the "
+                f"receipt, and {recorded!r} in the ledger; one of them was changed"
+            )
+        chosen.append(place)
+    return table.at(chosen)
+
+
+def _listed(receipt: Mapping[str, Any]) -> list[tuple[int, int, float]]:
+    try:
+        listed = receipt["records"]["runs"]
+        return [(int(mask, 16), int(seed), float(value)) for mask, seed, value in listed]
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(f"the receipt's list of runs is malformed ({error})") from error
+
+
+def check_files(receipt: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
+    """Names of the receipt's files that lie in the folder, unchanged; `InputError` for another."""
+    files = receipt["records"]["files"]
+    if not isinstance(files, Mapping) or not set(files) <= set(FILES):
+        raise ArtifactError(f"the receipt names other files than {', '.join(FILES)}; it is forged")
+    found = tuple(name for name in FILES if name in files and (folder / name).is_file())
+    for name in found:
+        if digest_file(folder / name) != files[name]:
+            raise InputError(
+                f"{folder / name} is not the file that was written with the receipt; "
+                "it was changed or belongs to another payout"
+            )
+    return found
+
+
+def compare_receipts(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """The first record in which a receipt and one made again differ; empty where none does.
+
+    Fractions that were computed may differ by `ROUNDING`, as another processor's do; everything
+    else, amounts of money and measured values among it, must be equal.  Files are not made again
+    (`check_files`).
+    """
+    for name in RECORDS[:-1]:
+        one, other = old["records"][name], new["records"][name]
+        same = _same_computed if name in COMPUTED else _same
+        if not same(one, other):
+            return name
+    return ""
+
+
+def _same(one: Any, other: Any) -> bool:
+    return canonical(one) == canonical(other)
+
+
+def _same_computed(one: Any, other: Any) -> bool:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return set(one) == set(other) and all(_same_computed(one[k], other[k]) for k in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_same_computed, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=ROUNDING, abs_tol=ROUNDING)
+    return _same(one, other)
+
+
+def balances_of(receipt: Mapping[str, Any]) -> dict[str, int]:
+    """What the next round has to know: the balance of every contributor, in the smallest unit."""
+    return column_of(receipt, "balance")
+
+
+def column_of(receipt: Mapping[str, Any], *columns: str) -> dict[str, int]:
+    """The sum of columns of the payout's table by contributor, in the smallest unit."""
+    try:
+        payments = receipt["records"]["payout"]["payments"]
+        return {each["name"]: sum(int(each[name]) for name in columns) for each in payments}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"the receipt's payments are malformed ({error!r})") from error

@@ -1,0 +1,1 @@
+"""Makes runs: train on a subset, sample, measure; here, in processes, on Ray."""

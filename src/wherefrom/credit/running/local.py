@@ -1,0 +1,202 @@
+"""Who makes the runs: processes of this machine, or with the extra `ray` those of many machines.
+
+Both take the runs from the ledger and behave the same: a run that is done is never made again; a
+worker that dies costs the run that it was making, which waits again; the third death fails the run;
+what goes wrong with the machine stops everything and keeps all.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Protocol
+
+from wherefrom.core.errors import InputError, WherefromError
+from wherefrom.core.progress import Track, quiet
+from wherefrom.core.threads import threads_per_process, using_threads
+from wherefrom.credit.ledger.ledger import LEASE_SECONDS, MAX_ATTEMPTS, Ledger
+from wherefrom.credit.ledger.records import GameIdentity
+from wherefrom.credit.running.ray import run_ray
+from wherefrom.credit.running.worker import MakePlay, work_in_process
+
+POLL_SECONDS = 0.2
+PATIENCE_SECONDS = 10.0  # for a worker to give its run back when everything stops
+
+
+class Executor(Protocol):
+    """Makes every planned run of a ledger; returns when each is done or failed."""
+
+    def __call__(
+        self,
+        ledger: Ledger,
+        make_play: MakePlay,
+        *,
+        devices: tuple[str, ...] = ("cpu",),
+        lease_seconds: float = LEASE_SECONDS,
+        track: Track = quiet,
+    ) -> None:
+        """`make_play` goes to other processes: a function of a module, or a `partial` of one."""
+        ...
+
+
+def run_local(
+    ledger: Ledger,
+    make_play: MakePlay,
+    *,
+    devices: tuple[str, ...] = ("cpu",),
+    lease_seconds: float = LEASE_SECONDS,
+    track: Track = quiet,
+) -> None:
+    """Make every planned run in spawned processes, one for each entry of `devices`.
+
+    `InputError` if the game cannot be loaded in a worker, or the machine refuses.  If this process
+    is killed, its workers end after the run each of them is making.
+    """
+    if not devices:
+        raise InputError("no device is given to run on; give at least one, as in cpu")
+    ledger.reclaim()
+    crew = _Crew(ledger, make_play, devices, lease_seconds)
+    try:
+        for _ in track(crew.settled(), "making runs", total=_left(ledger)):
+            pass
+        crew.join()
+    finally:
+        crew.stop()
+
+
+EXECUTORS: dict[str, Executor] = {"local": run_local, "ray": run_ray}
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    report: Connection  # one message, if it ends with an error
+
+
+class _Crew:
+    """The workers of one driver, one place per device."""
+
+    def __init__(
+        self, ledger: Ledger, make_play: MakePlay, devices: tuple[str, ...], lease_seconds: float
+    ) -> None:
+        self.ledger, self.make_play = ledger, make_play
+        self.devices, self.lease_seconds = devices, lease_seconds
+        self.workers: dict[int, _Worker] = {}
+        self.deaths = 0  # since the ledger last changed
+
+    def settled(self) -> Iterator[None]:
+        """Work, and yield once for each run that is done or failed."""
+        left = _left(self.ledger)
+        while left:
+            self._fill()
+            self._watch()
+            self.ledger.reclaim()
+            now = _left(self.ledger)
+            if now != left:
+                self.deaths = 0
+            yield from (None for _ in range(left - now))
+            left = now
+
+    def join(self) -> None:
+        """Wait for workers that have found nothing to do."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        for worker in self.workers.values():
+            worker.process.join(max(0.0, end - time.monotonic()))
+
+    def stop(self) -> None:
+        """Let every worker give its run back, and end it."""
+        for worker in self._alive():
+            with suppress(ProcessLookupError):
+                os.kill(worker.process.pid or 0, signal.SIGINT)
+        self.join()
+        for worker in self._alive():
+            worker.process.kill()
+            worker.process.join()
+
+    def _alive(self) -> list[_Worker]:
+        return [w for w in self.workers.values() if w.process.is_alive() and w.process.pid]
+
+    def _fill(self) -> None:
+        waiting = self.ledger.counts()["planned"]
+        free = [place for place in range(len(self.devices)) if place not in self.workers]
+        for place in free[:waiting]:
+            self.workers[place] = self._start(self.devices[place])
+
+    def _start(self, device: str) -> _Worker:
+        spawn = multiprocessing.get_context("spawn")
+        report, theirs = spawn.Pipe(duplex=False)
+        arguments = (self.ledger.path, self.ledger.game, self.make_play, device)
+        process = spawn.Process(
+            target=_enter, args=(theirs, *arguments, self.lease_seconds, os.getpid()), daemon=True
+        )
+        with _threads_for(len(self.devices)):
+            process.start()
+        theirs.close()
+        return _Worker(process, report)
+
+    def _watch(self) -> None:
+        """Wait until a worker ends, or a moment."""
+        wait([worker.process.sentinel for worker in self.workers.values()], timeout=POLL_SECONDS)
+        if not self.workers:  # somebody else holds the last runs
+            time.sleep(POLL_SECONDS)
+        for place, worker in list(self.workers.items()):
+            if not worker.process.is_alive():
+                del self.workers[place]
+                self._bury(worker)
+
+    def _bury(self, worker: _Worker) -> None:
+        worker.process.join()
+        with suppress(EOFError):
+            is_users, text = worker.report.recv()
+            raise InputError(text) if is_users else RuntimeError(f"a worker failed:\n{text}")
+        if worker.process.exitcode:
+            self.deaths += 1
+            if self.deaths > MAX_ATTEMPTS * (len(self.devices) + 1):
+                raise InputError(
+                    f"workers die before they record a run (exit code {worker.process.exitcode}); "
+                    "run with one device, and look at the memory"
+                )
+
+
+def _left(ledger: Ledger) -> int:
+    counts = ledger.counts()
+    return counts["planned"] + counts["leased"]
+
+
+def _enter(
+    report: Connection,
+    path: Path,
+    game: GameIdentity,
+    make_play: MakePlay,
+    device: str,
+    lease_seconds: float,
+    parent: int,
+) -> None:
+    """What a worker process runs."""
+    try:
+        work_in_process(path, game, make_play, device, lease_seconds=lease_seconds, parent=parent)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except WherefromError as error:
+        report.send((True, str(error)))
+        sys.exit(1)
+    except Exception:
+        report.send((False, traceback.format_exc()))
+        sys.exit(1)
+
+
+@contextmanager
+def _threads_for(workers: int) -> Iterator[None]:
+    """Processes started inside share the threads that this one may use."""
+    with using_threads(threads_per_process(workers)):
+        yield

@@ -1,0 +1,134 @@
+"""The loop of one worker: take a run, make it, record it, until none waits.
+
+Workers show no progress: the process that started them counts the finished runs with its `track`.
+
+What goes wrong in a run is recorded with the run.  What goes wrong with the machine (a full disk,
+an interruption) gives the run back and ends the worker.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from wherefrom.core.errors import InputError, WherefromError
+from wherefrom.credit.game import Bools, members_of
+from wherefrom.credit.ledger.ledger import LEASE_SECONDS, Ledger
+from wherefrom.credit.ledger.records import GameIdentity, Lease, Outcome
+
+MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
+
+
+class Play(Protocol):
+    """The game, loaded in a worker: makes the run of one subset."""
+
+    def __call__(self, members: Bools, seed: int) -> Outcome:
+        """The outcome for the contributors `members`, bool (n,); any exception fails the run."""
+        ...
+
+
+MakePlay = Callable[[str], Play]  # called once in each worker, with the name of its device
+
+
+def work(
+    ledger: Ledger,
+    play: Play,
+    *,
+    lease_seconds: float = LEASE_SECONDS,
+    go_on: Callable[[], bool] = lambda: True,
+) -> int:
+    """Make runs of the ledger while some wait and `go_on()` holds; how many were made."""
+    made = 0
+    while go_on():
+        lease = ledger.lease(seconds=lease_seconds)
+        if lease is None:
+            break
+        with _kept_alive(ledger, lease, lease_seconds):
+            result = attempt(play, lease, ledger)
+        if isinstance(result, Outcome):
+            ledger.finish(lease, result)
+        else:
+            ledger.fail(lease, result)
+        made += 1
+    return made
+
+
+def attempt(play: Play, lease: Lease, ledger: Ledger) -> Outcome | str:
+    """The outcome of a run, or what went wrong in it; a fault of the machine is raised."""
+    try:
+        return play_once(play, lease.mask, lease.seed, ledger.game)
+    except BaseException:
+        ledger.release(lease)
+        raise
+
+
+def play_once(play: Play, mask: int, seed: int, game: GameIdentity) -> Outcome | str:
+    """The same without a ledger, as another machine does it."""
+    try:
+        return play(members_of(mask, game.players), seed)
+    except Exception as error:
+        fault = machine_fault(error)
+        if fault is not None:
+            raise fault from error
+        return describe(error)
+
+
+def describe(error: BaseException) -> str:
+    """One line: a user's error as it is, any other with its type."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, WherefromError) else f"{type(error).__name__}: {text}"
+
+
+def machine_fault(error: BaseException | None) -> InputError | None:
+    """An `InputError` if the machine, not the run, is at fault; looks at causes too."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in MACHINE_FAULTS:
+            return InputError(
+                f"the machine refuses: {error.strerror}; every finished run is kept; "
+                "mend it and start again"
+            )
+        error = error.__cause__
+    return None
+
+
+def work_in_process(
+    path: Path,
+    game: GameIdentity,
+    make_play: MakePlay,
+    device: str,
+    *,
+    lease_seconds: float = LEASE_SECONDS,
+    parent: int | None = None,
+) -> None:
+    """Open ledger and game, and work.  A worker without its `parent` ends after its run."""
+    if parent is not None:
+        logging.captureWarnings(True)  # what libraries warn of would stand beside a result in JSON
+    with Ledger(path, game, fold=False) as ledger:
+        alive = (lambda: True) if parent is None else (lambda: os.getppid() == parent)
+        work(ledger, make_play(device), lease_seconds=lease_seconds, go_on=alive)
+
+
+@contextmanager
+def _kept_alive(ledger: Ledger, lease: Lease, seconds: float) -> Iterator[None]:
+    """Renew the lease from a thread with a connection of its own, every third of its time."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(seconds / 3):
+            with Ledger(ledger.path, ledger.game, fold=False) as own:
+                if not own.renew(lease, seconds=seconds):
+                    return
+
+    thread = threading.Thread(target=renew, name="wherefrom-lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

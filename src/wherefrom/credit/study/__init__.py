@@ -1,0 +1,1 @@
+"""A study file, the models and properties that it names, and what it costs."""

@@ -1,0 +1,186 @@
+"""What a study costs, from a few timed steps of its own networks.  Nothing is trained or kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from wherefrom.core.progress import Track, quiet
+from wherefrom.core.rng import stream
+from wherefrom.credit.contributors.reading import Contributors
+from wherefrom.credit.diffusion.model import Diffusion, DiffusionTask, TrainingConfig
+from wherefrom.credit.diffusion.pruning import count_parameters, prune
+from wherefrom.credit.estimators.design import require_playable
+from wherefrom.credit.running.diffusion_run import TRAINED, copies_of
+from wherefrom.credit.study.file import Study
+from wherefrom.credit.study.models import untrained_model
+
+LIMIT = 20.0  # seconds of timed steps, about
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of the work: how often it is done, its steps, and the seconds of one time."""
+
+    name: str
+    steps: int
+    batch: int
+    seconds: float
+    once: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a study needs.
+
+    `parameters`, `pruned`: numbers that are trained, without and with pruning (None: no pruning).
+    `largest`: images in the largest batch that was timed; larger batches count in proportion, which
+    is rather too much.  `spent`: seconds that the timing took.
+    """
+
+    parameters: int
+    pruned: int | None
+    stages: tuple[Stage, ...]
+    largest: int
+    spent: float
+    device: str
+
+    @property
+    def before(self) -> float:
+        """Hours before the first run."""
+        return sum(stage.seconds for stage in self.stages if stage.once) / HOUR
+
+    @property
+    def per_run(self) -> float:
+        """Hours of a run."""
+        return sum(stage.seconds for stage in self.stages if not stage.once) / HOUR
+
+    def hours(self, runs: int) -> float:
+        """Hours of everything up to that many runs, one after the other."""
+        return self.before + runs * self.per_run
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        stages = [stage.to_dict() for stage in self.stages]
+        return asdict(self) | {
+            "stages": stages,
+            "hours_before": self.before,
+            "hours_per_run": self.per_run,
+        }
+
+
+def measure_cost(
+    study: Study,
+    data: Contributors,
+    *,
+    device: str = "cpu",
+    limit: float = LIMIT,
+    track: Track = quiet,
+) -> Cost:
+    """Time a few steps of the study's networks, in about `limit` seconds and at least three steps.
+
+    Scoring is not timed; neither are the steps of the unlearning games, which count as training.
+    """
+    require_playable(study.config.design.kind, data.players)
+    c, kind, began = study.config, study.config.game.kind, time.perf_counter()
+    model = _untrained(study, data, device)
+    total, pruned = sum(p.numel() for p in model.trained()), None
+    smaller = model
+    if kind == "sparsified" and c.model.kind != "lora":
+        smaller = copies_of(model)(0)
+        prune(smaller.network, c.pruning.ratio, rounding=c.pruning.rounding)
+        pruned = count_parameters(smaller.network)
+    plan: list[tuple[str, Diffusion, TrainingConfig | None, bool]] = []
+    if kind != "retrain":
+        plan.append(("training of the full model", model, c.training, True))
+    if kind == "sparsified":
+        plan.append(("recovery of the pruned model", smaller, c.recovery, True))
+    if kind in TRAINED:
+        each = c.training if kind == "retrain" else c.finetuning
+        plan.append(("training, each run", smaller, each, False))
+    elif kind != "conditional-proxy":
+        steps, batch = c.unlearning.steps, c.unlearning.batch
+        as_training = TrainingConfig(steps=steps, batch=batch)
+        plan.append(("unlearning, each run", smaller, as_training, False))
+    plan.append(("sampling, each run", smaller, None, False))
+    stages, largest, timed = [], 0, dict[tuple[int, bool], tuple[float, int]]()
+    for name, network, training, once in track(plan, "timing training steps", total=len(plan)):
+        key = id(network), training is None
+        steps, batch = (c.sampling.steps, c.sampling.images) if training is None else (
+            training.steps, min(training.batch, len(data.images)))  # fmt: skip
+        if key not in timed:
+            step = _sampling(network) if training is None else _training(network, training)
+            at_once = c.sampling.batch if training is None else batch
+            timed[key] = _per_image(step, min(batch, at_once), limit / len(plan))
+        seconds, measured = timed[key]
+        largest = max(largest, measured)
+        stages.append(Stage(name, steps, batch, steps * batch * seconds, once))
+    return Cost(total, pruned, tuple(stages), largest, time.perf_counter() - began, device)
+
+
+def _untrained(study: Study, data: Contributors, device: str) -> Diffusion:
+    if study.config.model.kind != "lora":
+        return untrained_model(study, data, device=device)
+    from wherefrom.credit.study.lora import untrained_lora
+
+    return untrained_lora(study, data, device=device)
+
+
+def _per_image(step: Callable[[int], None], batch: int, limit: float) -> tuple[float, int]:
+    """Seconds of a step per image, and the batch at which it was measured.
+
+    The batch grows twofold while the next one should end within `limit`.  The first step of a size
+    also prepares its kernels, so a second one counts where there is time for it.
+    """
+    began, size = time.perf_counter(), 1
+    while True:
+        seconds = _timed(step, size)
+        if time.perf_counter() - began + seconds < limit:
+            seconds = min(seconds, _timed(step, size))
+        spent = time.perf_counter() - began
+        if size >= batch or spent + 2 * seconds > limit:
+            return seconds / size, size
+        size = min(2 * size, batch)
+
+
+def _timed(step: Callable[[int], None], size: int) -> float:
+    start = time.perf_counter()
+    step(size)
+    return time.perf_counter() - start
+
+
+def _training(model: Diffusion, config: TrainingConfig) -> Callable[[int], None]:
+    def step(size: int) -> None:
+        latents = torch.zeros(size, *model.shape, device=model.device)
+        conditions = torch.zeros(size, dtype=torch.int64, device=model.device)
+        few = config.with_values({"batch": size})
+        DiffusionTask(model, latents, conditions, few, seed=0).step(0)
+        _wait(model)
+
+    return step
+
+
+def _sampling(model: Diffusion) -> Callable[[int], None]:
+    @torch.no_grad()
+    def step(size: int) -> None:
+        x = torch.randn(size, *model.shape, generator=stream(0, "credit", "cost"))
+        times = torch.zeros(size, dtype=torch.int64, device=model.device)
+        model.network.eval()
+        model.predict(x.to(model.device), times, torch.zeros_like(times))
+        _wait(model)
+
+    return step
+
+
+def _wait(model: Diffusion) -> None:
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)

@@ -1,0 +1,1 @@
+"""Changed images: degradations, corruptions, crops, foreign sets."""

@@ -1,0 +1,1 @@
+"""Files, archives and folders of a user: what is listed, opened, refused."""

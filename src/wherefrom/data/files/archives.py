@@ -1,0 +1,209 @@
+"""Archives where a folder is taken: `photos.zip` is listed as `photos.zip/a.png` and so on.
+
+A file inside an archive has a path like any other: the archive's, then its name inside.
+`data.archive_listing` gives these paths, `read_member` their bytes; nothing is extracted.  Bounds:
+the number of members, the bytes of each, and what a packed archive unpacks to.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from wherefrom.core.errors import InputError
+from wherefrom.core.store import digest_bytes, digest_file
+from wherefrom.data.files.array_members import NPY_MARK, ArrayMembers
+from wherefrom.data.files.members import Members, ReadAt, TarMembers, ZipMembers, looks_like_tar
+from wherefrom.data.files.opening import UnusableFile
+
+SUFFIXES = (
+    ".zip", ".npz", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz",
+)  # fmt: skip
+MAX_DIGESTED_BYTES = 2**30
+MAX_OPEN = 8
+_START = 512
+_ZIP_MARKS = (b"PK\3\4", b"PK\5\6")
+_OTHERS = {
+    b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive",
+    b"Rar!": "a RAR archive",
+    b"\x28\xb5\x2f\xfd": "packed with Zstandard",
+    b"\x04\x22\x4d\x18": "packed with LZ4",
+    b"PAR1": "a Parquet table",
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file",
+}
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is an archive of a kind that is read here, told by its first bytes."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        with path.open("rb") as file:
+            start = file.read(_START)
+    except (OSError, ValueError):
+        return False
+    return (
+        start.startswith((*_ZIP_MARKS, NPY_MARK, *_OTHERS))
+        or looks_like_tar(start, path.name)
+        or path.name.lower().endswith((".zip", ".npz"))
+    )
+
+
+def has_archive_name(path: Path) -> bool:
+    """Whether a file is called as archives are."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def without_suffix(path: Path) -> str:
+    """A file's name without the suffix of an archive: `ann.b` of `ann.b.tar.gz`."""
+    lower = path.name.lower()
+    long_first = sorted(SUFFIXES, key=len, reverse=True)
+    suffix = next((suffix for suffix in long_first if lower.endswith(suffix)), "")
+    return path.name[: len(path.name) - len(suffix)]
+
+
+def is_inside(path: Path) -> bool:
+    """Whether a path that the system does not know names a file or folder of an archive."""
+    place = locate(path)
+    if place is None or not place[1] or not is_archive(place[0]):
+        return False
+    opened = open_archive(place[0])
+    return place[1] in opened or any(name.startswith(f"{place[1]}/") for name in opened.names)
+
+
+def is_file(path: Path) -> bool:
+    """`Path.is_file`, true of files inside archives, too."""
+    if path.is_file():
+        return True
+    place = locate(path)
+    if place is None or not place[1] or not is_archive(place[0]):
+        return False
+    return place[1] in open_archive(place[0])
+
+
+def digest_anywhere(path: Path) -> str:
+    """SHA-256 of a file's bytes, also of one inside an archive; an `OSError` if it cannot be read.
+
+    A member that is damaged or too large is an `UnusableFile`.
+    """
+    if not path.exists() and (data := read_member(path, max_bytes=MAX_DIGESTED_BYTES)) is not None:
+        return digest_bytes(data)
+    return digest_file(path)
+
+
+def read_member(path: Path, *, max_bytes: int) -> bytes | None:
+    """The bytes of a file inside an archive; None if `path` leads to none.
+
+    A member that is too large or damaged is an `UnusableFile` that names it.
+    """
+    place = locate(path)
+    if place is None or not place[1] or not is_archive(place[0]):
+        return None
+    members = open_archive(place[0])
+    if place[1] not in members:
+        raise UnusableFile(path, "there is no such file in the archive")
+    return members.read(place[1], path, max_bytes)
+
+
+class Opened:
+    """An open archive, and which state of its file it shows."""
+
+    def __init__(self, path: Path) -> None:
+        self.state = _state(path)
+        self.members: Members = _open(path)
+        self._names = frozenset(self.members.names)
+        self.names, self.left_out = self.members.names, self.members.left_out
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    def read(self, name: str, shown: Path, max_bytes: int) -> bytes:
+        """The bytes of one member."""
+        return self.members.read(name, shown, max_bytes)
+
+    def start(self, name: str, size: int) -> bytes:
+        """The first bytes of one member; none if it is damaged."""
+        try:
+            return self.members.start(name, size)
+        except Exception:  # reading all of it says what is wrong
+            return b""
+
+
+_opened: OrderedDict[tuple[int, str], Opened] = OrderedDict()
+_lock = threading.RLock()
+
+
+def open_archive(path: Path) -> Opened:
+    """The archive at `path`, kept open: the last `MAX_OPEN` are, of each process its own.
+
+    An archive that has changed since is opened anew; a damaged one is an `UnusableFile`.
+    """
+    key = (os.getpid(), str(path.absolute()))
+    with _lock:
+        known = _opened.get(key)
+        if known is None or known.state != _state(path):
+            known = Opened(path)
+        _opened[key] = known
+        _opened.move_to_end(key)
+        while len(_opened) > MAX_OPEN:
+            _opened.popitem(last=False)
+    return known
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise UnusableFile(path, f"cannot be opened: {error.strerror}") from error
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _open(path: Path) -> Members:
+    try:
+        file = ReadAt(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)))
+        start = file.read_at(0, _START)
+        for mark, kind in _OTHERS.items():
+            if start.startswith(mark):
+                raise UnusableFile(
+                    path, f"is {kind}, which is not read; unpack it, or save its images in a .tar"
+                )
+        if start.startswith(NPY_MARK):
+            return ArrayMembers(path, file, None)
+        if path.suffix.lower() == ".npz" or start.startswith(_ZIP_MARKS):
+            return _open_zip(path, file)
+        if not looks_like_tar(start, path.name):
+            raise UnusableFile(path, "is not a readable .zip archive, or its start is damaged")
+        return TarMembers(path, file)
+    except InputError:
+        raise
+    except Exception as error:  # tarfile, zipfile and numpy raise whatever hostile bytes provoke
+        name = path.name.lower()
+        kind = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), ".tar")
+        reason = str(error)[:200] or type(error).__name__
+        raise UnusableFile(path, f"is not a readable {kind} archive: {reason}") from error
+
+
+def _open_zip(path: Path, file: ReadAt) -> Members:
+    packed = ZipMembers(path, file)
+    if path.suffix.lower() == ".npz" or (
+        packed.names and all(name.endswith(".npy") for name in packed.names)
+    ):
+        return ArrayMembers(path, file, packed)
+    return packed
+
+
+def locate(path: Path) -> tuple[Path, str] | None:
+    """The file that `path` is or lies in, and the name inside; None if there is no such file."""
+    for parent in (path, *path.parents):
+        try:
+            mode = parent.stat().st_mode
+        except (OSError, ValueError):
+            continue
+        if not stat.S_ISREG(mode):
+            return None
+        below = "" if parent == path else path.relative_to(parent).as_posix()
+        return parent, below
+    return None

@@ -1,0 +1,1 @@
+"""What a file says beside its pixels: EXIF, PNG chunks, stated colour."""

@@ -1,0 +1,1 @@
+"""Tables, arrays, labels and annotations beside images."""

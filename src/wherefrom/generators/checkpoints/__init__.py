@@ -1,0 +1,1 @@
+"""Weights in checkpoints of strangers: read safely, matched to a network."""

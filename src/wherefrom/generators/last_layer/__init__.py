@@ -1,0 +1,1 @@
+"""Finding the last linear layer of a generator and what follows it."""

@@ -1,0 +1,1 @@
+"""The small GANs of the experiments."""

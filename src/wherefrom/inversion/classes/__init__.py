@@ -1,0 +1,1 @@
+"""Classes that were discovered, and which of them merge."""

@@ -1,0 +1,1 @@
+"""Working with codes: encode, refine, edit, report, evaluate."""

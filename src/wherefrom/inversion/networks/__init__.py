@@ -1,0 +1,1 @@
+"""Generator, encoder and critic: layers, bodies, heads, assembly by method."""

@@ -1,0 +1,1 @@
+"""Outlier scores of an inverter, how one is chosen and calibrated."""

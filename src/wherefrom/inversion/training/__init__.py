@@ -1,0 +1,1 @@
+"""The training steps of every method of the thesis, and what a run records."""

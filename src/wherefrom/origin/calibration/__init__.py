@@ -1,0 +1,1 @@
+"""Null scores from queries whose origin is left out; evaluation; folders as a whole."""

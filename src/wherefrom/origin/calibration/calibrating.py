@@ -1,0 +1,131 @@
+"""What a calibration and an evaluation ask of pairs of known origin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from wherefrom.core.contents import are_known, content_of
+from wherefrom.core.errors import InputError
+from wherefrom.core.progress import Track, quiet
+from wherefrom.core.rng import stream
+from wherefrom.data.files.archives import digest_anywhere
+from wherefrom.data.files.opening import UnusableFile, show_path
+from wherefrom.data.images import read_image
+from wherefrom.origin.edit_map.fitted import FittedEditMap
+from wherefrom.origin.index.index import Index
+from wherefrom.origin.searching.cascade import why_unopened
+from wherefrom.origin.searching.decision import standing_out
+from wherefrom.origin.searching.matching import Matcher
+from wherefrom.origin.searching.reader import Reader
+
+NO_RECORD = (
+    "the edit map does not record the images that it was trained on (it was saved by an earlier "
+    "version, or fitted from embeddings alone), so whether these pairs were among them could not "
+    "be checked; train it again to have it checked"
+)
+
+
+@dataclass(frozen=True)
+class WithoutOrigin:
+    """How far the best match of each edit stands out, its own origin left out."""
+
+    values: tuple[float, ...]
+    skipped: tuple[tuple[str, str], ...]  # path and reason of the edits that have no value
+
+
+def one_edit_per_origin(
+    edits: Sequence[Path], origins: Sequence[Path], seed: int
+) -> dict[Path, Path]:
+    """One edit of each origin, drawn by `seed`, and its origin; in the origins' first order."""
+    groups: dict[Path, list[Path]] = {}
+    for edit, origin in zip(edits, origins, strict=True):
+        groups.setdefault(origin, []).append(edit)
+    return {
+        group[int(torch.randint(len(group), (1,), generator=stream(seed, "one edit", i)))]: origin
+        for i, (origin, group) in enumerate(groups.items())
+    }
+
+
+def trained_on(
+    pairs: Mapping[Path, Path], edit_map: FittedEditMap | None, *, track: Track = quiet
+) -> tuple[Path, ...] | None:
+    """The edits of `pairs` that are, or whose origin is, an image that `edit_map` was trained on.
+
+    By the pixels of the files (`core.contents`).  None where the map does not record them.  A file
+    that cannot be read is passed over: it is skipped later.
+    """
+    if edit_map is None:
+        return ()
+    if edit_map.seen is None:
+        return None
+    steps = track(pairs.items(), "comparing pairs with the training", total=len(pairs))
+    return tuple(
+        edit
+        for edit, origin in steps
+        if bool(are_known(_contents((edit, origin)), edit_map.seen).any())
+    )
+
+
+def refuse_training_pairs(
+    pairs: Mapping[Path, Path], edit_map: FittedEditMap | None, *, track: Track = quiet
+) -> str:
+    """An `InputError` if `edit_map` was trained on any of `pairs`; a note if that is not known."""
+    known = trained_on(pairs, edit_map, track=track)
+    if known:
+        raise InputError(
+            f"{len(known)} of the {len(pairs)} pairs have an edit or an origin that the edit map "
+            f"was trained on (the first: {known[0]}), but a calibration needs pairs that it has "
+            "not seen, or more false alarms come than asked for; give other pairs"
+        )
+    return NO_RECORD if known is None else ""
+
+
+def _contents(paths: Sequence[Path]) -> Tensor:
+    contents = []
+    for path in paths:
+        try:
+            contents.append(content_of(read_image(path, channels=3).pixels))
+        except UnusableFile:
+            continue
+    return torch.tensor(contents, dtype=torch.int64)
+
+
+def search_without_origins(
+    pairs: Mapping[Path, Path], matcher: Matcher, *, track: Track = quiet
+) -> WithoutOrigin:
+    """Search for each edit as if its origin (the value of `pairs`) were not in the index."""
+    reader, values = Reader(matcher.encoder), []
+    progress = track([*pairs], "searching without the origin", total=len(pairs))
+    for some, _, pictures in reader.images(progress):
+        left_out = ids_of(matcher.index, [pairs[name] for name in some])
+        standings = matcher.ask(pictures, left_out=left_out)
+        for name, standing in zip(some, standings, strict=True):
+            reason = standing if isinstance(standing, str) else why_unopened(standing)
+            if isinstance(standing, str) or reason:
+                reader.skipped.append((name, reason))
+            else:
+                values.append(standing_out(standing.scores, matcher.config.statistic))
+    if reader.skipped and not values:
+        first, reason = reader.skipped[0]
+        raise InputError(
+            f"none of the {len(pairs)} edits could be compared; the first: {show_path(first)}: "
+            f"{reason}"
+        )
+    return WithoutOrigin(tuple(values), tuple((str(p), why) for p, why in reader.skipped))
+
+
+def ids_of(index: Index, origins: Sequence[Path]) -> list[Tensor]:
+    """Ids of the images of the index that are these files: by content, whatever the path."""
+    digests = {path: digest_anywhere(path) for path in dict.fromkeys(origins)}
+    known = index.copies(list(digests.values()))
+    by_path = dict(zip(digests, index.find(list(digests)), strict=True))
+    rows = []
+    for path in origins:
+        ids = {known.get(digests[path]), by_path[path]} - {None}
+        rows.append(torch.tensor(sorted(i for i in ids if i is not None), dtype=torch.int64))
+    return rows

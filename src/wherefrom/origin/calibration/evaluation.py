@@ -1,0 +1,115 @@
+"""How well the origins of known edits are found, one row per generating model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from wherefrom.core.errors import InputError
+from wherefrom.core.progress import Track, quiet
+from wherefrom.metrics import retrieval
+from wherefrom.origin.calibration.calibrating import ids_of
+from wherefrom.origin.searching.cascade import p_value_of, why_unopened
+from wherefrom.origin.searching.decision import NullScores
+from wherefrom.origin.searching.matching import Matcher, Standing
+from wherefrom.origin.searching.reader import Reader
+from wherefrom.origin.searching.result import ModelRow, RetrievalReport
+
+CURVE = (1, 5, 10, 100)
+
+
+def evaluate_edits(
+    matcher: Matcher,
+    edits: Sequence[Path],
+    origins: Sequence[Path],
+    models: Sequence[str],
+    *,
+    null: NullScores | None,
+    known: Sequence[Path] | None,
+    track: Track = quiet,
+) -> RetrievalReport:
+    """Search for each edit, and rank its origin (`origins[i]` of `edits[i]`, by `models[i]`).
+
+    `known`: the edits that the edit map was trained on, None where that is not recorded.  An
+    `InputError` if an origin is not in the index, or no edit can be compared.
+    """
+    place = {name: i for i, name in enumerate(edits)}
+    reader, ranks, right, p_values, named = Reader(matcher.encoder), [], [], [], []
+    for some, _, pictures in reader.images(
+        track(edits, "searching for known origins", total=len(edits))
+    ):
+        wanted = ids_of(matcher.index, [origins[place[name]] for name in some])
+        for name, ids in zip(some, wanted, strict=True):
+            if not len(ids):
+                raise InputError(
+                    f"{origins[place[name]]}, the origin of {name}, is not in the index; add it "
+                    "first"
+                )
+        for row, ids in enumerate(wanted):
+            # One at a time: a full ranking per view is large.
+            (standing,) = matcher.ask(pictures[row : row + 1], matcher.index.count())
+            reason = standing if isinstance(standing, str) else why_unopened(standing)
+            if isinstance(standing, str) or reason:
+                reader.skipped.append((some[row], reason))
+                continue
+            ranks.append(rank_of(standing, ids))
+            right.append(int(standing.ids[0]) in ids.tolist())
+            if null is not None:
+                p_values.append(p_value_of(standing, matcher.config, null))
+            named.append(models[place[some[row]]])
+    skipped = tuple((str(path), reason) for path, reason in reader.skipped)
+    if not ranks:
+        first = "; the first: {}: {}".format(*skipped[0]) if skipped else ""
+        raise InputError(
+            f"none of the {len(edits)} edits could be compared{first}; give pairs whose files can "
+            "be read"
+        )
+    rows = rows_of(named, ranks, right, p_values, None if null is None else null.rate)
+    return RetrievalReport(
+        rows,
+        matcher.index.count(),
+        tuple(ranks),
+        skipped,
+        None if known is None else len(known),
+    )
+
+
+def rank_of(standing: Standing, right: Tensor) -> int:
+    """Rank of the best placed right image; equal scores of others rank before it."""
+    mine = torch.isin(standing.ids, right)
+    first = int(mine.nonzero()[0])
+    others = ~mine & (standing.scores == standing.scores[first])
+    others[:first] = ~mine[:first]
+    return int(others.sum()) + 1
+
+
+def rows_of(
+    models: Sequence[str],
+    ranks: Sequence[int],
+    right: Sequence[bool],
+    p_values: Sequence[float],
+    rate: float | None,
+) -> tuple[ModelRow, ...]:
+    """A row for all queries, and one for each of the `models`; `right`: is the first one right."""
+    groups = {"all": range(len(ranks))} | {
+        model: [i for i, name in enumerate(models) if name == model] for model in sorted({*models})
+    }
+    rows = []
+    for model, chosen in groups.items():
+        some = torch.tensor([ranks[i] for i in chosen])
+        called = [i for i in chosen if rate is not None and p_values[i] <= rate]
+        rows.append(
+            ModelRow(
+                model,
+                len(some),
+                retrieval.mean_average_precision(some),
+                retrieval.accuracy(some),
+                dict(zip(CURVE, retrieval.rank_curve(some, CURVE), strict=True)),
+                None if rate is None else sum(right[i] for i in called) / len(some),
+                None if rate is None else sum(not right[i] for i in called) / len(some),
+            )
+        )
+    return tuple(rows)

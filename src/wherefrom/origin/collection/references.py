@@ -1,0 +1,344 @@
+"""A folder of reference images that can be searched: index, encoder, edit map, calibration.
+
+Wang et al.: Generalizable Origin Identification for Text-Guided Image-to-Image Diffusion Models,
+2025.  Larger score = more likely the origin.
+
+    refs.index/            the exact index (`index`)
+    refs.index/setup/      where the encoder was, as a hint
+    refs.index/edit_map/   W, if there is one
+    refs.index/calibration the null scores behind "no origin in this index"
+    refs.index/copies.sqlite   perceptual hashes, for copies that are other files
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from wherefrom.core.errors import InputError
+from wherefrom.core.progress import Track, quiet
+from wherefrom.core.store import is_artifact
+from wherefrom.data.folders import list_images
+from wherefrom.encoders import Encoder
+from wherefrom.encoders.bulk import BulkEmbedding, embed_here
+from wherefrom.origin.calibration.calibrating import (
+    one_edit_per_origin,
+    refuse_training_pairs,
+    search_without_origins,
+    trained_on,
+)
+from wherefrom.origin.calibration.discovery import control_discoveries
+from wherefrom.origin.calibration.evaluation import evaluate_edits
+from wherefrom.origin.collection.adding import add_images
+from wherefrom.origin.collection.build_record import (
+    identity_of,
+    remembered_encoder,
+    require_same,
+    save_setup,
+)
+from wherefrom.origin.edit_map.fitted import FittedEditMap, load_edit_map
+from wherefrom.origin.index.index import Index
+from wherefrom.origin.other_indexes.accelerator import Accelerator
+from wherefrom.origin.reranking.scores import Originals
+from wherefrom.origin.searching.cascade import (
+    Basis,
+    CopySearch,
+    answer_of,
+    cannot_say,
+    copy_of,
+    find_copy,
+    same_file,
+)
+from wherefrom.origin.searching.config import SearchConfig
+from wherefrom.origin.searching.copies import CopyHashes
+from wherefrom.origin.searching.decision import NullScores, make_null
+from wherefrom.origin.searching.evidence import Evidence, gather_evidence
+from wherefrom.origin.searching.matching import Matcher
+from wherefrom.origin.searching.reader import Reader
+from wherefrom.origin.searching.result import AddReport, OriginAnswer, RetrievalReport
+
+EDIT_MAP, CALIBRATION = "edit_map", "calibration"
+
+
+@dataclass(frozen=True, eq=False)
+class References:
+    """An open folder of references; `create` or `open` it, best in a `with` statement."""
+
+    index: Index
+    encoder: Encoder
+    edit_map: FittedEditMap | None
+    null: NullScores | None
+    hashes: CopyHashes
+    base: Path | None = None  # where paths in the texts of answers begin; None: current folder
+
+    @classmethod
+    def create(
+        cls,
+        path: Path | str,
+        encoder: Encoder,
+        *,
+        edit_map: FittedEditMap | None = None,
+        source: str = "",
+    ) -> Self:
+        """A new, empty folder.  `source` says where the encoder is, for those who open it.
+
+        A folder is kept both as an absolute path and as the way to it from the index.
+        """
+        if edit_map is not None:
+            edit_map.require_encoder(encoder.identity)
+        dim = encoder.dimension if edit_map is None else edit_map.rank
+        index = Index.create(path, dim=dim, identity=identity_of(encoder, edit_map))
+        save_setup(index.path, source)
+        if edit_map is not None:
+            edit_map.save(index.path / EDIT_MAP)
+        return cls(index, encoder, edit_map, None, CopyHashes(index.path, writable=True))
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        encoder: Encoder | None = None,
+        writable: bool = False,
+        roots: Sequence[Path] = (),
+        base: Path | None = None,
+        device: torch.device | str | None = None,
+    ) -> Self:
+        """A folder that exists; `encoder` if it is no longer where it was, moved to the `device`.
+
+        `roots`: folders in which the pictures lie now, with the folders inside as they were.
+        """
+        index = Index.open(path, writable=writable)
+        try:
+            index.pictures.follow(roots, writable=writable)
+            place = index.path / EDIT_MAP
+            edit_map = load_edit_map(place) if is_artifact(place) else None
+            embedder = encoder or remembered_encoder(index, edit_map)
+            embedder = embedder if device is None else embedder.to(device)
+            require_same(index, embedder, edit_map)
+            place = index.path / CALIBRATION
+            null = NullScores.load(place) if is_artifact(place) else None
+            hashes = CopyHashes(index.path, writable=writable)
+        except BaseException:
+            index.close()
+            raise
+        return cls(index, embedder, edit_map, null, hashes, base)
+
+    def require_map(self, edit_map: FittedEditMap | None) -> None:
+        """An `InputError` if the images were projected by another map."""
+        require_same(self.index, self.encoder, edit_map)
+
+    def evidence(
+        self, answers: Sequence[OriginAnswer], *, track: Track = quiet
+    ) -> dict[tuple[str, str], Evidence]:
+        """Where the first candidates differ from their query, by names of query and candidate."""
+        return gather_evidence(answers, self.encoder, track=track)
+
+    def describe(self, config: SearchConfig | None = None) -> dict[str, Any]:
+        """What an answer rests on, as JSON values; `config` is that of the search."""
+        null = self.null
+        return {
+            "index": {"path": str(self.index.path), "images": self.index.count()},
+            "encoder": self.encoder.identity.to_dict(),
+            "edit_map": None
+            if self.edit_map is None
+            else {"rank": self.edit_map.rank, "digest": self.edit_map.digest},
+            "calibration": None
+            if null is None
+            else {"edits": len(null.values), "rate": null.rate, "images_then": null.indexed},
+            "search": (config or self.configured({})).to_dict(),
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files, and of the writer's lock."""
+        self.hashes.close()
+        self.index.close()
+
+    def configured(self, asked: Mapping[str, Any]) -> SearchConfig:
+        """The settings of a search: those asked for, then the calibration's, then the defaults.
+
+        An `InputError` if the calibration was made with other settings than asked for.
+        """
+        if self.null is None:
+            return SearchConfig().with_values(asked)
+        config = SearchConfig.from_dict(self.null.settings)
+        config.require_same(config.with_values(asked), where=str(self.index.path))
+        return config
+
+    def add(
+        self, paths: Sequence[Path], *, by: BulkEmbedding = embed_here, track: Track = quiet
+    ) -> AddReport:
+        """Add files and folders; what is there unchanged is not embedded again.
+
+        Kept as it goes: an interrupted `add` continues where it was.  An image that is there but
+        has no perceptual hash, in an index made before there were any, gets one.  `by` says who
+        embeds, as `encoders.bulk.RayEmbedding`.  A file that cannot be read, or whose embedding is
+        not finite or all zeros, is left out and named with the reason in `skipped`.  Folders are
+        remembered, for `synchronise`.
+        """
+        return add_images(self, paths, by=by, track=track)
+
+    def search(
+        self,
+        paths: Sequence[Path],
+        *,
+        config: SearchConfig | None = None,
+        accelerated: bool = False,
+        false_discovery_rate: float | None = None,
+        track: Track = quiet,
+    ) -> tuple[OriginAnswer, ...]:
+        """An answer per image file, in the order in which they are listed.
+
+        A cascade: the same file, then a copy of it by its perceptual hash and its picture, then the
+        search by W.  `config`: by default that of the calibration; another one is an `InputError`.
+        `accelerated`: by way of the index's `Accelerator`, which may miss an image.
+        A file that cannot be read, or whose embedding is not finite, is answered "cannot say".
+        `false_discovery_rate`: judge all files together (`discovery.control_discoveries`); an
+        `InputError` without a calibration.
+        """
+        if false_discovery_rate is not None:
+            self._require_control(false_discovery_rate)
+        files = list_images(paths)
+        matcher = self.matcher(config)
+        if accelerated and matcher.config.statistic != "z":
+            raise InputError(
+                f"an accelerated search may miss the second best match, so that the statistic "
+                f"{matcher.config.statistic} is not valid; calibrate with the statistic z"
+            )
+        if accelerated:
+            matcher = replace(matcher, by=Accelerator.load(self.index))
+        reader = Reader(self.encoder)
+        basis = Basis(self.index, self.null, matcher.config, self.base)
+        answers: dict[Path, OriginAnswer] = {}
+        for some, digests, pictures in reader.images(
+            track(files, "searching the index", total=len(files))
+        ):
+            searches: dict[int, CopySearch] = {}
+            for row, (path, digest) in enumerate(zip(some, digests, strict=True)):
+                answer = same_file(path, digest, basis)
+                if answer is None:
+                    copy_search = find_copy(pictures[row], basis, self.hashes)
+                    answer = copy_of(path, digest, copy_search, basis)
+                if answer is None:
+                    searches[row] = copy_search
+                else:
+                    answers[path] = answer
+            standings = matcher.ask(pictures[[*searches]]) if searches else []
+            for (row, copy_search), standing in zip(searches.items(), standings, strict=True):
+                path, digest = some[row], digests[row]
+                answers[path] = (
+                    cannot_say(path, standing, digest, copy_search)
+                    if isinstance(standing, str)
+                    else answer_of(path, digest, standing, copy_search, basis)
+                )
+        for path, reason in reader.skipped:
+            answers[path] = cannot_say(path, reason)
+        listed = tuple(answers[path] for path in files)
+        if false_discovery_rate is None:
+            return listed
+        return control_discoveries(listed, false_discovery_rate)
+
+    def calibrate(
+        self,
+        edits: Sequence[Path],
+        origins: Sequence[Path],
+        *,
+        rate: float,
+        config: SearchConfig | None = None,
+        seed: int = 0,
+        track: Track = quiet,
+    ) -> References:
+        """Calibrate "no origin in this index" by edits; `origins[i]` is what `edits[i]` came from.
+
+        Of every origin one edit is drawn, so that the values are independent.  Where the origin is
+        in the index, it is left out of the comparison.  The result is kept in the folder with the
+        `config`, and holds for searches with that config only.
+
+        An `InputError` if an edit or origin is an image that the edit map was trained on, or if the
+        edits are too few for `rate`.  Edits that cannot be read or compared are left out and named
+        in `null.provenance["left_out"]`; `null.provenance["note"]` says what was not checked.
+        """
+        settings = config or SearchConfig()
+        pairs = one_edit_per_origin(edits, origins, seed)
+        note = refuse_training_pairs(pairs, self.edit_map, track=track)
+        result = search_without_origins(pairs, self._new_matcher(settings), track=track)
+        null = make_null(
+            torch.tensor(result.values, dtype=torch.float64),
+            rate,
+            indexed=self.index.count(),
+            settings=settings.to_dict(),
+            provenance={
+                "edits": len(result.values),
+                "seed": seed,
+                "skipped": len(result.skipped),
+                "left_out": [list(pair) for pair in result.skipped],
+                "note": note,
+            },
+        )
+        null.save(self.index.path / CALIBRATION, overwrite=True)
+        return replace(self, null=null)
+
+    def evaluate(
+        self,
+        edits: Sequence[Path],
+        origins: Sequence[Path],
+        models: Sequence[str],
+        *,
+        config: SearchConfig | None = None,
+        track: Track = quiet,
+    ) -> RetrievalReport:
+        """How well the origins of known edits are found; every origin must be in the index.
+
+        `models`: what made each edit.  An edit that cannot be read or compared is left out and
+        named in `skipped`; pairs that the edit map was trained on are counted in `trained_on`.
+        """
+        known = trained_on(dict(zip(edits, origins, strict=True)), self.edit_map, track=track)
+        matcher = self.matcher(config)
+        return evaluate_edits(
+            matcher, edits, origins, models, null=self.null, known=known, track=track
+        )
+
+    def matcher(self, config: SearchConfig | None = None) -> Matcher:
+        """As asked for, if the calibration allows it."""
+        return self._new_matcher(self.configured({} if config is None else config.to_dict()))
+
+    def _new_matcher(self, config: SearchConfig) -> Matcher:
+        originals = Originals(self.encoder)
+        return Matcher(self.index, self.index, self.encoder, self.edit_map, config, originals)
+
+    def _require_control(self, rate: float) -> None:
+        if self.null is None:
+            raise InputError(
+                f"a false-discovery rate of {rate:g} is asked for, but {self.index.path} is not "
+                "calibrated; run calibrate with edits of known origin first"
+            )
+        control_discoveries((), rate)  # refuses a rate that is none
+
+
+def search(
+    index: Path | str,
+    paths: Sequence[Path],
+    *,
+    encoder: Encoder | None = None,
+    config: SearchConfig | None = None,
+    false_discovery_rate: float | None = None,
+    track: Track = quiet,
+) -> tuple[OriginAnswer, ...]:
+    """Which images of a folder of references were these files made from?  One answer per file.
+
+    `encoder` if it is no longer where it was; the rest as in `References.search`.
+    """
+    with References.open(index, encoder=encoder) as references:
+        return references.search(
+            paths, config=config, false_discovery_rate=false_discovery_rate, track=track
+        )

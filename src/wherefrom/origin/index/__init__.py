@@ -1,0 +1,1 @@
+"""The vector index on disk: its promises, files, database and places of pictures."""

@@ -1,0 +1,74 @@
+"""What an index returns.  Larger score = more similar."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class IndexedImage:
+    """One image of an index.  `digest` is that of the file's bytes, `added` is in Unix time."""
+
+    id: int
+    path: str
+    digest: str
+    added: float
+
+
+@dataclass(frozen=True)
+class AddResult:
+    """What became of the images given to `add`.
+
+    `ids`: one per image given, that of the image already there for an unchanged one.
+    `added`, `unchanged`, `replaced`: counts; a replaced image (same path, other content) is also
+    an added one, under a new id.
+    `duplicates`: id of an added image -> smallest id of an earlier one with the same digest.
+    """
+
+    ids: tuple[int, ...]
+    added: int
+    unchanged: int
+    replaced: int
+    duplicates: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class ScanStatistics:
+    """How a query's scores are spread over all images of the index; float64, one per query.
+
+    `mean` is that of the exact scores.  `std` (divided by the count, not by one less) comes from
+    rounded scores: see `origin.scanning.scan.STD_TOLERANCE`.  `top1` and `top2` are the two
+    largest exact scores; `top2` is NaN in an index of one image.
+    """
+
+    mean: Tensor
+    std: Tensor
+    top1: Tensor
+    top2: Tensor
+    count: int
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The most similar images of each query, best first, ties by smaller id.
+
+    `ids` (Q, k) int64 and `scores` (Q, k) float64, on the CPU.  A score is the inner product of the
+    query at unit norm with the stored vector, so it is a cosine up to the rounding of the stored
+    vector to float16.  k is the number asked for or the number of images, whichever is smaller.
+    """
+
+    ids: Tensor
+    scores: Tensor
+    statistics: ScanStatistics
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` read and found whole."""
+
+    images: int
+    segments: int
+    rows: int

@@ -1,0 +1,1 @@
+"""Approximate search beside the exact index: FAISS, and Milvus."""

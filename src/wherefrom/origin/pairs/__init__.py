@@ -1,0 +1,1 @@
+"""Pairs of origins and edits: made by pipelines, or read from folders."""

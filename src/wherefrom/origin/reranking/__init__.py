@@ -1,0 +1,1 @@
+"""Comparing a query with a candidate place by place, in several views."""

@@ -1,0 +1,1 @@
+"""Exact search: approximate scores of all rows, exact ones of the best."""

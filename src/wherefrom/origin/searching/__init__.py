@@ -1,0 +1,1 @@
+"""One query from file to answer: same file, copy, W, re-ranking, decision."""

@@ -1,0 +1,37 @@
+"""How an index is asked.  A calibration holds for the settings it was made with, and no others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wherefrom.core.config import Config, setting
+from wherefrom.core.errors import InputError
+from wherefrom.origin.reranking.views import VIEWS
+from wherefrom.origin.searching.decision import STATISTICS
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig(Config):
+    """Settings of `References.search`, `calibrate` and `evaluate`."""
+
+    views: str = setting("flip", "ways in which a query is looked at", choices=VIEWS)
+    rerank: bool = setting(
+        True, "lay the query over the files of the best 64: decodes and encodes them again"
+    )
+    statistic: str = setting(
+        "z",
+        "what is tested: z of the best match, its gap to the second, or its exponential tail",
+        choices=STATISTICS,
+    )
+
+    def require_same(self, asked: SearchConfig, *, where: str) -> None:
+        """An `InputError` if `asked` differs from these settings, those of a calibration."""
+        mine, other = self.to_dict(), asked.to_dict()
+        differing = "; ".join(
+            f"{name} {other[name]}, not {mine[name]}" for name in mine if other[name] != mine[name]
+        )
+        if differing:
+            raise InputError(
+                f"{where} is calibrated for other settings than asked for ({differing}); "
+                "leave them out, or calibrate again with them"
+            )

@@ -1,0 +1,151 @@
+"""From the best match to an answer: did this index hold the origin at all?
+
+The best match always exists.  How far it stands out is one number, and it is compared with that of
+edits whose origins are *not* in the index: a conformal p-value, so that an image without an origin
+here is given one in at most the share `rate` of cases, whatever the number is.  Three are offered,
+of the scores s_1 >= s_2 >= ... of the best candidates (deviations above the index's mean):
+
+    z      s_1
+    gap    s_1 - s_2
+    tail   (s_1 - s_m) / mean(s_2 - s_m, ..., s_{m-1} - s_m),   m = 32 or the number there are
+
+`tail` is minus the logarithm of the chance of s_1 if the best scores fall off exponentially.  That
+they do is not relied on: the number is used inside the conformal test only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from wherefrom.calibration.conformal import require_rate, upper_p_values
+from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.store import load_artifact, save_artifact
+from wherefrom.origin.index.result import ScanStatistics
+
+SCHEMA = 2
+STATISTICS = ("z", "gap", "tail")
+TAIL = 32  # the best scores that say how the others fall off
+FEWEST = 20  # images below which a mean and a deviation over the index say little
+
+
+class Answer(StrEnum):
+    """What a search can say of one image."""
+
+    COPY = "copy of"
+    EDIT = "made from"
+    NONE = "no origin in this index"
+    UNKNOWN = "cannot say"
+
+
+@dataclass(frozen=True, eq=False)
+class NullScores:
+    """How far the best matches of edits without an origin here stand out, and the rate asked for.
+
+    It holds for searches with the same `settings` (JSON values), and is refused for others.
+    """
+
+    kind: ClassVar[str] = "origin/calibration"
+    values: Tensor  # (n,) float64, one per origin
+    rate: float  # false alarms: images without an origin here that are given one
+    indexed: int  # images in the index at that time
+    settings: Mapping[str, Any]  # views, re-ranking, statistic
+    provenance: Mapping[str, Any]
+
+    def p_values(self, values: Tensor) -> Tensor:
+        """Share of null values at least as large, (Q,) float64, conformal."""
+        return upper_p_values(values, self.values)
+
+    def save(self, path: Path, *, overwrite: bool = False) -> None:
+        """Write the artifact folder."""
+        save_artifact(
+            path,
+            kind=self.kind,
+            schema=SCHEMA,
+            meta={
+                "rate": self.rate,
+                "indexed": self.indexed,
+                "settings": dict(self.settings),
+                "provenance": dict(self.provenance),
+            },
+            tensors={"values": self.values},
+            overwrite=overwrite,
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> NullScores:
+        """Read the artifact folder; an `ArtifactError` says what is wrong with it."""
+        meta, tensors = load_artifact(path, kind=cls.kind, schema=SCHEMA)
+        try:
+            settings, provenance = meta["settings"], meta["provenance"]
+            return cls(tensors["values"], meta["rate"], meta["indexed"], settings, provenance)
+        except KeyError as error:
+            raise ArtifactError(f"{path} is damaged ({error}); calibrate again") from error
+
+
+def make_null(
+    values: Tensor,
+    rate: float,
+    *,
+    indexed: int,
+    settings: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> NullScores:
+    """The calibration; an `InputError` if these values cannot support the rate."""
+    if not bool(torch.isfinite(values).all()):
+        raise InputError("the values to calibrate with hold NaN; the index may be too small")
+    require_rate(rate, len(values), what="rate of false alarms")
+    return NullScores(values.double().sort().values, rate, indexed, settings, provenance)
+
+
+class TooFewImages(InputError):  # noqa: N818 (it is the index that has too few)
+    """An index with too few images to say whether one stands out, until more are added."""
+
+
+def standing_out(scores: Tensor, statistic: str) -> float:
+    """How far the best of one query's scores (m,), descending, stands out.  Larger = more so."""
+    if len(scores) < 3:
+        raise TooFewImages(
+            f"{len(scores)} candidates are too few to tell whether one stands out; add images"
+        )
+    if statistic == "z":
+        return float(scores[0])
+    if statistic == "gap":
+        return float(scores[0] - scores[1])
+    above = scores[:TAIL] - scores[:TAIL][-1]
+    mean = float(above[1:-1].mean())
+    return float(above[0]) / mean if mean > 0 else 0.0
+
+
+def moments_without(statistics: ScanStatistics, left_out: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (Q,) of scores over the index without some of its images.
+
+    `left_out` (Q, K): the scores of the images that are not to count.  A deviation of 0 is NaN.
+    """
+    n, k = statistics.count, left_out.shape[1]
+    if n - k < FEWEST:
+        raise TooFewImages(
+            f"the index holds {n - k} images to compare with; an answer needs at least {FEWEST}, "
+            "add more"
+        )
+    squares = (statistics.std.square() + statistics.mean.square()) * n
+    mean = (statistics.mean * n - left_out.sum(1)) / (n - k)
+    square = (squares - left_out.square().sum(1)) / (n - k)
+    std = (square - mean.square()).clamp_min(0).sqrt()
+    return mean, torch.where(std > 0, std, torch.nan)
+
+
+def decide(p: float, null: NullScores) -> tuple[Answer, str]:
+    """The answer for the best match, and the reason where there is none."""
+    if p <= null.rate:
+        return Answer.EDIT, ""
+    return Answer.NONE, (
+        f"the best match stands out no more than in {p:.3g} of searches for images whose origin is "
+        f"not here (asked for: {null.rate:g})"
+    )

@@ -1,0 +1,232 @@
+"""Anomaly results as tables: raw values, rounded only by the writers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from wherefrom.report.pages.tables import Cell, Column, Table, show_p_value, show_score
+from wherefrom.report.pages.text import percent
+
+if TYPE_CHECKING:  # importing a question's package imports torch
+    from wherefrom.anomaly.auditing import Audit, AuditedImage
+    from wherefrom.anomaly.calibration.judgement import ImageJudgement
+    from wherefrom.anomaly.comparison.generators import Comparison, GeneratorScore
+    from wherefrom.anomaly.paper.human import Correlation
+    from wherefrom.anomaly.paper.reproduce import ReproducedRow, Reproduction
+
+
+def _number(title: str) -> Column:
+    return Column(title, show_score, numeric=True)
+
+
+def _p(title: str) -> Column:
+    return Column(title, show_p_value, numeric=True)
+
+
+def _share(value: Cell) -> str:
+    return percent(round(float(value or 0), 4))
+
+
+GENERATOR_COLUMNS = (
+    Column("generator", folds=True),
+    Column("rank"),
+    Column("group"),
+    Column("images", numeric=True),
+    _number("AS"),
+    _number("95% from"),
+    _number("to"),
+    _p("p-value"),
+    _p("p-value, all generators together"),
+    _number("AS of real images"),
+    _number("AS at equal size"),
+    Column("flagged", _share, numeric=True),
+    _number("C"),
+    _number("V"),
+    _number("FD"),
+    _number("KD"),
+    _number("precision"),
+    _number("recall"),
+    _number("density"),
+    _number("coverage"),
+    _number("realism"),
+    _number("IS"),
+    Column("left out", numeric=True),
+)
+GENERATOR_SHOWN = (
+    *("generator", "rank", "group", "images", "AS", "95% from", "to"),
+    *("p-value, all generators together", "AS of real images", "flagged", "FD", "KD"),
+)
+
+
+def generator_table(audit: Audit) -> Table:
+    """One row per generator, nearest to the real images first."""
+    rows = tuple(
+        _generator_row(audit.comparison, row, audit.flags[row.name].flagged)
+        for row in audit.comparison.generators
+    )
+    return Table(GENERATOR_COLUMNS, rows)
+
+
+def show_rank(ranks: tuple[int, int]) -> str:
+    """`2`, or `1-3` where the data do not tell."""
+    return str(ranks[0]) if ranks[0] == ranks[1] else f"{ranks[0]}-{ranks[1]}"
+
+
+def _generator_row(found: Comparison, row: GeneratorScore, flagged: int) -> tuple[Cell, ...]:
+    ranks = dict(zip(found.ranking.names, found.ranking.ranks, strict=True))
+    m = row.metrics
+    return (
+        row.name,
+        show_rank(ranks[row.name]),
+        found.ranking.group_letters(row.name),
+        row.count,
+        row.anomaly_score,
+        row.low,
+        row.high,
+        row.test.p_value,
+        row.p_together,
+        row.baseline,
+        row.as_at_equal_size,
+        flagged / row.count,
+        row.complexity.generated,
+        row.vulnerability.generated,
+        m.frechet_distance,
+        m.kernel_distance,
+        m.precision,
+        m.recall,
+        m.density,
+        m.coverage,
+        m.realism,
+        m.inception_score,
+        row.left_out,
+    )
+
+
+JUDGEMENT_COLUMNS = (
+    Column("image", folds=True),
+    Column("flagged"),
+    _p("p-value"),
+    _number("percentile"),
+    _number("C"),
+    _number("V"),
+    _number("AS-i"),
+    Column("reason", folds=True),
+    _p("p of AS-i"),
+    _p("p of V"),
+    _p("p of (C, V)"),
+    Column("digest"),
+)
+JUDGEMENT_SHOWN = ("image", "flagged", "p-value", "percentile", "C", "V", "AS-i", "reason")
+
+
+def judgement_table(rows: Sequence[ImageJudgement]) -> Table:
+    """One row per image, in their order."""
+    return Table(JUDGEMENT_COLUMNS, tuple(_judgement_row(row) for row in rows))
+
+
+def _judgement_row(row: ImageJudgement) -> tuple[Cell, ...]:
+    return (
+        row.name,
+        "yes" if row.flagged else "no",
+        row.p_value,
+        row.percentile,
+        row.complexity,
+        row.vulnerability,
+        row.as_i,
+        row.reason,
+        row.p_as_i,
+        row.p_vulnerability,
+        row.p_joint,
+        row.digest,
+    )
+
+
+def image_table(images: Sequence[AuditedImage]) -> Table:
+    """One row per generated image of an audit, worst first."""
+    columns = (
+        Column("rank", numeric=True),
+        Column("generator"),
+        *JUDGEMENT_COLUMNS,
+        _number("realism"),
+        _number("distance to real images"),
+    )
+    rows = tuple(
+        (i.rank, i.generator, *_judgement_row(i.judgement), i.realism, i.distance) for i in images
+    )
+    return Table(columns, rows)
+
+
+def pair_table(found: Comparison) -> Table:
+    """Every pair of generators, and whether the data tell them apart."""
+    columns = (
+        Column("nearer"),
+        Column("further"),
+        _p("p-value, all pairs together"),
+        Column("told apart"),
+    )
+    rate = found.ranking.error_rate
+    return Table(
+        columns,
+        tuple((a, b, p, "yes" if p <= rate else "no") for (a, b), p in found.ranking.pairs.items()),
+    )
+
+
+def mean_table(rows: Sequence[ReproducedRow]) -> Table:
+    """The t-tests of C and V, one- and two-tailed."""
+    columns = (
+        Column("generator"),
+        _number("eps and alpha"),
+        Column("K and J", numeric=True),
+        Column("of"),
+        _number("real"),
+        _number("generated"),
+        _p("one-tailed p"),
+        _p("two-tailed p"),
+        Column("as the paper expects"),
+        _number("paper: real"),
+        _number("paper: generated"),
+    )
+    return Table(
+        columns,
+        tuple(
+            (
+                row.generator,
+                row.step,
+                row.count,
+                letter,
+                test.real,
+                test.generated,
+                test.p_one,
+                test.p_two,
+                "yes" if test.as_expected else "NO",
+                row.published[first],
+                row.published[first + 1],
+            )
+            for row in rows
+            for letter, test, first in (("C", row.complexity, 0), ("V", row.vulnerability, 2))
+        ),
+    )
+
+
+def agreement_table(rows: Sequence[Correlation]) -> Table:
+    """Correlations with people's guesses."""
+    columns = (
+        Column("correlation"),
+        Column("pairs", numeric=True),
+        _number("Pearson"),
+        _number("95% from"),
+        _number("to"),
+        _number("Spearman"),
+        _number("noise ceiling"),
+    )
+    return Table(
+        columns,
+        tuple((r.what, r.count, r.pearson, r.low, r.high, r.spearman, r.ceiling) for r in rows),
+    )
+
+
+def reproduction_tables(found: Reproduction) -> tuple[Table, ...]:
+    """Tab. B.1 with its tests, then the agreement with people if there is one."""
+    grid = mean_table(found.grid)
+    return (grid, agreement_table(found.agreement)) if found.agreement else (grid,)

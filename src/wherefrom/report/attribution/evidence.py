@@ -1,0 +1,195 @@
+"""The page about one image: what its verdict rests on, and the same as JSON beside it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from wherefrom.attribution.checking.explaining import HALF_LEVEL, Explanation
+from wherefrom.attribution.result import CheckResult
+from wherefrom.calibration.verdict import Verdict
+from wherefrom.core.json_text import to_json
+from wherefrom.data.notebook import data_uri
+from wherefrom.report.attribution import wording
+from wherefrom.report.pages import figures
+from wherefrom.report.pages.files import write_text
+from wherefrom.report.pages.html import (
+    Block,
+    Cards,
+    Cell,
+    Facts,
+    Figure,
+    Grid,
+    Panel,
+    Points,
+    Prose,
+    Section,
+    Strip,
+    page_footer,
+    write_report,
+)
+from wherefrom.report.pages.tables import show_p_value
+from wherefrom.report.pages.text import percent, plural
+
+SIDE = 192  # px of a map on the page
+FULL = 4.0  # deviations, and 8-bit levels, at which a map is fully tinted
+TONES = {Verdict.OURS: "yes", Verdict.NOT_OURS: "no", Verdict.CANNOT_SAY: "unsure"}
+
+
+def write_evidence_report(
+    path: Path, found: Explanation, result: CheckResult, *, picture: str
+) -> Path:
+    """Write the page, and `path` with .json beside it; returns the latter.
+
+    `result` is the check that the explanation is of; `picture` a data address of the image.
+    """
+    sections = [
+        Section("Answer", (_cards(found), Prose((wording.answer(result),)), _picture(picture))),
+        Section("How its score compares", (_position(found), Prose((wording.p_value_meaning(),)))),
+        *_activations(found),
+        *_pixels(found),
+        *_pieces(found),
+        Section("After being shipped once more", _shipped(found)),
+        Section("What the answers mean", (Points(_meanings(found, result)),)),
+        Section(
+            "What they do not mean",
+            (Points(wording.limits(result.attributor.get("further_conditions", ()))),),
+        ),
+        Section("Digests", (Facts(tuple((k, v, "") for k, v in found.digests.items())),)),
+    ]
+    beside = path.with_suffix(".json")
+    write_report(path, "What does this verdict rest on?", sections, footer=page_footer())
+    text = to_json(evidence_dict(found, result))
+    write_text(beside, text + "\n")
+    return beside
+
+
+def evidence_dict(found: Explanation, result: CheckResult) -> Mapping[str, Any]:
+    """JSON values: the explanation, and the check's rates and attributor."""
+    return {**found.to_dict(), "check": result.to_dict()}
+
+
+def _cards(found: Explanation) -> Cards:
+    row = found.image
+    p_value = "-" if row.p_value is None else show_p_value(row.p_value)
+    items = [
+        (str(row.verdict), f"state of the file: {row.condition or 'not calibrated'}", ""),
+        (p_value, "p-value among the model's own images", ""),
+    ]
+    items[0] = (*items[0][:2], TONES[row.verdict])
+    if found.out_of_reach is not None:
+        label = "of its pixels the inversion leaves more than half a level off"
+        items.append((percent(found.out_of_reach), label, ""))
+    kept = f"of {plural(len(found.reencodings), 're-encoding')} do not turn the verdict around"
+    items.append((percent(found.stable), kept, ""))
+    return Cards(tuple(items))
+
+
+def _picture(picture: str) -> Block:
+    return Strip((Panel(picture, "The image that was asked about."),))
+
+
+def _position(found: Explanation) -> Figure:
+    own, other = (found.calibration[k].double().cpu().numpy() for k in ("own", "other"))
+    score = float(found.image.score or 0.0)
+    light, dark = figures.p_value_position(own, other, score)
+    caption = (
+        "The p-value that any score would get: among the model's own held-out images (falling "
+        "curve) and among the other ones (rising curve). The vertical line is this image."
+    )
+    return Figure(light, dark, "p-values as curves over the score, with this image", caption)
+
+
+def _activations(found: Explanation) -> list[Section]:
+    if not found.channels:
+        return []
+    panels = tuple(
+        Panel(
+            heat(channel.places, signed=True),
+            f"Channel {channel.index}: {channel.difference:.2g} deviations on average; red above "
+            f"own images, blue below, full at {FULL:g}",
+        )
+        for channel in found.channels
+    )
+    text = (
+        "The activations before the model's last layer that best explain the image, against those "
+        "of the model's own images: the channels that differ most, place by place, in deviations "
+        "of own images. An own image, too, has channels that differ most: compare with one."
+    )
+    return [Section("Activations that differ most", (Strip(panels), Prose((text,))))]
+
+
+def _pixels(found: Explanation) -> list[Section]:
+    if found.unexplained is None or found.out_of_reach is None:
+        return []
+    panel = Panel(
+        heat(found.unexplained, signed=False),
+        "Difference from the nearest image that the layer was found to make: black for none, "
+        f"brightest from {FULL:g} levels of 255 up",
+    )
+    text = (
+        f"{percent(found.out_of_reach)} of the pixels differ by more than {HALF_LEVEL:g} of a "
+        "level, more than rounding explains. The inversion prefers likely activations to an exact "
+        "fit and stops after a fixed number of steps, so a small difference alone proves nothing; "
+        "the score compares it with what own images show."
+    )
+    return [Section("Pixels that the layer does not reach", (Strip((panel,)), Prose((text,))))]
+
+
+def _pieces(found: Explanation) -> list[Section]:
+    if not found.pieces:
+        return []
+    rows = tuple(
+        (Cell(name), Cell(f"{value:.2f}", numeric=True)) for name, value in found.pieces.items()
+    )
+    text = (
+        "Each piece of evidence in its upper spreads above the model's median; above 2.3 lies one "
+        "own image in a hundred. The score joins them so that none hides another."
+    )
+    grid = Grid(("piece of evidence", "spreads"), rows, (False, True))
+    return [Section("Pieces of evidence", (grid, Prose((text,))))]
+
+
+def _shipped(found: Explanation) -> tuple[Block, ...]:
+    rows = tuple(
+        (
+            Cell(one.change),
+            Cell(str(one.verdict), tone=TONES[one.verdict]),
+            Cell("" if one.p_value is None else show_p_value(one.p_value), numeric=True),
+            Cell(one.condition or "not calibrated"),
+            Cell(one.reason),
+        )
+        for one in found.reencodings
+    )
+    columns = ("change", "verdict", "p-value", "state of the file", "reason")
+    text = (
+        "The image was altered as people and web sites do it, and judged again. A verdict that "
+        "turns into “cannot say” lost its evidence; one that turns around would be a warning."
+    )
+    return Grid(columns, rows, (False, False, True, False, False)), Prose((text,))
+
+
+def _meanings(found: Explanation, result: CheckResult) -> tuple[tuple[str, str], ...]:
+    own, other = (len(found.calibration[k]) for k in ("own", "other"))
+    return wording.verdict_meanings(result, own, other)
+
+
+def heat(values: Tensor, *, signed: bool) -> str:
+    """A map (h, w) as a PNG data address, one square per place; tinted fully at `FULL`."""
+    array: NDArray[np.float64] = values.double().cpu().numpy()
+    share = (array / FULL + 1) / 2 if signed else array / FULL
+    tint = colormaps["RdBu_r" if signed else "magma"](np.clip(share, 0, 1))[..., :3]
+    image = Image.fromarray((255 * tint).round().astype(np.uint8))
+    factor = max(1, SIDE // max(image.size))
+    size = (image.width * factor, image.height * factor)
+    buffer = io.BytesIO()
+    image.resize(size, Image.Resampling.NEAREST).save(buffer, format="PNG", optimize=True)
+    return data_uri(buffer.getvalue(), "image/png")

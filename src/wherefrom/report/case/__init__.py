@@ -1,0 +1,1 @@
+"""Pages of inspections: one image, a folder, signed, the demo."""

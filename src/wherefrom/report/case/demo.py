@@ -1,0 +1,215 @@
+"""The demo's answers beside the truth: one table, what went wrong and why, sections of its page."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from wherefrom.case.demo.config import DemoConfig
+from wherefrom.case.demo.grading import NOTHING, Grade, GradedAnswer, GradedSuspect
+from wherefrom.report.pages.html import Cell, Grid, Points, Prose, Section
+from wherefrom.report.pages.tables import Column, Table
+from wherefrom.report.pages.text import plural, printable
+from wherefrom.report.pages.thumbnails import thumbnails
+
+SETTINGS = DemoConfig()
+WIDTH = 110  # characters of a line below the table
+WRONG_MARK = "✗ "  # of a page, which marks right answers by colour
+MAX_LISTED = 3  # names in one explanation
+
+HEADINGS = {
+    "model": "my model?",
+    "origin": "made from",
+    "naturalness": "natural?",
+    "outlier": "outlier?",
+    "credit": "credit, %",
+}
+NAMES = {
+    "model": "my model",
+    "origin": "made from",
+    "naturalness": "natural",
+    "outlier": "outlier",
+    "credit": "credit",
+}
+TONES = {Grade.RIGHT: "yes", Grade.WRONG: "no", Grade.NO_ANSWER: "unsure", Grade.UNGRADED: ""}
+LEGEND = (
+    ("my model?", "did my model make it?  My model is a small GAN of clothes, 32 x 32 px"),
+    ("made from", "which of my 40 photographs and details of them was it made from?"),
+    ("natural?", "is it like real images?  (share of real images that look at least as odd)"),
+    ("outlier?", "is it unlike clothes?  (share of real clothes that are at least as unusual)"),
+    ("credit, %", "shares of those who gave images: clothes-1/clothes-2/noise (random pixels)"),
+)
+
+
+def _of_100(rate: float) -> str:
+    return f"{100 * rate:g} of 100"
+
+
+CLOTHES_FLAGGED = (
+    f"up to {_of_100(SETTINGS.outlier_false_alarms)} clothes are called outliers; the rate is a "
+    "setting of the case"
+)
+# (question, kind of suspect; "" for any other kind): why a wrong answer is to be expected.
+WHY = {
+    ("model", "sibling"): (
+        "a sibling has the design and the training data of my model, so its last layer is almost "
+        "the same; a fit to more images tells more of them apart "
+        "(docs/attribution-results.md, Table 2)"
+    ),
+    ("model", "mine"): (
+        f"up to {_of_100(SETTINGS.attribution.false_negative_rate)} of my model's images are "
+        "denied; the rate is a setting of the fit"
+    ),
+    ("model", ""): "the fit is small, and some images that it never saw pass (docs/attribution.md)",
+    ("origin", "edit"): (
+        "the edit moved and changed so much that unrelated pictures match about as well "
+        "(docs/origin-results.md, How far the edit went)"
+    ),
+    ("origin", ""): (
+        f"up to {_of_100(SETTINGS.edits_false_alarms)} pictures from elsewhere are given an "
+        "origin, and more if they are unlike the edits of the calibration "
+        "(docs/origin-results.md, The decision)"
+    ),
+    ("naturalness", "damaged"): (
+        "the score sees few kinds of damage with this small feature network "
+        "(docs/anomaly.md, Does it work here?)"
+    ),
+    ("naturalness", ""): (
+        f"up to {_of_100(SETTINGS.anomaly_false_alarms)} real images are called unnatural; the "
+        "rate is a setting of the case"
+    ),
+    **{("outlier", kind): CLOTHES_FLAGGED for kind in ("mine", "sibling", "rival", "real")},
+    ("outlier", ""): (
+        "the inverter was trained for seconds on pictures of 16 px, in which it passes for clothes "
+        "(docs/inversion.md, Outliers)"
+    ),
+    ("credit", "mine"): "few short runs leave the shares noisy (docs/credit.md)",
+    ("credit", ""): "credit follows the answer about my model, which was wrong",
+}
+OTHER_SIZE = (
+    "a file of another size than the model's 32 x 32 px is no direct output of it, and scaling "
+    "removes the trace that is looked for"
+)
+PAGE_NOTE = f"{WRONG_MARK}marks a wrong answer, colour a right one."
+HONEST = (
+    "The models are small and quickly fitted; docs/ says how well the methods do.",
+    "The edits were made with filters and one small network, none with a diffusion model.",
+    "The study trains a tiny model of clothes, which stands in for my model.",
+)
+
+
+@dataclass(frozen=True)
+class _Pictured:
+    name: str
+    digest: str | None
+
+
+def demo_table(graded: Sequence[GradedSuspect]) -> Table:
+    """One row per suspect: name, truth, five answers, right or wrong."""
+    columns = (
+        Column("image", folds=True),
+        Column("truth", folds=True),
+        *(Column(heading) for heading in HEADINGS.values()),
+        Column("right or wrong", folds=True),
+    )
+    rows = tuple((one.name, one.suspect.truth, *_texts(one), result_text(one)) for one in graded)
+    return Table(columns, rows)
+
+
+def result_text(one: GradedSuspect) -> str:
+    """How many answers are right, and which are not."""
+    if one.unreadable:
+        return "not read"
+    parts = [f"{len(one.graded(Grade.RIGHT))} right"]
+    for grade in (Grade.WRONG, Grade.NO_ANSWER):
+        names = [NAMES[question] for question in one.graded(grade)]
+        parts += [f"{grade}: {', '.join(names)}"] if names else []
+    return "; ".join(parts)
+
+
+def count_line(graded: Sequence[GradedSuspect]) -> str:
+    """All answers in one line."""
+    counts = {grade: sum(len(one.graded(grade)) for one in graded) for grade in Grade}
+    known = sum(counts[grade] for grade in (Grade.RIGHT, Grade.WRONG, Grade.NO_ANSWER))
+    return (
+        f"Of {known} questions with a known truth, {counts[Grade.RIGHT]} were answered right, "
+        f"{counts[Grade.WRONG]} wrong, and {counts[Grade.NO_ANSWER]} with 'cannot say'."
+    )
+
+
+def explanations(graded: Sequence[GradedSuspect]) -> list[tuple[str, str]]:
+    """What went wrong, and why; then what was not answered or not read.  Like cases are joined."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for one in graded:
+        for question in one.graded(Grade.WRONG):
+            why = WHY.get((question, one.suspect.kind)) or WHY[question, ""]
+            names.setdefault((f"{NAMES[question]} wrong", why), []).append(one.name)
+        for question in one.graded(Grade.NO_ANSWER):
+            if question != "credit":  # it follows from the model question
+                what = f"{NAMES[question]} cannot be said"
+                names.setdefault((what, _reason(one.answers[question])), []).append(one.name)
+        if one.unreadable:
+            names.setdefault(("not read", one.unreadable), []).append(one.name)
+    order = sorted(names, key=lambda key: not key[0].endswith("wrong"))
+    return [(f"{_listed(names[key])}: {key[0]}", f"{key[1]}.") for key in order]
+
+
+def demo_lines(graded: Sequence[GradedSuspect], left_out: Sequence[str]) -> Iterator[str]:
+    """What is printed below the table."""
+    yield from (f"{heading:<10} {meaning}" for heading, meaning in LEGEND)
+    yield ""
+    yield count_line(graded)
+    yield ""
+    yield "What went wrong, and why:"
+    found = [f"{what}: {why}" for what, why in explanations(graded)]
+    for line in [*found, *(f"left out, {line}" for line in left_out)]:
+        yield from textwrap.wrap(
+            printable(line), WIDTH, initial_indent="- ", subsequent_indent="  ",
+            break_on_hyphens=False,
+        )  # fmt: skip
+    yield ""
+    yield from HONEST
+
+
+def demo_sections(graded: Sequence[GradedSuspect]) -> tuple[Section, ...]:
+    """The same for a page."""
+    pictures = thumbnails([_Pictured(one.path, one.digest) for one in graded])
+    rows = tuple(
+        (
+            Cell("", image=pictures.get(one.path, "")),
+            Cell(one.name, below=one.suspect.truth),
+            *(_cell(one.answers.get(question)) for question in HEADINGS),
+        )
+        for one in graded
+    )
+    columns = ("", "image and truth", *HEADINGS.values())
+    return (
+        Section(
+            "Truth and answers",
+            (Prose((f"{count_line(graded)} {PAGE_NOTE}",)), Grid(columns, rows), Points(LEGEND)),
+        ),
+        Section("What went wrong, and why", (Points(tuple(explanations(graded))), Prose(HONEST))),
+    )
+
+
+def _texts(one: GradedSuspect) -> Iterator[str]:
+    for question in HEADINGS:
+        answer = one.answers.get(question)
+        yield NOTHING if answer is None else answer.text
+
+
+def _cell(answer: GradedAnswer | None) -> Cell:
+    if answer is None:
+        return Cell(NOTHING)
+    mark = WRONG_MARK if answer.grade is Grade.WRONG else ""
+    return Cell(f"{mark}{answer.text}", tone=TONES[answer.grade])
+
+
+def _reason(answer: GradedAnswer) -> str:
+    """The case's reason; that of files of another size in the same words for all of them."""
+    return OTHER_SIZE if "could not judge" in answer.reason else answer.reason
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= MAX_LISTED else plural(len(names), "image")

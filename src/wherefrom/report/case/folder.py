@@ -1,0 +1,134 @@
+"""Inspections of a folder: a table, worst and most certain first; as page, CSV and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wherefrom.case.folder import FolderInspection, Row
+from wherefrom.case.result import State
+from wherefrom.core.json_text import to_json
+from wherefrom.core.progress import Track, quiet
+from wherefrom.report.case.page import PAGE
+from wherefrom.report.case.wording import TONES, limits
+from wherefrom.report.pages.files import remove_signature, write_text
+from wherefrom.report.pages.html import (
+    Cards,
+    Cell,
+    Grid,
+    Points,
+    Prose,
+    Section,
+    page_footer,
+    write_report,
+)
+from wherefrom.report.pages.tables import Column, Table, show_p_value, to_csv
+from wherefrom.report.pages.text import plural
+from wherefrom.report.pages.thumbnails import thumbnails
+
+CSV, WHOLE = "inspections.csv", "inspections.json"
+LISTED = 200
+SHOWN = ("model", "origin", "naturalness", "outlier")
+
+
+@dataclass(frozen=True)
+class _Pictured:
+    name: str
+    digest: str | None
+
+
+def folder_table(found: FolderInspection) -> Table:
+    """One row per file."""
+    columns = (
+        Column("image", folds=True),
+        *(Column(question) for question in SHOWN),
+        Column("p-value", show_p_value, numeric=True),
+        Column("found", folds=True),
+    )
+    return Table(columns, tuple(_cells(row) for row in found.rows))
+
+
+def folder_line(found: FolderInspection) -> str:
+    """How it ended, in one line."""
+    hits = sum(bool(row.found()) for row in found.rows)
+    bad = sum(row.inspection is None for row in found.rows)
+    tail = f"; {plural(bad, 'file')} could not be read" if bad else ""
+    return f"something was found about {hits} of {plural(len(found.rows), 'image')}{tail}"
+
+
+def write_folder(
+    folder: Path,
+    found: FolderInspection,
+    case: str,
+    *,
+    first: Sequence[Section] = (),
+    track: Track = quiet,
+) -> Path:
+    """Write or replace page, CSV and JSON in `folder`, each whole; the page's path.
+
+    `first` are sections that stand at the top of the page.
+    """
+    remove_signature(folder)
+    write_text(folder / WHOLE, to_json(found.to_dict()) + "\n")
+    write_text(folder / CSV, to_csv(folder_table(found)))
+    shown = found.rows[:LISTED]
+    few = [_Pictured(row.path, _digest(row)) for row in shown]
+    pictures = thumbnails(few, track=track)
+    counts = {
+        state: sum(_worst(row) == state for row in found.rows)
+        for state in (State.FOUND, State.UNSURE, State.CLEAR)
+    }
+    cards = Cards(tuple((str(n), str(state), TONES[str(state)]) for state, n in counts.items()))
+    line = folder_line(found)
+    left = len(found.rows) - len(shown)
+    more = f" The page lists the first {len(shown)}; {CSV} holds all." if left else ""
+    note = (
+        f"{line[0].upper()}{line[1:]}. They were asked of the case “{case}”, the worst and most "
+        f"certain first.{more} The rates of the answers are about one image each: among many "
+        "images some answers are wrong."
+    )
+    sections = [
+        *first,
+        Section("Summary", (Prose((note,)), cards)),
+        Section("Images", (_grid(shown, pictures),)),
+        Section("What these answers do not prove", (Points(limits()),)),
+    ]
+    write_report(folder / PAGE, "What is known of these images?", sections, footer=page_footer())
+    return folder / PAGE
+
+
+def _cells(row: Row) -> tuple[str | float | None, ...]:
+    hits = row.found()
+    p_value = hits[0]["certainty"] if hits else None
+    told = " ".join(hit["sentence"] for hit in hits) or row.reason
+    return (row.path, *(row.state(question) for question in SHOWN), p_value, told)
+
+
+def _grid(rows: tuple[Row, ...], pictures: Mapping[str, str]) -> Grid:
+    body = tuple(
+        (
+            Cell("", image=pictures.get(row.path, "")),
+            Cell(row.path, below=_digest(row) or ""),
+            *(_state_cell(row.state(question)) for question in SHOWN),
+            Cell(str(_cells(row)[-1])),
+        )
+        for row in rows
+    )
+    return Grid(("", "image", *SHOWN, "what was found"), body)
+
+
+def _state_cell(state: str) -> Cell:
+    return Cell(state, tone=TONES[state]) if state else Cell("")
+
+
+def _worst(row: Row) -> State | None:
+    states = [row.state(question) for question in SHOWN]
+    for state in (State.FOUND, State.UNSURE):
+        if state in states:
+            return state
+    return State.CLEAR if {State.CLEAR, State.UNFLAGGED} & set(states) else None
+
+
+def _digest(row: Row) -> str | None:
+    return None if row.inspection is None else str(row.inspection["image"]["digest"])

@@ -1,0 +1,83 @@
+"""What an inspection means, in words for a reader who knows no statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wherefrom.case.result import QUESTIONS, Answer, State
+from wherefrom.report.pages.text import percent
+
+TONES = {
+    str(State.FOUND): "yes",
+    str(State.CLEAR): "no",
+    str(State.UNFLAGGED): "no",
+    str(State.UNSURE): "unsure",
+    str(State.UNASKED): "",
+}
+
+
+def error_sentence(rate: float | None, error_of: str) -> str:
+    """How often such an answer is wrong, as one sentence; empty where nothing was concluded."""
+    if rate is None:
+        return ""
+    return f"At most {percent(rate)} of the time {error_of}."
+
+
+def summary_lines(inspection: Mapping[str, Any]) -> list[str]:
+    """The inspection (JSON values) as plain lines, one per question."""
+    image = inspection["image"]
+    lines = [f"{image['name']}  {image['digest']}"]
+    for answer in inspection["answers"]:
+        told = error_sentence(answer["error_rate"], answer["error_of"])
+        lines.append(f"{answer['asked']} {answer['sentence']}{' ' if told else ''}{told}")
+    claims = len(inspection["claims"])
+    lines.append(f"The file says {claims} things of itself; they are claims, no proof.")
+    return lines
+
+
+def unanswered(answers: tuple[Answer, ...]) -> tuple[tuple[str, str], ...]:
+    """Each question without an answer, and why."""
+    open_ones = [a for a in answers if a.state in (State.UNSURE, State.UNASKED)]
+    return tuple((QUESTIONS[a.question], a.reason) for a in open_ones)
+
+
+def limits() -> tuple[tuple[str, str], ...]:
+    """What the answers do not prove."""
+    return (
+        (
+            "Rates, not certainty",
+            "Each rate is an average over many images. A p-value is no probability that the "
+            "answer is right, and several questions asked of many images give some wrong answers.",
+        ),
+        (
+            "Unaltered files",
+            "Whether a model made an image is told from traces that scaling, cropping and lossy "
+            "compression remove. “Made by none” then means that this file is no direct output.",
+        ),
+        (
+            "Images like those of the calibrations",
+            "Every rate holds for images like those that the parts of the case were calibrated on. "
+            "Another kind of image, or a rival model that nobody gave, can differ.",
+        ),
+        (
+            "Likeness is no history",
+            "An origin is named because the images agree more than chance explains. Who made the "
+            "edit, when and with what is not shown.",
+        ),
+        (
+            "Unusual is not broken, and not generated",
+            "Naturalness and outliers compare the image with the images of a calibration. Neither "
+            "says whether a camera or a model made it.",
+        ),
+        (
+            "Credit is about a model",
+            "Shares divide one measured property of the model under one recipe. They are no "
+            "statement about this image, nor about ownership, licences or copying.",
+        ),
+        (
+            "Claims in the file",
+            "Metadata and Content Credentials can be written and removed by anybody. A valid "
+            "signature shows that somebody signed the claims, not that they are true.",
+        ),
+    )

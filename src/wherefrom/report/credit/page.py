@@ -1,0 +1,137 @@
+"""Shares and payouts as one HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wherefrom.credit.payout.division import Payout
+from wherefrom.credit.result import Shares
+from wherefrom.report.credit.tables import order_of, payout_table, shares_line, shares_table
+from wherefrom.report.pages.describe import flatten
+from wherefrom.report.pages.figures import share_intervals
+from wherefrom.report.pages.html import (
+    Cards,
+    Cell,
+    Facts,
+    Figure,
+    Grid,
+    Points,
+    Prose,
+    Section,
+    page_footer,
+    write_report,
+)
+from wherefrom.report.pages.tables import Table
+
+MEANING = (
+    (
+        "share",
+        "the part of the gain that is credited to a contributor: the mean of what its data add "
+        "over all orders of joining. Shares add up to the gain. A negative share means that the "
+        "data lower the property.",
+    ),
+    (
+        "from, to",
+        "an interval for the share before it was drawn toward the equal split. All intervals hold "
+        "at once with the stated probability, for one look at a number of runs that was fixed "
+        "beforehand.",
+    ),
+    ("sign", "not resolved: the interval contains zero, so the runs do not even carry the sign."),
+    ("rank", "the best and the worst rank that the runs allow, for all contributors at once."),
+)
+GROUPS = (
+    "What the members of each group get together. A sum is known better than its parts, so groups "
+    "may be told apart where their members are not. They are chosen without looking at the shares."
+)
+INSIDE = (
+    "Owen values: the same division one level down. Members join one after the other when their "
+    "contributor or union joins, and their shares add up to its share."
+)
+LIMITS = (
+    ("a declared game", "the shares divide one measured property of one model under one recipe."),
+    ("no title", "credit is no statement about ownership, licences or copying."),
+)
+
+
+def write_credit_report(
+    path: Path,
+    shares: Shares,
+    names: Sequence[str],
+    *,
+    basis: Mapping[str, Any],
+    payout: Payout | None = None,
+    more: Sequence[Section] = (),
+    groups: Table | None = None,
+    remarks: Sequence[str] = (),
+) -> None:
+    """Write the page.  `basis`: the study in JSON values; `more`: sections after the shares;
+    `remarks`: what has to be known about the study.
+    """
+    order = order_of(shares, names)
+    drawn = share_intervals(
+        [names[i] for i in order], shares.values[order], shares.low[order], shares.high[order]
+    )
+    answer: list[Any] = [Prose((shares_line(shares), *remarks, *shares.notes)), _cards(shares)]
+    caption = "Shares (points) and the intervals that hold for all contributors at once."
+    blocks = [Figure(*drawn, alt="shares with intervals", caption=caption)]
+    sections = [
+        Section("Answer", tuple(answer)),
+        Section("Shares", (*blocks, grid_of(shares_table(shares, names)))),
+    ]
+    if groups is not None:
+        sections.append(Section("Groups", (Prose((GROUPS,)), grid_of(groups))))
+    if payout is not None:
+        sections.append(Section("Payout", (grid_of(payout_table(payout)), _policy(payout))))
+    sections += more
+    sections += [
+        Section("What the columns mean", (Points(MEANING),)),
+        Section("What they do not say", (Points(LIMITS),)),
+        Section(
+            "What was run", (Facts(tuple((name, value, "") for name, value in flatten(basis))),)
+        ),
+    ]
+    write_report(path, "Who contributed how much?", sections, footer=page_footer())
+
+
+def inside_section(shares: Shares, names: Sequence[str]) -> Section:
+    """The members of unions: parts of contributors, or contributors."""
+    return Section("Inside", (Prose((INSIDE,)), grid_of(shares_table(shares, names))))
+
+
+def _cards(shares: Shares) -> Cards:
+    known = int(shares.resolved.sum())
+    bounded = bool(np.isfinite(shares.low).all())
+    return Cards(
+        (
+            (f"{shares.anchors.gain:.4g}", "gain of all the data", ""),
+            (str(shares.runs), "runs", ""),
+            (f"{known} of {shares.players}", "signs resolved", "yes" if known else "unsure"),
+            (
+                "yes" if shares.ranking_resolved else "no",
+                "whole ranking resolved",
+                "yes" if shares.ranking_resolved and bounded else "unsure",
+            ),
+        )
+    )
+
+
+def grid_of(table: Table) -> Grid:
+    """A table as a part of a page."""
+    numeric = tuple(column.numeric for column in table.columns)
+    rows = tuple(
+        tuple(Cell(text, numeric=number) for text, number in zip(cells, numeric, strict=True))
+        for cells in table.shown()
+    )
+    return Grid(tuple(column.title for column in table.columns), rows, numeric)
+
+
+def _policy(payout: Payout) -> Facts:
+    settings = payout.config.to_dict() | {
+        "payout number of this pool": payout.look,
+        "probability that somebody is paid more than the true part, at most": payout.error,
+    }
+    return Facts(tuple((name, value, "") for name, value in flatten(settings)))

@@ -1,0 +1,166 @@
+"""Credit results as tables, and the sentence that stands above each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from wherefrom.credit.estimators.planning import Plan
+from wherefrom.credit.evaluation.audit import AuditRow
+from wherefrom.credit.payout.division import Payout
+from wherefrom.credit.payout.money import show_money
+from wherefrom.credit.result import Shares
+from wherefrom.credit.study.cost import Cost
+from wherefrom.report.pages.tables import Column, Table, show_score
+from wherefrom.report.pages.text import percent, plural
+
+
+def shares_table(shares: Shares, names: Sequence[str]) -> Table:
+    """One row per contributor, most credit first where the data carry an order, else by name."""
+    columns = (
+        Column("contributor", folds=True),
+        Column("share", show_score, numeric=True),
+        Column("from", show_score, numeric=True),
+        Column("to", show_score, numeric=True),
+        Column("sign"),
+        Column("rank"),
+    )
+    rows = tuple(
+        (
+            names[i],
+            float(shares.values[i]),
+            finite(shares.low[i]),
+            finite(shares.high[i]),
+            sign_of(shares, i),
+            rank_of(shares, i),
+        )
+        for i in order_of(shares, names)
+    )
+    return Table(columns, rows)
+
+
+def order_of(shares: Shares, names: Sequence[str]) -> list[int]:
+    """Most credit first, if any two contributors can be told apart; else alphabetically."""
+    if is_ranked(shares):
+        return [int(i) for i in np.argsort(-shares.values, kind="stable")]
+    return sorted(range(len(names)), key=lambda i: names[i])
+
+
+def is_ranked(shares: Shares) -> bool:
+    """Whether at least two contributors can be told apart."""
+    return bool((shares.rank_low > 1).any())
+
+
+def sign_of(shares: Shares, i: int) -> str:
+    """For, against, or not resolved."""
+    if not shares.resolved[i]:
+        return "not resolved"
+    return "for" if shares.centers[i] > 0 else "against"
+
+
+def rank_of(shares: Shares, i: int) -> str:
+    """The ranks that the data allow; empty where they allow all."""
+    low, high = int(shares.rank_low[i]), int(shares.rank_high[i])
+    if high - low == shares.players - 1:
+        return "not resolved"
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def shares_line(shares: Shares) -> str:
+    """What the runs say, in one sentence."""
+    gain = f"{shares.anchors.gain:.4g} of gain, {plural(shares.runs, 'run')}, {shares.method}"
+    known = f"{shares.resolved.sum()} of {shares.players} signs resolved"
+    if not np.isfinite(shares.low).all():
+        return f"not resolved: these runs carry no intervals ({gain})"
+    if not is_ranked(shares):
+        return f"ranking not resolved: no two contributors can be told apart; {known} ({gain})"
+    return f"{known} at {percent(shares.level)} for all at once ({gain})"
+
+
+def plan_table(plan: Plan) -> Table:
+    """One row per budget."""
+    columns = (
+        Column("runs", numeric=True),
+        Column("hours", show_score, numeric=True),
+        Column("half-width", show_score, numeric=True),
+        Column("of the equal split", percent, numeric=True),
+        Column("neighbours told apart", show_score, numeric=True),
+        Column("advice", folds=True),
+    )
+    rows = tuple(
+        (row.runs, row.hours, row.half_width, row.relative, row.separated, plan.advice(row))
+        for row in plan.rows
+    )
+    return Table(columns, rows)
+
+
+def cost_table(cost: Cost, budgets: Iterable[int]) -> Table:
+    """One row per stage, then everything for some numbers of runs."""
+    columns = (
+        Column("what"),
+        Column("steps", numeric=True),
+        Column("batch", numeric=True),
+        Column("hours", show_two, numeric=True),
+    )
+    rows: list[tuple[str, int | None, int | None, float]] = [
+        (stage.name, stage.steps, stage.batch, stage.seconds / 3600) for stage in cost.stages
+    ]
+    rows += [
+        (f"everything, with {runs} runs", None, None, cost.hours(runs)) for runs in sorted(budgets)
+    ]
+    return Table(columns, tuple(rows))
+
+
+def show_two(value: float) -> str:
+    """Two digits: an estimate carries no more."""
+    return f"{value:.2g}"
+
+
+_MONEY = {"before": "paid before"}  # column titles that are not the field's name
+
+
+def payout_table(payout: Payout) -> Table:
+    """One row per contributor and the sum, money as text in the currency's own digits."""
+    settles = any(payment.before for payment in payout.payments)
+    before = ("before",) if settles else ()
+    money = ("amount", "brought", *before, "paid", "escrow", "held", "balance")
+    columns = (
+        Column("contributor", folds=True),
+        Column("share", show_score, numeric=True),
+        *(Column(f"{_MONEY.get(name, name)} {payout.currency}", numeric=True) for name in money),
+        Column("sign resolved"),
+    )
+    rows = [
+        (
+            payment.name,
+            payment.share,
+            *(show_money(getattr(payment, name), payout.digits) for name in money),
+            "yes" if payment.resolved else "no",
+        )
+        for payment in payout.payments
+    ]
+    sums = [sum(getattr(payment, name) for payment in payout.payments) for name in money]
+    total = ("sum", None, *(show_money(cents, payout.digits) for cents in sums), "")
+    return Table(columns, (*rows, total))
+
+
+def audit_table(rows: Sequence[AuditRow]) -> Table:
+    """One row per check."""
+    columns = (
+        Column("check"),
+        Column("holds"),
+        Column("value", show_score, numeric=True),
+        Column("what it says", folds=True),
+    )
+    words = {True: "yes", False: "no", None: "cannot say"}
+    held = [
+        words[r.held] + (", by construction" if r.held and r.construction else "") for r in rows
+    ]
+    return Table(
+        columns, tuple((r.check, h, r.value, r.says) for r, h in zip(rows, held, strict=True))
+    )
+
+
+def finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,240 @@
+"""Outliers, subtlety, discovered classes and merge trees as self-contained pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from wherefrom.core.progress import Track, quiet
+from wherefrom.data.notebook import encode_picture
+from wherefrom.data.shaping import to_image
+from wherefrom.data.writing import image_grid, to_uint8
+from wherefrom.inversion.classes.clusters import Cluster, Clustering
+from wherefrom.inversion.classes.merge_tree import MergeTree
+from wherefrom.inversion.codes.evaluation import InverterEvaluation
+from wherefrom.inversion.outliers.calibrated import OutlierCalibration, OutlierReport, OutlierRow
+from wherefrom.inversion.outliers.subtlety import SubtletyCurve
+from wherefrom.report.inversion.figures import subtlety_plot, tree_plot
+from wherefrom.report.inversion.tables import (
+    cluster_table,
+    evaluation_table,
+    least_table,
+    outlier_line,
+    tree_table,
+)
+from wherefrom.report.pages.html import (
+    Block,
+    Cards,
+    Cell,
+    Figure,
+    Grid,
+    Panel,
+    Points,
+    Prose,
+    Section,
+    Strip,
+    page_footer,
+    table_grid,
+    write_report,
+)
+from wherefrom.report.pages.text import percent, plural
+from wherefrom.report.pages.thumbnails import thumbnails
+
+LISTED = 200
+SHOWN = 16  # images per class and kind
+COLUMNS = 8
+CELL = 48  # px that a small image is enlarged to
+WIDEST = 640
+
+
+def write_outliers(
+    path: Path,
+    found: OutlierReport,
+    calibration: OutlierCalibration,
+    *,
+    curve: SubtletyCurve | None = None,
+    track: Track = quiet,
+) -> None:
+    """Write or replace the page of a folder's outliers."""
+    pictures = thumbnails(found.rows[:LISTED], track=track)
+    sections = [
+        Section("Answer", _answer(found)),
+        Section("Images, most unusual first", (_ranking(found.rows, pictures),)),
+        *([] if curve is None else [Section("How small a defect is seen", _subtlety(curve))]),
+        Section("Does the score see damage at all?", _self_test(calibration)),
+        Section("What the words mean", (Points(_meanings(found)),)),
+        *_left_out(found),
+    ]
+    write_report(path, "Which images are unlike the others?", sections, footer=page_footer())
+
+
+def _answer(found: OutlierReport) -> tuple[Block, ...]:
+    flagged = sum(row.flagged for row in found.rows)
+    cards = Cards(
+        (
+            (str(flagged), f"of {plural(len(found.rows), 'image')} flagged", "unsure"),
+            (str(sum(row.discovery for row in found.rows)), "stand out within the folder", ""),
+            (
+                f"{found.rate * len(found.rows):.3g}",
+                "would be flagged if all were normal, at most, on average",
+                "",
+            ),
+        )
+    )
+    told = Prose((f"{outlier_line(found)}.",))
+    if not found.warning:
+        return told, cards
+    return Points((("Read this first", found.warning),)), told, cards
+
+
+def _ranking(rows: Sequence[OutlierRow], pictures: Mapping[str, str]) -> Grid:
+    shown = tuple(
+        (
+            Cell(str(place), numeric=True),
+            Cell("", image=pictures.get(row.name, "")),
+            Cell(row.name, below="stands out within the folder" if row.discovery else ""),
+            Cell("outlier" if row.flagged else "normal", tone="unsure" if row.flagged else "no"),
+            Cell(f"{row.p_value:.3g}", numeric=True),
+            Cell(f"{row.score:.4g}", numeric=True),
+        )
+        for place, row in enumerate(rows[:LISTED], start=1)
+    )
+    columns = ("rank", "", "image", "verdict", "p-value", "score")
+    return Grid(columns, shown, (True, False, False, False, True, True))
+
+
+def _subtlety(curve: SubtletyCurve) -> tuple[Block, ...]:
+    light, dark = subtlety_plot(curve)
+    caption = (
+        f"{plural(curve.images, 'own image')}, damaged in ten ways; an intensity of 0.1 mixes a "
+        "tenth of the damaged image into the clean one."
+    )
+    figure = Figure(light, dark, "AUROC and share caught by intensity", caption)
+    return figure, table_grid(least_table(curve))
+
+
+def _self_test(calibration: OutlierCalibration) -> tuple[Block, ...]:
+    means = calibration.self_test["means"]
+    rows = tuple(
+        (
+            Cell(str(row["corruption"]).replace("_", " ")),
+            Cell(f"{row['intensity']:g}", numeric=True),
+            *(Cell(f"{row['auroc'][name]:.2f}", numeric=True) for name in means),
+        )
+        for row in calibration.self_test["rows"]
+    )
+    told = (
+        f"Own images were told from the same images, damaged. The score in use is "
+        f"{calibration.score}: mean AUROC {means[calibration.score]:.2f}. "
+        "0.5 is chance. Real outliers had no say in this choice.",
+    )
+    columns = ("damage", "intensity", *means)
+    return Prose(told), Grid(columns, rows, (False, *[True] * (1 + len(means))))
+
+
+def _meanings(found: OutlierReport) -> tuple[tuple[str, str], ...]:
+    return (
+        (
+            "Outlier",
+            f"its score is so large that at most {percent(found.rate)} of normal images would be "
+            f"flagged; this rests on {plural(found.calibrated_on, 'own image')}, not on labels.",
+        ),
+        (
+            "Stands out within the folder",
+            f"of all images so marked, at most {percent(found.rate)} are normal ones, on average "
+            "(Benjamini-Hochberg).",
+        ),
+        ("p-value", "the share of own images with a score as large, counting this image too."),
+        ("Score", f"{found.score}; larger is more unusual. Unusual is not the same as broken."),
+    )
+
+
+def _left_out(found: OutlierReport) -> tuple[Section, ...]:
+    if not found.skipped:
+        return ()
+    rows = tuple((Cell(name), Cell(reason)) for name, reason in found.skipped[:LISTED])
+    text = f"{plural(len(found.skipped), 'file')} could not be judged; the first {len(rows)}:"
+    return (Section("Files left out", (Prose((text,)), Grid(("file", "why"), rows))),)
+
+
+def write_clusters(
+    path: Path,
+    found: Clustering,
+    images: Tensor,
+    generated: Mapping[int, Tensor],
+    *,
+    tree: MergeTree | None = None,
+) -> None:
+    """Write the page of discovered classes.
+
+    `images` are uint8 (N, C, H, W) as they were sorted, `generated` float (n, C, H, W) by label.
+    """
+    told = (
+        f"{found.found} of {found.looked_for} classes are in use; "
+        f"{plural(found.images, 'image')} sorted.",
+        "P(C) is how often the model makes a class, learnt while it was trained. A class with "
+        "P(C) below 1% counts as dead.",
+    )
+    sections = [
+        Section("Answer", (Prose(told), table_grid(cluster_table(found)))),
+        *(_class_section(cluster, images, generated) for cluster in found.clusters),
+        *([] if tree is None else [tree_section(tree)]),
+    ]
+    write_report(path, "Which kinds of images are there?", sections, footer=page_footer())
+
+
+def write_evaluation(path: Path, found: InverterEvaluation, pictures: Mapping[str, Tensor]) -> None:
+    """Write the page of an evaluation; `pictures` are float (n, C, H, W) by what they show."""
+    panels = tuple(
+        Panel(_sheet(to_uint8(images)), name) for name, images in pictures.items() if len(images)
+    )
+    told = (
+        "Smaller is better for the Frechet distance and the encoder loss, larger for the rest; "
+        f"distances on {found.features} compare with each other only.",
+        "AUROC: how well a score tells real images from damaged or foreign ones; 0.5 is chance.",
+    )
+    sections = [
+        Section("Figures", (Prose(told), table_grid(evaluation_table(found)))),
+        Section("Images", (Strip(panels),)),
+    ]
+    write_report(path, "How good is this generator?", sections, footer=page_footer())
+
+
+def write_tree(path: Path, tree: MergeTree) -> None:
+    """Write the page of a merge tree."""
+    write_report(path, "How many kinds are there?", [tree_section(tree)], footer=page_footer())
+
+
+def tree_section(tree: MergeTree) -> Section:
+    """The tree as a plot and a table."""
+    light, dark = tree_plot(tree)
+    level = tree.suggested
+    told = (
+        f"The stronger the penalty, the fewer classes; {plural(tree.images, 'image')} sorted at "
+        f"each. The most stable level has the penalty {level.penalty:g}.",
+        "The agreement of seeds is the adjusted Rand index: 1 is the same classes from every "
+        "start, 0 is chance.",
+    )
+    caption = "Lines lead to the class that most images of a class are in at the next penalty."
+    figure = Figure(light, dark, "Classes by penalty, and where they merge", caption)
+    return Section("What merges", (Prose(told), figure, table_grid(tree_table(tree))))
+
+
+def _class_section(cluster: Cluster, images: Tensor, generated: Mapping[int, Tensor]) -> Section:
+    panels = []
+    if cluster.members:
+        rows = images[list(cluster.members[:SHOWN])]
+        panels.append(Panel(_sheet(rows), "the most certain of your images"))
+    drawn = generated.get(cluster.label)
+    if drawn is not None and len(drawn):
+        panels.append(Panel(_sheet(to_uint8(drawn)), "generated"))
+    title = f"{cluster.name}: P(C) = {percent(round(cluster.prior, 4))}"
+    return Section(title, (Strip(tuple(panels)),))
+
+
+def _sheet(images: Tensor) -> str:
+    times = max(1, CELL // images.shape[-1])
+    larger = images.repeat_interleave(times, dim=2).repeat_interleave(times, dim=3)
+    return encode_picture(to_image(image_grid(larger, COLUMNS)), side=WIDEST)

@@ -1,0 +1,85 @@
+"""A query with its differences from a candidate on it, and a candidate with the query's frame."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from wherefrom.core.errors import InputError
+from wherefrom.data.images import read_image
+from wherefrom.data.notebook import data_uri
+from wherefrom.data.shaping import to_image
+from wherefrom.origin.searching.evidence import Evidence
+
+SIDE, SMALL = 360, 96  # px, the longer one
+# Of unrelated photographs the median cell is about 1.1 apart, with the encoder of the package.
+FULL = 1.5  # deviations at which a cell is fully tinted
+TINT, FRAME = (194, 65, 12), (31, 95, 168)
+OPAQUE = 0.85
+SCALE = ("same", f"{FULL:g} deviations")
+
+
+def draw_picture(path: str, digest: str | None) -> str | None:
+    """A data address of the file as it was compared, None if it cannot be shown."""
+    image = open_picture(path, digest)
+    return None if image is None else _encode(image)
+
+
+def draw_difference(
+    path: str, digest: str | None, evidence: Evidence, *, side: int = SIDE
+) -> str | None:
+    """The query, grey, tinted where its latent differs; paler where the candidate ends."""
+    image = open_picture(path, digest, side)
+    if image is None:
+        return None
+    grey = np.asarray(image.convert("L"), dtype=np.float64)[..., None].repeat(3, axis=2)
+    cells = evidence.cells
+    missing = cells.isnan()
+    share = _enlarged(torch.where(missing, 0.0, cells / FULL).clamp(0, 1), image.size) * OPAQUE
+    outside = _enlarged(missing.float(), image.size) * 0.7
+    tinted = grey * (1 - share) + np.array(TINT) * share
+    pale = tinted * (1 - outside) + 255 * outside
+    return _encode(Image.fromarray(pale.round().clip(0, 255).astype(np.uint8)))
+
+
+def draw_candidate(path: str, digest: str, evidence: Evidence | None) -> str | None:
+    """The candidate, with a frame around what the query shows of it if that is not all."""
+    image = open_picture(path, digest)
+    if image is None:
+        return None
+    if evidence is not None and not evidence.alignment.is_plain:
+        place, (width, height) = evidence.alignment, image.size
+        left, right = (round(x * (width - 1)) for x in (place.left, place.right))
+        top, bottom = (round(y * (height - 1)) for y in (place.top, place.bottom))
+        box = (max(left, 0), max(top, 0), min(right, width - 1), min(bottom, height - 1))
+        ImageDraw.Draw(image).rectangle(box, outline=FRAME, width=3)
+    return _encode(image)
+
+
+def open_picture(path: str, digest: str | None, side: int = SIDE) -> Image.Image | None:
+    """The file, at most `side` px, None if it cannot be read or is not the one with `digest`."""
+    try:
+        read = read_image(Path(path), channels=3)
+    except InputError:
+        return None
+    if digest is not None and read.digest != digest:
+        return None
+    image = to_image(read.pixels)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return image
+
+
+def _enlarged(cells: torch.Tensor, size: tuple[int, int]) -> NDArray[np.float64]:
+    small = Image.fromarray(cells.numpy().astype(np.float32))
+    return np.asarray(small.resize(size, Image.Resampling.BILINEAR), dtype=np.float64)[..., None]
+
+
+def _encode(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=88)
+    return data_uri(buffer.getvalue(), "image/jpeg")
