@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from wherefrom import __version__
 from wherefrom.attribution.methods import METHODS
-from wherefrom.attribution.protocol import Material, stored_samples
+from wherefrom.attribution.protocol import FitMaterial, stored_samples
 from wherefrom.core.rng import stream
 from wherefrom.data import to_float
 from wherefrom.generators.generator import Generator, wrap_generator
@@ -135,7 +135,7 @@ def measure(method: str, size: int, images: int, steps: int) -> dict[str, Any]:
     factor = INVERSION_STEPS / steps if inverts else 1
     others = torch.randint(0, 256, (64, *generator.image_shape), dtype=torch.uint8)
     start = time.perf_counter()
-    scorer = chosen.fit(Material(generator, others, 0), config)
+    scorer = chosen.fit(FitMaterial(generator, others, 0), config)
     fitted = time.perf_counter()
     pixels = to_float(stored_samples(generator, count, 1))
     begun = time.perf_counter()

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from wherefrom import __version__
-from wherefrom.attribution.final_layer.lasso import Inverter, LassoConfig
+from wherefrom.attribution.final_layer.config import LassoConfig
+from wherefrom.attribution.final_layer.lasso import Inverter
 from wherefrom.attribution.methods.flipad import mean_activation
 from wherefrom.attribution.protocol import stored_samples
 from wherefrom.data.writing import to_float

@@ -27,8 +27,8 @@ from torch import Tensor
 from wherefrom import __version__
 from wherefrom.credit.baselines.gradients import (
     GradientConfig,
-    Moments,
-    image_moments,
+    NoisyInputs,
+    noise_images,
     project,
     projected_gradients,
 )
@@ -50,20 +50,20 @@ def make_model(width: int, side: int) -> Diffusion:
     return Diffusion(make_unet(settings, seed=0), (1, side, side))
 
 
-def one_gradient(model: Diffusion, moments: Moments, index: int) -> dict[str, Tensor]:
+def one_gradient(model: Diffusion, inputs: NoisyInputs, index: int) -> dict[str, Tensor]:
     """The gradient of one image by parameter name, (1, ...)."""
     named = {k: p for k, p in model.network.named_parameters() if p.requires_grad}
-    x, t, e = moments.x[index], moments.t[index], moments.e[index]
-    told = model.predict(x, t, moments.conditions[index].expand(len(x)))
+    x, t, e = inputs.x[index], inputs.t[index], inputs.e[index]
+    told = model.predict(x, t, inputs.conditions[index].expand(len(x)))
     found = torch.autograd.grad((told - e).square().mean(), list(named.values()))
     return {name: gradient[None] for name, gradient in zip(named, found, strict=True)}
 
 
-def loop(model: Diffusion, moments: Moments, config: GradientConfig, together: int) -> Tensor:
+def loop(model: Diffusion, inputs: NoisyInputs, config: GradientConfig, together: int) -> Tensor:
     """Rows by a loop, `together` gradients projected at once."""
     rows = []
-    for part in torch.split(torch.arange(len(moments.x)), together):
-        each = [one_gradient(model, moments, int(index)) for index in part]
+    for part in torch.split(torch.arange(len(inputs.x)), together):
+        each = [one_gradient(model, inputs, int(index)) for index in part]
         batch = {name: torch.cat([found[name] for found in each]) for name in each[0]}
         rows.append(project(batch, config.dimension, seed=config.seed))
     return torch.cat(rows)
@@ -100,11 +100,11 @@ def main() -> None:
     config = GradientConfig(dimension=args.dimension, steps=args.steps, batch=args.batch)
     images = torch.rand(args.images, *model.shape, generator=torch.Generator().manual_seed(0))
     conditions = torch.zeros(args.images, dtype=torch.int64)
-    moments = image_moments(model, images * 2 - 1, conditions, config)
+    inputs = noise_images(model, images * 2 - 1, conditions, config)
     ways: dict[str, Callable[[], Tensor]] = {
-        "ours: a batch at once": lambda: projected_gradients(model, moments, config),
-        "a loop, projected in batches": lambda: loop(model, moments, config, args.batch),
-        "a loop, projected one by one": lambda: loop(model, moments, config, 1),
+        "ours: a batch at once": lambda: projected_gradients(model, inputs, config),
+        "a loop, projected in batches": lambda: loop(model, inputs, config, args.batch),
+        "a loop, projected one by one": lambda: loop(model, inputs, config, 1),
     }
     rows: list[dict[str, Any]] = []
     known, fastest = None, 0.0

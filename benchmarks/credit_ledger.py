@@ -41,8 +41,8 @@ def answer(members: Bools, seed: int) -> Outcome:
     """A run that costs nothing, with as much to record as a real one."""
     value = float(members.sum()) + seed % 7
     seconds = {"training": 1.5, "sampling": 2.5, "scoring": 0.1}
-    detail = {"images": "sha256:" + 64 * "0", "full_data_share": 0.125, "loss": 0.0625}
-    return Outcome(dict.fromkeys(NAMES, value), {}, {**detail, "seconds": seconds}, kept=True)
+    detail = {"images": "sha256:" + 64 * "0", "start_weight": 0.125, "loss": 0.0625}
+    return Outcome(dict.fromkeys(NAMES, value), {}, {**detail, "seconds": seconds}, rescorable=True)
 
 
 def make_play(_device: str) -> Play:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from wherefrom.attribution.protocol import stored_samples
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.core.store import digest_tensors
+from wherefrom.core.saving.store import digest_tensors
 from wherefrom.generators.generator import Generator
 from wherefrom.generators.loading import load_generator
 from wherefrom.generators.zoo.files import export

@@ -27,12 +27,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wherefrom import __version__
-from wherefrom.core.precision import halves
+from wherefrom.core.compute.precision import halves
 from wherefrom.core.rng import stream
 from wherefrom.inversion.config import InversionConfig
 from wherefrom.inversion.networks.assembly import Classes, build_networks
 from wherefrom.inversion.networks.bodies import StandardArchitecture
-from wherefrom.inversion.training.task import Dataset, InversionTask
+from wherefrom.inversion.training.dataset import Dataset
+from wherefrom.inversion.training.task import InversionTask
 
 ROUND = 8  # steps between two looks at the clock
 R1 = 0.1
@@ -42,7 +43,7 @@ class Plain:
     """Algorithm 2, line by line."""
 
     def __init__(self, task: InversionTask) -> None:
-        c, networks = task.config, copy.deepcopy(task.players.networks)
+        c, networks = task.config, copy.deepcopy(task.state.networks)
         self.task, self.config = task, c
         self.critic, self.generator = networks.critic, networks.generator
         self.average = copy.deepcopy(networks)
@@ -95,7 +96,7 @@ def make_task(config: InversionConfig, size: int, channels: int) -> InversionTas
     dataset = Dataset(images, None, Classes())
     made = StandardArchitecture(config, dataset.shape)
     networks = build_networks(config, dataset.shape, Classes(), made, seed=0)
-    return InversionTask(dataset, networks, config, prior=None, seed=0, device=torch.device("cpu"))
+    return InversionTask(dataset, networks, config, seed=0, device=torch.device("cpu"))
 
 
 def interleaved(steps: dict[str, Callable[[int], Any]], repeats: int) -> dict[str, list[float]]:

@@ -26,7 +26,8 @@ from torch import Tensor
 
 from wherefrom import __version__
 from wherefrom.attribution.equations import duality_gap, shifted_objective, soft_threshold
-from wherefrom.attribution.final_layer.lasso import Inversion, Inverter, LassoConfig
+from wherefrom.attribution.final_layer.config import LassoConfig
+from wherefrom.attribution.final_layer.lasso import Inversion, Inverter
 from wherefrom.attribution.final_layer.operator import squared_norm
 from wherefrom.attribution.methods.flipad import mean_activation
 from wherefrom.data.writing import to_float, to_uint8

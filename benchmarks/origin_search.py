@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from wherefrom import __version__
-from wherefrom.origin import Index
+from wherefrom.origin.index.index import Index
 
 K = 10
 CHUNK = 20_000
@@ -308,7 +308,7 @@ def index_rows(batches: list[dict[str, Any]]) -> int:
 def machine(threads: int) -> dict[str, Any]:
     import faiss
 
-    from wherefrom.core.precision import multiplies_bfloat16
+    from wherefrom.core.compute.precision import multiplies_bfloat16
 
     return {
         "processor": processor(),

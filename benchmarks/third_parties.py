@@ -39,10 +39,11 @@ from upscaler import Upscaler
 
 from wherefrom import __version__, attribution
 from wherefrom.attribution.conditions import specialties
+from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.evaluation.robustness import judge_altered
 from wherefrom.attribution.immunity import Immunity
 from wherefrom.attribution.methods import find_method
-from wherefrom.attribution.protocol import Material, stored_samples
+from wherefrom.attribution.protocol import FitMaterial, stored_samples
 from wherefrom.calibration.conformal import threshold_at_rate
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.data import load_training_images, to_float, to_uint8
@@ -177,7 +178,7 @@ def judged_images(
     return own, sources
 
 
-def settings(method: str, changes: dict[str, Any], args: Any) -> attribution.AttributionConfig:
+def settings(method: str, changes: dict[str, Any], args: Any) -> AttributionConfig:
     """The reduced settings of a method."""
     values = {"calibration_samples": args.calibration, "false_positive_rate": 0.05}
     if method == "flipad":
@@ -198,7 +199,7 @@ def one_alteration(
     kind = alteration.kind
     worn = specialties(Immunity(1.0, (kind,)))[kind]
     others = worn.applied(pool, seed, "others")
-    material = Material(owner.generator, others, seed, immunity=worn)
+    material = FitMaterial(owner.generator, others, seed, immunity=worn)
     scorer = find_method("flipad").fit(material, settings("flipad", {}, args))
     held_seed = derive_seed(seed, "third parties", "held")
     held = stored_samples(owner.generator, args.calibration, held_seed)

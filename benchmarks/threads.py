@@ -30,7 +30,8 @@ def invert(way: str, images: int, repeats: int) -> list[float]:
     """Milliseconds per image, once per repeat."""
     import torch
 
-    from wherefrom.attribution.final_layer.lasso import Inverter, LassoConfig
+    from wherefrom.attribution.final_layer.config import LassoConfig
+    from wherefrom.attribution.final_layer.lasso import Inverter
     from wherefrom.generators.last_layer.layer import LastLayer
 
     rng = torch.Generator().manual_seed(0)

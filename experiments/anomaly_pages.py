@@ -50,8 +50,8 @@ def stages_table(name: str = "anomaly_stages") -> str:
 
 def stage_images_table() -> str:
     cells: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    found = load("anomaly_stages")
-    for seed in found["seeds"]:
+    result = load("anomaly_stages")
+    for seed in result["seeds"]:
         for row in sorted(seed["rows"], key=lambda r: (r["name"] != "real-other", _by_stage(r))):
             for score in SCORES:
                 cells[_name(row)][f"auc {score}"].append(row["auc"][score])
@@ -104,7 +104,7 @@ def damage_table() -> str:
 
 
 def speed_table() -> str:
-    found = load("anomaly_speed")
+    result = load("anomaly_speed")
     rows = [
         [
             f"FD, 2 x {r['images']:,} images, {r['features']:,} features",
@@ -112,9 +112,9 @@ def speed_table() -> str:
             f"{r['seconds']:.3g} s",
             f"{r['times_faster']:.0f}x faster",
         ]
-        for r in found["frechet"]
+        for r in result["frechet"]
     ]
-    s = found["scores"]
+    s = result["scores"]
     rows.append(
         [
             f"scores of one image, {s['encoder']}, {s['resolution']} px",
@@ -168,18 +168,18 @@ def stages_plot() -> str:
 
 
 def _points(seed: int) -> dict[str, list[tuple[float, float]]]:
-    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    result: dict[str, list[tuple[float, float]]] = defaultdict(list)
     with (RESULTS / "anomaly_points.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             name = row["set"]
             if name.startswith("stage-") and not name.endswith(f"-seed-{seed}"):
                 continue
             label = f"{int(name.split('-')[1]):,} steps" if name.startswith("stage-") else name
-            found[label].append((float(row["complexity"]), float(row["vulnerability"])))
-    found.pop("real-other", None)
-    real = {"real": found.pop("real")}
+            result[label].append((float(row["complexity"]), float(row["vulnerability"])))
+    result.pop("real-other", None)
+    real = {"real": result.pop("real")}
     return real | dict(
-        sorted(found.items(), key=lambda pair: int(pair[0].split()[0].replace(",", "")))
+        sorted(result.items(), key=lambda pair: int(pair[0].split()[0].replace(",", "")))
     )
 
 

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from wherefrom import __version__
 from wherefrom.anomaly.calibration.assumption import AssumptionConfig, check_assumption
-from wherefrom.anomaly.calibration.fitted import Calibration, fit_calibration
+from wherefrom.anomaly.calibration.fitted import AnomalyCalibration, fit_calibration
 from wherefrom.anomaly.comparison.generators import (
     ComparisonConfig,
     GeneratorScore,
@@ -87,26 +87,28 @@ def spread(files: list[Path], limit: int) -> tuple[Path, ...]:
 
 def damage_jobs(args: argparse.Namespace) -> dict[str, Job]:
     """Which images are damaged: seeded choices, and a third of them again as the cloud."""
-    found: dict[str, Job] = {}
+    outcome: dict[str, Job] = {}
     if args.photos is None:
-        return found
+        return outcome
     sets = {"CIFAR-10": (args.work / "real-other", args.resolution)}
     sets["photographs"] = (args.photos, 224)
     for name, (folder, resolution) in sets.items():
         files = list_images([folder])
         order = torch.randperm(len(files), generator=stream(0, "damaged")).tolist()
         chosen = tuple(files[i] for i in order[: args.damaged + max(40, args.damaged)])
-        found[name] = Job(chosen, resolution, args.work / "cache", damage=args.damaged)
-    return found
+        outcome[name] = Job(chosen, resolution, args.work / "cache", damage=args.damaged)
+    return outcome
 
 
-def stage_row(row: GeneratorScore, scores: ImageScores, others: Tensor, real: Calibration) -> Any:
+def stage_row(
+    row: GeneratorScore, scores: ImageScores, others: Tensor, real: AnomalyCalibration
+) -> Any:
     """One line of the table of stages."""
     points = anomaly_vectors(scores.complexity, scores.vulnerability)
-    found, still = real.scores(points), real.scores(others)
+    outcome, still = real.scores(points), real.scores(others)
     p = real.p_values(points)
     return row.to_dict() | {
-        "auc": {name: auroc(still[name], found[name]) for name in SCORES},
+        "auc": {name: auroc(still[name], outcome[name]) for name in SCORES},
         "flagged": {name: float((p[name] <= RATE).double().mean()) for name in SCORES},
     }
 
@@ -137,7 +139,7 @@ def compare_stages(seed: int, folders: dict[str, ImageScores], draws: int) -> di
         "rows": rows,
         "ranking": compared.ranking.to_dict(),
         "letters": {row["name"]: compared.ranking.group_letters(row["name"]) for row in rows},
-        "kendall": {name: float(found.statistic) for name, found in tau.items()},
+        "kendall": {name: float(outcome.statistic) for name, outcome in tau.items()},
     }
 
 
@@ -186,7 +188,7 @@ def main() -> None:
             print(f"{name}: {len(folders[name])} images", flush=True)
         checks = {name: waiting[name].result() for name in damage}
     encoder = load_feature_encoder(resolution=args.resolution)
-    found = {
+    outcome = {
         "command": f"python experiments/anomaly_tables.py {shlex.join(sys.argv[1:])}",
         "wherefrom": __version__,
         "encoder": encoder.identity.kind,
@@ -200,12 +202,12 @@ def main() -> None:
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
     suffix = "" if args.photos is not None else f"_{args.resolution}"
-    (RESULTS / f"anomaly_stages{suffix}.json").write_text(json.dumps(found, indent=1) + "\n")
+    (RESULTS / f"anomaly_stages{suffix}.json").write_text(json.dumps(outcome, indent=1) + "\n")
     if damage:
         checked = {
             name: check | {"resolution": damage[name].resolution} for name, check in checks.items()
         }
-        text = json.dumps({"command": found["command"], "sets": checked}, indent=1)
+        text = json.dumps({"command": outcome["command"], "sets": checked}, indent=1)
         (RESULTS / "anomaly_damage.json").write_text(text + "\n")
         write_points(folders, RESULTS / "anomaly_points.csv")
     print(f"wrote {RESULTS}/anomaly_*")

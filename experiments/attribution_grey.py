@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from wherefrom import __version__
-from wherefrom.attribution.evaluation.comparison import compare
+from wherefrom.attribution.evaluation.comparison import ComparisonDesign, compare
 from wherefrom.attribution.methods import find_method
 from wherefrom.attribution.protocol import stored_samples
 from wherefrom.core.rng import stream
-from wherefrom.core.store import write_file
+from wherefrom.core.saving.store import write_file
 from wherefrom.data import load_training_images
 from wherefrom.generators.generator import Generator
 from wherefrom.generators.loading import load_generator
@@ -65,7 +65,12 @@ def trained(architecture: str, seed: int, images: Tensor, digest: str, args: Any
     )
     out = args.work / f"{architecture}-{seed}"
     weights = train_zoo(
-        images, out, config=config, digest=digest, sample_every=args.steps, checkpoint_every=100
+        images,
+        out,
+        config=config,
+        origin={"images": digest},
+        sample_every=args.steps,
+        checkpoint_every=100,
     )
     return load_generator("zoo:", weights=weights)
 
@@ -83,15 +88,14 @@ def judge(
     if method == "flipad":
         values |= {"mean_samples": args.train, "classifier_samples": args.classifier}
     config = find_method(method).presets["default"].with_values(values | changes)
-    found = compare(
+    result = compare(
         owner,
         others,
         rivals,
         configs={method: config},
-        own_samples=args.test,
-        repetitions=args.repetitions,
+        design=ComparisonDesign(own_samples=args.test, repetitions=args.repetitions),
     )
-    return {"recipe": title, **found.rows[0].to_dict(), "config": config.to_dict()}
+    return {"recipe": title, **result.rows[0].to_dict(), "config": config.to_dict()}
 
 
 def main() -> None:

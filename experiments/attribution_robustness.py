@@ -32,7 +32,7 @@ from wherefrom.attribution.conditions import KIND_OF, condition_after, specialti
 from wherefrom.attribution.evaluation.robustness import judge_altered
 from wherefrom.attribution.immunity import NONE, Immunity
 from wherefrom.attribution.methods import METHODS
-from wherefrom.attribution.protocol import Material, Scorer, stored_samples
+from wherefrom.attribution.protocol import FitMaterial, Scorer, stored_samples
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.data.altering.degradations import TABLE_3, Alteration
 from wherefrom.generators.loading import load_generator
@@ -112,7 +112,7 @@ class Cell:
             key = (recipe.method, json.dumps(told, sort_keys=True), worn.kinds, worn.share)
             if key not in self.scorers:
                 others = worn.applied(self.others, self.seed, "others")
-                material = Material(self.generator, others, self.seed, immunity=worn)
+                material = FitMaterial(self.generator, others, self.seed, immunity=worn)
                 self.scorers[key] = method.fit(material, config)
             return self.scorers[key]
 

@@ -28,7 +28,7 @@ from torch import Tensor
 from wherefrom import __version__, attribution
 from wherefrom.attribution.methods import METHODS
 from wherefrom.core.rng import derive_seed
-from wherefrom.core.store import digest_tensors
+from wherefrom.core.saving.store import digest_tensors
 from wherefrom.data.tables.numbers import read_rows
 from wherefrom.generators.generator import Generator, wrap_generator
 from wherefrom.generators.kl_wgan import KlWganConfig, KlWganTask

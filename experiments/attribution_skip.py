@@ -26,10 +26,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wherefrom import __version__, attribution
+from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.methods import find_method
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.core.store import write_file
+from wherefrom.core.saving.store import write_file
 from wherefrom.data.datasets import load_training_images
 from wherefrom.data.writing import to_float
 from wherefrom.generators.generator import Generator, wrap_generator
@@ -123,7 +124,7 @@ def trained(kind: str, seed: int, images: Tensor, args: argparse.Namespace) -> G
     return wrap_generator(module)
 
 
-def settings(method: str, args: argparse.Namespace) -> attribution.AttributionConfig:
+def settings(method: str, args: argparse.Namespace) -> AttributionConfig:
     """The paper's budget cut to --train images; the same for every method."""
     preset = find_method(method).presets["quick" if method == "flipad" else "default"]
     counts = {

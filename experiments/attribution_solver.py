@@ -31,7 +31,7 @@ from unseen_clothes import unseen_clothes
 
 from wherefrom import __version__
 from wherefrom.attribution.config import PRESETS
-from wherefrom.attribution.final_layer.lasso import LassoConfig
+from wherefrom.attribution.final_layer.config import LassoConfig
 from wherefrom.attribution.methods.features import FeatureMap
 from wherefrom.attribution.methods.flipad import mean_activation
 from wherefrom.attribution.methods.flipad_scorer import combine, pre_activations
@@ -166,7 +166,7 @@ def _scores(score: Any, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _joined(sad: dict[str, Tensor], logits: dict[str, Tensor]) -> dict[str, Tensor]:
-    """As `Evidence.score`, in units of the calibration images: both halves of one split."""
+    """As `FlipadScorer.score`, in units of the calibration images: both halves of one split."""
     pair = {role: torch.stack([sad[role].log(), logits[role]], dim=1) for role in sad}
     half = pair["held"][::2]
     middle = half.median(dim=0).values

@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.core.store import scratch_beside
+from wherefrom.core.saving.store import scratch_beside
 from wherefrom.training.loop import Checkpoints, run
 
 STEPS, BATCH, RATE = 1500, 32, 2e-3

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.core.store import digest_tensors, load_artifact, save_artifact
+from wherefrom.core.saving.store import digest_tensors, load_artifact, save_artifact
 from wherefrom.encoders.features import FeatureNetwork
 from wherefrom.encoders.identity import identify
 from wherefrom.training.loop import run

@@ -18,7 +18,7 @@ import numpy as np
 from credit_studies import LEDGERS, PROPERTIES, games_in, open_game
 
 from wherefrom import __version__
-from wherefrom.core.store import write_file
+from wherefrom.core.saving.store import write_file
 from wherefrom.credit.estimators.choose import estimate
 from wherefrom.credit.game import RunTable
 

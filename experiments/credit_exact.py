@@ -46,7 +46,7 @@ from torch import Tensor
 
 from wherefrom import __version__
 from wherefrom.core.rng import derive_seed
-from wherefrom.core.store import write_file
+from wherefrom.core.saving.store import write_file
 from wherefrom.credit.equations import correlation, rank_correlation, shapley_value
 from wherefrom.credit.estimators.choose import estimate
 from wherefrom.credit.estimators.design import (
@@ -58,7 +58,7 @@ from wherefrom.credit.estimators.design import (
     UniformDesign,
 )
 from wherefrom.credit.estimators.paired import estimate_exact
-from wherefrom.credit.estimators.tables import enumerated
+from wherefrom.credit.estimators.tables import enumerated, values_by_subset
 from wherefrom.credit.evaluation.fidelity import certify_proxy
 from wherefrom.credit.evaluation.lds import variance_split
 from wherefrom.credit.game import Design, Floats, Planned, RunTable, mask_of, members_of
@@ -121,23 +121,21 @@ def run(args: argparse.Namespace) -> None:
 
 def means_of(table: RunTable) -> tuple[Floats, dict[int, list[float]]]:
     """The mean value of each subset (2^n,), and all its values in the order of their seeds."""
-    found: dict[int, list[float]] = {}
-    for row, value in zip(table.masks, table.values, strict=True):
-        found.setdefault(mask_of(row), []).append(float(value))
-    complete = min(len(values) for values in found.values())
-    if len(found) < 2**PLAYERS:
-        raise SystemExit(f"the ledger has {len(found)} of {2**PLAYERS} subsets; run on")
-    kept = {mask: values[:complete] for mask, values in found.items()}
-    return np.array([np.mean(kept[mask]) for mask in range(2**PLAYERS)]), kept
+    results = values_by_subset(table)
+    complete = min(len(values) for values in results.values())
+    if len(results) < 2**PLAYERS:
+        raise SystemExit(f"the ledger has {len(results)} of {2**PLAYERS} subsets; run on")
+    rounds = {mask: values[:complete] for mask, values in results.items()}
+    return np.array([np.mean(rounds[mask]) for mask in range(2**PLAYERS)]), rounds
 
 
 def complete_part(table: RunTable) -> RunTable:
     """The first runs of each subset, as many as every subset has."""
-    _, kept = means_of(table)
-    rows, seen = [], dict.fromkeys(kept, 0)
+    _, rounds = means_of(table)
+    rows, seen = [], dict.fromkeys(rounds, 0)
     for j, row in enumerate(table.masks):
         mask = mask_of(row)
-        if seen[mask] < len(kept[mask]):
+        if seen[mask] < len(rounds[mask]):
             rows.append(j)
         seen[mask] += 1
     return table.at(rows)
@@ -196,19 +194,19 @@ def replay(
 def replicates(values: dict[int, list[float]]) -> list[dict[str, float]]:
     """Shapley values of each round of retraining against those of the other rounds."""
     rounds = np.array([values[mask] for mask in range(2**PLAYERS)])
-    found = []
+    results = []
     for k in range(rounds.shape[1] if rounds.shape[1] > 1 else 0):
-        one, rest = shapley_value(rounds[:, k]), shapley_value(np.delete(rounds, k, 1).mean(1))
+        alone, rest = shapley_value(rounds[:, k]), shapley_value(np.delete(rounds, k, 1).mean(1))
         inner = slice(1, -1)
-        found.append(
+        results.append(
             {
                 "pearson": correlation(rounds[inner, k], np.delete(rounds, k, 1).mean(1)[inner]),
-                "share_pearson": correlation(one, rest),
-                "share_spearman": rank_correlation(one, rest),
-                "error": distance(one, rest),
+                "share_pearson": correlation(alone, rest),
+                "share_spearman": rank_correlation(alone, rest),
+                "error": distance(alone, rest),
             }
         )
-    return found
+    return results
 
 
 def audit(
@@ -244,7 +242,7 @@ def fidelity(proxy: RunTable, truth: RunTable, mean: Floats) -> dict[str, Any]:
 
 def analyse(ledger: Path, draws: int) -> dict[str, Any]:
     """Everything that the ledger says about both properties."""
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name in PROPERTIES:
         tables = {}
         for kind in games_in(ledger):
@@ -256,7 +254,7 @@ def analyse(ledger: Path, draws: int) -> dict[str, Any]:
         exact = estimate_exact(tables[TRUTH])
         known = enumerated(tables[TRUTH])
         several = known is not None and known.freedom > 0
-        found[name] = {
+        results[name] = {
             "exact": exact.to_dict(),
             "rounds": len(values[0]),
             "variance": variance_split(tables[TRUTH]).to_dict() if several else None,
@@ -272,16 +270,16 @@ def analyse(ledger: Path, draws: int) -> dict[str, Any]:
                 if kind in tables
             },
         }
-    return found
+    return results
 
 
 def costs(ledger: Path) -> dict[str, dict[str, float]]:
     """Seconds of a run by stage, in each game."""
-    found = {}
+    results = {}
     for kind in KINDS:
         with open_game(ledger, kind) as game:
-            found[kind] = seconds_per_run(game)
-    return found
+            results[kind] = seconds_per_run(game)
+    return results
 
 
 def main() -> None:
@@ -328,8 +326,8 @@ def main() -> None:
 def settings(args: argparse.Namespace) -> dict[str, Any]:
     """What the ledger does not say."""
     names = ("steps", "finetuning", "images", "replicates", "workers")
-    found = {name: getattr(args, name) for name in names}
-    return found | {"classifier_accuracy": accuracy_of(args.work)}
+    results = {name: getattr(args, name) for name in names}
+    return results | {"classifier_accuracy": accuracy_of(args.work)}
 
 
 if __name__ == "__main__":

@@ -79,23 +79,23 @@ class Judged:
 
     def lead(self) -> list[dict[str, Any]]:
         """LDS of ours less that of each other method at one half, with bootstrap intervals."""
-        table, found = of(self.dear, *HELD_OUT[0.5]), []
+        table, results = of(self.dear, *HELD_OUT[0.5]), []
         for method, scores in self.scores.items():
             if method == OURS:
                 continue
             for gap, low, high in lds_difference(table, self.scores[OURS], scores).values():
-                found.append({"method": method, "lead": gap, "low": low, "high": high})
-        return found
+                results.append({"method": method, "lead": gap, "low": low, "high": high})
+        return results
 
     def variances(self) -> dict[str, Any]:
         """Subset against training seed, by size of the held-out subsets."""
-        found = {}
+        results = {}
         for alpha, part in HELD_OUT.items():
             try:
-                found[str(alpha)] = variance_split(of(self.dear, *part)).to_dict()
+                results[str(alpha)] = variance_split(of(self.dear, *part)).to_dict()
             except InputError:
                 continue
-        return found
+        return results
 
     def curves(self) -> list[dict[str, Any]]:
         """Error and LDS of both estimators by number of runs."""

@@ -52,28 +52,28 @@ def _share(value: float) -> str:
 
 
 @_once_run("credit_exact")
-def shares(found: dict[str, Any]) -> str:
+def shares(results: dict[str, Any]) -> str:
     """Exact shares with their intervals, and those of the proxies."""
     head, columns = ["contributor", "images"], []
-    for name, values in found["properties"].items():
+    for name, values in results["properties"].items():
         exact = values["exact"]
         head += [f"{name}: exact [95 %]", *(GAMES[k] for k in values["proxies"])]
         ends = zip(exact["values"], exact["low"], exact["high"], strict=True)
         columns.append([f"{v:.3g} [{low:.3g}, {high:.3g}]" for v, low, high in ends])
         columns += [[f"{x:.3g}" for x in proxy["shares"]] for proxy in values["proxies"].values()]
-    names = sorted(found["contributors"])
+    names = sorted(results["contributors"])
     rows = [
-        [name, str(found["contributors"][name]), *(column[i] for column in columns)]
+        [name, str(results["contributors"][name]), *(column[i] for column in columns)]
         for i, name in enumerate(names)
     ]
     return table(head, rows)
 
 
 @_once_run("credit_exact")
-def noise(found: dict[str, Any]) -> str:
+def noise(results: dict[str, Any]) -> str:
     """What training seeds do to values and to exact shares."""
     rows = []
-    for name, values in found["properties"].items():
+    for name, values in results["properties"].items():
         split, each = values["variance"], values["replicates"]
         if split is None:
             continue
@@ -95,10 +95,10 @@ def noise(found: dict[str, Any]) -> str:
 
 
 @_once_run("credit_exact")
-def estimators(found: dict[str, Any]) -> str:
+def estimators(results: dict[str, Any]) -> str:
     """Errors and coverage of every estimator by number of runs."""
     rows = []
-    for name, values in found["properties"].items():
+    for name, values in results["properties"].items():
         rows += [
             [
                 f"{name}: {r['method']}",
@@ -116,10 +116,10 @@ def estimators(found: dict[str, Any]) -> str:
 
 
 @_once_run("credit_exact")
-def proxies(found: dict[str, Any]) -> str:
+def proxies(results: dict[str, Any]) -> str:
     """How the cheap games compare with retraining, and after an audit."""
     rows, counts = [], []
-    for name, values in found["properties"].items():
+    for name, values in results["properties"].items():
         for kind, r in values["proxies"].items():
             counts = [audit["runs"] for audit in r["audits"]]
             keys = ("pearson", "spearman", "share_pearson", "share_spearman", "error")
@@ -131,32 +131,32 @@ def proxies(found: dict[str, Any]) -> str:
 
 
 @_once_run("credit_exact")
-def exact_setting(found: dict[str, Any]) -> str:
+def exact_setting(results: dict[str, Any]) -> str:
     """The scale of the exact game."""
-    return _setting(found)
+    return _setting(results)
 
 
 @_once_run("credit_table_1")
-def table_1_setting(found: dict[str, Any]) -> str:
+def table_1_setting(results: dict[str, Any]) -> str:
     """The scale of the reduced Table 1."""
-    return _setting(found)
+    return _setting(results)
 
 
-def _setting(found: Mapping[str, Any]) -> str:
-    given = found["settings"]
-    accuracy = given.get("classifier_accuracy", found.get("classifier_accuracy"))
+def _setting(results: Mapping[str, Any]) -> str:
+    given = results["settings"]
+    accuracy = given.get("classifier_accuracy", results.get("classifier_accuracy"))
     rows = [
-        ["command", f"`{found['command']}`"],
+        ["command", f"`{results['command']}`"],
         ["steps: retraining, recovery; fine-tuning", f"{given['steps']}; {given['finetuning']}"],
         ["images sampled in a run", str(given["images"])],
         ["accuracy of the classifier", _share(accuracy)],
-        ["wherefrom, torch", f"{found['version']}, {found['torch']}"],
+        ["wherefrom, torch", f"{results['version']}, {results['torch']}"],
     ]
     return table(["this run", ""], rows)
 
 
-def _lds(found: Mapping[str, Any], name: str) -> str:
-    values = found["properties"][name]
+def _lds(results: Mapping[str, Any], name: str) -> str:
+    values = results["properties"][name]
     cells: dict[str, dict[float, str]] = {}
     ceilings: dict[float, str] = {}
     for row in values["lds"]:
@@ -184,22 +184,22 @@ def _lds(found: Mapping[str, Any], name: str) -> str:
 
 
 @_once_run("credit_table_1")
-def table_1(found: dict[str, Any]) -> str:
+def table_1(results: dict[str, Any]) -> str:
     """LDS of every method, for the Inception Score."""
-    return _lds(found, next(iter(found["properties"])))
+    return _lds(results, next(iter(results["properties"])))
 
 
 @_once_run("credit_table_1")
-def table_1_other(found: dict[str, Any]) -> str:
+def table_1_other(results: dict[str, Any]) -> str:
     """The same for the other property."""
-    return _lds(found, list(found["properties"])[1])
+    return _lds(results, list(results["properties"])[1])
 
 
 @_once_run("credit_table_1")
-def curves(found: dict[str, Any]) -> str:
+def curves(results: dict[str, Any]) -> str:
     """Error and LDS of both estimators by number of runs."""
     rows: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
-    for name, values in found["properties"].items():
+    for name, values in results["properties"].items():
         for row in values["curves"]:
             rows.setdefault((name, row["runs"]), {})[row["method"]] = row
     lines = [
@@ -230,7 +230,7 @@ def _percent(value: float | None) -> str:
 
 
 @_once_run("credit_estimators")
-def needed(found: dict[str, Any]) -> str:
+def needed(results: dict[str, Any]) -> str:
     """Runs needed for the paper's error."""
     rows = [
         [
@@ -240,35 +240,35 @@ def needed(found: dict[str, Any]) -> str:
             _number(row["ours"], ".0f"),
             _number(row["ratio"]),
         ]
-        for case in found["cases"]
+        for case in results["cases"]
         for row in case["rows"]
     ]
     return table(["game", "error", "KernelSHAP's runs", "ours", "ratio"], rows)
 
 
 @_once_run("credit_ledger")
-def ledger(found: dict[str, Any]) -> str:
+def ledger(results: dict[str, Any]) -> str:
     """What the ledger adds to a run."""
     rows = [
         [r["what"], f"{r['runs']:,}", f"{r['milliseconds']:.2f}", _number(r.get("last"))]
-        for r in found["rows"]
+        for r in results["rows"]
     ]
-    rows.append(["the disk alone: write 4 KB and flush", "", f"{found['flush']:.2f}", ""])
+    rows.append(["the disk alone: write 4 KB and flush", "", f"{results['flush']:.2f}", ""])
     return table(["ledger", "runs", "ms each", "the last tenth"], rows)
 
 
 @_once_run("credit_gradients")
-def gradients(found: dict[str, Any]) -> str:
+def gradients(results: dict[str, Any]) -> str:
     """Projected gradients against loops."""
     rows = [
         [r["what"], f"{r['per_second']:.2f}", f"{r['ratio']:.2f}x", f"{r['difference']:.0e}"]
-        for r in found["rows"]
+        for r in results["rows"]
     ]
     return table(["projected gradients", "images/s", "ours is faster by", "difference"], rows)
 
 
 @_once_run("credit_cost")
-def cost(found: dict[str, Any]) -> str:
+def cost(results: dict[str, Any]) -> str:
     """Seconds of a run by game and stage."""
     rows = [
         [
@@ -278,14 +278,14 @@ def cost(found: dict[str, Any]) -> str:
             *(f"{r[stage]:.2f}" for stage in (*STAGES, "total")),
             f"{r['ratio']:.1f}x",
         ]
-        for r in found["rows"]
+        for r in results["rows"]
     ]
     head = ["game", "weights", "steps", "training, s", "sampling", "scoring", "total"]
     return table([*head, "retraining / this"], rows)
 
 
 @_once_run("credit_empty")
-def empty(found: dict[str, Any]) -> str:
+def empty(results: dict[str, Any]) -> str:
     """The gain under both meanings of the empty set, and the division under the default one."""
     rows = [
         [
@@ -297,7 +297,7 @@ def empty(found: dict[str, Any]) -> str:
             _share(row["apart"]),
             f"{_share(row['least'])} to {_share(row['most'])}",
         ]
-        for row in found["rows"]
+        for row in results["rows"]
     ]
     head = ["sparsified game", "gain over start", "gain over untrained", "gain of retraining"]
     head += ["the start's part of it", "divided otherwise than equally", "parts"]

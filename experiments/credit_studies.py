@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wherefrom.core.store import scratch_beside
+from wherefrom.core.saving.store import scratch_beside
 from wherefrom.credit.game import Planned
 from wherefrom.credit.ledger.ledger import Ledger
 from wherefrom.credit.ledger.records import GameIdentity

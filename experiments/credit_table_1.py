@@ -54,18 +54,21 @@ from credit_studies import (
 from torch import Tensor
 
 from wherefrom import __version__
-from wherefrom.core.store import write_file
+from wherefrom.core.saving.store import write_file
 from wherefrom.credit.baselines.gradients import GradientConfig
-from wherefrom.credit.baselines.of_study import gradient_baselines, similarity_baselines
-from wherefrom.credit.diffusion.model import sample
+from wherefrom.credit.baselines.of_study import (
+    TrainingSet,
+    generate,
+    gradient_baselines,
+    similarity_baselines,
+)
 from wherefrom.credit.estimators.design import Design
 from wherefrom.credit.evaluation.lds import SubsetsDesign
 from wherefrom.credit.game import Planned
 from wherefrom.credit.method import OpenStudy
-from wherefrom.credit.properties import Made, NetworkEmbedder
+from wherefrom.credit.properties import NetworkEmbedder, RunOutput
 from wherefrom.credit.running.diffusion_run import DiffusionPlay
 from wherefrom.credit.study.models import make_models
-from wherefrom.data.writing import to_uint8
 
 CLASSES = ("T-shirts", "trousers", "pullovers", "dresses", "coats", "sandals", "shirts",
            "sneakers", "bags", "boots")  # fmt: skip
@@ -137,16 +140,14 @@ def baselines(args: argparse.Namespace, opened: OpenStudy) -> None:
     models = make_models(study, data)
     if models.full is None:
         raise SystemExit("the sparsified game has no full model")
-    full, sampling = models.full, study.config.sampling
-    generated = to_uint8(sample(full, sampling))
+    full = models.full
+    generated = generate(full, study.config.sampling)
     embedder = NetworkEmbedder(property_classifier.load())
-    scores = similarity_baselines(data, generated, {"classifier": embedder})
+    scores = similarity_baselines(data, generated.images, {"classifier": embedder})
     scores |= gradient_baselines(
         full,
-        data,
-        models.latents,
-        models.conditions,
-        sampling,
+        TrainingSet(data, models.latents, models.conditions),
+        generated,
         GRADIENTS,
         store=args.work / "gradients",
     )
@@ -154,10 +155,11 @@ def baselines(args: argparse.Namespace, opened: OpenStudy) -> None:
     own: dict[str, dict[str, list[float]]] = {}
     for name, measured in measures(opened).items():
         values = [
-            float(measured(Made(data.images[data.owner == player]))) for player in range(PLAYERS)
+            float(measured(RunOutput(data.images[data.owner == player])))
+            for player in range(PLAYERS)
         ]
         own[name] = {f"{name} of the contributor's images": values}
-    found = {
+    results = {
         "game": game,
         "names": list(data.names),
         "classifier_accuracy": accuracy_of(args.work),
@@ -167,10 +169,10 @@ def baselines(args: argparse.Namespace, opened: OpenStudy) -> None:
         "of_one_property": own,
     }
     args.ledgers.mkdir(parents=True, exist_ok=True)
-    write_file(path, (json.dumps(found, indent=1) + "\n").encode())
+    write_file(path, (json.dumps(results, indent=1) + "\n").encode())
 
 
-def measures(opened: OpenStudy) -> Mapping[str, Callable[[Made], float]]:
+def measures(opened: OpenStudy) -> Mapping[str, Callable[[RunOutput], float]]:
     """The study's properties by name."""
     if not isinstance(opened.play, DiffusionPlay):
         raise SystemExit("the study has no diffusion model")
@@ -182,39 +184,39 @@ def analyse(ledgers: Path) -> dict[str, Any]:
     known = json.loads((ledgers / BASELINES).read_text())
     if known.get("game") != games_in(ledger_of(ledgers, CHEAP))[CHEAP].digest:
         raise SystemExit(f"{BASELINES} is of another game than the ledgers; make the runs again")
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name in PROPERTIES:
-        judged = Judged(ledgers, name, known)
-        found[name] = {
-            "shares": {label: each.to_dict() for label, each in judged.shares.items()},
-            "runs": {what: len(table.values) for what, table in judged.parts.items()}
-            | {"retrained": len(judged.dear.values)},
-            "lds": judged.lds(),
-            "lead": judged.lead() if OURS in judged.scores else [],
-            "variance": judged.variances(),
-            "curves": judged.curves(),
+        scores = Judged(ledgers, name, known)
+        results[name] = {
+            "shares": {label: each.to_dict() for label, each in scores.shares.items()},
+            "runs": {what: len(table.values) for what, table in scores.parts.items()}
+            | {"retrained": len(scores.dear.values)},
+            "lds": scores.lds(),
+            "lead": scores.lead() if OURS in scores.scores else [],
+            "variance": scores.variances(),
+            "curves": scores.curves(),
         }
     costs = {}
     for kind in (CHEAP, DEAR):
         with open_game(ledger_of(ledgers, kind), kind) as game:
             costs[kind] = seconds_per_run(game)
-    kept = ("names", "classifier_accuracy", "settings", "gradients")
+    names = ("names", "classifier_accuracy", "settings", "gradients")
     return {
         "command": "python experiments/credit_table_1.py --data fashion-mnist",
         "version": __version__,
         "torch": torch.__version__,
-        **{key: known[key] for key in kept},
+        **{key: known[key] for key in names},
         "seconds": costs,
-        "properties": found,
+        "properties": results,
     }
 
 
-def plot(found: Mapping[str, Any], path: Path) -> None:
+def plot(results: Mapping[str, Any], path: Path) -> None:
     """Error and LDS against the number of runs, for the first property."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    rows = found["properties"][PROPERTIES[0]]["curves"]
+    rows = results["properties"][PROPERTIES[0]]["curves"]
     names = {"kernelshap": "KernelSHAP of the paper", "paired": "paired (default)"}
     figure = Figure(figsize=(8, 3), layout="constrained")
     for axes, key, label in zip(

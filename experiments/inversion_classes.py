@@ -24,7 +24,7 @@ from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor
 
 from wherefrom import inversion
-from wherefrom.core.store import digest_tensors, write_file
+from wherefrom.core.saving.store import digest_tensors, write_file
 from wherefrom.data.writing import to_float
 from wherefrom.inversion.classes.clusters import DEAD
 from wherefrom.inversion.codes.editing import edit_attribute
@@ -139,8 +139,11 @@ def done(
     fitted = inversion.fit(
         train[0],
         config=config,
-        labels=(measured_attributes(x) > middle).long() if attributes else None,
-        label_names=ATTRIBUTES if attributes else (),
+        labels=inversion.TrainingLabels(
+            values=(measured_attributes(x) > middle).long(), names=ATTRIBUTES
+        )
+        if attributes
+        else None,
         seed=seed,
         recorder=inversion.Recorder(place, checkpoint_every=100, sample_every=500, log_every=50),
     )

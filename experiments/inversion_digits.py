@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from wherefrom import __version__, inversion
-from wherefrom.core.store import digest_tensors, write_file
+from wherefrom.core.saving.store import digest_tensors, write_file
 from wherefrom.data.datasets import load_training_images
 from wherefrom.data.writing import to_float
 from wherefrom.inversion.codes.evaluation import evaluate_inverter

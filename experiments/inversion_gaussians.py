@@ -26,7 +26,7 @@ from torch import Tensor
 
 from wherefrom import __version__, inversion
 from wherefrom.core.rng import stream
-from wherefrom.core.store import write_file
+from wherefrom.core.saving.store import write_file
 
 RESULT = Path("docs/results/inversion_gaussians.json")
 CENTRES = torch.tensor([[-1.0, 1.0], [0.0, -2.0], [1.0, -1.0], [2.0, 1.0]])
@@ -184,8 +184,9 @@ def done(run: Run, args: argparse.Namespace) -> dict[str, Any]:
     fitted = inversion.fit(
         x,
         config=config,
-        labels=clusters if labelled else None,
-        prior=SHARES if run.given else None,
+        labels=inversion.TrainingLabels(
+            values=clusters if labelled else None, prior=SHARES if run.given else None
+        ),
         seed=run.seed,
     )
     found = {"name": run.name, "seed": run.seed, "seconds": time.process_time() - start}

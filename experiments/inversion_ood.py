@@ -27,7 +27,7 @@ from markdown_tables import table
 from matplotlib.figure import Figure as Canvas
 
 from wherefrom import __version__, inversion
-from wherefrom.core.store import is_artifact, write_file
+from wherefrom.core.saving.store import is_artifact, write_file
 from wherefrom.data.altering.mnist_corruptions import near_out
 from wherefrom.data.altering.out_sets import OutSet, foreign_images, mnist_out_sets, padded
 from wherefrom.data.datasets import TrainingImages, load_training_images
@@ -80,7 +80,7 @@ def trained(
     fitted = inversion.fit(
         digits.images,
         config=settings(method, args),
-        labels=digits.labels if method == "classifier" else None,
+        labels=inversion.TrainingLabels(values=digits.labels) if method == "classifier" else None,
         seed=args.seed,
         recorder=recorder,
     )

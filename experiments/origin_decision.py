@@ -21,20 +21,21 @@ import torch
 from origin_tables import ATTACKS, SEEN, Data
 from train_editors import EDITORS
 
-from wherefrom.core.store import digest_file, write_file
+from wherefrom.core.saving.store import digest_file, write_file
 from wherefrom.data.images import read_image
 from wherefrom.data.shaping import to_image, to_pixels
 from wherefrom.data.writing import to_float
 from wherefrom.encoders import load_encoder, prepare
 from wherefrom.metrics.detection import exact_interval
 from wherefrom.origin.edit_map.fitting import fit_edit_map
+from wherefrom.origin.edit_map.pairs import EmbeddedPairs
 from wherefrom.origin.index.index import Index
 from wherefrom.origin.pairs.manifest import read_pairs
 from wherefrom.origin.reranking.scores import Originals
 from wherefrom.origin.reranking.views import VIEWS
 from wherefrom.origin.searching.config import SearchConfig
-from wherefrom.origin.searching.decision import STATISTICS, standing_out
-from wherefrom.origin.searching.matching import Matcher, Standing
+from wherefrom.origin.searching.decision import STATISTICS, measure_prominence
+from wherefrom.origin.searching.matching import Matcher, RankedCandidates
 
 RATES = (0.01, 0.05)
 TRIED = 100  # queries per attack
@@ -50,7 +51,9 @@ class Decisions:
         self.files = Originals(encoder)
         origins, edits, owner = data.train(SEEN)
         self.fitted = fit_edit_map(
-            origins, edits, owner, encoder=encoder.identity, latent_shape=encoder.latent_shape
+            EmbeddedPairs(
+                origins, edits, owner, encoder=encoder.identity, latent_shape=encoder.latent_shape
+            )
         )
         paths = list(data.place)
         self.index = Index.create(folder / "index", dim=self.fitted.rank, identity={})
@@ -67,8 +70,8 @@ class Decisions:
         attack: str = "none",
         absent: bool = False,
         most: int | None = None,
-    ) -> list[tuple[Standing, bool]]:
-        """(standing, whether the first candidate is right) of one edit of each origin."""
+    ) -> list[tuple[RankedCandidates, bool]]:
+        """(ranking, whether the first candidate is right) of one edit of each origin."""
         matcher = Matcher(self.index, self.index, self.encoder, self.fitted, config, self.files)
         pairs = read_pairs(self.args.work / f"{editor}-{split}", verify=False)
         found = []
@@ -78,26 +81,28 @@ class Decisions:
             right = self.ids[self.place[pairs.origins[number].resolve()]]
             out = [torch.tensor([right])] if absent else None
             picture = prepare(to_float(to_pixels(image)[None]))
-            (standing,) = matcher.ask(picture, left_out=out)
-            found.append((standing, int(standing.ids[0]) == right))
+            (ranking,) = matcher.rank(picture, left_out=out)
+            found.append((ranking, int(ranking.ids[0]) == right))
         return found
 
 
-def p_values(found: list[tuple[Standing, bool]], null: list[float], statistic: str) -> list[float]:
+def p_values(
+    found: list[tuple[RankedCandidates, bool]], null: list[float], statistic: str
+) -> list[float]:
     """Conformal p-values of each query's best match."""
-    values = [standing_out(standing.scores, statistic) for standing, _ in found]
+    values = [measure_prominence(ranking.scores, statistic) for ranking, _ in found]
     return [(1 + sum(n >= value for n in null)) / (1 + len(null)) for value in values]
 
 
 def judged(
-    here: list[tuple[Standing, bool]],
-    gone: list[tuple[Standing, bool]],
-    null: list[tuple[Standing, bool]],
+    here: list[tuple[RankedCandidates, bool]],
+    gone: list[tuple[RankedCandidates, bool]],
+    null: list[tuple[RankedCandidates, bool]],
     statistic: str,
     **setting: Any,
 ) -> list[dict[str, Any]]:
     """Shares found, wrong and falsely alarmed, by rate."""
-    values = [standing_out(standing.scores, statistic) for standing, _ in null]
+    values = [measure_prominence(ranking.scores, statistic) for ranking, _ in null]
     p_here, p_gone = (p_values(found, values, statistic) for found in (here, gone))
     right = [is_right for _, is_right in here]
     rows = []

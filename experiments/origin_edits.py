@@ -48,8 +48,7 @@ def main() -> None:
             pipeline,
             load_prompts(PROMPTS),
             args.out / f"{args.editor}-{split}",
-            per_origin=count,
-            config=SETTINGS,
+            config=SETTINGS.with_values({"per_origin": count}),
         )
         print(
             f"{found.folder}: {len(found.edits)} edits, {len(found.skipped)} left out", flush=True

@@ -34,7 +34,7 @@ from train_editors import EDITORS, split_photos
 
 from wherefrom import __version__
 from wherefrom.core.rng import stream
-from wherefrom.core.store import write_file
+from wherefrom.core.saving.store import write_file
 from wherefrom.data.datasets import load_training_images
 from wherefrom.data.images import read_image
 from wherefrom.data.shaping import to_image, to_pixels
@@ -43,6 +43,7 @@ from wherefrom.encoders import Encoder, load_encoder
 from wherefrom.metrics.retrieval import accuracy, mean_average_precision, worst_ranks
 from wherefrom.origin.edit_map.fitted import EditMapConfig, FittedEditMap
 from wherefrom.origin.edit_map.fitting import fit_edit_map
+from wherefrom.origin.edit_map.pairs import EmbeddedPairs
 from wherefrom.origin.edit_map.theory import compare_maps, report_pairs
 from wherefrom.origin.pairs.manifest import read_pairs
 
@@ -212,11 +213,9 @@ class Tables:
         origins, edits, owner = self.data.train(editors, chosen)
         encoder = self.data.encoder
         fitted = fit_edit_map(
-            origins,
-            edits,
-            owner,
-            encoder=encoder.identity,
-            latent_shape=encoder.latent_shape,
+            EmbeddedPairs(
+                origins, edits, owner, encoder=encoder.identity, latent_shape=encoder.latent_shape
+            ),
             config=config,
         )
         print(

@@ -20,19 +20,14 @@ from PIL import Image
 from promise import Promise, Values
 from torch import Tensor, nn
 
-from wherefrom.anomaly import (
-    AnomalyConfig,
-    AssumptionConfig,
-    ImageScores,
-    calibrate,
-    fit_calibration,
-    score_progressively,
-)
-from wherefrom.anomaly.calibration.assumption import AssumptionCheck
+from wherefrom.anomaly import AnomalyConfig, ImageScores, calibrate
+from wherefrom.anomaly.calibration.assumption import AssumptionCheck, AssumptionConfig
+from wherefrom.anomaly.calibration.fitted import fit_calibration
 from wherefrom.anomaly.calibration.judgement import ImageJudgement
 from wherefrom.anomaly.comparison.generators import ComparisonConfig, compare_generators
 from wherefrom.anomaly.measuring.features import Measurement
 from wherefrom.anomaly.measuring.items import digest_pixels
+from wherefrom.anomaly.method import score_progressively
 from wherefrom.core.rng import stream
 from wherefrom.encoders.features import FeatureEncoder, make_feature_encoder
 from wherefrom.encoders.identity import EncoderIdentity
@@ -135,7 +130,7 @@ class DrawnMeasurements:
             clipped=0.0,
         )
 
-    def put(self, key: str, found: Measurement) -> None:
+    def put(self, key: str, result: Measurement) -> None:
         """Nothing is new."""
 
 

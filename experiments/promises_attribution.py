@@ -15,13 +15,14 @@ from promise import Promise, Values
 from scipy.stats import norm
 from torch import Tensor
 
-from wherefrom.attribution import control_discoveries
-from wherefrom.attribution.checking.open_set import Identity, identify
+from wherefrom.attribution.checking.discovery import control_discoveries
+from wherefrom.attribution.checking.open_set import OpenSetAnswer, identify
 from wherefrom.attribution.config import AttributionConfig
-from wherefrom.attribution.fitted import Attributor, Calibration
-from wherefrom.attribution.together import judge_together
+from wherefrom.attribution.fitted import Attributor, HeldOutScores, score_stored
+from wherefrom.attribution.protocol import Scorer
+from wherefrom.attribution.result import judge_together
 from wherefrom.calibration.verdict import Verdict
-from wherefrom.data.images import Carrier
+from wherefrom.data.decoding.images import Carrier
 
 SHAPE = (1, 4, 4)
 DIGITS = 6  # bytes that spell a score
@@ -35,7 +36,7 @@ FILES = {
 
 
 @dataclass(frozen=True)
-class Spelled:
+class Spelled(Scorer):
     """Reads the score that an image carries."""
 
     def score(self, images: Tensor) -> Tensor:
@@ -64,10 +65,20 @@ def images_of(scores: Values) -> Tensor:
 def attributor(rng: np.random.Generator, own: int, other: int, **settings: float) -> Attributor:
     """Calibrated on fresh own and other images."""
     config = AttributionConfig(calibration_samples=own, **settings)  # type: ignore[arg-type]
-    blank = torch.empty(0)
-    bare = Attributor("world", config, Spelled(), SHAPE, blank, blank, {})
-    held = [bare.score(images_of(rng.normal(m, 1, n))) for m, n in ((OWN, own), (OTHER, other))]
-    return replace(bare, own_scores=held[0], other_scores=held[1])
+    scorer = Spelled()
+    held = [
+        score_stored(scorer, images_of(rng.normal(m, 1, n)))
+        for m, n in ((OWN, own), (OTHER, other))
+    ]
+    return Attributor(
+        method="world",
+        config=config,
+        scorer=scorer,
+        image_shape=SHAPE,
+        own_scores=held[0],
+        other_scores=held[1],
+        provenance={},
+    )
 
 
 def called(fitted: Attributor, scores: Values, answer: Verdict) -> Values:
@@ -128,8 +139,8 @@ def _false_share(replays: int, seed: int, answer: Verdict, parts: dict[str, Any]
         rates = {"false_negative_rate": 0.05, "false_positive_rate": 0.05}
         fitted = attributor(rng, 200, 200, **rates)
         if parts.get("further"):  # the attributor knows scaled files, so it judges by state
-            scaled = Calibration(fitted.own_scores, fitted.other_scores)
-            fitted = replace(fitted, further={"scaled": scaled})
+            scaled = HeldOutScores(fitted.own_scores, fitted.other_scores)
+            fitted = replace(fitted, altered={"scaled": scaled})
         means, kinds, wrong = parts["means"], parts["files"], parts["wrong"]
         counts = parts["counts"]
         scores = np.concatenate(
@@ -192,7 +203,7 @@ def family_errors(replays: int, seed: int) -> Values:
             for name, fitted in models.items()
         }
         answer = identify(verdicts, family_error=0.05).answer
-        values.append(float(answer is Identity.ONE))
+        values.append(float(answer is OpenSetAnswer.ONE))
     return np.array(values)
 
 
@@ -258,7 +269,7 @@ PROMISES = (
         "own table rejected",
         "a whole table of the model's own rows has a p-value of at most 0.05 with that probability",
         "its rows are independent draws of the model",
-        "attribution/together.py",
+        "attribution/result.py",
         0.05,
         own_sets_rejected,
     ),

@@ -27,7 +27,7 @@ from wherefrom.credit.estimators.design import (
 )
 from wherefrom.credit.estimators.tables import anchors_of, checked
 from wherefrom.credit.game import Bools, Design, Floats, RunTable
-from wherefrom.credit.payout.division import Payout, PayoutConfig, divide_pool
+from wherefrom.credit.payout.division import History, Payout, PayoutConfig, divide_pool
 from wherefrom.credit.result import Shares
 
 POOL = 10_000_000  # cents: rounding to one cent is far below every error
@@ -207,8 +207,7 @@ def overpaid(
                     names,
                     f"{POOL // 100}.00",
                     config=PayoutConfig(),
-                    paid=paid,
-                    look=look + 1,
+                    history=History(paid=paid, look=look + 1),
                 )
             except InputError:
                 continue
@@ -249,7 +248,7 @@ PROMISES = (
         "paired shares of 4, many runs, three anchors",
         ALL,
         f"{ONE_LOOK}; here the gain is the least certain part",
-        "credit/estimators/paired.py: estimate_paired; intervals.py: share_result",
+        "credit/estimators/paired.py: estimate_paired; intervals.py: add_intervals",
         ERROR,
         partial(intervals, lambda s: PairedDesign(4, s), 406, 2.0, "paired", crowd=0.0),
         suite=150,

@@ -16,17 +16,18 @@ from torch import Tensor, nn
 
 from wherefrom.core.rng import stream
 from wherefrom.data.batches import ImageBatch
+from wherefrom.data.decoding.images import Carrier
 from wherefrom.inversion.config import InversionConfig
 from wherefrom.inversion.model import FittedInverter
 from wherefrom.inversion.networks.assembly import Networks
 from wherefrom.inversion.networks.heads import Headed, Heads
 from wherefrom.inversion.outliers.calibrated import (
     OutlierConfig,
+    OwnImages,
     calibrate_outliers,
-    judge_outliers,
-    own_parts,
+    find_outliers,
 )
-from wherefrom.inversion.outliers.subtlety import subtlety_curve
+from wherefrom.inversion.outliers.subtlety import measure_subtlety
 
 SHAPE = (1, 8, 8)
 LATENT, CLASSES, FEATURES = 4, 3, 16
@@ -79,10 +80,10 @@ def batch_of(images: Tensor, keys: list[str]) -> ImageBatch:
         images=images,
         paths=tuple(Path(f"{row}.png") for row in range(count)),
         digests=tuple(keys),
-        lossless=(True,) * count,
         notes=((),) * count,
         skipped=(),
         duplicates=0,
+        carriers=(Carrier("PNG", True, None, (8, 8)),) * count,
     )
 
 
@@ -93,7 +94,7 @@ def normal_images_flagged(replays: int, seed: int) -> Values:
     for _ in range(replays):
         images, keys = pictures(rng, 78)  # 40 of them calibrate
         calibration = calibrate_outliers(blind(), images, keys=keys)
-        report = judge_outliers(blind(), calibration, batch_of(*pictures(rng, 40)), rate=RATE)
+        report = find_outliers(blind(), calibration, batch_of(*pictures(rng, 40)), rate=RATE)
         shares.append(np.mean([row.flagged for row in report.rows]))
     return np.array(shares)
 
@@ -106,7 +107,7 @@ def normal_images_discovered(replays: int, seed: int) -> Values:
     for _ in range(replays):
         images, keys = pictures(rng, 120)
         calibration = calibrate_outliers(blind(), images, keys=keys, config=config)
-        report = judge_outliers(blind(), calibration, batch_of(*pictures(rng, 40)), rate=0.2)
+        report = find_outliers(blind(), calibration, batch_of(*pictures(rng, 40)), rate=0.2)
         alarms.append(float(any(row.discovery for row in report.rows)))
     return np.array(alarms)
 
@@ -118,16 +119,8 @@ def auroc_of_the_blind(replays: int, seed: int) -> Values:
     for _ in range(replays):
         images, keys = pictures(rng, 16)
         calibration = calibrate_outliers(blind(), images, keys=keys)
-        rows = own_parts(keys)["curve"]
-        curve = subtlety_curve(
-            calibration.detector(blind()),
-            images[rows].float() / 255,
-            calibration.threshold(0.2),
-            score=calibration.score,
-            rate=0.2,
-            keys=[keys[row] for row in rows],
-            intensities=(1.0,),
-        )
+        own = OwnImages(images, keys)
+        curve = measure_subtlety(blind(), calibration, own, rate=0.2, intensities=(1.0,))
         aurocs.append(np.mean([point.auroc for point in curve.points]))
     return np.array(aurocs)
 

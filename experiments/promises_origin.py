@@ -20,18 +20,13 @@ from promise import Promise, Values
 from torch import Tensor
 
 from wherefrom.encoders import Encoder
-from wherefrom.origin import (
-    Answer,
-    Index,
-    NullScores,
-    OriginAnswer,
-    SearchConfig,
-    control_discoveries,
-)
+from wherefrom.origin import AnswerKind, OriginAnswer, SearchConfig
+from wherefrom.origin.calibration.discovery import control_discoveries
+from wherefrom.origin.index.index import Index
 from wherefrom.origin.reranking.scores import Originals
 from wherefrom.origin.searching.cascade import Basis, CopySearch, answer_of, same_file
-from wherefrom.origin.searching.decision import make_null, standing_out
-from wherefrom.origin.searching.matching import Matcher, Standing
+from wherefrom.origin.searching.decision import NullScores, make_null, measure_prominence
+from wherefrom.origin.searching.matching import Matcher, RankedCandidates
 
 NUMBERS, INDEXED = 16, 80
 CONFIG = SearchConfig(views="none", rerank=False)
@@ -64,21 +59,21 @@ class World:
         drawn = torch.from_numpy(self.rng.normal(size=tuple(photographs.shape))).float()
         return photographs + NOISE * drawn
 
-    def standings(self, edits: Tensor, left_out: Tensor | None = None) -> list[Standing]:
+    def rankings(self, edits: Tensor, left_out: Tensor | None = None) -> list[RankedCandidates]:
         """As `References.search`; with `left_out` (N,) as `References.calibrate`."""
         encoder = cast(Encoder, Spelled())
         matcher = Matcher(self.index, self.index, encoder, None, CONFIG, Originals(encoder))
         out = None if left_out is None else list(left_out[:, None])
-        standings = matcher.ask(edits[:, :, None, None], left_out=out)
-        return cast(list[Standing], standings)  # no vector of this world is unusable
+        rankings = matcher.rank(edits[:, :, None, None], left_out=out)
+        return cast(list[RankedCandidates], rankings)  # no vector of this world is unusable
 
     def calibration(self, count: int, *, rate: float, indexed: int = 0) -> NullScores:
         """On edits of `count` origins elsewhere, or of `indexed` ones that are left out."""
-        standings = self.standings(self.edited(self.fresh(count))) if count else []
+        rankings = self.rankings(self.edited(self.fresh(count))) if count else []
         if indexed:
             rows = torch.from_numpy(self.rng.permutation(INDEXED)[:indexed])
-            standings += self.standings(self.edited(self.photographs[rows]), rows + 1)
-        values = [standing_out(one.scores, CONFIG.statistic) for one in standings]
+            rankings += self.rankings(self.edited(self.photographs[rows]), rows + 1)
+        values = [measure_prominence(one.scores, CONFIG.statistic) for one in rankings]
         details: dict[str, Any] = {
             "indexed": INDEXED,
             "settings": CONFIG.to_dict(),
@@ -91,7 +86,7 @@ class World:
         basis, nothing = Basis(self.index, null, CONFIG), CopySearch(None)
         return [
             answer_of(Path(f"suspect {i}"), f"sha256:{i:064x}", one, nothing, basis)
-            for i, one in enumerate(self.standings(edits))
+            for i, one in enumerate(self.rankings(edits))
         ]
 
 
@@ -115,7 +110,7 @@ def false_alarms(replays: int, seed: int) -> Values:
         for _ in range(replays):
             null = made.calibration(39, rate=0.05)
             (answer,) = made.answers(made.edited(made.fresh(1)), null)
-            alarms.append(float(answer.answer is Answer.EDIT))
+            alarms.append(float(answer.answer is AnswerKind.EDIT))
     return np.array(alarms)
 
 
@@ -126,7 +121,7 @@ def false_alarms_left_out(replays: int, seed: int) -> Values:
         for _ in range(replays):
             null = made.calibration(0, rate=0.05, indexed=39)
             (answer,) = made.answers(made.edited(made.fresh(1)), null)
-            alarms.append(float(answer.answer is Answer.EDIT))
+            alarms.append(float(answer.answer is AnswerKind.EDIT))
     return np.array(alarms)
 
 
@@ -143,7 +138,7 @@ def false_origins(replays: int, seed: int) -> Values:
             suspects = torch.cat([made.edited(made.fresh(60)), made.edited(some)])
             answers = [*filter(None, copies), *made.answers(suspects, null)]
             outcomes = control_discoveries(answers, 0.1)[len(copies) :]
-            named = np.array([one.answer is Answer.EDIT for one in outcomes])
+            named = np.array([one.answer is AnswerKind.EDIT for one in outcomes])
             shares.append(float(named[:60].sum()) / max(1, int(named.sum())))
     return np.array(shares)
 

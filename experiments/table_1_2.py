@@ -44,8 +44,8 @@ from wherefrom.attribution.config import PRESETS, AttributionConfig, FlipadConfi
 from wherefrom.attribution.methods import METHODS
 from wherefrom.attribution.methods.features import FeatureMap
 from wherefrom.attribution.methods.flipad import add_classifier, mean_activation
-from wherefrom.attribution.methods.flipad_scorer import Evidence, combine, pre_activations
-from wherefrom.attribution.protocol import Material, stored_samples
+from wherefrom.attribution.methods.flipad_scorer import FlipadScorer, combine, pre_activations
+from wherefrom.attribution.protocol import FitMaterial, stored_samples
 from wherefrom.attribution.training.impostors import make_impostors
 from wherefrom.calibration.conformal import threshold_at_rate
 from wherefrom.core.rng import derive_seed, stream
@@ -127,8 +127,8 @@ class Repetition:
         judged = [name for name in f if _is_judged(name)]
         sad = {name: ours.score(f[name]) for name in judged}
         evidence = add_classifier(
-            Evidence(self.map, ours, None, None),
-            Material(self.generator, to_uint8(images["others"]), self.seed),
+            FlipadScorer(self.map, ours),
+            FitMaterial(self.generator, to_uint8(images["others"]), self.seed),
             self.config,
         )
         joined = {name: self._join(evidence, sad[name], images[name]) for name in judged}
@@ -153,7 +153,7 @@ class Repetition:
         }
         known = config.to_dict() | {f"detector.{k}": v for k, v in _detector(config).items()}
         config = config.with_values({k: v for k, v in wanted.items() if k in known})
-        material = Material(self.generator, to_uint8(self.sets["others"]), self.seed)
+        material = FitMaterial(self.generator, to_uint8(self.sets["others"]), self.seed)
         scorer = method.fit(material, config)
         judged = {key: x for key, x in self.sets.items() if _is_judged(key)}
         if _inverts(name):
@@ -174,8 +174,8 @@ class Repetition:
         config = replace(self.sad, standardise=standardise)
         return fit_deep_sad(x, y, config=config, seed=derive_seed(self.seed, name))
 
-    def _join(self, evidence: Evidence, sad: Tensor, images: Tensor) -> Tensor:
-        """`Evidence.score` without a second inversion of the same images."""
+    def _join(self, evidence: FlipadScorer, sad: Tensor, images: Tensor) -> Tensor:
+        """`FlipadScorer.score` without a second inversion of the same images."""
         if evidence.classifier is None or evidence.reference is None:
             raise TypeError("the default has a classifier")
         logit = evidence.classifier.score(pre_activations(self.map, images))

@@ -29,7 +29,7 @@ from wherefrom.data.files.opening import UnusableFile
 from wherefrom.data.folders import list_images
 from wherefrom.data.images import read_image
 from wherefrom.data.shaping import to_image, to_pixels
-from wherefrom.encoders import TinyConvConfig, make_autoencoder, save_autoencoder
+from wherefrom.encoders.tiny_conv import TinyConvConfig, make_autoencoder, save_autoencoder
 from wherefrom.training.loop import Checkpoints, run
 
 SIDES = (176, 256, 384, 576)  # short sides in pixels

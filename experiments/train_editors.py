@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from train_autoencoder import AutoencoderTask, latents_of
 
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.core.store import digest_file
+from wherefrom.core.saving.store import digest_file
 from wherefrom.data.folders import list_images
 from wherefrom.data.images import read_image
 from wherefrom.data.shaping import crop_and_resize

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from untrained_inverters import fitted_to
 
 from wherefrom.attribution.config import FlipadConfig
-from wherefrom.attribution.final_layer.lasso import LassoConfig
+from wherefrom.attribution.final_layer.config import LassoConfig
 from wherefrom.attribution.method import fit
 from wherefrom.core.rng import stream
 from wherefrom.data import save_png, to_uint8
@@ -134,7 +134,8 @@ def _attributors(world):
 
 
 def _index(world):
-    from wherefrom.encoders import TinyConvConfig, load_encoder, make_autoencoder, save_autoencoder
+    from wherefrom.encoders import load_encoder
+    from wherefrom.encoders.tiny_conv import TinyConvConfig, make_autoencoder, save_autoencoder
     from wherefrom.origin import References
 
     small = TinyConvConfig(
@@ -168,7 +169,7 @@ def _calibration(world):
 
 
 def _inverter(world):
-    from wherefrom.core.store import digest_tensors
+    from wherefrom.core.saving.store import digest_tensors
     from wherefrom.inversion.outliers.calibrated import calibrate_outliers
 
     images = torch.stack([to_uint8(smooth(n, (SIDE, SIDE), kind="normal"))[:1] for n in range(24)])
@@ -193,9 +194,11 @@ def _receipt():
     shares = estimate_paired(table)
     money = divide_pool(shares, names, "100.00", config=PayoutConfig())
     return make_receipt(
-        contributors=names,
-        game={"digest": "sha256:00", "players": 4, "spec": {}},
-        measured={"name": "diversity", "spec": {}},
+        {
+            "contributors": names,
+            "game": {"digest": "sha256:00", "players": 4, "spec": {}},
+            "property": {"name": "diversity", "spec": {}},
+        },
         table=table,
         shares=shares,
         payout=money,

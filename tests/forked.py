@@ -32,7 +32,7 @@ def speak_into(said):
     for logger in (logging.root, *map(logging.getLogger, logging.root.manager.loggerDict)):
         for handler in list(logger.handlers):
             if isinstance(handler, logging.StreamHandler):
-                handler.setStream(sys.stderr)
+                handler.stream = sys.stderr  # without a flush: the earlier one may be closed
 
 
 class Child:
@@ -128,12 +128,12 @@ def killed_before_step(number, work, said, *, connect=None):
     """Whether `work()` in a child came to its step `number`, and was killed there."""
     import sqlite3
 
-    left = number
+    remaining = number
 
     def count():
-        nonlocal left
-        left -= 1
-        if left < 0:
+        nonlocal remaining
+        remaining -= 1
+        if remaining < 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def deadly():

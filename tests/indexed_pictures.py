@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from wherefrom.core.rng import stream
 from wherefrom.data import save_png, to_uint8
-from wherefrom.encoders import TinyConvConfig, as_encoder, make_autoencoder
+from wherefrom.encoders.tiny_conv import TinyConvConfig, as_encoder, make_autoencoder
 from wherefrom.origin import References
 
 SMALL = TinyConvConfig(latent_channels=2, width_half=4, width_quarter=4, width_eighth=4, blocks=0)

@@ -1,4 +1,4 @@
-"""Who may import whom: lower floors never know of higher ones, and rooms not of each other."""
+"""Who may import whom: a layer imports only from those below, and its packages not each other."""
 
 import ast
 import functools
@@ -8,9 +8,9 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src"
 
-# From the ground up.  What stands on one floor does not import each other.  Training lies below
+# From the lowest up.  Packages of one layer do not import each other.  Training lies below
 # detectors and generators, because both train with it.
-FLOORS = [
+LAYERS = [
     {"core"},
     {"data"},
     {"training", "components"},
@@ -70,19 +70,19 @@ def at_start(body):
         yield from at_start(ast.iter_child_nodes(node))
 
 
-def floor_of(module):
-    """(floor, room) of a dotted name, None for the package itself and for other packages."""
+def layer_of(module):
+    """(layer, package) of a dotted name, None for the package itself and for other packages."""
     parts = module.split(".")
     if parts[0] != "wherefrom" or len(parts) == 1:
         return None
-    return next(((i, parts[1]) for i, rooms in enumerate(FLOORS) if parts[1] in rooms), None)
+    return next(((i, parts[1]) for i, names in enumerate(LAYERS) if parts[1] in names), None)
 
 
 def forbidden(module, names):
     """The names among `names` that `module` may not import."""
-    here = floor_of(module)
+    here = layer_of(module)
     for name in names:
-        there = floor_of(name)
+        there = layer_of(name)
         if there is None:
             continue
         if here is None or there[0] > here[0] or (there[0] == here[0] and there != here):
@@ -95,9 +95,9 @@ def test_imports_only_point_down__identity_arrows(path):
     assert sorted(set(forbidden(module, imported(statements(tree_of(path).body))))) == []
 
 
-def test_every_folder_stands_on_a_floor__identity_arrows():
-    rooms = {p.name for p in (SOURCE / "wherefrom").iterdir() if (p / "__init__.py").exists()}
-    assert rooms <= set().union(*FLOORS)
+def test_every_package_is_in_a_layer__identity_arrows():
+    packages = {p.name for p in (SOURCE / "wherefrom").iterdir() if (p / "__init__.py").exists()}
+    assert packages <= set().union(*LAYERS)
 
 
 def test_the_command_line_starts_without_heavy_packages__identity_lazy():
@@ -116,7 +116,7 @@ def test_the_command_line_starts_without_heavy_packages__identity_lazy():
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        ("wherefrom.core.store", "wherefrom.data"),
+        ("wherefrom.core.saving.store", "wherefrom.data"),
         ("wherefrom.data.images", "wherefrom.generators.zoo.networks"),
         ("wherefrom.training.loop", "wherefrom.detectors"),
         ("wherefrom.detectors.deep_sad", "wherefrom.generators.zoo.networks"),
@@ -186,7 +186,7 @@ def test_no_modules_import_each_other__identity_circles():
     assert circles(graph()) == []
 
 
-@pytest.mark.parametrize("package", sorted(set().union(*FLOORS) - {"__main__"}))
+@pytest.mark.parametrize("package", sorted(set().union(*LAYERS) - {"__main__"}))
 def test_subfolders_import_one_way__identity_arrows(package):
     assert circles(folded(graph(), f"wherefrom.{package}")) == []
 

@@ -29,7 +29,7 @@ def blocks():
             yield pytest.param(block, id=f"{path.relative_to(ROOT)}-{number}")
 
 
-@pytest.mark.parametrize("block", blocks())
+@pytest.mark.parametrize("block", list(blocks()))
 def test_a_block_runs_as_it_stands__smoke(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "block", "exec"), {"__name__": "__main__"})  # noqa: S102 (our own text)

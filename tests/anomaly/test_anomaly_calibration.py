@@ -8,23 +8,16 @@ import torch
 from known_fields import ConvNet, Curved, encoder, pictures
 from torch.nn import functional as F
 
-from wherefrom.anomaly import (
-    AnomalyConfig,
+from wherefrom.anomaly import AnomalyCalibration, AnomalyConfig, ImageScores, score_images
+from wherefrom.anomaly.calibration.assumption import (
+    AssumptionCheck,
     AssumptionConfig,
-    Calibration,
-    FalseAlarms,
-    ImageScores,
     check_assumption,
-    check_numerics,
-    fit_calibration,
-    load_calibration,
-    score_images,
-    worst_first,
 )
-from wherefrom.anomaly.calibration.assumption import AssumptionCheck
 from wherefrom.anomaly.calibration.cloud import Cloud
-from wherefrom.anomaly.calibration.fitted import split_reals
-from wherefrom.anomaly.measuring.numerics import NOISE_ANGLE, NumericsCheck
+from wherefrom.anomaly.calibration.fitted import fit_calibration, split_reals
+from wherefrom.anomaly.calibration.judgement import FalseAlarms, worst_first
+from wherefrom.anomaly.measuring.numerics import NOISE_ANGLE, NumericsCheck, check_numerics
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.encoders.features import make_feature_encoder
 
@@ -65,8 +58,8 @@ def test_false_alarms_stay_at_the_rate__identity_conformal(decides):
     flagged, count, rate = 0, 0, 0.1
     for seed in range(60):
         calibration = fit_calibration(drawn(75, seed=seed), decides=decides)
-        judged = calibration.judge(drawn(60, seed=1000 + seed), false_alarms=rate)
-        flagged, count = flagged + sum(row.flagged for row in judged), count + len(judged)
+        judgements = calibration.judge(drawn(60, seed=1000 + seed), false_alarms=rate)
+        flagged, count = flagged + sum(row.flagged for row in judgements), count + len(judgements)
     # 60 calibrations of 50 held-out images: the mean rate 5/51 has deviation 0.006 (beta-binomial).
     assert abs(flagged / count - 5 / 51) < 0.024
 
@@ -74,8 +67,8 @@ def test_false_alarms_stay_at_the_rate__identity_conformal(decides):
 def test_what_lies_off_either_way_is_flagged_by_the_joint_score__limit():
     calibration = fit_calibration(drawn(90, seed=1))
     for shift in ((-2.0, 0.0), (2.0, 0.0), (0.0, 2.0), (0.0, -2.0)):
-        judged = calibration.judge(drawn(5, seed=2, shift=shift), false_alarms=0.05)
-        assert all(row.flagged and row.percentile > 95 for row in judged)
+        judgements = calibration.judge(drawn(5, seed=2, shift=shift), false_alarms=0.05)
+        assert all(row.flagged and row.percentile > 95 for row in judgements)
     one_sided = fit_calibration(drawn(90, seed=1), decides="as_i")
     natural = one_sided.judge(drawn(5, seed=2, shift=(2.0, 0.0)), false_alarms=0.05)
     assert not any(row.flagged for row in natural)
@@ -112,14 +105,14 @@ def test_a_calibration_survives_saving__roundtrip(tmp_path):
     first = torch.rand(len(calibration.held_points), 2, dtype=torch.float64)
     calibration = dataclasses.replace(calibration, first_points=first)
     calibration.save(tmp_path / "c")
-    found = load_calibration(tmp_path / "c")
+    result = AnomalyCalibration.load(tmp_path / "c")
     scores = drawn(4, seed=4)
-    assert found.judge(scores, false_alarms=0.1) == calibration.judge(scores, false_alarms=0.1)
-    assert torch.equal(found.first_points, first)
-    assert found.describe() == calibration.describe() and found.decides == "as_i"
+    assert result.judge(scores, false_alarms=0.1) == calibration.judge(scores, false_alarms=0.1)
+    assert torch.equal(result.first_points, first)
+    assert result.describe() == calibration.describe() and result.decides == "as_i"
     (tmp_path / "c" / "tensors.safetensors").write_bytes(b"no")
     with pytest.raises(ArtifactError, match="changed or cut short"):
-        load_calibration(tmp_path / "c")
+        AnomalyCalibration.load(tmp_path / "c")
 
 
 def test_scores_made_otherwise__rejects_mixing():
@@ -155,7 +148,7 @@ def test_a_point_is_left_out_of_its_own_cloud__naive_loop():
         expected = Cloud.fit(rest).distance(points[row][None])
         assert torch.equal(cloud.distance(points[row][None]), expected)
         assert len(cloud.points) == 8
-    with pytest.raises(InputError, match="a cloud of 4"):
+    with pytest.raises(InputError, match="cloud got 4"):
         Cloud.without_each(points[:4], [0])
 
 
@@ -183,8 +176,8 @@ def test_the_joint_distance_does_not_see_units__identity_scale():
     points = torch.rand(30, 2, generator=torch.Generator().manual_seed(0)).double() + 0.1
     other = torch.rand(9, 2, generator=torch.Generator().manual_seed(1)).double() + 0.1
     scale = torch.tensor([1000.0, 0.01], dtype=torch.float64)
-    found, scaled = Cloud.fit(points).distance(other), Cloud.fit(points * scale)
-    assert torch.allclose(found, scaled.distance(other * scale), rtol=1e-3)
+    result, scaled = Cloud.fit(points).distance(other), Cloud.fit(points * scale)
+    assert torch.allclose(result, scaled.distance(other * scale), rtol=1e-3)
     constant = Cloud.fit(torch.ones(8, 2, dtype=torch.float64)).distance(other)
     assert constant.isfinite().all()
 
@@ -223,15 +216,15 @@ def test_the_assumption_check_tells_right_from_inverted__closed_form():
     rng = torch.Generator().manual_seed(0)
     blocks = torch.randint(256, (20, 3, 4, 4), generator=rng) / 255
     images = F.interpolate(blocks, scale_factor=4.0)
-    found = {}
+    result = {}
     for sign in (1, -1):
         net = encoder(Loud(sign), resolution=16, kind=f"loud {sign}")
         config = AnomalyConfig(directions=2, restarts=1, steps=6, attack_steps=3)
         reals = score_images(images[10:], net, config=config)
-        found[sign] = check_assumption(
+        result[sign] = check_assumption(
             images[:10], net, reals=reals, config=config, assumption=LIGHT
         )
-    right, wrong = found[1], found[-1]
+    right, wrong = result[1], result[-1]
     assert wrong.mean["vulnerability"] < 0.3 and right.mean["vulnerability"] > 0.7
     assert (right.verdict, wrong.verdict) == ("holds", "inverted")
     assert wrong.message.startswith("WARNING: AS-i is INVERTED")
@@ -254,8 +247,8 @@ def test_what_the_check_advises__closed_form(mean, interval, verdict, advised):
     check = AssumptionCheck((), 12, mean, {"as_i": interval})
     assert (check.verdict, check.advised) == (verdict, advised)
     assert check.message.startswith("WARNING") == (verdict != "holds")
-    found: Calibration = fit_calibration(drawn(30, seed=0), check=check)
-    assert found.decides == advised
+    result: AnomalyCalibration = fit_calibration(drawn(30, seed=0), check=check)
+    assert result.decides == advised
 
 
 def test_the_assumption_check_needs_images__rejects():
@@ -298,7 +291,7 @@ def test_rounding_noise_is_found_out__identity_float64():
 def test_rounding_noise_without_float64_is_known_by_its_angle__limit():
     net = encoder(Rounded())
     plain = make_feature_encoder(net.features, kind="plain", resolution=8)
-    found = check_numerics(pictures(4), plain)
-    assert found.double == () and found.is_noise and "not compared" in found.message
+    result = check_numerics(pictures(4), plain)
+    assert result.double == () and result.is_noise and "not compared" in result.message
     assert not NumericsCheck((0.1, 0.2), (), 3, 20).is_noise
     assert "3 of 20 noise steps" in NumericsCheck((0.1, 0.2), (), 3, 20).message

@@ -6,20 +6,14 @@ import pytest
 import torch
 from known_fields import ConvNet, encoder, pictures
 
-from wherefrom.anomaly import (
-    AnomalyConfig,
-    AssumptionConfig,
-    FolderCache,
-    MemoryCache,
-    calibrate,
-    score_files,
-    score_images,
-    score_progressively,
-)
+from wherefrom.anomaly import AnomalyConfig, calibrate, score_images
+from wherefrom.anomaly.calibration.assumption import AssumptionConfig
 from wherefrom.anomaly.calibration.fitted import fit_calibration, split_reals
 from wherefrom.anomaly.measuring import scoring as scoring_module
-from wherefrom.anomaly.measuring.cache import key_of
+from wherefrom.anomaly.measuring.cache import FolderCache, MemoryCache, key_of
 from wherefrom.anomaly.measuring.items import load_image
+from wherefrom.anomaly.measuring.scoring import score_files
+from wherefrom.anomaly.method import score_progressively
 from wherefrom.core.errors import InputError
 from wherefrom.data.writing import save_png, to_uint8
 
@@ -56,24 +50,24 @@ def counted(monkeypatch):
 
 def test_files_score_as_their_pixels__identity_tensor(tmp_path, net):
     folder = save_all(tmp_path / "a", pictures(3, side=20))
-    found = score_files([folder], net, config=CONFIG)
+    result = score_files([folder], net, config=CONFIG)
     loaded = torch.stack([load_image(path, 16) for path in sorted(folder.iterdir())])
     direct = score_images(loaded, net, config=CONFIG)
     for column in COLUMNS:
-        assert torch.equal(getattr(found, column), getattr(direct, column))
-    assert [name.rsplit("/", 1)[1] for name in found.names] == ["x00.png", "x01.png", "x02.png"]
+        assert torch.equal(getattr(result, column), getattr(direct, column))
+    assert [name.rsplit("/", 1)[1] for name in result.names] == ["x00.png", "x01.png", "x02.png"]
 
 
 def test_a_broken_file_does_not_stop_the_folder__rejects_file(tmp_path, net):
     folder = save_all(tmp_path / "a", pictures(2, side=16))
     (folder / "broken.png").write_bytes(b"\x89PNG no")
     (folder / "empty.jpg").write_bytes(b"")
-    found = score_files([folder], net, config=CONFIG)
-    assert len(found) == 2 and [name.rsplit("/", 1)[1] for name, _ in found.skipped] == [
+    result = score_files([folder], net, config=CONFIG)
+    assert len(result) == 2 and [path.name for path, _ in result.skipped] == [
         "broken.png",
         "empty.jpg",
     ]
-    assert all(reason for _, reason in found.skipped)
+    assert all(reason for _, reason in result.skipped)
 
 
 @pytest.mark.parametrize("sides", [(1, 1), (1, 900), (900, 2)])
@@ -168,8 +162,8 @@ def test_progressive_scoring_gives_the_flags_of_the_full_one__identity_flags(tmp
     full = score_files([new], net, config=config)
     quick = score_progressively([new], net, calibration, false_alarms=0.4)
     flags = [
-        [row.flagged for row in calibration.judge(found, false_alarms=0.4)]
-        for found in (full, quick)
+        [row.flagged for row in calibration.judge(result, false_alarms=0.4)]
+        for result in (full, quick)
     ]
     assert flags[0] == flags[1]
     kept = quick.directions == 4

@@ -17,10 +17,10 @@ from wherefrom.anomaly.comparison.generators import (
 from wherefrom.anomaly.comparison.means import mean_test
 from wherefrom.anomaly.comparison.ranking import rank
 from wherefrom.anomaly.config import AnomalyConfig
+from wherefrom.calibration.family import holm_adjusted
 from wherefrom.core.errors import InputError
 from wherefrom.metrics.frechet import frechet_distance
 from wherefrom.metrics.ks2d import ks2d_distance
-from wherefrom.metrics.ks2d_inference import holm
 from wherefrom.metrics.neighbours import realism
 
 FAST = ComparisonConfig(draws=99)
@@ -32,24 +32,24 @@ def vectors(scores):
 
 def test_score_is_the_distance_of_the_anomaly_vectors__identity_ks2d():
     real, made = drawn_scores("real", 60), drawn_scores("made", 40, c=-1, v=1)
-    found = anomaly_score(real, made, name="gan", config=FAST)
-    assert found.anomaly_score == ks2d_distance(vectors(real), vectors(made))
-    assert found.low < found.anomaly_score < found.high
-    assert found.baseline < found.baseline_high < found.anomaly_score
-    assert found.test.p_value == 0.01
-    assert (found.name, found.count, found.left_out) == ("gan", 40, 0)
-    assert found.metrics.frechet_distance == frechet_distance(real.features, made.features)
+    result = anomaly_score(real, made, name="gan", config=FAST)
+    assert result.anomaly_score == ks2d_distance(vectors(real), vectors(made))
+    assert result.low < result.anomaly_score < result.high
+    assert result.baseline < result.baseline_high < result.anomaly_score
+    assert result.test.p_value == 0.01
+    assert (result.name, result.count, result.left_out) == ("gan", 40, 0)
+    assert result.metrics.frechet_distance == frechet_distance(real.features, made.features)
     medium = realism(real.features, made.features).median()
-    assert found.metrics.realism == float(medium)
-    assert found.metrics.inception_score is None
+    assert result.metrics.realism == float(medium)
+    assert result.metrics.inception_score is None
     sure = anomaly_score(real, made, config=FAST, logits=1e3 * torch.eye(4).repeat(10, 1))
     assert sure.metrics.inception_score == pytest.approx(4.0)
 
 
 def test_real_images_against_real_images_are_nothing_special__limit():
-    found = anomaly_score(drawn_scores("real", 80), drawn_scores("more", 80), config=FAST)
-    assert found.test.p_value > 0.05
-    assert found.anomaly_score < found.baseline_high
+    result = anomaly_score(drawn_scores("real", 80), drawn_scores("more", 80), config=FAST)
+    assert result.test.p_value > 0.05
+    assert result.anomaly_score < result.baseline_high
 
 
 def test_an_order_only_where_the_data_tell__limit():
@@ -59,13 +59,13 @@ def test_an_order_only_where_the_data_tell__limit():
         "near": drawn_scores("near", 120, v=0.5),
         "near too": drawn_scores("near too", 120, v=0.5),
     }
-    found = compare_generators(real, sets, config=FAST)
-    assert found.generators[2].name == "far"
-    ranks = dict(zip(found.ranking.names, found.ranking.ranks, strict=True))
+    result = compare_generators(real, sets, config=FAST)
+    assert result.generators[2].name == "far"
+    ranks = dict(zip(result.ranking.names, result.ranking.ranks, strict=True))
     assert ranks == {"near": (1, 2), "near too": (1, 2), "far": (3, 3)}
-    assert set(found.ranking.best) == {"near", "near too"}
-    assert [set(group) for group in found.ranking.groups] == [{"near", "near too"}, {"far"}]
-    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["equal_size"] == 120
+    assert set(result.ranking.best) == {"near", "near too"}
+    assert [set(group) for group in result.ranking.groups] == [{"near", "near too"}, {"far"}]
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["equal_size"] == 120
 
 
 def test_several_generators_are_tested_together__identity_holm():
@@ -73,7 +73,8 @@ def test_several_generators_are_tested_together__identity_holm():
     sets = {f"g{k}": drawn_scores(f"g{k}", 30, v=0.2 * k) for k in range(5)}
     report = compare_generators(real, sets, config=FAST)
     alone = [row.test.p_value for row in report.generators]
-    assert [row.p_together for row in report.generators] == pytest.approx(holm(alone))
+    together = holm_adjusted(alone).tolist()
+    assert [row.p_together for row in report.generators] == pytest.approx(together)
     assert any(row.p_together > row.test.p_value for row in report.generators)
     entry = report.to_dict()["generators"][0]
     assert entry["p_value_together"] == report.generators[0].p_together
@@ -85,13 +86,13 @@ def test_a_small_set_is_not_worse_for_being_small__limit():
     """D of 25 images is larger than that of 400 from the same generator."""
     real = drawn_scores("real", 200)
     large, small = drawn_scores("large", 400, v=0.6), drawn_scores("small", 25, v=0.6)
-    found = compare_generators(real, {"large": large, "small": small}, config=FAST)
-    by_name = {row.name: row for row in found.generators}
-    assert found.equal_size == 25
+    result = compare_generators(real, {"large": large, "small": small}, config=FAST)
+    by_name = {row.name: row for row in result.generators}
+    assert result.equal_size == 25
     assert by_name["small"].baseline > 1.5 * by_name["large"].baseline
     assert by_name["large"].as_at_equal_size > by_name["large"].anomaly_score
     assert by_name["small"].as_at_equal_size == by_name["small"].anomaly_score
-    assert found.ranking.groups == (tuple(row.name for row in found.generators),)
+    assert result.ranking.groups == (tuple(row.name for row in result.generators),)
 
 
 def test_order_of_images_does_not_matter__identity_permutation():
@@ -126,11 +127,11 @@ def test_sets_that_cannot_be_compared__rejects_counts_encoders_and_settings():
 def test_ranks_and_groups_of_a_chain__closed_form():
     """a and b, b and c are alike, a and c are not: two groups share b."""
     pairs = {("a", "b"): 0.4, ("a", "c"): 0.01, ("b", "c"): 0.3}
-    found = rank(["a", "b", "c"], pairs, 0.05)
-    assert found.groups == (("a", "b"), ("b", "c"))
-    assert found.ranks == ((1, 2), (1, 3), (2, 3))
-    assert [found.group_letters(name) for name in "abc"] == ["a", "ab", "b"]
-    assert found.best == ("a", "b")
+    result = rank(["a", "b", "c"], pairs, 0.05)
+    assert result.groups == (("a", "b"), ("b", "c"))
+    assert result.ranks == ((1, 2), (1, 3), (2, 3))
+    assert [result.group_letters(name) for name in "abc"] == ["a", "ab", "b"]
+    assert result.best == ("a", "b")
     apart = rank(["a", "b"], {("a", "b"): 0.05}, 0.05)
     assert apart.groups == (("a",), ("b",))
     assert rank(["a"], {}, 0.05).ranks == ((1, 1),)
@@ -140,22 +141,22 @@ def test_ranks_and_groups_of_a_chain__closed_form():
 def test_means_are_compared_with_the_expected_tail__reference_scipy(expected, tail):
     real = torch.tensor([1.0, 2.0, 4.0, 8.0, math.nan], dtype=torch.float64)
     made = torch.tensor([0.5, 1.0, 1.5], dtype=torch.float64)
-    found = mean_test(real, made, expected=expected)
+    result = mean_test(real, made, expected=expected)
     x, y = real[:4].numpy(), made.numpy()
-    assert found.p_two == ttest_ind(x, y, equal_var=False).pvalue
-    assert found.p_one == pytest.approx(ttest_ind(y, x, equal_var=False, alternative=tail).pvalue)
-    assert (found.real, found.generated) == (3.75, 1.0)
-    assert found.low < 1.0 - 3.75 < found.high
-    assert (found.real_count, found.generated_count) == (4, 3)
-    assert found.as_expected is (expected == "smaller")
+    assert result.p_two == ttest_ind(x, y, equal_var=False).pvalue
+    assert result.p_one == pytest.approx(ttest_ind(y, x, equal_var=False, alternative=tail).pvalue)
+    assert (result.real, result.generated) == (3.75, 1.0)
+    assert result.low < 1.0 - 3.75 < result.high
+    assert (result.real_count, result.generated_count) == (4, 3)
+    assert result.as_expected is (expected == "smaller")
 
 
 def test_one_tail_is_half_of_two_on_the_expected_side__closed_form():
     real, made = drawn_scores("real", 30), drawn_scores("made", 30, c=-2)
-    found = mean_test(real.complexity, made.complexity, expected="smaller")
-    assert found.p_two == pytest.approx(2 * found.p_one)
+    result = mean_test(real.complexity, made.complexity, expected="smaller")
+    assert result.p_two == pytest.approx(2 * result.p_one)
     wrong = mean_test(real.complexity, made.complexity, expected="larger")
-    assert wrong.p_one == pytest.approx(1 - found.p_one)
+    assert wrong.p_one == pytest.approx(1 - result.p_one)
     assert not wrong.as_expected
 
 

@@ -26,7 +26,7 @@ def table(tmp_path, *lines, head=HEAD):
 
 
 def test_table_is_read_and_rows_of_one_image_are_added__closed_form(tmp_path):
-    found = read_human_table(
+    result = read_human_table(
         table(
             tmp_path,
             "gan,0,real.png,4,1,0.25",
@@ -36,12 +36,12 @@ def test_table_is_read_and_rows_of_one_image_are_added__closed_form(tmp_path):
             "vae,1,unseen.png,0,0,",
         )
     )
-    assert found.models == ("gan", "vae")
-    assert found.images[("gan", "x.png")] == Guesses(4, 3)
-    assert found.error_rate("gan") == (0.25, 4)
-    assert found.error_rate("vae") == (0.0, 2)
+    assert result.models == ("gan", "vae")
+    assert result.images[("gan", "x.png")] == Guesses(4, 3)
+    assert result.error_rate("gan") == (0.25, 4)
+    assert result.error_rate("vae") == (0.0, 2)
     with pytest.raises(InputError, match="no guesses about 'ddpm'; it knows gan, vae"):
-        found.error_rate("ddpm")
+        result.error_rate("ddpm")
 
 
 @pytest.mark.parametrize(
@@ -65,12 +65,12 @@ def test_tables_that_make_no_sense__rejects_columns_and_counts(tmp_path, lines, 
 def test_generators_against_error_rates__reference_scipy(tmp_path):
     lines = [f"m{i},1,x.png,10,{said},0" for i, said in enumerate((9, 7, 8, 2))]
     scores = {"m0": 0.8, "m1": 0.5, "m2": 0.6, "m3": 0.1}
-    found = agreement_of_generators(read_human_table(table(tmp_path, *lines)), scores)
+    result = agreement_of_generators(read_human_table(table(tmp_path, *lines)), scores)
     x, y = [0.8, 0.5, 0.6, 0.1], [0.1, 0.3, 0.2, 0.8]
-    assert found.pearson == pytest.approx(pearsonr(x, y).statistic)
-    assert found.spearman == pytest.approx(spearmanr(x, y).statistic) == pytest.approx(-1.0)
-    assert found.low <= found.pearson <= found.high
-    assert (found.count, found.ceiling) == (4, None)
+    assert result.pearson == pytest.approx(pearsonr(x, y).statistic)
+    assert result.spearman == pytest.approx(spearmanr(x, y).statistic) == pytest.approx(-1.0)
+    assert result.low <= result.pearson <= result.high
+    assert (result.count, result.ceiling) == (4, None)
 
 
 def test_images_are_matched_by_model_and_name__closed_form(tmp_path):
@@ -80,8 +80,8 @@ def test_images_are_matched_by_model_and_name__closed_form(tmp_path):
     names = [f"somewhere/gan/{i}.png" for i in range(6)]
     values = np.array([0.0, 10.0, 20.0, 30.0, math.nan, 99.0])
     scores = {"gan": (names, values), "other": (["0.png"], np.zeros(1))}
-    found, unmatched = agreement_of_images(human, scores, what="AS-i")
-    assert (found.pearson, found.count, unmatched) == (pytest.approx(1.0), 4, 3)
+    result, unmatched = agreement_of_images(human, scores, what="AS-i")
+    assert (result.pearson, result.count, unmatched) == (pytest.approx(1.0), 4, 3)
     with pytest.raises(InputError, match="no image given is in"):
         agreement_of_images(human, {"nobody": (names, values)}, what="AS-i")
 
@@ -91,8 +91,8 @@ def test_ceiling_is_the_correlation_of_a_perfect_score__limit():
     rng = np.random.default_rng(0)
     truth = rng.beta(1.5, 1.0, 20_000)
     said = rng.binomial(2, truth)
-    found = noise_ceiling([Guesses(2, int(s)) for s in said])
-    assert found == pytest.approx(np.corrcoef(truth, said / 2)[0, 1], abs=0.02)
+    result = noise_ceiling([Guesses(2, int(s)) for s in said])
+    assert result == pytest.approx(np.corrcoef(truth, said / 2)[0, 1], abs=0.02)
 
 
 def test_ceiling_of_many_guesses_and_of_none__limit():

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from wherefrom.attribution.config import FlipadConfig
-from wherefrom.attribution.final_layer.lasso import LassoConfig
+from wherefrom.attribution.final_layer.config import LassoConfig
 from wherefrom.attribution.method import fit
 from wherefrom.attribution.methods.features import FeatureMap
 from wherefrom.attribution.training.siblings import SIBLING_KINDS

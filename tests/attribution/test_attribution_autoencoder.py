@@ -90,8 +90,8 @@ def test_an_ensemble_with_its_autoencoder_needs_the_model__bad_input(blocks, tmp
     )  # fmt: skip
     others = torch.rand(75, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     fitted = attribution.fit(blocks, others, method="ensemble", config=config)
-    assert fitted.evidence.names[-1] == "autoencoder"
-    pieces = fitted.evidence.pieces(others[:9])
+    assert fitted.scorer.parts.names[-1] == "autoencoder"
+    pieces = fitted.scorer.pieces(others[:9])
     assert float(pieces[:, -1].min()) > 100 and math.isfinite(float(pieces.max()))
     fitted.save(tmp_path / "a")
     with pytest.raises(

@@ -8,13 +8,16 @@ import pytest
 import torch
 from PIL import Image
 
-from wherefrom.attribution import Answers, check_in_processes, check_paths
 from wherefrom.attribution.checking import paths as checking
 from wherefrom.attribution.checking import processes as scanning
-from wherefrom.attribution.checking.paths import check_files
+from wherefrom.attribution.checking.cache import Answers
+from wherefrom.attribution.checking.paths import check_files, check_paths
+from wherefrom.attribution.checking.processes import check_in_processes
+from wherefrom.attribution.checking.samples import check
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import digest_file
+from wherefrom.core.saving.store import digest_file
+from wherefrom.data.folders import list_images
 from wherefrom.data.writing import save_png, to_uint8
 
 
@@ -82,11 +85,10 @@ def test_several_processes_say_the_same_in_the_same_order__identity_processes(
     (tmp_path / "images" / "5.png").write_bytes(b"no image")
     alone = check_paths(fitted, [tmp_path / "images"])
     with Answers(tmp_path / "answers", fitted) as answers:
-        shared = check_in_processes(
-            tmp_path / "a", [tmp_path / "images"], processes=2, answers=answers
-        )
-    assert [row.name for row in shared.images] == [row.name for row in alone.images]
-    for one, other in zip(shared.images, alone.images, strict=True):
+        files = list_images([tmp_path / "images"])
+        shared = check_in_processes(tmp_path / "a", files, processes=2, answers=answers)
+    assert [row.name for row in shared] == [row.name for row in alone.images]
+    for one, other in zip(shared, alone.images, strict=True):
         assert (one.verdict, one.p_value) == (other.verdict, other.p_value)
         assert one.reason == other.reason
     with sqlite3.connect(tmp_path / "answers") as base:
@@ -94,33 +96,65 @@ def test_several_processes_say_the_same_in_the_same_order__identity_processes(
     (tmp_path / "images" / "5.png").unlink()  # a broken file is read again
     monkeypatch.setattr(scanning, "ProcessPoolExecutor", None)
     with Answers(tmp_path / "answers", fitted) as answers:
-        known = check_in_processes(
-            tmp_path / "a", [tmp_path / "images"], processes=2, answers=answers
-        )
-    assert known.images == (*shared.images[:5], shared.images[6])
+        files = list_images([tmp_path / "images"])
+        known = check_in_processes(tmp_path / "a", files, processes=2, answers=answers)
+    assert known == [*shared[:5], shared[6]]
 
 
-def test_no_process__rejects_count(fitted, tmp_path):
-    with pytest.raises(InputError, match="0 processes; give at least 1"):
-        check_in_processes(tmp_path / "a", [tmp_path], processes=0, fitted=fitted)
-
-
-def test_an_attributor_that_is_loaded_already_is_not_read_again__identity_processes(
-    fitted, generator, tmp_path
+def test_samples_of_every_kind_get_the_same_verdicts__identity_kinds(
+    fitted, generator, tmp_path, monkeypatch, imported_once
 ):
-    save_png(to_uint8(generator.sample(1, seed=4))[0], tmp_path / "0.png")
-    found = check_in_processes(tmp_path / "no file", [tmp_path], processes=1, fitted=fitted)
-    assert found == check_paths(fitted, [tmp_path])
+    images = to_uint8(generator.sample(3, seed=4))
+    (tmp_path / "images").mkdir()
+    for index, image in enumerate(images):
+        save_png(image, tmp_path / "images" / f"{index}.png")
+    fitted.save(tmp_path / "a")
+    expected = [row.p_value for row in fitted.check(images).images]
+    place = tmp_path / "images"
+    for result in (
+        check(fitted, images),
+        check(str(tmp_path / "a"), str(place)),
+        check(fitted, [place / "0.png", place / "1.png", place / "2.png"]),
+        check(tmp_path / "a", place, processes=2, answers=tmp_path / "answers"),
+        check(fitted, place, false_discovery_rate=0.1),
+    ):
+        assert [row.p_value for row in result.images] == expected
+    assert result.false_discovery_rate == 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"processes": 0}, "0 processes; give at least 1"),
+        ({"processes": 2}, "give its folder instead"),
+        ({"answers": "answers"}, "these samples are a tensor"),
+    ],
+)
+def test_a_check_that_makes_no_sense__rejects_options(fitted, smooth, options, says):
+    with pytest.raises(InputError, match=says):
+        check(fitted, smooth(1, 8), **options)
+
+
+def test_a_result_shows_itself_and_becomes_a_frame__closed_form(fitted, folder):
+    result = check(fitted, folder)
+    page = result._repr_html_()
+    assert page.count("<img") == 5 and "b.png" in page and "p_value" in page
+    pandas = pytest.importorskip("pandas")
+    frame = result.to_dataframe()
+    assert isinstance(frame, pandas.DataFrame)
+    assert list(frame["score"][:4]) == [row.score for row in result.images[:4]]
 
 
 def test_a_process_that_dies_is_told_in_one_line__bad_input(fitted, tmp_path, monkeypatch):
     monkeypatch.setattr(checking, "PART", 1)
     monkeypatch.setattr(scanning, "_begin", os._exit)  # called with the path: dies at once
     fitted.save(tmp_path / "a")
+    (tmp_path / "images").mkdir()
     for index in range(2):
-        save_png(torch.zeros(3, 32, 32, dtype=torch.uint8), tmp_path / f"{index}.png")
+        image = torch.zeros(3, 32, 32, dtype=torch.uint8)
+        save_png(image, tmp_path / "images" / f"{index}.png")
     with pytest.raises(InputError, match=r"a process ended before its answer.*0 of 2 files"):
-        check_in_processes(tmp_path / "a", [tmp_path], processes=2)
+        check_in_processes(tmp_path / "a", list_images([tmp_path / "images"]), processes=2)
 
 
 def test_a_file_that_vanishes_while_the_folder_is_read_stops_nothing__bad_input(

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from wherefrom.attribution import METHODS, compare, evaluate, fit
-from wherefrom.attribution.evaluation.comparison import Series
+from wherefrom.attribution.evaluation.comparison import ComparisonDesign, Series
 from wherefrom.attribution.protocol import as_stored, stored_samples
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
 from wherefrom.data.altering.degradations import Alteration, jpeg
 from wherefrom.data.writing import to_float
 from wherefrom.metrics.detection import auroc
-from wherefrom.report.pages.tables import altered_table, comparison_cells, comparison_table
+from wherefrom.report.attribution.tables import altered_table, comparison_cells, comparison_table
 
 TINY = {
     "train_samples": 50,
@@ -68,9 +68,7 @@ def compared(generator, smooth):
         smooth(70, 0),
         rivals,
         configs=CONFIGS,
-        alterations=ALTERED,
-        own_samples=10,
-        repetitions=2,
+        design=ComparisonDesign(alterations=ALTERED, own_samples=10, repetitions=2),
         seed=3,
     )
     return result, rivals
@@ -154,8 +152,20 @@ def test_a_rival_among_the_others__rejects_leak(generator, smooth):
         compare(generator, others, rivals, configs=CONFIGS)
 
 
+def test_a_comparison_shows_itself_and_becomes_a_frame__closed_form(compared):
+    result, _ = compared
+    rows = result.to_rows()
+    assert len(rows) == (1 + len(ALTERED)) * len(CONFIGS) * len(result.sources)
+    assert result._repr_html_().count("<tr>") == 1 + len(rows)
+    pytest.importorskip("pandas")
+    assert list(result.to_dataframe()["auroc"]) == [row["auroc"] for row in rows]
+
+
 def test_nothing_to_compare__rejects_counts(generator, smooth):
-    for settings in ({"configs": {}}, {"configs": CONFIGS, "repetitions": 0}):
+    for settings in (
+        {"configs": {}},
+        {"configs": CONFIGS, "design": ComparisonDesign(repetitions=0)},
+    ):
         with pytest.raises(InputError, match="give at least 1 of each"):
             compare(generator, smooth(70, 0), {"a": smooth(2, 1)}, **settings)
     with pytest.raises(InputError, match="no attribution method 'raw'"):

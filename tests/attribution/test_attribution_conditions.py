@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from wherefrom.attribution import check_paths, fit, load
+from wherefrom.attribution import fit, load
+from wherefrom.attribution.checking.paths import check_paths
 from wherefrom.attribution.conditions import (
     CLEAN,
     CONDITIONS,
@@ -15,7 +16,7 @@ from wherefrom.attribution.conditions import (
     condition_of,
     conditions_for,
 )
-from wherefrom.attribution.fitted import Calibration
+from wherefrom.attribution.fitted import HeldOutScores
 from wherefrom.attribution.immunity import Immunity
 from wherefrom.attribution.methods.features import FeatureMap
 from wherefrom.attribution.protocol import stored_samples
@@ -23,7 +24,8 @@ from wherefrom.calibration.conformal import lower_p_values, upper_p_values
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.rng import derive_seed
 from wherefrom.data.altering.degradations import CHAIN, KINDS, jpeg
-from wherefrom.data.images import Carrier, read_image
+from wherefrom.data.decoding.images import Carrier
+from wherefrom.data.images import read_image
 from wherefrom.data.shaping import crop_and_resize, to_image
 from wherefrom.data.writing import save_png, to_float, to_uint8
 from wherefrom.metrics.noise_level import noise_level
@@ -110,12 +112,12 @@ def test_every_class_is_altered_alike__identity_share(worn, recorded):
 def test_each_condition_has_scores_of_its_own__reference_by_hand(worn, generator, smooth, small):
     fitted, _ = worn
     # this untrained generator's images look like noise: too few are noisier to calibrate on
-    assert set(fitted.further) == {one.name for one in CONDITIONS} - {NOISY}
+    assert set(fitted.altered) == {one.name for one in CONDITIONS} - {NOISY}
     held_seed = derive_seed(0, "flipad", "calibration")
     own = stored_samples(generator, small.calibration_samples, held_seed)
     for name in ("JPEG 80-89", "scaled"):
         (one,) = (c for c in CONDITIONS if c.name == name)
-        assert torch.equal(fitted.score(one.applied(own, held_seed)), fitted.further[name].own)
+        assert torch.equal(fitted.score(one.applied(own, held_seed)), fitted.altered[name].own)
     is_noisy = noise_level(to_float(own)) > fitted.noise.clean
     assert torch.equal(fitted.score(own[~is_noisy]), fitted.own_scores)
     few = CONDITIONS[0].applied(own[:3], held_seed)
@@ -127,13 +129,13 @@ def test_p_values_are_those_of_the_file_s_condition__closed_form(worn, generator
     images = torch.stack([jpeg(x, 85) for x in stored_samples(generator, 4, 77)])
     rows = fitted.check(images, carriers=[carrier("JPEG", 85)] * 4).images
     scores = fitted.score(images)
-    known = fitted.further["JPEG 80-89"]
+    known = fitted.altered["JPEG 80-89"]
     assert [row.p_value for row in rows] == upper_p_values(scores, known.own).tolist()
     assert [row.p_other for row in rows] == lower_p_values(scores, known.other).tolist()
     assert {row.condition for row in rows} == {"JPEG 80-89"}
     # with calibration scores far below, a lossy file is told apart too
-    low = Calibration(torch.full((60,), -1.0), known.other)
-    sharp = dataclasses.replace(fitted, further={**fitted.further, "JPEG 80-89": low})
+    low = HeldOutScores(torch.full((60,), -1.0), known.other)
+    sharp = dataclasses.replace(fitted, altered={**fitted.altered, "JPEG 80-89": low})
     (row, *_) = sharp.check(images, carriers=[carrier("JPEG", 85)] * 4).images
     assert row.verdict is Verdict.NOT_OURS
 
@@ -150,9 +152,9 @@ def test_outside_of_what_was_calibrated_it_cannot_say__limit(worn, generator, sm
     assert [row.condition for row in rows] == [CLEAN, None, "scaled", None, "WebP"]
     assert [row.verdict for row in rows][1::2] == [Verdict.CANNOT_SAY] * 2
     assert "quality 30" in rows[1].reason and "0.28 times" in rows[3].reason
-    without = {k: v for k, v in fitted.further.items() if not k.startswith("JPEG")}
+    without = {k: v for k, v in fitted.altered.items() if not k.startswith("JPEG")}
     (row,) = (
-        dataclasses.replace(fitted, further=without)
+        dataclasses.replace(fitted, altered=without)
         .check(image[None], carriers=[carrier("JPEG", 90)])
         .images
     )
@@ -163,7 +165,7 @@ def test_conditions_survive_saving__roundtrip(worn, smooth, tmp_path):
     fitted, _ = worn
     fitted.save(tmp_path / "m")
     again = load(tmp_path / "m")
-    assert again.noise == fitted.noise and set(again.further) == set(fitted.further)
+    assert again.noise == fitted.noise and set(again.altered) == set(fitted.altered)
     carriers = [carrier("JPEG", 75), None, carrier(size=(40, 40))]
     images = smooth(3, 6)
     found = again.check(images, carriers=carriers).to_dict()

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from wherefrom.attribution import fit
-from wherefrom.attribution.methods.dct_pad import dct_features
 from wherefrom.attribution.methods.ensemble import EnsembleConfig
 from wherefrom.attribution.methods.flipad_scorer import combine
+from wherefrom.attribution.methods.pad import dct_features
 from wherefrom.data.writing import to_float
 
 SETTINGS = {
@@ -45,13 +45,13 @@ def ensemble(generator, smooth):
     config = EnsembleConfig().with_values(SETTINGS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("wherefrom.attribution.methods.flipad.REFERENCE_SAMPLES", 30)
-        return fit(generator, smooth(75, 0), method="ensemble", config=config).evidence
+        return fit(generator, smooth(75, 0), method="ensemble", config=config).scorer
 
 
 def test_every_piece_is_its_own_method_s_score__reference_methods(ensemble, smooth):
     images = to_float(smooth(5, 3))
-    raw = dict(zip(ensemble.names, ensemble.raw(images).T, strict=True))
-    features = ensemble.flipad.features
+    raw = dict(zip(ensemble.parts.names, ensemble.parts.raw(images).T, strict=True))
+    features = ensemble.parts.flipad.features
     assert tuple(raw) == (
         "activations",
         "classifier",
@@ -60,15 +60,17 @@ def test_every_piece_is_its_own_method_s_score__reference_methods(ensemble, smoo
         "spectrum",
         "fingerprint",
     )
-    sad = ensemble.flipad.detector.score(features.extract(images))
+    sad = ensemble.parts.flipad.detector.score(features.extract(images))
     torch.testing.assert_close(raw["activations"], sad.log())
     found = features.invert(images)
     torch.testing.assert_close(raw["residual"], found.residual.log())
     cost = (found.activations - features.mean_activation).abs().flatten(1).double().sum(dim=1)
-    torch.testing.assert_close(raw["cost"], (cost.log() - ensemble.typical_cost).abs())
-    spectrum = ensemble.spectrum.detector.score(dct_features(images, ensemble.spectrum.side))
+    torch.testing.assert_close(raw["cost"], (cost.log() - ensemble.parts.typical_cost).abs())
+    spectrum = ensemble.parts.spectrum.detector.score(
+        dct_features(images, ensemble.parts.spectrum.side)
+    )
     torch.testing.assert_close(raw["spectrum"], spectrum.log())
-    torch.testing.assert_close(raw["fingerprint"], ensemble.fingerprint.score(images))
+    torch.testing.assert_close(raw["fingerprint"], ensemble.parts.fingerprint.score(images))
 
 
 def test_units_are_those_of_own_images_and_the_join_hides_nothing__closed_form(
@@ -77,14 +79,14 @@ def test_units_are_those_of_own_images_and_the_join_hides_nothing__closed_form(
     images = to_float(smooth(6, 4))
     pieces = ensemble.pieces(images)
     median, spread = ensemble.reference
-    assert torch.equal(pieces, (ensemble.raw(images) - median) / spread)
+    assert torch.equal(pieces, (ensemble.parts.raw(images) - median) / spread)
     assert torch.equal(ensemble.score(images), combine(pieces))
     assert torch.all(ensemble.score(images) >= pieces.amax(dim=1) - 1e-12)
     own = ensemble.pieces(generator.sample(80, seed=41))
     # the median of 80 own images is known to 0.14 deviations; medians of 60 set the zero
     assert torch.all(own.median(dim=0).values.abs() < 0.9)
-    without = dataclasses.replace(ensemble.flipad, classifier=None, reference=None)
-    assert "classifier" not in dataclasses.replace(ensemble, flipad=without).names
+    without = dataclasses.replace(ensemble.parts.flipad, classifier=None, reference=None)
+    assert "classifier" not in dataclasses.replace(ensemble.parts, flipad=without).names
 
 
 def test_an_image_that_fails_in_one_piece_alone_fails__limit(ensemble, generator):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from wherefrom import attribution
-from wherefrom.attribution.final_layer.lasso import LassoConfig
+from wherefrom.attribution.final_layer.config import LassoConfig
 from wherefrom.attribution.methods.features import FeatureMap
 from wherefrom.attribution.methods.flipad_scorer import combine, pre_activations, reference_of
 from wherefrom.attribution.protocol import stored_samples
@@ -52,7 +52,7 @@ def joined(half_generator, small):
 def test_score_joins_the_standardised_scores__naive_loop(joined, half_generator):
     """Deviation: the paper scores by Deep SAD alone."""
     images = to_float(stored_samples(half_generator, 6, 9))
-    evidence = joined.evidence
+    evidence = joined.scorer
     sad = evidence.detector.score(evidence.features.extract(images)).log()
     logit = evidence.classifier.score(pre_activations(evidence.features, images))
     median, spread = evidence.reference
@@ -70,9 +70,9 @@ def test_evidence_survives_saving__roundtrip(joined, half_generator, tmp_path):
 
 
 def test_no_classifier_is_the_paper__identity_deep_sad(fitted, generator):
-    assert fitted.evidence.classifier is None
+    assert fitted.scorer.classifier is None
     images = to_float(stored_samples(generator, 4, 2))
-    alone = fitted.evidence.detector.score(fitted.evidence.features.extract(images))
+    alone = fitted.scorer.detector.score(fitted.scorer.features.extract(images))
     assert torch.equal(fitted.score(images), alone)
 
 

@@ -17,12 +17,12 @@ from wherefrom.attribution.conditions import (
 )
 from wherefrom.attribution.immunity import NONE, Immunity
 from wherefrom.attribution.methods import flipad
-from wherefrom.attribution.protocol import Material, stored_samples
+from wherefrom.attribution.protocol import FitMaterial, stored_samples
 from wherefrom.calibration.conformal import upper_p_values
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.data.altering.degradations import Alteration, jpeg, webp
-from wherefrom.data.images import Carrier
+from wherefrom.data.decoding.images import Carrier
 from wherefrom.data.writing import to_float
 from wherefrom.metrics.detection import auroc
 
@@ -86,7 +86,7 @@ def test_an_expert_is_a_fit_on_its_conditions__reference_by_hand(with_experts, g
     for name, kind in (("JPEG 80-89", "jpeg"), ("scaled", "crop")):
         altered = condition(name).applied(own, held_seed)
         expected = with_experts.experts[kind].score(to_float(altered)).cpu()
-        assert torch.equal(with_experts.further[name].own, expected)
+        assert torch.equal(with_experts.altered[name].own, expected)
         assert torch.equal(with_experts.score(altered, condition=name), expected)
         assert not torch.equal(with_experts.score(altered), expected)
 
@@ -184,7 +184,7 @@ def test_the_classifier_of_an_expert_sees_altered_images_only__identity_share(
     for worn in (NONE, specialties(Immunity.of(config))["jpeg"]):
         others = worn.applied(smooth(30, 0), 0, "others")
         with pytest.raises(InterruptedError):
-            METHODS["flipad"].fit(Material(generator, others, 0, immunity=worn), config)
+            METHODS["flipad"].fit(FitMaterial(generator, others, 0, immunity=worn), config)
     (own, negatives), (worn_own, worn_negatives) = seen
     for before, after in ((own, worn_own), (negatives, worn_negatives)):
         assert before.shape == after.shape

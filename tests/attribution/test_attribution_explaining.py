@@ -8,18 +8,19 @@ import pytest
 import torch
 from PIL import Image
 
-from wherefrom.attribution import explain, explain_path
+from wherefrom.attribution import explain
 from wherefrom.attribution.checking import explaining
 from wherefrom.attribution.checking.explaining import REENCODINGS
-from wherefrom.attribution.fitted import Calibration
+from wherefrom.attribution.checking.paths import explain_path
+from wherefrom.attribution.fitted import HeldOutScores
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import digest_file, digest_tensors
+from wherefrom.core.saving.store import digest_file, digest_tensors
 from wherefrom.data.altering.degradations import jpeg
 from wherefrom.data.writing import save_png, to_float
 from wherefrom.report.attribution.evidence import evidence_dict, heat, write_evidence_report
+from wherefrom.report.attribution.tables import explanation_table
 from wherefrom.report.pages.html import from_data_uri
-from wherefrom.report.pages.tables import explanation_table
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_the_verdict_is_that_of_check__identity_check(found, fitted, smooth):
 
 
 def test_channels_are_those_farthest_from_own_images__naive_loop(found, fitted, smooth):
-    evidence = fitted.evidence
+    evidence = fitted.scorer
     z = evidence.features.extract(to_float(smooth(1, 31)))[0].float()
     z = (z - evidence.detector.mean) / evidence.detector.scale
     differences = [float(channel.abs().mean()) for channel in z]
@@ -55,7 +56,7 @@ def test_channels_are_those_farthest_from_own_images__naive_loop(found, fitted, 
     )
     cut = dataclasses.replace(evidence, features=few)
     object.__setattr__(cut, "detector", _Scored(detector))
-    named = explain(dataclasses.replace(fitted, evidence=cut), smooth(1, 31)[0])
+    named = explain(dataclasses.replace(fitted, scorer=cut), smooth(1, 31)[0])
     assert {channel.index for channel in named.channels} == {1, 3}
 
 
@@ -76,7 +77,7 @@ def test_unexplained_pixels_are_what_the_layer_did_not_make__reference_layer(
     found, fitted, smooth, generator, monkeypatch
 ):
     x = to_float(smooth(1, 31))
-    features = fitted.evidence.features
+    features = fitted.scorer.features
     z = features.invert(x).activations
     made = features.output_map.forward(features.last_layer.apply(z))
     expected = 255 * (made - x).abs().amax(dim=1)[0]
@@ -87,9 +88,9 @@ def test_unexplained_pixels_are_what_the_layer_did_not_make__reference_layer(
     exact = dataclasses.replace(
         features, lasso=features.lasso.with_values({"iterations": 300, "chunk": 1})
     )
-    evidence = dataclasses.replace(fitted.evidence, features=exact)
-    own = explain(dataclasses.replace(fitted, evidence=evidence), generator.sample(1, seed=8)[0])
-    other = explain(dataclasses.replace(fitted, evidence=evidence), smooth(1, 31)[0])
+    evidence = dataclasses.replace(fitted.scorer, features=exact)
+    own = explain(dataclasses.replace(fitted, scorer=evidence), generator.sample(1, seed=8)[0])
+    other = explain(dataclasses.replace(fitted, scorer=evidence), smooth(1, 31)[0])
     assert own.out_of_reach < 0.1
     assert other.out_of_reach > 0.5
 
@@ -167,8 +168,8 @@ def test_a_map_is_tinted_by_its_values__closed_form():
 
 
 def test_each_file_state_is_compared_with_its_own__identity_condition(fitted, smooth):
-    other = Calibration(torch.full((60,), 7.0).double(), torch.full((16,), 8.0).double())
-    conditional = dataclasses.replace(fitted, further={"JPEG 80-89": other})
+    other = HeldOutScores(torch.full((60,), 7.0).double(), torch.full((16,), 8.0).double())
+    conditional = dataclasses.replace(fitted, altered={"JPEG 80-89": other})
     found = explain(conditional, smooth(1, 31)[0])
     by_name = {one.change: one for one in found.reencodings}
     assert by_name["JPEG, quality 85"].condition == "JPEG 80-89"

@@ -49,7 +49,7 @@ def test_channels_that_differ_most_are_kept__naive_loop(inner):
 
 def test_features_are_the_inverted_activations_pooled__reference_inverter(fitted, smooth):
     images = to_float(smooth(5, 1))
-    f = dataclasses.replace(fitted.evidence.features, max_side=8, channels=torch.tensor([0, 3, 5]))
+    f = dataclasses.replace(fitted.scorer.features, max_side=8, channels=torch.tensor([0, 3, 5]))
     o = f.output_map.inverse(images)
     z = Inverter(f.last_layer, f.mean_activation, f.lasso).invert(o).activations
     expected = pool_to(z[:, [0, 3, 5]], 8).half()
@@ -60,19 +60,19 @@ def test_features_are_the_inverted_activations_pooled__reference_inverter(fitted
 
 def test_features_do_not_depend_on_neighbours__identity_batch_independence(fitted, smooth):
     images = to_float(smooth(19, 1))
-    together = fitted.evidence.features.extract(images)
+    together = fitted.scorer.features.extract(images)
     order = torch.randperm(19)
-    assert torch.equal(fitted.evidence.features.extract(images[order]), together[order])
+    assert torch.equal(fitted.scorer.features.extract(images[order]), together[order])
     for i in (0, 7, 8, 18):
-        assert torch.equal(fitted.evidence.features.extract(images[i : i + 1]), together[i : i + 1])
-    assert fitted.evidence.features.extract(images[:0]).shape == (0, *together.shape[1:])
+        assert torch.equal(fitted.scorer.features.extract(images[i : i + 1]), together[i : i + 1])
+    assert fitted.scorer.features.extract(images[:0]).shape == (0, *together.shape[1:])
 
 
 ROBUST = {"data": "interval", "slack": "noise", "iterations": 30}
 
 
 def robust(fitted, **changes):
-    f = fitted.evidence.features
+    f = fitted.scorer.features
     return dataclasses.replace(f, lasso=f.lasso.with_values({**ROBUST, **changes}))
 
 

@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from wherefrom.attribution import check_paths
+from wherefrom.attribution.checking.paths import check_paths
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.data.writing import save_png
 

@@ -1,6 +1,6 @@
 """SM-F: the residual, the fingerprint and the score against plain arithmetic."""
 
-import builtins
+import sys
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from wherefrom.attribution.methods.fingerprint import (
     standardise,
     wiener_noise,
 )
-from wherefrom.attribution.protocol import Material
+from wherefrom.attribution.protocol import FitMaterial
 from wherefrom.core.errors import InputError, MissingExtraError
 from wherefrom.data.writing import to_float
 
@@ -85,7 +85,7 @@ def test_cleaning_takes_lines_and_peaks_away__limit():
 
 @pytest.fixture(scope="module")
 def scorer(generator):
-    material = Material(generator, torch.empty(0), seed=5)
+    material = FitMaterial(generator, torch.empty(0), seed=5)
     return fit_fingerprint(material, FingerprintConfig(train_samples=70)), material
 
 
@@ -125,19 +125,14 @@ def test_a_planted_pattern_is_found__limit():
 
 
 def test_a_model_without_noise__rejects_model(generator):
-    material = Material(generator, torch.empty(0), seed=0)
+    material = FitMaterial(generator, torch.empty(0), seed=0)
     with pytest.raises(InputError, match="no noise, so they have no fingerprint"):
         fit_fingerprint(material, FingerprintConfig(train_samples=2, sigma=0.0))
 
 
 def test_without_pywavelets__rejects_missing_extra(generator, monkeypatch):
-    original = builtins.__import__
-
-    def refuse(name, *args, **kwargs):
-        if name == "pywt":
-            raise ImportError(name)
-        return original(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    monkeypatch.setitem(sys.modules, "pywt", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'wherefrom\[attribution\]'"):
-        fit_fingerprint(Material(generator, torch.empty(0), 0), FingerprintConfig(train_samples=2))
+        fit_fingerprint(
+            FitMaterial(generator, torch.empty(0), 0), FingerprintConfig(train_samples=2)
+        )

@@ -14,13 +14,14 @@ from wherefrom.attribution.equations import (
     interval_misfit,
     kkt_violation,
 )
+from wherefrom.attribution.final_layer.config import LassoConfig
 from wherefrom.attribution.final_layer.intervals import (
     HALF,
     Intervals,
     excess_variance,
     pixel_intervals,
 )
-from wherefrom.attribution.final_layer.lasso import Inverter, LassoConfig
+from wherefrom.attribution.final_layer.lasso import Inverter
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
 from wherefrom.generators.last_layer.output_map import (

@@ -6,20 +6,18 @@ import pytest
 import torch
 from torch import nn
 
-from wherefrom.attribution.methods import feature_reconstruction as inversion_feature
-from wherefrom.attribution.methods.feature_reconstruction import (
-    FeatureInversionConfig,
-    fit_feature_inversion,
-    read_feature_inversion,
-)
+from wherefrom.attribution.methods import reconstruction as inversion_feature
 from wherefrom.attribution.methods.reconstruction import (
-    InversionConfig,
-    InversionScorer,
+    FeatureReconstructionConfig,
+    ReconstructionConfig,
+    ReconstructionScorer,
     draw_starts,
+    fit_feature_reconstruction,
     make_scorer,
     pixels,
+    read_feature_reconstruction,
 )
-from wherefrom.attribution.protocol import Material, Saved
+from wherefrom.attribution.protocol import FitMaterial, SavedScorer
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.encoders import make_feature_encoder
 from wherefrom.generators.generator import wrap_generator
@@ -38,8 +36,8 @@ def model():
 
 
 def scorer_of(model, **settings):
-    config = InversionConfig(**{"restarts": 3, "steps": 30, **settings})
-    return make_scorer(Material(model, torch.empty(0), seed=0), pixels, config)
+    config = ReconstructionConfig(**{"restarts": 3, "steps": 30, **settings})
+    return make_scorer(FitMaterial(model, torch.empty(0), seed=0), pixels, config)
 
 
 @pytest.fixture(scope="module")
@@ -148,42 +146,42 @@ def network(monkeypatch):
 
 def test_features_are_compared_with_grey_in_three_channels__closed_form(network, model, images):
     module, asked = network
-    config = FeatureInversionConfig(restarts=2, steps=5)
-    scorer = fit_feature_inversion(Material(model, torch.empty(0), seed=0), config)
+    config = FeatureReconstructionConfig(restarts=2, steps=5)
+    scorer = fit_feature_reconstruction(FitMaterial(model, torch.empty(0), seed=0), config)
     assert asked == [("efficientnet-lite0", 32)]  # not below what the network can halve
     latents, distances = scorer.reconstruct(images)
     wide = [batch.repeat(1, 3, 1, 1) for batch in (model.decode(latents), images)]
     with torch.no_grad():
         expected = (module(wide[0]) - module(wide[1])).double().norm(dim=1) / 7
     torch.testing.assert_close(distances, expected, rtol=1e-4, atol=0)
-    assert isinstance(scorer, InversionScorer)
+    assert isinstance(scorer, ReconstructionScorer)
 
 
 def test_the_network_keeps_the_images_own_size__identity_deviation(network, generator):
     """App. E: 64 px images are not resized for the network."""
-    config = FeatureInversionConfig(restarts=1, steps=1)
-    fit_feature_inversion(Material(generator, torch.empty(0), seed=0), config)
-    fit_feature_inversion(
-        Material(generator, torch.empty(0), seed=0), config.with_values({"resolution": 48})
+    config = FeatureReconstructionConfig(restarts=1, steps=1)
+    fit_feature_reconstruction(FitMaterial(generator, torch.empty(0), seed=0), config)
+    fit_feature_reconstruction(
+        FitMaterial(generator, torch.empty(0), seed=0), config.with_values({"resolution": 48})
     )
     assert [resolution for _, resolution in network[1]] == [32, 48]
 
 
 def test_another_network_than_that_of_the_fit__rejects_network(network, model):
-    config = FeatureInversionConfig(restarts=1, steps=1)
-    scorer = fit_feature_inversion(Material(model, torch.empty(0), seed=0), config)
+    config = FeatureReconstructionConfig(restarts=1, steps=1)
+    scorer = fit_feature_reconstruction(FitMaterial(model, torch.empty(0), seed=0), config)
     meta, tensors = scorer.to_saved()
-    again = read_feature_inversion(Saved(config, meta, tensors, model, "cpu"))
-    assert again.identity == scorer.identity and torch.equal(again.starts, scorer.starts)
+    again = read_feature_reconstruction(SavedScorer(config, meta, tensors, model, "cpu"))
+    assert again.network == scorer.network and torch.equal(again.starts, scorer.starts)
     with torch.no_grad():
         network[0][2].weight.add_(1.0)
     with pytest.raises(ArtifactError, match="the attributor was fitted with"):
-        read_feature_inversion(Saved(config, meta, tensors, model, "cpu"))
+        read_feature_reconstruction(SavedScorer(config, meta, tensors, model, "cpu"))
 
 
 def test_the_default_network_passes_gradients__smoke(generator):
     """EfficientNet-Lite0 at 32 px, one step."""
     pytest.importorskip("efficientnet_lite_pytorch")
-    config = FeatureInversionConfig(restarts=1, steps=1)
-    scorer = fit_feature_inversion(Material(generator, torch.empty(0), seed=0), config)
+    config = FeatureReconstructionConfig(restarts=1, steps=1)
+    scorer = fit_feature_reconstruction(FitMaterial(generator, torch.empty(0), seed=0), config)
     assert float(scorer.score(generator.sample(1, seed=1))) > 0

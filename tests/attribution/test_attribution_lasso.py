@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from wherefrom.attribution.equations import kkt_violation, lasso_objective, soft_threshold
-from wherefrom.attribution.final_layer.lasso import Inverter, LassoConfig
+from wherefrom.attribution.final_layer.config import LassoConfig
+from wherefrom.attribution.final_layer.lasso import Inverter
 from wherefrom.attribution.final_layer.operator import squared_norm
 from wherefrom.attribution.final_layer.window import centre_window
 from wherefrom.attribution.methods.flipad import mean_activation

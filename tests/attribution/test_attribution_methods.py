@@ -10,10 +10,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from wherefrom.attribution import METHODS, describe_saved, fit, load
+from wherefrom.attribution import METHODS, fit, load
 from wherefrom.attribution.config import FlipadConfig
-from wherefrom.attribution.method import needed_others
-from wherefrom.attribution.methods import feature_reconstruction as inversion_feature
+from wherefrom.attribution.fitted import describe_saved
+from wherefrom.attribution.methods import reconstruction as inversion_feature
+from wherefrom.attribution.training.others import needed_others
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.encoders import make_feature_encoder
@@ -207,7 +208,7 @@ def test_an_inversion_without_its_generator__rejects_generator(
 
 
 def test_another_artifact__rejects_kind(tmp_path):
-    from wherefrom.core.store import save_artifact
+    from wherefrom.core.saving.store import save_artifact
 
     save_artifact(tmp_path / "x", kind="flipad", schema=1, meta={}, tensors={})
     with pytest.raises(ArtifactError, match="is a 'flipad' artifact, expected an attributor"):

@@ -10,11 +10,12 @@ from scipy.stats import beta
 from torch import nn
 
 from wherefrom import attribution
+from wherefrom.attribution.checking.paths import check_paths, explain_path
 from wherefrom.attribution.config import PRESETS, FlipadConfig
 from wherefrom.attribution.evaluation.adapters import sklearn_estimator
 from wherefrom.attribution.methods import METHODS
-from wherefrom.attribution.protocol import Material, as_stored
-from wherefrom.attribution.together import judge_together
+from wherefrom.attribution.protocol import FitMaterial, as_stored
+from wherefrom.attribution.result import judge_together
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.case import opened
 from wherefrom.core.errors import InputError
@@ -149,7 +150,7 @@ def test_the_units_of_a_table_do_not_matter__identity_units(mine, others, method
         module[-1].weight.mul_(factor[:, None])
         module[-1].bias.mul_(factor)
     scorers = [
-        METHODS[method].fit(Material(made, as_stored(rows, (1, 1, 7)), 0), little(method))
+        METHODS[method].fit(FitMaterial(made, as_stored(rows, (1, 1, 7)), 0), little(method))
         for made, rows in ((mine, others), (wrap_generator(module), others * factor))
     ]
     rows = rows_of(1).sample(20, 9)
@@ -193,14 +194,14 @@ def test_a_table_is_judged_row_by_row_and_as_a_whole__reference_library(
     np.savetxt(tmp_path / "rival.csv", others[:40].numpy(), delimiter=",")
     with (tmp_path / "own.csv").open("a") as file:
         file.write("1,2,?,4,5,6,7\n")
-    result = attribution.check_paths(fitted, [tmp_path / "own.csv"])
+    result = check_paths(fitted, [tmp_path / "own.csv"])
     assert len(result.images) == 41 and result.images[0].name.endswith("own.csv:1")
     assert result.images[-1].reason == "'column 3' holds '?', expected a number"
     assert result.images[0].p_value == pytest.approx(
         fitted.check(torch.from_numpy(own[:1]).float()).images[0].p_value
     )
-    assert result.together.judged == 40 and result.together.p_value > 1e-4
-    rival = attribution.check_paths(fitted, [tmp_path / "rival.csv"]).together
+    assert result.together.samples == 40 and result.together.p_value > 1e-4
+    rival = check_paths(fitted, [tmp_path / "rival.csv"]).together
     assert rival.rejected > 20 and rival.p_value < 1e-9
 
 
@@ -211,12 +212,12 @@ def test_columns_of_another_name_are_not_judged__bad_input(mine, others, tmp_pat
     for name, heading in (("good", names), ("bad", [*names[:6], "odd"])):
         lines = [",".join(heading), *(",".join(map(str, row)) for row in rows)]
         (tmp_path / f"{name}.csv").write_text("\n".join(lines))
-    result = attribution.check_paths(made, [tmp_path / "bad.csv", tmp_path / "good.csv"])
+    result = check_paths(made, [tmp_path / "bad.csv", tmp_path / "good.csv"])
     reasons = {row.name: row.reason for row in result.images if row.score is None}
     assert list(reasons) == [str(tmp_path / "bad.csv")]
     assert "has the column 'odd'" in reasons[str(tmp_path / "bad.csv")]
     with pytest.raises(InputError, match="shows pixels"):
-        attribution.explain_path(made, tmp_path / "good.csv")
+        explain_path(made, tmp_path / "good.csv")
 
 
 def test_the_law_of_the_whole_is_that_of_exchangeable_scores__monte_carlo():

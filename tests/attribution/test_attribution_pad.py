@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from wherefrom.attribution.methods.dct_pad import DctPadConfig, centre_crop, dct_features
-from wherefrom.attribution.methods.pad import fit_pad
-from wherefrom.attribution.methods.raw_pad import RawPadConfig, raw_features
-from wherefrom.attribution.protocol import Material
+from wherefrom.attribution.methods.pad import (
+    DctPadConfig,
+    RawPadConfig,
+    centre_crop,
+    dct_features,
+    fit_pad,
+    raw_features,
+)
+from wherefrom.attribution.protocol import FitMaterial
 from wherefrom.data.writing import to_float
 
 DCT_TOLERANCE = 1e-5  # float32 of logarithms up to 23
@@ -65,7 +70,7 @@ def test_standardisation_is_the_official_code_s__identity_deviation(
 ):
     """RawPAD: none.  DCTPAD: over own and other images together."""
     config = config.with_values({"detector.epochs": 1, "detector.batch": 32})
-    material = Material(generator, smooth(60, 0), seed=0)
+    material = FitMaterial(generator, smooth(60, 0), seed=0)
     scorer = fit_pad(features, material, config)
     both = torch.cat([to_float(material.own(50)), to_float(material.others)])
     seen = features(both, 32)

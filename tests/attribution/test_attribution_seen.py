@@ -11,10 +11,11 @@ from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.evaluation.per_source import NO_RECORD
 from wherefrom.attribution.evaluation.robustness import judge_altered
 from wherefrom.attribution.fitted import Attributor
-from wherefrom.core.contents import are_known, contents_of
 from wherefrom.core.errors import InputError
+from wherefrom.core.saving.contents import are_known, contents_of
+from wherefrom.report.attribution.tables import evaluation_table
 from wherefrom.report.attribution.wording import evaluation_notes
-from wherefrom.report.pages.tables import evaluation_table, to_csv, to_plain
+from wherefrom.report.pages.tables import to_csv, to_plain
 
 USED = 76  # of the 80 others of `fitted`: 60 train, 16 calibrate, and 4 are in neither part
 
@@ -71,7 +72,16 @@ def world():
     own, other = torch.linspace(0.1, 0.3, 20).double(), torch.linspace(0.6, 0.9, 20).double()
     generator, seen = {"digest": "g"}, torch.empty(0, dtype=torch.int64)
     basis = {"generator": generator, "others": {"digest": "o"}}
-    return Attributor("world", config, Means(), (1, 4, 4), own, other, basis, seen=seen)
+    return Attributor(
+        method="world",
+        config=config,
+        scorer=Means(),
+        image_shape=(1, 4, 4),
+        own_scores=own,
+        other_scores=other,
+        provenance=basis,
+        seen=seen,
+    )
 
 
 def grey(*levels):

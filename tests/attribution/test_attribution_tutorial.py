@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from wherefrom.attribution.protocol import Material, Saved
+from wherefrom.attribution.protocol import FitMaterial, SavedScorer
 from wherefrom.generators.generator import wrap_generator
 
 ROOT = Path(__file__).parents[2]
@@ -52,15 +52,15 @@ def test_the_tutorials_method_fits_scores_and_is_read_again__roundtrip(plain):
     method, generator = plain.PLAIN, make_generator()
     assert set(method.presets) >= {"default", "quick"}
     config = method.presets["quick"].with_values({"train_samples": 64})
-    material = Material(generator, torch.empty(0, 3, 16, 16, dtype=torch.uint8), seed=0)
+    material = FitMaterial(generator, torch.empty(0, 3, 16, 16, dtype=torch.uint8), seed=0)
     scorer = method.fit(material, config)
-    own = Material(generator, material.others, seed=1).own(20).float() / 255
+    own = FitMaterial(generator, material.others, seed=1).own(20).float() / 255
     other = torch.rand(20, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     scores = scorer.score(own)
     assert (scores.shape, scores.dtype) == ((20,), torch.float64)
     assert scores.mean() < scorer.score(other).mean()
     assert torch.equal(scores[3:4], scorer.score(own[3:4]))
-    again = method.read(Saved(config, *scorer.to_saved(), None, "cpu"))
+    again = method.read(SavedScorer(config, *scorer.to_saved(), None, "cpu"))
     assert torch.equal(again.score(own), scores)
 
 

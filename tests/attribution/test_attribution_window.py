@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from wherefrom.attribution import fit, load
-from wherefrom.attribution.final_layer.lasso import Inverter, LassoConfig
+from wherefrom.attribution.final_layer.config import LassoConfig
+from wherefrom.attribution.final_layer.lasso import Inverter
 from wherefrom.attribution.final_layer.window import Window, centre_window
 from wherefrom.attribution.methods.flipad import mean_activation
 from wherefrom.generators.loading import load_generator
@@ -112,9 +113,9 @@ def test_the_mean_of_a_window_is_a_window_of_the_mean__identity_restriction(gene
 def test_an_attributor_of_the_centre__roundtrip(generator, smooth, small, tmp_path):
     config = small.with_values({"crop": 10, "halo": 2, "detector.epochs": 1})
     fitted = fit(generator, smooth(80, 0), config=config)
-    features = fitted.evidence.features
+    features = fitted.scorer.features
     assert features.mean_activation.shape == (6, 14, 14)
-    assert fitted.evidence.detector.shape == (6, 10, 10)
+    assert fitted.scorer.detector.shape == (6, 10, 10)
     images = smooth(3, 5)
     scores = fitted.score(images)
     fitted.save(tmp_path / "m")
@@ -161,5 +162,5 @@ def test_a_decoder_of_latent_diffusion__smoke(kind, small, tmp_path):
         others,
         config=dataclasses.replace(config, lasso=LassoConfig(lam=1e-5, iterations=4)),
     )
-    assert fitted.evidence.detector.shape == (3, 8, 8)
+    assert fitted.scorer.detector.shape == (3, 8, 8)
     assert bool(fitted.score(generator.sample(2, seed=8)).isfinite().all())

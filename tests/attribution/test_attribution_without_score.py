@@ -8,22 +8,22 @@ import torch
 from torch import nn
 
 from wherefrom import attribution
-from wherefrom.attribution import control_discoveries
+from wherefrom.attribution.checking.discovery import control_discoveries
 from wherefrom.attribution.config import AttributionConfig
-from wherefrom.attribution.evaluation.comparison import compare
+from wherefrom.attribution.evaluation.comparison import ComparisonDesign, compare
 from wherefrom.attribution.fitted import Attributor
 from wherefrom.attribution.methods import METHODS
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
-from wherefrom.core.json_text import to_json
+from wherefrom.core.saving.json_text import to_json
 from wherefrom.generators.generator import wrap_generator
-from wherefrom.report.pages.tables import (
+from wherefrom.report.attribution.tables import (
     accuracy_line,
     check_table,
     comparison_table,
     evaluation_table,
-    to_plain,
 )
+from wherefrom.report.pages.tables import to_plain
 
 
 @dataclass
@@ -42,7 +42,15 @@ def attributor(value):
         calibration_samples=20, false_negative_rate=0.1, false_positive_rate=0.1
     )
     own, other = torch.linspace(0.1, 0.3, 20).double(), torch.linspace(0.6, 0.9, 20).double()
-    return Attributor("world", config, Broken(value), (1, 4, 4), own, other, {})
+    return Attributor(
+        method="world",
+        config=config,
+        scorer=Broken(value),
+        image_shape=(1, 4, 4),
+        own_scores=own,
+        other_scores=other,
+        provenance={},
+    )
 
 
 def greys(*levels):
@@ -87,8 +95,7 @@ def test_a_comparison_of_methods_goes_on_without_a_source__closed_form():
         torch.randn(120, 1, 1, 3) * 3,
         rivals,
         configs={"flipad": config},
-        own_samples=20,
-        repetitions=1,
+        design=ComparisonDesign(own_samples=20, repetitions=1),
     )
     first = result.rows[0]
     assert first.mean_accuracy.mean == first.accuracy["others"].mean

@@ -7,16 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from wherefrom.attribution import PRESETS, FlipadConfig, fit, load
-from wherefrom.attribution.method import needed_others
+from wherefrom.attribution import FlipadConfig, fit, load
+from wherefrom.attribution.config import PRESETS
 from wherefrom.attribution.methods.flipad import mean_activation
 from wherefrom.attribution.protocol import stored_samples
+from wherefrom.attribution.training.others import needed_others
 from wherefrom.attribution.training.siblings import SIBLING_KINDS
 from wherefrom.calibration.conformal import lower_p_values, upper_p_values
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.rng import derive_seed
-from wherefrom.data.images import Carrier
+from wherefrom.data.decoding.images import Carrier
 from wherefrom.data.writing import to_float, to_uint8
 from wherefrom.generators.generator import wrap_generator
 
@@ -175,7 +176,7 @@ def test_an_attributor_survives_saving__roundtrip(fitted, smooth, tmp_path):
 def test_channels_chosen_are_saved_too__roundtrip(generator, smooth, small, tmp_path):
     config = small.with_values({"channels": 3, "detector.epochs": 1})
     fitted = fit(generator, smooth(80, 0), config=config)
-    assert len(fitted.evidence.features.channels) == 3 and fitted.evidence.detector.shape == (
+    assert len(fitted.scorer.features.channels) == 3 and fitted.scorer.detector.shape == (
         3,
         16,
         16,
@@ -205,7 +206,7 @@ def test_a_model_without_an_image_side__limit(small):
     generator = wrap_generator(module)
     config = small.with_values({"detector.epochs": 1})
     fitted = fit(generator, torch.rand(80, 3, 4, 4), config=config)
-    assert fitted.evidence.detector.shape == (20,)
+    assert fitted.scorer.detector.shape == (20,)
     assert fitted.score(generator.sample(3, seed=8)).shape == (3,)
 
 

@@ -32,8 +32,8 @@ def test_share_of_wrong_discoveries_is_at_most_the_rate__limit():
         calibration, own = torch.randn(200, generator=rng), torch.randn(30, generator=rng)
         rivals = 3 + torch.randn(20, generator=rng)
         p_values = upper_p_values(torch.cat([own, rivals]), calibration).tolist()
-        found = discoveries(p_values, rate)
-        shares.append(int(found[:30].sum()) / max(1, int(found.sum())))
+        result = discoveries(p_values, rate)
+        shares.append(int(result[:30].sum()) / max(1, int(result.sum())))
     # Its mean is at most 0.2 * 30 / 50 = 0.12, with a standard error below 0.01.
     assert 0.05 < sum(shares) / len(shares) < 0.15
 
@@ -47,8 +47,8 @@ def test_a_p_value_equal_to_its_bound_is_rejected__closed_form():
 
 
 def test_nothing_to_judge__limit():
-    found = discoveries([], 0.1)
-    assert (found.shape, found.dtype) == ((0,), torch.bool)
+    result = discoveries([], 0.1)
+    assert (result.shape, result.dtype) == ((0,), torch.bool)
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, float("nan")])

@@ -32,8 +32,8 @@ def test_adjusted_values_reject_as_the_paper_and_closed_testing_do__naive_loop()
         for _ in range(40):
             p = (torch.rand(count, generator=rng, dtype=torch.float64) ** 3).tolist()
             for rate in (0.01, 0.05, 0.3):
-                found = (holm_adjusted(p) <= rate).tolist()
-                assert found == step_down(p, rate) == closed_testing(p, rate)
+                result = (holm_adjusted(p) <= rate).tolist()
+                assert result == step_down(p, rate) == closed_testing(p, rate)
 
 
 def test_known_values_with_ties_and_none__closed_form():

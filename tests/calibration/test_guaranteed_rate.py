@@ -13,12 +13,12 @@ from wherefrom.core.errors import InputError
 @pytest.mark.parametrize("count", [500, 1000])
 def test_it_is_the_largest_rank_that_keeps_the_promise__reference_binomial(rate, confidence, count):
     """P(Beta(k, n + 1 - k) > rate) = P(Binomial(n, rate) <= k - 1): fewer than k of n above."""
-    found = guaranteed_rate(rate, count, confidence, what="rate")
-    k = round(found * (count + 1))
-    assert k / (count + 1) == found and k >= 1
+    result = guaranteed_rate(rate, count, confidence, what="rate")
+    k = round(result * (count + 1))
+    assert k / (count + 1) == result and k >= 1
     assert binom.cdf(k - 1, count, rate) <= 1 - confidence < binom.cdf(k, count, rate)
     assert beta.sf(rate, k, count + 1 - k) == pytest.approx(binom.cdf(k - 1, count, rate))
-    assert found < rate
+    assert result < rate
 
 
 def test_the_error_rate_of_a_set_stays_below__limit():

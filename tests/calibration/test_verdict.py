@@ -20,8 +20,8 @@ RATES = {"false_negative_rate": 0.005, "false_positive_rate": 0.01}
     ],
 )
 def test_verdict_by_p_values__closed_form(p_value, p_other, verdict):
-    found, reason = decide(p_value, p_other, **RATES)
-    assert found is verdict
+    result, reason = decide(p_value, p_other, **RATES)
+    assert result is verdict
     assert bool(reason) == (verdict is Verdict.CANNOT_SAY)
 
 
@@ -43,8 +43,8 @@ def test_the_reason_names_both_p_values_and_the_rate__closed_form():
     ],
 )
 def test_a_sibling_guards_the_accusation__closed_form(p_value, p_other, p_sibling, verdict):
-    found, reason = decide(p_value, p_other, p_sibling, sibling_rate=0.05, **RATES)
-    assert found is verdict
+    result, reason = decide(p_value, p_other, p_sibling, sibling_rate=0.05, **RATES)
+    assert result is verdict
     assert ("a sibling of this model" in reason) == (p_sibling == 0.051)
 
 

@@ -32,7 +32,7 @@ def test_a_case_comes_back_as_it_was_written__roundtrip(tmp_path):
     case = write_case(made(tmp_path / "case.toml"), new=True)
     assert read_case(tmp_path / "case.toml") == case
     assert case.place(case.parts[1]) == tmp_path / "refs.index"
-    with pytest.raises(InputError, match="left alone"):
+    with pytest.raises(InputError, match="already exists"):
         write_case(case, new=True)
 
 
@@ -66,7 +66,7 @@ def test_kinds_are_found_by_what_is_there__closed_form(world):
     assert find_kind(world.folder / "receipt.json") == "credit"
     for path, reason in (
         (world.folder / "nothing", "there is no"),
-        (world.photos, "nothing that a case takes"),
+        (world.photos, "not usable in a case"),
         (world.folder / "model" / "outliers", "'inversion/outliers' artifact"),
         (world.own / "0.png", "is a file"),
     ):

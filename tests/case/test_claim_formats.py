@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from wherefrom.case.claims.generation import read_generation
-from wherefrom.case.claims.reading import MOST, read_claims
+from wherefrom.case.claims.reading import MAX_CLAIMS, read_claims
 from wherefrom.case.claims.text import decode_comment, decode_text, decode_wide
 
 LINES = (
@@ -238,7 +238,7 @@ def test_of_a_graph_that_is_cut_the_fields_are_found__limit():
 def test_hostile_parameters_are_bounded_in_time__rejects_text(text):
     begun = time.process_time()
     claims, _ = read_claims(png(parameters=text, prompt=text, after=True), "PNG")
-    assert len(claims) <= MOST
+    assert len(claims) <= MAX_CLAIMS
     assert time.process_time() - begun < 2
 
 

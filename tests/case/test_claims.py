@@ -8,8 +8,8 @@ import pytest
 from certificates import make_chain
 from PIL import Image, PngImagePlugin
 
-from wherefrom.case.claims.reading import MOST, read_claims
-from wherefrom.case.claims.text import LONGEST
+from wherefrom.case.claims.reading import MAX_CLAIMS, read_claims
+from wherefrom.case.claims.text import MAX_CHARACTERS
 
 
 def png(**texts):
@@ -48,11 +48,11 @@ def test_hostile_text_is_one_bounded_line__rejects_text():
     claims, unread = read_claims(png(evil="\x1b[2J" + "A" * 5000), "PNG")
     (claim,) = claims
     assert claim.text.isprintable()
-    assert len(claim.text) <= LONGEST + 1
-    many = png(**{f"k{i}": "v" for i in range(MOST + 5)})
+    assert len(claim.text) <= MAX_CHARACTERS + 1
+    many = png(**{f"k{i}": "v" for i in range(MAX_CLAIMS + 5)})
     claims, unread = read_claims(many, "PNG")
-    assert len(claims) == MOST
-    assert unread == ("5 further claims are left out",)
+    assert len(claims) == MAX_CLAIMS
+    assert unread == ("5 more claims are left out",)
 
 
 def test_a_damaged_file_gives_reasons_and_no_error__rejects_file():

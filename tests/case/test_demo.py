@@ -21,7 +21,7 @@ from wherefrom.case.demo.material import (
     shipped_photographs,
 )
 from wherefrom.case.demo.suspects import BROKEN, MINE, NO_ORIGIN, Suspect
-from wherefrom.case.folder import Row
+from wherefrom.case.folder import InspectedFile
 from wherefrom.case.result import QUESTIONS
 from wherefrom.cli.main import run
 from wherefrom.core.errors import InputError, MissingExtraError
@@ -188,7 +188,7 @@ def test_credit_is_missed_where_the_model_is__closed_form():
 
 
 def test_a_file_that_is_no_image_has_a_reason_and_no_answers__closed_form():
-    found = grade_suspect(BROKEN, Row("a/broken.png", None, "a/broken.png: is damaged"))
+    found = grade_suspect(BROKEN, InspectedFile("a/broken.png", None, "a/broken.png: is damaged"))
     assert (found.name, found.unreadable, found.answers) == ("broken.png", "is damaged", {})
     assert not any(found.graded(grade) for grade in Grade)
 

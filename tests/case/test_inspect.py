@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from wherefrom.case import inspect_image, open_case
-from wherefrom.case.folder import Row, inspect_folder
-from wherefrom.case.questions.images import _flagged
-from wherefrom.case.result import QUESTIONS, Part, State
+from wherefrom.case.folder import InspectedFile, inspect_folder
+from wherefrom.case.questions.asked import FlagWords, combine_flags
+from wherefrom.case.result import QUESTIONS, PartAnswer, State
 from wherefrom.core.errors import InputError
 from wherefrom.data import save_png
 from wherefrom.report.case.folder import _cells, _worst
@@ -55,8 +55,8 @@ def test_every_question_is_answered_or_says_why_not__closed_form(opened, suspect
     assert all(a.reason for a in copied.answers if str(a.state) in ("cannot say", "not asked"))
 
 
-def test_answers_are_those_of_the_rooms__identity(opened, suspect):
-    from wherefrom.attribution import check_paths
+def test_answers_are_those_of_the_methods__identity(opened, suspect):
+    from wherefrom.attribution.checking.paths import check_paths
 
     path, found = suspect
     rows = [check_paths(fitted, [path]).images[0] for _, fitted in opened.attributors]
@@ -64,11 +64,11 @@ def test_answers_are_those_of_the_rooms__identity(opened, suspect):
     assert [part.p_value for part in parts] == [row.p_value for row in rows]
     assert [part.verdict for part in parts] == [str(row.verdict) for row in rows]
     (part,) = found.answer("naturalness").parts
-    (_, room) = opened.naturalness[0]
-    from wherefrom.anomaly import score_progressively
+    (_, fitted) = opened.naturalness[0]
+    from wherefrom.anomaly.method import score_progressively
 
-    scores = score_progressively([path], room.encoder, room.calibration, false_alarms=0.1)
-    assert part.p_value == room.calibration.judge(scores, false_alarms=0.1)[0].p_value
+    scores = score_progressively([path], fitted.encoder, fitted.calibration, false_alarms=0.1)
+    assert part.p_value == fitted.calibration.judge(scores, false_alarms=0.1)[0].p_value
 
 
 def test_the_json_keeps_its_schema__reference_jsonschema(opened, suspect, world):
@@ -91,14 +91,15 @@ def test_the_json_keeps_its_schema__reference_jsonschema(opened, suspect, world)
 
 @pytest.mark.parametrize("question", ["naturalness", "outlier"])
 def test_what_only_flags_is_not_flagged_rather_than_not_found__closed_form(question):
-    part = Part("a", "a", "", "not flagged", 0.5)
-    said = _flagged(question, [part], [0.1], ("Unlike", "Like", "Whether"), "", ()).to_dict()
+    part = PartAnswer("a", "a", "", "not flagged", 0.5)
+    words = FlagWords("Unlike", "Like", "Whether", "")
+    said = combine_flags(question, [part], [0.1], words, ()).to_dict()
     assert (said["state"], said["sentence"]) == (
         "not flagged",
         "Like, as far as can be told (p = 0.5).",
     )
     assert said["state"] in SCHEMA["$defs"]["answer"]["properties"]["state"]["enum"]
-    row = Row("x.png", {"answers": [said]})
+    row = InspectedFile("x.png", {"answers": [said]})
     assert row.rank()[0] == 2
     (column,) = (cell for cell in _cells(row)[1:5] if cell)
     assert (column, TONES[column], _worst(row)) == ("not flagged", "no", State.CLEAR)
@@ -118,7 +119,7 @@ def test_a_file_that_is_no_image_is_refused__rejects_file(opened, tmp_path):
 def test_a_folder_goes_on_and_a_broken_file_never_stops_it__closed_form(
     opened, suspect, world, tmp_path
 ):
-    folder, keep = tmp_path / "in", tmp_path / "kept"
+    folder, keep = tmp_path / "in", tmp_path / "answers"
     folder.mkdir()
     shutil.copy(suspect[0], folder / "b-own.png")
     shutil.copy(world.photos / "003.png", folder / "c-copy.png")
@@ -126,16 +127,22 @@ def test_a_folder_goes_on_and_a_broken_file_never_stops_it__closed_form(
     (folder / "a-broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     first = inspect_folder([folder], opened, keep=keep)
     names = [row.path.rpartition("/")[2] for row in first.rows]
-    assert first.kept == 0
+    assert first.reused == 0
     assert names[-1] == "a-broken.png"
     assert names[0] == "c-copy.png"  # the same file: nothing is more certain
     assert first.rows[-1].reason
     ranks = [row.rank() for row in first.rows]
     assert ranks == sorted(ranks)
-    # Cut one kept answer short, as a full disk would: it is asked again, the others are not.
+    # Cut one stored answer short, as a full disk would: it is asked again, the others are not.
     entries = sorted(keep.iterdir())
     assert len(entries) == 3
     entries[0].write_bytes(entries[0].read_bytes()[:100])
     again = inspect_folder([folder], opened, keep=keep)
-    assert again.kept == 2
+    assert again.reused == 2
+    pandas = pytest.importorskip("pandas")
+    frame = again.to_dataframe()
+    assert isinstance(frame, pandas.DataFrame) and list(frame["path"]) == [
+        r.path for r in again.rows
+    ]
+    assert again._repr_html_().count("<tr>") == 1 + len(again.rows)
     assert again.to_dict() == first.to_dict()

@@ -1,4 +1,4 @@
-"""Where every room's numbers are NaN, an inspection says "cannot say" with the reason."""
+"""Where the numbers of every method are NaN, an inspection says "cannot say" with the reason."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from wherefrom.anomaly.measuring.features import Measurement
 from wherefrom.attribution.fitted import Attributor
 from wherefrom.case import inspect_image, open_case
 from wherefrom.case.result import State
-from wherefrom.core.store import digest_bytes
+from wherefrom.core.saving.store import digest_bytes
 from wherefrom.encoders import Encoder
 from wherefrom.inversion.model import FittedInverter
 from wherefrom.report.case.page import inspection_json, inspection_page
@@ -22,7 +22,7 @@ def nan_like(whole):
     return lambda *given, **named: torch.full_like(whole(*given, **named), torch.nan)
 
 
-def test_no_room_answers_by_nan__closed_form(case_file, world, monkeypatch):
+def test_no_question_is_answered_by_nan__closed_form(case_file, world, monkeypatch):
     monkeypatch.setattr(Attributor, "_score_each", nan_like(Attributor._score_each))
     monkeypatch.setattr(Encoder, "latents", nan_like(Encoder.latents))
     monkeypatch.setattr(FittedInverter, "encode", nan_like(FittedInverter.encode))

@@ -13,7 +13,7 @@ from PIL import Image, ImageEnhance
 from wherefrom.case.file import Case, CaseConfig, OriginPart
 from wherefrom.case.folder import inspect_folder
 from wherefrom.case.opened import OpenCase
-from wherefrom.case.questions.images import Consulted, ask_origin
+from wherefrom.case.questions.origin import ask_origin
 from wherefrom.case.result import State
 from wherefrom.core.errors import InputError
 from wherefrom.origin import References, remove
@@ -43,10 +43,10 @@ def opened(template, tmp_path, monkeypatch):
 
 
 def ask(opened):
-    """The answers about the origin by name, and how many were kept from before."""
+    """The answers about the origin by name, and how many an earlier run had stored."""
     report = inspect_folder([Path("asked")], opened, keep=Path("kept"))
     rows = {Path(row.path).name: row.inspection["answers"][1] for row in report.rows}
-    return rows, report.kept
+    return rows, report.reused
 
 
 def test_kept_answers_follow_pictures_that_go_and_come_back__closed_form(opened):
@@ -105,13 +105,12 @@ def test_an_index_that_is_too_small_is_asked_once__closed_form(opened):
 
 
 def test_words_and_candidates_are_those_of_the_case_from_anywhere__identity(opened, monkeypatch):
-    path, told = Path("asked/edit.png").resolve(), []
+    path, answers = Path("asked/edit.png").resolve(), []
     for folder in (".", "/"):
         monkeypatch.chdir(folder)
-        consulted = Consulted()
-        answer, _ = ask_origin(path, opened, consulted, pictures=False)
-        told.append(answer.to_dict())
-        assert len(consulted.paths) == COUNT and all(Path(p).is_absolute() for p in consulted.paths)
-    assert told[0] == told[1]
-    candidates = told[0]["parts"][0]["details"]["candidates"]
-    assert all(one["path"].startswith("photos/") and not one["missing"] for one in candidates)
+        asked = ask_origin(path, opened, pictures=False)
+        answers.append(asked.answer.to_dict())
+        assert len(asked.consulted) == COUNT and all(Path(p).is_absolute() for p in asked.consulted)
+    assert answers[0] == answers[1]
+    candidates = answers[0]["parts"][0]["details"]["candidates"]
+    assert all(c["path"].startswith("photos/") and not c["missing"] for c in candidates)

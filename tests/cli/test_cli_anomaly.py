@@ -41,9 +41,9 @@ def here(home, monkeypatch):
 def test_audit_says_which_generator_is_nearest__closed_form(here, capsys):
     again = ["anomaly", "audit", "real/", "gen_a/", "b=gen_b/", "--out", "report", *LIGHT]
     assert run(again) == 0
-    told = capsys.readouterr()
-    assert "wrote report/report.html" in told.err
-    lines = told.out.splitlines()
+    output = capsys.readouterr()
+    assert "wrote report/report.html" in output.err
+    lines = output.out.splitlines()
     assert lines[0].split()[:4] == ["generator", "rank", "group", "images"]
     assert [line.split()[0] for line in lines[1:3]] == ["gen_a", "b"]
     whole = json.loads(Path("report/audit.json").read_text())
@@ -71,9 +71,9 @@ def test_one_image_is_ranked_and_explained__closed_form(here, capsys, tmp_path):
 def test_a_folder_is_sorted__closed_form(here, capsys, tmp_path):
     sort = ["anomaly", "sort", "gen_b", "--against", "report/calibration", "--device", "cpu"]
     assert run([*sort, "--false-alarms", "0.1", "--out", str(tmp_path / "sorted")]) == 0
-    told = capsys.readouterr().out.splitlines()[0]
+    output = capsys.readouterr().out.splitlines()[0]
     parts = {part: len(list((tmp_path / "sorted" / part).iterdir())) for part in ("keep", "broken")}
-    assert told == f"{parts['keep']} kept, {parts['broken']} broken"
+    assert output == f"{parts['keep']} kept, {parts['broken']} broken"
     assert sum(parts.values()) == 12
     assert (tmp_path / "sorted" / "reasons.csv").read_text().startswith("image,flagged,p-value")
 
@@ -103,9 +103,9 @@ def test_the_grid_of_the_paper_is_printed__closed_form(here, capsys):
 )
 def test_what_cannot_be_done_is_one_line__rejects(here, capsys, words, message):
     assert run(["anomaly", *words]) == 2
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 1
-    assert message in told[0]
+    output = capsys.readouterr().err.splitlines()
+    assert len(output) == 1
+    assert message in output[0]
     assert not Path("r").exists()
 
 

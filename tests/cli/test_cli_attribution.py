@@ -11,7 +11,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from wherefrom import attribution
-from wherefrom.attribution import PRESETS
+from wherefrom.attribution.checking.paths import check_paths, explain_path
+from wherefrom.attribution.config import PRESETS
 from wherefrom.cli.main import run
 
 SLOW_IMPORTS = ("matplotlib", "scipy", "sklearn", "jinja2", "transformers", "diffusers")
@@ -32,7 +33,7 @@ def test_check_prints_a_row_per_file_and_the_counts__reference_library(here, cap
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert lines[0].split() == ["image", "verdict", "p-value", "score", "reason"]
-    expected = attribution.check_paths(attribution.load("m.attributor"), ["own", "rival.png"])
+    expected = check_paths(attribution.load("m.attributor"), ["own", "rival.png"])
     for line, image in zip(lines[1:], expected.images, strict=False):
         assert line.startswith(image.name)
         assert str(image.verdict) in line
@@ -44,7 +45,7 @@ def test_check_prints_a_row_per_file_and_the_counts__reference_library(here, cap
 def test_check_json_is_one_object_equal_to_the_result__roundtrip(here, capsys):
     assert run(["attribution", "check", "m.attributor", "own", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    expected = attribution.check_paths(attribution.load("m.attributor"), ["own"]).to_dict()
+    expected = check_paths(attribution.load("m.attributor"), ["own"]).to_dict()
     assert printed == json.loads(json.dumps(expected))
 
 
@@ -69,7 +70,7 @@ def test_check_writes_page_and_spreadsheet__smoke(here, capsys):
 
 @pytest.mark.usefixtures("undrawn")
 def test_explain_tells_prints_and_writes_the_same__reference_library(here, capsys):
-    found, _ = attribution.explain_path(attribution.load("m.attributor"), "own/0.png")
+    found, _ = explain_path(attribution.load("m.attributor"), "own/0.png")
     assert run(["attribution", "explain", "m.attributor", "own/0.png", "--report", "r.html"]) == 0
     out, err = capsys.readouterr()
     assert out.splitlines()[0].startswith(f"own/0.png: {found.image.verdict}")

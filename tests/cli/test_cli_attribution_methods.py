@@ -1,15 +1,15 @@
-"""`--method`: one switch for `fit`, and side by side in `evaluate`."""
+"""`--method`: one switch for `fit`, and side by side in `compare`."""
 
 import dataclasses
 import json
 import shutil
-from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from wherefrom import attribution
-from wherefrom.cli.attribution.evaluate import Asked, fitting
+from wherefrom.attribution.checking.paths import check_paths
+from wherefrom.attribution.evaluation.choosing import choose_methods
 from wherefrom.cli.console.options import MethodCommand
 from wherefrom.cli.main import run
 from wherefrom.generators.loading import load_generator
@@ -47,7 +47,7 @@ def test_fit_and_check_by_another_method__reference_library(here, place, capsys)
     assert "attribution/fingerprint" in capsys.readouterr().out
     assert run(["attribution", "check", "m", "rival", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    expected = attribution.check_paths(attribution.load("m"), ["rival"])
+    expected = check_paths(attribution.load("m"), ["rival"])
     assert told == json.loads(json.dumps(expected.to_dict()))
 
 
@@ -97,17 +97,17 @@ def attribution_command(name):
     return group.commands[name]
 
 
-def evaluate(place, *more):
+def compare(place, *more):
     spec = ["--generator", f"{place}/my.py:G", "--others", "others", "--other", "rival=rival"]
     counts = ["--own-samples", "6", "--repetitions", "2", "--device", "cpu"]
-    return run(["attribution", "evaluate", *spec, *counts, *more])
+    return run(["attribution", "compare", *spec, *counts, *more])
 
 
 def test_methods_side_by_side__reference_library(here, place, capsys):
     methods = ["--method", "fingerprint", "--method", "raw-pad", *SETTINGS]
     more = ["--setting", "detector.epochs=1", "--csv", "c.csv"]
     altered = ["--alter", "jpeg=80", "--alter", "noise=0.1"]
-    assert evaluate(place, *methods, *more, *altered) == 0
+    assert compare(place, *methods, *more, *altered) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "accuracy, %" and lines[1].split()[:3] == ["method", "rival", "mean"]
     assert lines[2].startswith("SM-F") and lines[3].startswith("RawPAD")
@@ -117,7 +117,7 @@ def test_methods_side_by_side__reference_library(here, place, capsys):
     assert lines[start + 1].split() == ["method", "jpeg=80", "noise=0.1"]
     assert lines[start + 3].startswith("RawPAD") and "±" in lines[start + 3]
     assert lines[start + 5].startswith("AUROC on altered images")
-    assert evaluate(place, *methods, *more[:2], *altered, "--repetitions", "1", "--json") == 0
+    assert compare(place, *methods, *more[:2], *altered, "--repetitions", "1", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert [row["alteration"] for row in told["altered"]] == ["jpeg=80", "noise=0.1"] * 2
     assert [row["config"]["train_samples"] for row in told["rows"]] == [60, 60]
@@ -133,12 +133,12 @@ def test_methods_side_by_side__reference_library(here, place, capsys):
         (["--method", "raw-pad", "--setting", "side"], "is not of the form name=value"),
         (["--method", "raw-pad", "--preset", "slow"], "raw-pad has no preset 'slow'"),
         (["--method", "raw-pad", "--alter", "jpeg=500"], "no strength from 1 to 100"),
-        (["--method", "raw-pad", "--own", "rival"], "leave the attributor, --own and"),
-        ([], "nothing to evaluate: give an attributor and --own, or --method"),
+        (["--method", "raw-pad", "--own", "rival"], "No such option"),
+        ([], "Missing option '--method'"),
     ],
 )
 def test_comparisons_that_make_no_sense__rejects_options(here, place, capsys, arguments, says):
-    assert evaluate(place, *arguments) == 2
+    assert compare(place, *arguments) == 2
     assert says in capsys.readouterr().err
 
 
@@ -188,9 +188,9 @@ def test_a_table_goes_from_files_to_answers__smoke(tmp_path, monkeypatch, capsys
     assert run(["attribution", "check", "m", "own.csv", "--report", "r.html"]) == 2
     assert "this attributor judges rows; take --csv" in capsys.readouterr().err
     assert run(["zoo", "sample", "rows.py:G", "--count", "1", "--out", "images"]) == 2
-    assert "makes rows of numbers, and this writes images" in capsys.readouterr().err
+    assert "makes rows of numbers, and this command writes images" in capsys.readouterr().err
     assert not (tmp_path / "images").exists()
-    compare = ["attribution", "evaluate", "--method", "all", "--preset", "numbers"]
+    compare = ["attribution", "compare", "--method", "all", "--preset", "numbers"]
     compare += ["--generator", "rows.py:G", "--others", "others.csv", "--other", "rival=rival.csv"]
     tiny = [
         "train_samples=60",
@@ -232,12 +232,9 @@ def test_others_from_lossy_files_are_refused_where_a_fit_would_learn_the_codec__
 def test_of_all_methods_those_are_left_out_that_the_model_has_no_parts_for__closed_form(place):
     """It draws its own images (no latent) and has no encoder."""
     latentless = dataclasses.replace(load_generator(f"{place}/my.py:G"), latent_shape=None)
-    asked = Asked(("all",), "default", (), 1, 1, 0, "cpu", ())
-    told = []
-    session = SimpleNamespace(note=told.append)
-    left = ["flipad", "raw-pad", "dct-pad", "fingerprint", "ensemble"]
-    assert list(fitting(session, asked, latentless)) == left
-    assert told[0] == "note: inversion-l2 is left out: the model has no latent"
-    assert told[-1] == "note: autoencoder is left out: the model has no encoder"
-    named = dataclasses.replace(asked, methods=("autoencoder",))
-    assert list(fitting(session, named, latentless)) == ["autoencoder"]  # asked for by name
+    notes = []
+    able = ["flipad", "raw-pad", "dct-pad", "fingerprint", "ensemble"]
+    assert choose_methods(["all"], latentless, note=notes.append) == able
+    assert notes[0] == "note: inversion-l2 is left out: the model has no latent"
+    assert notes[-1] == "note: autoencoder is left out: the model has no encoder"
+    assert choose_methods(["autoencoder"], latentless) == ["autoencoder"]  # asked for by name

@@ -43,7 +43,7 @@ def test_foreign_things_and_options_are_refused_and_nothing_is_written__rejects_
         (tmp_path / "not.json", ["--model", "mine"], "no receipt"),
         (world.folder / "receipt.json", [], "say with --model"),
         (world.folder / "receipt.json", ["--model", "x", "--name", "y"], "is about the model 'x'"),
-        (world.photos, [], "nothing that a case takes"),
+        (world.photos, [], "not usable in a case"),
         (world.folder / "calibration", ["--false-alarms", "1e-4", "--name", "y"], "cannot be"),
         (world.folder / "mine.attributor", ["--encoder", "vae", "--name", "y"], "no --encoder"),
     ):
@@ -66,7 +66,7 @@ def test_one_image_gives_lines_json_and_a_report__closed_form(world, case_file, 
     assert json.loads(capsys.readouterr().out) == json.loads((out / "inspection.json").read_text())
     (out / "mine.txt").write_text("my notes")
     assert run([*arguments, "--out", str(out)]) == 2
-    assert "holds other files (mine.txt)" in capsys.readouterr().err
+    assert "holds files that are no report (mine.txt)" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("undrawn")

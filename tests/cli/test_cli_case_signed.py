@@ -9,7 +9,7 @@ from PIL import Image
 
 from wherefrom.cli.main import run
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import digest_file
+from wherefrom.core.saving.store import digest_file
 
 pytest.importorskip("c2pa")
 
@@ -139,7 +139,7 @@ def test_a_picture_signed_for_something_else_is_refused__rejects_foreign(copied,
     for statement in ({}, {"kind": "wherefrom inspection", "schema": 2, "files": {}}, {"files": 1}):
         place.write_bytes(sign_picture(plain, statement, keys, title="t"))
         assert "is not of version 1" in refused(["case", "verify", str(copied)], capsys)
-    assert "is no folder" in refused(["case", "verify", str(place)], capsys)
+    assert "is not a folder" in refused(["case", "verify", str(place)], capsys)
 
 
 @pytest.mark.usefixtures("undrawn")

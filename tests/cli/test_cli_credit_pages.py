@@ -167,14 +167,14 @@ def test_a_sparsified_study_is_paid_out__identity_sum(learned, tmp_path, capsys)
     assert run(make) == 0
     assert "before any run" not in capsys.readouterr().err
     out = tmp_path / "round1"
-    answer = told(capsys, "payout", path, "--pool", "100.00", "--out", out)
+    answer = told(capsys, "divide", path, "--pool", "100.00", "--out", out)
     shares, payout = answer["records"]["shares"], answer["records"]["payout"]
     assert shares["gain"] == pytest.approx(foreseen, rel=0.5) and foreseen > 0
     assert sum(p["paid"] for p in payout["payments"]) > 5000
     apart = sum(abs(v - shares["gain"] / 3) for v in shares["values"]) / 2 / shares["gain"]
-    note = f"{100 * apart:.3g} % of the gain is divided otherwise than equally"
+    note = f"{100 * apart:.3g} % of the gain is not divided equally"
     assert any(note in each for each in shares["notes"])
-    assert told(capsys, "payout", path, "--check", out / "receipt.json")["later_runs"] == 0
+    assert told(capsys, "verify", path, out / "receipt.json")["later_runs"] == 0
 
 
 def test_the_gain_over_the_starting_model__rejects_payout(learned, tmp_path, capsys):
@@ -183,7 +183,7 @@ def test_the_gain_over_the_starting_model__rejects_payout(learned, tmp_path, cap
     path.write_text(text.replace("kind = 'sparsified'", "kind = 'sparsified'\nempty = 'start'"))
     assert run(["credit", "run", str(path), "--devices", "cpu", "--runs", "12"]) == 0
     assert "these are one model" in capsys.readouterr().err
-    assert run(["credit", "payout", str(path), "--pool", "1", "--device", "cpu"]) == 2
+    assert run(["credit", "divide", str(path), "--pool", "1", "--device", "cpu"]) == 2
     assert "gain" in capsys.readouterr().err
 
 

@@ -10,7 +10,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.encoders import bulk
 
 LONG = (
-    *("attribution fit", "attribution evaluate", "inversion train", "inversion outliers"),
+    *("attribution fit", "attribution compare", "inversion train", "inversion outliers"),
     *("origin pairs", "origin train", "origin build", "origin add", "origin sync"),
     *("origin calibrate", "origin search", "origin evaluate"),
     *("anomaly audit", "anomaly score", "credit run", "credit evaluate", "zoo train", "zoo sample"),

@@ -15,7 +15,7 @@ from wherefrom import __version__
 from wherefrom.cli.console import options
 from wherefrom.cli.console.session import print_json
 from wherefrom.cli.installed import health, reference
-from wherefrom.cli.main import COMPLETE_VARIABLE, MEMBERS, _survive_any_text, cli, run
+from wherefrom.cli.main import COMPLETE_VARIABLE, MEMBERS, _escape_unknown_characters, cli, run
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 
@@ -98,7 +98,7 @@ def test_a_reader_that_goes_away_is_no_error__closed_form():
 def test_text_that_the_terminal_lacks_is_escaped__closed_form():
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
-    _survive_any_text(stream)
+    _escape_unknown_characters(stream)
     stream.write("é写")
     stream.flush()
     assert raw.getvalue() == b"\\xe9\\u5199"

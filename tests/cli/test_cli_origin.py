@@ -12,10 +12,12 @@ from torch.nn import functional as F
 
 from wherefrom.cli.main import run
 from wherefrom.core.rng import stream
-from wherefrom.core.store import digest_file
+from wherefrom.core.saving.store import digest_file
 from wherefrom.data import save_png, to_uint8
-from wherefrom.encoders import TinyConvConfig, make_autoencoder, save_autoencoder, shipped
-from wherefrom.origin import PairRow, PairsManifest, read_pairs, write_pairs
+from wherefrom.encoders import shipped
+from wherefrom.encoders.tiny_conv import TinyConvConfig, make_autoencoder, save_autoencoder
+from wherefrom.origin import read_pairs
+from wherefrom.origin.pairs.manifest import PairRow, PairsManifest, write_pairs
 
 SMALL = TinyConvConfig(latent_channels=2, width_half=4, width_quarter=4, width_eighth=4, blocks=0)
 
@@ -208,12 +210,12 @@ def test_a_re_encoded_photograph_is_called_a_copy__closed_form(built, capsys):
 def test_re_ranking_says_what_it_could_not_read__closed_form(built, capsys):
     Path("photos/007.png").unlink()
     assert run(["origin", "search", "refs.index", "pairs/edits/000.png"]) == 0
-    assert "photos/007.png was not laid over again" in capsys.readouterr().err
+    assert "photos/007.png could not be compared again" in capsys.readouterr().err
 
 
 def test_an_accelerated_search_finds_the_same__identity_exact(built, capsys, monkeypatch):
     pytest.importorskip("faiss")
-    monkeypatch.setattr("wherefrom.origin.other_indexes.accelerator.FEWEST", 20)
+    monkeypatch.setattr("wherefrom.origin.other_indexes.accelerator.MIN_IMAGES", 20)
     monkeypatch.setattr("wherefrom.origin.other_indexes.accelerator.PROBES", 6)
     assert run(["origin", "search", "refs.index", "pairs/edits", "--accelerated"]) == 2
     assert "has no accelerator; make one" in capsys.readouterr().err

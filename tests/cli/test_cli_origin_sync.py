@@ -8,7 +8,7 @@ import pytest
 from indexed_pictures import SMALL, build, copy_home, draw
 
 from wherefrom.cli.main import run
-from wherefrom.encoders import make_autoencoder, save_autoencoder
+from wherefrom.encoders.tiny_conv import make_autoencoder, save_autoencoder
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from wherefrom.cli.installed import shipped
 from wherefrom.cli.main import run
 from wherefrom.data import read_image, save_png, to_uint8
-from wherefrom.encoders import TinyConvConfig, load_encoder, make_autoencoder, save_autoencoder
+from wherefrom.encoders import load_encoder
 from wherefrom.encoders import shipped as shipped_files
+from wherefrom.encoders.tiny_conv import TinyConvConfig, make_autoencoder, save_autoencoder
 from wherefrom.generators.loading import load_generator
 from wherefrom.generators.zoo import files as zoo_files
 

@@ -7,7 +7,7 @@ import torch
 from forked import before_steps, content, killed_before_step
 
 from wherefrom.core.errors import ArtifactError
-from wherefrom.core.store import NEXT_TENSORS_NAME, load_artifact, save_artifact
+from wherefrom.core.saving.store import NEXT_TENSORS_NAME, load_artifact, save_artifact
 
 NAME = "it.artifact"
 

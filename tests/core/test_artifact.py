@@ -6,8 +6,8 @@ from typing import ClassVar
 import pytest
 import torch
 
-from wherefrom.core.artifact import Artifact, Saved, damage_named
 from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.saving.artifact import Artifact, Saved, damage_named
 
 
 @dataclass(frozen=True, eq=False)

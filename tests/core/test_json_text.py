@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from wherefrom.core.json_text import to_json
+from wherefrom.core.saving.json_text import to_json
 
 
 def refuse(name):

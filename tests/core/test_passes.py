@@ -5,9 +5,9 @@ import threading
 import pytest
 import torch
 
-from wherefrom.core import passes
+from wherefrom.core.compute import passes
+from wherefrom.core.compute.passes import each_alone, in_passes, one_thread, pass_size
 from wherefrom.core.errors import InputError
-from wherefrom.core.passes import each_alone, in_passes, one_thread, pass_size
 
 WEIGHTS = {
     dtype: torch.randn(48, 5, generator=torch.Generator().manual_seed(0), dtype=dtype)
@@ -57,8 +57,8 @@ def test_every_pass_has_one_size_and_copies_fill_the_last__closed_form(threads):
 
 
 def test_no_rows_give_no_rows_of_the_same_shape__limit(threads):
-    found = in_passes(lambda x: x @ torch.ones(4, 2), torch.empty(0, 4), size=64)
-    assert found.shape == (0, 2)
+    output = in_passes(lambda x: x @ torch.ones(4, 2), torch.empty(0, 4), size=64)
+    assert output.shape == (0, 2)
 
 
 @pytest.mark.parametrize(("asked", "used"), [(1, 1), (2, 1), (7, 1), (8, 8), (20, 16), (64, 64)])
@@ -129,20 +129,20 @@ def test_items_are_taken_a_few_ahead_and_answered_in_order__closed_form(threads)
             taken.append(number)
             yield number
 
-    found = each_alone(lambda n: n * n, items())
-    assert next(found) == 0
+    results = each_alone(lambda n: n * n, items())
+    assert next(results) == 0
     assert len(taken) <= 1 + passes.AHEAD * threads + 1
-    assert list(found) == [n * n for n in range(1, 40)]
+    assert list(results) == [n * n for n in range(1, 40)]
 
 
 def test_progress_counts_passes__closed_form(threads):
-    told = []
+    calls = []
 
     def track(items, label, *, total=None):
-        told.append((label, total))
+        calls.append((label, total))
         for item in items:
-            told.append(label)
+            calls.append(label)
             yield item
 
     in_passes(lambda x: x, torch.zeros(20), size=8, track=track, label="embedding images")
-    assert told == [("embedding images", 3)] + ["embedding images"] * 3
+    assert calls == [("embedding images", 3)] + ["embedding images"] * 3

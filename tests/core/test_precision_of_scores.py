@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from wherefrom.attribution.final_layer.lasso import Inverter, LassoConfig
-from wherefrom.core.precision import FULL
+from wherefrom.attribution.final_layer.config import LassoConfig
+from wherefrom.attribution.final_layer.lasso import Inverter
+from wherefrom.core.compute.precision import FULL
 from wherefrom.generators.last_layer.layer import LastLayer
 from wherefrom.origin.reranking import spatial
 from wherefrom.origin.scanning import scan
-from wherefrom.origin.scanning.exact import Part
+from wherefrom.origin.scanning.exact import RowBlock
 from wherefrom.origin.scanning.rough import Rough, Rows
 
 
@@ -49,7 +50,7 @@ def test_an_index_is_scanned_in_full_precision__identity_setting(watched, monkey
     rows = torch.nn.functional.normalize(torch.randn(40, 16)).half()
     total = rows.double().sum(0)
     none = torch.empty(0, dtype=torch.int64)
-    part = Part(rows, torch.arange(40), none, total)
+    part = RowBlock(rows, torch.arange(40), none, total)
     queries = torch.nn.functional.normalize(torch.randn(3, 16).double())
     scan.scan(Rows([part]), queries, 5)
     assert seen and set(seen) == {(FULL, FULL)}

@@ -14,9 +14,9 @@ import torch
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.reading import read_at
-from wherefrom.core.store import load_artifact, save_artifact, scratch_beside, write_file
+from wherefrom.core.saving.store import load_artifact, save_artifact, scratch_beside, write_file
 from wherefrom.credit.ledger import lease_owner as owner
-from wherefrom.origin import Index
+from wherefrom.origin.index.index import Index
 from wherefrom.origin.pairs.writer import opened
 
 

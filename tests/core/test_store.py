@@ -10,9 +10,9 @@ import pytest
 import torch
 from killed_saves import NAME, every_moment
 
-from wherefrom.core import store
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.core.store import (
+from wherefrom.core.saving import store
+from wherefrom.core.saving.store import (
     META_NAME,
     TENSORS_NAME,
     digest_bytes,

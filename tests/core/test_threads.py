@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
-from wherefrom.core import threads
-from wherefrom.core.threads import (
+from wherefrom.core.compute import threads
+from wherefrom.core.compute.threads import (
     VARIABLE,
     free_threads,
     stated_threads,
@@ -107,7 +107,7 @@ def test_every_command_has_the_option__identity_commands():
         for name in command.list_commands(ctx):
             yield from leaves(command.get_command(ctx, name))
 
-    found = list(leaves(cli))
-    assert len(found) > 40
-    for command in found:
+    commands = list(leaves(cli))
+    assert len(commands) > 40
+    for command in commands:
         assert "threads" in {param.name for param in command.params}, command.name

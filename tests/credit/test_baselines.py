@@ -8,13 +8,12 @@ from wherefrom.core.errors import InputError
 from wherefrom.credit.baselines import gradients
 from wherefrom.credit.baselines.gradients import (
     GradientConfig,
+    GradientRows,
     image_gradients,
-    image_moments,
-    journey_moments,
-    load_gradients,
+    noise_images,
+    noise_journey,
     project,
     projected_gradients,
-    save_gradients,
 )
 from wherefrom.credit.baselines.scores import (
     cosine_scores,
@@ -68,9 +67,9 @@ def test_gradients_of_single_images__naive_loop(model, latents, loss, monkeypatc
     monkeypatch.setattr(gradients, "TIMES_AT_ONCE", 2)  # so that three come in two parts
     latents, labels = latents[:3], LABELS[:3]  # in batches of two
     rows = image_gradients(model, latents, labels, CONFIG, loss=loss)
-    moments = image_moments(model, latents, labels, CONFIG)
+    inputs = noise_images(model, latents, labels, CONFIG)
     for index in range(len(latents)):
-        x, t, e = latents[index].expand(3, -1, -1, -1), moments.t[index], moments.e[index]
+        x, t, e = latents[index].expand(3, -1, -1, -1), inputs.t[index], inputs.e[index]
         given = LABELS[index].expand(3)
         if loss == "simple":
             value = simple_losses(model, x, t, e, given).mean()
@@ -106,34 +105,32 @@ def test_projection_keeps_products_on_average__limit():
     assert torch.equal(found, project(g, k, seed=1))
 
 
-def test_journey_moments_are_estimates_noised_again__naive_loop(model):
+def test_journey_inputs_are_estimates_noised_again__naive_loop(model):
     """Georgiev et al.: x0 as the network sees it at x_t, and fresh noise at t."""
     trail, config = [], SamplingConfig(images=2, steps=4, batch=2)
     sample(model, config, keep=lambda t, x: trail.append((t, x)))
     none = torch.zeros(2, dtype=torch.int64)
-    moments = journey_moments(model, trail, none, seed=5)
-    assert moments.x.shape == moments.e.shape == (2, 4, 1, 8, 8)
+    inputs = noise_journey(model, trail, none, seed=5)
+    assert inputs.x.shape == inputs.e.shape == (2, 4, 1, 8, 8)
     abars = model.schedule.alpha_bars()
     for step, (t, x) in enumerate(trail):
-        assert moments.t[:, step].tolist() == [t, t]
+        assert inputs.t[:, step].tolist() == [t, t]
         with torch.no_grad():
             noise = model.predict(x, torch.full((2,), t), none)
         clean = ((x - (1 - abars[t]).sqrt() * noise) / abars[t].sqrt()).clamp(-1, 1)
-        again = abars[t].sqrt() * clean + (1 - abars[t]).sqrt() * moments.e[:, step]
-        assert torch.allclose(again, moments.x[:, step], atol=1e-5)
-    assert 0.8 < float(moments.e.std()) < 1.2  # also near t = 0, where the old form divided by 0.01
-    assert torch.equal(moments.e, journey_moments(model, trail, none, seed=5).e)
-    assert projected_gradients(model, moments, CONFIG).shape == (2, 16)
+        again = abars[t].sqrt() * clean + (1 - abars[t]).sqrt() * inputs.e[:, step]
+        assert torch.allclose(again, inputs.x[:, step], atol=1e-5)
+    assert 0.8 < float(inputs.e.std()) < 1.2  # also near t = 0, where the old form divided by 0.01
+    assert torch.equal(inputs.e, noise_journey(model, trail, none, seed=5).e)
+    assert projected_gradients(model, inputs, CONFIG).shape == (2, 16)
 
 
 def test_kept_gradients__roundtrip(model, latents, tmp_path):
     rows = image_gradients(model, latents[:2], LABELS[:2], CONFIG)
-    save_gradients(tmp_path / "g", rows, model, CONFIG)
-    assert torch.equal(load_gradients(tmp_path / "g", model, CONFIG), rows)
-    with pytest.raises(InputError, match="another network or setting"):
-        load_gradients(tmp_path / "g", model, CONFIG.with_values({"seed": 6}))
+    GradientRows(rows).save(tmp_path / "g")
+    assert torch.equal(GradientRows.load(tmp_path / "g").rows, rows)
     with pytest.raises(InputError, match="choose simple or square"):
-        projected_gradients(model, image_moments(model, latents, LABELS, CONFIG), CONFIG, loss="x")
+        projected_gradients(model, noise_images(model, latents, LABELS, CONFIG), CONFIG, loss="x")
 
 
 @pytest.mark.parametrize("k", [3, 20])

@@ -30,10 +30,10 @@ def test_a_worker_refuses_a_recipe_that_was_edited_meanwhile__rejects_it(tmp_pat
     assert play_of(path, opened.digest, "cpu").game == opened.identity.digest
     text = path.read_text()
     path.write_text(text.replace("steps = 2\nbatch = 4", "steps = 1\nbatch = 4", 1))
-    with pytest.raises(InputError, match="changed while its runs are made"):
+    with pytest.raises(InputError, match="changed while runs were made"):
         play_of(path, opened.digest, "cpu")
     path.write_text(text.replace('name = "distance"', 'name = "far"'))
-    with pytest.raises(InputError, match="changed while its runs are made"):
+    with pytest.raises(InputError, match="changed while runs were made"):
         play_of(path, opened.digest, "cpu")  # the same game, but other values
     path.write_text(text)
     play_of(path, opened.digest, "cpu")
@@ -50,7 +50,7 @@ def test_values_of_a_property_that_was_redefined_are_not_reported__rejects_them(
     with opened.ledger(readonly=True) as ledger:
         before = ledger.runs("sum").values.tolist()
     write_study(tmp_path, properties=named + "version = '2'\n")
-    with pytest.raises(InputError, match=r"'sum' something else than .* measures it again"):
+    with pytest.raises(InputError, match=r"'sum' in another way than .* measures it again"):
         open_study(path).ledger(readonly=True)
     with open_study(path).ledger() as ledger:
         assert len(ledger.unscored("sum")) == 2
@@ -70,7 +70,7 @@ def test_runs_killed_with_their_driver_are_made_at_last__limit(tmp_path, monkeyp
         ledger.plan(opened.design().take(2))
     for _ in range(MAX_ATTEMPTS):  # a driver leases a run, and the machine goes down
         with opened.ledger() as ledger:
-            assert ledger.lease(seconds=-1) is not None
+            assert ledger.claim_next(seconds=-1) is not None
             ledger.forget_deaths()
     assert run_study(opened, runs=2) == {"planned": 0, "leased": 0, "done": 2, "failed": 0}
 
@@ -85,11 +85,11 @@ def test_every_run_forgets_the_deaths_before_it__identity_forget(tmp_path, monke
     seen = []
 
     def die_once(ledger, make, **_):
-        ledger.lost(ledger.lease())
+        ledger.lost(ledger.claim_next())
         seen.append(ledger.counts()["failed"])
 
     monkeypatch.setitem(method.EXECUTORS, "local", die_once)
-    run_study(opened, runs=2)
+    run_study(opened, runs=2, devices=("cpu",))
     assert seen == [0]
 
 
@@ -99,7 +99,7 @@ def test_every_run_forgets_the_deaths_before_it__identity_forget(tmp_path, monke
         ("def value(:\n", "SyntaxError"),
         ("import no_such_module\n", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("x = 1\n", "has no attribute 'value'"),
-        ("raise RuntimeError('two\\nlines')\n", "RuntimeError: two lines; mend the module"),
+        ("raise RuntimeError('two\\nlines')\n", "RuntimeError: two lines; correct the module"),
     ],
 )
 def test_modules_with_faults__rejects_them(tmp_path, code, problem):

@@ -68,7 +68,7 @@ def test_what_lies_in_no_contributors_folder_is_named__closed_form(folder, notes
     Image.new("L", (8, 8), 7).save(folder / "ann" / "2.png")
     (folder / "README.txt").write_text("x")
     assert from_folders(folder).names == ("ann", "bob")
-    assert any("1 image lies in no contributor's folder and is nobody's" in note for note in notes)
+    assert any("1 image lies in no contributor's folder and is left out" in note for note in notes)
     assert any("lost.png" in note for note in notes)
 
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 from scipy.stats import studentized_range, t
-from synthetic_games import MixedGame, played
+from synthetic_games import MixedGame, banzhaf_value, owen_value, played
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.equations import all_subsets, banzhaf_value, owen_value
+from wherefrom.credit.equations import all_subsets
 from wherefrom.credit.estimators.design import (
     EnumerationDesign,
     KernelShapDesign,

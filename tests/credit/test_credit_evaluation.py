@@ -13,7 +13,12 @@ from wherefrom.credit.estimators.paired import estimate_exact, estimate_paired, 
 from wherefrom.credit.estimators.planning import plan_runs
 from wherefrom.credit.estimators.regression import sum_zero_basis
 from wherefrom.credit.estimators.tables import anchors_of, pairs_of
-from wherefrom.credit.evaluation.audit import audit_shares, compare_split, halves_agree, linearity
+from wherefrom.credit.evaluation.audit import (
+    audit_shares,
+    check_halves,
+    check_linearity,
+    compare_split,
+)
 from wherefrom.credit.evaluation.fidelity import certify_proxy
 from wherefrom.credit.evaluation.lds import (
     SubsetsDesign,
@@ -104,20 +109,20 @@ def test_t_interval__closed_form():
 
 
 def test_counterfactual_subsets__closed_form():
-    found = counterfactual_masks(EFFECT, [0.25, 0.5])
-    assert found[0] == ("remove", 2, 0b11111111 ^ 0b100001)
-    assert found[1] == ("keep", 2, 0b100001)
-    assert found[3] == ("keep", 4, 0b10100011)
+    subsets = counterfactual_masks(EFFECT)
+    assert [count for _, count, _ in subsets] == [1, 1, 2, 2, 3, 3, 5, 5]
+    assert subsets[2] == ("remove", 2, 0b11111111 ^ 0b100001)
+    assert subsets[3] == ("keep", 2, 0b100001)
 
 
 def test_counterfactual_changes__closed_form():
     table = played(EnumerationDesign(8), 256, additive)
-    rows = counterfactual_rows(table, {"true": EFFECT}, [0.25])
+    rows = counterfactual_rows(table, {"true": EFFECT})[2:4]
     full = 10 + EFFECT.sum()
     assert np.isclose(rows[0].change, -9 / full)
     assert np.isclose(rows[1].change, (19 - full) / full)
-    missing = counterfactual_rows(table.at(range(2)), {"true": EFFECT}, [0.25])
-    assert [row.change for row in missing] == [None, None]
+    missing = counterfactual_rows(table.at(range(2)), {"true": EFFECT})
+    assert [row.change for row in missing] == [None] * 8
 
 
 def test_variance_split__limit():
@@ -217,9 +222,9 @@ def test_broken_axioms_are_seen__rejects_shares():
     seeds = np.unique(table.seeds)
     odd = np.isin(table.seeds, seeds[1::2])
     drifted = table._replace(values=table.values + 3.0 * odd * table.masks[:, 0])
-    assert not halves_agree(drifted, 0.95).held
+    assert not check_halves(drifted, 0.95).held
     other = table.at(range(200))
-    assert linearity(table, other, 0.95).held is None
+    assert check_linearity(table, other, 0.95).held is None
 
 
 def test_a_split_contributor__closed_form():

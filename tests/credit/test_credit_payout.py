@@ -14,7 +14,7 @@ from wherefrom.credit.estimators.design import PairedDesign
 from wherefrom.credit.estimators.intervals import bonferroni
 from wherefrom.credit.estimators.paired import estimate_paired
 from wherefrom.credit.payout.chain import build_chain, canonical, verify_chain
-from wherefrom.credit.payout.division import PayoutConfig, divide_pool
+from wherefrom.credit.payout.division import History, PayoutConfig, divide_pool
 from wherefrom.credit.payout.money import parse_money, round_to, show_money
 
 NAMES = list("abcdef")
@@ -61,9 +61,11 @@ def test_cents_add_up_to_the_pool_for_any_shares__identity_sum():
         pool = int(draw.integers(1, 10 ** int(draw.integers(1, 13))))
         spread = float(np.abs(values).mean() * draw.random())
         lowest = -min(50, pool // 10) if config.negative == "carry" else 0
-        owed = {name: int(draw.integers(lowest, 51)) for name in NAMES} if trial % 3 else None
+        owed = {name: int(draw.integers(lowest, 51)) for name in NAMES} if trial % 3 else {}
         given = shares_of(values, spread)
-        payout = divide_pool(given, NAMES, show_money(pool, 2), config=config, balances=owed)
+        payout = divide_pool(
+            given, NAMES, show_money(pool, 2), config=config, history=History(owed)
+        )
         assert sum(p.amount for p in payout.payments) == pool
         for p in payout.payments:
             assert p.paid + p.escrow + p.held == p.amount + p.brought
@@ -71,7 +73,7 @@ def test_cents_add_up_to_the_pool_for_any_shares__identity_sum():
             assert p.held >= 0
             assert p.paid >= 0 or config.negative == "charge"
             assert p.paid <= 0 or p.paid >= parse_money(config.minimum, 2, zero=True)
-        brought = sum(max(cents, 0) for cents in (owed or {}).values())
+        brought = sum(max(cents, 0) for cents in owed.values())
         assert sum(p.brought for p in payout.payments) == brought
 
 
@@ -118,7 +120,7 @@ def test_policies_for_negative_shares__closed_form(policy, amounts, balances):
 def test_a_debt_is_paid_off_in_the_next_round__closed_form():
     config = PayoutConfig(negative="carry", uncertain="pay")
     shares = shares_of([1, 1, 2, 0, 0, 0])
-    payout = divide_pool(shares, NAMES, "10.00", config=config, balances={"c": -250})
+    payout = divide_pool(shares, NAMES, "10.00", config=config, history=History({"c": -250}))
     assert sorted(p.amount for p in payout.payments) == [0, 0, 0, 333, 333, 334]
     assert [p.amount > 0 for p in payout.payments] == [True] * 3 + [False] * 3
 
@@ -156,11 +158,13 @@ def test_the_error_is_spent_over_looks__identity_sum():
     assert spent[:3] == pytest.approx([0.025, 0.05 / 6, 0.05 / 12])
     assert 0.0499 < sum(spent) < 0.05
     shares = shares_of([3, 1, 0.05, 0, 0, 0], spread=0.1)
-    first, later = (divide_pool(shares, NAMES, "405.00", look=look) for look in (1, 5))
+    first, later = (
+        divide_pool(shares, NAMES, "405.00", history=History(look=look)) for look in (1, 5)
+    )
     assert (first.look, first.error, later.look) == (1, pytest.approx(0.025), 5)
     assert later.payments[0].paid < first.payments[0].paid
     with pytest.raises(InputError, match="payout number 0"):
-        divide_pool(shares, NAMES, "405.00", look=0)
+        divide_pool(shares, NAMES, "405.00", history=History(look=0))
 
 
 @pytest.mark.parametrize("policy", ["charge", "carry"])
@@ -190,9 +194,14 @@ def test_a_charge_that_waits_is_made_once_it_is_certain__closed_form():
     now = divide_pool(wide, NAMES, "10.00", config=config).payments
     assert now[2].paid == 0 and 0 < now[0].paid < 750
     paid = {p.name: p.paid for p in now}
-    later = divide_pool(sure, NAMES, "10.00", config=config, paid=paid).payments
+    later = divide_pool(sure, NAMES, "10.00", config=config, history=History(paid=paid)).payments
     assert [p.before + p.paid for p in later] == [750, 500, -250, 0, 0, 0]
     assert not any(p.escrow for p in later)
+
+
+def test_a_payout_as_a_table_of_a_notebook__smoke():
+    html = divide_pool(shares_of([3, 1, 0, 0, 0, 0]), NAMES, "4.00")._repr_html_()
+    assert "4.00 EUR divided" in html and "escrow" in html
 
 
 @pytest.mark.parametrize("values", [[3, -2.99, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0]])
@@ -216,7 +225,9 @@ def test_settling_pays_what_the_bounds_released__closed_form():
     first = divide_pool(shares_of([3, 1, 0, 0, 0, 0], spread=0.5), NAMES, "400.00")
     assert [(p.paid, p.escrow) for p in first.payments][:2] == [(16667, 13333), (3334, 6666)]
     paid = {p.name: p.paid for p in first.payments}
-    then = divide_pool(shares_of([3, 1, 0, 0, 0, 0], spread=0.1), NAMES, "400.00", paid=paid)
+    then = divide_pool(
+        shares_of([3, 1, 0, 0, 0, 0], spread=0.1), NAMES, "400.00", history=History(paid=paid)
+    )
     assert [(p.before, p.paid, p.escrow) for p in then.payments][:2] == [
         (16667, 26364 - 16667, 30000 - 26364),
         (3334, 8182 - 3334, 10000 - 8182),
@@ -229,10 +240,10 @@ def test_settling_pays_what_the_bounds_released__closed_form():
         ("charge", [(22083, 0, 0), (-2084, 0, 0)]),
     ]:
         config = PayoutConfig(negative=policy)
-        then = divide_pool(other, NAMES, "400.00", config=config, paid=paid)
+        then = divide_pool(other, NAMES, "400.00", config=config, history=History(paid=paid))
         assert [(p.paid, p.escrow, p.balance) for p in then.payments][:2] == lines
     with pytest.raises(InputError, match="not one of this pool"):
-        divide_pool(other, NAMES, "200.00", paid=paid)
+        divide_pool(other, NAMES, "200.00", history=History(paid=paid))
 
 
 def test_no_cent_is_lost_over_settlements__identity_sum():
@@ -252,7 +263,7 @@ def test_no_cent_is_lost_over_settlements__identity_sum():
             if given.values.sum() <= 0:
                 continue
             table = divide_pool(
-                given, NAMES, show_money(pool, 2), config=config, balances=owed, paid=paid
+                given, NAMES, show_money(pool, 2), config=config, history=History(owed, paid)
             ).payments
             assert sum(p.before + p.paid + p.escrow + p.held for p in table) == pool + sum(
                 owed.values()
@@ -271,8 +282,10 @@ def test_small_amounts_are_held__closed_form():
     first, second = payout.payments[:2]
     assert (first.paid, first.held, first.balance) == (300, 0, 0)
     assert (second.paid, second.held, second.balance) == (0, 100, 100)
-    left = {p.name: p.balance for p in payout.payments}
-    again = divide_pool(shares_of([3, 1, 0, 0, 0, 0]), NAMES, "4.00", config=config, balances=left)
+    balances = {p.name: p.balance for p in payout.payments}
+    again = divide_pool(
+        shares_of([3, 1, 0, 0, 0, 0]), NAMES, "4.00", config=config, history=History(balances)
+    )
     assert [p.paid for p in again.payments] == [300, 200, 0, 0, 0, 0]
 
 
@@ -332,9 +345,9 @@ def test_names_and_currencies__rejects_typos():
     with pytest.raises(InputError, match="no currency"):
         divide_pool(shares, NAMES, "10.00", currency="euro")
     with pytest.raises(InputError, match="no contributor now"):
-        divide_pool(shares, NAMES, "10.00", balances={"z": 5})
+        divide_pool(shares, NAMES, "10.00", history=History({"z": 5}))
     with pytest.raises(InputError, match="left a debt of 'a'"):
-        divide_pool(shares, NAMES, "10.00", balances={"a": -5})
+        divide_pool(shares, NAMES, "10.00", history=History({"a": -5}))
 
 
 RECORDS = [

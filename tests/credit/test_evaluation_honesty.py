@@ -5,7 +5,7 @@ from synthetic_games import played
 from test_players import callable_study, make_runs
 
 from wherefrom.credit.estimators.design import EnumerationDesign, PairedDesign
-from wherefrom.credit.evaluation.contest import _variance, announcement
+from wherefrom.credit.evaluation.comparison import _variance, announcement
 from wherefrom.credit.evaluation.lds import (
     SubsetsDesign,
     counterfactual_masks,
@@ -21,8 +21,8 @@ def worth(masks):
 
 
 def test_fractions_that_round_to_one_count_are_one_row__closed_form():
-    found = counterfactual_masks(np.arange(4.0), [0.1, 0.2, 0.3, 0.4, 0.6])
-    assert [(kind, count) for kind, count, _ in found] == [
+    subsets = counterfactual_masks(np.arange(4.0))  # 1 of 4 at 0.2, 2 of 4 at 0.4 and at 0.6
+    assert [(kind, count) for kind, count, _ in subsets] == [
         ("remove", 1), ("keep", 1), ("remove", 2), ("keep", 2),
     ]  # fmt: skip
 

@@ -117,7 +117,7 @@ def test_a_long_run_keeps_its_lease__limit(tmp_path):
             if not members.any():
                 time.sleep(0.5)
                 with Ledger(ledger.path, GAME) as other:
-                    assert other.lease(seconds=100).mask == RUNS[1].mask
+                    assert other.claim_next(seconds=100).mask == RUNS[1].mask
             return make_slow(tmp_path, 0.0, "cpu")(members, seed)
 
         work(ledger, play, lease_seconds=0.2)

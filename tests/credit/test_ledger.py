@@ -16,7 +16,7 @@ from wherefrom.credit.ledger.records import GameIdentity, Outcome, run_key
 def play_all(ledger, count=None):
     """Make `count` runs, all by default."""
     for _ in range(len(RUNS) if count is None else count):
-        lease = ledger.lease()
+        lease = ledger.claim_next()
         members = members_of(lease.mask, PLAYERS)
         ledger.finish(lease, Outcome({"sum": value_of(members, lease.seed)}))
 
@@ -55,7 +55,7 @@ def test_planning_twice_changes_nothing__identity_idempotent(tmp_path):
 
 def test_a_run_is_leased_once_and_in_order__identity_lease(tmp_path):
     with open_game(tmp_path / "l.sqlite") as ledger:
-        leases = [ledger.lease() for _ in range(len(RUNS) + 1)]
+        leases = [ledger.claim_next() for _ in range(len(RUNS) + 1)]
     assert leases.pop() is None
     assert [lease.mask for lease in leases] == [run.mask for run in RUNS]
     assert len({lease.owner for lease in leases}) == len(RUNS)
@@ -63,7 +63,7 @@ def test_a_run_is_leased_once_and_in_order__identity_lease(tmp_path):
 
 def test_the_first_result_stands__identity_idempotent(tmp_path):
     with open_game(tmp_path / "l.sqlite") as ledger:
-        lease = ledger.lease()
+        lease = ledger.claim_next()
         assert ledger.finish(lease, Outcome({"sum": 1.5}))
         assert not ledger.finish(lease, Outcome({"sum": 2.5}))
         assert not ledger.fail(lease, "too late")
@@ -72,8 +72,8 @@ def test_the_first_result_stands__identity_idempotent(tmp_path):
 
 def test_a_lease_that_ended_waits_again_and_may_still_be_won__closed_form(tmp_path):
     with open_game(tmp_path / "l.sqlite") as ledger:
-        slow = ledger.lease(seconds=10, now=100.0)
-        again = ledger.lease(seconds=1e12, now=111.0)
+        slow = ledger.claim_next(seconds=10, now=100.0)
+        again = ledger.claim_next(seconds=1e12, now=111.0)
         assert (again.mask, again.seed) == (slow.mask, slow.seed)
         assert not ledger.renew(slow)
         assert ledger.renew(again)
@@ -86,8 +86,8 @@ def test_a_lease_that_ended_waits_again_and_may_still_be_won__closed_form(tmp_pa
 def test_a_run_that_kills_its_workers_fails__limit(tmp_path):
     with open_game(tmp_path / "l.sqlite") as ledger:
         for attempt in range(MAX_ATTEMPTS):
-            assert ledger.lease(seconds=1, now=10.0 * attempt).mask == RUNS[0].mask
-        assert ledger.lease(seconds=1e12, now=1000.0).mask == RUNS[1].mask
+            assert ledger.claim_next(seconds=1, now=10.0 * attempt).mask == RUNS[0].mask
+        assert ledger.claim_next(seconds=1e12, now=1000.0).mask == RUNS[1].mask
         (problem,) = ledger.problems()
         assert "died 3 times" in problem.error
         assert ledger.retry_failed() == 1
@@ -97,19 +97,19 @@ def test_a_run_that_kills_its_workers_fails__limit(tmp_path):
 def test_a_released_run_has_not_been_tried__identity_release(tmp_path):
     with open_game(tmp_path / "l.sqlite") as ledger:
         for _ in range(2 * MAX_ATTEMPTS):
-            ledger.release(ledger.lease())
-        assert ledger.lease(seconds=1, now=0.0).mask == RUNS[0].mask
-        assert ledger.lease(seconds=1e12, now=9.0).mask == RUNS[0].mask  # the second time
+            ledger.release(ledger.claim_next())
+        assert ledger.claim_next(seconds=1, now=0.0).mask == RUNS[0].mask
+        assert ledger.claim_next(seconds=1e12, now=9.0).mask == RUNS[0].mask  # the second time
         assert not ledger.problems()
 
 
 def test_values_that_are_no_numbers_are_recorded__rejects_nan(tmp_path):
     with open_game(tmp_path / "l.sqlite") as ledger:
         ledger.define("other", {})
-        ledger.finish(ledger.lease(), Outcome({"sum": float("inf"), "other": 2.0}))
-        ledger.finish(ledger.lease(), Outcome({}, {"sum": "it broke"}, kept=True))
-        ledger.finish(ledger.lease(), Outcome({}, {"sum": "it broke"}))
-        ledger.finish(ledger.lease(), Outcome({"sum": float("nan")}))
+        ledger.finish(ledger.claim_next(), Outcome({"sum": float("inf"), "other": 2.0}))
+        ledger.finish(ledger.claim_next(), Outcome({}, {"sum": "it broke"}, rescorable=True))
+        ledger.finish(ledger.claim_next(), Outcome({}, {"sum": "it broke"}))
+        ledger.finish(ledger.claim_next(), Outcome({"sum": float("nan")}))
         states = [run.status for run in ledger.all_runs()]
         assert states[:4] == ["done", "done", "failed", "failed"]
         assert ledger.runs("other").values.tolist() == [2.0]
@@ -135,7 +135,7 @@ def test_the_same_runs_under_a_new_property__identity_rescore(tmp_path):
         assert ledger.unscored("size") == keys
         ledger.define("size", {"unit": 1})
         assert ledger.runs("size").values.tolist() == [0.0, 1.0, 2.0, 3.0]
-        with pytest.raises(InputError, match="knows no property 'sise'; known: size, sum"):
+        with pytest.raises(InputError, match="has no property 'sise'; it has size, sum"):
             ledger.runs("sise")
 
 
@@ -175,7 +175,7 @@ def test_a_full_disk_keeps_what_is_recorded__rejects_full(tmp_path):
         play_all(ledger, 5)
         (pages,) = ledger._base.execute("PRAGMA page_count").fetchone()
         ledger._base.execute(f"PRAGMA max_page_count = {pages}")
-        lease = ledger.lease()
+        lease = ledger.claim_next()
         with pytest.raises(InputError, match="disk is full"):
             ledger.finish(lease, Outcome({"sum": 1.0}, detail={"much": "x" * 100_000}))
         assert len(ledger.runs("sum").values) == 5
@@ -186,7 +186,7 @@ def test_a_full_disk_keeps_what_is_recorded__rejects_full(tmp_path):
 def test_two_sites_make_one_ledger__identity_merge(tmp_path):
     def site(name, chosen):
         with open_game(tmp_path / name) as ledger:
-            while (lease := ledger.lease()) is not None:
+            while (lease := ledger.claim_next()) is not None:
                 if chosen(lease.mask):
                     value = value_of(members_of(lease.mask, PLAYERS), lease.seed)
                     value += 1e-9 * (name == "b" and lease.mask == 4)

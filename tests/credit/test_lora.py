@@ -184,9 +184,9 @@ def test_a_study_of_stable_diffusion_xl__identity_process(folder, xl):
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"addition_embed_type": "image"}, "is told an embedding of the kind 'image'"),
-        ({"class_embed_type": "timestep"}, "is told a class or a noise level"),
-        ({"addition_time_embed_dim": 4}, "is told 64 numbers beside the text, .* XL gives 40"),
+        ({"addition_embed_type": "image"}, "also takes an embedding of the kind 'image'"),
+        ({"class_embed_type": "timestep"}, "also takes a class or a noise level"),
+        ({"addition_time_embed_dim": 4}, "takes 64 numbers besides the text, .* XL has 40"),
         ({"_class_name": "UNet2DModel"}, "holds a UNet2DModel, expected a UNet2DConditionModel"),
     ],
 )
@@ -202,7 +202,7 @@ def test_networks_that_are_told_more__rejects_in_one_line(xl, tmp_path, changes,
 def test_pipelines_without_a_part__rejects_in_one_line(xl, tmp_path):
     refiner = shutil.copytree(xl, tmp_path / "refiner")
     shutil.rmtree(refiner / "text_encoder")
-    with pytest.raises(InputError, match="is told what its refiner or another variant of XL"):
+    with pytest.raises(InputError, match="also takes what its refiner or another variant of XL"):
         load_base(refiner, ["a"], side=8)
     with pytest.raises(InputError, match=f"one component; give the pipeline around it, {xl}"):
         load_base(xl / "unet", ["a"], side=8)

@@ -5,10 +5,10 @@ from math import comb
 
 import numpy as np
 import pytest
-from synthetic_games import MixedGame, played
+from synthetic_games import MixedGame, banzhaf_value, played
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.equations import banzhaf_value, banzhaf_weights
+from wherefrom.credit.equations import banzhaf_weights
 from wherefrom.credit.estimators.choose import estimate
 from wherefrom.credit.estimators.design import (
     DESIGNS,

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from studies import write_images, write_study
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import digest_tensors
+from wherefrom.core.saving.store import digest_tensors
 from wherefrom.credit.diffusion.own_network import find_own
 from wherefrom.credit.diffusion.schedules import Schedule
 from wherefrom.credit.method import open_study
@@ -111,8 +111,8 @@ def change_config(home, **changes):
     ("changes", "problem"),
     [
         ({"in_channels": 3, "out_channels": 3}, "takes 3 channels, and the images have 1"),
-        ({"out_channels": 2}, "predicts a variance"),
-        ({"num_class_embeds": 2}, "knows 2 classes, and the images have 3 labels"),
+        ({"out_channels": 2}, "also predicts a variance"),
+        ({"num_class_embeds": 2}, "has 2 classes, and the images have 3 labels"),
         ({"class_embed_type": "timestep"}, "conditions of the kind 'timestep'"),
         ({"_class_name": "UNet2DConditionModel"}, "is fine-tuned with kind = 'lora'"),
         ({"_class_name": "DiTTransformer2DModel"}, "holds a DiTTransformer2DModel, expected a UNe"),
@@ -186,7 +186,7 @@ def latent_study(home, size, **changes):
 @pytest.mark.parametrize(
     ("size", "changes", "problem"),
     [
-        (9, {}, "images of 8 px of those of 9 px; choose size = 8"),
+        (9, {}, "images of 8 px from images of 9 px; choose size = 8"),
         (8, {"quant_conv": torch.nan}, "NaN or infinite latents of 6 of 6 images"),
         (8, {"post_quant_conv": torch.nan}, "makes NaN or infinite pixels"),
     ],

@@ -9,10 +9,11 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 
 from studies import write_images
+from synthetic_games import owen_value
 
+from wherefrom import credit
 from wherefrom.core.errors import InputError
-from wherefrom.credit.equations import all_subsets, owen_value, shapley_value
-from wherefrom.credit.method import open_study
+from wherefrom.credit.equations import all_subsets, shapley_value
 from wherefrom.credit.study.file import load_study
 
 GAME = """
@@ -55,12 +56,8 @@ def callable_study(home, *, contributors="", design="runs = 46", players=3, each
 
 def make_runs(path, runs):
     """Make the runs in this process."""
-    opened = open_study(path)
-    with opened.ledger() as ledger:
-        ledger.plan(opened.design().take(runs))
-        while (lease := ledger.lease()) is not None:
-            row = np.array([bool(lease.mask >> i & 1) for i in range(opened.data.players)])
-            ledger.finish(lease, opened.play(row, lease.seed))
+    opened = credit.open_study(path)
+    credit.run(opened, runs)
     return opened
 
 
@@ -88,18 +85,16 @@ def test_owen_values_of_parts__naive_loop(tmp_path):
     game = np.array([opened.play(row, 0).values["worth"] for row in all_subsets(6)])
     truth = owen_value(game, np.array([0, 0, 1, 1, 2, 2]))
     assert run(["-q", "credit", "report", str(path), "--device", "cpu"]) == 0
-    from wherefrom.cli.credit.results import read
-
-    credit = read(opened, None).credit("auto", level=0.95)
-    assert credit.names == ("c0", "c1", "c2")
-    assert credit.inside.names[:2] == ("c0/1", "c0/2")
-    assert credit.inside.shares.runs == 6 + 10 * 48
+    result = credit.shares(opened)
+    assert result.names == ("c0", "c1", "c2")
+    assert result.inside.names[:2] == ("c0/1", "c0/2")
+    assert result.inside.shares.runs == 6 + 10 * 48
     assert np.abs(truth - shapley_value(game)).max() > 1
-    assert np.allclose(credit.inside.shares.values, truth, atol=0.9)
-    assert np.allclose(credit.shares.values, truth.reshape(3, 2).sum(axis=1), atol=0.9)
-    sums = credit.inside.shares.values.reshape(3, 2).sum(axis=1)
-    assert np.allclose(credit.shares.values, sums)
-    assert np.isclose(credit.shares.values.sum(), credit.shares.anchors.gain)
+    assert np.allclose(result.inside.shares.values, truth, atol=0.9)
+    assert np.allclose(result.shares.values, truth.reshape(3, 2).sum(axis=1), atol=0.9)
+    sums = result.inside.shares.values.reshape(3, 2).sum(axis=1)
+    assert np.allclose(result.shares.values, sums)
+    assert np.isclose(result.shares.values.sum(), result.shares.anchors.gain)
 
 
 def test_unions_of_contributors_are_the_same_game__identity_game(tmp_path):
@@ -108,14 +103,12 @@ def test_unions_of_contributors_are_the_same_game__identity_game(tmp_path):
     path = callable_study(tmp_path, contributors="unions = 'unions.csv'", design="kind = 'owen'")
     opened = make_runs(path, 6 + 6 * 40)
     assert opened.identity == plain.identity  # so that no run is lost
-    from wherefrom.cli.credit.results import read
-
-    credit = read(opened, None).credit("auto", level=0.95)
+    result = credit.shares(opened)
     game = np.array([opened.play(row, 0).values["worth"] for row in all_subsets(4)])
     truth = owen_value(game, np.array([0, 1, 0, 1]))
-    assert credit.names == ("a", "b")
-    assert credit.inside.shares.runs == 3 + 3 + 6 * 40
-    assert np.allclose(credit.inside.shares.values, truth, atol=0.5)
+    assert result.names == ("a", "b")
+    assert result.inside.shares.runs == 3 + 3 + 6 * 40
+    assert np.allclose(result.inside.shares.values, truth, atol=0.5)
 
 
 @pytest.mark.parametrize(("contributors", "design"), [
@@ -165,7 +158,7 @@ def test_groups_play_as_one_each__closed_form(tmp_path, capsys):
     assert told["players"]["members"]["b"] == ["c1", "c3"]
     assert "2 groups of 4 contributors" in page.read_text()
     assert run(["credit", "report", str(path), "--device", "cpu"]) == 0
-    assert "played between 2 groups of 4 contributors" in capsys.readouterr().err
+    assert "the players are 2 groups of 4 contributors" in capsys.readouterr().err
 
 
 def test_groups_by_number_are_of_like_images__closed_form(tmp_path):
@@ -176,7 +169,7 @@ def test_groups_by_number_are_of_like_images__closed_form(tmp_path):
 
 
 @pytest.mark.parametrize(("contributors", "design", "say"), [
-    ("groups = '2'", "kind = 'owen'\nparts = 2", "groups go with"),
+    ("groups = '2'", "kind = 'owen'\nparts = 2", "not groups"),
     ("groups = '3'", "runs = 9", "give 2 to 2"),
     ("groups = 'none.csv'", "runs = 9", "no such file"),
 ])  # fmt: skip
@@ -187,9 +180,9 @@ def test_groups_that_cannot_be__rejects_groups(tmp_path, contributors, design, s
 
 
 def test_the_advice_names_the_setting__closed_form():
-    from wherefrom.credit.estimators.planning import Plan, PlanRow
+    from wherefrom.credit.estimators.planning import BudgetRow, RunsPlan
 
-    plan = Plan(20, 86, 1.0, 0.2, 3, 3, 44, 1.0, 0.1, ())
-    advice = plan.advice(PlanRow(40, 1.0, 10.0, 0.0, None))
+    plan = RunsPlan(20, 86, 1.0, 0.2, 3, 3, 44, 1.0, 0.1, ())
+    advice = plan.advice(BudgetRow(40, 1.0, 10.0, 0.0, None))
     assert 'groups = "10"' in advice
     assert "[contributors]" in advice

@@ -9,9 +9,9 @@ from torch import nn
 
 from wherefrom.core.errors import InputError
 from wherefrom.credit.properties import (
-    Made,
     Measure,
     PixelEmbedder,
+    RunOutput,
     cluster_entropy_measure,
     diversity_measure,
     frechet_measure,
@@ -52,19 +52,19 @@ def noise(count, seed):
 
 def test_inception_score_counts_the_classes__closed_form():
     score = inception_measure("is", Classes())
-    assert score(Made(flat(0, 70, 140, 200))) == pytest.approx(4.0)
-    assert score(Made(flat(0, 0, 140, 140))) == pytest.approx(2.0)
+    assert score(RunOutput(flat(0, 70, 140, 200))) == pytest.approx(4.0)
+    assert score(RunOutput(flat(0, 0, 140, 140))) == pytest.approx(2.0)
     with pytest.raises(InputError, match="no classes"):
-        inception_measure("is", PIXELS)(Made(flat(0, 1)))
+        inception_measure("is", PIXELS)(RunOutput(flat(0, 1)))
 
 
 def test_entropy_of_clusters__closed_form():
     reference = flat(0, 2, 100, 102, 200, 202)
     entropy = cluster_entropy_measure("h", PIXELS, reference, 3)
-    assert entropy(Made(flat(1, 3, 99, 201))) == pytest.approx(
+    assert entropy(RunOutput(flat(1, 3, 99, 201))) == pytest.approx(
         -(0.5 * math.log(0.5) + 0.5 * math.log(0.25))
     )
-    assert entropy(Made(flat(5, 6))) == 0.0
+    assert entropy(RunOutput(flat(5, 6))) == 0.0
     labels = ward_clusters(PIXELS.features(reference).double(), 3).tolist()
     assert [labels[0], labels[2], labels[4]] == [labels[1], labels[3], labels[5]]
     assert len(set(labels)) == 3
@@ -81,11 +81,11 @@ def test_percentile_of_a_linear_head__naive_loop():
         f = image.flatten().numpy() / 255
         scores.append(float((f / np.linalg.norm(f)) @ weight.numpy()) + 0.5)
     score = percentile_measure("p90", PIXELS, weight, 0.5, 0.9)
-    assert score(Made(images)) == pytest.approx(np.quantile(scores, 0.9), rel=1e-5)
+    assert score(RunOutput(images)) == pytest.approx(np.quantile(scores, 0.9), rel=1e-5)
     with pytest.raises(InputError, match="quantile is 2"):
         percentile_measure("p", PIXELS, weight, 0.0, 2.0)
     with pytest.raises(InputError, match="reads 3 features, the encoder gives 16"):
-        percentile_measure("p", PIXELS, weight[:3], 0.0, 0.5)(Made(images))
+        percentile_measure("p", PIXELS, weight[:3], 0.0, 0.5)(RunOutput(images))
 
 
 def test_diversity__naive_loop():
@@ -98,27 +98,27 @@ def test_diversity__naive_loop():
         if i != j
     ]
     diversity = diversity_measure("d", PIXELS)
-    assert diversity(Made(images)) == pytest.approx(np.mean(pairs))
-    assert diversity(Made(images[[0, 0, 0]])) == pytest.approx(0.0, abs=1e-12)
+    assert diversity(RunOutput(images)) == pytest.approx(np.mean(pairs))
+    assert diversity(RunOutput(images[[0, 0, 0]])) == pytest.approx(0.0, abs=1e-12)
     with pytest.raises(InputError, match="at least 2"):
-        diversity(Made(images[:1]))
+        diversity(RunOutput(images[:1]))
 
 
 def test_distances_carry_a_minus__identity_sign():
     reference = noise(30, 3)
     near, far = reference, reference // 4
     distance = frechet_measure("fd", PIXELS, reference)
-    assert distance(Made(near)) == pytest.approx(0.0, abs=1e-6)
-    assert distance(Made(far)) < -0.1
+    assert distance(RunOutput(near)) == pytest.approx(0.0, abs=1e-6)
+    assert distance(RunOutput(far)) < -0.1
     similarity = similarity_measure("s", PIXELS, reference[0])
-    assert similarity(Made(reference)) == pytest.approx(1.0)
-    assert similarity(Made(reference[5:])) < 0.999
+    assert similarity(RunOutput(reference)) == pytest.approx(1.0)
+    assert similarity(RunOutput(reference[5:])) < 0.999
     with pytest.raises(InputError, match="keep = 'weights'"):
-        loss_measure("l", reference, torch.zeros(30, dtype=torch.int64))(Made(reference))
+        loss_measure("l", reference, torch.zeros(30, dtype=torch.int64))(RunOutput(reference))
 
 
 def test_moments_stand_for_the_reference_they_are_of__identity_images():
-    reference, made = noise(30, 3), Made(noise(40, 4))
+    reference, made = noise(30, 3), RunOutput(noise(40, 4))
     features = PIXELS.features(reference).double()
     moments = features.mean(0), torch.cov(features.T)
     given = frechet_moments_measure("fd", PIXELS, *moments)
@@ -151,7 +151,7 @@ def test_a_property_that_fails_stops_no_other__rejects_nan():
         Measure("nan", {}, lambda made: float("nan")),
         Measure("good", {}, lambda made: len(made.images)),
     ]
-    values, errors = measure(properties, Made(flat(1, 2)))
+    values, errors = measure(properties, RunOutput(flat(1, 2)))
     assert values == {"good": 2.0}
     assert errors["bad"] == "RuntimeError: out of luck"
     assert "nan" in errors["nan"]

@@ -6,14 +6,13 @@ import torch
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.credit.diffusion.channels import channel_groups
 from wherefrom.credit.diffusion.pruning import (
+    PrunedNetwork,
     WidthPlan,
     apply_plan,
     count_parameters,
     empty_unet,
-    load_pruned,
     plan_widths,
     prune,
-    save_pruned,
 )
 
 pytestmark = pytest.mark.needs("diffusers")
@@ -105,8 +104,8 @@ def test_channels_without_weight_go_first_and_are_not_missed__identity_silent_ch
             if side == "out" and layers[name].bias is not None:
                 layers[name].bias[:half] = 0
     plan = plan_widths(unet, 0.5)
-    assert plan.kept["mid_block.resnets.0.conv1"]["out"] == list(range(half, group.size))
-    assert plan.kept["mid_block.resnets.0.conv2"]["in"] == list(range(half, group.size))
+    assert plan.channels["mid_block.resnets.0.conv1"]["out"] == list(range(half, group.size))
+    assert plan.channels["mid_block.resnets.0.conv2"]["in"] == list(range(half, group.size))
 
 
 def test_every_head_keeps_as_many_channels__identity_heads():
@@ -116,8 +115,8 @@ def test_every_head_keeps_as_many_channels__identity_heads():
     with torch.no_grad():
         for layer in (attention.to_q, attention.to_k, attention.to_v):
             layer.weight[:8] *= 100  # all of the first head is larger than all of the second
-    kept = plan_widths(unet, 0.5).kept["mid_block.attentions.0.to_q"]["out"]
-    assert [sum(c < 8 for c in kept), sum(c >= 8 for c in kept)] == [4, 4]
+    channels = plan_widths(unet, 0.5).channels["mid_block.attentions.0.to_q"]["out"]
+    assert [sum(c < 8 for c in channels), sum(c >= 8 for c in channels)] == [4, 4]
 
 
 def test_a_pruned_network_runs_and_learns__smoke():
@@ -135,14 +134,14 @@ def test_a_pruned_network_runs_and_learns__smoke():
 def test_width_plan_and_weights__roundtrip(tmp_path):
     unet = tiny()
     plan = prune(unet, 0.5)
-    save_pruned(tmp_path / "p", unet, plan)
+    PrunedNetwork(unet, plan).save(tmp_path / "p")
     assert sorted(p.name for p in (tmp_path / "p").iterdir()) == [
         "artifact.json",
         "tensors.safetensors",
     ]
-    again, plan_again = load_pruned(tmp_path / "p")
-    assert plan_again.kept == plan.kept
-    assert torch.equal(predict(again.eval()), predict(unet))
+    again = PrunedNetwork.load(tmp_path / "p")
+    assert again.plan.channels == plan.channels
+    assert torch.equal(predict(again.network.eval()), predict(unet))
 
 
 def test_pruning_what_is_not_understood__rejects_it(tmp_path):
@@ -155,6 +154,7 @@ def test_pruning_what_is_not_understood__rejects_it(tmp_path):
     with pytest.raises(InputError, match="names the layer 'nope'"):
         apply_plan(tiny(), WidthPlan(TINY, {"nope": {"out": [0]}}))
     unet = tiny()
-    save_pruned(tmp_path / "p", unet, WidthPlan(dict(unet.config), {"conv_in": {"out": [0, 99]}}))
+    plan = WidthPlan(dict(unet.config), {"conv_in": {"out": [0, 99]}})
+    PrunedNetwork(unet, plan).save(tmp_path / "p")
     with pytest.raises(ArtifactError, match="does not fit the layer 'conv_in'"):
-        load_pruned(tmp_path / "p")
+        PrunedNetwork.load(tmp_path / "p")

@@ -20,9 +20,11 @@ def receipt():
     names, table = list("abcd"), played(PairedDesign(4), 40, MixedGame(4), noise=0.1)
     shares = estimate_paired(table)
     return make_receipt(
-        contributors=names,
-        game={"digest": "d", "players": 4, "spec": {"rate": 0.1}},
-        measured={"name": "frechet", "spec": {}},
+        {
+            "contributors": names,
+            "game": {"digest": "d", "players": 4, "spec": {"rate": 0.1}},
+            "property": {"name": "frechet", "spec": {}},
+        },
         table=table,
         shares=shares,
         payout=divide_pool(shares, names, "100.00", config=PayoutConfig()),

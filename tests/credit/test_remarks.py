@@ -11,16 +11,14 @@ from wherefrom.credit.game import Run
 from wherefrom.credit.remarks import StartWeight, start_weight_of
 
 
-@pytest.mark.parametrize("name", ["start_weight", "full_data_share"])  # earlier ledgers' name
-def test_the_weight_of_the_start_in_the_averages__closed_form(name):
+def test_the_weight_of_the_start_in_the_averages__closed_form():
     def row(mask, share, status="done"):
-        return "key", Run(mask, 0, {}, status), {name: share}
+        return "key", Run(mask, 0, {}, status), {"start_weight": share}
 
     rows = [row(0, 1.0), row(1, 0.02), row(3, 0.04), row(2, 0.9, "failed"),
             ("key", Run(1, 0, {}, "done"), {})]  # fmt: skip
-    assert start_weight_of(rows) == StartWeight(
-        pytest.approx(0.03), 0.04
-    )  # nobody's run is all of it
+    # The run of the empty set is not trained, so it does not count.
+    assert start_weight_of(rows) == StartWeight(pytest.approx(0.03), 0.04)
     assert start_weight_of(rows[:1]) is None
 
 
@@ -31,8 +29,10 @@ def test_a_report_says_who_gave_the_same_and_what_remains__closed_form(
     shutil.copy(tmp_path / "data" / "c0" / "0.png", tmp_path / "data" / "c1" / "copy.png")
     make_runs(path, 8)
     from wherefrom.credit import remarks
+    from wherefrom.report.credit import basis
 
-    monkeypatch.setattr(remarks, "start_weight_of", lambda details: StartWeight(0.02, 0.42))
+    for module in (remarks, basis):
+        monkeypatch.setattr(module, "start_weight_of", lambda details: StartWeight(0.02, 0.42))
     capsys.readouterr()
     page = tmp_path / "shares.html"
     ask = ["credit", "report", str(path), "--device", "cpu"]

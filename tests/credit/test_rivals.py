@@ -8,7 +8,9 @@ from studies import NETWORK, write_study
 from wherefrom.core.errors import InputError
 from wherefrom.credit.baselines.gradients import GradientConfig
 from wherefrom.credit.baselines.of_study import (
+    TrainingSet,
     application_baselines,
+    generate,
     gradient_baselines,
     similarity_baselines,
 )
@@ -25,14 +27,16 @@ SAMPLING = SamplingConfig(images=3, steps=2)
 def test_gradient_baselines__identity_store(tmp_path):
     opened = open_study(write_study(tmp_path, kind="fine-tune", network=NETWORK))
     play = opened.play
-    arguments = (play.start(0), opened.data, play.latents, play.conditions, SAMPLING, GRADIENTS)
-    found = gradient_baselines(*arguments, store=tmp_path / "store")
-    assert len(found) == 12
-    assert all(values.shape == (3,) and np.isfinite(values).all() for values in found.values())
-    assert np.allclose(found["trak (sum)"], 2 * found["trak (mean)"])  # two images each
-    assert len({tuple(values) for values in found.values()}) == 12
+    model = play.start(0)
+    training = TrainingSet(opened.data, play.latents, play.conditions)
+    arguments = (model, training, generate(model, SAMPLING), GRADIENTS)
+    scores = gradient_baselines(*arguments, store=tmp_path / "store")
+    assert len(scores) == 12
+    assert all(values.shape == (3,) and np.isfinite(values).all() for values in scores.values())
+    assert np.allclose(scores["trak (sum)"], 2 * scores["trak (mean)"])  # two images each
+    assert len({tuple(values) for values in scores.values()}) == 12
     again = gradient_baselines(*arguments, store=tmp_path / "store")
-    assert all(np.array_equal(found[name], again[name]) for name in found)
+    assert all(np.array_equal(scores[name], again[name]) for name in scores)
 
 
 def test_the_nearest_contributor_gets_most__closed_form(tmp_path):

@@ -6,7 +6,7 @@ import torch
 from studies import NETWORK, PROPERTIES, write_images, write_study
 
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.core.store import digest_tensors
+from wherefrom.core.saving.store import digest_tensors
 from wherefrom.credit.contributors.reading import contributors_from_csv, contributors_from_folders
 from wherefrom.credit.diffusion.model import sample, start_weight
 from wherefrom.credit.ledger.records import run_key
@@ -135,16 +135,16 @@ def test_unlearning_makes_the_loss_on_removed_images_larger__identity_sign(tmp_p
     )
     whole = unlearn(play.start(0), play.latents, opened.data.labels, gone & False, config,
                     kind=kind, seed=0)  # fmt: skip
-    from wherefrom.credit.properties import Made
+    from wherefrom.credit.properties import RunOutput
 
     images = opened.data.images
-    values = [loss(Made(images, model)) for model in (before, after, whole)]
+    values = [loss(RunOutput(images, model)) for model in (before, after, whole)]
     assert values[1] < values[0]
     assert values[2] == values[0]
 
 
 def _measures(opened, text):
-    from wherefrom.credit.study.properties import make_properties
+    from wherefrom.credit.study.properties import Measures
 
     path = write_study(opened.study.path.parent, kind="fine-tune", properties=text)
     study = load_study(path)
@@ -155,7 +155,7 @@ def _measures(opened, text):
         labels=opened.data.labels[:2],
         paths=(),
     )
-    return make_properties(study, first_two, None, first_two.labels)
+    return Measures(study, first_two, None, first_two.labels, "cpu").properties()
 
 
 def test_latent_diffusion__identity_seed(tmp_path):

@@ -20,7 +20,8 @@ from wherefrom.core.errors import InputError
 from wherefrom.data import batches, list_images, load_training_images, pixel_store, read_images
 from wherefrom.data.files import archives, members
 from wherefrom.data.files.archive_listing import holds_many
-from wherefrom.data.files.opening import UnusableFile, read_regular
+from wherefrom.data.files.opening import UnusableFile
+from wherefrom.data.files.reading import read_file
 from wherefrom.data.files.sorting import part_files
 from wherefrom.data.tables.arrays import read_moments
 from wherefrom.data.tables.labels import read_labels
@@ -106,9 +107,9 @@ def test_a_path_that_was_shown_can_be_given_again__roundtrip(tmp_path: Path) -> 
     file, folder = archive / STRANGE, archive / "dog"
     assert list_images([file]) == [file]
     assert list_images([folder]) == [folder / f"{i}.png" for i in range(3)]
-    assert read_regular(file, max_bytes=10_000) == files()[STRANGE]
+    assert read_file(file, max_bytes=10_000) == files()[STRANGE]
     with pytest.raises(UnusableFile, match="no such file in the archive"):
-        read_regular(archive / "none.png", max_bytes=10)
+        read_file(archive / "none.png", max_bytes=10)
     with pytest.raises(InputError, match="no such file or folder"):
         list_images([archive / "none"])
 
@@ -248,12 +249,12 @@ def test_a_bomb_is_one_skipped_file__rejects_size(
     for kind in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2):
         archive = write_zip(tmp_path / f"{kind}.zip", held, kind)
         with pytest.raises(UnusableFile, match=r"bomb.png: is too large: 3 MiB, at most 1 MiB"):
-            read_regular(archive / "bomb.png", max_bytes=2**20)
+            read_file(archive / "bomb.png", max_bytes=2**20)
         # A directory that understates the size does not help it.
         data = archive.read_bytes().replace(struct.pack("<I", 3 * 2**20), struct.pack("<I", 9))
         archive.write_bytes(data)
         with pytest.raises(UnusableFile, match=r"bomb.png: is (too large|damaged)"):
-            read_regular(archive / "bomb.png", max_bytes=2**20)
+            read_file(archive / "bomb.png", max_bytes=2**20)
         batch = read_images([archive], channels=3, size=(8, 8))
         assert [path.name for path, _ in batch.skipped] == ["bomb.png"]
     monkeypatch.setattr(members, "MAX_UNPACKED_BYTES", 2**20)
@@ -282,7 +283,7 @@ def test_a_tar_that_breaks_off_says_so__limit(tmp_path: Path, notes: Callable[[]
     whole = path.read_bytes()
     path.write_bytes(whole[:1024] + b"\xff" * 512 + whole[1536:])
     assert [p.name for p in list_images([path])] == ["0.png"]
-    assert "is damaged, and what stands behind is not read" in notes()
+    assert "is damaged, and the rest of it is not read" in notes()
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

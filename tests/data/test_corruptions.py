@@ -18,10 +18,10 @@ def pictures():
 @pytest.mark.parametrize("kind", CORRUPTIONS)
 def test_each_grade_is_worse__identity_monotone(kind):
     images = pictures()
-    found = [corrupt(images, kind, grade, keys=KEYS) for grade in GRADES]
-    errors = [float((image - images).square().mean()) for image in found]
+    damaged = [corrupt(images, kind, grade, keys=KEYS) for grade in GRADES]
+    errors = [float((image - images).square().mean()) for image in damaged]
     assert 0 < errors[0] < errors[1] < errors[2]
-    for image in found:
+    for image in damaged:
         assert torch.equal((image * 255).round() / 255, image)
         assert image.min() >= 0 and image.max() <= 1
 
@@ -36,9 +36,9 @@ def test_damage_follows_the_key_not_the_place__identity_order(kind):
 
 def test_swapped_patches_keep_every_value__identity_permutation():
     images = (pictures() * 255).round() / 255
-    found = corrupt(images, "patch-swap", 3, keys=KEYS)
-    assert torch.equal(found.flatten(2).sort().values, images.flatten(2).sort().values)
-    moved = (found != images).any(dim=1).view(2, 4, 16, 4, 16).float().mean(dim=(2, 4)) > 0.5
+    damaged = corrupt(images, "patch-swap", 3, keys=KEYS)
+    assert torch.equal(damaged.flatten(2).sort().values, images.flatten(2).sort().values)
+    moved = (damaged != images).any(dim=1).view(2, 4, 16, 4, 16).float().mean(dim=(2, 4)) > 0.5
     assert moved.all()
 
 
@@ -50,8 +50,8 @@ def test_a_warp_of_a_flat_image_changes_nothing__closed_form():
 
 def test_noise_has_the_stated_deviation__closed_form():
     flat = torch.full((1, 3, 128, 128), 0.5)
-    found = corrupt(flat, "noise", 2, keys=["k"]) - flat
-    assert float(found.std()) == pytest.approx(0.08, rel=0.03)
+    damaged = corrupt(flat, "noise", 2, keys=["k"]) - flat
+    assert float(damaged.std()) == pytest.approx(0.08, rel=0.03)
 
 
 def test_unknown_damage__rejects():

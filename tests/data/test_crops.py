@@ -17,8 +17,8 @@ def test_tiles_cover_the_image_but_for_less_than_the_grid__naive_loop(height, wi
     seen = set()
     for tile in each_tile(x, 32):
         assert tile.shape[-2:] == (min(32, height), min(32, width))
-        top, left = divmod(int(tile[0, 0, 0, 0]), width)
-        assert top % GRID == 0 and left % GRID == 0
+        row, column = divmod(int(tile[0, 0, 0, 0]), width)
+        assert row % GRID == 0 and column % GRID == 0
         seen.update(tile.flatten().tolist())
     missed = set(x.flatten().tolist()) - seen
     assert all(
@@ -36,10 +36,10 @@ def test_crops_are_pieces_of_their_image_on_the_grid__naive_loop():
     places = set()
     for index, crop in enumerate(crops):
         first = int(crop[0, 0, 0]) - int(x[index // 3, 0, 0, 0])
-        top, left = divmod(first, 48)
-        assert top % GRID == 0 and left % GRID == 0
-        assert torch.equal(crop, x[index // 3, :, top : top + 32, left : left + 32])
-        places.add((top, left))
+        row, column = divmod(first, 48)
+        assert row % GRID == 0 and column % GRID == 0
+        assert torch.equal(crop, x[index // 3, :, row : row + 32, column : column + 32])
+        places.add((row, column))
     assert len(places) > 3
 
 

@@ -61,10 +61,10 @@ def test_an_npz_gives_its_pixels_and_labels__roundtrip(tmp_path: Path) -> None:
 
 def test_the_digest_is_of_the_pixels__identity_source(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=COLOUR)
-    one = load_training_images(tmp_path / "a.npz", size=8, channels=3)
-    two = load_training_images(write_folder(tmp_path / "f"), size=8, channels=3)
+    first = load_training_images(tmp_path / "a.npz", size=8, channels=3)
+    second = load_training_images(write_folder(tmp_path / "f"), size=8, channels=3)
     other = load_training_images(tmp_path / "a.npz", size=8, channels=3, limit=5)
-    assert one.digest == two.digest != other.digest
+    assert first.digest == second.digest != other.digest
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])

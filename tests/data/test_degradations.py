@@ -64,9 +64,9 @@ def test_files_are_what_a_viewer_would_show__reference_pillow(channels):
         to_image(image).save(buffer, format=name, quality=quality)
         shown = np.array(Image.open(buffer).convert("L" if channels == 1 else "RGB"))
         shown = shown[None] if channels == 1 else shown.transpose(2, 0, 1)
-        found = change(image, quality)
-        assert found.shape == image.shape
-        assert np.array_equal(found.numpy(), shown)
+        changed = change(image, quality)
+        assert changed.shape == image.shape
+        assert np.array_equal(changed.numpy(), shown)
 
 
 @pytest.mark.parametrize("quality", [1, 30, 49, 50, 75, 93, 100])
@@ -92,8 +92,8 @@ def test_an_image_does_not_depend_on_its_neighbours__identity_batch_independence
     images = pictures(9)
     together = degrade_all(images, list(KINDS), seed=3, clean_share=0.3)
     assert torch.equal(degrade_all(images[:4], list(KINDS), seed=3, clean_share=0.3), together[:4])
-    kept = [torch.equal(a, b) for a, b in zip(together, images, strict=True)]
-    assert 0 < sum(kept) < 9
+    unchanged = [torch.equal(a, b) for a, b in zip(together, images, strict=True)]
+    assert 0 < sum(unchanged) < 9
     assert torch.equal(degrade_all(images, list(KINDS), seed=3, clean_share=1.0), images)
     assert torch.equal(degrade_all(images, [], seed=3), images)
 
@@ -105,7 +105,7 @@ def test_a_kind_that_does_not_exist__rejects_kind():
 
 def test_an_alteration_is_its_degradation__reference_named():
     images = pictures(3)
-    found = {text: Alteration.parse(text).applied(images, 5) for text in (
+    altered = {text: Alteration.parse(text).applied(images, 5) for text in (
         "jpeg=80", "webp=70", "blur=1.5", "crop=0.9", "noise=0.1"
     )}  # fmt: skip
     for index, image in enumerate(images):
@@ -117,18 +117,18 @@ def test_an_alteration_is_its_degradation__reference_named():
             "crop=0.9": crop(image, 0.9),
             "noise=0.1": noise(image, 0.1, rng),
         }.items():
-            assert torch.equal(found[text][index], expected)
+            assert torch.equal(altered[text][index], expected)
     alone = Alteration("noise", 0.1).applied(images[:1], 5)
-    assert torch.equal(alone, found["noise=0.1"][:1])
+    assert torch.equal(alone, altered["noise=0.1"][:1])
     assert Alteration("jpeg", 80).applied(images[:0], 5).shape == (0, 3, 32, 32)
 
 
 def test_an_alteration_is_its_text__roundtrip():
-    assert [str(one) for one in TABLE_3] == [
+    assert [str(alteration) for alteration in TABLE_3] == [
         *("blur=1", "crop=0.9375", "crop=0.859375", "noise=0.05", "noise=0.1"),
         *("jpeg=90", "jpeg=80"),
     ]
-    assert tuple(Alteration.parse(str(one)) for one in TABLE_3) == TABLE_3
+    assert tuple(Alteration.parse(str(alteration)) for alteration in TABLE_3) == TABLE_3
 
 
 @pytest.mark.parametrize(

@@ -79,9 +79,9 @@ def test_a_batch_is_each_file_read_alone_in_order__naive_loop(tmp_path: Path) ->
     fill(tmp_path, 40)
     batch = read_images([tmp_path], channels=3, size=(6, 6))
     alone = [read_image(path) for path in list_images([tmp_path])]
-    assert torch.equal(batch.images, torch.stack([one.pixels for one in alone]))
-    assert batch.paths == tuple(one.path for one in alone)
-    assert batch.digests == tuple(one.digest for one in alone)
+    assert torch.equal(batch.images, torch.stack([image.pixels for image in alone]))
+    assert batch.paths == tuple(image.path for image in alone)
+    assert batch.digests == tuple(image.digest for image in alone)
     assert (batch.skipped, batch.duplicates, batch.lossy) == ((), 0, 0)
 
 
@@ -146,7 +146,7 @@ def test_too_few_images_name_the_first_problem__rejects_small_folder(tmp_path: P
     with pytest.raises(InputError) as caught:
         read_images([tmp_path], channels=3, size=(6, 6), at_least=200)
     assert str(caught.value) == (
-        f"{tmp_path}/: 3 usable images, at least 200 are needed (first problem: {tmp_path}/a.png "
+        f"{tmp_path}/: 3 usable images, at least 200 are needed (first problem: {tmp_path}/a.png: "
         "is 48x48 px, expected 6x6 px); pass --resize to crop and scale other sizes"
     )
 

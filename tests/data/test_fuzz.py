@@ -35,12 +35,12 @@ def samples() -> dict[str, bytes]:
         (colour, "PPM", {}), (deep, "TIFF", {}), (colour, "TIFF", {"exif": exif}),
         (colour, "TIFF", moving), (colour.convert("CMYK"), "TIFF", {}), (colour, "MPO", moving),
     ]  # fmt: skip
-    found = {}
+    files = {}
     for number, (image, kind, options) in enumerate(cases):
         buffer = io.BytesIO()
         image.save(buffer, kind, **options)
-        found[f"{number}-{kind}"] = buffer.getvalue()
-    return found
+        files[f"{number}-{kind}"] = buffer.getvalue()
+    return files
 
 
 @pytest.mark.parametrize(("name", "whole"), samples().items(), ids=lambda value: str(value)[:8])

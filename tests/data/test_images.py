@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageFile
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import digest_bytes
+from wherefrom.core.saving.store import digest_bytes
 from wherefrom.data import Limits, ReadImage, UnusableFile, read_image
 from wherefrom.data.decoding.sixteen import nearest_bytes
 from wherefrom.data.decoding.strictness import strict_pillow

@@ -80,9 +80,9 @@ def test_it_is_shrunk_as_little_as_needed__closed_form(sides: tuple[int, int], f
 def test_it_is_turned_like_any_other__closed_form(kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    found, plain = read(PHOTO, kind, exif=exif), read(PHOTO, kind)
-    assert found.carrier.size == (300, 200)
-    assert torch.equal(found.pixels, plain.pixels.rot90(-1, (1, 2)))
+    turned, plain = read(PHOTO, kind, exif=exif), read(PHOTO, kind)
+    assert turned.carrier.size == (300, 200)
+    assert torch.equal(turned.pixels, plain.pixels.rot90(-1, (1, 2)))
 
 
 def test_bands_leave_no_seam__identity_bands(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from wherefrom.data.images import Carrier, decode_image
+from wherefrom.data.decoding.images import Carrier
+from wherefrom.data.images import decode_image
 
 HERE = Path("picture")
 RNG = np.random.default_rng(0)
@@ -36,7 +37,7 @@ LEVELS = np.asarray(GREY).astype(int)
 
 
 @pytest.mark.parametrize(
-    ("found", "says"),
+    ("carrier", "says"),
     [
         (carrier(COLOUR.quantize(8), "PNG"), "palette of 8"),
         (carrier(COLOUR.quantize(256), "PNG"), "palette of 256"),
@@ -53,14 +54,14 @@ LEVELS = np.asarray(GREY).astype(int)
         (carrier(COLOUR, "TIFF", compression="jpeg"), ""),
     ],
 )
-def test_what_quantises_is_lossy__closed_form(found: Carrier, says: str) -> None:
-    assert not found.lossless
-    assert says in found.altered
-    assert bool(says) == bool(found.altered)
+def test_what_quantises_is_lossy__closed_form(carrier: Carrier, says: str) -> None:
+    assert not carrier.lossless
+    assert says in carrier.altered
+    assert bool(says) == bool(carrier.altered)
 
 
 @pytest.mark.parametrize(
-    "found",
+    "carrier",
     [
         carrier(COLOUR, "PNG"), carrier(GREY, "PNG"), carrier(OPAQUE, "PNG"),
         carrier(RAMP, "GIF"), carrier(GREY, "BMP"), carrier(COLOUR, "WEBP", lossless=True),
@@ -71,9 +72,9 @@ def test_what_quantises_is_lossy__closed_form(found: Carrier, says: str) -> None
         carrier(Image.new("RGB", (40, 40), "teal"), "PNG"),
     ],
 )  # fmt: skip
-def test_what_keeps_every_pixel_is_lossless__closed_form(found: Carrier) -> None:
-    assert found.lossless
-    assert found.altered == ""
+def test_what_keeps_every_pixel_is_lossless__closed_form(carrier: Carrier) -> None:
+    assert carrier.lossless
+    assert carrier.altered == ""
 
 
 def test_16_bits_that_hold_8_are_given_back_exactly__roundtrip() -> None:
@@ -99,7 +100,7 @@ def sizes(width: int, height: int, **more: object) -> Image.Exif:
 
 
 @pytest.mark.parametrize(
-    ("found", "says"),
+    ("carrier", "says"),
     [
         (carrier(CLEAR, "PNG"), "laid over white"),
         (deep("PNG", LEVELS * 257 + 3), "16 bits"),
@@ -115,8 +116,8 @@ def sizes(width: int, height: int, **more: object) -> Image.Exif:
         (carrier(COLOUR, "WEBP", lossless=True, exif=sizes(80, 80)), "scaled or cropped"),
     ],
 )
-def test_other_changes_are_told_from_the_file__closed_form(found: Carrier, says: str) -> None:
-    assert says in found.altered
+def test_other_changes_are_told_from_the_file__closed_form(carrier: Carrier, says: str) -> None:
+    assert says in carrier.altered
 
 
 def test_a_size_in_the_exif_may_lie_on_its_side__identity_turned() -> None:

@@ -52,25 +52,25 @@ def test_damage_follows_the_key_not_the_place__identity_order(kind, side, channe
 
 
 def test_shot_noise_counts_three_photons_at_most__closed_form():
-    found = changed("shot_noise", flat(1 / 3, count=20))
-    shares = [(found * 3).round().eq(k).float().mean() for k in range(4)]
+    damaged = changed("shot_noise", flat(1 / 3, count=20))
+    shares = [(damaged * 3).round().eq(k).float().mean() for k in range(4)]
     poisson = [math.exp(-1), math.exp(-1), math.exp(-1) / 2]
     for share, expected in zip(shares, [*poisson, 1 - sum(poisson)], strict=True):
         assert float(share) == pytest.approx(expected, abs=0.02)
 
 
 def test_impulses_are_17_percent_half_of_them_white__closed_form():
-    found = changed("impulse_noise", flat(0.5, count=20))
-    assert float((found == 1).float().mean()) == pytest.approx(0.085, abs=0.01)
-    assert float((found == 0).float().mean()) == pytest.approx(0.085, abs=0.01)
+    damaged = changed("impulse_noise", flat(0.5, count=20))
+    assert float((damaged == 1).float().mean()) == pytest.approx(0.085, abs=0.01)
+    assert float((damaged == 0).float().mean()) == pytest.approx(0.085, abs=0.01)
 
 
 def test_stripes_invert_seven_columns_at_each_side__closed_form():
     images = (strokes() * 255).round() / 255
-    found = changed("stripe", images)
-    assert torch.equal(found[..., 7:21], images[..., 7:21])
-    assert torch.allclose(found[..., :7], 1 - images[..., :7], atol=1e-6)
-    assert torch.allclose(found[..., 21:], 1 - images[..., 21:], atol=1e-6)
+    damaged = changed("stripe", images)
+    assert torch.equal(damaged[..., 7:21], images[..., 7:21])
+    assert torch.allclose(damaged[..., :7], 1 - images[..., :7], atol=1e-6)
+    assert torch.allclose(damaged[..., 21:], 1 - images[..., 21:], atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["glass_blur", "motion_blur"])
@@ -81,11 +81,11 @@ def test_blurs_leave_a_flat_image__closed_form(kind):
 def test_glass_moves_pixels_down_by_one_a_pass_and_up_or_left_by_more__closed_form():
     dot = flat(0.0)
     dot[0, 0, 14, 14] = 1
-    found = torch.cat([changed("glass_blur", dot, key=str(i)) for i in range(30)])
+    damaged = torch.cat([changed("glass_blur", dot, key=str(i)) for i in range(30)])
     rows = torch.arange(28.0)
-    mass = found.sum(dim=(1, 2, 3))
+    mass = damaged.sum(dim=(1, 2, 3))
     assert torch.allclose(mass, torch.ones(30), atol=0.1)  # moved, not made
-    centres = (found.sum(dim=(1, 3)) * rows).sum(1) / mass
+    centres = (damaged.sum(dim=(1, 3)) * rows).sum(1) / mass
     assert float(centres.max()) < 14 + 2 and float(centres.min()) < 14 - 0.5
     assert float(centres.std()) > 0.2  # blurs alone would give 14 every time
 
@@ -93,12 +93,12 @@ def test_glass_moves_pixels_down_by_one_a_pass_and_up_or_left_by_more__closed_fo
 def test_motion_blur_is_a_one_sided_gaussian__closed_form():
     dot = flat(0.0)
     dot[0, 0, 14, 20] = 1
-    found = changed("motion_blur", dot)[0, 0]
+    damaged = changed("motion_blur", dot)[0, 0]
     weights = np.exp(-0.5 * (np.arange(21) / 3) ** 2)
-    assert float(found[14, 20]) == pytest.approx(weights[0] / weights.sum(), abs=HALF_STEP + 1e-6)
-    assert float(found.sum()) == pytest.approx(1, abs=21 * HALF_STEP)
-    assert float(found[:, 21:].sum()) == 0  # all of it on one side, within 45 degrees
-    rows, columns = found.nonzero().unbind(1)
+    assert float(damaged[14, 20]) == pytest.approx(weights[0] / weights.sum(), abs=HALF_STEP + 1e-6)
+    assert float(damaged.sum()) == pytest.approx(1, abs=21 * HALF_STEP)
+    assert float(damaged[:, 21:].sum()) == 0  # all of it on one side, within 45 degrees
+    rows, columns = damaged.nonzero().unbind(1)
     assert bool(((rows - 14).abs() <= (20 - columns)).all())
 
 
@@ -112,15 +112,15 @@ def test_fog_lightens_by_its_height_map__closed_form():
 
 
 def test_new_heights_are_means_of_their_corners__naive_loop():
-    found = plasma(torch.Generator().manual_seed(1), side=16, decay=1e8)
+    damaged = plasma(torch.Generator().manual_seed(1), side=16, decay=1e8)
     for row in range(1, 16, 2):
         for column in range(1, 16, 2):
-            corners = [found[(row + a) % 16, (column + b) % 16] for a in (-1, 1) for b in (-1, 1)]
-            assert found[row, column] == pytest.approx(sum(corners) / 4, abs=1e-9)
-            sides = [found[row - 1, column - 1], found[row - 1, (column + 1) % 16]]
-            sides += [found[row, column], found[row - 2, column]]
-            assert found[row - 1, column] == pytest.approx(sum(sides) / 4, abs=1e-9)
-    assert found.min() == 0 and found.max() == 1
+            corners = [damaged[(row + a) % 16, (column + b) % 16] for a in (-1, 1) for b in (-1, 1)]
+            assert damaged[row, column] == pytest.approx(sum(corners) / 4, abs=1e-9)
+            sides = [damaged[row - 1, column - 1], damaged[row - 1, (column + 1) % 16]]
+            sides += [damaged[row, column], damaged[row - 2, column]]
+            assert damaged[row - 1, column] == pytest.approx(sum(sides) / 4, abs=1e-9)
+    assert damaged.min() == 0 and damaged.max() == 1
 
 
 def test_mud_covers_what_it_falls_on__closed_form():
@@ -164,10 +164,10 @@ def test_strokes_look_alike_at_twice_the_size__identity_scale(kind):
 def test_edges_are_a_white_outline__closed_form():
     square = flat(0.0)
     square[..., 8:20, 8:20] = 1
-    found = changed("canny_edges", square)[0, 0]
-    assert set(found.unique().tolist()) == {0.0, 1.0}
-    assert float(found[11:17, 11:17].sum()) == 0 and float(found[:5].sum()) == 0
-    assert found.sum() > 36
+    damaged = changed("canny_edges", square)[0, 0]
+    assert set(damaged.unique().tolist()) == {0.0, 1.0}
+    assert float(damaged[11:17, 11:17].sum()) == 0 and float(damaged[:5].sum()) == 0
+    assert damaged.sum() > 36
     assert torch.equal(changed("canny_edges", flat(0.4)), flat(0.0))
 
 
@@ -206,8 +206,8 @@ def test_twelve_sets_pair_what_belongs_together__identity_rows(tmp_path):
     assert all(float(s.images[:, :, border].abs().max()) == 0 for s in sets.values())
     alone = mnist_corrupt(digits[1:] / 255, "fog", keys=["7"])
     assert torch.equal(sets["fog"].images[1:, :, 2:-2, 2:-2], alone)
-    found = (sets["cloth"].images[:, 0, 2:-2, 2:-2] * 255).byte().numpy()
-    assert np.array_equal(found, pictures[[3, 7 % 5], :, :, 0])
+    damaged = (sets["cloth"].images[:, 0, 2:-2, 2:-2] * 255).byte().numpy()
+    assert np.array_equal(damaged, pictures[[3, 7 % 5], :, :, 0])
     assert [s.paired for s in sets.values()] == [True] * 10 + [False] * 2
 
 

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from wherefrom.core.errors import MissingExtraError
+from wherefrom.data import read_images
 from wherefrom.data.notebook import MAX_ROWS, rows_as_frame, rows_as_html
 
 ROWS = [{"image": "a.png", "p": 0.25, "verdict": "<b>own</b>"}, {"image": "b.png", "p": None}]
@@ -55,3 +56,14 @@ def test_without_pandas_the_extra_is_named__rejects_missing(monkeypatch):
     )
     with pytest.raises(MissingExtraError, match=r"wherefrom\[dataframe\]"):
         rows_as_frame(ROWS)
+
+
+def test_a_batch_shows_its_files_and_the_skipped_ones__closed_form(tmp_path):
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"")
+    batch = read_images([tmp_path], channels=3, size=None)
+    files = batch.to_dict()
+    assert [row["path"] for row in files["images"]] == [str(tmp_path / "a.png")]
+    assert files["skipped"] == [{"path": str(tmp_path / "b.png"), "reason": "is empty (0 bytes)"}]
+    assert str(batch.skipped[0]) == f"{tmp_path / 'b.png'}: is empty (0 bytes)"
+    assert "images of 8x6 px: 1 read, 1 skipped" in batch._repr_html_()

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from wherefrom.cli.attribution.inputs import read_shaped
-from wherefrom.cli.console.session import Session
-from wherefrom.data import folders, save_png, to_float
+from wherefrom.attribution.training.reading import SampleReader
+from wherefrom.data import images as reading
+from wherefrom.data import save_png, to_float
 from wherefrom.data.writing import float_parts
 
 
@@ -24,18 +24,19 @@ def test_parts_are_the_whole__naive_loop() -> None:
 
 
 def test_files_are_drawn_before_they_are_read__limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for place in range(20):
         save_png(torch.full((1, 2, 2), place, dtype=torch.uint8), tmp_path / f"{place:02d}.png")
     opened: list[Path] = []
-    read = folders.read_regular
+    read = reading.read_file
     monkeypatch.setattr(
-        folders, "read_regular", lambda path, **how: (opened.append(path), read(path, **how))[1]
+        reading, "read_file", lambda path, **how: (opened.append(path), read(path, **how))[1]
     )
-    session = Session(quiet=False)
-    few = read_shaped(session, (tmp_path,), (1, 2, 2), resize=False, most=5)
+    notes: list[str] = []
+    reader = SampleReader(shape=(1, 2, 2), note=notes.append)
+    few = reader.read((tmp_path,), limit=5)
     assert len(few) == len(opened) == 5
-    assert "5 of 20 files were drawn" in capsys.readouterr().err
+    assert "5 of 20 files were drawn" in notes[0]
     assert few.flatten(1)[:, 0].max() > 5  # not the first five
-    assert len(read_shaped(session, (tmp_path,), (1, 2, 2), resize=False, most=20)) == 20
+    assert len(reader.read((tmp_path,), limit=20)) == 20

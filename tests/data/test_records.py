@@ -11,7 +11,7 @@ import pytest
 from wherefrom.core.errors import InputError
 from wherefrom.data.tables.annotations import captions_beside
 from wherefrom.data.tables.labels import read_labels
-from wherefrom.data.tables.matching_names import found_file, readings
+from wherefrom.data.tables.matching_names import find_file, readings
 from wherefrom.data.tables.records import read_records
 
 ROWS = [("a.png", "größe, 2"), ("b c.png", 'said "no"')]
@@ -94,8 +94,8 @@ def test_a_name_is_read_in_every_spelling__closed_form(tmp_path: Path) -> None:
         ("é.png", "é.png"), ("sub\\b.png", "sub/b.png"), (" sub/b.png ", "sub/b.png"),
         ("'=c.png", "=c.png"), ("d\\ne.png", "d\ne.png"), ("./sub/b.png", "sub/b.png"),
     ]:  # fmt: skip
-        assert found_file(tmp_path, written) == tmp_path / name
-    assert found_file(tmp_path, "x" * 5000) is None
+        assert find_file(tmp_path, written) == tmp_path / name
+    assert find_file(tmp_path, "x" * 5000) is None
     assert readings("a.png") == ["a.png"]
 
 

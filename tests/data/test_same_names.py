@@ -13,7 +13,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.credit.contributors.reading import contributors_from_csv, contributors_from_folders
 from wherefrom.data import list_images, save_png
 from wherefrom.data.tables.labels import read_labels
-from wherefrom.data.tables.matching_names import ImageNames, found_file
+from wherefrom.data.tables.matching_names import ImageNames, find_file
 from wherefrom.origin.pairs.folders import pairs_from_folders
 
 # What lies on the disk, and what a table calls it.
@@ -50,7 +50,7 @@ def test_a_table_finds_the_file_of_a_folder__identity_spelling(
 ) -> None:
     file = picture(tmp_path / "in" / name)
     assert list_images([tmp_path / "in"]) == [file]
-    assert found_file(tmp_path / "in", called) == file
+    assert find_file(tmp_path / "in", called) == file
     table = tmp_path / "labels.csv"
     table.write_text(f'file_name,label\n"{called}",7\n', encoding="utf-8", newline="")
     labels = read_labels(table, [file], tmp_path / "in")
@@ -59,14 +59,14 @@ def test_a_table_finds_the_file_of_a_folder__identity_spelling(
 
 def test_two_files_that_look_alike_are_not_mistaken__rejects_ambiguity(tmp_path: Path) -> None:
     composed, decomposed = picture(tmp_path / "é.png"), picture(tmp_path / "e\u0301.png", 1)
-    assert found_file(tmp_path, "é.png") == composed
-    assert found_file(tmp_path, "e\u0301.png") == decomposed
+    assert find_file(tmp_path, "é.png") == composed
+    assert find_file(tmp_path, "e\u0301.png") == decomposed
     places = ImageNames([composed, decomposed], tmp_path).places(["é.png", "e\u0301.png"])
     assert places == [0, 1]
     picture(tmp_path / "a.png "), picture(tmp_path / " a.png", 1)
-    assert found_file(tmp_path, "a.png") is None
-    assert found_file(tmp_path, "../é.png") is None
-    assert found_file(tmp_path, "no\0file.png") is None
+    assert find_file(tmp_path, "a.png") is None
+    assert find_file(tmp_path, "../é.png") is None
+    assert find_file(tmp_path, "no\0file.png") is None
 
 
 def test_edits_are_matched_in_any_spelling__identity_spelling(tmp_path: Path) -> None:
@@ -99,7 +99,9 @@ def test_a_name_that_no_receipt_carries__rejects_before_reading(
         "wherefrom.credit.contributors.reading.read_files",
         lambda *_, **__: pytest.fail("it was read"),
     )
-    with pytest.raises(InputError, match=r"cannot stand in a receipt: .*; rename it") as caught:
+    with pytest.raises(
+        InputError, match=r"cannot be printed in a receipt: .*; rename it"
+    ) as caught:
         contributors_from_folders(root, channels=3, size=6)
     str(caught.value).encode()
 

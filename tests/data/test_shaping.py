@@ -70,7 +70,7 @@ def test_channels_of_a_stack__identity_batch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "size", "judged"),
+    ("actual", "size", "enough"),
     [
         ((1, 1), (32, 32), False), ((20_000, 1), (32, 32), False), ((3, 900), (32, 32), False),
         ((4, 4), (32, 32), True), ((28, 28), (256, 256), True), ((4, 4), (256, 256), False),
@@ -78,9 +78,9 @@ def test_channels_of_a_stack__identity_batch() -> None:
     ],
 )  # fmt: skip
 def test_a_dot_is_too_little_to_judge__limit(
-    found: tuple[int, int], size: tuple[int, int], judged: bool
+    actual: tuple[int, int], size: tuple[int, int], enough: bool
 ) -> None:
-    assert (too_little(found, size) == "") == judged
+    assert (too_little(actual, size) == "") == enough
 
 
 def test_a_line_of_pixels_is_skipped_with_its_reason__rejects_lines(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wherefrom.core.errors import InputError
-from wherefrom.data import sample_indices, split_indices, spread_indices
+from wherefrom.data.splits import sample_indices, split_indices, spread_indices
 
 KEYS = [f"sha256:{index:04}" for index in range(60)]
 SIZES = {"train": 30, "validation": 10, "test": 15}

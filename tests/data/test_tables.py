@@ -1,11 +1,13 @@
 """Rows out of tables: what is read, what is left out and why."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import digest_bytes
+from wherefrom.core.saving.store import digest_bytes
 from wherefrom.data.tables.numbers import read_rows
 
 ROW = (1, 1, 3)
@@ -50,7 +52,7 @@ def test_a_broken_row_is_left_out_and_told__bad_input(table, line, reason):
     path = table(f"x,y,z\n1,2,3\n{line}\n4,5,6\n")
     batch = read_rows([path], ROW)
     assert len(batch.values) == 2
-    assert batch.skipped == ((f"{path}:3", reason),)
+    assert batch.skipped == ((Path(f"{path}:3"), reason),)
 
 
 def test_a_repeated_row_is_kept_only_where_it_may_be__identity_duplicates(table):
@@ -58,7 +60,7 @@ def test_a_repeated_row_is_kept_only_where_it_may_be__identity_duplicates(table)
     assert len(read_rows([path], ROW).values) == 3
     once = read_rows([path], ROW, drop_duplicates=True)
     assert len(once.values) == 2
-    assert once.skipped == ((f"{path}:2", f"the same numbers as {path}:1"),)
+    assert once.skipped == ((Path(f"{path}:2"), f"the same numbers as {path}:1"),)
 
 
 @pytest.mark.parametrize(
@@ -76,8 +78,8 @@ def test_a_broken_file_never_stops_the_others__bad_input(table, content, name, r
     good, bad = table("1,2,3\n", "good.csv"), table(content, name)
     batch = read_rows([bad, good], ROW)
     assert len(batch.values) == 1
-    ((told, why),) = batch.skipped
-    assert told == str(bad) and why.startswith(reason)
+    ((skipped, why),) = batch.skipped
+    assert skipped == bad and why.startswith(reason)
     with pytest.raises(InputError, match="0 usable rows, at least 1 are needed; the first problem"):
         read_rows([bad], ROW)
 
@@ -86,8 +88,8 @@ def test_columns_of_another_name_or_order_are_told__bad_input(table):
     first, swapped = table("x,y,z\n1,2,3\n", "a.csv"), table("y,x,z\n1,2,3\n", "b.csv")
     other = table("x,y,w\n1,2,3\n", "c.csv")
     reasons = dict(read_rows([first, swapped, other], ROW).skipped)
-    assert reasons[str(swapped)] == "has its columns in another order; put them as x, y, z"
-    assert reasons[str(other)] == "has the column 'w'; the columns are x, y, z"
+    assert reasons[swapped] == "has its columns in another order; put them as x, y, z"
+    assert reasons[other] == "has the column 'w'; the columns are x, y, z"
     assert len(read_rows([swapped], ROW, columns=["y", "x", "z"]).values) == 1
 
 
@@ -97,7 +99,7 @@ def test_signals_come_from_an_array_without_pickles__roundtrip(tmp_path):
     np.save(tmp_path / "s.npy", signals)
     batch = read_rows([tmp_path / "s.npy"], (2, 1, 4))
     assert np.array_equal(batch.values.numpy().reshape(2, 2, 4), signals[[0, 2]])
-    assert batch.skipped == ((f"{tmp_path / 's.npy'}[1]", "holds NaN or infinity"),)
+    assert batch.skipped == ((Path(f"{tmp_path / 's.npy'}[1]"), "holds NaN or infinity"),)
     np.save(tmp_path / "p.npy", np.array([{}, {}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match=r"is not a readable \.npy"):
         read_rows([tmp_path / "p.npy"], (2, 1, 4))

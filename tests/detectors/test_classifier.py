@@ -53,11 +53,11 @@ def test_whitened_patches_are_principal_components__reference_sklearn():
     spread = np.sqrt(pca.explained_variance_ * (count - 1) / count + RIDGE)
     wanted = pca.transform(patches.double().numpy()) / spread
     with torch.no_grad():
-        found = network.patches(x).flatten(2).transpose(1, 2).flatten(0, 1).double().numpy()
+        result = network.patches(x).flatten(2).transpose(1, 2).flatten(0, 1).double().numpy()
     # Components come in the opposite order, and each may have the other sign.
-    found = found[:, ::-1]
-    signs = np.sign((found * wanted).sum(axis=0))
-    assert np.allclose(found * signs, wanted, atol=2e-3)
+    result = result[:, ::-1]
+    signs = np.sign((result * wanted).sum(axis=0))
+    assert np.allclose(result * signs, wanted, atol=2e-3)
 
 
 def test_whitening_is_not_trained_and_every_other_member_learns_its_patches__identity_frozen():
@@ -91,9 +91,9 @@ def test_one_cycle_rises_then_falls_to_nothing__closed_form():
 def test_a_shift_by_one_pixel_is_found_in_new_inputs__limit():
     config = ClassifierConfig(epochs=4, batch=32, width=8, side=16, precision="fp32")
     own, moved = combed(100, name="o", phase=0), combed(100, name="m", phase=1)
-    found = fit_classifier(own, moved, config=config, seed=0)
+    result = fit_classifier(own, moved, config=config, seed=0)
     new, new_moved = combed(50, name="no", phase=0), combed(50, name="nm", phase=1)
-    assert auroc(found.score(new), found.score(new_moved)) > 0.95
+    assert auroc(result.score(new), result.score(new_moved)) > 0.95
 
 
 def test_rare_negatives_weigh_as_much_as_all_inliers__naive_loop():
@@ -104,8 +104,8 @@ def test_rare_negatives_weigh_as_much_as_all_inliers__naive_loop():
     task = _ClassifierTask(network, noise(30, name="a"), noise(6, name="b"), SHORT, 0)
     logits, y = torch.zeros(36), torch.tensor([0.0] * 30 + [1.0] * 6)
     losses = [math.log(2) * (5.0 if label else 1.0) for label in y.tolist()]
-    found = F.binary_cross_entropy_with_logits(logits, y, pos_weight=task.weight)
-    assert float(found) == pytest.approx(sum(losses) / 36)
+    result = F.binary_cross_entropy_with_logits(logits, y, pos_weight=task.weight)
+    assert float(result) == pytest.approx(sum(losses) / 36)
 
 
 def test_score_is_the_mean_over_members_and_tiles__naive_loop(fitted):

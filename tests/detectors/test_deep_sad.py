@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import load_artifact, save_artifact
+from wherefrom.core.saving.store import load_artifact, save_artifact
 from wherefrom.detectors import deep_sad
 from wherefrom.detectors.deep_sad import (
     CENTRE_MARGIN,

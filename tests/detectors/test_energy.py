@@ -16,9 +16,9 @@ LOGITS = torch.randn(7, 5, generator=torch.Generator().manual_seed(0)) * 4
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 10.0])
 def test_energy_is_the_negative_free_energy__reference_scipy(temperature):
     expected = -temperature * logsumexp(LOGITS.double().numpy() / temperature, axis=1)
-    found = energy(LOGITS, temperature=temperature)
-    assert found.dtype == torch.float64
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
+    result = energy(LOGITS, temperature=temperature)
+    assert result.dtype == torch.float64
+    np.testing.assert_allclose(result.numpy(), expected, rtol=1e-12)
 
 
 def test_confident_logits_have_less_energy__limit():

@@ -31,9 +31,9 @@ def test_another_runtime_gives_the_same_scores__reference_onnxruntime(detector, 
     session = onnxruntime.InferenceSession(tmp_path / "d.onnx", providers=["CPUExecutionProvider"])
     for count in (1, 2, 7):
         x = 3 * torch.randn(count, *detector.shape)
-        (found,) = session.run(["score"], {"x": x.numpy()})
-        assert found.shape == (count,)
-        np.testing.assert_allclose(found, detector.score(x).numpy(), rtol=ROUNDING, atol=1e-6)
+        (result,) = session.run(["score"], {"x": x.numpy()})
+        assert result.shape == (count,)
+        np.testing.assert_allclose(result, detector.score(x).numpy(), rtol=ROUNDING, atol=1e-6)
 
 
 def test_an_absent_library_is_named__rejects_extras(detector, tmp_path, monkeypatch):

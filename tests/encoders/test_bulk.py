@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from wherefrom.core.errors import InputError, MissingExtraError
-from wherefrom.encoders import TinyConvConfig, as_encoder, make_autoencoder, make_encoder
+from wherefrom.encoders import make_encoder
 from wherefrom.encoders.bulk import MAX_ATTEMPTS, RayEmbedding, embed_here
+from wherefrom.encoders.tiny_conv import TinyConvConfig, as_encoder, make_autoencoder
 
 SMALL = TinyConvConfig(latent_channels=2, width_half=4, width_quarter=4, width_eighth=4, blocks=0)
 
@@ -82,10 +83,10 @@ def test_actors_give_what_this_process_gives__reference_local(tmp_path, batches,
             drawn.append(batch[0])
             yield batch
 
-    found = two(encoder, watched())
-    first = next(found)
+    result = two(encoder, watched())
+    first = next(result)
     assert len(drawn) <= 4  # it reads no further ahead than it has workers
-    names, rows = columns([first, *found])
+    names, rows = columns([first, *result])
     expected_names, expected = columns(embed_here(encoder, batches))
     assert names == expected_names
     assert torch.equal(rows, expected)
@@ -97,5 +98,5 @@ def test_actors_give_what_this_process_gives__reference_local(tmp_path, batches,
     assert names == expected_names
     assert torch.equal(rows, columns(embed_here(fragile, batches))[1])
     fragile = make_encoder(Fragile(tmp_path / "b", 99), kind="fragile", config={})
-    with pytest.raises(InputError, match="the workers that embed die"):
+    with pytest.raises(InputError, match="3 workers in a row died while embedding"):
         list(two(fragile, batches))

@@ -30,8 +30,8 @@ def test_the_shipped_encoder_never_changes__reference_frozen():
 
 
 def test_the_shipped_encoder_is_small_and_whole__closed_form():
-    (found,) = describe_encoders()
-    assert (found.name, found.state) == ("default", "ok")
+    (result,) = describe_encoders()
+    assert (result.name, result.state) == ("default", "ok")
     assert load_encoder().latent_shape == (4, 32, 32)
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from wherefrom.core.compute.precision import full_precision
 from wherefrom.core.errors import InputError
-from wherefrom.core.precision import full_precision
 from wherefrom.encoders import FEATURE_MODELS, load_feature_encoder, make_feature_encoder
 from wherefrom.encoders.features import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
@@ -217,5 +217,5 @@ def test_the_network_that_installs_with_pip__reference_package():
     assert torch.allclose(net.features(x), expected, atol=1e-4)
     assert (net.dimension, net.resolution) == (1280, 224)
     assert load_feature_encoder(resolution=64).identity != net.identity
-    with pytest.raises(InputError, match="at least 32 px"):
+    with pytest.raises(InputError, match="needs 32 or more"):
         load_feature_encoder(resolution=16)

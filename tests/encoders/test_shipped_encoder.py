@@ -5,14 +5,8 @@ from pathlib import Path
 import pytest
 
 from wherefrom.core.errors import InputError
-from wherefrom.encoders import (
-    TinyConvConfig,
-    load_encoder,
-    make_autoencoder,
-    save_autoencoder,
-    shipped,
-    shipped_encoders,
-)
+from wherefrom.encoders import load_encoder, shipped, shipped_encoders
+from wherefrom.encoders.tiny_conv import TinyConvConfig, make_autoencoder, save_autoencoder
 
 SMALL = TinyConvConfig(latent_channels=1, width_half=2, width_quarter=2, width_eighth=2, blocks=0)
 

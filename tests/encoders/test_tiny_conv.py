@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from wherefrom.core.errors import InputError
-from wherefrom.encoders import (
+from wherefrom.encoders import load_encoder
+from wherefrom.encoders.tiny_conv import (
     TinyConvConfig,
     as_encoder,
     load_autoencoder,
-    load_encoder,
     make_autoencoder,
     save_autoencoder,
 )
@@ -80,7 +80,6 @@ def test_a_saved_autoencoder_comes_back__roundtrip(tmp_path):
     assert encoder.identity.kind == "tiny-conv"
     assert encoder.identity == as_encoder(module).identity
     assert torch.allclose(encoder.embed(x), module.encode(x).flatten(1), atol=STATISTICS)
-    assert encoder.last_convolution().shape == (3, 8, 3, 3)
     config = json.loads((tmp_path / "ae" / "config.json").read_text())
     assert config["_origin"] == {"command": "train", "seed": 0}
     with pytest.raises(InputError, match="already exists"):

@@ -10,7 +10,7 @@ from torch import nn
 
 from wherefrom.core.errors import InputError, MissingExtraError
 from wherefrom.core.rng import stream
-from wherefrom.generators.loading import LOADERS, Source, load_generator
+from wherefrom.generators.loading import LOADERS, LoadedModule, load_generator
 
 MY_PY = """
 import torch
@@ -293,7 +293,7 @@ def test_another_scheme_is_one_line__identity_extension(monkeypatch):
 
     def load_toy(request):
         asked.append(request.name)
-        return Source(small_net())
+        return LoadedModule(small_net())
 
     monkeypatch.setitem(LOADERS, "toy", load_toy)
     assert load_generator("toy:square").image_shape == (3, 2, 2)

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.errors import InputError
 from wherefrom.generators.last_layer.output_map import (
     CLIP,
     STEPS,
@@ -101,9 +101,3 @@ def test_ranges_that_cannot_be_are_refused__rejects_bad_ranges():
         OutputMap.make((), (1, -1))
     with pytest.raises(InputError, match="would cut off values"):
         OutputMap.make((Tanh(),), (0, 1))
-
-
-def test_damaged_records_are_refused__rejects_bad_records():
-    for meta in ({}, {"steps": [{"step": "relu"}], "value_range": [0, 1]}, {"value_range": [0]}):
-        with pytest.raises(ArtifactError, match="damaged"):
-            OutputMap.from_meta(meta)

@@ -34,8 +34,9 @@ def pictures():
     return torch.randint(0, 256, (12, 3, 32, 32), generator=stream(0, "x")).to(torch.uint8)
 
 
-def train(out, made, **options):
-    return train_zoo(pictures(), out, config=made, digest=DIGEST, **options)
+def train(out, made, command="", **options):
+    origin = {"images": DIGEST, "command": command}
+    return train_zoo(pictures(), out, config=made, origin=origin, **options)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -75,7 +76,9 @@ def test_other_settings_or_images__rejects_and_names_them(tmp_path):
     with pytest.raises(InputError, match=r"other settings \(seed\)"):
         train(tmp_path / "out", config(steps=1, seed=1))
     with pytest.raises(InputError, match=r"other settings \(images\)"):
-        train_zoo(pictures(), tmp_path / "out", config=config(steps=1), digest="sha256:1")
+        train_zoo(
+            pictures(), tmp_path / "out", config=config(steps=1), origin={"images": "sha256:1"}
+        )
 
 
 @pytest.mark.parametrize(
@@ -89,7 +92,7 @@ def test_other_settings_or_images__rejects_and_names_them(tmp_path):
 )
 def test_images_of_another_kind__rejects_images(tmp_path, images, says):
     with pytest.raises(InputError, match=says):
-        train_zoo(images, tmp_path / "out", config=config(), digest=DIGEST)
+        train_zoo(images, tmp_path / "out", config=config(), origin={"images": DIGEST})
     assert not (tmp_path / "out").exists()
 
 

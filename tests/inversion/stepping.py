@@ -9,7 +9,7 @@ from wherefrom.core.rng import stream
 from wherefrom.inversion.config import InversionConfig
 from wherefrom.inversion.networks.assembly import Classes, build_networks
 from wherefrom.inversion.networks.bodies import StandardArchitecture
-from wherefrom.inversion.training.training_state import Given, Players, make_directions
+from wherefrom.inversion.training.training_state import StepInput, TrainingState, make_directions
 
 BATCH, LATENT, STEPS = 6, 4, 3
 B2 = BATCH // 2
@@ -19,7 +19,7 @@ CLOSE = {"rtol": 2e-4, "atol": 2e-5}
 
 
 def make_players(method, *, classes=Classes(), **settings):  # noqa: B008 (frozen)
-    """Players of a method on 2-D points, exact penalties in every step, float32."""
+    """The training state of a method on 2-D points, exact penalties in every step, float32."""
     defaults = {
         "latent": LATENT, "width": 8, "batch": BATCH, "steps": STEPS, "learning_rate": RATE,
         "penalty_every": 1, "precision": "fp32", "trace_start": 0.5, "weight_decay": 1e-2,
@@ -27,7 +27,7 @@ def make_players(method, *, classes=Classes(), **settings):  # noqa: B008 (froze
     config = InversionConfig(method=method, **(defaults | settings))
     networks = build_networks(config, (2,), classes, StandardArchitecture(config, (2,)), seed=3)
     directions = make_directions(config, classes, seed=3)
-    return Players(networks, config, classes, directions, torch.device("cpu"))
+    return TrainingState(networks, config, classes, directions, torch.device("cpu"))
 
 
 def givens(classes=None):
@@ -39,11 +39,11 @@ def givens(classes=None):
         if classes is not None:
             rows = torch.randint(classes.classes, (BATCH, classes.labels), generator=draw)
             c = F.one_hot(rows, classes.classes).float()
-        yield Given(x, c, index, index / STEPS, stream(6, "step", index))
+        yield StepInput(x, c, index, index / STEPS, stream(6, "step", index))
 
 
 class Plain:
-    """Copies of the networks with optimisers of their own, and nothing of `Players`."""
+    """Copies of the networks with optimisers of their own, and nothing of `TrainingState`."""
 
     def __init__(self, players):
         c = players.config

@@ -19,7 +19,8 @@ from wherefrom.inversion.classes.merge_tree import (
     MergeTree,
     TreeLevel,
     TreeNode,
-    merge_tree,
+    TreePlan,
+    build_merge_tree,
     stability,
 )
 from wherefrom.inversion.config import InversionConfig
@@ -51,8 +52,10 @@ def test_images_go_to_their_likeliest_class_most_certain_first__naive_loop():
     assert told == {1: ((1,), True), 0: ((2, 0), True), 2: ((3,), False)}
     assert [c.label for c in found.clusters] == [1, 0, 2]
     assert found.clusters[1].certainties == pytest.approx((0.9, 0.6))
-    assert found.found == 2 and found.looked_for == 3
+    assert found.living == 2 and found.looked_for == 3
     assert found.to_dict()["clusters"][1]["share"] == 0.5
+    assert list(found.to_dataframe()["class"]) == ["class-01", "class-00", "class-02"]
+    assert "class-02" in found._repr_html_()
     empty = cluster_images(Known([0.2, 0.795, 0.005]), q[:3])
     assert [c.label for c in empty.clusters] == [1, 0]  # dead, and without an image
 
@@ -61,7 +64,7 @@ def test_one_of_several_labels_is_asked_for__closed_form():
     q = probabilities([0.6, 0.3, 0.1])
     second = cluster_images(Known([0.2, 0.3, 0.5], labels=2), q, label=1)
     assert [c.members for c in second.clusters if c.label == 2] == [(0,)]
-    with pytest.raises(InputError, match="label 2 is asked for; this model has labels 0 to 1"):
+    with pytest.raises(InputError, match="label 2 does not exist; this model has labels 0 to 1"):
         cluster_images(Known([0.2, 0.3, 0.5], labels=2), q, label=2)
 
 
@@ -97,7 +100,11 @@ def test_files_are_linked_by_class__roundtrip(tmp_path):
         sort_into_classes(found, paths[:2], tmp_path / "new")
 
 
-def fake_fit(images, *, config, seed, device, start, track):
+def plan(**settings):
+    return TreePlan(penalties=(10.0, 0.1), **settings)
+
+
+def fake_fit(images, *, config, seed, device, track):
     """Four classes below a penalty of 5, two from there on; the seed renames, and 9 disturbs."""
     merged = config.class_penalty >= 5
     prior = [0.5, 0.5, 0.0, 0.0] if merged else [0.25] * 4
@@ -119,16 +126,19 @@ def fake_fit(images, *, config, seed, device, start, track):
 def test_a_warm_tree_goes_on_from_the_penalty_before__closed_form(monkeypatch):
     calls = []
 
-    def noted(images, *, config, seed, device, start, track):
+    def noted(images, *, config, seed, start=None, **options):
         calls.append((config.class_penalty, seed, config.steps, config.uniform_share, start))
-        known = fake_fit(images, config=config, seed=0, device=device, start=start, track=track)
+        known = fake_fit(images, config=config, seed=0, **options)
         known.came = (config.class_penalty, seed)
         return known
 
     monkeypatch.setattr(tree_module, "fit", noted)
+    monkeypatch.setattr(
+        tree_module, "fit_from", lambda start, images, **o: noted(images, start=start, **o)
+    )
     data = torch.arange(4.0).repeat(10)[:, None].expand(-1, 2)
     config = InversionConfig(method="cgpgan", steps=100)
-    merge_tree(data, (10.0, 0.1), config=config, seeds=(0, 1), warm_steps=7)
+    build_merge_tree(data, plan(seeds=(0, 1), warm_steps=7), config=config)
     told = [(*call[:4], call[4] and call[4].came) for call in calls]
     assert told == [
         (0.1, 0, 100, 0.3, None),
@@ -137,10 +147,10 @@ def test_a_warm_tree_goes_on_from_the_penalty_before__closed_form(monkeypatch):
         (10.0, 1, 7, 0.0, (0.1, 1)),
     ]
     calls.clear()
-    merge_tree(data, (10.0, 0.1), config=config, seeds=(0,))
+    build_merge_tree(data, plan(), config=config)
     assert [(call[2], call[4]) for call in calls] == [(100, None)] * 2
     with pytest.raises(InputError, match="warm steps"):
-        merge_tree(data, (10.0, 0.1), config=config, warm_steps=0)
+        plan(warm_steps=0)
 
 
 def test_a_tree_of_a_sorted_folder_sees_every_class__closed_form(monkeypatch):
@@ -148,7 +158,7 @@ def test_a_tree_of_a_sorted_folder_sees_every_class__closed_form(monkeypatch):
     monkeypatch.setattr(tree_module, "fit", fake_fit)
     data = torch.arange(4.0).repeat_interleave(10)[:, None].expand(-1, 2)
     config = InversionConfig(method="cgpgan")
-    tree = merge_tree(data, (10.0, 0.1), config=config, max_judged=8)
+    tree = build_merge_tree(data, plan(max_sorted=8), config=config)
     assert tree.images == 8
     assert [node.share for node in tree.levels[0].nodes] == [0.25] * 4
 
@@ -158,23 +168,22 @@ def test_the_tree_joins_what_merges__closed_form(monkeypatch):
     data = torch.arange(4.0).repeat(10)[:, None].expand(-1, 2)
     config = InversionConfig(method="cgpgan")
     kept = []
-    tree = merge_tree(
+    tree = build_merge_tree(
         data,
-        (10.0, 0.1),
+        plan(seeds=(0, 1, 9)),
         config=config,
-        seeds=(0, 1, 9),
         keep=lambda penalty, seed, model: kept.append((penalty, seed)),
     )
     assert [level.penalty for level in tree.levels] == [0.1, 10.0]
-    assert [level.found for level in tree.levels] == [(4, 4, 4), (2, 2, 2)]
-    edges = [(edge.child, edge.parent, edge.kept) for edge in tree.edges]
+    assert [level.living for level in tree.levels] == [(4, 4, 4), (2, 2, 2)]
+    edges = [(edge.child, edge.parent, edge.share) for edge in tree.edges]
     assert edges == [(0, 0, 1.0), (1, 0, 1.0), (2, 1, 1.0), (3, 1, 1.0)]
     assert tree.levels[1].stability == pytest.approx(1.0)
     assert tree.levels[0].stability < 0.7
     assert tree.suggested.penalty == 10.0
     assert kept == [(p, s) for p in (0.1, 10.0) for s in (0, 1, 9)]
     assert [node.share for node in tree.levels[0].nodes] == [0.25] * 4
-    agreeing = merge_tree(data, (10.0, 0.1), config=config, seeds=(0, 1))
+    agreeing = build_merge_tree(data, plan(seeds=(0, 1)), config=config)
     assert agreeing.suggested.penalty == 0.1  # as stable, with more classes
     assert tree.to_dict()["suggested"]["penalty"] == 10.0
 
@@ -197,10 +206,9 @@ def test_a_single_class_is_no_finding__limit():
 
 
 def test_a_tree_of_something_else__rejects_input():
-    config = InversionConfig(method="cgpgan")
     with pytest.raises(InputError, match="a merge tree is of cgpgan, not of dlsgan"):
-        merge_tree(IMAGES, (1.0, 2.0), config=InversionConfig())
+        build_merge_tree(IMAGES, plan(), config=InversionConfig())
     with pytest.raises(InputError, match="two or more penalties"):
-        merge_tree(IMAGES, (1.0, 1.0), config=config)
+        TreePlan(penalties=(1.0, 1.0))
     with pytest.raises(InputError, match="different seeds"):
-        merge_tree(IMAGES, (1.0, 2.0), config=config, seeds=(1, 1))
+        plan(seeds=(1, 1))

@@ -26,9 +26,9 @@ def test_the_plain_step_of_the_benchmark_is_ours__identity_exact():
     for name, value in plain.networks.state_dict().items():
         # a few float32 updates in another order of summation
         torch.testing.assert_close(
-            task.players.networks.state_dict()[name], value, rtol=1e-3, atol=1e-4
+            task.state.networks.state_dict()[name], value, rtol=1e-3, atol=1e-4
         )
-    torch.testing.assert_close(task.players.traces.v, plain.v, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(task.state.traces.v, plain.v, rtol=1e-3, atol=1e-6)
 
 
 def test_rounds_are_counted_for_every_contestant__smoke():

@@ -5,7 +5,7 @@ import torch
 from untrained_inverters import blobs
 
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.core.store import digest_tensors
+from wherefrom.core.saving.store import digest_tensors
 from wherefrom.inversion.outliers.holding_out import HeldOut, hold_out
 
 
@@ -21,7 +21,7 @@ def test_every_image_is_on_one_side_with_its_label__identity_partition():
     images = pictures()
     rest, labels, held = hold_out(images, torch.arange(40), 0.25, seed=0)
     assert len(held.images) == 10
-    assert sorted(keys_of(rest) + held.keys) == sorted(keys_of(images))
+    assert sorted(keys_of(rest) + keys_of(held.images)) == sorted(keys_of(images))
     assert torch.equal(images[labels], rest)
 
 
@@ -32,13 +32,13 @@ def test_equal_images_stay_together_and_count_once__identity_content():
     assert labels is None
     assert len(held.images) == 10
     assert len(rest) == 60
-    assert not set(keys_of(rest)) & set(held.keys)
+    assert not set(keys_of(rest)) & set(keys_of(held.images))
 
 
 def test_the_order_of_images_does_not_matter_and_the_seed_does__identity_content():
     images = pictures()
     chosen = [
-        set(hold_out(x, None, 0.25, seed=s)[2].keys)
+        set(keys_of(hold_out(x, None, 0.25, seed=s)[2].images))
         for x, s in ((images, 0), (images.flip(0), 0), (images, 1))
     ]
     assert chosen[0] == chosen[1] != chosen[2]

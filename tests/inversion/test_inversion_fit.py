@@ -10,12 +10,13 @@ from torch import nn
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.rng import stream
-from wherefrom.core.store import load_artifact
+from wherefrom.core.saving.store import load_artifact
 from wherefrom.inversion import METHODS, InversionConfig, Recorder, fit, load
 from wherefrom.inversion.codes.editing import edit_along, find_direction
 from wherefrom.inversion.codes.latent_report import report_latents, traversal_sheet
-from wherefrom.inversion.config import LABELLED
-from wherefrom.inversion.method import _calibration_images
+from wherefrom.inversion.method import _calibration_images, fit_from
+from wherefrom.inversion.recipes import LABELLED
+from wherefrom.inversion.training.dataset import TrainingLabels
 from wherefrom.inversion.training.task import InversionTask
 from wherefrom.training import loop
 from wherefrom.training.loop import CHECKPOINT
@@ -43,7 +44,8 @@ def train(folder=None, *, config=TINY, images=None, **options):
         recorder = Recorder(folder, checkpoint_every=1, sample_every=2, log_every=1)
     images = pictures() if images is None else images
     options.setdefault("labels", labels_for(config.method))
-    return fit(images, config=config, recorder=recorder, **options)
+    known = {"values": options.pop("labels"), "prior": options.pop("prior", None)}
+    return fit(images, config=config, labels=TrainingLabels(**known), recorder=recorder, **options)
 
 
 def tensors_of(fitted):
@@ -63,11 +65,11 @@ def test_a_run_goes_on_from_another_model__identity_start():
     for name in ("cgpgan", "dlsgan"):
         config = TINY.with_values({"method": name, "calibration": "traced"})
         first = train(config=config)
-        assert_equal(first, train(config=config.with_values(still), start=first, seed=5))
+        assert_equal(first, fit_from(first, pictures(), config=config.with_values(still), seed=5))
         other = train(config=config.with_values(still), seed=5)
         assert not torch.equal(*(next(f.networks.parameters()) for f in (first, other)))
     with pytest.raises(InputError, match="has other networks"):
-        train(config=TINY.with_values({"width": 4}), start=first)
+        fit_from(first, pictures(), config=TINY.with_values({"width": 4}))
 
 
 @pytest.mark.parametrize("name", ["dlsgan", "vaegan", "cgpgan", "elastic-infogan", "classifier"])
@@ -218,7 +220,7 @@ def test_a_diverging_run_is_told_and_the_last_checkpoint_stays__rejects_nan(tmp_
         values = original(self, index)
         if index == 2:
             with torch.no_grad():
-                next(self.players.networks.parameters()).fill_(float("nan"))
+                next(self.state.networks.parameters()).fill_(float("nan"))
         return values
 
     monkeypatch.setattr(InversionTask, "step", poison)

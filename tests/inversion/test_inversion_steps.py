@@ -25,7 +25,7 @@ from wherefrom.core.rng import stream
 from wherefrom.inversion.config import InversionConfig, penalty_every_of
 from wherefrom.inversion.networks.assembly import Classes, build_networks
 from wherefrom.inversion.training import steps_latent
-from wherefrom.inversion.training.training_state import Given, Players, penalised_rows
+from wherefrom.inversion.training.training_state import StepInput, TrainingState, penalised_rows
 
 
 def algorithm_2(p, given):
@@ -255,14 +255,14 @@ def pulled(every, *, lazy=""):
     before = steepness()
     for index in range(40):
         penalty = players.penalty(
-            Given(x, None, index, 0.0, stream(0, "step", index)), (x, None, 1.0)
+            StepInput(x, None, index, 0.0, stream(0, "step", index)), (x, None, 1.0)
         )
         due = index % every == 0
         if lazy == "apart":
             players.minimise(0 * penalty, "critic")
             if not due:
                 continue
-            given = Given(x, None, index, 0.0, stream(0, "step", index))
+            given = StepInput(x, None, index, 0.0, stream(0, "step", index))
             penalty = players.penalty(given, (x, None, 1.0))
         players.minimise(((every if due else 0) if lazy else 1) * penalty, "critic")
     return math.log(before / steepness())
@@ -305,13 +305,15 @@ def test_a_users_batch_normalisation_is_not_fused__identity_separate():
 
     config = InversionConfig(latent=LATENT, precision="fp32", penalty_every=3, r1=1.0)
     networks = build_networks(config, (2,), Classes(), Own(), seed=0)
-    players = Players(networks, config, Classes(), torch.zeros(LATENT, 0, 0), torch.device("cpu"))
+    players = TrainingState(
+        networks, config, Classes(), torch.zeros(LATENT, 0, 0), torch.device("cpu")
+    )
     real = torch.randn(6, 2, generator=stream(0, "real"))
     fake = 5 + torch.randn(6, 2, generator=stream(0, "fake"))
-    first, second = players.judge_pair(real, fake)
-    assert torch.equal(first.scores, players.judge(real).scores)
-    assert torch.equal(second.scores, players.judge(fake).scores)
-    given = Given(real, None, 0, 0.0, stream(0, "step"))
+    first, second = players.read_pair(real, fake)
+    assert torch.equal(first.scores, players.read(real).scores)
+    assert torch.equal(second.scores, players.read(fake).scores)
+    given = StepInput(real, None, 0, 0.0, stream(0, "step"))
     x = real.clone().requires_grad_(True)
     whole = norm_squared(players.critic(x).scores[:, 0, 0], x)
     torch.testing.assert_close(players.penalty(given, (real, None, 1.0)), whole)

@@ -1,6 +1,7 @@
 """A code or score that is no finite number is told with its reason, and the rest goes on."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from linear_inverter import CODE, SIDE, linear_inverter
 from test_outliers import batch_of
 from torch import nn
 
-from wherefrom.core.json_text import to_json
+from wherefrom.core.saving.json_text import to_json
 from wherefrom.inversion.codes.evaluation import evaluate_inverter
 from wherefrom.inversion.codes.reconstruction import NOT_FINITE as NO_PICTURE
 from wherefrom.inversion.codes.reconstruction import reconstruct
@@ -17,11 +18,11 @@ from wherefrom.inversion.outliers.calibrated import (
     NOT_FINITE,
     OutlierConfig,
     calibrate_outliers,
-    judge_outliers,
+    find_outliers,
 )
 from wherefrom.inversion.outliers.detecting import LikelihoodDetector
 from wherefrom.inversion.outliers.self_test import run_self_test
-from wherefrom.inversion.outliers.subtlety import subtlety_curve
+from wherefrom.inversion.outliers.subtlety import subtlety_points
 from wherefrom.report.inversion.tables import evaluation_table, outlier_table
 from wherefrom.report.pages.tables import to_csv, to_plain
 
@@ -52,17 +53,18 @@ def test_such_an_image_is_not_judged_as_an_outlier_or_as_none__closed_form(fitte
     own = pictures(40)
     keys = [f"own {i}" for i in range(40)]
     calibration = calibrate_outliers(fitted, own, keys=keys, config=OutlierConfig(score=score))
-    alone = judge_outliers(fitted, calibration, batch_of(pictures(5)), rate=0.2)
-    report = judge_outliers(
+    alone = find_outliers(fitted, calibration, batch_of(pictures(5)), rate=0.2)
+    report = find_outliers(
         fitted, calibration, batch_of(torch.cat([pictures(5), pictures(1, white=[0])])), rate=0.2
     )
-    assert report.rows == alone.rows and report.skipped == (("5.png", NOT_FINITE),)
+    assert report.rows == alone.rows and report.skipped == ((Path("5.png"), NOT_FINITE),)
     payload = json.loads(to_json(report.to_dict()))
-    assert len(payload["rows"]) == 5 and payload["skipped"] == [["5.png", NOT_FINITE]]
+    assert len(payload["rows"]) == 5
+    assert payload["skipped"] == [{"path": "5.png", "reason": NOT_FINITE}]
     for text in (to_csv(outlier_table(report)), to_plain(outlier_table(report))):
         assert NOT_FINITE.split(",")[0] in text and "nan" not in text
-    nothing = judge_outliers(fitted, calibration, batch_of(pictures(1, white=[0])), rate=0.2)
-    assert nothing.rows == () and nothing.skipped == (("0.png", NOT_FINITE),)
+    nothing = find_outliers(fitted, calibration, batch_of(pictures(1, white=[0])), rate=0.2)
+    assert nothing.rows == () and nothing.skipped == ((Path("0.png"), NOT_FINITE),)
 
 
 def test_a_picture_that_does_not_come_back_is_told_and_leaves_the_means__closed_form(fitted):
@@ -109,10 +111,8 @@ def test_a_curve_and_a_self_test_go_on_without_such_images__closed_form(fitted):
     assert 0 <= run_self_test(detectors, images, keys=keys, near=0.3).means["nll"] <= 1
     blind = {"blind": Blind(), **detectors}
     assert run_self_test(blind, images, keys=keys, near=0.3).chosen == "nll"
-    curve = subtlety_curve(
-        detectors["nll"], images, 1.0, score="nll", rate=0.05, keys=keys, intensities=[1.0]
-    )
-    assert all(0 <= point.auroc <= 1 for point in curve.points)
+    points = subtlety_points(detectors["nll"], images, 1.0, keys=keys, intensities=[1.0])
+    assert all(0 <= point.auroc <= 1 for point in points)
 
 
 class Blind:

@@ -9,6 +9,7 @@ from linear_inverter import CODE, linear_inverter
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
 from wherefrom.inversion.codes.editing import (
+    edit,
     edit_along,
     edit_attribute,
     find_direction,
@@ -20,8 +21,7 @@ from wherefrom.inversion.codes.latent_report import (
     report_latents,
     traversal_sheet,
 )
-from wherefrom.inversion.codes.reconstruction import reconstruct, reconstruct_samples
-from wherefrom.inversion.codes.strips import strip
+from wherefrom.inversion.codes.reconstruction import reconstruct
 
 V = torch.tensor([0.02, 0.9, 0.7, 0.03, 0.8, 0.025])
 
@@ -40,7 +40,7 @@ def test_pictures_come_back_whole__closed_form():
     assert float(result.psnr.min()) > 80
     assert result.to_dict()["mean_ssim"] == pytest.approx(1, abs=1e-5)
     assert result.grid(columns=2).shape == (1, 3 * 8 + 2 * 2, 4 * 8 + 3 * 2)
-    assert float(reconstruct_samples(fitted, 3).psnr.min()) > 60
+    assert float(reconstruct(fitted, fitted.sample(3, seed=0)).psnr.min()) > 60
 
 
 def test_a_picture_beyond_the_patterns_does_not__limit():
@@ -123,7 +123,7 @@ def test_an_attribute_reaches_its_scores_and_leaks_by_the_cosine__closed_form(ov
     assert result.reached == pytest.approx(result.positions, abs=0.01)
     # along w the other score moves by cos, as both w are of one length
     assert result.leakage == {"attribute 1": pytest.approx(overlap, abs=0.01)}
-    assert strip(image, result).shape == (1, 8, 7 * 8 + 6 * 2)
+    assert result.strip().shape == (1, 8, 7 * 8 + 6 * 2)
     opposite = edit_attribute(fitted, image, label=0, wanted=0, steps=5)
     torch.testing.assert_close(opposite.images, result.images.flip(0))
 
@@ -172,6 +172,24 @@ def test_what_is_kept_stays__closed_form():
     assert tight < 0.02
     assert bound.overlap["k"] > 0.6
     assert float((bound.vector @ known.vector).abs()) < 1e-9
+
+
+def test_one_verb_edits_by_attribute_or_by_examples__identity_parts():
+    fitted = linear_inverter(V)
+    image = fitted.decode(torch.zeros(1, CODE))[0]
+    known, both = sides(fitted, 4, name="known"), sides(fitted, 1, 4, name="both")
+    result = edit(fitted, image, between=both, keep={"k": known}, steps=3)
+    keep = {"k": find_direction(fitted, *known)}
+    direction = find_direction(fitted, *both, keep=keep)
+    expected = edit_along(fitted, image, direction, steps=3, keep=keep)
+    assert torch.equal(result.images, expected.images) and result.leakage == expected.leakage
+    image = torch.full((1, 8, 8), 0.5)
+    named = edit(attributes(), image, attribute="0", steps=3)
+    assert torch.equal(named.images, edit_attribute(attributes(), image, steps=3).images)
+    with pytest.raises(InputError, match="give one of them"):
+        edit(fitted, image, attribute="0", between=both)
+    with pytest.raises(InputError, match="nothing says what to edit"):
+        edit(fitted, image)
 
 
 def test_directions_that_cannot_be_found__rejects():

@@ -12,15 +12,17 @@ from untrained_inverters import blobs, fitted_to, untrained
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.data.altering.mnist_corruptions import MNIST_CORRUPTIONS, mnist_corrupt, near_out
 from wherefrom.data.batches import ImageBatch
+from wherefrom.data.decoding.images import Carrier
+from wherefrom.data.files.opening import SkippedFile
 from wherefrom.inversion.outliers.calibrated import (
     OutlierCalibration,
     OutlierConfig,
     calibrate_outliers,
-    judge_outliers,
+    find_outliers,
     own_parts,
 )
 from wherefrom.inversion.outliers.self_test import run_self_test
-from wherefrom.inversion.outliers.subtlety import SubtletyCurve, SubtletyPoint, subtlety_curve
+from wherefrom.inversion.outliers.subtlety import SubtletyCurve, SubtletyPoint, subtlety_points
 
 OWN = (blobs(40) * 255).round().byte()
 KEYS = [f"own {index}" for index in range(40)]
@@ -52,10 +54,10 @@ def batch_of(images, skipped=()):
         images=images,
         paths=tuple(Path(f"{index}.png") for index in range(count)),
         digests=tuple(f"d{index}" for index in range(count)),
-        lossless=(True,) * count,
         notes=((),) * count,
         skipped=tuple(skipped),
         duplicates=0,
+        carriers=(Carrier("PNG", True, None, (8, 8)),) * count,
     )
 
 
@@ -92,16 +94,14 @@ def test_subtlety_counts_what_passes_the_threshold__naive_loop():
     images = OWN[:12] / 255
     own = Roughness().score(images)
     threshold = float(own.max())
-    found = subtlety_curve(
-        Roughness(), images, threshold, score="x", rate=0.1, keys=KEYS[:12], intensities=(1.0, 0.1)
-    )
-    assert [p.intensity for p in found.points] == [0.1, 1.0] * 10
-    for point in found.points:
+    points = subtlety_points(Roughness(), images, threshold, keys=KEYS[:12], intensities=(1.0, 0.1))
+    assert [p.intensity for p in points] == [0.1, 1.0] * 10
+    for point in points:
         far = mnist_corrupt(images, point.corruption, keys=KEYS[:12])
         mixed = point.intensity * far + (1 - point.intensity) * images
         above = [float(s) > threshold for s in Roughness().score(mixed)]
         assert point.caught == pytest.approx(sum(above) / 12)
-    stripe = [p for p in found.points if p.corruption == "stripe"]
+    stripe = [p for p in points if p.corruption == "stripe"]
     assert stripe[1].auroc > 0.9
 
 
@@ -150,8 +150,8 @@ def test_verdicts_follow_from_the_calibration_scores__naive_loop():
     found = calibrate_outliers(fitted, OWN, keys=KEYS, config=OutlierConfig(score="nll"))
     normal, odd = blobs(12, seed=5), 1 - blobs(6, seed=6).round()
     images = (torch.cat([normal, odd]) * 255).round().byte()
-    batch = batch_of(images, skipped=[(Path("broken.png"), "is damaged")])
-    report = judge_outliers(fitted, found, batch, rate=0.05)
+    batch = batch_of(images, skipped=[SkippedFile(Path("broken.png"), "is damaged")])
+    report = find_outliers(fitted, found, batch, rate=0.05)
     scores = found.detector(fitted).score(images / 255)
     p_values = {}
     for index, score in enumerate(scores):
@@ -163,9 +163,11 @@ def test_verdicts_follow_from_the_calibration_scores__naive_loop():
         assert row.flagged == (row.p_value <= 0.05) == (row.score > report.threshold)
         assert row.discovery == (adjusted[int(row.name.split(".")[0])] <= 0.05)
     assert [row.score for row in report.rows] == sorted(r.score for r in report.rows)[::-1]
-    assert report.skipped == (("broken.png", "is damaged"),)
+    assert report.skipped == ((Path("broken.png"), "is damaged"),)
     assert report.rows[0].flagged and not report.rows[-1].flagged
     assert report.calibrated_on == 20
+    assert list(report.to_dataframe()["name"]) == [row.name for row in report.rows]
+    assert report.rows[0].name in report._repr_html_()
 
 
 def test_a_calibration_is_saved_with_its_model__roundtrip(tmp_path):
@@ -178,7 +180,7 @@ def test_a_calibration_is_saved_with_its_model__roundtrip(tmp_path):
         assert loaded.constant == found.constant  # infinite for the energy
         assert loaded.config == config and loaded.self_test == found.self_test
         batch = batch_of(OWN[:5])
-        first, second = (judge_outliers(fitted, c, batch, rate=0.1) for c in (found, loaded))
+        first, second = (find_outliers(fitted, c, batch, rate=0.1) for c in (found, loaded))
         assert first == second
     with pytest.raises(InputError, match="belongs to another model"):
         found.detector(model())
@@ -203,7 +205,7 @@ def test_too_little_to_calibrate__rejects_counts():
         calibrate_outliers(model(), OWN[:7], keys=KEYS[:7])
     found = calibrated()
     with pytest.raises(InputError, match=r"false-alarm rate of 0\.01 .* 20 held-out"):
-        judge_outliers(model(), found, batch_of(OWN[:2]), rate=0.01)
+        find_outliers(model(), found, batch_of(OWN[:2]), rate=0.01)
     with pytest.raises(InputError, match="no score of outliers"):
         calibrate_outliers(untrained("cagan", classes=(1, 3)), OWN, keys=KEYS)
     with pytest.raises(InputError, match="same content"):

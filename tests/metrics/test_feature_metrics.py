@@ -18,7 +18,7 @@ from wherefrom.metrics.frechet import frechet_distance
 from wherefrom.metrics.inception_score import inception_score
 from wherefrom.metrics.kernel_distance import kernel_distance
 from wherefrom.metrics.neighbours import (
-    MOST_REALISTIC,
+    MAX_REALISM,
     manifold_metrics,
     nearest_distances,
     realism,
@@ -82,11 +82,11 @@ def test_kernel_distance_counts_every_pair_once__reference_sklearn(monkeypatch):
 
 
 def test_kernel_distance_without_difference_is_zero_on_average__limit():
-    found = [
+    result = [
         kernel_distance(features(30, 6, ("a", i)), features(20, 6, ("b", i))) for i in range(100)
     ]
-    assert min(found) < 0 < max(found)
-    assert abs(np.mean(found)) < 3 * np.std(found) / 10
+    assert min(result) < 0 < max(result)
+    assert abs(np.mean(result)) < 3 * np.std(result) / 10
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
@@ -97,19 +97,19 @@ def test_precision_recall_density_coverage__reference_prdc(k, rows, monkeypatch,
     x, y = features(60, 6, "x"), features(45, 6, "y", shift=0.5, scale=0.9)
     expected = compute_prdc(x.double().numpy(), y.double().numpy(), nearest_k=k)
     capsys.readouterr()  # prdc prints
-    found = manifold_metrics(x, y, neighbours=k).to_dict()
-    assert found.pop("neighbours") == k
-    assert found == pytest.approx(expected, abs=1e-12)
+    result = manifold_metrics(x, y, neighbours=k).to_dict()
+    assert result.pop("neighbours") == k
+    assert result == pytest.approx(expected, abs=1e-12)
 
 
 def test_identical_sets_are_precise_and_covered__closed_form(monkeypatch):
     """Balls are closed, so distances that are equal count, whatever rounding does to them."""
     monkeypatch.setattr(neighbours, "ROWS", 7)
     x = features(50, 300, "x", shift=20.0)
-    found = manifold_metrics(x, x[torch.randperm(50)], neighbours=1)
-    assert (found.precision, found.recall, found.coverage) == (1.0, 1.0, 1.0)
+    result = manifold_metrics(x, x[torch.randperm(50)], neighbours=1)
+    assert (result.precision, result.recall, result.coverage) == (1.0, 1.0, 1.0)
     # Every row is in its own ball, and in the ball of whoever has it as nearest: 2 in all per row.
-    assert found.density == pytest.approx(2.0)
+    assert result.density == pytest.approx(2.0)
 
 
 def test_balls_are_closed_whatever_rounding_does__closed_form():
@@ -117,9 +117,9 @@ def test_balls_are_closed_whatever_rounding_does__closed_form():
     i = torch.arange(8.0, dtype=torch.float64)
     real = 0.1 * torch.cartesian_prod(i, i)
     outside = 0.1 * torch.cartesian_prod(torch.tensor([-1.0, 8.0], dtype=torch.float64), i)
-    found = manifold_metrics(real, outside, neighbours=1)
-    assert found.precision == 1.0
-    assert found.coverage == pytest.approx(16 / 64)
+    result = manifold_metrics(real, outside, neighbours=1)
+    assert result.precision == 1.0
+    assert result.coverage == pytest.approx(16 / 64)
 
 
 def test_realism_is_the_best_ratio_of_radius_and_distance__reference_sklearn():
@@ -135,10 +135,10 @@ def test_realism_is_the_best_ratio_of_radius_and_distance__reference_sklearn():
 
 def test_a_copy_of_a_real_image_is_most_realistic__limit():
     x = features(20, 301, "x")
-    found = realism(x, torch.cat([x, 50 + features(3, 301, "far")]), neighbours=3)
-    copies = found[:20] == MOST_REALISTIC
+    result = realism(x, torch.cat([x, 50 + features(3, 301, "far")]), neighbours=3)
+    copies = result[:20] == MAX_REALISM
     assert 10 <= int(copies.sum()) <= 20  # those whose own ball serves
-    assert float(found[20:].max()) < 1
+    assert float(result[20:].max()) < 1
 
 
 def test_inception_score_is_the_exponential_of_a_mean_entropy__reference_scipy():

@@ -34,13 +34,13 @@ def test_both__reference_skimage(channels):
     first, second = pair(2, channels, 24, 20)
     for n in range(2):
         a, b = first[n].double().numpy(), second[n].double().numpy()
-        found = metrics.structural_similarity(
+        result = metrics.structural_similarity(
             a, b, channel_axis=0, data_range=1.0, gaussian_weights=True, sigma=1.5,
             use_sample_covariance=False, truncate=3.34,
         )  # fmt: skip
-        assert float(ssim(first, second)[n]) == pytest.approx(found, abs=1e-9)
-        found = metrics.peak_signal_noise_ratio(a, b, data_range=1.0)
-        assert float(psnr(first, second)[n]) == pytest.approx(found, abs=1e-9)
+        assert float(ssim(first, second)[n]) == pytest.approx(result, abs=1e-9)
+        result = metrics.peak_signal_noise_ratio(a, b, data_range=1.0)
+        assert float(psnr(first, second)[n]) == pytest.approx(result, abs=1e-9)
 
 
 @pytest.mark.parametrize("size", [3, 8, 16])

@@ -7,7 +7,7 @@ import torch
 from skimage.restoration import estimate_sigma
 
 from wherefrom.core.rng import stream
-from wherefrom.metrics.noise_level import FEWEST, noise_level
+from wherefrom.metrics.noise_level import MIN_BLOCKS, noise_level
 
 
 def noisy(sigma, *, side=64, count=3, seed=0):
@@ -19,8 +19,8 @@ def noisy(sigma, *, side=64, count=3, seed=0):
 @pytest.mark.parametrize("sigma", [0.01, 0.05])
 def test_known_noise_is_found__limit(sigma):
     """The median of 1024 |n| has a relative deviation of 3.6 %; two channels make it 2.6 %."""
-    found = noise_level(noisy(sigma))
-    assert found.tolist() == pytest.approx([sigma] * 3, rel=0.1)
+    result = noise_level(noisy(sigma))
+    assert result.tolist() == pytest.approx([sigma] * 3, rel=0.1)
 
 
 def test_it_is_the_median_of_haar_s_diagonal_details__reference_pywt():
@@ -43,7 +43,7 @@ def test_clipped_blocks_are_left_out__limit():
     black = torch.zeros(2, 1, 32, 32)
     assert noise_level(black).tolist() == [0.0, 0.0]
     few = black.clone()
-    few[:, :, :2, : 2 * (FEWEST - 1)] = torch.rand(2, 1, 2, 2 * (FEWEST - 1)) * 0.5 + 0.2
+    few[:, :, :2, : 2 * (MIN_BLOCKS - 1)] = torch.rand(2, 1, 2, 2 * (MIN_BLOCKS - 1)) * 0.5 + 0.2
     assert noise_level(few).tolist() == [0.0, 0.0]
 
 

@@ -3,13 +3,13 @@
 import torch
 
 from wherefrom.core.rng import stream
-from wherefrom.core.store import digest_bytes
+from wherefrom.core.saving.store import digest_bytes
 from wherefrom.origin.pairs.config import PairsConfig
 from wherefrom.origin.pairs.prompts import load_prompts
 
 PROMPTS = load_prompts("a {photo|painting} of {snow|sand}")
 CONFIG = PairsConfig(size=32, steps=2, strength="0.5,0.9", guidance=2.0, negative="rain")
-TWO = {"per_origin": 2, "config": CONFIG, "seed": 3}
+TWO = {"config": CONFIG.with_values({"per_origin": 2}), "seed": 3}
 
 
 class Counting:

@@ -4,12 +4,13 @@ import pytest
 from latent_model import CLOSED, ENCODER, training_pairs
 
 from wherefrom.origin import fit_edit_map
+from wherefrom.origin.edit_map.pairs import EmbeddedPairs
 
 
 @pytest.fixture(scope="session")
 def closed():
     """The map of `training_pairs` in closed form."""
-    return fit_edit_map(*training_pairs(), encoder=ENCODER, config=CLOSED)
+    return fit_edit_map(EmbeddedPairs(*training_pairs(), encoder=ENCODER), config=CLOSED)
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,8 @@ from forked import Child, before_steps, content, killed_before_step
 from making import digest, make, state, stored, vectors
 
 from wherefrom.core.errors import WherefromError
-from wherefrom.origin import Index
 from wherefrom.origin.index import compaction as merging
+from wherefrom.origin.index.index import Index
 
 BATCH = 3
 

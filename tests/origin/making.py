@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import torch
 
-from wherefrom.origin import Index
+from wherefrom.origin.index.index import Index
 
 IDENTITY = {"encoder": "tiny", "weights": "sha256:00"}
 

@@ -8,7 +8,7 @@ import torch
 from making import digest, make, vectors
 
 from wherefrom.core.errors import ArtifactError, InputError, MissingExtraError
-from wherefrom.origin import Index
+from wherefrom.origin.index.index import Index
 from wherefrom.origin.other_indexes.accelerator import FOLDER, Accelerator, _probes
 
 pytestmark = pytest.mark.needs("faiss")

@@ -96,7 +96,7 @@ def test_a_caption_goes_where_the_template_says__closed_form():
     assert prompts.needs_caption
     drawn = {prompts.draw(1, stream(seed, "x"), "two dogs")[0] for seed in range(40)}
     assert drawn == {"a two dogs, {caption}", "b two dogs, {caption}", "{caption}"}
-    assert prompts.count == 3
+    assert sum(each.count for each in prompts.templates) == 3
     listed = load_prompts("@caption = one | two\n{caption}")
     assert not listed.needs_caption
     assert {listed.draw(1, stream(s, "x"), "no")[0] for s in range(20)} == {"one", "two"}
@@ -104,7 +104,7 @@ def test_a_caption_goes_where_the_template_says__closed_form():
 
 def test_rows_keep_captions_and_each_photo_is_asked_once__closed_form(sd, photos, tmp_path):
     fixed, photos = Fixed(), photos[:2]
-    given = {"per_origin": 3, "captioner": fixed, "config": CONFIG}
+    given = {"captioner": fixed, "config": CONFIG.with_values({"per_origin": 3})}
     drawing = Drawing(sd)
     made = build_pairs(photos, drawing, PROMPTS, tmp_path / "pairs", **given)
     assert fixed.asked == 2
@@ -159,8 +159,7 @@ def test_a_photo_without_words_is_named_and_the_rest_made__identity_rest(sd, pho
         PROMPTS,
         tmp_path / "pairs",
         captioner=Shy(),
-        per_origin=2,
-        config=CONFIG,
+        config=CONFIG.with_values({"per_origin": 2}),
     )
     assert len(made.rows) == 4
     ((path, reason),) = made.skipped

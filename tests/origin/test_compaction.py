@@ -10,8 +10,8 @@ from forked import Child
 from making import IDENTITY, digest, make, state, stored, vectors
 
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.origin import Index
 from wherefrom.origin.index import compaction as merging
+from wherefrom.origin.index.index import Index
 from wherefrom.origin.scanning.scan import STD_TOLERANCE
 
 

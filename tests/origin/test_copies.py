@@ -16,9 +16,10 @@ from torch.nn import functional as F
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.rng import stream
-from wherefrom.core.store import digest_file
+from wherefrom.core.saving.store import digest_file
 from wherefrom.data import save_png, to_uint8
-from wherefrom.origin import Answer, Index, References, remove
+from wherefrom.origin import AnswerKind, References, remove
+from wherefrom.origin.index.index import Index
 from wherefrom.origin.searching import copies
 from wherefrom.origin.searching.copies import CopyHashes, PictureHash, difference, hash_picture
 
@@ -188,21 +189,21 @@ def asked(references, home, data):
 
 def test_a_re_encoded_file_is_a_copy__closed_form(references, home):
     answer = asked(references, home, re_encoded(picture(4), side=80))
-    assert answer.answer is Answer.COPY and answer.candidates[0].path.endswith("04.png")
+    assert answer.answer is AnswerKind.COPY and answer.candidates[0].path.endswith("04.png")
     assert 0 <= answer.copy.bits <= 31 and not answer.copy.mirrored
     told = f"(re-encoded; {answer.copy.bits} of 256 bits differ)"
     assert answer.sentence().endswith(told) and answer.p_value is None
     answer = asked(references, home, re_encoded(picture(4).flip(-1)))
-    assert answer.answer is Answer.COPY and answer.copy.mirrored
+    assert answer.answer is AnswerKind.COPY and answer.copy.mirrored
     assert "(re-encoded and mirrored; " in answer.sentence()
 
 
 def test_an_edit_near_by_hash_is_no_copy__closed_form(references, home):
     edit = picture(4)
     edit[:, 50:58, 50:58] = edit[:, 50:58, 50:58].flip(0) * 0.8
-    assert apart(hash_picture(edit).bits, hash_picture(picture(4)).bits) <= copies.MOST_BITS
+    assert apart(hash_picture(edit).bits, hash_picture(picture(4)).bits) <= copies.MAX_BITS
     answer = asked(references, home, re_encoded(edit, quality=95))
-    assert answer.answer is not Answer.COPY and answer.copy is None
+    assert answer.answer is not AnswerKind.COPY and answer.copy is None
     assert len(answer.notes) == 1 and "is no copy: the pictures differ in places" in answer.notes[0]
     assert answer.candidates[0].path.endswith("04.png")
 
@@ -210,7 +211,7 @@ def test_an_edit_near_by_hash_is_no_copy__closed_form(references, home):
 def test_a_copy_of_a_file_that_moved_is_not_called_one__closed_form(references, home):
     (home / "photos" / "04.png").rename(home / "elsewhere.png")
     answer = asked(references, home, re_encoded(picture(4)))
-    assert answer.answer is not Answer.COPY
+    assert answer.answer is not AnswerKind.COPY
     assert "could not be compared" in answer.notes[0] and "04.png" in answer.notes[0]
 
 
@@ -220,7 +221,7 @@ def test_a_removed_image_has_no_copies__identity(references, home):
         remove(index, [home / "photos" / "04.png"])
     opened = References.open(home / "refs.index", encoder=ENCODER)
     answer = asked(opened, home, re_encoded(picture(4)))
-    assert answer.answer is not Answer.COPY and answer.notes == ()
+    assert answer.answer is not AnswerKind.COPY and answer.notes == ()
     assert opened.hashes.missing([digest_of(home, 4), digest_of(home, 5)]) == {digest_of(home, 4)}
     opened.close()
 
@@ -234,17 +235,17 @@ def test_an_image_deleted_behind_the_hashes_is_not_found__identity(references, h
     (found,) = references.index.find([home / "photos" / "04.png"])
     references.index.delete([found])
     answer = asked(references, home, re_encoded(picture(4)))
-    assert answer.answer is not Answer.COPY and answer.notes == ()
+    assert answer.answer is not AnswerKind.COPY and answer.notes == ()
 
 
 def test_an_index_made_before_hashes_gets_them_at_the_next_add__identity(references, home):
     references.close()
     (home / "refs.index" / copies.NAME).unlink()
     opened = References.open(home / "refs.index", encoder=ENCODER)
-    assert asked(opened, home, re_encoded(picture(4))).answer is not Answer.COPY
+    assert asked(opened, home, re_encoded(picture(4))).answer is not AnswerKind.COPY
     opened.close()
     opened = References.open(home / "refs.index", encoder=ENCODER, writable=True)
     again = opened.add([home / "photos"])
     assert (again.added, again.unchanged) == (0, COUNT)
-    assert asked(opened, home, re_encoded(picture(4))).answer is Answer.COPY
+    assert asked(opened, home, re_encoded(picture(4))).answer is AnswerKind.COPY
     opened.close()

@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
-from wherefrom.origin import Index, SearchConfig
+from wherefrom.origin import SearchConfig
+from wherefrom.origin.index.index import Index
 from wherefrom.origin.reranking import views
-from wherefrom.origin.searching.decision import STATISTICS, make_null, standing_out
+from wherefrom.origin.searching.decision import STATISTICS, make_null, measure_prominence
 from wherefrom.origin.searching.matching import merge
 
 INDEXED, NULL, HELD = 120, 200, 200
@@ -41,7 +42,7 @@ def seen(edits, config):
     return torch.cat([views.look(frame, config.views, None) for frame in frames])
 
 
-def standings(index, edits, config, left_out=None, k=64):
+def rankings(index, edits, config, left_out=None, k=64):
     queries = seen(edits, config)
     none = torch.zeros(0, dtype=torch.int64)
     count = views.count(config.views)
@@ -67,7 +68,7 @@ KEPT = {}
 def stranger_scores(index, seed, look):
     """The scores of the candidates of such edits, which are the same for all statistics."""
     if (seed, look) not in KEPT:
-        found = standings(index, strangers(seed, NULL), SearchConfig(views=look))
+        found = rankings(index, strangers(seed, NULL), SearchConfig(views=look))
         KEPT[seed, look] = [one.scores for one in found]
     return KEPT[seed, look]
 
@@ -77,7 +78,7 @@ def stranger_scores(index, seed, look):
 def test_false_alarms_on_held_out_edits__limit(index, statistic, look):
     config = SearchConfig(views=look, statistic=statistic)
     null, held = (
-        torch.tensor([standing_out(s, statistic) for s in stranger_scores(index, seed, look)])
+        torch.tensor([measure_prominence(s, statistic) for s in stranger_scores(index, seed, look)])
         for seed in (8, 9)
     )
     made = make_null(null, RATE, indexed=INDEXED, settings=config.to_dict(), provenance={})
@@ -88,9 +89,11 @@ def test_false_alarms_on_held_out_edits__limit(index, statistic, look):
 @pytest.mark.parametrize("statistic", STATISTICS)
 def test_edits_of_indexed_images_stand_out__limit(index, statistic):
     config = SearchConfig(views="none", statistic=statistic)
-    found = standings(index, make_pairs(INDEXED, 1, 0)[1], config)
-    values = torch.tensor([standing_out(one.scores, statistic) for one in found])
-    null = torch.tensor([standing_out(s, statistic) for s in stranger_scores(index, 8, "none")])
+    found = rankings(index, make_pairs(INDEXED, 1, 0)[1], config)
+    values = torch.tensor([measure_prominence(one.scores, statistic) for one in found])
+    null = torch.tensor(
+        [measure_prominence(s, statistic) for s in stranger_scores(index, 8, "none")]
+    )
     assert float(values.mean()) > float(null.mean()) + float(null.std())
 
 
@@ -100,16 +103,16 @@ def test_a_better_best_match_stands_out_more__limit(statistic):
     better = [scores.clone() for _ in range(4)]
     for step, row in enumerate(better):
         row[0] += 0.3 * step
-    values = [standing_out(row, statistic) for row in better]
+    values = [measure_prominence(row, statistic) for row in better]
     assert values == sorted(values) and values[0] < values[-1]
 
 
 def test_statistics__closed_form():
     scores = torch.tensor([5.0, 3.0, 2.0, 1.0], dtype=torch.float64)
-    assert [standing_out(scores, name) for name in STATISTICS] == [5.0, 2.0, (5 - 1) / 1.5]
-    assert standing_out(torch.full((4,), 2.0), "tail") == 0
+    assert [measure_prominence(scores, name) for name in STATISTICS] == [5.0, 2.0, (5 - 1) / 1.5]
+    assert measure_prominence(torch.full((4,), 2.0), "tail") == 0
     with pytest.raises(InputError, match="too few"):
-        standing_out(scores[:2], "z")
+        measure_prominence(scores[:2], "z")
 
 
 @pytest.mark.parametrize("look", views.VIEWS)
@@ -119,12 +122,12 @@ def test_left_out_images_are_as_if_not_there__naive_loop(index, tmp_path, look):
     left_out = [torch.tensor([1, 7]), torch.tensor([2])]
     origins = make_pairs(INDEXED, 1, 0)[0]
     for row, (gone, found) in enumerate(
-        zip(left_out, standings(index, edits, config, left_out, k=20), strict=True)
+        zip(left_out, rankings(index, edits, config, left_out, k=20), strict=True)
     ):
         kept = [n for n in range(INDEXED) if n + 1 not in gone.tolist()]
         with Index.create(tmp_path / f"{row}", dim=origins.shape[1], identity={}) as without:
             without.add([f"/{n}" for n in kept], [digest(n) for n in kept], origins[kept])
-            (wanted,) = standings(without, edits[row : row + 1], config, k=20)
+            (wanted,) = rankings(without, edits[row : row + 1], config, k=20)
             names = [image.path for image in without.get(wanted.ids.tolist())]
         assert [image.path for image in index.get(found.ids.tolist())] == names
         # Two layouts of the index may differ by STD_TOLERANCE in the deviation.
@@ -135,7 +138,7 @@ def test_views_are_merged_to_the_best_of_each__naive_loop(index):
     config = SearchConfig(views="flip+crops")
     edits = strangers(8, NULL)[:3]
     stored = index.vectors(range(1, INDEXED + 1)).double()
-    for row, found in enumerate(standings(index, edits, config, k=INDEXED)):
+    for row, found in enumerate(rankings(index, edits, config, k=INDEXED)):
         queries = F.normalize(seen(edits[row : row + 1], config).double())
         cosines = queries @ stored.T
         z = (cosines - cosines.mean(1, keepdim=True)) / cosines.std(1, correction=0, keepdim=True)

@@ -19,15 +19,11 @@ from latent_model import (
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.encoders import EncoderIdentity
-from wherefrom.origin import (
-    EditMapConfig,
-    FittedEditMap,
-    PairMoments,
-    fit_edit_map,
-    fit_from_moments,
-    load_edit_map,
-)
+from wherefrom.origin import EditMapConfig, FittedEditMap, fit_edit_map
 from wherefrom.origin.edit_map.closed_form import from_moments, moments_of
+from wherefrom.origin.edit_map.fitting import fit_from_moments
+from wherefrom.origin.edit_map.moments import PairMoments
+from wherefrom.origin.edit_map.pairs import EmbeddedPairs
 from wherefrom.origin.edit_map.theory import report_pairs
 
 TRAINED = EditMapConfig(solver="sgd", rank=48, epochs=1, steps_per_epoch=2, ids_per_batch=32)
@@ -48,7 +44,13 @@ def small_moments(ridge=1e-2, rank=4):
     owner = torch.arange(60) % 30
     edits = origins[owner] + torch.randn(60, 9, generator=rng, dtype=torch.float64)
     config = EditMapConfig(rank=rank, ridge=ridge)
-    return origins, edits, owner, moments_of(origins, edits, owner, encoder=ENCODER), config
+    return (
+        origins,
+        edits,
+        owner,
+        moments_of(EmbeddedPairs(origins, edits, owner, encoder=ENCODER)),
+        config,
+    )
 
 
 def test_closed_form_solves_the_generalised_problem__reference_scipy():
@@ -82,7 +84,7 @@ def test_isotropic_edits_give_principal_components_too__closed_form():
     origins = torch.cat([origins, -origins])
     change = 0.1 * torch.eye(5, dtype=torch.float64)
     edits, owner = torch.cat([origins[:5] + change, origins[5:] - change]), torch.arange(10)
-    moments = moments_of(origins, edits, owner, encoder=ENCODER)
+    moments = moments_of(EmbeddedPairs(origins, edits, owner, encoder=ENCODER))
     W = from_moments(moments, EditMapConfig(rank=2))
     scale = (0.1**2 / 5 * 1.01) ** -0.5
     expected = torch.zeros(5, 2, dtype=torch.float64)
@@ -96,10 +98,7 @@ def test_duplicates_do_not_count_as_directions__rejects():
     for more in (edits, edits.repeat(4, 1)):  # fewer images than dimensions, and more
         with pytest.raises(InputError, match="too alike to span 30 directions"):
             fit_edit_map(
-                twice,
-                more,
-                owner.repeat(len(more) // 40),
-                encoder=ENCODER,
+                EmbeddedPairs(twice, more, owner.repeat(len(more) // 40), encoder=ENCODER),
                 config=EditMapConfig(rank=30),
             )
 
@@ -114,7 +113,8 @@ def test_a_planted_invariant_subspace_is_found__limit():
     origins = content @ kept + 3 * torch.randn(400, 20, generator=rng) @ redrawn
     edits = content[owner] @ kept + 3 * torch.randn(800, 20, generator=rng) @ redrawn
     fitted = fit_edit_map(
-        origins, edits, owner, encoder=ENCODER, config=EditMapConfig(rank=12, ridge=1e-7)
+        EmbeddedPairs(origins, edits, owner, encoder=ENCODER),
+        config=EditMapConfig(rank=12, ridge=1e-7),
     )
     W = fitted.weight / fitted.weight.norm(dim=0)
     assert float((redrawn @ W).abs().max()) < 1e-3
@@ -137,23 +137,27 @@ def test_embeddings_are_centred_first__identity_deviation(pairs, closed):
     """Deviation: a constant added to every image changes nothing; without `centre` it does."""
     origins, edits, owner = pairs
     shift = torch.full((DIMENSION,), 2.0)
-    shifted = fit_edit_map(origins + shift, edits + shift, owner, encoder=ENCODER, config=CLOSED)
+    shifted = fit_edit_map(
+        EmbeddedPairs(origins + shift, edits + shift, owner, encoder=ENCODER), config=CLOSED
+    )
     assert torch.allclose(closed.mean, origins.mean(dim=0), atol=SINGLE)
     found, expected = shifted.project(edits + shift), closed.project(edits)
     assert torch.allclose(found @ found.T, expected @ expected.T, atol=100 * SINGLE)
-    plain = fit_edit_map(*pairs, encoder=ENCODER, config=CLOSED.with_values({"centre": False}))
+    plain = fit_edit_map(
+        EmbeddedPairs(*pairs, encoder=ENCODER), config=CLOSED.with_values({"centre": False})
+    )
     assert not plain.mean.any()
     assert torch.equal(plain.weight, closed.weight)
     expected = torch.nn.functional.normalize(edits.double() @ plain.weight.double())
     assert torch.allclose(plain.project(edits).double(), expected, atol=SINGLE)
-    sgd = fit_edit_map(*pairs, encoder=ENCODER, config=TRAINED)
+    sgd = fit_edit_map(EmbeddedPairs(*pairs, encoder=ENCODER), config=TRAINED)
     assert torch.allclose(sgd.mean, origins.mean(dim=0), atol=SINGLE)
 
 
 def test_default_solver_is_the_closed_form__identity_deviation(closed, pairs):
     """Deviation: no gradient descent unless it is asked for; the seed has no say then."""
     assert EditMapConfig().solver == "closed"
-    again = fit_edit_map(*pairs, encoder=ENCODER, config=CLOSED, seed=9)
+    again = fit_edit_map(EmbeddedPairs(*pairs, encoder=ENCODER), config=CLOSED, seed=9)
     assert torch.equal(again.weight, closed.weight)
 
 
@@ -169,7 +173,7 @@ def test_projections_are_unit_rows_of_x_minus_mean_times_w__naive_loop(closed, p
 
 def test_no_projection_depends_on_its_batch__identity_batch(pairs):
     origins, edits, owner = pairs
-    fitted = fit_edit_map(origins, edits, owner, encoder=ENCODER, config=CLOSED)
+    fitted = fit_edit_map(EmbeddedPairs(origins, edits, owner, encoder=ENCODER), config=CLOSED)
     whole = fitted.project(edits[:150])
     assert torch.equal(torch.cat([fitted.project(x[None]) for x in edits[:150]]), whole)
     order = torch.randperm(150)
@@ -177,16 +181,13 @@ def test_no_projection_depends_on_its_batch__identity_batch(pairs):
     assert fitted.project(edits[:0]).shape == (0, 48)
 
 
-def test_streamed_merged_and_updated_moments_fit_the_same_map__identity_streaming(closed, pairs):
+def test_streamed_and_merged_moments_fit_the_same_map__identity_streaming(closed, pairs):
     origins, edits, owner = pairs
-    extra_origins, extra_edits, extra_owner = make_pairs(20, 2, 9)
-    left = moments_of(origins[:100], edits[:400], owner[:400], encoder=ENCODER)
-    left.add_origins(extra_origins)
-    left.add_edits(extra_edits, extra_origins[extra_owner])
-    right = moments_of(origins[100:], edits[400:], owner[400:] - 100, encoder=ENCODER)
+    left = moments_of(EmbeddedPairs(origins[:100], edits[:400], owner[:400], encoder=ENCODER))
+    right = moments_of(
+        EmbeddedPairs(origins[100:], edits[400:], owner[400:] - 100, encoder=ENCODER)
+    )
     both = left.merge(right)
-    both.remove_edits(extra_edits, extra_origins[extra_owner])
-    both.remove_origins(extra_origins)
     fitted = fit_from_moments(both, config=CLOSED)
     assert torch.allclose(fitted.weight, closed.weight, atol=SINGLE * float(closed.weight.max()))
     assert fitted.provenance == {"origins": 500, "edits": 2000}
@@ -196,9 +197,9 @@ def test_streamed_merged_and_updated_moments_fit_the_same_map__identity_streamin
 
 @pytest.mark.parametrize("config", [CLOSED, TRAINED.with_values({"layers": 3})])
 def test_a_saved_map_comes_back__roundtrip(pairs, tmp_path, config):
-    fitted = fit_edit_map(*pairs, encoder=ENCODER, config=config, seed=3)
+    fitted = fit_edit_map(EmbeddedPairs(*pairs, encoder=ENCODER), config=config, seed=3)
     fitted.save(tmp_path / "map")
-    again = load_edit_map(tmp_path / "map")
+    again = FittedEditMap.load(tmp_path / "map")
     assert torch.equal(again.project(pairs[1]), fitted.project(pairs[1]))
     assert again.digest == fitted.digest
     for field in ("config", "encoder", "history", "provenance"):
@@ -211,15 +212,15 @@ def test_a_saved_map_comes_back__roundtrip(pairs, tmp_path, config):
     damaged[-1] ^= 1
     blob.write_bytes(damaged)
     with pytest.raises(ArtifactError, match="changed or cut short"):
-        load_edit_map(tmp_path / "map")
+        FittedEditMap.load(tmp_path / "map")
 
 
 def test_another_kind_of_artifact__rejects(pairs, tmp_path):
-    moments_of(*pairs, encoder=ENCODER).save(tmp_path / "m")
+    moments_of(EmbeddedPairs(*pairs, encoder=ENCODER)).save(tmp_path / "m")
     with pytest.raises(
         ArtifactError, match="'origin/moments' artifact, expected 'origin/edit-map'"
     ):
-        load_edit_map(tmp_path / "m")
+        FittedEditMap.load(tmp_path / "m")
 
 
 def test_another_encoder__rejects_and_says_what_differs(closed):
@@ -262,7 +263,8 @@ def test_data_that_cannot_be_fitted__rejects_in_one_line(change, problem):
         data["edits"] = origins[owner]
     with pytest.raises(InputError, match=problem) as error:
         fit_edit_map(
-            *data.values(), encoder=ENCODER, config=EditMapConfig(**{"rank": 8, **settings})
+            EmbeddedPairs(*data.values(), encoder=ENCODER),
+            config=EditMapConfig(**{"rank": 8, **settings}),
         )
     assert "\n" not in str(error.value)
 

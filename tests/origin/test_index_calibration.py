@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from wherefrom.core.rng import stream
 from wherefrom.data import save_png, to_uint8
-from wherefrom.origin import Answer, References, SearchConfig
+from wherefrom.origin import AnswerKind, References, SearchConfig
 from wherefrom.origin.searching.decision import decide, make_null
 
 ENCODER = cells_encoder(8)
@@ -47,8 +47,8 @@ def references(home, tmp_path):
 
 def test_the_rate_itself_is_rare_enough__closed_form():
     null = make_null(torch.randn(30), 0.1, indexed=40, settings={}, provenance={})
-    assert decide(0.1, null)[0] is Answer.EDIT
-    assert decide(0.1 + 1e-9, null)[0] is Answer.NONE
+    assert decide(0.1, null)[0] is AnswerKind.EDIT
+    assert decide(0.1 + 1e-9, null)[0] is AnswerKind.NONE
 
 
 def test_of_several_edits_of_one_origin_one_is_drawn__identity_seed(references, tmp_path):

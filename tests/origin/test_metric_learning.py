@@ -8,7 +8,12 @@ from latent_model import DIMENSION, ENCODER, precision, raw_precision, seen_quer
 
 from wherefrom.core.errors import InputError
 from wherefrom.origin import EditMapConfig, fit_edit_map
-from wherefrom.origin.edit_map.metric_learning import EditMapTask, Pairs, learning_rate_factor
+from wherefrom.origin.edit_map.metric_learning import (
+    EditMapTask,
+    OriginClasses,
+    learning_rate_factor,
+)
+from wherefrom.origin.edit_map.pairs import EmbeddedPairs
 from wherefrom.origin.edit_map.theory import report_pairs
 
 QUICK = EditMapConfig(
@@ -42,8 +47,7 @@ def pairs():
 def test_metric_learning_finds_more_than_the_raw_cosine__limit(pairs, settings, least):
     origins, _, owner = pairs
     fitted = fit_edit_map(
-        *pairs,
-        encoder=ENCODER,
+        EmbeddedPairs(*pairs, encoder=ENCODER),
         config=QUICK.with_values(settings),
         watch={"seen": (pairs[1], origins[owner])},
     )
@@ -59,7 +63,8 @@ def test_metric_learning_finds_more_than_the_raw_cosine__limit(pairs, settings, 
 def test_seeds_decide_the_result_and_nothing_else__identity_seed(pairs):
     short = QUICK.with_values({"epochs": 1, "steps_per_epoch": 5})
     first, again, other = (
-        fit_edit_map(*pairs, encoder=ENCODER, config=short, seed=seed) for seed in (1, 1, 2)
+        fit_edit_map(EmbeddedPairs(*pairs, encoder=ENCODER), config=short, seed=seed)
+        for seed in (1, 1, 2)
     )
     assert torch.equal(first.weight, again.weight)
     assert first.digest == again.digest != other.digest
@@ -67,7 +72,7 @@ def test_seeds_decide_the_result_and_nothing_else__identity_seed(pairs):
 
 def test_an_interrupted_training_ends_with_the_same_bits__identity_resume(pairs, tmp_path):
     config = QUICK.with_values({"epochs": 2, "steps_per_epoch": 3, "layers": 2})
-    whole = fit_edit_map(*pairs, encoder=ENCODER, config=config)
+    whole = fit_edit_map(EmbeddedPairs(*pairs, encoder=ENCODER), config=config)
 
     def stops(items, label, *, total=None):
         for index, item in enumerate(items):
@@ -76,13 +81,22 @@ def test_an_interrupted_training_ends_with_the_same_bits__identity_resume(pairs,
             yield item
 
     with pytest.raises(KeyboardInterrupt):
-        fit_edit_map(*pairs, encoder=ENCODER, config=config, checkpoint=tmp_path / "c", track=stops)
-    rest = fit_edit_map(*pairs, encoder=ENCODER, config=config, checkpoint=tmp_path / "c")
+        fit_edit_map(
+            EmbeddedPairs(*pairs, encoder=ENCODER),
+            config=config,
+            checkpoint=tmp_path / "c",
+            track=stops,
+        )
+    rest = fit_edit_map(
+        EmbeddedPairs(*pairs, encoder=ENCODER), config=config, checkpoint=tmp_path / "c"
+    )
     assert torch.equal(rest.weight, whole.weight)
     assert torch.equal(rest.layers[0], whole.layers[0])
     assert rest.history == whole.history[1:]
     with pytest.raises(InputError, match="other settings"):
-        fit_edit_map(*pairs, encoder=ENCODER, config=config, seed=1, checkpoint=tmp_path / "c")
+        fit_edit_map(
+            EmbeddedPairs(*pairs, encoder=ENCODER), config=config, seed=1, checkpoint=tmp_path / "c"
+        )
 
 
 def test_schedule_is_a_rise_a_plain_and_a_cosine__closed_form():
@@ -95,13 +109,15 @@ def test_schedule_is_a_rise_a_plain_and_a_cosine__closed_form():
 
 
 def test_batches_hold_every_class_once_per_pass__identity_sampler(pairs):
-    origins, edits, owner = pairs
-    task = EditMapTask(Pairs(origins, edits, owner, torch.zeros(DIMENSION)), QUICK, 0)
+    origins, edits, _ = pairs
+    task = EditMapTask(
+        OriginClasses(EmbeddedPairs(*pairs, encoder=ENCODER), torch.zeros(DIMENSION)), QUICK, 0
+    )
     passes = [torch.cat([task._classes(15 * n + i) for i in range(15)]) for n in (0, 1)]
     for seen in passes:
         assert len(seen.unique()) == len(seen) == 480
     assert not torch.equal(*passes)
-    z, y = task.pairs.draw(torch.tensor([3, 7]), 4, torch.Generator().manual_seed(0))
+    z, y = task.classes.draw(torch.tensor([3, 7]), 4, torch.Generator().manual_seed(0))
     assert y.tolist() == [3] * 4 + [7] * 4
     for row, label in zip(z, y.tolist(), strict=True):
         members = torch.cat([origins[label : label + 1], edits[4 * label : 4 * label + 4]])
@@ -111,7 +127,8 @@ def test_batches_hold_every_class_once_per_pass__identity_sampler(pairs):
 
 def test_origins_belong_to_their_class_and_small_classes_repeat__identity_sampler():
     origins, edits = torch.arange(4.0)[:, None], torch.tensor([[10.0], [30.0], [31.0]])
-    pairs = Pairs(origins, edits, torch.tensor([1, 3, 3]), torch.tensor([0.5]))
+    embedded = EmbeddedPairs(origins, edits, torch.tensor([1, 3, 3]), encoder=ENCODER)
+    pairs = OriginClasses(embedded, torch.tensor([0.5]))
     assert pairs.ids.tolist() == [1, 3]
     assert pairs.centred_origins().tolist() == [[0.5], [2.5]]
     rng = torch.Generator().manual_seed(0)
@@ -122,7 +139,8 @@ def test_origins_belong_to_their_class_and_small_classes_repeat__identity_sample
 
 def test_average_follows_its_recursion__naive_loop(pairs):
     config = QUICK.with_values({"ema": 0.3})
-    task = EditMapTask(Pairs(*pairs, torch.zeros(DIMENSION)), config, 0)
+    classes = OriginClasses(EmbeddedPairs(*pairs, encoder=ENCODER), torch.zeros(DIMENSION))
+    task = EditMapTask(classes, config, 0)
     expected = task.map.weight.detach().clone()
     for t in range(1, 6):
         task.step(t - 1)

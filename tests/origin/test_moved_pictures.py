@@ -9,8 +9,8 @@ from indexed_pictures import ALL, COUNT, ENCODER, SMALL, build, copy_home, draw,
 from refusing import refused
 
 from wherefrom.core.errors import InputError
-from wherefrom.encoders import make_autoencoder, save_autoencoder
-from wherefrom.origin import Answer, References
+from wherefrom.encoders.tiny_conv import make_autoencoder, save_autoencoder
+from wherefrom.origin import AnswerKind, References
 from wherefrom.origin.index.places import CHANGED, GONE, missing_now, shown_path
 
 
@@ -137,7 +137,7 @@ def test_a_search_says_that_what_it_names_is_gone__closed_form(home, monkeypatch
     with opened("refs.index") as references:
         first, second = references.search([Path("asked.png"), Path("other.png")])
     assert first.sentence() == "copy of photos/1.png (the same file), which is gone"
-    assert first.answer is Answer.COPY and first.candidates[0].missing == GONE
+    assert first.answer is AnswerKind.COPY and first.candidates[0].missing == GONE
     assert "photos/1.png is gone; put it back, or bring the index up to date" in first.notes[0]
     assert second.sentence().endswith("(the same file), which has changed since it was added")
     assert first.to_dict()["candidates"][0]["missing"] == GONE

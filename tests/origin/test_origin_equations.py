@@ -101,25 +101,13 @@ def test_circle_is_its_equation__naive_loop():
         assert cosines.grad[i, j].item() == pytest.approx(slope, abs=1e-4)
 
 
-def test_pair_cosines_follow_the_rows__naive_loop():
-    rng = torch.Generator().manual_seed(1)
-    z, z_o = torch.randn(2, 6, 5, generator=rng, dtype=torch.float64)
-    W = torch.randn(5, 3, generator=rng, dtype=torch.float64)
-    for i, found in enumerate(eq.pair_cosines(z, z_o, W).tolist()):
-        f, f_o = (
-            [sum(x[i, k].item() * W[k, j].item() for k in range(5)) for j in range(3)]
-            for x in (z, z_o)
-        )
-        assert found == pytest.approx(cosine(f, f_o))
-
-
 def test_a_map_that_removes_the_change_is_exact__limit():
     """Theorem 1: (z - z_o) W = 0 gives cosine 1 and distance ratio 0."""
     z_o = torch.randn(8, 4)
     z = z_o.clone()
     z[:, 3] += 5 * torch.randn(8)
     W = torch.eye(4)[:, :3]
-    assert torch.allclose(eq.pair_cosines(z, z_o, W), torch.ones(8))
+    assert torch.allclose(eq.row_cosines(eq.transform(z, W), eq.transform(z_o, W)), torch.ones(8))
     assert eq.distance_ratio(z @ W, z_o @ W).item() == 0.0
     assert eq.distance_ratio(z, z_o).item() > 0.5
 
@@ -148,9 +136,3 @@ def test_singular_values_are_compared_in_order__closed_form():
     expected = (4 * 12 + 3 * 5) / (5 * 13)
     assert eq.singular_value_cosine(one, two).item() == pytest.approx(expected)
     assert eq.singular_value_cosine(one, 9 * one).item() == pytest.approx(1)
-
-
-def test_weight_cosine_is_over_all_entries__closed_form():
-    a = torch.tensor([[[1.0, 2.0]], [[2.0, 0.0]]])
-    b = torch.tensor([[[2.0, 1.0]], [[0.0, 2.0]]])
-    assert eq.weight_cosine(a, b).item() == pytest.approx(4 / 9)

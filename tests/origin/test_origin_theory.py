@@ -6,39 +6,24 @@ from latent_model import CLOSED, ENCODER, make_pairs, training_pairs
 
 from wherefrom.core.errors import InputError
 from wherefrom.origin import EditMapConfig, fit_edit_map
-from wherefrom.origin.edit_map.theory import compare_encoders, compare_maps, report_pairs
+from wherefrom.origin.edit_map.pairs import EmbeddedPairs
+from wherefrom.origin.edit_map.theory import compare_maps, report_pairs
 
 SINGLE = 1e-5  # float32 against float64
 
 
 def test_maps_of_two_editors_have_like_singular_values__limit(closed):
     """Table 1: cos(phi) near 1, although the maps differ; and 1 with itself."""
-    other = fit_edit_map(*make_pairs(500, 4, 5, kept=(1.5, 4.5)), encoder=ENCODER, config=CLOSED)
+    other = fit_edit_map(
+        EmbeddedPairs(*make_pairs(500, 4, 5, kept=(1.5, 4.5)), encoder=ENCODER), config=CLOSED
+    )
     assert compare_maps(closed, closed) == pytest.approx(1, abs=SINGLE)
     assert 0.9 < compare_maps(closed, other) < 1
     with pytest.raises(InputError, match="rank 48 and 8"):
-        low = fit_edit_map(*make_pairs(20, 2, 0), encoder=ENCODER, config=EditMapConfig(rank=8))
+        low = fit_edit_map(
+            EmbeddedPairs(*make_pairs(20, 2, 0), encoder=ENCODER), config=EditMapConfig(rank=8)
+        )
         compare_maps(closed, low)
-
-
-def test_encoders_are_compared_as_in_table_3__naive_loop():
-    from wherefrom.encoders import TinyConvConfig, as_encoder, make_autoencoder
-
-    small = {"width_half": 4, "width_quarter": 4, "width_eighth": 4, "blocks": 0}
-    one, two, wide = (
-        as_encoder(make_autoencoder(TinyConvConfig(latent_channels=c, **small), seed=seed))
-        for c, seed in ((2, 0), (2, 1), (3, 0))
-    )
-    images = torch.rand(2, 3, 64, 64)
-    found = compare_encoders(one, two, images)
-    a, b = one.embed(images).double(), two.embed(images).double()
-    mean = sum(float(x @ y / (x.norm() * y.norm())) for x, y in zip(a, b, strict=True)) / 2
-    assert found.embed == pytest.approx(mean, abs=SINGLE)
-    v, w = one.module.encoder[-1].weight.flatten(), two.module.encoder[-1].weight.flatten()
-    assert found.conv == pytest.approx(float(v @ w / (v.norm() * w.norm())), abs=SINGLE)
-    same = compare_encoders(one, one, images)
-    assert (same.conv, same.embed) == (pytest.approx(1), pytest.approx(1))
-    assert compare_encoders(one, wide, images).to_dict() == {"conv": None, "embed": None}
 
 
 def test_a_report_needs_pairs__rejects(closed):

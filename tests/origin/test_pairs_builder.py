@@ -17,7 +17,7 @@ from PIL import Image
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
-from wherefrom.core.store import digest_file
+from wherefrom.core.saving.store import digest_file
 from wherefrom.data.images import read_image
 from wherefrom.origin.pairs.builder import build_pairs
 from wherefrom.origin.pairs.config import PairsConfig
@@ -69,7 +69,7 @@ def test_every_row_says_how_its_edit_was_made__closed_form(whole, sd, photos):
     assert manifest.rows == whole.rows
     assert manifest.origins == tuple(photos)
     assert manifest.owner == (0, 0, 1, 1, 2, 2)
-    assert manifest.models == ("sd",)
+    assert set(manifest.model_of) == {"sd"}
     edits = {row.edit for row in manifest.rows}
     assert files_of(whole.folder) == ["edits", *sorted(edits), "pairs.jsonl"]
     for index, row in enumerate(manifest.rows):
@@ -109,7 +109,7 @@ def test_neither_order_nor_the_global_seed_matters__identity_order(real, sd, pho
 
 
 def test_fewer_edits_each_are_the_first_ones__identity_prefix(whole, drawing, photos, tmp_path):
-    one = build_pairs(photos, drawing, PROMPTS, tmp_path / "pairs", **(TWO | {"per_origin": 1}))
+    one = build_pairs(photos, drawing, PROMPTS, tmp_path / "pairs", **(TWO | {"config": CONFIG}))
     assert contents(one).items() <= contents(whole).items()
     assert len(one.rows) == 3
 
@@ -164,7 +164,7 @@ def test_a_stale_digest_is_mended_with_its_edit__identity_resume(drawing, photos
 @pytest.mark.skipif(os.name != "posix", reason="forks and kills")
 def test_a_killed_process_loses_one_row_at_most__identity_resume(whole, drawing, photos, tmp_path):
     out, said = tmp_path / "pairs", tmp_path / "said"
-    many = TWO | {"per_origin": 400}
+    many = TWO | {"config": CONFIG.with_values({"per_origin": 400})}
     work = partial(build_pairs, [photos[0].parent], drawing, PROMPTS, out, **many)
     with Child(work, said) as child:
         deadline = time.monotonic() + 60
@@ -193,7 +193,7 @@ def test_two_models_share_a_folder__identity_union(sd, instruct, photos, tmp_pat
     first = build_pairs(photos[:2], sd, PROMPTS, out, config=CONFIG)
     both = build_pairs(photos[:2], instruct, PROMPTS, out, config=CONFIG)
     assert both.rows[:2] == first.rows
-    assert both.models == ("sd", "instruct")
+    assert (*dict.fromkeys(both.model_of),) == ("sd", "instruct")
     assert both.owner == (0, 1, 0, 1)
     # The same prompts and seeds, so that models are compared on the same task.
     assert [row.prompt for row in both.rows[2:]] == [row.prompt for row in first.rows]

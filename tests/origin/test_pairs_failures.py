@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from building import PROMPTS, TWO, Counting, files_of
+from building import CONFIG, PROMPTS, TWO, Counting, files_of
 
 from wherefrom.cli.main import run
 from wherefrom.core.errors import InputError
@@ -17,7 +17,7 @@ from wherefrom.origin.pairs.prompts import load_prompts
 
 pytestmark = pytest.mark.needs("diffusers", "transformers")
 
-ONE = TWO | {"per_origin": 1}
+ONE = TWO | {"config": CONFIG}
 
 
 class Faulty(Counting):
@@ -91,7 +91,7 @@ def test_a_fault_of_the_first_edit_or_of_many_stops__rejects(sd, photos, tmp_pat
     assert files_of(tmp_path) == []
     pipeline = Faulty(sd, range(1, 99), "fault")
     with pytest.raises(InputError, match="out of memory"):
-        build(photos, pipeline, tmp_path / "pairs", per_origin=4)
+        build(photos, pipeline, tmp_path / "pairs", config=CONFIG.with_values({"per_origin": 4}))
     assert pipeline.count == 1 + MAX_FAULTS
     assert len(read_pairs(tmp_path / "pairs").rows) == 1
 

@@ -79,7 +79,7 @@ def test_folders_that_are_no_pairs_folder__rejects(sd, photos, tmp_path):
             build_pairs(photos, sd, PROMPTS, out, config=CONFIG)
     assert files_of(tmp_path) == ["file", "full", "full/letter.txt"]
     with pytest.raises(InputError, match="per_origin is 0"):
-        build_pairs(photos, sd, PROMPTS, tmp_path / "pairs", per_origin=0)
+        PairsConfig(per_origin=0)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no flock there")

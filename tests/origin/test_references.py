@@ -15,19 +15,26 @@ from wherefrom.calibration.conformal import tie_width
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
 from wherefrom.data import save_png, to_uint8
-from wherefrom.encoders import TinyConvConfig, as_encoder, make_autoencoder, save_autoencoder
+from wherefrom.encoders.tiny_conv import (
+    TinyConvConfig,
+    as_encoder,
+    make_autoencoder,
+    save_autoencoder,
+)
 from wherefrom.origin import (
-    Answer,
+    AnswerKind,
     EditMapConfig,
-    Index,
     References,
     SearchConfig,
+    build,
     fit_edit_map,
     remove,
     search,
 )
+from wherefrom.origin.edit_map.pairs import EmbeddedPairs
+from wherefrom.origin.index.index import Index
 from wherefrom.origin.index.places import shown_path
-from wherefrom.origin.index.result import ScanStatistics
+from wherefrom.origin.scanning.scan import ScanStatistics
 from wherefrom.origin.searching.decision import NullScores, make_null, moments_without
 
 SMALL = TinyConvConfig(latent_channels=2, width_half=4, width_quarter=4, width_eighth=4, blocks=0)
@@ -132,14 +139,40 @@ def test_one_call_opens_searches_and_closes__identity(home, encoder):
         search(home / "refs.index", [home / "edits"])
 
 
+def test_one_call_builds_what_add_builds_and_continues__identity(home, encoder):
+    report = build(home / "built.index", [home / "photos"], encoder=encoder)
+    assert (report.added, report.skipped) == (KNOWN, ())
+    expected = search(home / "refs.index", [home / "edits"], encoder=encoder, config=PLAIN)
+    answers = search(home / "built.index", [home / "edits"], encoder=encoder, config=PLAIN)
+    assert [a.candidates[0].path for a in answers] == [a.candidates[0].path for a in expected]
+    assert build(home / "built.index", [home / "photos"], encoder=encoder).unchanged == KNOWN
+
+
+def test_an_index_of_nothing_is_not_left__rejects_images(home, encoder):
+    (home / "torn.png").write_bytes(b"no image")
+    report = build(home / "new.index", [home / "torn.png"], encoder=encoder)
+    assert report.usable == 0 and not (home / "new.index").exists()
+    with pytest.raises(InputError, match=r"no image was added: 1 files .*torn\.png"):
+        report.require_usable()
+
+
+def test_answers_show_themselves_in_a_notebook__identity_rows(answers):
+    page, rows = answers._repr_html_(), answers.rows()
+    assert page.count("<tr>") == 1 + len(answers) and "edits/000.png" in page
+    assert rows[0]["best candidate"] == answers[0].candidates[0].path
+    assert answers.to_dict()["answers"][0]["name"] == answers[0].name
+    pandas = pytest.importorskip("pandas")
+    assert isinstance(answers.to_dataframe(), pandas.DataFrame)
+
+
 def test_answers_follow_the_conformal_p_value__closed_form(references, answers):
     assert len(answers) == EDITED + UNKNOWN
     for answer in answers:
         ends = references.null.values + tie_width(references.null.values)
         above = int((ends >= answer.z).sum())
         assert answer.p_value == (1 + above) / (UNKNOWN + 1)
-        assert answer.answer is (Answer.EDIT if answer.p_value <= 0.1 else Answer.NONE)
-        if answer.answer is Answer.EDIT:
+        assert answer.answer is (AnswerKind.EDIT if answer.p_value <= 0.1 else AnswerKind.NONE)
+        if answer.answer is AnswerKind.EDIT:
             assert (
                 answer.sentence()
                 == f"made from {shown_path(answer.candidates[0].path)} (p = {answer.p_value:.3g})"
@@ -149,13 +182,13 @@ def test_answers_follow_the_conformal_p_value__closed_form(references, answers):
 
 
 def test_false_alarms_on_the_calibration_set_are_at_most_the_rate__limit(answers):
-    assert sum(a.answer is Answer.EDIT for a in answers[EDITED:]) <= 0.1 * UNKNOWN
+    assert sum(a.answer is AnswerKind.EDIT for a in answers[EDITED:]) <= 0.1 * UNKNOWN
 
 
 def test_the_same_file_is_a_copy_not_an_edit__identity(references, home):
     shutil.copy(home / "photos" / "007.png", home / "renamed.png")
     (answer,) = references.search([home / "renamed.png"])
-    assert answer.answer is Answer.COPY and answer.p_value is None
+    assert answer.answer is AnswerKind.COPY and answer.p_value is None
     assert answer.candidates[0].path.endswith("007.png") and len(answer.candidates) == 1
 
 
@@ -168,7 +201,7 @@ def test_adding_again_embeds_only_what_is_new_or_changed__identity(references, h
     (home / "photos" / "torn.png").write_bytes((home / "photos" / "002.png").read_bytes()[:100])
     changed = references.add([Path("photos")])
     assert (changed.added, changed.unchanged, changed.replaced) == (1, KNOWN - 1, 1)
-    assert [path for path, _ in changed.skipped] == ["photos/torn.png"]
+    assert [path for path, _ in changed.skipped] == [Path("photos/torn.png")]
     assert references.index.count() == KNOWN + 1
 
 
@@ -184,7 +217,7 @@ def test_a_broken_query_is_a_row_not_a_stop__closed_form(references, home):
     (home / "edits" / "zz.png").write_bytes(b"no image")
     answers = references.search([home / "edits"])
     assert len(answers) == EDITED + 1
-    assert answers[-1].answer is Answer.UNKNOWN and answers[-1].p_value is None
+    assert answers[-1].answer is AnswerKind.UNKNOWN and answers[-1].p_value is None
 
 
 def test_origins_in_the_index_are_left_out_of_the_calibration__identity(references, home):
@@ -197,8 +230,8 @@ def test_origins_in_the_index_are_left_out_of_the_calibration__identity(referenc
         with Index.create(home / f"without-{number}", dim=rows.shape[1], identity={}) as without:
             without.add([f"/{n}" for n in kept], [digest(n) for n in kept], rows[kept])
             query = references.encoder.embed(levels(edited(number)[None]))
-            found = without.search(query, 1).statistics
-        z.append(float((found.top1 - found.mean) / found.std))
+            best = without.search(query, 1)
+        z.append(float((best.scores[:, 0] - best.statistics.mean) / best.statistics.std))
         assert edit.name == photos[number].name
     assert mixed.null.values.tolist() == pytest.approx(sorted(z), rel=5e-3)
 
@@ -219,9 +252,9 @@ def test_evaluation_ranks_the_right_origin__naive_loop(references, home, answers
     assert everything.mean_average_precision == pytest.approx(
         np.mean([1 / r for r in report.ranks])
     )
-    called = [x.answer is Answer.EDIT for x in answers]
+    called = [x.answer is AnswerKind.EDIT for x in answers]
     right = [r == 1 for r in report.ranks]
-    assert everything.found == pytest.approx(
+    assert everything.right == pytest.approx(
         np.mean([c and r for c, r in zip(called, right, strict=True)])
     )
     with pytest.raises(InputError, match="is not in the index; add it first"):
@@ -234,9 +267,8 @@ def test_an_edit_map_is_kept_with_the_index__roundtrip(home, encoder):
     edits = encoder.embed(torch.stack([edited(n) for n in numbers]))
     owner = torch.arange(KNOWN)
     fitted = fit_edit_map(
-        origins, edits, owner, encoder=encoder.identity,
-        config=EditMapConfig(rank=8),
-    )  # fmt: skip
+        EmbeddedPairs(origins, edits, owner, encoder=encoder.identity), config=EditMapConfig(rank=8)
+    )
     built = References.create(home / "mapped.index", encoder, edit_map=fitted)
     built.add([home / "photos"])
     first = built.search([home / "edits"], config=PLAIN)
@@ -244,7 +276,7 @@ def test_an_edit_map_is_kept_with_the_index__roundtrip(home, encoder):
     opened = References.open(home / "mapped.index", encoder=encoder)
     assert opened.index.dim == 8
     assert opened.search([home / "edits"], config=PLAIN) == first
-    assert first[0].answer is Answer.UNKNOWN and "not calibrated" in first[0].reason
+    assert first[0].answer is AnswerKind.UNKNOWN and "not calibrated" in first[0].reason
     opened.close()
 
 
@@ -268,8 +300,7 @@ def test_the_remembered_encoder_is_loaded__roundtrip(home):
 
 def test_moments_without_images__naive_loop():
     scores = torch.randn(2, 30, dtype=torch.float64, generator=stream(0, "scores"))
-    top = scores.max(1).values
-    whole = ScanStatistics(scores.mean(1), scores.std(1, correction=0), top, top, 30)
+    whole = ScanStatistics(scores.mean(1), scores.std(1, correction=0), 30)
     mean, std = moments_without(whole, scores[:, 4:6])
     rest = torch.cat([scores[:, :4], scores[:, 6:]], dim=1)
     assert torch.allclose(mean, rest.mean(1)) and torch.allclose(std, rest.std(1, correction=0))
@@ -280,7 +311,7 @@ def test_too_few_null_values_or_images__rejects_sizes(tmp_path):
         make_null(torch.randn(30), 0.01, indexed=40, settings={}, provenance={})
     few = torch.ones(1, dtype=torch.float64)
     with pytest.raises(InputError, match="at least 20"):
-        moments_without(ScanStatistics(few, few, few, few, 20), torch.ones(1, 1))
+        moments_without(ScanStatistics(few, few, 20), torch.ones(1, 1))
     null = make_null(
         torch.randn(30), 0.1, indexed=40, settings=PLAIN.to_dict(), provenance={"edits": 30}
     )

@@ -9,7 +9,8 @@ import pytest
 from making import digest, vectors
 from refusing import refused
 
-from wherefrom.origin import Index, remove
+from wherefrom.origin import remove
+from wherefrom.origin.index.index import Index
 
 NAMES = [
     "photos/2019 spring/a.jpg",

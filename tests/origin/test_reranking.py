@@ -16,7 +16,7 @@ from wherefrom.data import save_png, to_uint8
 from wherefrom.origin import References, SearchConfig
 from wherefrom.origin.reranking.scores import WEIGHT, Originals
 from wherefrom.origin.reranking.spatial import align
-from wherefrom.origin.searching.result import Answer
+from wherefrom.origin.searching.result import AnswerKind
 
 SIDE = 16  # of the grid of cells
 ENCODER = cells_encoder(SIDE)
@@ -105,10 +105,10 @@ def test_a_file_that_cannot_be_read_keeps_its_score_and_is_named__closed_form(re
     Path("photos/06.png").write_bytes(b"torn")
     (plain,) = references.search([Path("edits/01.png")], config=FLIPPED)
     (after,) = references.search([Path("edits/01.png")], config=RERANKED)
-    unread = [note for note in after.notes if "was not laid over again" in note]
+    unread = [note for note in after.notes if "could not be compared again" in note]
     told = "; ".join(unread)
     assert len(unread) == 3
-    assert "photos/04.png was not laid over again: has changed since it was added" in told
+    assert "photos/04.png could not be compared again: has changed since it was added" in told
     assert "photos/03.png" in told and "photos/06.png" in told
     kept = {c.path: c.deviations for c in plain.candidates}
     for candidate in after.candidates:
@@ -182,7 +182,7 @@ def test_without_most_of_its_pictures_an_index_cannot_say__rejects_calibration(r
     """As after a move that the index was not told of."""
     Path("photos").rename("moved")
     (answer,) = references.search([Path("edits/01.png")], config=RERANKED)
-    assert answer.answer is Answer.UNKNOWN and answer.p_value is None
+    assert answer.answer is AnswerKind.UNKNOWN and answer.p_value is None
     assert "could not be compared with it (photos/" in answer.reason
     assert "say with --root where they are now, or run `wherefrom origin sync`" in answer.reason
     null, elsewhere = (sorted(Path(name).iterdir()) for name in ("null", "elsewhere"))
@@ -192,4 +192,4 @@ def test_without_most_of_its_pictures_an_index_cannot_say__rejects_calibration(r
         references.evaluate([Path("edits/01.png")], [Path("moved/01.png")], ["m"], config=RERANKED)
     Path("moved").rename("photos")
     (again,) = references.search([Path("edits/01.png")], config=RERANKED)
-    assert again.answer is not Answer.UNKNOWN or "not calibrated" in again.reason
+    assert again.answer is not AnswerKind.UNKNOWN or "not calibrated" in again.reason

@@ -8,10 +8,10 @@ import torch
 from making import naive, stored, vectors
 
 from wherefrom.origin.scanning import exact, rough, scan
-from wherefrom.origin.scanning.exact import Part
+from wherefrom.origin.scanning.exact import RowBlock
 from wherefrom.origin.scanning.rough import Rough, Rows
 from wherefrom.origin.scanning.scan import STD_FLOOR, STD_TOLERANCE
-from wherefrom.origin.scanning.top_rows import GROUP, Candidates
+from wherefrom.origin.scanning.top_rows import GROUP, TopRows
 
 # A query is rounded to multiples of 2^-36: D * 2^-37, and the float64 sums of the loop.
 SCORE_TOLERANCE = 1e-9
@@ -38,7 +38,7 @@ def rows_of(table, *, cuts=(), dead=(), ids=None):
         alive = torch.ones(high - low, dtype=torch.bool)
         alive[gone] = False
         total = rows[low:high][alive].double().sum(0)
-        parts.append(Part(rows[low:high], ids[low:high], gone, total))
+        parts.append(RowBlock(rows[low:high], ids[low:high], gone, total))
     return Rows(parts)
 
 
@@ -171,7 +171,7 @@ def test_the_candidates_are_the_largest_scores__reference_torch(order, wanted):
     elif order != "random":
         scores = scores.sort(dim=0, descending=order == "falling").values
     scores[100:140] = -torch.inf
-    candidates = Candidates(7, wanted, scores.device)
+    candidates = TopRows(7, wanted, scores.device)
     for first in range(0, len(scores), 3 * GROUP):
         candidates.offer(scores[first : first + 3 * GROUP], first)
     values, places = candidates.best()
@@ -183,7 +183,7 @@ def test_the_candidates_are_the_largest_scores__reference_torch(order, wanted):
 @pytest.mark.gpu
 def test_a_gpu_and_a_cpu__identity_device():
     rows, queries = rows_of(stored(vectors(2000)), cuts=[40, 50]), vectors(300, seed=1)
-    parts = [Part(p.rows.cuda(), p.ids.cuda(), p.dead.cuda(), p.total) for p in rows.parts]
+    parts = [RowBlock(p.rows.cuda(), p.ids.cuda(), p.dead.cuda(), p.total) for p in rows.parts]
     here, there = search(rows, queries, 10), search(Rows(parts), queries, 10)
     assert (here[0] == there[0]).all()
     assert (here[1] == there[1]).all()

@@ -10,7 +10,7 @@ from making import stored, vectors
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.origin.index import segments
-from wherefrom.origin.index.segments import Segment, SegmentInfo, unit_rows, write_segment
+from wherefrom.origin.index.segments import SegmentFile, SegmentInfo, unit_rows, write_segment
 
 DIM = 6
 
@@ -22,7 +22,7 @@ def write(folder, table):
 
 def read(folder, info, *, dim=DIM):
     """The segment, every byte of it checked."""
-    segment = Segment(folder / info.name, dim=dim, info=info)
+    segment = SegmentFile(folder / info.name, dim=dim, info=info)
     segment.verify()
     return segment
 
@@ -83,14 +83,14 @@ def test_a_file_cut_short_or_grown__rejects_at_opening(tmp_path):
     for bad in [*(good[:n] for n in range(len(good))), good + b"\0", b""]:
         path.write_bytes(bad)
         with pytest.raises(ArtifactError, match=rf"{info.name} is damaged"):
-            Segment(path, dim=DIM, info=info)
+            SegmentFile(path, dim=DIM, info=info)
 
 
 def test_another_segment_of_the_same_shape__rejects(tmp_path):
     mine, other = (write(tmp_path, stored(vectors(4, DIM, seed=n))) for n in (0, 1))
     (tmp_path / other.name).replace(tmp_path / mine.name)
     with pytest.raises(ArtifactError, match="not the one that the manifest names"):
-        Segment(tmp_path / mine.name, dim=DIM, info=mine)
+        SegmentFile(tmp_path / mine.name, dim=DIM, info=mine)
 
 
 def test_a_segment_of_a_later_format__rejects(tmp_path, monkeypatch):
@@ -98,7 +98,7 @@ def test_a_segment_of_a_later_format__rejects(tmp_path, monkeypatch):
         patch.setattr(segments, "VERSION", 2)
         info = write(tmp_path, stored(vectors(4, DIM)))
     with pytest.raises(ArtifactError, match="format 2, this version reads 1"):
-        Segment(tmp_path / info.name, dim=DIM, info=info)
+        SegmentFile(tmp_path / info.name, dim=DIM, info=info)
 
 
 def test_what_is_removed_stays_readable_to_who_has_it__identity_content(tmp_path):
@@ -112,7 +112,7 @@ def test_what_is_removed_stays_readable_to_who_has_it__identity_content(tmp_path
 def test_opening_reads_no_rows__identity_mapped(tmp_path):
     table = stored(vectors(4, DIM))
     info = write(tmp_path, table)
-    segment = Segment(tmp_path / info.name, dim=DIM, info=info)
+    segment = SegmentFile(tmp_path / info.name, dim=DIM, info=info)
     with (tmp_path / info.name).open("r+b") as file:
         file.seek(segments.HEADER.size)
         file.write(b"\0\0")
@@ -141,9 +141,9 @@ def test_fewer_rows_than_announced__rejects_and_leaves_nothing(tmp_path):
 def test_what_is_no_file__rejects_at_once(tmp_path, make):
     make(tmp_path / "x")
     with pytest.raises(ArtifactError, match=r"x (is damaged|cannot be read)"):
-        Segment(tmp_path / "x", dim=DIM, info=SegmentInfo("x", 1, "sha256:"))
+        SegmentFile(tmp_path / "x", dim=DIM, info=SegmentInfo("x", 1, "sha256:"))
 
 
 def test_a_missing_segment__rejects_with_its_own_error(tmp_path):
     with pytest.raises(FileNotFoundError):
-        Segment(tmp_path / "x", dim=DIM, info=SegmentInfo("x", 1, "sha256:"))
+        SegmentFile(tmp_path / "x", dim=DIM, info=SegmentInfo("x", 1, "sha256:"))

@@ -56,7 +56,7 @@ def test_agreement_at_equal_scale__naive_loop(monkeypatch):
     (found,) = align(q[None], o[None])
     best = max(values, key=values.get)
     assert found.agreement == pytest.approx(values[best], abs=1e-5)
-    assert (found.top * SIDE, found.left * SIDE) == pytest.approx(best)
+    assert (found.y0 * SIDE, found.x0 * SIDE) == pytest.approx(best)
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (2, -1), (-2, 2)])
@@ -72,7 +72,7 @@ def test_a_shift_and_a_flip_are_found__closed_form(shift, mirrored):
     found = align(frames, torch.cat([origin[None], others()]))
     assert found[0].mirrored is mirrored and found[0].is_whole
     assert found[0].is_plain is not mirrored
-    assert (found[0].top * SIDE, found[0].left * SIDE) == pytest.approx(shift)
+    assert (found[0].y0 * SIDE, found[0].x0 * SIDE) == pytest.approx(shift)
     # The means of surroundings differ at the edges, where the two end.
     assert found[0].agreement > 0.95
     assert max(other.agreement for other in found[1:]) < 0.7
@@ -84,13 +84,13 @@ def test_a_crop_and_a_border_are_found__closed_form():
     small = F.interpolate(origin[None], (SIDE, SIDE), mode="bilinear", antialias=True)[0]
     found = align(crop[None], torch.cat([small[None], others()]))
     assert found[0].agreement == max(each.agreement for each in found) and not found[0].is_whole
-    edges = (found[0].top, found[0].left, found[0].bottom, found[0].right)
+    edges = (found[0].y0, found[0].x0, found[0].y1, found[0].x1)
     assert edges == pytest.approx((0.1, 0.2, 0.9, 1.0), abs=0.03)
     bordered = torch.randn(3, SIDE, SIDE, generator=stream(0, "border")) * 0.2
     inner = F.interpolate(small[None], (27, 27), mode="bilinear", antialias=True)[0]
     bordered[:, 2:29, 3:30] = inner
     (found,) = align(bordered[None], small[None])
-    assert (found.top * 27, found.left * 27) == pytest.approx((-2, -3), abs=0.6)
+    assert (found.y0 * 27, found.x0 * 27) == pytest.approx((-2, -3), abs=0.6)
 
 
 @pytest.mark.parametrize("size", [(40, 27), (32, 43), (36, 32)])
@@ -106,7 +106,7 @@ def test_each_candidate_is_compared_on_its_own__identity_batch():
     for one, found in zip(candidates, together, strict=True):
         (alone,) = align(query, one[None])
         assert alone.agreement == pytest.approx(found.agreement, abs=1e-5)
-        assert (alone.top, alone.left, alone.mirrored) == (found.top, found.left, found.mirrored)
+        assert (alone.y0, alone.x0, alone.mirrored) == (found.y0, found.x0, found.mirrored)
 
 
 def test_a_new_palette_does_not_count__identity_offset():

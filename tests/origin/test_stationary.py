@@ -16,6 +16,7 @@ from latent_model import (
 
 from wherefrom.core.errors import InputError
 from wherefrom.origin import EditMapConfig, fit_edit_map
+from wherefrom.origin.edit_map.pairs import EmbeddedPairs
 from wherefrom.origin.edit_map.stationary import fit_waves
 
 GRID = (CHANNELS, SIDE, SIDE)
@@ -59,7 +60,11 @@ def test_waves_and_their_weights__naive_loop(power):
     origins = torch.randn(9, 24, generator=rng) * torch.linspace(1, 3, 24)
     owner = torch.tensor([0, 0, 4, 7, 8])
     edits = origins[owner] + torch.randn(5, 24, generator=rng)
-    found = fit_waves(origins, edits, owner, shape, EditMapConfig(rank=7, power=power))
+    found = fit_waves(
+        EmbeddedPairs(origins, edits, owner, encoder=ENCODER),
+        shape,
+        EditMapConfig(rank=7, power=power),
+    )
     waves = naive_waves(shape)
     centred = (origins.double() - origins.double().mean(0)) @ waves.T
     changes = (edits.double() - origins[owner].double()) @ waves.T
@@ -73,7 +78,9 @@ def test_waves_and_their_weights__naive_loop(power):
 def test_few_pairs_are_enough__identity_better_than_raw():
     origins, edits, owner = make_pairs(FEW, 2, 5)
     config = EditMapConfig(rank=48)
-    fitted = fit_edit_map(origins, edits, owner, encoder=ENCODER, latent_shape=GRID, config=config)
+    fitted = fit_edit_map(
+        EmbeddedPairs(origins, edits, owner, encoder=ENCODER, latent_shape=GRID), config=config
+    )
     pairs = unseen_queries()
     assert fitted.rank > FEW
     assert precision(fitted, pairs) > raw_precision(pairs) + 0.1
@@ -82,10 +89,14 @@ def test_few_pairs_are_enough__identity_better_than_raw():
 def test_it_is_a_matter_of_config_and_shape__identity_settings():
     origins, edits, owner = make_pairs(60, 2, 6)
     config = EditMapConfig(rank=8)
-    dense = fit_edit_map(origins, edits, owner, encoder=ENCODER, config=config)
-    waves = fit_edit_map(origins, edits, owner, encoder=ENCODER, latent_shape=GRID, config=config)
+    dense = fit_edit_map(EmbeddedPairs(origins, edits, owner, encoder=ENCODER), config=config)
+    waves = fit_edit_map(
+        EmbeddedPairs(origins, edits, owner, encoder=ENCODER, latent_shape=GRID), config=config
+    )
     off = config.with_values({"stationary": False})
-    again = fit_edit_map(origins, edits, owner, encoder=ENCODER, latent_shape=GRID, config=off)
+    again = fit_edit_map(
+        EmbeddedPairs(origins, edits, owner, encoder=ENCODER, latent_shape=GRID), config=off
+    )
     assert torch.equal(dense.weight, again.weight)
     assert not torch.allclose(dense.weight, waves.weight)
 
@@ -94,18 +105,28 @@ def test_rows_may_come_in_any_order__identity_permutation():
     origins, edits, owner = make_pairs(20, 3, 7)
     config = EditMapConfig(rank=5)
     order = torch.randperm(len(edits), generator=torch.Generator().manual_seed(0))
-    first = fit_waves(origins, edits, owner, GRID, config)
-    second = fit_waves(origins, edits[order], owner[order], GRID, config)
+    first = fit_waves(EmbeddedPairs(origins, edits, owner, encoder=ENCODER), GRID, config)
+    second = fit_waves(
+        EmbeddedPairs(origins, edits[order], owner[order], encoder=ENCODER), GRID, config
+    )
     torch.testing.assert_close(first, second, rtol=1e-12, atol=0)
 
 
 def test_a_grid_of_another_size__rejects_shape():
     origins, edits, owner = make_pairs(8, 1, 8)
     with pytest.raises(InputError, match="latents of 3 x 8 x 8 are not the 128 numbers"):
-        fit_waves(origins, edits, owner, (3, SIDE, SIDE), EditMapConfig(rank=4))
+        fit_waves(
+            EmbeddedPairs(origins, edits, owner, encoder=ENCODER),
+            (3, SIDE, SIDE),
+            EditMapConfig(rank=4),
+        )
 
 
 def test_edits_that_change_nothing__rejects_copies():
     origins, _, owner = make_pairs(8, 1, 9)
     with pytest.raises(InputError, match="every edit equals its origin"):
-        fit_waves(origins, origins[owner], owner, GRID, EditMapConfig(rank=4))
+        fit_waves(
+            EmbeddedPairs(origins, origins[owner], owner, encoder=ENCODER),
+            GRID,
+            EditMapConfig(rank=4),
+        )

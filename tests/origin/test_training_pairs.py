@@ -12,19 +12,13 @@ from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
-from wherefrom.core.store import digest_file
+from wherefrom.core.saving.store import digest_file
 from wherefrom.data import save_png, to_uint8
-from wherefrom.origin import (
-    EditMapConfig,
-    PairRow,
-    PairsManifest,
-    References,
-    SearchConfig,
-    fit_edit_map,
-    load_edit_map,
-)
+from wherefrom.origin import EditMapConfig, FittedEditMap, References, SearchConfig, fit_edit_map
 from wherefrom.origin.calibration.calibrating import NO_RECORD
-from wherefrom.origin.searching.reader import embed_pairs
+from wherefrom.origin.edit_map.pairs import EmbeddedPairs
+from wherefrom.origin.pairs.embedding import embed_pairs
+from wherefrom.origin.pairs.manifest import PairRow, PairsManifest
 
 TRAINED, HELD = range(3), range(100, 120)
 PLAIN = SearchConfig(views="none", rerank=False)
@@ -60,14 +54,8 @@ def world(tmp_path_factory):
         )
     encoder = cells_encoder(4)
     embedded = embed_pairs(PairsManifest(home, tuple(rows)), encoder)
-    fitted = fit_edit_map(
-        embedded.origins,
-        embedded.edits,
-        embedded.owner,
-        encoder=encoder.identity,
-        config=EditMapConfig(rank=2),
-        seen=embedded.seen,
-    )
+    config = EditMapConfig(rank=2, stationary=False)
+    fitted = fit_edit_map(embedded, config=config)
     return home, encoder, fitted
 
 
@@ -96,11 +84,13 @@ def test_the_map_keeps_what_it_was_trained_on__roundtrip(world, tmp_path):
     fitted = world[2]
     assert len(fitted.seen) == 2 * len(TRAINED)
     fitted.save(tmp_path / "map")
-    again = load_edit_map(tmp_path / "map")
+    again = FittedEditMap.load(tmp_path / "map")
     assert torch.equal(again.seen, fitted.seen) and again.digest == fitted.digest
-    bare = fit_edit_map(*training_pairs(), encoder=ENCODER, config=EditMapConfig(rank=4))
+    bare = fit_edit_map(
+        EmbeddedPairs(*training_pairs(), encoder=ENCODER), config=EditMapConfig(rank=4)
+    )
     bare.save(tmp_path / "bare")
-    assert load_edit_map(tmp_path / "bare").seen is None
+    assert FittedEditMap.load(tmp_path / "bare").seen is None
 
 
 @pytest.mark.parametrize("shared", ["edit and origin", "edit", "origin", "another file"])

@@ -95,7 +95,7 @@ if __name__ == "__main__":
     if os.environ.get("MKL_FIRST"):
         torch.randn(64, 64) @ torch.randn(64, 64)
     found = answers(*map(int, sys.argv[1:]))
-    from wherefrom.core.passes import rows_depend_on_place
+    from wherefrom.core.compute.passes import rows_depend_on_place
 
     # A process whose products depend on the place must know it.
     assert rows_depend_on_place() or not products_depend_on_place()

@@ -80,7 +80,7 @@ def test_frozen_answers_hold_every_kind_of_verdict__smoke(frozen):
 
 def test_this_process_has_the_switch_of_mkl_set__closed_form():
     """The package sets it on import; torch may come first, MKL's first product may not."""
-    from wherefrom.core.passes import rows_depend_on_place
+    from wherefrom.core.compute.passes import rows_depend_on_place
 
     assert os.environ["MKL_CBWR"] == "AUTO"
     assert not rows_depend_on_place()

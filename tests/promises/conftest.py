@@ -1,4 +1,4 @@
-"""The simulations lie beside the experiments; each room's are a test file of their own."""
+"""The simulations lie beside the experiments; each question's are a test file of their own."""
 
 import sys
 from pathlib import Path

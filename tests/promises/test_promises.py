@@ -1,4 +1,4 @@
-"""What holds for every stated rate; the rates themselves are tested room by room."""
+"""What holds for every stated rate; the rates themselves are tested package by package."""
 
 from dataclasses import replace
 

@@ -8,7 +8,7 @@ import pytest
 
 from wherefrom.case import inspect_image, open_case
 from wherefrom.case.result import QUESTIONS
-from wherefrom.core.store import digest_file
+from wherefrom.core.saving.store import digest_file
 from wherefrom.report.case.page import PAGE, WHOLE, summary_lines, write_inspection
 
 CSS = Path(__file__).parents[2] / "src" / "wherefrom" / "report" / "templates" / "page.css"

@@ -17,8 +17,9 @@ from wherefrom.attribution.result import CheckResult, EvaluationResult, ImageVer
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.config import Config
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import digest_file
+from wherefrom.core.saving.store import digest_file
 from wherefrom.data import save_png
+from wherefrom.report.attribution import figures as plots
 from wherefrom.report.attribution import wording
 from wherefrom.report.attribution.page import write_check_report, write_evaluation_report
 from wherefrom.report.pages import figures, thumbnails
@@ -146,7 +147,7 @@ def test_evaluation_page_shows_the_results_own_numbers__closed_form(pages):
 @pytest.fixture
 def no_figures(monkeypatch):
     """Pages are written without the drawing, which takes most of the time."""
-    monkeypatch.setattr(figures, "score_histogram", lambda *_: ("data:,", "data:,"))
+    monkeypatch.setattr(plots, "score_histogram", lambda *_: ("data:,", "data:,"))
 
 
 def test_a_single_image_is_answered_in_a_sentence__closed_form(no_figures, tmp_path):
@@ -191,9 +192,7 @@ def drawn_text(address):
 
 def test_figures_are_the_same_for_the_same_numbers__identity_deterministic():
     own, other = np.linspace(0.1, 1, 20), np.geomspace(1, 900, 20)
-    first, again = (
-        figures.score_histogram(own, other, 1.0, np.array([0.5, 20.0])) for _ in range(2)
-    )
+    first, again = (plots.score_histogram(own, other, 1.0, np.array([0.5, 20.0])) for _ in range(2))
     assert first == again
     assert first[0] != first[1]
 
@@ -214,9 +213,9 @@ def test_histogram_bins_cover_every_score_and_go_log_for_heavy_tails__closed_for
 
 def test_source_names_in_figures_are_text__closed_form():
     scores = {"own": np.array([1.0, 2.0]), "$x^2$ <b> 写 _": np.array([3.0, 4.0])}
-    light, _ = figures.source_scores(scores, "own", 2.5)
+    light, _ = plots.source_scores(scores, "own", 2.5)
     assert "$x^2$ &lt;b&gt; 写 _" in drawn_text(light)
-    light, _ = figures.p_value_curves({"own": np.array([0.5]), "_$b$": np.array([0.1])}, "own", 0.1)
+    light, _ = plots.p_value_curves({"own": np.array([0.5]), "_$b$": np.array([0.1])}, "own", 0.1)
     assert "_$b$<" in drawn_text(light)
 
 

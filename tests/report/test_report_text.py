@@ -1,13 +1,14 @@
-"""Strangers' text in terminals, spreadsheets and Markdown."""
+"""Text from outside in terminals and spreadsheets."""
 
 import csv
 import io
 
 import pytest
 
+from wherefrom.core.paths import printable
 from wherefrom.data.tables.records import read_records
-from wherefrom.report.pages.tables import Column, Table, to_csv, to_markdown, to_plain
-from wherefrom.report.pages.text import csv_text, markdown_text, percent, plural, printable
+from wherefrom.report.pages.tables import Column, Table, to_csv, to_plain
+from wherefrom.report.pages.text import csv_text, percent, plural
 
 NASTY = "a\x1b[31m\nb\t\u202egnp.exe\udcff\x00"
 
@@ -48,12 +49,6 @@ def test_spreadsheets_are_told_the_encoding_of_names__roundtrip(name, tmp_path):
     assert to_csv(Table((Column("image"),), (("a.png",),))) == "image\r\na.png\r\n"
 
 
-def test_markdown_cells_hold_no_markup__closed_form():
-    assert markdown_text("a|b<i>*c*[x](y)`") == r"a\|b\<i\>\*c\*\[x\]\(y\)\`"
-    text = to_markdown(Table((Column("n"), Column("v", numeric=True)), (("a|b", 1), ("c", None))))
-    assert text.splitlines() == ["| n | v |", "| --- | ---: |", r"| a\|b | 1 |", "| c |  |"]
-
-
 def test_plain_tables_align_wide_characters_and_never_shorten__closed_form():
     long = "x" * 300
     table = Table(
@@ -82,5 +77,5 @@ def test_numbers_that_are_not_finite_are_empty_cells__closed_form():
     table = Table(columns, (("a", nan, "no score"), ("b", -inf, "too large"), ("c", 1.5, "")))
     shown = [["a", "", "no score"], ["b", "", "too large"], ["c", "1.50", ""]]
     assert table.shown() == shown
-    for text in (to_csv(table), to_plain(table), to_markdown(table)):
+    for text in (to_csv(table), to_plain(table)):
         assert "nan" not in text and "inf" not in text

@@ -6,7 +6,7 @@ from torch import nn
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.rng import stream
-from wherefrom.core.store import save_artifact
+from wherefrom.core.saving.store import save_artifact
 from wherefrom.training.loop import CHECKPOINT, SCHEMA, Checkpoints, run
 
 STEPS = 8
@@ -154,7 +154,7 @@ def test_a_users_folder_in_the_place__rejects_and_keeps_it(tmp_path):
 
 def test_a_checkpoint_without_its_parts__rejects(tmp_path):
     save_artifact(tmp_path / "run", kind=CHECKPOINT, schema=SCHEMA, meta={"step": 1}, tensors={})
-    with pytest.raises(ArtifactError, match="not a whole checkpoint"):
+    with pytest.raises(ArtifactError, match="is damaged"):
         train(Noisy(), tmp_path)
 
 

@@ -18,7 +18,7 @@ pytest.importorskip("uvicorn")
 from postgres import address, cluster  # noqa: F401 (fixtures)
 from service_process import COMMAND
 
-from wherefrom.web.history import History
+from wherefrom.web.history import JobHistory
 from wherefrom.web.server import Listening, bound_socket, make_server
 from wherefrom.web.service import Service
 from wherefrom.web.settings import ServiceConfig
@@ -102,7 +102,7 @@ class Running:
     async def _run(self):
         with contextlib.closing(bound_socket(self.where.host, 0)) as listening:
             self.port = listening.getsockname()[1]
-            history = History(self.where.data, self.where.history)
+            history = JobHistory(self.where.data, self.where.history)
             self.service = Service(history, self.command, self.where.config)
             try:
                 self.again = await self.service.start()

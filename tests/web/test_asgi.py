@@ -69,7 +69,7 @@ def test_it_lives_as_long_as_its_server__closed_form(environment, tmp_path):
     assert client.ask("GET", "/api/jobs", Host="any.example")[0] == 200
     server.should_exit = True
     thread.join(PATIENCE)
-    history = asgi.History(tmp_path / "case.toml.service")
+    history = asgi.JobHistory(tmp_path / "case.toml.service")
     assert [history.get(job["id"]).state for job in jobs] == ["queued"] * 2
     history.close()
 
@@ -104,14 +104,14 @@ def test_the_environment_sets_every_setting__closed_form(environment):
     for info in ServiceConfig.describe():
         value = {int: "8", float: "16.5", bool: "true"}[info.type]
         environment(f"WHEREFROM_SERVE_{info.name.upper()}", value)
-    config = asgi.where_of(os.environ).config
+    config = asgi.listening_from(os.environ).config
     assert (config.queue, config.lease_seconds, config.heat_map) == (8, 16.5, True)
 
 
 def test_without_a_token__rejects_environment(environment, monkeypatch):
     monkeypatch.delenv("WHEREFROM_TOKEN")
     with pytest.raises(InputError, match="WHEREFROM_TOKEN is not set"):
-        asgi.where_of(os.environ)
+        asgi.listening_from(os.environ)
 
 
 def test_several_workers_look_at_several_images_at_once__closed_form(serve):

@@ -71,7 +71,7 @@ def test_a_secret_comes_from_a_file_or_the_environment__closed_form(tmp_path, mo
         assert variable in SECRETS  # which workers do not inherit
     for data in (b"", b"two\nlines", b"\xff"):
         file.write_bytes(data)
-        with pytest.raises(InputError, match="does not hold one line of ASCII"):
+        with pytest.raises(InputError, match="must hold one line of ASCII"):
             find_secret(TOKEN, file)
     with pytest.raises(InputError, match="missing"):
         find_secret(TOKEN, tmp_path / "missing")

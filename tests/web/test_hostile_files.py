@@ -12,9 +12,9 @@ from urllib.parse import quote
 import pytest
 from PIL import GifImagePlugin, Image
 
-from wherefrom.case.result import QUESTIONS, Answer, Claim, ImageFacts, Inspection, State
+from wherefrom.case.result import QUESTIONS, Claim, ImageFacts, Inspection, QuestionAnswer, State
 from wherefrom.core.limits import Limits
-from wherefrom.core.store import digest_bytes
+from wherefrom.core.saving.store import digest_bytes
 from wherefrom.data.images import decode_image
 from wherefrom.report.case.page import PAGE, WHOLE, write_inspection
 from wherefrom.web.worker import _work
@@ -122,7 +122,9 @@ def test_of_very_many_frames_only_the_first_is_decoded__limit(monkeypatch):
 def inspection(name, data):
     """Answers nobody gave, about a file of this name that claims to be a page."""
     image = ImageFacts(name, digest_bytes(data), len(data), "PNG", 4, 4, 1, True, (EVIL,))
-    answers = tuple(Answer(question, State.UNASKED, f"Not asked: {EVIL}") for question in QUESTIONS)
+    answers = tuple(
+        QuestionAnswer(question, State.UNASKED, f"Not asked: {EVIL}") for question in QUESTIONS
+    )
     claims = (Claim("text in the file", EVIL, "</style><script>alert(2)</script>"),)
     return Inspection(image, {"name": EVIL, "digest": ""}, answers, claims, (EVIL,), {})
 

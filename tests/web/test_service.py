@@ -17,7 +17,7 @@ from service_process import COMMAND, killed_service
 from wherefrom.core.errors import InputError
 from wherefrom.web import crew
 from wherefrom.web.databases import Database
-from wherefrom.web.history import MOST_ATTEMPTS, History
+from wherefrom.web.history import MAX_ATTEMPTS, JobHistory
 from wherefrom.web.jobs import JobState
 from wherefrom.web.service import shown_name
 from wherefrom.web.settings import check_token
@@ -84,9 +84,9 @@ def test_a_file_that_kills_its_process_fails_alone__rejects_file(serve):
     assert running.client.wait(good)["state"] == "done"
     told = running.client.wait(deadly)
     assert told["state"] == "failed"
-    assert told["error"] == "the process that looked at it died (signal 9)"
+    assert told["error"] == "the process that inspected it died (signal 9)"
     metrics = running.client.ask("GET", "/metrics")[2].decode()
-    assert f"wherefrom_worker_deaths_total {float(MOST_ATTEMPTS)}" in metrics
+    assert f"wherefrom_worker_deaths_total {float(MAX_ATTEMPTS)}" in metrics
 
 
 def test_a_file_that_takes_too_long_is_given_up__rejects_file(serve):
@@ -131,7 +131,7 @@ def test_it_stops_on_a_signal_while_a_stream_is_open__closed_form(tmp_path):
         assert b'"state": "running"' in stream.read()
     process.join(PATIENCE)
     assert process.exitcode == 0
-    history = History(tmp_path / "data")
+    history = JobHistory(tmp_path / "data")
     assert (history.get(job["id"]).state, history.get(job["id"]).attempts) == (JobState.QUEUED, 0)
     history.close()
 
@@ -148,14 +148,14 @@ def test_a_case_that_cannot_be_opened__rejects_start(serve):
 
 
 def test_a_job_that_was_begun_too_often_is_given_up__closed_form(tmp_path):
-    history = History(tmp_path)
+    history = JobHistory(tmp_path)
     job = history.new_id()
     history.place(job).mkdir()
     history.accept(job, "x", 1)
-    for attempt in range(1, MOST_ATTEMPTS + 1):
-        assert history.start_next(f"claim {attempt}", 60).attempts == attempt
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        assert history.claim_next(f"claim {attempt}", 60).attempts == attempt
         assert history.recover() == 0  # the lease goes on
-        again = 1 if attempt < MOST_ATTEMPTS else 0
+        again = 1 if attempt < MAX_ATTEMPTS else 0
         assert history.recover(everything=True) == again
     assert history.get(job).state is JobState.FAILED
     assert not history.finish("claim 3", JobState.DONE)
@@ -266,7 +266,7 @@ def test_what_is_accepted_is_told_although_old_ones_stay__closed_form(serve, mon
     def full(*_):
         raise InputError("cannot use the history: database or disk is full")
 
-    monkeypatch.setattr(History, "forget_oldest", full)
+    monkeypatch.setattr(JobHistory, "forget_oldest", full)
     assert client.wait(client.submit())["state"] == "done"
 
 

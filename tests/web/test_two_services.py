@@ -15,8 +15,8 @@ from test_service import hold
 
 from wherefrom.core.errors import ArtifactError, InputError, MissingExtraError
 from wherefrom.web import crew, databases
-from wherefrom.web.databases import HistoryAway
-from wherefrom.web.history import MOST_ATTEMPTS, History
+from wherefrom.web.databases import HistoryAwayError
+from wherefrom.web.history import MAX_ATTEMPTS, JobHistory
 from wherefrom.web.jobs import JobState
 
 psycopg = pytest.importorskip("psycopg")
@@ -153,7 +153,7 @@ def test_a_service_that_is_stopped_leaves_its_job_to_the_other__identity(two, tm
     first.stop()
     gate.touch()
     assert [other.wait(job)["state"] for job in jobs] == ["done"] * 2
-    history = History(tmp_path / "data", address)
+    history = JobHistory(tmp_path / "data", address)
     assert [history.get(job["id"]).attempts for job in jobs] == [1, 1]  # stopping is no fault
     history.close()
 
@@ -193,7 +193,7 @@ def test_while_the_database_is_away_nothing_is_taken_and_then_work_goes_on__iden
 def history(request, tmp_path):
     """An open history in each database."""
     given = request.getfixturevalue("address") if request.param == "postgres" else None
-    made = History(tmp_path / "data", given)
+    made = JobHistory(tmp_path / "data", given)
     yield made
     made.close()
 
@@ -208,18 +208,18 @@ def accepted(history):
 
 def test_a_claim_holds_until_its_lease_ends_and_its_holder_is_gone__closed_form(history):
     job = accepted(history)
-    taken = history.start_next("first", 0.3)
+    taken = history.claim_next("first", 0.3)
     assert (taken.id, taken.state, taken.attempts) == (job, JobState.RUNNING, 1)
-    assert history.start_next("first", 0.3).id == job  # asked again, the same is told
-    assert history.start_next("second", 60) is None
+    assert history.claim_next("first", 0.3).id == job  # asked again, the same is told
+    assert history.claim_next("second", 60) is None
     assert history.renew(["first"], 0.3) == {"first"}
     assert history.recover() == 0
     time.sleep(0.4)
     assert history.recover() == 1
     assert history.renew(["first"], 60) == set()
-    assert history.start_next("second", 60).attempts == 2
+    assert history.claim_next("second", 60).attempts == 2
     assert not history.finish("first", JobState.DONE)  # it comes too late
-    history.tell_step("first", {"step": "late", "done": 0, "total": None})
+    history.record_step("first", {"step": "late", "done": 0, "total": None})
     assert (history.get(job).state, history.get(job).step) == (JobState.RUNNING, None)
     assert history.finish("second", JobState.FAILED, error="a\0b")
     assert history.get(job).error == "a\N{REPLACEMENT CHARACTER}b"
@@ -227,7 +227,7 @@ def test_a_claim_holds_until_its_lease_ends_and_its_holder_is_gone__closed_form(
 
 def test_a_renewed_lease_lasts__closed_form(history):
     accepted(history)
-    history.start_next("mine", 0.5)
+    history.claim_next("mine", 0.5)
     for _ in range(3):  # longer than one lease
         time.sleep(0.2)
         assert history.renew(["mine"], 0.5) == {"mine"}
@@ -236,10 +236,10 @@ def test_a_renewed_lease_lasts__closed_form(history):
 
 def test_what_was_begun_too_often_is_given_up__closed_form(history):
     job = accepted(history)
-    for attempt in range(1, MOST_ATTEMPTS + 1):
-        assert history.start_next(str(attempt), 0.01).attempts == attempt
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        assert history.claim_next(str(attempt), 0.01).attempts == attempt
         time.sleep(0.05)
-        assert history.recover() == (1 if attempt < MOST_ATTEMPTS else 0)
+        assert history.recover() == (1 if attempt < MAX_ATTEMPTS else 0)
     told = history.get(job)
     assert (told.state, told.error) == (JobState.FAILED, "it was begun 3 times and never finished")
     assert told.finished is not None
@@ -248,7 +248,7 @@ def test_what_was_begun_too_often_is_given_up__closed_form(history):
 def test_many_that_ask_at_once_get_a_job_each__identity(history):
     jobs = {accepted(history) for _ in range(12)}
     with ThreadPoolExecutor(4) as pool:
-        taken = list(pool.map(lambda n: history.start_next(f"claim {n}", 60), range(14)))
+        taken = list(pool.map(lambda n: history.claim_next(f"claim {n}", 60), range(14)))
     assert {job.id for job in taken if job} == jobs
     assert len([job for job in taken if job]) == 12
 
@@ -278,15 +278,15 @@ def test_the_oldest_go_and_only_old_strays_are_swept__closed_form(history):
 
 
 def test_services_must_share_the_folder_and_the_format__rejects_history(tmp_path, address):
-    first = History(tmp_path / "data", address)
-    History(tmp_path / "data", address).close()
+    first = JobHistory(tmp_path / "data", address)
+    JobHistory(tmp_path / "data", address).close()
     first.close()
     with pytest.raises(InputError, match="keeps its uploads in a folder jobs-"):
-        History(tmp_path / "other", address)
+        JobHistory(tmp_path / "other", address)
     with psycopg.connect(address) as base:
         base.execute("UPDATE wherefrom_history SET format = 99")
     with pytest.raises(ArtifactError, match="holds a history of format 99, this version reads 2"):
-        History(tmp_path / "data", address)
+        JobHistory(tmp_path / "data", address)
 
 
 def test_a_history_of_the_first_format__rejects_history(tmp_path):
@@ -296,22 +296,22 @@ def test_a_history_of_the_first_format__rejects_history(tmp_path):
     base.execute("CREATE TABLE jobs (number INTEGER)")
     base.close()
     with pytest.raises(ArtifactError, match="holds a history of format 1, this version reads 2"):
-        History(tmp_path)
+        JobHistory(tmp_path)
 
 
 def test_a_wrong_password_is_told_without_it__rejects_address(tmp_path, cluster):
-    with pytest.raises(HistoryAway, match="cannot reach the history at") as told:
-        History(tmp_path, cluster.address("postgres", password="hunter22"))  # noqa: S106
+    with pytest.raises(HistoryAwayError, match="cannot reach the history at") as told:
+        JobHistory(tmp_path, cluster.address("postgres", password="hunter22"))  # noqa: S106
     assert "hunter22" not in str(told.value)
     assert len(str(told.value).splitlines()) == 1
-    with pytest.raises(HistoryAway, match='database "nowhere" does not exist'):
-        History(tmp_path, cluster.address("nowhere"))
+    with pytest.raises(HistoryAwayError, match='database "nowhere" does not exist'):
+        JobHistory(tmp_path, cluster.address("nowhere"))
 
 
 def test_what_was_accepted_is_on_the_servers_disk__closed_form(tmp_path, address):
     with psycopg.connect(address, autocommit=True) as base:
         base.execute("ALTER ROLE wherefrom SET synchronous_commit = off")
-    history = History(tmp_path, address)
+    history = JobHistory(tmp_path, address)
     with history._base.reading() as base:
         assert base.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
     history.close()
@@ -323,17 +323,17 @@ def test_what_was_accepted_is_on_the_servers_disk__closed_form(tmp_path, address
 def test_when_it_is_not_known_whether_a_job_was_written_its_upload_is_kept__identity(
     serve, monkeypatch, written
 ):
-    running, accept = serve(), History.accept
+    running, accept = serve(), JobHistory.accept
 
     def lost(*given):
         if written:
             accept(*given)
-        raise HistoryAway("the connection was lost")
+        raise HistoryAwayError("the connection was lost")
 
     with monkeypatch.context() as patched:
-        patched.setattr(History, "accept", lost)
+        patched.setattr(JobHistory, "accept", lost)
         status, told = running.client.json("POST", "/api/jobs", b"ok")
-    assert (status, told["detail"]) == (503, HistoryAway.told)
+    assert (status, told["detail"]) == (503, HistoryAwayError.for_clients)
     (upload,) = running.service.history.jobs.iterdir()
     if written:
         running.client.submit()  # it wakes the worker
@@ -351,10 +351,10 @@ def test_a_full_disk_of_the_database_is_no_absence__rejects_upload():
         databases._postgres_errors("the history at h/b"),
     ):
         raise OperationalError("", {}, psycopg.errors.DiskFull("No space left on device\nHINT"))
-    assert not isinstance(told.value, HistoryAway)
+    assert not isinstance(told.value, HistoryAwayError)
 
 
 def test_without_the_extra_the_pip_line_is_told__rejects_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(MissingExtraError, match=re.escape("pip install 'wherefrom[postgres]'")):
-        History(tmp_path, "postgresql://u@127.0.0.1/base")
+        JobHistory(tmp_path, "postgresql://u@127.0.0.1/base")

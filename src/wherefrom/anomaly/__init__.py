@@ -1,70 +1,65 @@
-"""How natural is each of these generated images, which are broken, and which generator is best?
+"""How natural each generated image is, which images are broken, and which generator is best.
 
 ```python
-from wherefrom.anomaly import calibrate, score_files
-from wherefrom.encoders import load_feature_encoder
+from pathlib import Path
 
-encoder = load_feature_encoder()
-calibration, _ = calibrate([Path("real")], encoder)
-calibration.judge(score_files([Path("gen")], encoder), false_alarms=0.01)
+import torch
+from torch import nn
+
+from wherefrom import anomaly
+from wherefrom.data import save_png, to_uint8
+from wherefrom.encoders import make_feature_encoder
+
+for name, noise in {"real": 0.1, "model-a": 0.1, "model-b": 0.3}.items():  # your own folders
+    Path(name).mkdir()
+    for i in range(15):
+        image = 0.5 + noise * torch.randn(3, 16, 16, generator=torch.manual_seed(i))
+        save_png(to_uint8(image.clamp(0, 1)), f"{name}/{i}.png")
+
+# For real images: wherefrom.encoders.load_feature_encoder(), and the default settings.
+layers = nn.Conv2d(3, 8, 3, 2, 1), nn.Tanh(), nn.Conv2d(8, 16, 3, 2, 1), nn.Tanh(), nn.Flatten()
+encoder = make_feature_encoder(nn.Sequential(*layers), kind="example", resolution=16)
+config = anomaly.AuditConfig(false_alarms=0.1, heat_maps=0)
+
+audit = anomaly.audit({"a": "model-a", "b": "model-b"}, "real", encoder, config=config)
+print(audit.comparison.ranking.best, audit.images[0].judgement.reason)
+
+result = anomaly.score("model-b", audit.calibration, encoder, false_alarms=0.1)
+print(result.flags.message, result.images[0].p_value)
 ```
+
+In order of use: `audit` compares generators with real images and ranks every image (`AuditConfig`,
+`Audit`); `score` ranks images among the real images of a calibration (`Judgements`); `explain` says
+which parts of an image its vulnerability comes from (`Localisation`).  `calibrate` and
+`AnomalyCalibration` make, save and load a calibration.  `score_images` gives complexity and
+vulnerability of tensors (`AnomalyConfig`, `PRESETS`, `ImageScores`), `anomaly_score` the AS of one
+generator.  Everything else is in the subpackages: calibration, comparison, localisation, measuring,
+paper.
 """
 
 from wherefrom.anomaly.auditing import Audit, AuditConfig, audit
-from wherefrom.anomaly.calibration.assumption import (
-    AssumptionCheck,
-    AssumptionConfig,
-    check_assumption,
-)
-from wherefrom.anomaly.calibration.fitted import Calibration, fit_calibration, load_calibration
-from wherefrom.anomaly.calibration.judgement import FalseAlarms, ImageJudgement, worst_first
-from wherefrom.anomaly.comparison.generators import (
-    Comparison,
-    ComparisonConfig,
-    GeneratorScore,
-    anomaly_score,
-    compare_generators,
-)
+from wherefrom.anomaly.calibration.fitted import AnomalyCalibration
+from wherefrom.anomaly.calibration.judgement import Judgements
+from wherefrom.anomaly.comparison.generators import anomaly_score
 from wherefrom.anomaly.config import PRESETS, AnomalyConfig
-from wherefrom.anomaly.localisation.heat_maps import Localisation, LocalisationConfig, explain
-from wherefrom.anomaly.measuring.cache import FolderCache, MemoryCache
-from wherefrom.anomaly.measuring.numerics import NumericsCheck, check_numerics
-from wherefrom.anomaly.measuring.scoring import complexity, score_files, score_images, vulnerability
-from wherefrom.anomaly.method import calibrate, score_progressively
+from wherefrom.anomaly.localisation.heat_maps import Localisation, explain
+from wherefrom.anomaly.measuring.scoring import score_images
+from wherefrom.anomaly.method import calibrate, score
 from wherefrom.anomaly.result import ImageScores
 
-__all__ = [
-    "PRESETS",
-    "AnomalyConfig",
-    "AssumptionCheck",
-    "AssumptionConfig",
-    "Audit",
-    "AuditConfig",
-    "Calibration",
-    "Comparison",
-    "ComparisonConfig",
-    "FalseAlarms",
-    "FolderCache",
-    "GeneratorScore",
-    "ImageJudgement",
-    "ImageScores",
-    "Localisation",
-    "LocalisationConfig",
-    "MemoryCache",
-    "NumericsCheck",
-    "anomaly_score",
+__all__ = [  # noqa: RUF022 (in order of use)
     "audit",
-    "calibrate",
-    "check_assumption",
-    "check_numerics",
-    "compare_generators",
-    "complexity",
+    "AuditConfig",
+    "Audit",
+    "score",
+    "Judgements",
     "explain",
-    "fit_calibration",
-    "load_calibration",
-    "score_files",
+    "Localisation",
+    "calibrate",
+    "AnomalyCalibration",
     "score_images",
-    "score_progressively",
-    "vulnerability",
-    "worst_first",
+    "AnomalyConfig",
+    "PRESETS",
+    "ImageScores",
+    "anomaly_score",
 ]

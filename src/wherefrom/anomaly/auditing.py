@@ -1,24 +1,24 @@
-"""One call for a person's three questions: which generator is best, which images are broken, where.
+"""The audit: generators compared with real images, every image ranked, the worst ones explained.
 
-The real images serve twice: as the sample that generators are compared with (all of them), and as
-the yardstick of single images (the held-out part of the calibration).
+All real images are the sample with which generators are compared.  The held-out part of them is the
+calibration among which single images are ranked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from wherefrom.anomaly.calibration.assumption import AssumptionConfig
-from wherefrom.anomaly.calibration.fitted import Calibration
+from wherefrom.anomaly.calibration.fitted import AnomalyCalibration
 from wherefrom.anomaly.calibration.judgement import FalseAlarms, ImageJudgement
 from wherefrom.anomaly.comparison.generators import (
-    FEWEST,
+    MIN_IMAGES,
     Comparison,
     ComparisonConfig,
     compare_generators,
@@ -26,17 +26,21 @@ from wherefrom.anomaly.comparison.generators import (
 from wherefrom.anomaly.config import AnomalyConfig
 from wherefrom.anomaly.equations import anomaly_vectors
 from wherefrom.anomaly.localisation.heat_maps import Localisation, LocalisationConfig, explain
-from wherefrom.anomaly.localisation.segments import overlay
+from wherefrom.anomaly.localisation.pictures import overlay
+from wherefrom.anomaly.localisation.segments import need_slic
 from wherefrom.anomaly.measuring.cache import Cache, MemoryCache
-from wherefrom.anomaly.measuring.items import load_image
+from wherefrom.anomaly.measuring.items import Paths, as_paths, load_image
 from wherefrom.anomaly.measuring.scoring import require_gradients, score_files
 from wherefrom.anomaly.method import calibrate
 from wherefrom.anomaly.result import ImageScores
 from wherefrom.calibration.conformal import needed_samples
 from wherefrom.core.config import Config, setting
-from wherefrom.core.errors import InputError, MissingExtraError
+from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
+from wherefrom.data.files.opening import SkippedFile
 from wherefrom.data.folders import list_images
+from wherefrom.data.notebook import rows_as_frame, rows_as_html
+from wherefrom.encoders import load_feature_encoder
 from wherefrom.encoders.features import FeatureEncoder
 from wherefrom.metrics.neighbours import nearest_distances, realism
 
@@ -47,7 +51,7 @@ class AuditConfig(Config):
 
     scores: AnomalyConfig = setting(AnomalyConfig(), "complexity and vulnerability")
     comparison: ComparisonConfig = setting(ComparisonConfig(), "generators against real images")
-    assumption: AssumptionConfig = setting(AssumptionConfig(), "does AS-i point the right way")
+    assumption: AssumptionConfig = setting(AssumptionConfig(), "whether AS-i points the right way")
     localisation: LocalisationConfig = setting(LocalisationConfig(), "heat maps")
     false_alarms: float = setting(
         0.01, "share of real images that are flagged, at most", low=1e-9, high=0.5
@@ -70,7 +74,6 @@ class AuditedImage:
     distance: float
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return {
             "rank": self.rank,
             "generator": self.generator,
@@ -82,7 +85,7 @@ class AuditedImage:
 
 @dataclass(frozen=True, eq=False)
 class HeatMap:
-    """Where an image's vulnerability lies; `picture` is uint8 (3, S, S)."""
+    """The heat map of one image's vulnerability; `picture` is uint8 (3, S, S)."""
 
     name: str
     localisation: Localisation
@@ -91,31 +94,30 @@ class HeatMap:
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """The answers, and what they rest on."""
+    """The result of `audit`: the comparison of generators, and every image's judgement."""
 
     comparison: Comparison
     images: tuple[AuditedImage, ...]  # worst first
     flags: Mapping[str, FalseAlarms]  # by generator
     heat_maps: tuple[HeatMap, ...]
-    skipped: Mapping[str, tuple[tuple[str, str], ...]]  # by generator, and "real": name and reason
-    calibration: Calibration
+    skipped: Mapping[str, tuple[SkippedFile, ...]]  # by generator, and "real"
+    calibration: AnomalyCalibration
     real: ImageScores
     generated: Mapping[str, ImageScores]
     config: AuditConfig
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader must know before the figures, loudest first."""
-        found = []
+        """What a reader must know before the figures, the most important first."""
+        warnings = []
         check, numerics = self.calibration.check, self.calibration.provenance["numerics"]
         if check is not None and check.verdict != "holds":
-            found.append(check.message)
+            warnings.append(check.message)
         if numerics["is_noise"]:
-            found.append(f"WARNING: {numerics['message']}")
-        return tuple(found)
+            warnings.append(f"WARNING: {numerics['message']}")
+        return tuple(warnings)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return {
             "comparison": self.comparison.to_dict(),
             "images": [image.to_dict() for image in self.images],
@@ -125,19 +127,27 @@ class Audit:
             },
             "heat_maps": [{"name": m.name, **m.localisation.to_dict()} for m in self.heat_maps],
             "skipped": {
-                name: [{"name": file, "reason": reason} for file, reason in rows]
-                for name, rows in self.skipped.items()
+                name: [file.to_dict() for file in files] for name, files in self.skipped.items()
             },
             "warnings": list(self.warnings),
             "calibration": self.calibration.describe(),
             "config": self.config.to_dict(),
         }
 
+    def to_dataframe(self) -> Any:
+        """A pandas data frame with a row per generated image, worst first."""
+        return rows_as_frame([image.to_dict() for image in self.images])
+
+    def _repr_html_(self) -> str:
+        rows = [image.to_dict() for image in self.images]
+        images = rows_as_html(rows, caption="Generated images, worst first", image="name")
+        return self.comparison._repr_html_() + images
+
 
 def audit(
-    reals: Sequence[Path],
-    generators: Mapping[str, Sequence[Path]],
-    encoder: FeatureEncoder,
+    generators: Mapping[str, Paths],
+    real: Paths,
+    encoder: FeatureEncoder | None = None,
     *,
     config: AuditConfig | None = None,
     seed: int = 0,
@@ -146,66 +156,70 @@ def audit(
 ) -> Audit:
     """Compare generators with real images, and rank every generated image among real ones.
 
-    `generators` maps a name to files and folders.  Too few images for what is asked are refused
-    before anything is scored.  With a `cache` a second run scores only what is new.
+    `generators` maps names to files and folders.  `encoder`: default EfficientNet-Lite0.  Too few
+    images for the settings are refused before any image is scored.  With a `cache` only images
+    whose content is new are measured.
     """
-    chosen, kept = config or AuditConfig(), MemoryCache() if cache is None else cache
-    require_enough(reals, generators, encoder, chosen)
-    calibration, real = calibrate(
-        reals,
+    chosen, store = config or AuditConfig(), MemoryCache() if cache is None else cache
+    encoder = load_feature_encoder() if encoder is None else encoder
+    require_enough(generators, real, encoder, chosen)
+    calibration, real_scores = calibrate(
+        real,
         encoder,
         config=chosen.scores,
         assumption=chosen.assumption,
         seed=seed,
-        cache=kept,
+        cache=store,
         track=track,
     )
-    generated = {
-        name: score_files(paths, encoder, config=chosen.scores, seed=seed, cache=kept, track=track)
-        for name, paths in generators.items()
-    }
+    scored = partial(
+        score_files, encoder=encoder, config=chosen.scores, seed=seed, cache=store, track=track
+    )
+    generated = {name: scored(as_paths(paths)) for name, paths in generators.items()}
     logits = {name: encoder.logits(scores.features) for name, scores in generated.items()}
     comparison = compare_generators(
-        real,
+        real_scores,
         generated,
         config=chosen.comparison,
         seed=seed,
         logits={name: rows for name, rows in logits.items() if rows is not None},
         track=track,
     )
-    judged = {
+    judgements = {
         name: calibration.judge(scores, false_alarms=chosen.false_alarms)
         for name, scores in generated.items()
     }
-    images = _worst_first(calibration, real, generated, judged, chosen.comparison.neighbours)
+    images = _worst_first(
+        calibration, real_scores, generated, judgements, chosen.comparison.neighbours
+    )
     return Audit(
         comparison=comparison,
         images=images,
-        flags={n: calibration.rate(rows, chosen.false_alarms) for n, rows in judged.items()},
+        flags={n: calibration.rate(rows, chosen.false_alarms) for n, rows in judgements.items()},
         heat_maps=_heat_maps(images[: chosen.heat_maps], encoder, chosen, seed, track),
-        skipped={"real": real.skipped} | {name: s.skipped for name, s in generated.items()},
+        skipped={"real": real_scores.skipped} | {name: s.skipped for name, s in generated.items()},
         calibration=calibration,
-        real=real,
+        real=real_scores,
         generated=generated,
         config=chosen,
     )
 
 
 def _worst_first(
-    calibration: Calibration,
+    calibration: AnomalyCalibration,
     real: ImageScores,
     generated: Mapping[str, ImageScores],
-    judged: Mapping[str, list[ImageJudgement]],
+    judgements: Mapping[str, list[ImageJudgement]],
     neighbours: int,
 ) -> tuple[AuditedImage, ...]:
-    """By p-value; p-values come in steps, so equal ones by the score behind them, then by name."""
+    """All images by p-value, then by the score behind it (p-values come in steps), then by name."""
     rows, behind = [], []
     for name, scores in generated.items():
         points = anomaly_vectors(scores.complexity, scores.vulnerability)
         behind += calibration.scores(points)[calibration.decides].tolist()
         near = realism(real.features, scores.features, neighbours=neighbours).tolist()
         apart = nearest_distances(real.features, scores.features, neighbours=neighbours).tolist()
-        rows += [(name, *row) for row in zip(judged[name], near, apart, strict=True)]
+        rows += [(name, *row) for row in zip(judgements[name], near, apart, strict=True)]
     order = sorted(
         range(len(rows)), key=lambda i: (rows[i][1].p_value, -behind[i], rows[i][1].name)
     )
@@ -219,41 +233,38 @@ def _heat_maps(
     seed: int,
     track: Track,
 ) -> tuple[HeatMap, ...]:
-    found = []
+    heat_maps = []
     for row in track(worst, "explaining the worst images", total=len(worst)):
         name = row.judgement.name
         image = load_image(Path(name), encoder.resolution)
         parts = explain(
             image, encoder, config=config.scores, localisation=config.localisation, seed=seed
         )
-        found.append(HeatMap(name, parts, overlay(image, parts)))
-    return tuple(found)
+        heat_maps.append(HeatMap(name, parts, overlay(image, parts)))
+    return tuple(heat_maps)
 
 
 def require_enough(
-    reals: Sequence[Path],
-    generators: Mapping[str, Sequence[Path]],
-    encoder: FeatureEncoder,
-    config: AuditConfig,
+    generators: Mapping[str, Paths], real: Paths, encoder: FeatureEncoder, config: AuditConfig
 ) -> None:
-    """`InputError` for what can be refused before the long work; files are counted, not read."""
+    """An `InputError` if the images are too few for the settings; files are counted, not read."""
     require_gradients(encoder, config.scores)
     if not (config.scores.directions and config.scores.restarts):
         raise InputError("an audit needs complexity and vulnerability; use 1 restart or more")
-    if config.heat_maps and config.localisation.segmentation == "slic" and not find_spec("skimage"):
-        raise MissingExtraError("scikit-image", "anomaly", "segmentation 'slic' of heat maps")
+    if config.heat_maps and config.localisation.segmentation == "slic":
+        need_slic()
     if not generators:
         raise InputError("no generated images were given; give at least one folder of them")
     rate = config.false_alarms
     held = needed_samples(rate, what="false-alarm rate")
-    needed = max(FEWEST, config.comparison.neighbours + 1, -(-held * 3 // 2))
-    count = len(list_images(reals, once=True))
+    fewest = max(MIN_IMAGES, config.comparison.neighbours + 1)
+    needed = max(fewest, -(-held * 3 // 2))
+    count = len(list_images(as_paths(real), once=True))
     if count < needed:
         raise InputError(
             f"there are {count} real images, but a false-alarm rate of {rate:g} needs at least "
             f"{needed}; give more, or a rate of at least {1 / (1 + max(1, count * 2 // 3)):.2g}"
         )
-    fewest = max(FEWEST, config.comparison.neighbours + 1)
     for name, paths in generators.items():
-        if (count := len(list_images(paths, once=True))) < fewest:
+        if (count := len(list_images(as_paths(paths), once=True))) < fewest:
             raise InputError(f"{name}: {count} images, a comparison needs at least {fewest}")

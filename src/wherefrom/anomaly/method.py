@@ -1,28 +1,29 @@
-"""From folders to judgements: calibrate on real images, then score others against them.
-
-calibration = calibrate([Path("real")], encoder, cache=FolderCache("cache"))
-scores = score_progressively([Path("gen")], encoder, calibration, false_alarms=0.01)
-calibration.judge(scores, false_alarms=0.01)
-"""
+"""Calibration on real images, and the ranking of other images among them."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from wherefrom.anomaly.calibration.assumption import AssumptionConfig, check_assumption
-from wherefrom.anomaly.calibration.fitted import Calibration, counting, fit_calibration, split_reals
+from wherefrom.anomaly.calibration.fitted import (
+    AnomalyCalibration,
+    fit_calibration,
+    split_reals,
+)
+from wherefrom.anomaly.calibration.judgement import Judgements, worst_first
 from wherefrom.anomaly.config import DEFAULT, AnomalyConfig
 from wherefrom.anomaly.measuring.cache import Cache, MemoryCache
-from wherefrom.anomaly.measuring.items import load_image
+from wherefrom.anomaly.measuring.items import Paths, as_paths, load_image
 from wherefrom.anomaly.measuring.numerics import CHECKED, check_numerics
-from wherefrom.anomaly.measuring.scoring import require_gradients, score_files
+from wherefrom.anomaly.measuring.scoring import score_files
 from wherefrom.anomaly.result import COLUMNS, ImageScores
+from wherefrom.calibration.conformal import require_rate
 from wherefrom.core.errors import InputError
+from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.splits import sample_indices
 from wherefrom.encoders import load_feature_encoder
@@ -33,7 +34,7 @@ FIRST_DIRECTIONS, FIRST_RESTARTS = 2, 2
 
 
 def calibrate(
-    reals: Sequence[Path],
+    real: Paths,
     encoder: FeatureEncoder,
     *,
     config: AnomalyConfig = DEFAULT,
@@ -42,27 +43,24 @@ def calibrate(
     seed: int = 0,
     cache: Cache | None = None,
     track: Track = quiet,
-) -> tuple[Calibration, ImageScores]:
+) -> tuple[AnomalyCalibration, ImageScores]:
     """A calibration by real image files, and their scores.
 
     It checks the numerics on up to 8 images and, unless `assumption` is None, which way AS-i points
     on images that are not held out.  `InputError` for fewer than 15 different usable images.
     """
-    require_gradients(encoder, config)
-    store = MemoryCache() if cache is None else cache
-    scores = score_files(reals, encoder, config=config, seed=seed, cache=store, track=track)
+    store, files = MemoryCache() if cache is None else cache, as_paths(real)
+    scores = score_files(files, encoder, config=config, seed=seed, cache=store, track=track)
     few, first = _first(config), scores
     if few != config:  # the first draws of every image are in the cache
-        first = score_files(reals, encoder, config=few, seed=seed, cache=store, track=quiet)
+        first = score_files(files, encoder, config=few, seed=seed, cache=store, track=quiet)
     cloud, _ = split_reals(scores.digests, seed=seed)
-    most = max(CHECKED, assumption.images if assumption else 0)
-    rows = sample_indices([scores.digests[row] for row in cloud], most, seed=seed)
+    count = max(CHECKED, assumption.images if assumption else 0)
+    rows = sample_indices([scores.digests[row] for row in cloud], count, seed=seed)
     images = torch.stack(
         [load_image(Path(scores.names[cloud[row]]), encoder.resolution) for row in rows]
     )
-    provenance: dict[str, Any] = {
-        "numerics": check_numerics(images, encoder, config=config, seed=seed).to_dict()
-    }
+    numerics = check_numerics(images, encoder, config=config, seed=seed)
     check = None
     if assumption is not None:
         check = check_assumption(
@@ -76,20 +74,72 @@ def calibrate(
             track=track,
         )
     calibration = fit_calibration(
-        scores, first=first, check=check, decides=decides, provenance=provenance
+        scores,
+        first=first,
+        check=check,
+        decides=decides,
+        provenance={"numerics": numerics.to_dict()},
     )
     return calibration, scores
+
+
+def score(
+    images: Paths,
+    against: AnomalyCalibration | Paths,
+    encoder: FeatureEncoder | None = None,
+    *,
+    false_alarms: float = 0.01,
+    cache: Cache | None = None,
+    track: Track = quiet,
+) -> Judgements:
+    """Rank image files, and the files below folders, among real images, worst first.
+
+    `against`: a calibration, or real images from which one is made with default settings.  At most
+    the share `false_alarms` of images like the real ones is flagged; a rate that the number of real
+    images cannot support is an `InputError`.  `encoder`: the one of the calibration; default
+    EfficientNet-Lite0.  With a `cache` only images whose content is new are measured.
+    """
+    encoder = load_feature_encoder() if encoder is None else encoder
+    if isinstance(against, AnomalyCalibration):
+        calibration = against
+    else:
+        calibration, _ = calibrate(against, encoder, cache=cache, track=track)
+    require_rate(false_alarms, len(calibration.held_points), what="false-alarm rate")
+    scores = score_progressively(
+        as_paths(images),
+        encoder,
+        calibration,
+        false_alarms=false_alarms,
+        cache=cache,
+        track=track,
+    )
+    judgements = calibration.judge(scores, false_alarms=false_alarms)
+    flags = calibration.rate(judgements, false_alarms)
+    return Judgements(tuple(worst_first(judgements)), flags, scores.skipped)
 
 
 def _first(config: AnomalyConfig) -> AnomalyConfig:
     """The draws that `score_progressively` begins with; all of them where there are few."""
     if config.directions <= FIRST_DIRECTIONS:
         return config
-    return counting(config, directions=FIRST_DIRECTIONS, restarts=FIRST_RESTARTS)
+    restarts = min(FIRST_RESTARTS, config.restarts)
+    return dataclasses.replace(config, directions=FIRST_DIRECTIONS, restarts=restarts)
+
+
+def remember_encoder(
+    calibration: AnomalyCalibration, source: str, resolution: int | None
+) -> AnomalyCalibration:
+    """The calibration with a note of where its encoder is; `source` as in `load_feature_encoder`.
+
+    A folder is noted by its absolute path.
+    """
+    place = str(Path(source).resolve()) if Path(source).is_dir() else source
+    notes = {"encoder_source": place, "encoder_resolution": resolution}
+    return dataclasses.replace(calibration, provenance={**calibration.provenance, **notes})
 
 
 def remembered_encoder(
-    calibration: Calibration, path: Path, *, source: str | None = None
+    calibration: AnomalyCalibration, path: Path, *, source: str | None = None
 ) -> FeatureNetwork:
     """The encoder that made a calibration, from `source` if it is no longer where it was.
 
@@ -97,17 +147,17 @@ def remembered_encoder(
     """
     place = source or calibration.provenance.get("encoder_source")
     if place is None:
-        raise InputError(f"{path} does not say where its encoder is; pass --encoder")
+        raise InputError(f"{show_path(path)} does not say where its encoder is; pass --encoder")
     resolution = calibration.provenance.get("encoder_resolution")
     network = load_feature_encoder(str(place), resolution=resolution)
-    calibration.encoder.require_same(network.identity, what=f"the calibration {path}")
+    calibration.encoder.require_same(network.identity, what=f"the calibration {show_path(path)}")
     return network
 
 
 def score_progressively(
     paths: Sequence[Path],
     encoder: FeatureEncoder,
-    calibration: Calibration,
+    calibration: AnomalyCalibration,
     *,
     false_alarms: float = 0.01,
     cache: Cache | None = None,
@@ -116,17 +166,16 @@ def score_progressively(
     """Scores of files as `score_files` gives them, with fewer draws for the clear cases.
 
     Every image gets two directions and two attacks.  Those that are flagged by them at
-    `false_alarms`, and those whose flag may still change, get all that the calibration had:
-    whatever is flagged was measured as the calibration was.  `directions` says which image got how
-    many.  A calibration that does not know its images' first draws has every image measured in
-    full.
+    `false_alarms`, and those whose flag may still change, get as many as the calibration's images,
+    so every flagged image was measured as those were.  `directions` holds each image's number.  If
+    the calibration lacks its images' first draws, every image is measured in full.
     """
     calibration.encoder.require_same(encoder.identity, what="this calibration")
-    kept = MemoryCache() if cache is None else cache
+    store = MemoryCache() if cache is None else cache
     full = calibration.config
     few = _first(full) if len(calibration.first_points) else full
     seed = calibration.seed
-    first = score_files(paths, encoder, config=few, seed=seed, cache=kept, track=track)
+    first = score_files(paths, encoder, config=few, seed=seed, cache=store, track=track)
     if few == full or not len(first):
         return first
     unclear = calibration.borderline(first, false_alarms=false_alarms)
@@ -134,9 +183,10 @@ def score_progressively(
     merged = dataclasses.replace(first, config=full)
     if not len(open_rows):
         return merged
-    files = [Path(first.names[row]) for row in open_rows.tolist()]
-    second = score_files(files, encoder, config=full, seed=seed, cache=kept, track=track)
-    if second.digests != tuple(first.digests[row] for row in open_rows.tolist()):
+    again = first.select(open_rows)
+    files = [Path(name) for name in again.names]
+    second = score_files(files, encoder, config=full, seed=seed, cache=store, track=track)
+    if second.digests != again.digests:
         raise InputError("image files changed while they were scored; run again")
     columns = {name: getattr(merged, name).clone() for name in COLUMNS}
     for name, column in columns.items():

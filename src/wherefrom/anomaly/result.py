@@ -1,4 +1,4 @@
-"""Scores per image.  Larger AS-i = less natural, where the feature model follows the assumption."""
+"""Scores per image.  Larger AS-i = less natural, if the feature model fits (`check_assumption`)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from wherefrom.anomaly.config import AnomalyConfig
+from wherefrom.core.saving.json_text import finite
+from wherefrom.data.files.opening import SkippedFile
+from wherefrom.data.notebook import rows_as_frame, rows_as_html
 from wherefrom.encoders.identity import EncoderIdentity
 
 
 @dataclass(frozen=True, eq=False)
 class ImageScores:
-    """Complexity and vulnerability of N images, in the order in which they were given.
+    """Complexity and vulnerability of N images, in the order in which the images were given.
 
     Real images are expected to have the higher complexity and the lower vulnerability; whether they
     do depends on the feature model (`check_assumption`).
@@ -27,7 +30,7 @@ class ImageScores:
     features: Tensor  # M(x), (N, D) float32
     names: tuple[str, ...]
     digests: tuple[str, ...]  # of the files' bytes, or of the pixels where no file was given
-    skipped: tuple[tuple[str, str], ...]  # name and reason of every other image
+    skipped: tuple[SkippedFile, ...]  # every other file, with the reason
     directions: Tensor  # R that each complexity rests on, (N,) int64
     still: Tensor  # share of steps that moved no feature, (N,) float64; they have no angle
     clipped: Tensor  # share of values at 0 or 1, where a noise step is cut short, (N,) float64
@@ -39,14 +42,6 @@ class ImageScores:
     def as_i(self) -> Tensor:
         """AS-i = V / C per image, (N,) float64."""
         return self.vulnerability / self.complexity
-
-    @property
-    def as_i_error(self) -> Tensor:
-        """Standard error of AS-i to first order, from those of C and V, (N,) float64."""
-        relative = torch.hypot(
-            self.complexity_error / self.complexity, self.vulnerability_error / self.vulnerability
-        )
-        return self.as_i * relative
 
     def __len__(self) -> int:
         return len(self.names)
@@ -60,23 +55,31 @@ class ImageScores:
         return replace(self, **columns)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, without the features; NaN becomes None."""
+        """Everything but the features, as JSON values; NaN becomes None."""
+        columns = {"as_i": self.as_i, **{name: getattr(self, name) for name in SHOWN}}
         rows = [
             {
                 "name": name,
-                "digest": digest,
-                "as_i": _number(self.as_i[i]),
-                **{column: _number(getattr(self, column)[i]) for column in SHOWN},
+                "digest": self.digests[i],
+                **{column: finite(values[i].item()) for column, values in columns.items()},
             }
-            for i, (name, digest) in enumerate(zip(self.names, self.digests, strict=True))
+            for i, name in enumerate(self.names)
         ]
         return {
             "images": rows,
-            "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped],
+            "skipped": [file.to_dict() for file in self.skipped],
             "encoder": self.encoder.to_dict(),
             "config": self.config.to_dict(),
             "seed": self.seed,
         }
+
+    def to_dataframe(self) -> Any:
+        """A pandas data frame with a row per image."""
+        return rows_as_frame(self.to_dict()["images"])
+
+    def _repr_html_(self) -> str:
+        rows = self.to_dict()["images"]
+        return rows_as_html(rows, caption="Complexity and vulnerability", image="name")
 
 
 SHOWN = (
@@ -89,8 +92,3 @@ SHOWN = (
     "clipped",
 )
 COLUMNS = (*SHOWN, "features")
-
-
-def _number(value: Tensor) -> float | int | None:
-    number = value.item()
-    return number if number == number else None  # noqa: PLR0124 (NaN alone differs from itself)

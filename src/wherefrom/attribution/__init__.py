@@ -1,51 +1,44 @@
 """Did my model make this image?
 
-```python
-from wherefrom import attribution
-from wherefrom.generators import load_generator
+`fit` makes an attributor from your generator and images that it did not make; `check` says of any
+image whether the generator made it.  With the attributor that the package ships:
 
-fitted = attribution.fit(load_generator("my.py:G", weights=path), others)
-fitted.score(images), fitted.check(images), fitted.save("mine.attributor")
+```python
+from importlib.resources import files
+from wherefrom import attribution
+from wherefrom.generators.loading import load_generator
+
+shipped = attribution.load(files("wherefrom") / "assets" / "demo" / "dcgan.attributor")
+images = load_generator("zoo:fashion-dcgan-0").sample(3, seed=1)
+result = attribution.check(shipped, images)
+print([str(image.verdict) for image in result.images])
 ```
+
+In the order of use: `fit` (methods: `METHODS`, settings: `FlipadConfig` and the others' own),
+`Attributor.save`, `load`, `check`, `explain` for one verdict, `identify` for several models,
+`evaluate` for an attributor on images of known origin, `compare` for methods side by side.
 """
 
-from wherefrom.attribution.checking.cache import Answers
-from wherefrom.attribution.checking.discovery import control_discoveries
-from wherefrom.attribution.checking.explaining import Explanation, explain
-from wherefrom.attribution.checking.open_set import Identification, Identity, identify
-from wherefrom.attribution.checking.paths import check_paths, explain_path
-from wherefrom.attribution.checking.processes import check_in_processes
-from wherefrom.attribution.config import PRESETS, AttributionConfig, FlipadConfig
-from wherefrom.attribution.evaluation.comparison import ComparisonResult, compare
+from wherefrom.attribution.checking.explaining import explain
+from wherefrom.attribution.checking.open_set import identify
+from wherefrom.attribution.checking.samples import check
+from wherefrom.attribution.config import FlipadConfig
+from wherefrom.attribution.evaluation.comparison import compare
 from wherefrom.attribution.evaluation.per_source import evaluate
-from wherefrom.attribution.fitted import Attributor, describe_saved, load
+from wherefrom.attribution.fitted import Attributor, load
 from wherefrom.attribution.method import fit
 from wherefrom.attribution.methods import METHODS
-from wherefrom.attribution.result import CheckResult, EvaluationResult, ImageVerdict, SourceRow
+from wherefrom.attribution.result import CheckResult
 
 __all__ = [
     "METHODS",
-    "PRESETS",
-    "Answers",
-    "AttributionConfig",
     "Attributor",
     "CheckResult",
-    "ComparisonResult",
-    "EvaluationResult",
-    "Explanation",
     "FlipadConfig",
-    "Identification",
-    "Identity",
-    "ImageVerdict",
-    "SourceRow",
-    "check_in_processes",
-    "check_paths",
+    "check",
     "compare",
-    "control_discoveries",
-    "describe_saved",
     "evaluate",
     "explain",
-    "explain_path",
     "fit",
     "identify",
     "load",

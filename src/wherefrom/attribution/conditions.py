@@ -20,7 +20,7 @@ from torch import Tensor
 from wherefrom.attribution.immunity import Immunity
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.data.altering.degradations import Alteration, jpeg, noise, webp
-from wherefrom.data.images import Carrier
+from wherefrom.data.decoding.images import Carrier
 from wherefrom.data.shaping import crop_and_resize
 from wherefrom.metrics.noise_level import noise_level
 
@@ -58,7 +58,7 @@ def _share(low: float, high: float, rng: torch.Generator) -> float:
 
 
 def _scaled(image: Tensor, rng: torch.Generator) -> Tensor:
-    """Scaled by somebody, then back by `check`."""
+    """Scaled by a random factor, as somebody may, and back, as `check` does."""
     height, width = image.shape[1:]
     scale = SCALES[0] * (SCALES[1] / SCALES[0]) ** float(torch.rand((), generator=rng))
     size = max(1, round(height * scale)), max(1, round(width * scale))
@@ -78,7 +78,7 @@ CONDITIONS: tuple[Condition, ...] = (
 )
 
 
-KIND_OF = {one.name: one.kind for one in CONDITIONS}
+KIND_OF = {condition.name: condition.kind for condition in CONDITIONS}
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ def specialties(immunity: Immunity) -> dict[str, Specialty]:
     """By kind of alteration, for the conditions that immunisation with these kinds calibrates."""
     known = conditions_for(immunity)
     return {
-        kind: Specialty(1.0, (kind,), tuple(one for one in known if one.kind == kind))
-        for kind in dict.fromkeys(one.kind for one in known)
+        kind: Specialty(1.0, (kind,), tuple(each for each in known if each.kind == kind))
+        for kind in dict.fromkeys(each.kind for each in known)
     }
 
 
@@ -121,8 +121,8 @@ def condition_after(alteration: Alteration | None) -> str:
 
 
 def conditions_for(immunity: Immunity) -> tuple[Condition, ...]:
-    """Those whose kind was seen in training; none without immunisation."""
-    return tuple(one for one in CONDITIONS if one.kind in immunity.kinds)
+    """The conditions whose kind was seen in training; none without immunisation."""
+    return tuple(each for each in CONDITIONS if each.kind in immunity.kinds)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class NoiseRange:
         return cls(clean, max(clean, float(noise_level(noisy).max())))
 
     def to_meta(self) -> dict[str, Any]:
-        """JSON values."""
+        """The levels as JSON values."""
         return {"clean": self.clean, "most": self.most}
 
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wherefrom.attribution.final_layer.lasso import LassoConfig
+from wherefrom.attribution.final_layer.config import LassoConfig
 from wherefrom.core.config import Config, setting
 from wherefrom.data.altering.degradations import CHAIN, KINDS
 from wherefrom.detectors.classifier import ClassifierConfig
@@ -13,32 +13,39 @@ from wherefrom.detectors.deep_sad import DeepSadConfig
 
 @dataclass(frozen=True, kw_only=True)
 class AttributionConfig(Config):
-    """Settings of every method of `fit`: what the answers of `check` may cost."""
+    """Settings of every method: the error rates of its answers, and how they are calibrated."""
 
     calibration_samples: int = setting(
         1000, "own images held out to calibrate p-values", source="App. G.2: 1000", low=20
     )
     false_negative_rate: float = setting(
-        0.005, "own images called not ours, at most", source="App. G.1", low=0.0, high=1.0
+        0.005,
+        "largest share of own images called not made by the model",
+        source="App. G.1",
+        low=0.0,
+        high=1.0,
     )
     false_positive_rate: float = setting(
-        0.01, "images like the others called ours, at most", low=0.0, high=1.0
+        0.01,
+        "largest share of images like the others called made by the model",
+        low=0.0,
+        high=1.0,
     )
     sibling_rate: float = setting(
         0.05,
-        "images of a self-made sibling of the model called ours, at most",
+        "largest share of images by a self-made sibling called made by the model",
         source="docs/attribution.md",
         low=0.0,
         high=1.0,
     )
     sibling_samples: int = setting(
         200,
-        "images of each kind of self-made sibling that calibrate this rate; 0: no guard",
+        "images of each kind of self-made sibling that calibrate the sibling rate; 0: no guard",
         low=0,
     )
     confidence: float = setting(
         0.0,
-        "how sure the false-negative rate is for this very calibration; 0: it holds on average",
+        "probability that the false-negative rate holds for this very calibration; 0: on average",
         low=0.0,
         high=0.9999,
     )
@@ -55,7 +62,7 @@ class TrainedConfig(AttributionConfig):
         low=50,
     )
     other_calibration_share: float = setting(
-        0.2, "share of the others held out to calibrate p_other", low=0.01, high=0.9
+        0.2, "share of the other images that is held out to calibrate p_other", low=0.01, high=0.9
     )
     immunise: float = setting(
         0.0,
@@ -64,6 +71,7 @@ class TrainedConfig(AttributionConfig):
         source="Table 3: all",
         low=0.0,
         high=1.0,
+        images_only=True,
     )
     experts: bool = setting(
         False,
@@ -73,7 +81,7 @@ class TrainedConfig(AttributionConfig):
     )
     left_out: str = setting(
         "none",
-        "with immunise: a kind of alteration that is kept out, to test on it",
+        "with immunise: a kind of alteration that is not trained on, to test on it",
         choices=("none", *KINDS, CHAIN),
     )
 
@@ -84,27 +92,33 @@ class FlipadConfig(TrainedConfig):
 
     mean_samples: int = setting(5000, "samples behind z_bar", source="FLIPAD's code", low=1)
     impostors: float = setting(
-        1.0, "self-made negatives per own training image; 0: the paper", low=0.0
+        1.0, "impostors per own training image; 0: none, as in the paper", low=0.0, images_only=True
     )
     moved: float = setting(
         0.8, "share of the impostors that is mirrored or moved", low=0.0, high=1.0
     )
     classifier_samples: int = setting(
         16_000,
-        "own crops, and as many impostors and other layers' ones, for the classifier; 0: the paper",
+        "crops of own images, and as many of impostors and of altered last layers, to train the "
+        "classifier on; 0: no classifier, as in the paper",
         low=0,
+        images_only=True,
     )
     max_side: int = setting(
         32, "activations are max-pooled down to this side", source="App. G.7: 32", low=4
     )
     channels: int = setting(
-        0, "channels kept, those that differ most; 0: all", source="App. G.7: all, SD 3", low=0
+        0,
+        "channels that the detector sees, those that differ most; 0: all",
+        source="App. G.7: all, SD 3",
+        low=0,
     )
     crop: int = setting(
         0,
         "invert the centre of the activations, this many places wide; 0: all",
         source="App. G.7: all, SD 128",
         low=0,
+        images_only=True,
     )
     halo: int = setting(8, "with a crop: places around it that are inverted and thrown away", low=0)
     lasso: LassoConfig = setting(LassoConfig(), "final-layer inversion")

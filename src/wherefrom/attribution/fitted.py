@@ -3,7 +3,7 @@
 Larger score = less likely made by the owner's model.
 
 Deviation: two further conformal p-values, against held-out other images and against images by
-self-made siblings (`siblings`), guard "made by this model".
+self-made siblings (`training.siblings`), guard "made by this model".
 """
 
 from __future__ import annotations
@@ -28,59 +28,67 @@ from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.methods import METHODS
 from wherefrom.attribution.protocol import (
     Method,
-    Saved,
+    SavedScorer,
     Scorer,
     as_stored,
     as_values,
     require_generator,
 )
 from wherefrom.attribution.result import CheckResult, ImageVerdict, without_score
-from wherefrom.attribution.training.held_out import (
-    Calibration,
-    called_ours,
-    sibling_p_values,
-)
-from wherefrom.calibration.conformal import (
-    guaranteed_rate,
-    lower_p_values,
-    threshold_at_rate,
-    upper_p_values,
-)
+from wherefrom.attribution.training.held_out import HeldOutScores, called_ours
+from wherefrom.calibration.conformal import guaranteed_rate, threshold_at_rate
 from wherefrom.calibration.verdict import Verdict, decide
 from wherefrom.core.errors import ArtifactError
+from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
-from wherefrom.core.store import artifact_kind, digest_bytes, load_artifact, save_artifact
-from wherefrom.data.images import Carrier
+from wherefrom.core.saving.artifact import damage_named
+from wherefrom.core.saving.store import (
+    artifact_kind,
+    digest_bytes,
+    digest_tensors,
+    load_artifact,
+    save_artifact,
+)
+from wherefrom.data.decoding.images import Carrier
 from wherefrom.generators.generator import Generator
 from wherefrom.generators.last_layer.introspection import holds_numbers
 from wherefrom.metrics.noise_level import noise_level
 
 SCHEMA = 5
 KIND = "attribution/"  # then the method's name
-EVIDENCE = "evidence."  # before the names of the scorer's own tensors
+SCORER = "evidence."  # before the names of the scorer's own tensors
 EXPERT = "expert."  # before the kind of an expert and the names of its own tensors
-FURTHER = "further."  # before the name of a condition and ".own", ".other" or ".sibling.KIND"
+ALTERED = "further."  # before the name of a condition and ".own", ".other" or ".sibling.KIND"
 CHUNK = 512  # images that are scored together
 DECIDED = (Verdict.OURS, Verdict.NOT_OURS)
 SATURATED = 0.98  # share of clipped pixels from which an image says nothing about the last layer
 
 
-@dataclass(frozen=True, eq=False)
+def score_stored(scorer: Scorer, samples: Tensor, *, track: Track = quiet) -> Tensor:
+    """Anomaly scores of samples as stored, (N,) float64 on the CPU, in parts that fit memory."""
+    if not len(samples):
+        return torch.empty(0, dtype=torch.float64)
+    parts = torch.split(samples, CHUNK)
+    tracked = track(parts, "scoring images", total=len(parts))
+    return torch.cat([scorer.score(as_values(part)).cpu() for part in tracked])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Attributor:
-    """A fitted attributor: it exists only once it can score.  Larger score = less likely ours."""
+    """A fitted attributor.  Larger score = less likely made by the owner's model."""
 
     method: str
     config: AttributionConfig
-    evidence: Scorer
+    scorer: Scorer
     image_shape: tuple[int, int, int]
     own_scores: Tensor  # (n,) float64, held-out own images
     other_scores: Tensor  # (m,) float64, held-out other images
-    provenance: Mapping[str, Any]  # generator, others, seed; JSON values
-    further: Mapping[str, Calibration] = field(default_factory=dict)  # by condition
+    sibling_scores: Mapping[str, Tensor] = field(default_factory=dict)  # (k,) float64 by kind
+    altered: Mapping[str, HeldOutScores] = field(default_factory=dict)  # by condition
     noise: NoiseRange | None = None  # tells clean images from noisy ones
     experts: Mapping[str, Scorer] = field(default_factory=dict)  # by kind of alteration
+    provenance: Mapping[str, Any]  # generator, others, seed; JSON values
     seen: Tensor | None = None  # int64, `core.contents` of the others used; None: not recorded
-    sibling_scores: Mapping[str, Tensor] = field(default_factory=dict)  # (k,) float64 by kind
 
     @property
     def kind(self) -> str:
@@ -97,32 +105,28 @@ class Attributor:
         """The score above which an image is called not ours: the (1 - fnr)-quantile of own."""
         return threshold_at_rate(self.own_scores, self.smallest_p_value(CLEAN))
 
+    @property
+    def digest(self) -> str:
+        """The digest of every number that it rests on."""
+        return digest_tensors(self.tensors())
+
     def scorer_of(self, condition: str) -> Scorer:
-        """What judges an image in that condition: an expert, or `evidence` where there is none."""
-        return self.experts.get(KIND_OF.get(condition, ""), self.evidence)
+        """What judges an image in that condition: an expert, or `scorer` where there is none."""
+        return self.experts.get(KIND_OF.get(condition, ""), self.scorer)
 
     def score(self, images: Tensor, *, condition: str = CLEAN, track: Track = quiet) -> Tensor:
         """Anomaly score per image, (N,) float64.  Images (N, C, H, W), uint8 or [0, 1]; or rows.
 
         With experts, scores in conditions of different kinds are not on one scale.
         """
-        pixels = as_stored(images, self.image_shape)
-        if not len(pixels):
-            return torch.empty(0, dtype=torch.float64)
-        scorer = self.scorer_of(condition)
-        parts = torch.split(pixels, CHUNK)
-        scores = [
-            scorer.score(as_values(part)).cpu()
-            for part in track(parts, "scoring images", total=len(parts))
-        ]
-        return torch.cat(scores)
+        samples = as_stored(images, self.image_shape)
+        return score_stored(self.scorer_of(condition), samples, track=track)
 
     def _score_each(self, pixels: Tensor, conditions: Sequence[str], track: Track) -> Tensor:
         """As `score`, each image in its own condition."""
-        kinds = [KIND_OF.get(one, "") if self.experts else "" for one in conditions]
+        kinds = [KIND_OF.get(condition, "") if self.experts else "" for condition in conditions]
         scores = torch.empty(len(pixels), dtype=torch.float64)
-        for kind in dict.fromkeys(kinds):
-            rows = [i for i, one in enumerate(kinds) if one == kind]
+        for rows in _rows_by(kinds).values():
             scores[rows] = self.score(pixels[rows], condition=conditions[rows[0]], track=track)
         return scores
 
@@ -150,7 +154,10 @@ class Attributor:
         ]
         conditions = [condition for condition, _ in arrivals]
         scores = self._score_each(pixels, conditions, track)
-        p_values = self._p_values(scores, conditions)
+        p_values: dict[int, tuple[float, float, float | None]] = {}
+        for condition, numbers in _rows_by(conditions).items():
+            among = self.calibration_of(condition)
+            p_values |= zip(numbers, among.p_values(scores[numbers]), strict=True)
         rows = []
         for i, score in enumerate(scores.tolist()):
             carrier, (condition, unknown) = files[i], arrivals[i]
@@ -164,16 +171,16 @@ class Attributor:
             verdict, reason = self._decide((own, other, sibling), condition, barred)
             rows.append(
                 ImageVerdict(
-                    name,
-                    verdict,
-                    own,
-                    other,
-                    score,
-                    reason,
-                    digest,
-                    condition if condition in (CLEAN, *self.further) else None,
-                    tuple(answer for answer in DECIDED if answer not in barred),
-                    sibling,
+                    name=name,
+                    verdict=verdict,
+                    p_value=own,
+                    p_other=other,
+                    score=score,
+                    reason=reason,
+                    digest=digest,
+                    condition=condition if condition in (CLEAN, *self.altered) else None,
+                    possible=tuple(answer for answer in DECIDED if answer not in barred),
+                    p_sibling=sibling,
                 )
             )
         return self.result(rows)
@@ -182,11 +189,11 @@ class Attributor:
         """The rows with the rates and the attributor behind them."""
         c = self.config
         return CheckResult(
-            tuple(rows),
-            self.threshold,
-            c.false_negative_rate,
-            c.false_positive_rate,
-            self.describe(),
+            images=tuple(rows),
+            threshold=self.threshold,
+            false_negative_rate=c.false_negative_rate,
+            false_positive_rate=c.false_positive_rate,
+            attributor=self.describe(),
             sibling_rate=c.sibling_rate if self.sibling_scores else None,
         )
 
@@ -197,17 +204,17 @@ class Attributor:
             self.image_shape,
             self.calibration_of(CLEAN),
             self.config,
-            {**self.provenance, "further_conditions": sorted(self.further)},
+            {**self.provenance, "further_conditions": sorted(self.altered)},
         )
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write the attributor folder, whole or not at all."""
         meta = {
-            "further": sorted(self.further),
+            "further": sorted(self.altered),
             "noise": None if self.noise is None else self.noise.to_meta(),
             "config": self.config.to_dict(),
-            "evidence": self.evidence.to_saved()[0],
-            "experts": {kind: one.to_saved()[0] for kind, one in self.experts.items()},
+            "evidence": self.scorer.to_saved()[0],
+            "experts": {kind: expert.to_saved()[0] for kind, expert in self.experts.items()},
             "image_shape": list(self.image_shape),
             "provenance": dict(self.provenance),
         }
@@ -222,36 +229,23 @@ class Attributor:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every number that it rests on, by name: what `save` writes."""
-        found = self.evidence.to_saved()[1]
-        tensors = {f"{EVIDENCE}{name}": value for name, value in found.items()}
-        for kind, expert in self.experts.items():
-            named = expert.to_saved()[1].items()
-            tensors |= {f"{EXPERT}{kind}.{name}": value for name, value in named}
+        scorers = {SCORER: self.scorer}
+        scorers |= {f"{EXPERT}{kind}.": expert for kind, expert in self.experts.items()}
+        tensors = {
+            f"{head}{name}": value
+            for head, scorer in scorers.items()
+            for name, value in scorer.to_saved()[1].items()
+        }
         tensors |= self.calibration_of(CLEAN).to_tensors("")
         tensors |= {} if self.seen is None else {"seen": self.seen}
-        for name, scores in self.further.items():
-            tensors |= scores.to_tensors(f"{FURTHER}{name}.")
+        for name, scores in self.altered.items():
+            tensors |= scores.to_tensors(f"{ALTERED}{name}.")
         return tensors
 
-    def _p_values(
-        self, scores: Tensor, conditions: Sequence[str]
-    ) -> dict[int, tuple[float, float, float | None]]:
-        """By row, the p-values in its condition; where none is known, among unaltered images."""
-        by_row: dict[int, tuple[float, float, float | None]] = {}
-        for condition in dict.fromkeys(conditions):
-            rows = [i for i, one in enumerate(conditions) if one == condition]
-            known, part = self.calibration_of(condition), scores[rows]
-            own = upper_p_values(part, known.own).tolist()
-            other = lower_p_values(part, known.other).tolist()
-            guards = known.siblings
-            siblings = sibling_p_values(part, guards).tolist() if guards else [None] * len(rows)
-            by_row |= zip(rows, zip(own, other, siblings, strict=True), strict=True)
-        return by_row
-
-    def calibration_of(self, condition: str) -> Calibration:
-        """The scores that an image in that condition is compared with."""
-        clean = Calibration(self.own_scores, self.other_scores, self.sibling_scores)
-        return self.further.get(condition, clean)
+    def calibration_of(self, condition: str) -> HeldOutScores:
+        """The scores that an image in that condition is compared with; where none, clean ones."""
+        clean = HeldOutScores(self.own_scores, self.other_scores, self.sibling_scores)
+        return self.altered.get(condition, clean)
 
     def smallest_p_value(self, condition: str) -> float:
         """The p-value at or below which an image in that condition is called not ours."""
@@ -263,7 +257,7 @@ class Attributor:
         self, blank: bool, carrier: Carrier | None, condition: str, unknown: str
     ) -> Mapping[Verdict, str]:
         """The answers that an image in this state cannot get, whatever its score, and why."""
-        if self.further and condition not in (CLEAN, *self.further):
+        if self.altered and condition not in (CLEAN, *self.altered):
             return dict.fromkeys(
                 DECIDED,
                 unknown
@@ -276,7 +270,7 @@ class Attributor:
                 f"at least {SATURATED:.0%} of its pixels are pure black or white: too little is "
                 "left to judge",
             )
-        if carrier is None or self.further:
+        if carrier is None or self.altered:
             return {}
         changed = change_by_file(carrier, self.image_shape[1:])
         if not changed:
@@ -309,14 +303,22 @@ class Attributor:
         return extreme.flatten(1).double().mean(dim=1)
 
 
+def _rows_by(labels: Sequence[str]) -> dict[str, list[int]]:
+    """The numbers of the rows of each label, in the order in which labels first occur."""
+    rows: dict[str, list[int]] = {}
+    for row, label in enumerate(labels):
+        rows.setdefault(label, []).append(row)
+    return rows
+
+
 def _description(
     kind: str,
     shape: Sequence[int],
-    known: Calibration,
+    clean: HeldOutScores,
     config: AttributionConfig,
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
-    own, other = len(known.own), len(known.other)
+    own, other = len(clean.own), len(clean.other)
     return {
         "kind": kind,
         "image_shape": list(shape),
@@ -324,7 +326,7 @@ def _description(
         "other_calibration_images": other,
         "smallest_false_negative_rate": 1 / (own + 1),
         "smallest_false_positive_rate": 1 / (other + 1),
-        "called_ours": called_ours(known, config),
+        "called_ours": called_ours(clean, config),
         "config": config.to_dict(),
         **provenance,
     }
@@ -342,51 +344,49 @@ def load(
     `InputError` if it is missing or another one than the attributor was fitted for.
     """
     method, config, meta, tensors = _read(Path(path))
-    # an ensemble needs the model only where its settings ask for the model's autoencoder
-    needed = method.needs_generator or getattr(config, "autoencoder", False)
-    require_generator(path, generator, meta, needed=needed)
+    require_generator(path, generator, meta, needed=method.needs_generator(config))
+    with damage_named(Path(path)):
 
-    def scorer(saved: Mapping[str, Any], head: str) -> Scorer:
-        found = {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
-        return method.read(Saved(config, saved, found, generator, device))
+        def scorer(saved: Mapping[str, Any], head: str) -> Scorer:
+            own = {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
+            return method.read(
+                SavedScorer(
+                    config=config, meta=saved, tensors=own, generator=generator, device=device
+                )
+            )
 
-    try:
         c, h, w = meta["image_shape"]
-        known = Calibration.from_tensors(tensors, "")
+        clean = HeldOutScores.from_tensors(tensors, "")
         return Attributor(
-            method.name,
-            config,
-            scorer(meta["evidence"], EVIDENCE),
-            (c, h, w),
-            known.own,
-            known.other,
-            meta["provenance"],
-            {
-                name: Calibration.from_tensors(tensors, f"{FURTHER}{name}.")
+            method=method.name,
+            config=config,
+            scorer=scorer(meta["evidence"], SCORER),
+            image_shape=(c, h, w),
+            own_scores=clean.own,
+            other_scores=clean.other,
+            sibling_scores=clean.siblings,
+            altered={
+                name: HeldOutScores.from_tensors(tensors, f"{ALTERED}{name}.")
                 for name in meta["further"]
             },
-            None if meta["noise"] is None else NoiseRange.from_meta(meta["noise"]),
-            {
+            noise=None if meta["noise"] is None else NoiseRange.from_meta(meta["noise"]),
+            experts={
                 kind: scorer(saved, f"{EXPERT}{kind}.")
                 for kind, saved in meta.get("experts", {}).items()
             },
-            tensors.get("seen"),
-            known.siblings,
+            provenance=meta["provenance"],
+            seen=tensors.get("seen"),
         )
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ArtifactError(f"{path} is damaged ({error}); fit it again") from error
 
 
 def describe_saved(path: Path | str) -> tuple[dict[str, Any], AttributionConfig]:
     """`Attributor.describe()` and the settings of a saved attributor, without its generator."""
     method, config, meta, tensors = _read(Path(path))
-    try:
-        known = Calibration.from_tensors(tensors, "")
-        shape = meta["image_shape"]
+    with damage_named(Path(path)):
+        clean = HeldOutScores.from_tensors(tensors, "")
         provenance = {**meta["provenance"], "further_conditions": meta["further"]}
-    except KeyError as error:
-        raise ArtifactError(f"{path} is damaged ({error}); fit it again") from error
-    return _description(KIND + method.name, shape, known, config, provenance), config
+        described = _description(KIND + method.name, meta["image_shape"], clean, config, provenance)
+    return described, config
 
 
 def _read(
@@ -395,11 +395,13 @@ def _read(
     kind = artifact_kind(folder)
     name = kind.removeprefix(KIND)
     if name not in METHODS or kind == name:
-        raise ArtifactError(f"{folder} is a {kind!r} artifact, expected an attributor; fit one")
+        raise ArtifactError(
+            f"{show_path(folder)} is a {kind!r} artifact, expected an attributor; fit one"
+        )
     method = METHODS[name]
     meta, tensors = load_artifact(folder, kind=kind, schema=SCHEMA)
     try:
         config = type(method.presets["default"]).from_dict(meta["config"])
-    except (KeyError, ValueError) as error:
-        raise ArtifactError(f"{folder} is damaged ({error}); fit it again") from error
+    except (KeyError, ValueError) as error:  # a setting that is not of this version, too
+        raise ArtifactError(f"{show_path(folder)} is damaged ({error}); fit it again") from error
     return method, config, meta, tensors

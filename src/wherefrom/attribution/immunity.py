@@ -1,4 +1,4 @@
-"""Immunisation: training on images as they arrive, not as they left.
+"""Immunisation: training on images that were altered like those that will be checked.
 
 Laszkiewicz et al., ICML 2024, Section 5.2 and Table 3: a detector that has seen an alteration in
 training stands it better.
@@ -22,7 +22,7 @@ from wherefrom.data.altering.degradations import CHAIN, KINDS, degrade_all
 
 @dataclass(frozen=True)
 class Immunity:
-    """What images go through before a method may learn from them, whatever their class.
+    """The alterations of the images that a method learns from, the same for every class.
 
     Own images, the others and self-made negatives pass the same kinds at the same rate, so that no
     trace of an alteration tells one class from another.

@@ -1,10 +1,11 @@
 """What a method of attribution is: one file that turns images into scores, and can be saved.
 
-To add one, write a file beside this one with
+To add one, write a file in `methods` with
 
     a config       a subclass of `AttributionConfig`, or of `TrainedConfig` if it learns from the
                    owner's images against the others
-    a scorer       a frozen value with `score` and `to_saved`; larger score = less likely ours
+    a scorer       a frozen subclass of `Scorer` with `score` and `to_saved`, and with `details` if
+                   it can show more of an image; larger score = less likely ours
     a `Method`     that names it and knows how to fit and how to read it back
 
 and add the `Method` to `methods.METHODS`.  Splitting, calibration, p-values, verdicts, saving, the
@@ -14,7 +15,7 @@ command line and the comparison of methods then hold for it as for every other.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.immunity import NONE, Immunity
+from wherefrom.core.config import Config
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
@@ -31,8 +33,29 @@ from wherefrom.generators.generator import Generator, carried
 from wherefrom.generators.last_layer.introspection import holds_numbers
 
 NUMBERS = "numbers"  # the preset for rows of a table and for signals
-# Settings that say something about pixels.
-FOR_IMAGES = ("impostors", "classifier_samples", "immunise", "crop", "lasso.data")
+
+
+@dataclass(frozen=True, eq=False)
+class Channel:
+    """One activation channel: how far its places lie from own images', in their deviations."""
+
+    index: int
+    difference: float  # mean of |z| over its places
+    places: Tensor  # z, (h, w) float32
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreDetails:
+    """What a scorer can show of one image besides its score; empty for a method that shows nothing.
+
+    `channels`: the activation channels that differ most.  `unexplained`: |x - x_hat| in 8-bit
+    levels, the largest over the colours, (H, W), of the nearest image that the last layer was found
+    to make.  `pieces`: the scores that were joined, by name.
+    """
+
+    channels: tuple[Channel, ...] = ()
+    unexplained: Tensor | None = None
+    pieces: Mapping[str, float] = field(default_factory=dict)
 
 
 class Scorer(Protocol):
@@ -41,7 +64,7 @@ class Scorer(Protocol):
     def score(self, images: Tensor) -> Tensor:
         """Anomaly score, (N,) float64, of float32 images (N, C, H, W) in [0, 1]; larger = not ours.
 
-        The score of an image is the same in whatever company it comes.
+        The score of an image does not depend on the images that it comes with.
         """
         ...
 
@@ -49,9 +72,13 @@ class Scorer(Protocol):
         """JSON values and tensors from which `Method.read` makes the scorer again."""
         ...
 
+    def details(self, image: Tensor) -> ScoreDetails:
+        """What stands behind the score of one image, float32 (1, C, H, W) in [0, 1]."""
+        return ScoreDetails()
+
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class FitMaterial:
     """What a method may learn from.  Every method of one seed gets the same images."""
 
     generator: Generator
@@ -59,40 +86,65 @@ class Material:
     seed: int
     track: Track = quiet
     device: torch.device | str = "cpu"
-    immunity: Immunity = NONE  # `others` have been through it
+    immunity: Immunity = NONE  # `others` are altered by it already
 
     def own(self, count: int) -> Tensor:
         """`count` samples of the generator to train on, as stored, (count, C, H, W)."""
-        seed = derive_seed(self.seed, "flipad", "train")
+        seed = sample_seed(self.seed, "train")
         images = stored_samples(self.generator, count, seed, track=self.track)
-        return self.worn(images, "own")
+        return self.altered(images, "own")
 
-    def worn(self, images: Tensor, name: str) -> Tensor:
+    def altered(self, images: Tensor, name: str) -> Tensor:
         """Images to train on, uint8 (N, C, H, W), altered as the immunity asks."""
         return self.immunity.applied(images, self.seed, name)
 
 
 @dataclass(frozen=True, eq=False)
-class Saved:
+class SavedScorer:
     """What `Method.read` is given."""
 
     config: Any  # of the method's own type
     meta: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
-    generator: Generator | None  # where the caller has it
-    device: torch.device | str
+    generator: Generator | None = None  # where the caller has it
+    device: torch.device | str = "cpu"
+
+    def part(self, name: str, config: Any) -> SavedScorer:
+        """The scorer saved as a part of this one: meta under `name`, tensors as `name.*`."""
+        meta, head = self.meta[name], f"{name}."
+        if not isinstance(meta, Mapping):
+            raise TypeError(f"{meta!r} is not a mapping")
+        tensors = {k.removeprefix(head): v for k, v in self.tensors.items() if k.startswith(head)}
+        return replace(self, config=config, meta=meta, tensors=tensors)
+
+    def require_generator(self) -> Generator:
+        """The generator on the device; `attribution.load` has refused its absence."""
+        if self.generator is None:
+            raise TypeError("this scorer is read together with its generator")
+        return self.generator.to(self.device)
 
 
-@dataclass(frozen=True, eq=False)
+def never(config: Any) -> bool:
+    """False: a method that scores without the generator, whatever its settings."""
+    return False
+
+
+def always(config: Any) -> bool:
+    """True: a method that scores with the whole generator, whatever its settings."""
+    return True
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Method:
     """One method behind `attribution.fit`."""
 
     name: str  # as in `fit(..., method=name)`
     title: str  # as in the paper's tables
     presets: Mapping[str, AttributionConfig]
-    fit: Callable[[Material, Any], Scorer]
-    read: Callable[[Saved], Scorer]
-    needs_generator: bool = False  # to score, that is: the artifact does not hold all of it
+    fit: Callable[[FitMaterial, Any], Scorer]
+    read: Callable[[SavedScorer], Scorer]
+    # Whether scoring by these settings runs the whole model: the artifact then does not hold it.
+    needs_generator: Callable[[Any], bool] = never
     needs: str = ""  # "latent" or "encoder": what not every generator has
 
     def lacks(self, generator: Generator) -> str:
@@ -107,40 +159,42 @@ class Method:
 
         An `InputError` for settings of another method, or that do not fit numbers.
         """
-        if numbers:
-            return self._settings_for_numbers(config)
-        own = self.presets["default"]
-        if config is not None and type(config) is not type(own):
-            raise InputError(
-                f"the method {self.name} takes a {type(own).__name__}, not a "
-                f"{type(config).__name__}; give that, or another method"
-            )
-        return own if config is None else config
-
-    def _settings_for_numbers(self, config: AttributionConfig | None) -> AttributionConfig:
-        if NUMBERS not in self.presets:
+        if numbers and NUMBERS not in self.presets:
             raise InputError(
                 f"the method {self.name} judges images, and this generator makes rows of numbers; "
                 "take flipad, raw-pad or inversion-l2"
             )
-        chosen = self.settings(self.presets[NUMBERS] if config is None else config)
-        plain, given = self.presets[NUMBERS].to_dict(), chosen.to_dict()
-        for name in FOR_IMAGES:
-            value = _setting(given, name)
-            if value != _setting(plain, name):
-                raise InputError(
-                    f"{name} = {value} is for images, and this generator makes rows of numbers; "
-                    f"start from the preset {NUMBERS!r} (command line: --preset {NUMBERS})"
-                )
+        default = self.presets[NUMBERS if numbers else "default"]
+        if config is not None and type(config) is not type(default):
+            raise InputError(
+                f"the method {self.name} takes a {type(default).__name__}, not a "
+                f"{type(config).__name__}; give that, or another method"
+            )
+        chosen = default if config is None else config
+        if numbers:
+            _refuse_image_settings(chosen, default)
         return chosen
 
 
-def _setting(values: Mapping[str, Any], name: str) -> Any:
-    """The setting of that dotted name; None where the method has none of it."""
-    found: Any = values
-    for part in name.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
+def _refuse_image_settings(config: Config, plain: Config, head: str = "") -> None:
+    """An `InputError` for a setting for images alone that is not as in `plain`, of numbers."""
+    for info in config.describe():
+        value, usual = getattr(config, info.name), getattr(plain, info.name)
+        if isinstance(value, Config):
+            _refuse_image_settings(value, usual, f"{head}{info.name}.")
+        elif info.images_only and value != usual:
+            raise InputError(
+                f"{head}{info.name} = {value} is for images, and this generator makes rows of "
+                f"numbers; start from the preset {NUMBERS!r} (command line: --preset {NUMBERS})"
+            )
+
+
+def sample_seed(seed: int, role: str) -> int:
+    """The seed of the generator's samples for `role` in a fit with `seed`, by whichever method.
+
+    The path has the name of the first method: another name would change every measured number.
+    """
+    return derive_seed(seed, "flipad", role)
 
 
 def stored_samples(generator: Generator, count: int, seed: int, *, track: Track = quiet) -> Tensor:

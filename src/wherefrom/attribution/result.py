@@ -1,14 +1,31 @@
-"""What `check` and `evaluate` return.  Larger score = less likely made by the owner's model."""
+"""What `check` and `evaluate` return.  Larger score = less likely made by the owner's model.
+
+`judge_together` asks whether all samples of a set could be the model's.  One row of eleven numbers
+says little about its origin, a table of them says much.  Symbols:
+
+    n    held-out own samples of the calibration
+    k    rank of the threshold: a sample is rejected where fewer than k of the n scores are larger
+    m    samples asked about, K of them rejected
+
+If all m are the model's, they and the n are exchangeable, and K follows a beta-binomial law with m
+trials and parameters k and n + 1 - k: each new score is rejected if it is beyond the same order
+statistic of the n, whose share beyond is Beta(k, n + 1 - k).  Exact for continuous scores; ties
+make K smaller, and the p-value too large, which is the safe side.
+
+Deviation: the paper judges every sample alone.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from wherefrom.attribution.together import Together
 from wherefrom.calibration.verdict import Verdict
+from wherefrom.core.errors import InputError
+from wherefrom.data.notebook import rows_as_frame, rows_as_html
 from wherefrom.metrics.detection import finite_mean
 
 
@@ -39,9 +56,14 @@ class ImageVerdict:
     p_sibling: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """The fields as JSON values."""
         possible = [str(answer) for answer in self.possible]
         return asdict(self) | {"verdict": str(self.verdict), "possible": possible}
+
+
+def cannot_say(name: str, reason: str, digest: str | None = None) -> ImageVerdict:
+    """The answer for an image or row that could not be judged, whatever the reason."""
+    return ImageVerdict(name, Verdict.CANNOT_SAY, None, None, None, reason, digest, possible=())
 
 
 def without_score(name: str, digest: str) -> ImageVerdict:
@@ -50,12 +72,47 @@ def without_score(name: str, digest: str) -> ImageVerdict:
         "has a score that is not a finite number: a value in it is too large to compute with; "
         "check its units, or leave it out"
     )
-    return ImageVerdict(name, Verdict.CANNOT_SAY, None, None, None, reason, digest, possible=())
+    return cannot_say(name, reason, digest)
+
+
+@dataclass(frozen=True)
+class Together:
+    """How many of the samples do not fit, how many were expected, and how rare that is."""
+
+    samples: int
+    rejected: int
+    expected: float
+    p_value: float  # of at least so many, were all of them the model's
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; `samples` is called "judged" there."""
+        values = asdict(self)
+        return {"judged": values.pop("samples"), **values}
+
+
+def judge_together(p_values: Sequence[float], *, calibration: int, rate: float) -> Together:
+    """The p-value of a whole set, from the conformal p-values of its samples.
+
+    `calibration` is n, `rate` the p-value at or below which a sample is rejected.  An `InputError`
+    if there is no sample, or the calibration cannot support the rate.
+    """
+    from scipy.stats import betabinom
+
+    k = math.floor(rate * (calibration + 1) + 1e-9)
+    if not p_values or k < 1:
+        raise InputError(
+            f"{len(p_values)} samples at a rate of {rate} with {calibration} held-out samples; "
+            f"give at least one sample and a rate of at least 1/{calibration + 1}"
+        )
+    rejected = sum(p <= k / (calibration + 1) + 1e-12 for p in p_values)
+    law = (len(p_values), k, calibration + 1 - k)
+    expected, p_value = betabinom.mean(*law), betabinom.sf(rejected - 1, *law)
+    return Together(len(p_values), rejected, float(expected), float(p_value))
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The answers for a set of images, with what they rest on."""
+    """The answers for a set of images, with the threshold, the rates and the attributor."""
 
     images: tuple[ImageVerdict, ...]
     threshold: float
@@ -68,11 +125,11 @@ class CheckResult:
 
     def counts(self) -> dict[str, int]:
         """How many images got each verdict; every verdict is a key."""
-        found = Counter(str(image.verdict) for image in self.images)
-        return {str(verdict): found[str(verdict)] for verdict in Verdict}
+        counts = Counter(str(image.verdict) for image in self.images)
+        return {str(verdict): counts[str(verdict)] for verdict in Verdict}
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """The fields as JSON values."""
         return {
             "images": [image.to_dict() for image in self.images],
             "counts": self.counts(),
@@ -85,10 +142,19 @@ class CheckResult:
             "attributor": dict(self.attributor),
         }
 
+    def to_dataframe(self) -> Any:
+        """A pandas data frame with a row per image (extra `dataframe`)."""
+        return rows_as_frame([image.to_dict() for image in self.images])
+
+    def _repr_html_(self) -> str:
+        shown = ("name", "verdict", "p_value", "score", "reason")
+        rows = [{name: image.to_dict()[name] for name in shown} for image in self.images]
+        return rows_as_html(rows, caption="Made by the model?", image="name")
+
 
 @dataclass(frozen=True)
 class SourceRow:
-    """How an attributor fares on one named source of images.
+    """Rates of one named source of images under an attributor.
 
     `accuracy` is the paper's: the mean of the own images kept and of this source's images
     rejected, by the threshold alone.  For the own row it is the share kept.  `low` and `high` are
@@ -108,7 +174,7 @@ class SourceRow:
     unscored: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """The fields as JSON values."""
         return asdict(self) | {"verdicts": dict(self.verdicts)}
 
 
@@ -133,7 +199,7 @@ class EvaluationResult:
         return finite_mean([row.accuracy for row in self.others])
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """The fields as JSON values."""
         return {
             "own": self.own.to_dict(),
             "others": [row.to_dict() for row in self.others],
@@ -144,3 +210,14 @@ class EvaluationResult:
             "notes": list(self.notes),
             "attributor": dict(self.attributor),
         }
+
+    def to_dataframe(self) -> Any:
+        """A pandas data frame with a row per source, the own one first (extra `dataframe`)."""
+        return rows_as_frame(self._rows())
+
+    def _repr_html_(self) -> str:
+        return rows_as_html(self._rows(), caption="The attributor, by source of images")
+
+    def _rows(self) -> list[dict[str, Any]]:
+        rows = [row.to_dict() for row in (self.own, *self.others)]
+        return [row | row.pop("verdicts") for row in rows]

@@ -1,1 +1,1 @@
-"""Every verdict passes here: conformal p-values, thresholds by rate, "cannot say"."""
+"""Conformal p-values, thresholds by error rate, false-discovery control, and the verdict."""

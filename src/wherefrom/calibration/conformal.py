@@ -27,7 +27,7 @@ def upper_p_values(scores: Tensor, calibration: Tensor) -> Tensor:
 
     Calibration scores up to `tie_width` below a score count as equal to it.  An image that is among
     the calibration images thus gets the same p-value on every processor, and p-values only rise.
-    A score that is NaN is evidence of nothing and gets 1; sorted, it would stand above all numbers.
+    A score that is NaN gets p = 1; sorted, it would stand above all numbers.
     """
     ends = _ends_of_ties(calibration)
     below = torch.searchsorted(ends, scores.double().contiguous(), side="left")
@@ -41,7 +41,7 @@ def lower_p_values(scores: Tensor, calibration: Tensor) -> Tensor:
 
 
 def tie_width(calibration: Tensor) -> float:
-    """How far two scores may differ and still be one score, computed by two processors.
+    """How far one image's scores may differ between two processors; closer scores count as equal.
 
     `ROUNDING` times the 90 % quantile of the calibration scores' sizes.
     """
@@ -68,10 +68,10 @@ def require_rate(rate: float, count: int, *, what: str) -> None:
 
 
 def guaranteed_rate(rate: float, count: int, confidence: float, *, what: str) -> float:
-    """The p-value to stop at, so that the error rate is at most `rate` with that confidence.
+    """The p-value up to which to reject, so that the error rate stays at `rate` with `confidence`.
 
-    Stopping at p <= rate keeps the rate on average over calibration sets; the set at hand may be
-    an unlucky one.  Stopping at p <= k / (n + 1), the error rate given the set is distributed as
+    Rejecting at p <= rate keeps the rate on average over calibration sets; the set at hand may be
+    an unlucky one.  Rejecting at p <= k / (n + 1), the error rate given the set is distributed as
     Beta(k, n + 1 - k) for continuous scores, and smaller with ties (Vovk: Conditional Validity of
     Inductive Conformal Predictors, ACML 2012, Proposition 2).  The largest k is taken for which
     that exceeds `rate` with probability at most 1 - `confidence`.  Confidence 0 is `rate` itself.

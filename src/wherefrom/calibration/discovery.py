@@ -1,4 +1,4 @@
-"""Many images judged together: how many of the positive answers may be wrong.
+"""False-discovery control over many images: a bound on the share of wrong positive answers.
 
 Benjamini and Hochberg: Controlling the False Discovery Rate, JRSS B 1995.  Conformal p-values that
 share one calibration set are positively dependent, so the procedure holds for them (Bates et al.:

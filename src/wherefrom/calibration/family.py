@@ -1,4 +1,4 @@
-"""Several hypotheses about one image: how likely is even one false rejection?
+"""Several hypotheses tested together: a bound on the chance of any false rejection.
 
 Holm: A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of Statistics
 1979.  The chance of any false rejection is at most the rate, whatever the dependence between the

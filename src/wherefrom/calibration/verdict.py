@@ -1,4 +1,4 @@
-"""From p-values to a verdict that may be "cannot say".
+"""The verdict on one image from its p-values: made by this model, not made by it, or cannot say.
 
 The first p-value asks whether the score is too large for an image of this model.  The second asks
 whether it is too small for one of the other images the owner gave, the third the same for an image

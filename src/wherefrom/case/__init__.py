@@ -1,20 +1,49 @@
-"""One case: all five questions of one image, asked of the fitted things that a file names."""
+"""Every question about one image, asked with the fitted values that a case file names.
+
+A case file names attributors, indexes, calibrations, inverters and credit receipts:
+
+```python
+from importlib.resources import files
+from pathlib import Path
+
+from wherefrom import case
+from wherefrom.data import save_png, to_uint8
+from wherefrom.generators.loading import load_generator
+
+attributor = Path(str(files("wherefrom") / "assets" / "demo" / "dcgan.attributor"))
+suspect = to_uint8(load_generator("zoo:fashion-dcgan-0").sample(1, seed=2))
+save_png(suspect[0], Path("suspect.png"))
+
+settings = case.CaseConfig(name="my studio", family_error=0.05)
+case.write_case(case.add_parts(case.Case(Path("case.toml"), settings), [attributor]))
+with case.open_case(Path("case.toml")) as opened:
+    inspection = case.inspect_image(Path("suspect.png"), opened)
+print(inspection.answer("model").sentence)
+```
+
+In the order of use: `Case` and `add_parts`, `write_case`, `check_case`, `open_case`, then
+`inspect_image` or `inspect_folder`.
+"""
 
 from wherefrom.case.file import Case, CaseConfig, read_case, write_case
+from wherefrom.case.folder import FolderInspection, inspect_folder
 from wherefrom.case.method import inspect_image
 from wherefrom.case.opened import OpenCase, open_case
-from wherefrom.case.result import QUESTIONS, Answer, Claim, Inspection, Part, State
+from wherefrom.case.parts import add_parts, check_case
+from wherefrom.case.result import QUESTIONS, Inspection, QuestionAnswer, State
 
 __all__ = [
     "QUESTIONS",
-    "Answer",
     "Case",
     "CaseConfig",
-    "Claim",
+    "FolderInspection",
     "Inspection",
     "OpenCase",
-    "Part",
+    "QuestionAnswer",
     "State",
+    "add_parts",
+    "check_case",
+    "inspect_folder",
     "inspect_image",
     "open_case",
     "read_case",

@@ -1,4 +1,4 @@
-"""The case file: which fitted things one image is asked about, in one TOML file with strict keys.
+"""The case file: the fitted values that images are checked with, as TOML with strict keys.
 
     schema = 1
     [case]          name, family_error
@@ -8,8 +8,8 @@
     [[inverter]]    an invertible generator with its calibration of outliers
     [[credit]]      the receipt of a payout, for the model of one attributor
 
-Paths are relative to the file.  Every table carries the digest of what it names, so that an answer
-says what it rests on and another thing at the same path is refused.
+Paths are relative to the file.  Every table holds the digest of what it names, so that an answer
+states what it rests on, and anything else at the same path is refused.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from typing import Any
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.paths import show_path
-from wherefrom.core.store import digest_bytes, write_file
-from wherefrom.data.files.opening import read_regular
+from wherefrom.core.saving.store import digest_bytes, write_file
+from wherefrom.data.files.reading import read_file
 
 SCHEMA = 1
 MAX_BYTES = 2**20
@@ -49,7 +49,7 @@ class CaseConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class PartConfig(Config):
-    """What every part of a case has."""
+    """The settings of every part of a case."""
 
     name: str = setting("", "shown in reports")
     path: str = setting("", "where it is, relative to the case file")
@@ -119,7 +119,7 @@ class Case:
         return self.path.parent / part.path
 
     def adding(self, part: PartConfig, *, overwrite: bool = False) -> Case:
-        """The case with one more part; with `overwrite` it may take the place of its namesake."""
+        """The case with one more part; `overwrite`: it replaces the one of its kind and name."""
         same = [p for p in self.parts if type(p) is type(part) and p.name == part.name]
         if same and not overwrite:
             raise InputError(
@@ -132,23 +132,23 @@ class Case:
 
 
 def kind_of(part: PartConfig) -> str:
-    """The name of its table."""
+    """The name of the part's table in the file."""
     return next(kind for kind, config in KINDS.items() if type(part) is config)
 
 
 def relative(path: Path, case: Path) -> str:
-    """How a case file calls a path: from its own folder, with forward slashes."""
+    """The path as the case file `case` names it: from its folder, with forward slashes."""
     try:
-        found = os.path.relpath(path.resolve(), case.resolve().parent)
+        shown = os.path.relpath(path.resolve(), case.resolve().parent)
     except ValueError:  # another drive
         return path.resolve().as_posix()
-    return Path(found).as_posix()
+    return Path(shown).as_posix()
 
 
 def read_case(path: Path) -> Case:
     """Read a case file; an `InputError` names the table and the key that are wrong."""
     shown = show_path(path)
-    data = read_regular(path, max_bytes=MAX_BYTES)
+    data = read_file(path, max_bytes=MAX_BYTES)
     try:
         tables = tomllib.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -177,7 +177,7 @@ def write_case(case: Case, *, new: bool = False) -> Case:
 
     shown = show_path(case.path)
     if new and os.path.lexists(case.path):
-        raise InputError(f"{shown} already exists and is left alone; choose another file")
+        raise InputError(f"{shown} already exists; choose another file")
     document = tomlkit.document()
     document.add(tomlkit.comment(HEAD))
     document["schema"] = SCHEMA

@@ -1,15 +1,15 @@
-"""What a path holds, and which one exactly: its kind and its digest, without opening all of it."""
+"""The kind and the digest of the fitted value at a path, found without loading it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from wherefrom.anomaly.calibration.fitted import Calibration
+from wherefrom.anomaly.calibration.fitted import AnomalyCalibration
 from wherefrom.attribution.fitted import KIND as ATTRIBUTION
 from wherefrom.case.file import KINDS
 from wherefrom.core.errors import InputError, WherefromError
 from wherefrom.core.paths import show_path
-from wherefrom.core.store import (
+from wherefrom.core.saving.store import (
     artifact_digest,
     artifact_kind,
     digest_bytes,
@@ -30,7 +30,7 @@ EXPECTED = (
 
 
 def find_kind(path: Path) -> str:
-    """Which of `file.KINDS` is at `path`; an `InputError` says what was expected."""
+    """Which of `file.KINDS` is at `path`; an `InputError` where it is none of them."""
     shown = show_path(path)
     if not path.exists():
         raise InputError(f"there is no {shown}; a case takes {EXPECTED}")
@@ -46,13 +46,13 @@ def find_kind(path: Path) -> str:
         stated = artifact_kind(path)
         if stated.startswith(ATTRIBUTION):
             return "attributor"
-        known = {Calibration.kind: "anomaly", FittedInverter.kind: "inverter"}
+        known = {AnomalyCalibration.kind: "anomaly", FittedInverter.kind: "inverter"}
         if stated in known:
             return known[stated]
         raise InputError(f"{shown} is a {stated!r} artifact, but a case takes {EXPECTED}")
     if is_artifact(path / "calibration"):
         raise InputError(f"{shown} is the folder of an audit; add {shown}/calibration")
-    raise InputError(f"{shown} is nothing that a case takes: {EXPECTED}")
+    raise InputError(f"{shown} is not usable in a case, which takes {EXPECTED}")
 
 
 def digest_of(kind: str, path: Path) -> str:
@@ -83,21 +83,25 @@ def require_same(kind: str, name: str, path: Path, digest: str) -> None:
             f"the {kind} {name!r} is not at {show_path(path)}; move it back, or add it again"
         )
     try:
-        found = digest_of(kind, path)
+        current = digest_of(kind, path)
     except WherefromError as error:
         raise InputError(f"the {kind} {name!r}: {error}") from error
-    if found != digest:
+    if current != digest:
         raise InputError(
-            f"the {kind} {name!r} at {show_path(path)} is not the one that was added ({found}, not "
-            f"{digest}); if that is right, record it again: wherefrom case add --overwrite"
+            f"the {kind} {name!r} at {show_path(path)} is not the one that was added "
+            f"({current}, not {digest}); if that is right, record it again: "
+            "wherefrom case add --overwrite"
         )
 
 
 def _origin_digests(path: Path) -> list[str]:
     with Index.open(path) as index:
-        found = [digest_bytes(as_json(index.identity).encode()), index.content_digest()]
+        digests = [digest_bytes(as_json(index.identity).encode()), index.content_digest()]
     places = (path / EDIT_MAP, path / CALIBRATION)
-    return [*found, *(artifact_digest(place) if is_artifact(place) else "none" for place in places)]
+    return [
+        *digests,
+        *(artifact_digest(place) if is_artifact(place) else "none" for place in places),
+    ]
 
 
 def _together(*digests: str) -> str:

@@ -1,4 +1,4 @@
-"""An open case: everything it names, loaded once, verified, and ready to be asked."""
+"""An open case: every part that it names, loaded once and verified against its digest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from wherefrom.anomaly.calibration.fitted import Calibration, load_calibration
+from wherefrom.anomaly.calibration.fitted import AnomalyCalibration
 from wherefrom.anomaly.method import remembered_encoder
 from wherefrom.attribution.fitted import KIND, Attributor, describe_saved
 from wherefrom.attribution.fitted import load as load_attributor
@@ -41,7 +41,7 @@ from wherefrom.origin.collection.references import References
 class Naturalness:
     """A calibration with its encoder."""
 
-    calibration: Calibration
+    calibration: AnomalyCalibration
     encoder: FeatureNetwork
 
 
@@ -49,7 +49,7 @@ class Naturalness:
 class Outliers:
     """An inverter with its calibration."""
 
-    fitted: FittedInverter
+    inverter: FittedInverter
     calibration: OutlierCalibration
 
 
@@ -71,7 +71,7 @@ class OpenCase:
         self.close()
 
     def close(self) -> None:
-        """Let go of the indexes."""
+        """Close the indexes."""
         for _, references in self.origins:
             references.close()
 
@@ -84,7 +84,7 @@ def open_case(path: Path, *, device: str = "cpu", track: Track = quiet) -> OpenC
     """
     case = read_case(path)
     if not case.parts:
-        raise InputError(f"{path} names nothing to ask; add parts with `wherefrom case add`")
+        raise InputError(f"{path} names no parts; add some with `wherefrom case add`")
     require_models(case)
     loaded: list[tuple[PartConfig, Any]] = []
     try:
@@ -142,12 +142,11 @@ def _load(part: PartConfig, place: Path, device: str, base: Path) -> Any:
         encoder = load_encoder(_encoder_of(part, base)) if part.encoder else None
         return References.open(place, encoder=encoder, base=base)
     if isinstance(part, AnomalyPart):
-        calibration = load_calibration(place)
+        calibration = AnomalyCalibration.load(place)
         require_rate(part.false_alarms, len(calibration.held_points), what="false-alarm rate")
-        encoder_found = remembered_encoder(
-            calibration, place, source=_encoder_of(part, base) or None
-        )
-        return Naturalness(calibration, encoder_found.to(device))
+        source = _encoder_of(part, base) or None
+        network = remembered_encoder(calibration, place, source=source)
+        return Naturalness(calibration, network.to(device))
     if isinstance(part, InverterPart):
         fitted = load_inverter(place, device=device)
         if len(fitted.shape) != 3:
@@ -166,9 +165,9 @@ def _encoder_of(part: OriginPart | AnomalyPart, base: Path) -> str:
 
 
 def _attributor(place: Path, device: str) -> Attributor:
-    described, _ = describe_saved(place)
+    described, config = describe_saved(place)
     method = METHODS[described["kind"].removeprefix(KIND)]
-    if method.needs_generator:
+    if method.needs_generator(config):
         raise InputError(
             f"{place} was fitted with the method {method.name}, which needs the whole model to "
             "judge an image; a case takes the other methods, best flipad"

@@ -1,11 +1,17 @@
-"""What an inspection returns: one answer per question, each with its error rate and its basis."""
+"""What an inspection returns: one answer per question, each with its error rate and its basis.
+
+A smaller p-value is stronger evidence for what was found.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
+
+from wherefrom.case.file import PartConfig
+from wherefrom.data.notebook import rows_as_frame, rows_as_html
 
 SCHEMA = 1
 KIND = "wherefrom inspection"
@@ -20,18 +26,18 @@ QUESTIONS = {
 
 
 class State(StrEnum):
-    """How an answer ended."""
+    """The kinds of answers."""
 
     FOUND = "found"  # made by a model, made from an image, flagged, credited
     CLEAR = "not found"
-    UNFLAGGED = "not flagged"  # the same of naturalness and outliers: nothing was looked for
+    UNFLAGGED = "not flagged"  # the same of naturalness and outliers
     UNSURE = "cannot say"
     UNASKED = "not asked"
 
 
 @dataclass(frozen=True)
-class Part:
-    """What one fitted thing said.
+class PartAnswer:
+    """The verdict of one part of the case: an attributor, index, calibration, inverter or receipt.
 
     `p_value`: that of the test behind the verdict, None without one.  `numbers` and `details` are
     JSON values that the page lists.
@@ -46,18 +52,27 @@ class Part:
     numbers: Mapping[str, float | int | None] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, part: PartConfig, verdict: str, p_value: float | None = None, **said: Any) -> Self:
+        """The verdict of `part`; `said` are the fields `reason`, `numbers` and `details`."""
+        return cls(part.name, part.path, part.digest, verdict, p_value, **said)
+
+    @classmethod
+    def failed(cls, part: PartConfig, reason: str) -> Self:
+        """A part that could not judge the image, and why."""
+        return cls.of(part, "cannot say", reason=reason)
+
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
-class Answer:
+class QuestionAnswer:
     """The answer to one of `QUESTIONS`.
 
     `error_rate` is the chance that `error_of` describes, None where nothing was concluded;
     `certainty` is the smallest p-value behind a finding, for sorting.  `reason` says why there is
-    no answer, `caveats` what stands against it.
+    no answer, `caveats` its limits.
     """
 
     question: str
@@ -68,10 +83,14 @@ class Answer:
     certainty: float | None = None
     reason: str = ""
     caveats: tuple[str, ...] = ()
-    parts: tuple[Part, ...] = ()
+    parts: tuple[PartAnswer, ...] = ()
+
+    @classmethod
+    def not_asked(cls, question: str, why: str) -> Self:
+        """The answer to a question that the case, or another answer, leaves open."""
+        return cls(question, State.UNASKED, f"Not asked: {why}.", reason=why)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return asdict(self) | {
             "state": str(self.state),
             "asked": QUESTIONS[self.question],
@@ -82,7 +101,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the file says of itself.  Anybody can write it; it proves nothing.
+    """One statement in the file about itself.  Anybody can write it; it proves nothing.
 
     `signed`: "" for plain metadata, else what is known of the signature behind it.
     """
@@ -93,7 +112,6 @@ class Claim:
     signed: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return asdict(self)
 
 
@@ -112,7 +130,6 @@ class ImageFacts:
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return asdict(self) | {"notes": list(self.notes)}
 
 
@@ -126,19 +143,19 @@ class Inspection:
 
     image: ImageFacts
     case: Mapping[str, Any]  # name, digest
-    answers: tuple[Answer, ...]
+    answers: tuple[QuestionAnswer, ...]
     claims: tuple[Claim, ...]
     unread_claims: tuple[str, ...]  # what could not be read of them, and why
     versions: Mapping[str, str]
     exhibits: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     consulted: tuple[str, ...] | None = ()
 
-    def answer(self, question: str) -> Answer:
-        """One answer."""
+    def answer(self, question: str) -> QuestionAnswer:
+        """The answer to one of `QUESTIONS`."""
         return next(answer for answer in self.answers if answer.question == question)
 
     @property
-    def findings(self) -> list[Answer]:
+    def findings(self) -> list[QuestionAnswer]:
         """Answers that found something about the image itself."""
         return [a for a in self.answers if a.state is State.FOUND and a.question != "credit"]
 
@@ -154,3 +171,21 @@ class Inspection:
             "unread_claims": list(self.unread_claims),
             "versions": dict(self.versions),
         }
+
+    def to_dataframe(self) -> Any:
+        """A pandas data frame with a line per question; needs the extra `dataframe`."""
+        return rows_as_frame(self._rows())
+
+    def _repr_html_(self) -> str:
+        return rows_as_html(self._rows(), caption=self.image.name)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "question": QUESTIONS[answer.question],
+                "state": str(answer.state),
+                "answer": answer.sentence,
+                "error rate": answer.error_rate,
+            }
+            for answer in self.answers
+        ]

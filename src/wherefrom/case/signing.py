@@ -1,4 +1,4 @@
-"""Signing a picture with Content Credentials (C2PA), and reading such a signature again.
+"""Signing a picture with Content Credentials (C2PA), and reading such a signature.
 
 What is signed is a statement: JSON values in an assertion of its own, `LABEL`, of a manifest
 inside a PNG file.  c2pa-python (extra `c2pa`) signs and validates; nothing is fetched, no
@@ -20,16 +20,17 @@ from PIL import Image
 from wherefrom import __version__
 from wherefrom.case.claims.reading import OFFLINE
 from wherefrom.case.claims.text import one_line
-from wherefrom.core.errors import ArtifactError, InputError, MissingExtraError
+from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.optional import need
 from wherefrom.core.paths import show_path
-from wherefrom.data.files.opening import read_regular
+from wherefrom.data.files.reading import read_file
 
 LABEL = "org.wherefrom.inspection"  # a later version is LABEL + ".v2", as C2PA asks
 FORMAT = "image/png"
 # IPTC: a picture of data, drawn by a program.
 SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/dataDrivenMedia"
 MAX_PEM_BYTES = 2**20
-SMALLEST_RSA = 2048
+MIN_RSA_BITS = 2048
 CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 NO_THUMBNAIL = {"builder": {"thumbnail": {"enabled": False}}}
 EXPIRED = "signingCredential.expired"
@@ -37,7 +38,7 @@ EXPIRED = "signingCredential.expired"
 
 @dataclass(frozen=True)
 class ReportSigner:
-    """A private key and the chain of its certificate, tried once; the key is never shown."""
+    """A private key and the chain of its certificate; the key is never shown."""
 
     algorithm: str  # as C2PA names it: es256, es384, es512, ps256, ed25519
     chain: bytes  # PEM, the signer's certificate first
@@ -46,7 +47,7 @@ class ReportSigner:
 
 @dataclass(frozen=True)
 class Signature:
-    """A signature that holds, and what it is about.
+    """A valid signature, and the statement that was signed.
 
     `name` and `issuer` are what the certificate says, which anybody can write into one; `trusted`
     says whether it leads to one of the anchors that were given.
@@ -65,8 +66,8 @@ def open_signer(key: Path, certificate: Path) -> ReportSigner:
     An `InputError` if one cannot be read, is encrypted, expired or not of the other, or if C2PA
     does not take them; a `MissingExtraError` without c2pa-python.
     """
-    _import_c2pa()
-    chain = read_regular(certificate, max_bytes=MAX_PEM_BYTES)
+    _need_c2pa()
+    chain = read_file(certificate, max_bytes=MAX_PEM_BYTES)
     owner = _certificates(chain, certificate)[0]
     now = datetime.now(UTC)
     if not owner.not_valid_before_utc <= now <= owner.not_valid_after_utc:
@@ -94,7 +95,7 @@ def sign_picture(
 
     An `InputError` if C2PA refuses key or certificate, which `certificate` names in the message.
     """
-    c2pa = _import_c2pa()
+    c2pa = _need_c2pa()
     actions = [{"action": "c2pa.created", "digitalSourceType": SOURCE}]
     assertions = (("c2pa.actions", {"actions": actions}), (LABEL, dict(statement)))
     manifest = {
@@ -130,10 +131,10 @@ def read_signature(data: bytes, called: str, *, anchors: Path | None = None) -> 
     `anchors`: a PEM file of certificates to trust.  An `ArtifactError` if there is no signature,
     if it does not hold, or if its statement is missing; an `InputError` for unusable anchors.
     """
-    c2pa = _import_c2pa()
+    c2pa = _need_c2pa()
     wanted: dict[str, Any] = dict(OFFLINE)
     if anchors is not None:
-        text = read_regular(anchors, max_bytes=MAX_PEM_BYTES)
+        text = read_file(anchors, max_bytes=MAX_PEM_BYTES)
         _certificates(text, anchors)
         wanted["trust"] = {"user_anchors": text.decode("ascii", "ignore")}
     try:
@@ -151,14 +152,14 @@ def read_signature(data: bytes, called: str, *, anchors: Path | None = None) -> 
     manifest = store.get("manifests", {}).get(store.get("active_manifest"), {})
     if state not in ("Valid", "Trusted"):
         raise ArtifactError(_why_invalid(store, called))
-    found = [a.get("data") for a in manifest.get("assertions", ()) if a.get("label") == LABEL]
-    if len(found) != 1 or not isinstance(found[0], dict):
+    statements = [a.get("data") for a in manifest.get("assertions", ()) if a.get("label") == LABEL]
+    if len(statements) != 1 or not isinstance(statements[0], dict):
         raise ArtifactError(f"{called} is signed, but holds no {LABEL}; it is no signed report")
-    made = manifest.get("signature_info", {})
+    info = manifest.get("signature_info", {})
     name, issuer, algorithm = (
-        one_line(made.get(each) or "unknown") for each in ("common_name", "issuer", "alg")
+        one_line(info.get(each) or "unknown") for each in ("common_name", "issuer", "alg")
     )
-    return Signature(name, issuer, algorithm, state == "Trusted", found[0])
+    return Signature(name, issuer, algorithm, state == "Trusted", statements[0])
 
 
 def _why_invalid(store: Mapping[str, Any], called: str) -> str:
@@ -167,7 +168,7 @@ def _why_invalid(store: Mapping[str, Any], called: str) -> str:
     if broken == [EXPIRED]:
         return (
             f"the certificate behind the signature in {called} has expired, so the signature "
-            "tells nothing any more; ask the signer for one that is signed anew"
+            "no longer counts; ask the signer to sign it again"
         )
     return f"{called} is not as it was signed ({', '.join(broken) or 'invalid'})"
 
@@ -176,7 +177,7 @@ def _with_key(path: Path, chain: bytes, owner: Any, certificate: Path) -> Report
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
-    shown, secret = show_path(path), read_regular(path, max_bytes=MAX_PEM_BYTES)
+    shown, secret = show_path(path), read_file(path, max_bytes=MAX_PEM_BYTES)
     # `from None`: no traceback shows what the file held.
     try:
         key = serialization.load_pem_private_key(secret, password=None)
@@ -205,13 +206,13 @@ def _algorithm(key: Any, shown: str) -> str:
 
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in CURVES:
         return CURVES[key.curve.name]
-    if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= SMALLEST_RSA:
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= MIN_RSA_BITS:
         return "ps256"
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return "ed25519"
     raise InputError(
         f"C2PA does not sign with the kind of key in {shown}; give one of P-256, P-384, P-521, "
-        f"Ed25519, or RSA of at least {SMALLEST_RSA} bits"
+        f"Ed25519, or RSA of at least {MIN_RSA_BITS} bits"
     )
 
 
@@ -224,10 +225,7 @@ def _certificates(pem: bytes, path: Path) -> list[Any]:
         raise InputError(f"{show_path(path)} holds no certificates in PEM form") from error
 
 
-def _import_c2pa() -> Any:
-    try:
-        import c2pa
-        import cryptography  # noqa: F401 (c2pa-python needs it too)
-    except ImportError as error:
-        raise MissingExtraError("c2pa-python", "c2pa", "a signed report") from error
-    return c2pa
+def _need_c2pa() -> Any:
+    purpose = "a signed report"
+    need("cryptography", purpose, extra="c2pa")  # c2pa-python needs it too
+    return need("c2pa", purpose, extra="c2pa", called="c2pa-python")

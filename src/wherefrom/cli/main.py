@@ -1,7 +1,7 @@
-"""The `wherefrom` command: global options, and how every ending becomes an exit code.
+"""The `wherefrom` command: global options and exit codes.
 
-0 the answer was given; 2 the user has something to mend; 130 interrupted; 141 the reader of the
-output went away.  A bug keeps its traceback.
+0 the answer was given; 2 the user must correct something; 130 interrupted; 141 the reader of the
+output has closed it.  A bug keeps its traceback.
 """
 
 from __future__ import annotations
@@ -38,42 +38,18 @@ QUIET = {
 READER_GONE = 141  # what the shell reports for a program that dies of a closed pipe
 
 MEMBERS = {
-    "attribution": (
-        "attribution.commands:attribution",
-        "Did my model make this image?",
-    ),
-    "origin": (
-        "origin.commands:origin",
-        "Which of my images was this edit made from?",
-    ),
-    "anomaly": (
-        "anomaly.commands:anomaly",
-        "How natural are these generated images?",
-    ),
-    "credit": (
-        "credit.commands:credit",
-        "Who deserves how much credit for my model?",
-    ),
-    "inversion": ("inversion.commands:inversion", "Encode, edit, sort my images; outliers."),
-    "case": (
-        "case.commands:case",
-        "Name what one image is asked about, in one file.",
-    ),
-    "inspect": (
-        "case.inspect:inspect",
-        "Ask all five questions of an image or folder.",
-    ),
-    "serve": ("case.serve:serve", "The same behind a page and a REST interface."),
-    "demo": ("case.demo:demo", "All five questions on what the package ships."),
-    "zoo": ("zoo:zoo", "Small GANs to try things on: train, sample, list."),
-    "doctor": (
-        "installed.doctor:doctor",
-        "Say what is installed and whether it works.",
-    ),
-    "completion": (
-        "installed.completion:completion",
-        "Print the shell completion script.",
-    ),
+    "attribution": ("attribution.commands:attribution", "Did my model make this image?"),
+    "origin": ("origin.commands:origin", "Which of my images was this edit made from?"),
+    "anomaly": ("anomaly.commands:anomaly", "How natural are these generated images?"),
+    "credit": ("credit.commands:credit", "Who deserves how much credit for my model?"),
+    "inversion": ("inversion.commands:inversion", "Encode, edit, sort my images; find outliers."),
+    "case": ("case.commands:case", "Name the fitted values that `inspect` uses, in one file."),
+    "inspect": ("case.inspect:inspect", "Ask all five questions about an image or a folder."),
+    "serve": ("case.serve:serve", "Inspect images on a page and through a REST interface."),
+    "demo": ("case.demo:demo", "All five questions about images in the package."),
+    "zoo": ("zoo:zoo", "Small GANs for trying things out: train, sample, list."),
+    "doctor": ("installed.doctor:doctor", "Check the installation."),
+    "completion": ("installed.completion:completion", "Print the shell completion script."),
 }
 
 
@@ -87,7 +63,7 @@ MEMBERS = {
     type=click.Choice(LEVELS),
     default="warning",
     show_default=True,
-    help="What the libraries may report on stderr.",
+    help="Least severe messages of libraries that reach stderr.",
 )
 @click.pass_context
 def cli(ctx: click.Context, quiet: bool, log_level: str) -> None:
@@ -116,8 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    _survive_any_text(sys.stdout)
-    _survive_any_text(sys.stderr)
+    _escape_unknown_characters(sys.stdout)
+    _escape_unknown_characters(sys.stderr)
     request = os.environ.get(COMPLETE_VARIABLE)
     if request:
         sys.exit(shell_complete(cli, {}, PROGRAM, COMPLETE_VARIABLE, request))
@@ -136,7 +112,7 @@ def run(arguments: Sequence[str]) -> int:
         error.show()
         return USER_ERROR
     except WherefromError as error:
-        _complain(str(error))
+        _print_error(str(error))
         return USER_ERROR
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
@@ -147,13 +123,13 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _complain(message: str) -> None:
-    from wherefrom.report.pages.text import printable
+def _print_error(message: str) -> None:
+    from wherefrom.core.paths import printable
 
     click.echo(f"error: {printable(' '.join(message.split()))}", err=True)
 
 
-def _survive_any_text(stream: TextIO) -> None:
+def _escape_unknown_characters(stream: TextIO) -> None:
     # A file name that the terminal's encoding lacks must not end the program.
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:

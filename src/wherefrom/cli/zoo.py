@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from wherefrom.cli.console.options import (
     FILE,
     ConfigCommand,
     device_option,
+    gathered,
     generator_options,
     resolve_device,
 )
@@ -32,6 +34,35 @@ def zoo() -> None:
     Example:
       wherefrom zoo list
     """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZooTrainOptions:
+    """The options of `train`."""
+
+    data: Path
+    out: Path
+    span: tuple[int, int] | None
+    limit: int | None
+    sample_every: int
+    checkpoint_every: int
+    device: str
+    config: ZooTrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZooSampleOptions:
+    """The options of `sample`."""
+
+    spec: str
+    weights: Path | None
+    latent: tuple[int, ...] | None
+    value_range: tuple[float, float] | None
+    count: int
+    out: Path
+    seed: int
+    overwrite: bool
+    device: str
 
 
 def _parse_span(
@@ -81,18 +112,8 @@ def _defaults() -> Mapping[str, ZooTrainingConfig]:
 )
 @device_option
 @click.pass_obj
-def train(
-    session: Session,
-    *,
-    data: Path,
-    out: Path,
-    span: tuple[int, int] | None,
-    limit: int | None,
-    sample_every: int,
-    checkpoint_every: int,
-    device: str,
-    config: ZooTrainingConfig,
-) -> None:
+@gathered(ZooTrainOptions)
+def train(session: Session, options: ZooTrainOptions) -> None:
     """Train one of the paper's GANs.
 
     The same command given again continues where it stopped.
@@ -104,24 +125,27 @@ def train(
     from wherefrom.data import load_training_images
     from wherefrom.generators.zoo.files import train_zoo
 
-    place = resolve_device(device)
+    config = options.config
+    place = resolve_device(options.device)
     source = load_training_images(
-        data,
+        options.data,
         size=config.size,
         channels=config.channels,
-        limit=limit,
-        span=span,
+        limit=options.limit,
+        span=options.span,
         track=session.track,
     )
     session.note(source.description)
     weights = train_zoo(
         source.images,
-        out,
+        options.out,
         config=config,
-        digest=source.digest,
-        command=shlex.join(["wherefrom", *sys.argv[1:]]),
-        sample_every=sample_every,
-        checkpoint_every=checkpoint_every,
+        origin={
+            "images": source.digest,
+            "command": shlex.join(["wherefrom", *sys.argv[1:]]),
+        },
+        sample_every=options.sample_every,
+        checkpoint_every=options.checkpoint_every,
         device=place,
         track=session.track,
     )
@@ -144,19 +168,8 @@ def train(
     help="auto, cpu, cuda, cuda:1 or mps; another device may round a pixel otherwise.",
 )
 @click.pass_obj
-def sample(
-    session: Session,
-    *,
-    spec: str,
-    weights: Path | None,
-    latent: tuple[int, ...] | None,
-    value_range: tuple[float, float] | None,
-    count: int,
-    out: Path,
-    seed: int,
-    overwrite: bool,
-    device: str,
-) -> None:
+@gathered(ZooSampleOptions)
+def sample(session: Session, options: ZooSampleOptions) -> None:
     """Write images of a generator as PNG files.
 
     SPEC is file.py:factory (the file is RUN), model.pt, model.pt2, a diffusers VAE folder, zoo:NAME
@@ -169,13 +182,21 @@ def sample(
     from wherefrom.data import save_png, to_uint8
     from wherefrom.generators.loading import load_generator
 
-    _refuse_filled(out, overwrite=overwrite)
-    place = resolve_device(device)
-    generator = load_generator(spec, weights=weights, latent=latent, value_range=value_range)
+    out, count = options.out, options.count
+    _refuse_filled(out, overwrite=options.overwrite)
+    place = resolve_device(options.device)
+    generator = load_generator(
+        options.spec,
+        weights=options.weights,
+        latent=options.latent,
+        value_range=options.value_range,
+    )
     if generator.makes_numbers:
-        raise InputError(f"{spec} makes rows of numbers, and this writes images; use Python")
+        raise InputError(
+            f"{options.spec} makes rows of numbers, and this command writes images; use Python"
+        )
     out.mkdir(exist_ok=True)
-    batches = generator.to(place).sample_with_activations(count, seed, batch=1)
+    batches = generator.to(place).sample_with_activations(count, options.seed, batch=1)
     digits = len(str(count))
     for index, (image, _) in enumerate(session.track(batches, "sampling images", total=count)):
         save_png(to_uint8(image.cpu())[0], out / f"{index:0{digits}d}.png")

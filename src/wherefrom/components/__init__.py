@@ -1,5 +1,5 @@
-"""Components of diffusers models, read from local files without running any code.
+"""Loading components of diffusers models from local files, without running any code.
 
-One loader for every question: `find_component` says where a component lies, `load_component` reads
-its weights, `load_autoencoder` gives the autoencoder with the scale of its latents.
+`folders.find_component` finds a component on disk, `loading.load_component` reads its weights, and
+`autoencoders.load_autoencoder` loads an autoencoder with the scale of its latents.
 """

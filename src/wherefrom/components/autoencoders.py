@@ -1,4 +1,4 @@
-"""Autoencoders of diffusers between images in [0, 1] and latents of about unit variance.
+"""Autoencoders of diffusers, from images in [0, 1] to latents of about unit variance and back.
 
 The latents are those that diffusers' pipelines give to their networks:
 
@@ -26,10 +26,10 @@ from wherefrom.core.errors import InputError
 
 @dataclass(frozen=True)
 class Form:
-    """How a class of autoencoder is called.
+    """The calling convention of a class of autoencoder.
 
-    `frames`: it takes (N, C, T, H, W), and one image is T = 1.  `decodes`: it gives the same image
-    of the same latent; a decoder that draws noise does not.
+    `frames`: it takes (N, C, T, H, W), and one image is T = 1.  `decodes`: the same latent always
+    gives the same image, which is not so for a decoder that draws noise.
     """
 
     frames: bool = False
@@ -82,7 +82,7 @@ class LatentScale(nn.Module):
                     f"the config's {name} of the latents is zero, negative, NaN, infinite or no "
                     "number; it stands in latents_mean, latents_std, shift_factor or scaling_factor"
                 )
-            # Part of the digest only where it was once left out: others keep their identity.
+            # In the digest only where an earlier version ignored it, so that others do not change.
             counted = stated and given["factor"] != 1
             self.register_buffer(name, value.view(1, -1, 1, 1), persistent=counted)
 
@@ -222,8 +222,8 @@ def load_autoencoder(path: Path, *, decodes: bool = True, purpose: str = "") -> 
     config = settings_of(vae)
     if int(config.get("in_channels") or 3) not in (3, 12):  # Wan 2.2 counts 2 x 2 squares
         raise InputError(
-            f"{component.shown} takes images of {config['in_channels']} channels; only RGB "
-            "autoencoders are known"
+            f"{component.shown} takes images of {config['in_channels']} channels, expected 3; give "
+            "an autoencoder of RGB images"
         )
     norm = getattr(vae, "bn", None)
     scale: LatentScale | PatchScale

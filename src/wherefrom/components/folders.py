@@ -1,4 +1,4 @@
-"""Where a component of a diffusers model lies on disk, and which of its files hold the weights.
+"""Finding a component of a diffusers model on disk, and the files that hold its weights.
 
 A component is a folder with config.json and safetensors: one file, shards with an index, or either
 in a variant such as fp16.  A whole pipeline is a folder of such folders.  Weights in the original
@@ -31,8 +31,11 @@ _SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.|$)")
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of a component: a variant of the usual files (None: the plain ones), or `file`,
-    one safetensors file of another name."""
+    """The files of a component's weights.
+
+    `variant`: which of the usual files (None: the plain ones).  `file`: one safetensors file of
+    another name, instead of these.
+    """
 
     variant: str | None = None
     file: Path | None = None
@@ -40,7 +43,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Component:
-    """A component's folder, its config.json, and the one file that was named, if one was."""
+    """A component's folder, its config.json, and the weights file that was named, if any."""
 
     folder: Path
     config: dict[str, Any]
@@ -53,7 +56,7 @@ class Component:
 
     @property
     def shown(self) -> str:
-        """Its place as one printable line."""
+        """The printable path of its folder or file."""
         return show_path(self.folder if self.file is None else self.file)
 
 
@@ -101,7 +104,7 @@ def read_config(folder: Path, *, what: str = "an autoencoder") -> dict[str, Any]
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; `OSError`, `ValueError` or `RecursionError` if it is unreadable."""
+    """The value in a JSON file; `OSError`, `ValueError` or `RecursionError` if it is unreadable."""
     with path.open("rb") as file:
         data = file.read(MAX_CONFIG + 1)
     if len(data) > MAX_CONFIG:
@@ -110,9 +113,9 @@ def read_json(path: Path) -> Any:
 
 
 def find_weights(component: Component, *, stem: str = STEM) -> Weights:
-    """Which files hold a component's weights; `InputError` in one line if none may be read.
+    """Find the files that hold a component's weights; an `InputError` if none can be read.
 
-    Plain files are taken before variants, variants in the order of `PREFERRED`.
+    Plain files come before variants, and variants in the order of `PREFERRED`.
     """
     folder, file = component.folder, component.file
     if file is not None and (file.parent != folder or not _is_usual(file, stem)):

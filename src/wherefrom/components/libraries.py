@@ -1,7 +1,7 @@
-"""What all loading of foreign models has in common: silent, from safetensors, and running no code.
+"""Loading models with diffusers and transformers: in silence, and only with weights from the files.
 
-Nothing is downloaded.  A library that makes up weights which the files lack says so in its log
-alone, so the log is kept and searched.
+Nothing is downloaded, and no code of a model is run.  A library that invents weights which the
+files lack says so in its log only, so the log is captured and searched.
 """
 
 from __future__ import annotations
@@ -14,39 +14,32 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from wherefrom.core.errors import InputError, MissingExtraError
+from wherefrom.core.errors import InputError
+from wherefrom.core.optional import need
 from wherefrom.core.paths import show_path
-from wherefrom.core.store import digest_bytes, digest_file
+from wherefrom.core.saving.store import digest_bytes, digest_file
 
-READ = (".json", ".safetensors", ".txt", ".model")  # what loading may read, so what is digested
+READ = (".json", ".safetensors", ".txt", ".model")  # suffixes of files that loading may read
 LIBRARIES = ("diffusers", "transformers")
 ADVICE = "If you want to instead"  # of diffusers, behind weights of another size
-MADE_UP = "newly initialized"  # as diffusers and transformers both put it
-
-
-def need(package: str, purpose: str, *, extra: str = "diffusers") -> Any:
-    """The package, imported now because that is slow; `MissingExtraError` if it is not there."""
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise MissingExtraError(package, extra, purpose) from error
+INVENTED = "newly initialized"  # in the messages of diffusers and transformers
 
 
 def require_libraries(libraries: Iterable[str], *, purpose: str) -> None:
     """Import each in silence; `MissingExtraError` if one is not installed."""
     for library in sorted(libraries):
         with silence():
-            need(library, purpose)
+            need(library, purpose, extra="diffusers")
 
 
 @contextmanager
 def loading(folder: Path) -> Iterator[None]:
-    """Silence; an `InputError` if a library said that it made up weights which the files lack."""
+    """Load in silence; an `InputError` if a library invented weights that the files lack."""
     with silence() as heard:
         yield
-    told = next((text for text in heard if MADE_UP in text), None)
-    if told is not None:
-        what = " ".join(told.split())[:200]
+    message = next((text for text in heard if INVENTED in text), None)
+    if message is not None:
+        what = " ".join(message.split())[:200]
         raise InputError(f"{show_path(folder)} lacks some of its weights; get it anew ({what})")
 
 
@@ -63,7 +56,7 @@ def digest_files(files: Iterable[Path], home: Path) -> str:
 
 @contextmanager
 def silence() -> Iterator[list[str]]:
-    """No bars, logs or warnings of the libraries on the user's screen; what they logged is kept."""
+    """Hide bars, logs and warnings of the libraries; yields the list of what they log."""
     listener = _Listener()
     with warnings.catch_warnings(), ExitStack() as stack:
         warnings.simplefilter("ignore")
@@ -74,16 +67,16 @@ def silence() -> Iterator[list[str]]:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's text that says anything, else its class.
+    """The first line of an error's text that is not empty, else the name of its class.
 
-    Advice on arguments of the library, which no user of ours can pass, is left out.
+    Advice on arguments of the library, which a user of wherefrom cannot pass, is left out.
     """
     lines = (line.partition(ADVICE)[0].strip() for line in str(error).splitlines())
     return next(filter(None, lines), type(error).__name__)
 
 
 class _Listener(logging.Handler):
-    """Keeps what libraries log, and shows nothing of it."""
+    """Collects what libraries log, and shows nothing."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Reading a component of diffusers: its own class, float32, every weight from the files."""
+"""Loading a component of diffusers as its own class, in float32, with every weight from files."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from safetensors.torch import load_file
 from torch import nn
 
 from wherefrom.components.folders import Component, Weights, find_weights
-from wherefrom.components.libraries import first_line, need, silence
+from wherefrom.components.libraries import first_line, silence
 from wherefrom.core.errors import InputError
+from wherefrom.core.optional import need
 from wherefrom.core.paths import show_path
 
 
 def load_component(component: Component, *, purpose: str = "") -> nn.Module:
-    """The module that a component's folder or file holds, float32, on the CPU, in evaluation mode.
+    """Load a component's module, float32, on the CPU, in evaluation mode.
 
-    Only the class that its config.json names is made, of those that diffusers itself has.
+    Its class is the one that its config.json names; it must be a class of diffusers itself.
     `MissingExtraError` without diffusers; `InputError` in one line for any fault of the files.
     """
-    diffusers = need("diffusers", purpose or f"loading {component.kind}")
+    diffusers = need("diffusers", purpose or f"loading {component.kind}", extra="diffusers")
     weights = find_weights(component)
     cls = getattr(diffusers, component.kind, None)
     if not (isinstance(cls, type) and issubclass(cls, diffusers.ModelMixin)):

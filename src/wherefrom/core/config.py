@@ -1,4 +1,4 @@
-"""Frozen settings: a default, its help line and its source are written once, in the dataclass.
+"""Settings of methods: frozen dataclasses that hold each default, its help line and its source.
 
 Command-line options, documentation tables and web forms are derived from `describe`.  A setting may
 itself be a `Config`: as a mapping it is nested, on the command line its names are joined by dots.
@@ -25,10 +25,14 @@ def setting(
     choices: tuple[str, ...] = (),
     low: float | None = None,
     high: float | None = None,
+    images_only: bool = False,
 ) -> Any:
-    """A dataclass field with its help line, where the default comes from, and its allowed range."""
+    """A dataclass field with its help line, where the default comes from, and its allowed range.
+
+    `images_only`: the setting means nothing for a model that makes rows of numbers.
+    """
     metadata = {"help": help, "source": source, "choices": choices, "low": low, "high": high}
-    return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata | {"images_only": images_only})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +48,12 @@ class SettingInfo:
     optional: bool
     low: float | None
     high: float | None
+    images_only: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Base of every method's settings.  Values are checked when the config is made."""
+    """Base of every method's settings; values are checked when a config is created."""
 
     def __post_init__(self) -> None:
         for info in self.describe():
@@ -80,7 +85,7 @@ class Config:
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """The resolved settings as plain JSON values."""
+        """All settings as plain JSON values, nested as they are."""
         return dataclasses.asdict(self)
 
     def with_values(self, overrides: Mapping[str, Any]) -> Self:
@@ -113,6 +118,7 @@ def _info(field: dataclasses.Field[Any], hint: Any) -> SettingInfo:
         optional=len(kinds) < len(members),
         low=meta.get("low"),
         high=meta.get("high"),
+        images_only=meta.get("images_only", False),
     )
 
 

@@ -1,10 +1,10 @@
-"""The errors a user can cause.  Each message says what was given, what was expected, what to do."""
+"""Errors that a user can cause; a message says what was given, what was expected, what to do."""
 
 from __future__ import annotations
 
 
 class WherefromError(Exception):
-    """Root of every error that is the user's to mend; the command line prints it and exits 2."""
+    """Base of all errors that a user can cause; the command line prints it and exits with 2."""
 
 
 class InputError(WherefromError, ValueError):

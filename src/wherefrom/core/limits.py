@@ -1,4 +1,4 @@
-"""How large a file and an image may be, and what stands behind transparent pixels."""
+"""Bounds on image files and images, and the background of transparent pixels."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ Colour = tuple[int, int, int]
 MAX_PIXELS, BACKGROUND = "WHEREFROM_MAX_PIXELS", "WHEREFROM_BACKGROUND"
 # Above this an image is read at a half, a quarter or an eighth of its size.
 FULL_PIXELS = 50_000_000
-# Goes up when files come to be read differently: 2 converts colours to sRGB, 3 tells JPEG traces.
+# Goes up when files are read differently: 2 converts colours to sRGB, 3 finds JPEG traces.
 READING = 3
 BYTES_PER_PIXEL = 4  # a file that is allowed more pixels may be so much larger
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is read at most.  One image needs up to about 11 bytes of memory per pixel (a PNG with
-    transparency): 2.6 GiB at the default limit.
+    """Bounds on what is read, and the sRGB colour that transparent pixels are laid over.
 
-    `background` is the sRGB colour that transparent pixels are laid over.
+    One image needs up to about 11 bytes of memory per pixel (a PNG with transparency): 2.6 GiB at
+    the default limit.
     """
 
     max_bytes: int = 800 * 2**20
     max_pixels: int = 250_000_000
     max_side: int = 32_768
-    max_batch_bytes: int = 64 * 2**30  # what is large lies in a temporary file
+    max_batch_bytes: int = 64 * 2**30  # a large batch lies in a temporary file
     background: Colour = (255, 255, 255)
 
 
@@ -58,13 +58,13 @@ def limits_in_force() -> Limits:
 
 
 def reading_key() -> list[int]:
-    """What the pixels of a file depend on besides the file; a part of every key of kept results."""
+    """What pixels depend on besides their file; every cache key contains it."""
     return [READING, *limits_in_force().background]
 
 
 @contextmanager
 def reading_with(max_pixels: int | None = None, background: str | None = None) -> Iterator[Limits]:
-    """`limits_in_force` inside, also of processes started inside; None leaves one as it is."""
+    """Change the limits inside the block, also of processes started there; None changes nothing."""
     wanted = {MAX_PIXELS: max_pixels, BACKGROUND: background}
     before = {name: os.environ.get(name) for name in wanted}
     try:
@@ -81,7 +81,7 @@ def reading_with(max_pixels: int | None = None, background: str | None = None) -
 
 def parse_colour(text: str) -> Colour:
     """A colour by its name or as `#rrggbb`; `InputError` for anything else."""
-    from PIL import ImageColor  # a command decides before Pillow is loaded
+    from PIL import ImageColor  # slow to import
 
     try:
         red, green, blue, *_ = ImageColor.getrgb(text.strip()[:40])

@@ -1,4 +1,4 @@
-"""Remarks of the library that change no result: silent unless a program listens."""
+"""Notes of the library to its user: log records that no program shows unless it listens."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ NOTES = logging.getLogger("wherefrom.notes")
 
 
 def add_note(message: str) -> None:
-    """One remark of one line, as `photos: 3 other files (2 .txt, 1 .csv) were not read`."""
+    """Log a note of one line, as `photos: 3 other files (2 .txt, 1 .csv) were not read`."""
     NOTES.info("%s", message)

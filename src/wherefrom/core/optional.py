@@ -1,4 +1,4 @@
-"""Packages that may be missing, imported where they are used."""
+"""Importing packages that may not be installed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from wherefrom.core.errors import MissingExtraError
 
 
 def need(package: str, purpose: str, *, extra: str, called: str | None = None) -> Any:
-    """The package (or module in it), imported now; a `MissingExtraError` if it is not installed.
+    """Import a package or a module in it; a `MissingExtraError` if it is not installed.
 
-    `purpose` says what needs it, `extra` which extra of wherefrom installs it, and `called` how
-    the package index calls it, where that is another name.
+    `purpose`: what needs it, for the message.  `extra`: the extra of wherefrom that installs it.
+    `called`: its name in the package index, where that differs.
     """
     try:
         return importlib.import_module(package)

@@ -1,4 +1,4 @@
-"""Paths as people read them, and the names that operating systems leave in every folder."""
+"""Printable paths, names that look alike, and the files that operating systems put everywhere."""
 
 from __future__ import annotations
 
@@ -38,9 +38,14 @@ _SYSTEM_HIDDEN = (
 
 def show_path(path: Path) -> str:
     """The path as one printable line: control characters and undecodable bytes are escaped."""
+    return printable(str(path))
+
+
+def printable(text: str) -> str:
+    r"""The text as one line: control, format and undecodable characters as `\x1b` or `\u202e`."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in str(path)
+        for char in text
     )
 
 
@@ -48,17 +53,22 @@ def is_system_name(name: str) -> bool:
     """Whether an operating system or a NAS puts files or folders of this name everywhere.
 
     As `.DS_Store`, `._photo.jpg`, `Thumbs.db`, `desktop.ini`, `@eaDir`, `__MACOSX` and `.Trashes`.
-    An empty `lost+found` is one, too, but its name alone does not say that it is empty.
+    For an empty `lost+found` see `is_empty_lost_and_found`.
     """
     folded = name.casefold()
     return folded in _SYSTEM_NAMES or folded.startswith(_SYSTEM_HIDDEN)
 
 
-def unwritable(name: str) -> str:
-    """Why a name cannot stand in a report or receipt for all to read; empty if it can.
+def is_passed_over(name: str) -> bool:
+    """Whether files and folders of this name are never listed: hidden, or made by a system."""
+    return (name.startswith(".") and name != "..") or is_system_name(name)
 
-    Receipts are UTF-8 text in which a name is one line: bytes that are no UTF-8 and control
-    characters, line breaks among them, cannot stand there.
+
+def unwritable(name: str) -> str:
+    """Why a name cannot be written into a report or a receipt; empty if it can.
+
+    Receipts are UTF-8 text in which a name takes one line, so bytes that are no UTF-8, control
+    characters and line breaks are refused.
     """
     if any(0xD800 <= ord(char) <= 0xDFFF for char in name):
         return "it holds bytes that are no UTF-8"
@@ -68,9 +78,9 @@ def unwritable(name: str) -> str:
 
 
 def looks(name: str) -> str:
-    """What is the same for names that look the same: composed, no marks without width, no margin.
+    """A key that is equal for names that look equal: composed, no zero-width marks, no margins.
 
-    For telling that two names are hard to tell apart; never for finding files.
+    It tells whether two names can be confused.
     """
     seen = "".join(char for char in name if unicodedata.category(char) != "Cf")
     return " ".join(unicodedata.normalize("NFC", seen).split())

@@ -1,4 +1,4 @@
-"""Progress as a protocol: the library is silent, the command line passes a bar."""
+"""Progress: long functions take a `track`; the default shows nothing."""
 
 from __future__ import annotations
 

@@ -1,11 +1,28 @@
-"""Reading a part of an open file, on systems with and without `pread`."""
+"""Opening regular files, and reading a part of an open one, on every system."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import threading
+from pathlib import Path
 
-_lock = threading.Lock()  # the place in a file is shared by all threads where it has to be moved
+_lock = threading.Lock()  # threads share the position in a file where it has to be moved
+
+
+def open_descriptor(path: Path) -> int:
+    """A descriptor of the regular file at `path`, for reading; the caller closes it.
+
+    An `OSError` for anything else; a folder, pipe, socket or device has the number `EINVAL`.
+    """
+    # Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return handle
 
 
 def read_at(handle: int, length: int, start: int) -> bytes:

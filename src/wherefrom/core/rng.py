@@ -1,4 +1,4 @@
-"""One random stream per item, so that no result depends on batch size or order."""
+"""Random streams of single items, so that no result depends on batch size or order."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def derive_seed(seed: int, *path: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def stream(seed: int, *path: object, device: torch.device | str = "cpu") -> torch.Generator:
+def stream(seed: int, *path: object) -> torch.Generator:
     """A `torch.Generator` of its own for the item that `path` names, as in `stream(0, "z", 17)`."""
-    return torch.Generator(device=device).manual_seed(derive_seed(seed, *path))
+    return torch.Generator().manual_seed(derive_seed(seed, *path))

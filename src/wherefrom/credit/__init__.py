@@ -1,1 +1,70 @@
-"""Credit: who contributed how much to what a generative model does, and how to split the money."""
+"""How much does each contributor of training images add to a property of a generative model?
+
+The model is trained on subsets of the contributors.  Shares are Shapley values of the property,
+with intervals, and a pool of money can be divided by them.  In this example a function stands in
+for the training, so that it takes a second:
+
+```python
+from pathlib import Path
+
+from PIL import Image
+
+from wherefrom import credit
+
+for number, name in enumerate(["ann", "bob", "eve"]):
+    Path("images", name).mkdir(parents=True)
+    Image.new("L", (8, 8), 80 * number).save(Path("images", name, "1.png"))
+Path("my_game.py").write_text("def quality(names, seed): return len(names) + ('ann' in names)")
+Path("study.toml").write_text('''
+[contributors]
+folder = "images"
+channels = 1
+size = 8
+[game]
+kind = "callable"
+callable = "my_game:quality"
+[design]
+kind = "exact"
+payout = true
+[[property]]
+kind = "callable"
+name = "quality"
+''')
+study = credit.open_study("study.toml")
+credit.run(study)
+print(credit.shares(study, property="quality").to_dict())
+print(credit.pay(study, "1000.00").to_dict()["records"]["payout"]["payments"])
+```
+
+Without [game] `kind = "callable"` the runs train a diffusion model: minutes on a GPU each.
+
+1. `open_study` reads a study file and trains the full model; `run` makes the runs.
+2. `shares` gives a `Credit`, whose `shares` are `Shares` with intervals and ranks.
+3. `pay` gives a `StudyPayout` by a `PayoutConfig`; `settle` pays from escrow after more runs, and
+   `verify` makes a receipt again.
+"""
+
+from wherefrom.credit.estimators.choose import METHODS, Credit
+from wherefrom.credit.method import OpenStudy, open_study
+from wherefrom.credit.method import run_study as run
+from wherefrom.credit.payout.division import PayoutConfig
+from wherefrom.credit.payout.of_study import StudyPayout, settle, verify
+from wherefrom.credit.payout.receipt import read_receipt
+from wherefrom.credit.result import Shares
+from wherefrom.credit.session import pay, shares
+
+__all__ = [
+    "METHODS",
+    "Credit",
+    "OpenStudy",
+    "PayoutConfig",
+    "Shares",
+    "StudyPayout",
+    "open_study",
+    "pay",
+    "read_receipt",
+    "run",
+    "settle",
+    "shares",
+    "verify",
+]

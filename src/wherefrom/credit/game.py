@@ -1,7 +1,7 @@
-"""What the game, the ledger, the designs and the estimators have in common: a run of one subset.
+"""A run of one subset of contributors, and the tables and designs of runs.
 
-Players are the contributors, numbered 0 to n - 1.  A subset is a boolean row of n entries wherever
-numbers are computed, and an int with bit i for player i wherever it is a name (in the ledger).
+The players of the game are the contributors, numbered 0 to n - 1.  In computations a subset is a
+boolean row (n,); as a name, in the ledger, it is an int with bit i for player i, its mask.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-MAX_ENUMERATED = 16  # contributors whose every subset is run; 2^16 runs are more than anybody makes
-# Contributors at all: their covariance has n^2 entries, and its factorisation takes n^3 steps.
-MAX_PLAYERS = 4096
+MAX_ENUMERATED = 16  # contributors in a design of all 2^n subsets
+MAX_PLAYERS = 4096  # the covariance of the shares has n^2 entries; factorising it takes n^3 steps
 
 
 class Planned(NamedTuple):
-    """One run to be made: which players take part, and the seed of its training.
+    """One run to be made: the subset's mask, and the seed of its training.
 
-    The seed is the same for a subset and its complement, so that their difference is not blurred
-    by it, and differs between pairs.  The noise of sampling is one for all runs.
+    A subset and its complement share one seed, so that their difference does not depend on it;
+    other pairs have other seeds.  The noise of sampling is the same in all runs.
     """
 
     mask: int
@@ -62,16 +61,8 @@ class RunTable(NamedTuple):
         return RunTable(self.masks[rows], self.values[rows], self.seeds[rows])
 
 
-class RunSource(Protocol):
-    """What has finished runs: the ledger."""
-
-    def runs(self, name: str) -> RunTable:
-        """The done runs that have a finite value of the property `name`, in a stable order."""
-        ...
-
-
 class Design(Protocol):
-    """Which subsets to run.  `take(k)` is always the beginning of `take(k + 1)`."""
+    """The subsets to run, in order: `take(k)` is always the beginning of `take(k + 1)`."""
 
     @property
     def players(self) -> int:
@@ -87,25 +78,26 @@ def require_players(players: int) -> None:
     """An `InputError` for fewer than two contributors or more than `MAX_PLAYERS`."""
     if players < 2:
         raise InputError(
-            f"the game has {players} contributor(s), and one alone gets everything; "
-            "credit needs at least two"
+            f"the game has {players} contributor(s), and shares are of several; give at least two"
         )
     if players > MAX_PLAYERS:
         raise InputError(
             f"the game has {players:,} contributors, and shares are computed for at most "
-            f"{MAX_PLAYERS:,}; play between groups of them (groups in [contributors])"
+            f"{MAX_PLAYERS:,}; compute shares of groups of them (groups in [contributors])"
         )
 
 
 def mask_of(members: Sequence[bool] | Bools) -> int:
-    """The int of a boolean row."""
+    """The mask of a boolean row."""
     bits = np.packbits(np.asarray(members, dtype=bool), bitorder="little")
     return int.from_bytes(bits.tobytes(), "little")
 
 
 def members_of(mask: int, players: int) -> Bools:
-    """The boolean row (n,) of an int; an `InputError` where a bit has no player."""
+    """The boolean row (n,) of a mask; an `InputError` where a bit has no player."""
     if mask < 0 or mask.bit_length() > players:
-        raise InputError(f"{mask} is no subset of {players} players; the ledger is of another game")
+        raise InputError(
+            f"the mask {mask} names no subset of {players} players; the ledger is of another game"
+        )
     data = np.frombuffer(mask.to_bytes((players + 7) // 8, "little"), dtype=np.uint8)
     return np.unpackbits(data, count=players, bitorder="little").astype(bool)

@@ -1,15 +1,8 @@
-"""A study from its file to finished runs.
-
-from wherefrom.credit.method import open_study, run_study
-
-opened = open_study(Path("study.toml"))
-run_study(opened)
-opened.ledger().runs("diversity")
-"""
+"""Opening a study, and making its runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,13 +13,14 @@ import numpy as np
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
+from wherefrom.core.saving.json_text import digest_json
 from wherefrom.credit.contributors.reading import Contributors
 from wherefrom.credit.estimators.design import design_of, require_playable
 from wherefrom.credit.estimators.owen import numbered
 from wherefrom.credit.game import Bools, Design
 from wherefrom.credit.ledger.file import refuse_other_data
 from wherefrom.credit.ledger.ledger import Ledger
-from wherefrom.credit.ledger.records import GameIdentity, Outcome, digest_json
+from wherefrom.credit.ledger.records import GameIdentity, Outcome
 from wherefrom.credit.properties import Property
 from wherefrom.credit.running.diffusion_run import (
     BEGUN,
@@ -38,19 +32,19 @@ from wherefrom.credit.running.diffusion_run import (
     DiffusionPlay,
 )
 from wherefrom.credit.running.local import EXECUTORS
-from wherefrom.credit.running.worker import Play
+from wherefrom.credit.running.worker import Play, run_here
 from wherefrom.credit.study.file import Study, load_study
 from wherefrom.credit.study.models import Models, make_models
 from wherefrom.credit.study.named import load_named
 from wherefrom.credit.study.properties import Measures
 from wherefrom.credit.study.tools import Lab
 
-REVISION = 1  # of the games; it changes when the same study gives other results
+REVISION = 1  # of the games; to be increased when the same study file gives other results
 
 
 @dataclass(frozen=True, eq=False)
 class OpenStudy:
-    """A study with its data, its models and its properties."""
+    """A study with its data, models and properties, ready to make runs."""
 
     study: Study
     data: Contributors
@@ -61,13 +55,13 @@ class OpenStudy:
 
     @property
     def digest(self) -> str:
-        """Of everything that decides what a run makes and what is measured."""
+        """A digest of everything that determines the result of a run."""
         return digest_json({"game": self.identity.digest, "properties": dict(self.specs)})
 
     def ledger(self, *, readonly: bool = False) -> Ledger:
-        """The study's ledger, its properties defined; the caller closes it.
+        """Open the study's ledger with its properties; the caller closes it.
 
-        To read, they must be those of the study: values of another meaning are refused.
+        With `readonly`, an `InputError` if the ledger has another definition of a property.
         """
         ledger = Ledger(self.study.ledger, self.identity, readonly=readonly)
         try:
@@ -82,7 +76,7 @@ class OpenStudy:
         return ledger
 
     def design(self) -> Design:
-        """Which subsets are run."""
+        """The design: the subsets to run."""
         c, unions = self.study.config, self.data.unions
         return design_of(
             c.design.kind,
@@ -95,13 +89,14 @@ class OpenStudy:
 
 
 def open_study(
-    path: Path, *, device: str = "cpu", train: bool = True, track: Track = quiet
+    path: Path | str, *, device: str = "cpu", train: bool = True, track: Track = quiet
 ) -> OpenStudy:
-    """Read a study and make ready to play: its full and its pruned model are trained if need be.
+    """Read a study file and its images; train its full and its pruned model where they are absent.
 
-    `InputError` for whatever the user has to mend, and without `train` if a model is not trained.
+    `device`: of the models, as in cuda:0.  `InputError` for any fault of the file or the images,
+    and without `train` for a model that is not trained yet.
     """
-    study = load_study(path)
+    study = load_study(Path(path))
     data = study.contributors(track=track)
     require_playable(study.config.design.kind, data.players)
     refuse_other_data(study.ledger, study.config.game.kind, data.digests())
@@ -122,41 +117,45 @@ def open_study(
 
 
 def run_study(
-    opened: OpenStudy,
-    *,
+    study: OpenStudy,
     runs: int | None = None,
+    *,
+    devices: Sequence[str] | None = None,
     executor: str = "local",
-    devices: tuple[str, ...] = ("cpu",),
     retry_failed: bool = False,
     track: Track = quiet,
 ) -> dict[str, int]:
-    """Plan the first `runs` runs of the design, make those that are not done; counts by state.
+    """Make the first `runs` runs of a study, by default as many as its file says; counts by state.
 
-    Runs that are done and lack a property (because it is new) are measured again from what was
-    kept.  Killed at any time, it continues where it was.
+    Runs that are done are not made again, but measured if a property is new.  Without `devices`
+    they are made in this process, on the study's device.  With `devices`, `executor` starts a
+    worker for each: local (processes of this machine) or ray (a Ray cluster).
     """
     if executor not in EXECUTORS:
         raise InputError(f"the executor is {executor!r}; choose {' or '.join(EXECUTORS)}")
-    count = opened.study.config.design.runs if runs is None else runs
-    with opened.ledger() as ledger:
-        ledger.plan(opened.design().take(count))
+    count = study.study.config.design.runs if runs is None else runs
+    with study.ledger() as ledger:
+        ledger.plan(study.design().take(count))
         if retry_failed:
             ledger.retry_failed()
         ledger.forget_deaths()
-        rescore(opened, ledger, track=track)
-        make_play = partial(play_of, opened.study.path.absolute(), opened.digest)
-        EXECUTORS[executor](ledger, make_play, devices=devices, track=track)
+        rescore(study, ledger, track=track)
+        if devices is None:
+            run_here(ledger, study.play, track=track)
+        else:
+            make_play = partial(play_of, study.study.path.absolute(), study.digest)
+            EXECUTORS[executor](ledger, make_play, devices=tuple(devices), track=track)
         return ledger.counts()
 
 
 def rescore(opened: OpenStudy, ledger: Ledger, *, track: Track = quiet) -> int:
-    """Measure finished runs under properties they have no value of; how many runs."""
+    """Measure the properties of which finished runs have no value; how many runs."""
     missing = {key for name in opened.specs for key in ledger.unscored(name)}
     ordered = [key for key, _, _ in ledger.details() if key in missing]
     if ordered and not isinstance(opened.play, DiffusionPlay):
         raise InputError(
-            "the game callable keeps nothing that could be measured again; a new property needs "
-            "another ledger"
+            "the game callable saves no output that could be measured again; name another ledger "
+            "in [study] for the new property"
         )
     for key in track(ordered, "measuring finished runs", total=len(ordered)):
         assert isinstance(opened.play, DiffusionPlay)  # noqa: S101 (said above)
@@ -165,14 +164,14 @@ def rescore(opened: OpenStudy, ledger: Ledger, *, track: Track = quiet) -> int:
 
 
 def play_of(path: Path, digest: str, device: str) -> Play:
-    """The game of a study in a worker; `InputError` if it is no longer the `OpenStudy` of `digest`.
+    """Load the game of a study in a worker; `InputError` if its digest is not `digest`.
 
-    The file may have been edited while the models were trained.
+    The study file may have been edited since the study was opened.
     """
     opened = open_study(path, device=device)
     if opened.digest != digest:
         raise InputError(
-            f"{show_path(path)} or what it names was changed while its runs are made; every "
+            f"{show_path(path)} or a file that it names was changed while runs were made; every "
             "finished run is kept; undo the change, or start `wherefrom credit run` again"
         )
     return opened.play
@@ -207,14 +206,14 @@ def _play(
 
 
 def _identity(kind: str, data: Contributors, spec: Mapping[str, Any]) -> GameIdentity:
-    """The game; a ledger can hold one for each way of seating the players."""
+    """The identity of the game; a ledger can hold one for each way of forming the players."""
     if data.origin is None:
         return GameIdentity(kind, data.players, spec)
     return GameIdentity(f"{kind}, {data.seating}", data.players, {**spec, "seats": data.seats()})
 
 
 def _spec(study: Study, data: Contributors, models: Models) -> dict[str, Any]:
-    """Everything that decides what a run makes."""
+    """Everything that determines the output of a run, as JSON values."""
     c, kind = study.config, study.config.game.kind
     spec: dict[str, Any] = {
         "revision": REVISION,
@@ -223,12 +222,12 @@ def _spec(study: Study, data: Contributors, models: Models) -> dict[str, Any]:
         "model": dict(models.spec),
         "sampling": c.sampling.to_dict(),
     }
-    del spec["sampling"]["batch"]  # it decides nothing
+    del spec["sampling"]["batch"]  # results do not depend on it
     if kind in TRAINED:
         spec["training"] = (c.training if kind == "retrain" else c.finetuning).to_dict()
     if kind in UNLEARNED:
         spec["unlearning"] = c.unlearning.to_dict()
-    # What earlier ledgers mean is not named, so that they can be read.  To `retrain` all are one.
+    # Earlier ledgers do not state the default; the game `retrain` does not depend on it.
     if kind != "retrain" and c.game.empty != (START if kind in BEGUN else UNTRAINED):
         spec["empty"] = c.game.empty
         if c.game.empty == RETRAINED:

@@ -1,11 +1,11 @@
-"""Properties: what is measured of a model, one number, larger = more of what is wanted.
+"""Properties of a model: one number each, larger = more of what is wanted.
 
-A property sees what a run made (images, and where kept the network), never how it was trained.  So
-finished runs can be measured again under a new property, without training.
+A property is computed from the output of a run (images, and its network if that was saved).  So a
+new property can be measured of finished runs, without training.
 
 Inception Score (Eq. 7), entropy over clusters (Eq. 8), a percentile of a linear head over features,
-diversity, minus the Frechet distance and minus the diffusion loss; of one image, minus its loss and
-its similarity.  Distances and losses carry a minus, so that a larger share is always more credit.
+diversity, minus the Frechet distance, minus the diffusion loss, and the similarity to one image.
+Distances and losses carry a minus, so that a larger share is always more credit.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor
 from torch.nn import functional as F
 
+from wherefrom.core.compute.passes import in_passes
 from wherefrom.core.errors import InputError
-from wherefrom.core.passes import in_passes
 from wherefrom.core.rng import stream
-from wherefrom.core.store import digest_tensors
+from wherefrom.core.saving.store import digest_tensors
 from wherefrom.credit.diffusion.model import Diffusion, simple_losses
 from wherefrom.credit.diffusion.schedules import STEPS
 from wherefrom.data.writing import to_float
@@ -35,15 +35,15 @@ CHUNK = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
-    """What a run made: `images` uint8 (N, C, H, W), and the network where it was kept."""
+class RunOutput:
+    """The output of a run: `images`, uint8 (N, C, H, W), and its network if that was saved."""
 
     images: Tensor
     model: Diffusion | None = None
 
 
 class Property(Protocol):
-    """One number of what a run made."""
+    """A number computed from the output of a run."""
 
     @property
     def name(self) -> str:
@@ -55,17 +55,17 @@ class Property(Protocol):
         """JSON values that change whenever the number may."""
         ...
 
-    def __call__(self, made: Made) -> float:
-        """The number.  What it raises, and what is not finite, is recorded as its error."""
+    def __call__(self, output: RunOutput) -> float:
+        """The number.  An exception, or a number that is not finite, is recorded as its error."""
         ...
 
 
 class Embedder(Protocol):
-    """Images to features, frozen."""
+    """A frozen encoder from images to features."""
 
     @property
     def digest(self) -> str:
-        """What decides its answers."""
+        """Identifies the encoder; it changes whenever the features may."""
         ...
 
     def features(self, images: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class PixelEmbedder:
 
 @dataclass(frozen=True, eq=False)
 class NetworkEmbedder:
-    """A `FeatureEncoder` of wherefrom.encoders; grey images are shown to it in three channels."""
+    """A `FeatureEncoder` of wherefrom.encoders; grey images are given to it in three channels."""
 
     encoder: Any
 
@@ -108,47 +108,46 @@ class NetworkEmbedder:
         """float32 (N, D) on the CPU."""
 
         def rows(part: Tensor) -> Tensor:
-            found: Tensor = self.encoder.features(to_float(part).expand(-1, 3, -1, -1))
-            return found
+            features: Tensor = self.encoder.features(to_float(part).expand(-1, 3, -1, -1))
+            return features
 
         return in_passes(rows, images.to(self.encoder.device), size=CHUNK).cpu()
 
     def logits(self, images: Tensor) -> Tensor:
         """(N, K) on the CPU."""
-        found = self.encoder.logits(self.features(images).to(self.encoder.device))
-        if found is None:
-            raise InputError("this encoder has no classes; name one with a classifier")
-        logits: Tensor = found.cpu()
-        return logits
+        logits: Tensor | None = self.encoder.logits(self.features(images).to(self.encoder.device))
+        if logits is None:
+            raise InputError("this encoder has no classes; name an encoder with a classifier")
+        return logits.cpu()
 
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """A property from a function, its name, and what decides its value."""
+    """A property from a function, its name, and the JSON values that identify it."""
 
     name: str
     spec: Mapping[str, Any]
-    function: Callable[[Made], float]
+    function: Callable[[RunOutput], float]
 
-    def __call__(self, made: Made) -> float:
+    def __call__(self, output: RunOutput) -> float:
         """The number."""
-        return float(self.function(made))
+        return float(self.function(output))
 
 
 def inception_measure(name: str, embedder: Embedder) -> Measure:
     """exp(E KL(p(y | x) || p(y))).  Eq. 7."""
     spec = {"kind": "inception-score", "encoder": embedder.digest}
-    return Measure(name, spec, lambda made: inception_score(embedder.logits(made.images)))
+    return Measure(name, spec, lambda output: inception_score(embedder.logits(output.images)))
 
 
 def cluster_entropy_measure(
     name: str, embedder: Embedder, reference: Tensor, clusters: int
 ) -> Measure:
-    """Entropy in nats of the clusters in which the images fall.  Eq. 8.
+    """Entropy in nats of the shares of images in each cluster.  Eq. 8.
 
-    The clusters are Ward's, of the features of `reference` (uint8 images, as the full model's), and
-    stay the same for all runs.  An image falls in the cluster to whose members its mean Euclidean
-    distance is smallest.
+    The clusters are Ward's, of the features of `reference` (uint8 images, as the full model's), the
+    same for all runs.  An image belongs to the cluster with the smallest mean Euclidean distance to
+    its members.
 
     Deviation: the authors' code uses the largest similarity minus the similarity as the distance,
     and base 2; the base only scales.
@@ -162,9 +161,9 @@ def cluster_entropy_measure(
         "reference": digest_tensors({"images": reference}),
     }
 
-    def entropy(made: Made) -> float:
-        found = nearest_clusters(embedder.features(made.images).double(), known, labels)
-        share = torch.bincount(found, minlength=clusters).double() / len(made.images)
+    def entropy(output: RunOutput) -> float:
+        nearest = nearest_clusters(embedder.features(output.images).double(), known, labels)
+        share = torch.bincount(nearest, minlength=clusters).double() / len(output.images)
         return float(torch.special.entr(share).sum())
 
     return Measure(name, spec, entropy)
@@ -185,16 +184,16 @@ def ward_clusters(features: Tensor, clusters: int) -> Tensor:
 
 
 def nearest_clusters(features: Tensor, known: Tensor, labels: Tensor) -> Tensor:
-    """The cluster of `known` (M, D) to whose members each row of (N, D) is nearest in the mean.
+    """The cluster of smallest mean distance for each row of `features` (N, D), int64 (N,).
 
-    `labels`: int64 (M,), 0 ... K - 1.  int64 (N,).
+    `known` (M, D) are the members of the clusters, `labels` int64 (M,) their clusters, 0 ... K - 1.
     """
-    found = []
+    nearest = []
     for part in torch.split(features, CHUNK):
         distances = torch.cdist(part, known)
         means = [distances[:, labels == k].mean(1) for k in range(int(labels.max()) + 1)]
-        found.append(torch.stack(means, dim=1).argmin(1))
-    return torch.cat(found)
+        nearest.append(torch.stack(means, dim=1).argmin(1))
+    return torch.cat(nearest)
 
 
 def percentile_measure(
@@ -202,7 +201,7 @@ def percentile_measure(
 ) -> Measure:
     """A quantile of weight . f / |f| + bias over the images, f their features.
 
-    So is the aesthetic score of the paper, with the features of CLIP and quantile 0.9.
+    The paper's aesthetic score is this with the features of CLIP and quantile 0.9.
     """
     if not 0 <= quantile <= 1:
         raise InputError(f"the quantile is {quantile}; give 0 to 1")
@@ -213,8 +212,8 @@ def percentile_measure(
         "quantile": quantile,
     }
 
-    def score(made: Made) -> float:
-        features = F.normalize(embedder.features(made.images).double(), dim=1)
+    def score(output: RunOutput) -> float:
+        features = F.normalize(embedder.features(output.images).double(), dim=1)
         if features.shape[1] != weight.numel():
             raise InputError(
                 f"the head reads {weight.numel()} features, the encoder gives {features.shape[1]}"
@@ -227,8 +226,8 @@ def percentile_measure(
 def diversity_measure(name: str, embedder: Embedder) -> Measure:
     """Mean of 1 - cosine over all pairs of images."""
 
-    def diversity(made: Made) -> float:
-        unit = F.normalize(embedder.features(made.images).double(), dim=1)
+    def diversity(output: RunOutput) -> float:
+        unit = F.normalize(embedder.features(output.images).double(), dim=1)
         n = len(unit)
         if n < 2:
             raise InputError("diversity needs at least 2 images")
@@ -247,22 +246,22 @@ def frechet_measure(name: str, embedder: Embedder, reference: Tensor) -> Measure
         "reference": digest_tensors({"images": reference}),
     }
     return Measure(
-        name, spec, lambda made: -frechet_distance(known, embedder.features(made.images))
+        name, spec, lambda output: -frechet_distance(known, embedder.features(output.images))
     )
 
 
 def frechet_moments_measure(
     name: str, embedder: Embedder, mean: Tensor, covariance: Tensor
 ) -> Measure:
-    """Minus the Frechet distance to features of which mean (D,) and covariance (D, D) are given."""
+    """Minus the Frechet distance to features with the given mean (D,) and covariance (D, D)."""
     spec = {
         "kind": "frechet",
         "encoder": embedder.digest,
         "reference": digest_tensors({"mu": mean, "sigma": covariance}),
     }
 
-    def value(made: Made) -> float:
-        return -frechet_from_moments(mean, covariance, embedder.features(made.images))
+    def value(output: RunOutput) -> float:
+        return -frechet_from_moments(mean, covariance, embedder.features(output.images))
 
     return Measure(name, spec, value)
 
@@ -272,8 +271,8 @@ def loss_measure(
 ) -> Measure:
     """Minus the mean diffusion loss (Eq. 1) on `reference`, uint8 images, or on one image.
 
-    Each image has `draws` time steps, evenly spaced, with noise of its own that is the same for
-    every run.  It needs runs whose network is kept.
+    Each image has `draws` evenly spaced time steps, with its own noise, the same for every run.
+    It needs runs whose network is saved.
     """
     spec = {
         "kind": "loss",
@@ -283,13 +282,13 @@ def loss_measure(
     }
 
     @torch.no_grad()
-    def loss(made: Made) -> float:
-        if made.model is None:
+    def loss(output: RunOutput) -> float:
+        if output.model is None:
             raise InputError(
-                "the loss needs the network of a run, and this run was made without "
-                "keep = 'weights' in [game]; with it, runs made from then on have one"
+                "the loss needs the network of a run, and this run was made without one; set "
+                "keep = 'weights' in [game], and the runs made from then on have one"
             )
-        model = made.model
+        model = output.model
         model.network.eval()
         total = 0.0
         for number, image in enumerate(reference):
@@ -307,7 +306,7 @@ def loss_measure(
 
 
 def similarity_measure(name: str, embedder: Embedder, image: Tensor) -> Measure:
-    """The largest cosine between the features of one given image, uint8 (C, H, W), and a run's."""
+    """The largest cosine between the features of `image`, uint8 (C, H, W), and a run's."""
     known = F.normalize(embedder.features(image[None]).double(), dim=1)
     spec = {
         "kind": "similarity",
@@ -315,19 +314,21 @@ def similarity_measure(name: str, embedder: Embedder, image: Tensor) -> Measure:
         "image": digest_tensors({"image": image}),
     }
 
-    def similarity(made: Made) -> float:
-        unit = F.normalize(embedder.features(made.images).double(), dim=1)
+    def similarity(output: RunOutput) -> float:
+        unit = F.normalize(embedder.features(output.images).double(), dim=1)
         return float((unit @ known[0]).max())
 
     return Measure(name, spec, similarity)
 
 
-def measure(properties: list[Property], made: Made) -> tuple[dict[str, float], dict[str, str]]:
-    """Values and errors by name: a property that raises or is not finite stops no other."""
+def measure(
+    properties: list[Property], output: RunOutput
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Values, and errors, by name; an error of one property does not stop the others."""
     values, errors = {}, {}
     for each in properties:
         try:
-            value = float(each(made))
+            value = float(each(output))
         except Exception as error:
             errors[each.name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
             continue

@@ -1,4 +1,7 @@
-"""What an estimator returns.  A larger share is more credit; negative ones are opponents."""
+"""Shares of credit, as every estimator returns them.
+
+A larger share is more credit; a contributor with a negative one makes the property smaller.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from wherefrom.core.saving.json_text import finite
 from wherefrom.credit.game import Bools, Floats, Ints
 
-MOST_ANCHORS = 10_000  # nobody runs them more often
+MAX_ANCHORS = 10_000  # runs of the empty set, and of the full set
 
 
 @dataclass(frozen=True)
@@ -31,21 +35,21 @@ class Anchors:
 
     @property
     def gain(self) -> float:
-        """v(N) - v(empty), what the shares of an efficient index add up to."""
+        """v(N) - v(empty), the sum of the shares of an efficient index."""
         return self.full - self.empty
 
     def reach(self, level: float) -> float:
-        """How far the gain may be off, with probability `level`; infinite where it is unknown."""
+        """Half width of the gain's interval of probability `level`; infinite where unknown."""
         if self.freedom < 1 or not np.isfinite(self.variance):
             return float("inf")
         return _reach(self.variance, self.freedom, level)
 
     def needed(self, level: float) -> int | None:
-        """How often both sets have to be run, at this noise, for a gain larger than its `reach`.
+        """How often each of both sets has to be run for a gain larger than its `reach`.
 
         With m runs each the variance is about  2 variance / (1/m_0 + 1/m_N) / m,  with m - 1
         degrees of freedom.  None where the noise is unknown, there is no gain, or more than
-        `MOST_ANCHORS` are needed.
+        `MAX_ANCHORS` are needed.
         """
         if self.gain <= 0 or not np.isfinite(self.reach(level)):
             return None
@@ -56,9 +60,9 @@ class Anchors:
 
         low, high = 1, 2
         while not enough(high):
-            if high >= MOST_ANCHORS:
+            if high >= MAX_ANCHORS:
                 return None
-            low, high = high, min(2 * high, MOST_ANCHORS)
+            low, high = high, min(2 * high, MAX_ANCHORS)
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if enough(middle) else (middle, high)
@@ -71,17 +75,17 @@ class Shares:
 
     `values`: the best estimate.  `centers`, `errors`, `low`, `high`: the estimate without
     shrinkage, its standard errors, and the intervals around it that hold for all contributors at
-    once with probability `level`; without shrinkage `centers` are the `values`.  Errors of NaN and
-    infinite intervals mean that the runs do not carry any.  The intervals are for one look at a
-    number of runs that was fixed beforehand: whoever looks again and again, and stops where it
-    pleases, is wrong more often (money has a schedule for that, `bounds.error_of_look`).
-    `covariance` (n, n) and `freedom`: of the `centers`; NaN and 0 where the runs carry none.
-    `portions` (n,): how much of the gain each center holds, whose error has the degrees of freedom
-    of the `anchors`; None where `freedom` is that of everything.
+    once with probability `level`; without shrinkage `centers` are the `values`.  Where the runs
+    allow no error, errors are NaN and intervals infinite.  The intervals hold for one look at a
+    number of runs that was fixed beforehand.  Looking repeatedly and stopping at a pleasing result
+    makes errors more frequent (payouts correct for it, `bounds.error_of_look`).
+    `covariance` (n, n) and `freedom`: of the `centers`; NaN and 0 where the runs allow none.
+    `portions` (n,): the part of the gain in each center, whose error has the degrees of freedom of
+    the `anchors`; None where `freedom` holds for the whole error.
     `resolved`: the interval excludes zero, so the sign is known.
-    `rank_low`, `rank_high`: the best and the worst rank (1 = most credit) that the data allow, for
-    all contributors at once.
-    `shrinkage`: 0 none, 1 everybody gets the same.
+    `rank_low`, `rank_high`: the best and the worst rank (1 = most credit) that the intervals allow,
+    for all contributors at once.
+    `shrinkage`: 0 none, 1 all shares are equal.
     """
 
     method: str
@@ -113,21 +117,17 @@ class Shares:
         return bool(np.array_equal(self.rank_low, self.rank_high))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; what is not finite is None."""
-        columns = {
-            name: [_plain(x) for x in getattr(self, name)]
-            for name in ("values", "centers", "errors", "low", "high")
-        }
+        columns = ("values", "centers", "errors", "low", "high")
         return {
             "method": self.method,
-            **columns,
+            **{name: finite(getattr(self, name).tolist()) for name in columns},
             "resolved": self.resolved.tolist(),
             "rank_low": self.rank_low.tolist(),
             "rank_high": self.rank_high.tolist(),
             "empty": self.anchors.empty,
             "full": self.anchors.full,
             "gain": self.anchors.gain,
-            "gain_error": _plain(float(self.anchors.variance) ** 0.5),
+            "gain_error": finite(float(self.anchors.variance) ** 0.5),
             "runs": self.runs,
             "level": self.level,
             "shrinkage": self.shrinkage,
@@ -140,7 +140,3 @@ def _reach(variance: float, freedom: int, level: float) -> float:
 
     quantile = float(stdtrit(freedom, (1 + level) / 2))
     return quantile * math.sqrt(variance)
-
-
-def _plain(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

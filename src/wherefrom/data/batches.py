@@ -1,27 +1,30 @@
-"""Many encoded images as one batch: decoded by threads, kept in order, nothing silent."""
+"""Decoding many images into one batch, with threads, in order; skipped files are listed."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from wherefrom.core.compute.passes import in_order
 from wherefrom.core.errors import InputError
 from wherefrom.core.limits import FULL_PIXELS, Limits, limits_in_force
+from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
+from wherefrom.data.decoding.images import Carrier
 from wherefrom.data.decoding.strictness import strict_pillow
-from wherefrom.data.files.opening import UnusableFile, show_bytes, show_path
-from wherefrom.data.images import Carrier, ReadImage, decode_image
+from wherefrom.data.files.opening import SkippedFile, UnusableFile, show_bytes
+from wherefrom.data.images import ReadImage, read_image
+from wherefrom.data.notebook import rows_as_frame, rows_as_html
 from wherefrom.data.pixel_store import PixelStore
 from wherefrom.data.shaping import crop_and_resize, too_little
 
@@ -30,45 +33,60 @@ LARGE = f" px; above {FULL_PIXELS} px an image is read only where it is scaled t
 _THREADS = min(8, os.cpu_count() or 1)
 AHEAD = 4  # images per thread that are decoded before they are stored
 
-T = TypeVar("T")
-U = TypeVar("U")
-
-
-@dataclass(frozen=True)
-class Source:
-    """An encoded image not yet read: its name, and how to get its bytes."""
-
-    path: Path
-    read: Callable[[], bytes]
-
 
 @dataclass(frozen=True, eq=False)
 class ImageBatch:
     """Images of one size, in the order in which they were listed.
 
-    `images` is uint8 (N, C, H, W); `paths`, `digests` (of the files' bytes), `lossless`,
-    `notes` and `carriers` have N entries; `skipped` names every other file and why; `duplicates`
-    of these were skipped because their pixels equal those of an earlier image.
+    `images` is uint8 (N, C, H, W); `paths`, `digests` (of the files' bytes), `notes` and `carriers`
+    have N entries.  `skipped` lists every other file with the reason; `duplicates`
+    of them have the pixels of an earlier image.
     """
 
     images: Tensor
     paths: tuple[Path, ...]
     digests: tuple[str, ...]
-    lossless: tuple[bool, ...]
     notes: tuple[tuple[str, ...], ...]
-    skipped: tuple[tuple[Path, str], ...]
+    skipped: tuple[SkippedFile, ...]
     duplicates: int
-    carriers: tuple[Carrier, ...] = ()
+    carriers: tuple[Carrier, ...]
+
+    @property
+    def lossless(self) -> tuple[bool, ...]:
+        """Of each image, whether its format keeps the pixels, as JPEG does not."""
+        return tuple(carrier.lossless for carrier in self.carriers)
 
     @property
     def lossy(self) -> int:
-        """How many come from a format that changes pixels, as JPEG does."""
-        return len(self.lossless) - sum(self.lossless)
+        """The number of images whose format changes pixels."""
+        return len(self.carriers) - sum(self.lossless)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The files as JSON values, without their pixels: those read, and those skipped."""
+        return {"images": self._rows(), "skipped": [file.to_dict() for file in self.skipped]}
+
+    def to_dataframe(self) -> Any:
+        """A pandas data frame with a line per image (extra `dataframe`)."""
+        return rows_as_frame(self._rows())
+
+    def _repr_html_(self) -> str:
+        height, width = self.images.shape[2:]
+        counts = f"{len(self.paths)} read, {len(self.skipped)} skipped"
+        rows = [{name: row[name] for name in ("path", "notes")} for row in self._rows()]
+        return rows_as_html(rows, caption=f"images of {width}x{height} px: {counts}", image="path")
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [
+            {"path": str(path), "lossless": lossless, "notes": "; ".join(notes), "digest": digest}
+            for path, lossless, notes, digest in zip(
+                self.paths, self.lossless, self.notes, self.digests, strict=True
+            )
+        ]
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What `gather_images` makes of its sources; the arguments of `read_images`."""
+class BatchOptions:
+    """How `read_files` turns files into a batch; the same as the arguments of `read_images`."""
 
     channels: int
     size: tuple[int, int] | None
@@ -88,103 +106,92 @@ class Wanted:
             raise InputError(f"at_least is {self.at_least}; give 0 or more")
 
 
-def gather_images(
-    sources: Sequence[Source], where: str, wanted: Wanted, *, track: Track = quiet
+def read_files(
+    files: Sequence[Path], where: str, options: BatchOptions, *, track: Track = quiet
 ) -> ImageBatch:
-    """`read_images` of sources that need not be files; `where` names them in errors."""
-    kept = _Kept(len(sources), wanted)
+    """Read files into one batch of `options.size` = (height, width).
+
+    A file that is missing is skipped like any other that cannot be read.  With `resize`, images are
+    cropped around the centre and scaled; without, an image of another size is skipped with that
+    reason.  Without a `size`, the first usable image sets it.  Fewer than `at_least` usable images
+    are an `InputError` that quotes the first problem and `where`.
+    """
+    batch = _GrowingBatch(len(files), options)
     with _decoders() as pool:
-        results = _in_order(pool, partial(_prepare, wanted), sources)
-        for source, result in zip(
-            sources, track(results, "reading images", total=len(sources)), strict=True
-        ):
-            kept.add(source.path, result)
-    if len(kept.paths) < wanted.at_least:
-        first = f" (first problem: {kept.first_problem()})" if kept.skipped else ""
-        if not wanted.resize and any(WRONG_SIZE in reason for _, reason in kept.skipped):
+        results = in_order(pool, partial(_prepare, options), files, ahead=AHEAD * _THREADS)
+        tracked = track(results, "reading images", total=len(files))
+        for path, result in zip(files, tracked, strict=True):
+            batch.add(path, result)
+    if len(batch.paths) < options.at_least:
+        first = f" (first problem: {batch.skipped[0]})" if batch.skipped else ""
+        if not options.resize and any(WRONG_SIZE in file.reason for file in batch.skipped):
             first += "; pass --resize to crop and scale other sizes"
-        usable = "1 usable image" if len(kept.paths) == 1 else f"{len(kept.paths)} usable images"
-        raise InputError(f"{where}: {usable}, at least {wanted.at_least} are needed{first}")
-    return kept.batch()
+        usable = "1 usable image" if len(batch.paths) == 1 else f"{len(batch.paths)} usable images"
+        raise InputError(f"{where}: {usable}, at least {options.at_least} are needed{first}")
+    return batch.finish()
 
 
 @dataclass
-class _Kept:
-    """The batch while it grows."""
+class _GrowingBatch:
+    """The batch while it grows, of at most `capacity` images."""
 
-    most: int
-    wanted: Wanted
+    capacity: int
+    options: BatchOptions
     store: PixelStore | None = None
     paths: list[Path] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
-    lossless: list[bool] = field(default_factory=list)
     carriers: list[Carrier] = field(default_factory=list)
     notes: list[tuple[str, ...]] = field(default_factory=list)
-    skipped: list[tuple[Path, str]] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
     seen: dict[bytes, Path] = field(default_factory=dict)
     duplicates: int = 0
 
     def add(self, path: Path, result: ReadImage | UnusableFile) -> None:
         if isinstance(result, UnusableFile):
-            self.skipped.append((path, result.reason))
+            self._skip(path, result.reason)
             return
         if self.store is None:
             self.store = self._reserve(result.pixels)
         if tuple(result.pixels.shape) != self.store.shape:
-            reason = _wrong_size(result.carrier.size, self.store.shape[1:])
-            self.skipped.append((path, reason))
+            self._skip(path, _wrong_size(result.carrier.size, self.store.shape[1:]))
             return
         key = hashlib.sha256(result.pixels.numpy().tobytes()).digest()
-        if self.wanted.drop_duplicates and key in self.seen:
-            self.skipped.append((path, f"has the same pixels as {show_path(self.seen[key])}"))
+        if self.options.drop_duplicates and key in self.seen:
+            self._skip(path, f"has the same pixels as {show_path(self.seen[key])}")
             self.duplicates += 1
             return
         self.seen[key] = path
         self.store.add(result.pixels)
         self.paths.append(path)
         self.digests.append(result.digest)
-        self.lossless.append(result.lossless)
         self.carriers.append(result.carrier)
         self.notes.append(result.notes)
 
+    def _skip(self, path: Path, reason: str) -> None:
+        self.skipped.append(SkippedFile(path, reason))
+
     def _reserve(self, pixels: Tensor) -> PixelStore:
-        needed, allowed = self.most * pixels.numel(), self.wanted.limits.max_batch_bytes
+        needed, allowed = self.capacity * pixels.numel(), self.options.limits.max_batch_bytes
         if needed > allowed:
             height, width = pixels.shape[1:]
             raise InputError(
-                f"{self.most} images of {width}x{height} px need {show_bytes(needed)}, at most "
+                f"{self.capacity} images of {width}x{height} px need {show_bytes(needed)}, at most "
                 f"{show_bytes(allowed)} are held at once; give fewer images or a smaller size"
             )
-        return PixelStore(self.most, tuple(pixels.shape))
+        return PixelStore(self.capacity, tuple(pixels.shape))
 
-    def first_problem(self) -> str:
-        path, reason = self.skipped[0]
-        return f"{show_path(path)} {reason}"
-
-    def batch(self) -> ImageBatch:
-        shape = (0, self.wanted.channels, *(self.wanted.size or (0, 0)))
+    def finish(self) -> ImageBatch:
+        shape = (0, self.options.channels, *(self.options.size or (0, 0)))
         blank = torch.empty(shape, dtype=torch.uint8)
         return ImageBatch(
             images=blank if self.store is None else self.store.images(),
             paths=tuple(self.paths),
             digests=tuple(self.digests),
-            lossless=tuple(self.lossless),
             notes=tuple(self.notes),
             skipped=tuple(self.skipped),
             duplicates=self.duplicates,
             carriers=tuple(self.carriers),
         )
-
-
-def _in_order(pool: ThreadPoolExecutor, work: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
-    """The results of `work` in order, only a few of them made before they are asked for."""
-    waiting: deque[Future[U]] = deque()
-    for item in items:
-        waiting.append(pool.submit(work, item))
-        if len(waiting) >= AHEAD * _THREADS:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 @contextmanager
@@ -197,26 +204,25 @@ def _decoders() -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _prepare(wanted: Wanted, source: Source) -> ReadImage | UnusableFile:
+def _prepare(options: BatchOptions, path: Path) -> ReadImage | UnusableFile:
     try:
-        data = source.read()
-        image = decode_image(data, source.path, channels=wanted.channels, limits=wanted.limits)
+        image = read_image(path, channels=options.channels, limits=options.limits)
     except UnusableFile as problem:
         return problem
     height, width = image.carrier.size  # in the file; a large image is reduced
     reduced = image.pixels.shape[1:] != image.carrier.size
-    if reduced and not wanted.resize:
-        return UnusableFile(source.path, f"is too large: {width}x{height}{LARGE}")
-    if wanted.size is None or (height, width) == wanted.size:
+    if reduced and not options.resize:
+        return UnusableFile(path, f"is too large: {width}x{height}{LARGE}")
+    if options.size is None or (height, width) == options.size:
         return image
-    if not wanted.resize:
-        return UnusableFile(source.path, _wrong_size((height, width), wanted.size))
-    if reason := too_little((height, width), wanted.size):
-        return UnusableFile(source.path, reason)
+    if not options.resize:
+        return UnusableFile(path, _wrong_size((height, width), options.size))
+    if reason := too_little((height, width), options.size):
+        return UnusableFile(path, reason)
     notes = (*image.notes, f"cropped and scaled from {width}x{height} px")
-    return replace(image, pixels=crop_and_resize(image.pixels, wanted.size), notes=notes)
+    return replace(image, pixels=crop_and_resize(image.pixels, options.size), notes=notes)
 
 
-def _wrong_size(found: tuple[int, int], size: tuple[int, ...]) -> str:
-    height, width = found
+def _wrong_size(actual: tuple[int, int], size: tuple[int, ...]) -> str:
+    height, width = actual
     return f"is {width}x{height}{WRONG_SIZE}{size[1]}x{size[0]} px"

@@ -1,4 +1,4 @@
-"""Training images from what people have: a folder, an archive, an .npz, MNIST's idx files."""
+"""Loading data sets to train on: a folder, an archive, an .npz, or MNIST's idx files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
-from wherefrom.core.store import digest_tensors
-from wherefrom.data.batches import Wanted
+from wherefrom.core.saving.store import digest_tensors
+from wherefrom.data.batches import BatchOptions, read_files
 from wherefrom.data.files.archive_listing import holds_images
 from wherefrom.data.files.array_members import picture_of
-from wherefrom.data.files.opening import UnusableFile, show_path
-from wherefrom.data.folders import list_images, read_files
+from wherefrom.data.files.opening import UnusableFile
+from wherefrom.data.folders import list_images
 from wherefrom.data.images import decode_image
 from wherefrom.data.pixel_store import PixelStore
 from wherefrom.data.shaping import crop_and_resize, with_channels
@@ -49,8 +50,8 @@ class TrainingImages:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Which items of a data set to take: first those in `span`, of these `limit` evenly spread."""
+class Selection:
+    """The items of a data set to load: those in `span`, of these at most `limit`, evenly spread."""
 
     limit: int | None = None
     span: tuple[int, int] | None = None
@@ -62,7 +63,7 @@ class Part:
             raise InputError(f"the span is {self.span[0]}:{self.span[1]}; give start:stop, 0 first")
 
     def of(self, items: Sequence[T]) -> Sequence[T]:
-        """The chosen items, in their order."""
+        """The selected items, in their order."""
         if self.span is not None:
             if self.span[0] >= len(items):
                 raise InputError(f"the span starts at {self.span[0]}, the source has {len(items)}")
@@ -83,27 +84,38 @@ def load_training_images(
 ) -> TrainingImages:
     """Load the data set at `path` as square images of `size` px, centre-cropped and scaled.
 
-    `path` is a folder of images, an archive of images (`data.archives`), an `.npz` with `images` or
-    `arr_0` uint8 (N, H, W, 3), or an idx file as `train-images-idx3-ubyte.gz` (28 px become 32 by a
-    black border).  Labels are those beside the images (`data.annotations`).  `span` takes the
-    images start to stop - 1 in the order of the source, which leaves the rest for tests; `limit`
-    takes that many, spread evenly, as archives are often sorted by class.
-    Anything else, or a damaged file, is an `InputError`.
+    `path` is a folder of images, an archive of images (`data.files.archives`), an `.npz` with
+    `images` or `arr_0` uint8 (N, H, W, 3), or an idx file such as `train-images-idx3-ubyte.gz`, of
+    which 28 px become 32 by a black border.  Labels are those beside the images
+    (`data.tables.annotations`).  `span` = (start, stop) takes images start to stop - 1 in the order
+    of the source, and leaves the rest for tests.  `limit` takes that many, spread evenly, since
+    archives are often sorted by class.  Anything else, or a damaged file, is an `InputError`.
     """
     path = Path(path)
     if not 1 <= size <= MAX_SIDE:
         raise InputError(f"the image size is {size}; choose 1 to {MAX_SIDE} px")
     if channels not in (1, 3):
         raise InputError(f"channels is {channels}; choose 1 (grey) or 3 (colour)")
-    part = Part(limit, span)
-    images, labels, remark = _reader(path)(path, size, channels, part, track)
+    request = _Request(path, size, channels, Selection(limit, span), track)
+    images, labels, remark = _reader(path)(request)
     count = images.shape[0]
     text = f"{path.name}: {count} images of {size}x{size} px, {channels} channels{remark}"
     return TrainingImages(images, digest_tensors({"images": images}), labels, text)
 
 
+@dataclass(frozen=True)
+class _Request:
+    """The arguments of `load_training_images`."""
+
+    path: Path
+    size: int
+    channels: int
+    selection: Selection
+    track: Track
+
+
 _Loaded = tuple[Tensor, Tensor | None, str]
-_Reader = Callable[[Path, int, int, Part, Track], _Loaded]
+_Reader = Callable[[_Request], _Loaded]
 
 
 def _reader(path: Path) -> _Reader:
@@ -122,56 +134,49 @@ def _reader(path: Path) -> _Reader:
     )
 
 
-def _from_files(path: Path, size: int, channels: int, part: Part, track: Track) -> _Loaded:
-    files = part.of(list_images([path]))  # drawn before any is read
+def _from_files(request: _Request) -> _Loaded:
+    path, side = request.path, request.size
+    files = request.selection.of(list_images([path]))  # chosen before any is read
     where = show_path(path) + ("/" if path.is_dir() else "")
-    batch = read_files(files, where, Wanted(channels, (size, size), resize=True), track=track)
+    options = BatchOptions(request.channels, (side, side), resize=True)
+    batch = read_files(files, where, options, track=request.track)
     labels = labels_beside(batch.paths, path)
     remarks = [f"{len(batch.skipped)} skipped"] if batch.skipped else []
     remarks += [f"labels from {labels.source}"] if labels.source else []
     return batch.images, labels.values, f" ({', '.join(remarks)})" if remarks else ""
 
 
-def _from_arrays(path: Path, size: int, channels: int, part: Part, track: Track) -> _Loaded:
-    arrays = open_arrays(path)
-    images = arrays.images
-    labels = arrays.labels
-    return _shaped(path, images.transpose(0, 3, 1, 2), labels, size, channels, part, track)
+def _from_arrays(request: _Request) -> _Loaded:
+    arrays = open_arrays(request.path)
+    return _shaped(request, arrays.images.transpose(0, 3, 1, 2), arrays.labels)
 
 
-def _from_idx(path: Path, size: int, channels: int, part: Part, track: Track) -> _Loaded:
+def _from_idx(request: _Request) -> _Loaded:
+    path = request.path
     images = read_idx(path, IDX_IMAGES, 3)
     match = cast(re.Match[str], _IDX_NAME.match(path.name))
     beside = path.with_name(f"{match[1]}labels{match[2]}idx1-ubyte{match[3] or ''}")
     labels = read_idx(beside, IDX_LABELS, 1) if beside.exists() else None
-    if size == 32 and images.shape[1:] == (28, 28):
+    if request.size == 32 and images.shape[1:] == (28, 28):
         images = np.pad(images, ((0, 0), (2, 2), (2, 2)))
-    return _shaped(path, images[:, None], labels, size, channels, part, track)
+    return _shaped(request, images[:, None], labels)
 
 
-def _shaped(
-    path: Path,
-    images: NDArray[Any],
-    labels: NDArray[Any] | None,
-    size: int,
-    channels: int,
-    part: Part,
-    track: Track,
-) -> _Loaded:
-    """uint8 (N, C, H, W) arrays at the wanted size and channels."""
-    count = images.shape[0]
+def _shaped(request: _Request, images: NDArray[Any], labels: NDArray[Any] | None) -> _Loaded:
+    """Images of uint8 (N, C, H, W) arrays at the requested size and channels."""
+    path, channels, side, count = request.path, request.channels, request.size, images.shape[0]
     if images.size == 0:
         raise UnusableFile(path, f"holds no image: its shape is {images.shape}")
     if labels is not None and (labels.shape != (count,) or labels.dtype.kind not in "iu"):
         raise UnusableFile(
             path, f"has labels of {labels.dtype} {labels.shape}, expected integers ({count},)"
         )
-    chosen = part.of(range(count))
-    store = PixelStore(len(chosen), (channels, size, size))
-    for index in track(chosen, "reading images", total=len(chosen)):
+    chosen = request.selection.of(range(count))
+    store = PixelStore(len(chosen), (channels, side, side))
+    for index in request.track(chosen, "reading images", total=len(chosen)):
         pixels = torch.from_numpy(np.array(images[index]))  # a copy: the file's bytes are read-only
         if len(pixels) == 4:
             pixels = decode_image(picture_of(pixels.permute(1, 2, 0).numpy()), path).pixels
-        store.add(with_channels(crop_and_resize(pixels, (size, size)), channels))
+        store.add(with_channels(crop_and_resize(pixels, (side, side)), channels))
     known = None if labels is None else torch.from_numpy(labels[list(chosen)].astype(np.int64))
     return store.images(), known, ""

@@ -1,39 +1,29 @@
-"""A user's paths as image files, and as one batch: a broken file never stops a folder."""
+"""Listing the images below files, folders and archives, and reading them into one batch."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.limits import Limits, limits_in_force
 from wherefrom.core.notes import add_note
-from wherefrom.core.paths import is_empty_lost_and_found, is_system_name
+from wherefrom.core.paths import is_empty_lost_and_found, is_passed_over, show_path
 from wherefrom.core.progress import Track, quiet
-from wherefrom.data.batches import ImageBatch, Source, Wanted, gather_images
+from wherefrom.data.batches import BatchOptions, ImageBatch, read_files
 from wherefrom.data.files.archive_listing import (
     ARCHIVE_SUFFIXES,
     holds_images,
     images_in_archive,
     images_in_archives_below,
 )
-from wherefrom.data.files.kinds import IMAGE_SUFFIXES
 from wherefrom.data.files.listing import list_below
-from wherefrom.data.files.opening import (
-    UnusableFile,
-    is_folder,
-    read_regular,
-    show_path,
-    why_closed,
-)
-
-SUFFIXES = IMAGE_SUFFIXES
+from wherefrom.data.files.opening import UnusableFile, is_folder, why_closed
 
 
 def list_images(paths: Sequence[Path], *, once: bool = False) -> list[Path]:
-    """The files as given, and the images below each folder, sorted; each path once.
+    """The given files, and the images below each folder or archive, sorted; each path once.
 
     Links to files and folders are followed; a folder is entered once, however many links lead to
     it.  With `once`, which is for statistics of a set, a link inside a folder to a file that is
@@ -80,29 +70,29 @@ def list_files(
     *,
     is_folder: Callable[[Path], bool] = is_folder,
 ) -> list[Path]:
-    """The files as given, and what `inside` finds in each folder; each path once.
+    """The given files, and those that `inside` lists of each folder; each path once.
 
-    A missing path is an `InputError`; with `nothing`, so is a folder in which nothing is found.
+    A missing path is an `InputError`; with `nothing`, the message, so is a folder without a file.
     """
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     for path in map(Path, paths):
         if is_folder(path):
-            files = inside(path)
-            if nothing and not files:
+            held = inside(path)
+            if nothing and not held:
                 raise InputError(f"{show_path(path)}: {nothing}")
-            found.update(dict.fromkeys(files))
+            files.update(dict.fromkeys(held))
         elif os.path.lexists(path):
-            found[path] = None
+            files[path] = None
         else:
             raise InputError(f"{show_path(path)}: there is no such file or folder")
-    return list(found)
+    return list(files)
 
 
 def subfolders(root: Path) -> list[Path]:
-    """The folders directly inside `root` and links to such, sorted by name.
+    """The folders directly inside `root`, and links to folders, sorted by name.
 
-    Without hidden ones and those that operating systems make.  An `InputError` if `root` cannot be
-    opened.
+    Hidden ones, and those that operating systems make, are left out.  An `InputError` if `root`
+    cannot be opened.
     """
     try:
         entries = sorted(root.iterdir())
@@ -111,10 +101,7 @@ def subfolders(root: Path) -> list[Path]:
     return [
         path
         for path in entries
-        if is_folder(path)
-        and not path.name.startswith(".")
-        and not is_system_name(path.name)
-        and not is_empty_lost_and_found(path)
+        if is_folder(path) and not is_passed_over(path.name) and not is_empty_lost_and_found(path)
     ]
 
 
@@ -133,24 +120,11 @@ def read_images(
     return read_files(
         list_images(paths),
         _name_all(paths),
-        Wanted(channels, size, resize, at_least, drop_duplicates, limits or limits_in_force()),
+        BatchOptions(
+            channels, size, resize, at_least, drop_duplicates, limits or limits_in_force()
+        ),
         track=track,
     )
-
-
-def read_files(
-    files: Sequence[Path], where: str, wanted: Wanted, *, track: Track = quiet
-) -> ImageBatch:
-    """Read files into one batch of `wanted.size` = (height, width).
-
-    A file that is gone by now is skipped like any other that cannot be read.  With `resize`, images
-    are cropped around the centre and scaled; without, an image of another size is skipped with that
-    reason.  Without a `size`, the first usable image sets it.  Fewer than `at_least` usable images
-    are an `InputError` that quotes the first problem and `where`.
-    """
-    limit = wanted.limits.max_bytes
-    sources = [Source(path, partial(read_regular, path, max_bytes=limit)) for path in files]
-    return gather_images(sources, where, wanted, track=track)
 
 
 def _name_all(paths: Sequence[Path]) -> str:

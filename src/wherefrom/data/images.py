@@ -1,4 +1,4 @@
-"""One image file as 8-bit pixels, and what had to be done to get them."""
+"""Reading one image file as 8-bit pixels, with notes on every change."""
 
 from __future__ import annotations
 
@@ -11,28 +11,13 @@ from torch import Tensor
 
 from wherefrom.core.limits import FULL_PIXELS, Limits, limits_in_force
 from wherefrom.core.notes import add_note
-from wherefrom.core.store import digest_bytes
-from wherefrom.data.decoding.images import decode
-from wherefrom.data.files.opening import read_regular
+from wherefrom.core.saving.store import digest_bytes
+from wherefrom.data.decoding.images import Carrier, decode
+from wherefrom.data.files.reading import read_file
 from wherefrom.data.shaping import to_pixels, with_channels
 
-# Notes that a person should read; programs print each text of these once (`core.notes`).
+# Notes that a person should read: programs print each of these texts once (`core.notes`).
 WORTH_SAYING, REDUCED = ("metadata", "colour", "EXIF damaged"), "read at"
-
-
-@dataclass(frozen=True)
-class Carrier:
-    """The file that an image came in: what it may have done to the pixels.
-
-    `lossless`: its format gives back the pixels that were put in, and holds 8 bits of each colour.
-    `altered`: what else changed them, as far as the file tells, as `a palette of 8 colours`; or "".
-    """
-
-    format: str
-    lossless: bool
-    quality: int | None  # of a JPEG file, 1 to 100
-    size: tuple[int, int]  # height and width in the file
-    altered: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +25,6 @@ class ReadImage:
     """One image file.
 
     `pixels` is uint8 (C, H, W) with C = 1 or 3, upright; `digest` is SHA-256 of the file's bytes;
-    `lossless` is False where the format itself changes pixels (JPEG, lossy WebP, a palette);
     `notes` lists every change between the file and `pixels`.  An image above 50 megapixels is
     reduced: `carrier.size` is the size in the file.
     """
@@ -48,10 +32,18 @@ class ReadImage:
     path: Path
     pixels: Tensor
     digest: str
-    format: str
-    lossless: bool
     notes: tuple[str, ...]
     carrier: Carrier
+
+    @property
+    def format(self) -> str:
+        """The name of the file format, as `PNG`."""
+        return self.carrier.format
+
+    @property
+    def lossless(self) -> bool:
+        """False where the format itself changes pixels, as JPEG, lossy WebP or a palette does."""
+        return self.carrier.lossless
 
 
 def read_image(
@@ -65,7 +57,7 @@ def read_image(
     special, too large, damaged, truncated or no image is an `InputError` of one line.
     """
     path, limits = Path(path), limits or limits_in_force()
-    data = read_regular(path, max_bytes=limits.max_bytes)
+    data = read_file(path, max_bytes=limits.max_bytes)
     return decode_image(data, path, channels=channels, limits=limits)
 
 
@@ -80,12 +72,7 @@ def decode_image(
         notes = (*notes, _channel_note(pixels))
     if channels is not None:
         pixels = with_channels(pixels, channels)
-    carrier = Carrier(
-        decoded.format, decoded.lossless, decoded.quality, decoded.size, decoded.altered
-    )
-    return ReadImage(
-        path, pixels, digest_bytes(data), decoded.format, decoded.lossless, notes, carrier
-    )
+    return ReadImage(path, pixels, digest_bytes(data), notes, decoded.carrier)
 
 
 def _say(notes: Sequence[str]) -> None:

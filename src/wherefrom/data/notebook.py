@@ -29,9 +29,8 @@ def rows_as_html(
 ) -> str:
     """An HTML table of the first `MAX_ROWS` rows, every text escaped, nothing loaded from outside.
 
-    `image` names the column that holds paths of images: a thumbnail stands in front of each row
-    whose file can be read, and nothing where it cannot.  `caption` stands above, with how many rows
-    were left out.
+    `image` names a column of paths of images: a thumbnail is shown in front of each row whose file
+    can be read.  `caption` is shown above, with the number of rows if some were left out.
     """
     shown = rows[:MAX_ROWS]
     columns = list(dict.fromkeys(name for row in shown for name in row))

@@ -1,7 +1,7 @@
-"""Images of one size as they arrive: in memory while they are few, in a file once they are many.
+"""A growing batch of images of one size, in memory or, if it is large, in a temporary file.
 
 A folder of 70,000 images at 256 px is 13 GiB.  Its pixels are written to a temporary file without a
-name and mapped from there, so that the system may drop from memory what nobody reads at the moment.
+name and mapped from there, so that the system can drop from memory what is not read at the moment.
 """
 
 from __future__ import annotations

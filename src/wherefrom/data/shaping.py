@@ -1,4 +1,4 @@
-"""Size and channels of 8-bit images, the same for files, archives and arrays."""
+"""Changing the size and the channels of 8-bit images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 
-MIN_SIDE, MAX_ENLARGED = 4, 32  # px that are left at least; times that they are enlarged at most
+MIN_SIDE, MAX_ENLARGED = 4, 32  # px of the used part; factor by which it is enlarged
 # ITU-R 601 luma in 16-bit fixed point; the weights add up to 65536, so equal channels stay exact.
 _LUMA = (19595, 38470, 7471)
 
@@ -40,28 +40,28 @@ def with_channels(pixels: Tensor, channels: int) -> Tensor:
     return (luma >> 16).to(torch.uint8).unsqueeze(-3)
 
 
-def too_little(found: tuple[int, int], size: tuple[int, int]) -> str:
-    """Why an image of `found` = (h, w) says nothing at `size`, or "": it would be mostly made up.
+def too_little(actual: tuple[int, int], size: tuple[int, int]) -> str:
+    """Why an image of `actual` = (h, w) holds too little to be judged at `size`, or "".
 
-    A line of pixels keeps a dot when its aspect is changed; blown up, that is one flat colour,
-    which every detector takes for a normal image or for a strange one, whatever it showed.
+    Enlarging a few pixels gives one flat colour, which a detector calls normal or strange whatever
+    the image showed.
     """
-    tall, wide = _part(found, size)
-    if found == size:
+    tall, wide = _part(actual, size)
+    if actual == size:
         return ""
     if tall >= MIN_SIDE and wide >= MIN_SIDE and MAX_ENLARGED * tall >= size[0]:
         return ""
     return (
-        f"is {found[1]}x{found[0]} px, of which {wide}x{tall} px would be blown up to "
+        f"is {actual[1]}x{actual[0]} px, of which {wide}x{tall} px would be blown up to "
         f"{size[1]}x{size[0]} px: too little to judge"
     )
 
 
-def _part(found: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the largest part of an image of `found` with the aspect of `size`."""
-    scale = min(found[0] / size[0], found[1] / size[1])
-    tall = min(found[0], max(1, round(size[0] * scale)))
-    return tall, min(found[1], max(1, round(size[1] * scale)))
+def _part(actual: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the largest part of an image of `actual` with the aspect of `size`."""
+    scale = min(actual[0] / size[0], actual[1] / size[1])
+    tall = min(actual[0], max(1, round(size[0] * scale)))
+    return tall, min(actual[1], max(1, round(size[1] * scale)))
 
 
 def crop_and_resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
@@ -74,6 +74,6 @@ def crop_and_resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     if (height, width) == size:
         return pixels
     tall, wide = _part((height, width), size)
-    top, left = (height - tall) // 2, (width - wide) // 2
-    part = to_image(pixels[..., top : top + tall, left : left + wide])
+    row, column = (height - tall) // 2, (width - wide) // 2
+    part = to_image(pixels[..., row : row + tall, column : column + wide])
     return to_pixels(part.resize((size[1], size[0]), Image.Resampling.LANCZOS))

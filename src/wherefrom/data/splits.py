@@ -1,4 +1,4 @@
-"""Splits and parts of a list that do not follow an item's name or its place in the list."""
+"""Splits and samples of a list that do not depend on the items' order."""
 
 from __future__ import annotations
 

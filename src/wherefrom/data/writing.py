@@ -1,4 +1,4 @@
-"""Pixels out again: float to 8-bit, grids of samples, PNG files written whole."""
+"""Conversions between float and 8-bit pixels, grids of images, and PNG files."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import write_file
-from wherefrom.data.files.opening import show_path
+from wherefrom.core.paths import show_path
+from wherefrom.core.saving.store import write_file
 from wherefrom.data.shaping import to_image
 
 
@@ -46,8 +46,8 @@ def image_grid(images: Tensor, columns: int, *, gap: int = 2) -> Tensor:
     shape = (bands, rows * (height + gap) - gap, columns * (width + gap) - gap)
     grid = torch.full(shape, 255, dtype=torch.uint8, device=images.device)
     for index, image in enumerate(images):
-        top, left = index // columns * (height + gap), index % columns * (width + gap)
-        grid[:, top : top + height, left : left + width] = image
+        row, column = index // columns * (height + gap), index % columns * (width + gap)
+        grid[:, row : row + height, column : column + width] = image
     return grid
 
 

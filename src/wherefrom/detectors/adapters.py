@@ -1,8 +1,8 @@
-"""Anomaly scores in the words of other libraries: scikit-learn and PyOD, one base for each.
+"""Base classes that offer anomaly scores as scikit-learn and PyOD estimators.
 
-What is scored differs (`attribution.adapters`, `inversion.adapters`); signs and checks do not.
-Images are arrays (N, C, H, W) or flat rows, uint8 or float in [0, 1]; features are as they are.
-scikit-learn is always there; PyOD is the extra `pyod`.
+Subclasses stand in `attribution.evaluation.adapters` and `inversion.adapters`.  Images are arrays
+(N, C, H, W) or flat rows, uint8 or float in [0, 1]; features are used as they are.  scikit-learn is
+always installed; PyOD is the extra `pyod`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wherefrom.core.errors import InputError, MissingExtraError
+from wherefrom.core.errors import InputError
+from wherefrom.core.optional import need
 
 Array = NDArray[Any]
 
@@ -55,12 +56,12 @@ def sklearn_base() -> type[Any]:
             from sklearn.utils.validation import check_is_fitted
 
             check_is_fitted(self)
-            found: Array = -self.anomaly_scores(X).cpu().numpy()
-            return found
+            normality: Array = -self.anomaly_scores(X).cpu().numpy()
+            return normality
 
         def decision_function(self, X: Array) -> Array:  # noqa: N803
-            found: Array = self.score_samples(X) - self.offset_
-            return found
+            margins: Array = self.score_samples(X) - self.offset_
+            return margins
 
         def predict(self, X: Array) -> Array:  # noqa: N803
             return np.where(self.decision_function(X) < 0, -1, 1)
@@ -71,12 +72,9 @@ def sklearn_base() -> type[Any]:
 @cache
 def pyod_base() -> type[Any]:
     """A PyOD detector whose subclass has `prepare` and `anomaly_scores`; needs the extra `pyod`."""
-    try:
-        from pyod.models.base import BaseDetector
-    except ImportError as error:
-        raise MissingExtraError("pyod", "pyod", "the PyOD adapter") from error
+    base: Any = need("pyod.models.base", "the PyOD adapter", extra="pyod").BaseDetector
 
-    class ScoreDetector(BaseDetector):  # type: ignore[misc]
+    class ScoreDetector(base):  # type: ignore[misc]
         """PyOD's signs: larger = more anomalous.  Its threshold is a share of the fitted items."""
 
         @abstractmethod
@@ -99,7 +97,7 @@ def pyod_base() -> type[Any]:
             from sklearn.utils.validation import check_is_fitted
 
             check_is_fitted(self, ["detector_"])
-            found: Array = self.anomaly_scores(X).cpu().numpy()
-            return found
+            scores: Array = self.anomaly_scores(X).cpu().numpy()
+            return scores
 
     return ScoreDetector

@@ -1,12 +1,11 @@
-"""A few small convolutional networks that tell inliers from chosen negatives, averaged.
+"""An ensemble of small convolutional networks that separates inliers from given negatives.
 
-One-class detectors ask what is usual; this one asks a narrower question, and answers it only as
-well as the negatives were chosen.  Every network sees overlapping patches.  The first one, and
-every other after it, sees them whitened: the directions in which inliers hardly vary, where the
-fingerprint of a last layer is, weigh as much as the loud ones.
+It generalises only as far as the negatives are well chosen.  Every network sees overlapping
+patches.  The first network, and every second one after it, sees them whitened: the directions in
+which inliers hardly vary, where the fingerprint of a last layer is, then weigh as much as others.
 
-Large images are seen through crops (`data.crops`): the caller trains on some, scoring tiles the
-image and averages.
+Large images are seen through crops (`data.altering.crops`): the caller trains on some, scoring
+tiles the image and averages.
 
 Symbols:
     x    inputs, (N, C, H, W) float
@@ -25,10 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wherefrom.core.compute.passes import in_passes
+from wherefrom.core.compute.precision import halves
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
-from wherefrom.core.passes import in_passes
-from wherefrom.core.precision import halves
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.data.altering.crops import GRID, each_tile
@@ -37,7 +36,7 @@ from wherefrom.training.loop import run
 
 PATCH = 6
 RIDGE = 1e-3  # of the patch covariance: a few 8-bit steps through tanh, so rounding is not blown up
-LIMIT = 8.0  # whitened values beyond this many deviations are cut: rivals must not saturate bf16
+LIMIT = 8.0  # whitened values beyond this many deviations are cut, so that bf16 does not saturate
 WHITENING_INPUTS = 4000
 SCORE_ROWS = 64
 WARM_UP = 0.15  # share of the steps in which the learning rate rises
@@ -87,7 +86,7 @@ class ConvClassifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> logits (N,)."""
-        # Quiet directions are differences of loud pixels: whitening is not for half precision.
+        # Whitening subtracts nearly equal pixels, so it is computed in full precision.
         whole = torch.autocast(x.device.type, enabled=False) if self.whitens else nullcontext()
         with whole:
             patches = self.patches(x)
@@ -128,7 +127,7 @@ class FittedClassifier:
         return type(self).from_saved(*self.to_saved(), device)
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """JSON values and tensors for `core.store`."""
+        """Settings as JSON values, and the weights; `from_saved` takes both."""
         tensors = {
             f"{index}.{k}": v
             for index, member in enumerate(self.members)
@@ -199,7 +198,7 @@ def _block(before: int, after: int, kernel: int, stride: int) -> list[nn.Module]
 
 @torch.no_grad()
 def _set_whitening(network: ConvClassifier, x: Tensor) -> None:
-    """Patches become their principal components over the deviations of these."""
+    """Make the patch layer project on principal components, each divided by its deviation."""
     layer = network.patches
     if layer.bias is None:
         raise TypeError("this network does not whiten")
@@ -273,7 +272,7 @@ class _ClassifierTask:
 
 
 def one_cycle(done: float) -> float:
-    """Share of the largest step after a share `done` of the training: up, then down by a cosine.
+    """Share of the largest learning rate at the share `done` of the training, by a cosine cycle.
 
     Smith and Topin: Super-Convergence, 2019.
     """

@@ -1,4 +1,4 @@
-"""Deep SAD as an estimator for images, activations and vectors.
+"""Deep SAD, a semi-supervised one-class detector for images, activations and vectors.
 
 Ruff et al.: Deep Semi-Supervised Anomaly Detection, ICLR 2020; FLIPAD, App. B and G.7.
 
@@ -24,9 +24,9 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from wherefrom.core.compute.passes import in_passes
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
-from wherefrom.core.passes import in_passes
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
 from wherefrom.detectors.networks import initialise, make_network
@@ -65,7 +65,7 @@ class DeepSadConfig(Config):
 
 @dataclass(frozen=True)
 class FittedDeepSad:
-    """A trained detector: it exists only once it can score.  Larger = more anomalous."""
+    """A trained Deep SAD detector.  Larger score = more anomalous."""
 
     kind: ClassVar[str] = "detectors/deep-sad"
     config: DeepSadConfig
@@ -95,7 +95,7 @@ class FittedDeepSad:
         return FittedDeepSad(self.config, self.shape, mean, scale, centre, network)
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """JSON values and tensors for `core.store`."""
+        """Settings as JSON values, and the weights; `from_saved` takes both."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {"mean": self.mean, "scale": self.scale, "centre": self.centre}
         return {"config": self.config.to_dict(), "shape": list(self.shape)}, tensors
@@ -128,11 +128,12 @@ def fit_deep_sad(
     network = make_network(tuple(x.shape[1:]), config.representation)
     initialise(network, stream(seed, "deep-sad", "init"))
     network.to(x.device)
-    task = _SadTask(network, x, y, mean, scale, config, seed)
-    task.centre = _centre(network, x[y >= 0], mean, scale)
+    centre = _centre(network, x[y >= 0], mean, scale)
+    detector = FittedDeepSad(config, tuple(x.shape[1:]), mean, scale, centre, network)
+    task = _SadTask(detector, x, y, seed)
     run(task, task.steps, label="training the detector", track=track)
     network.eval().requires_grad_(False)
-    return FittedDeepSad(config, tuple(x.shape[1:]), mean, scale, task.centre, network)
+    return detector
 
 
 def deep_sad_loss(distance: Tensor, y: Tensor, eta: float) -> Tensor:
@@ -142,47 +143,37 @@ def deep_sad_loss(distance: Tensor, y: Tensor, eta: float) -> Tensor:
 
 
 class _SadTask:
-    """One detector in training."""
+    """The training of a detector's network, for `training.loop.run`."""
 
-    def __init__(
-        self,
-        network: nn.Module,
-        x: Tensor,
-        y: Tensor,
-        mean: Tensor,
-        scale: Tensor,
-        config: DeepSadConfig,
-        seed: int,
-    ) -> None:
-        self.network, self.x, self.y, self.mean, self.scale = network, x, y, mean, scale
-        self.config, self.seed = config, seed
+    def __init__(self, detector: FittedDeepSad, x: Tensor, y: Tensor, seed: int) -> None:
+        self.detector, self.x, self.y, self.seed = detector, x, y, seed
+        config = detector.config
         self.batch = min(config.batch, len(x))
         self.per_epoch = len(x) // self.batch
         self.steps = config.epochs * self.per_epoch
-        self.centre = mean.new_empty(0)
         self._adam = torch.optim.Adam(
-            network.parameters(), config.learning_rate, weight_decay=config.weight_decay
+            detector.network.parameters(), config.learning_rate, weight_decay=config.weight_decay
         )
 
     def modules(self) -> dict[str, nn.Module]:
-        return {"network": self.network}
+        return {"network": self.detector.network}
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"network": self._adam}
 
     def step(self, index: int) -> dict[str, float]:
-        c = self.config
+        c, detector = self.detector.config, self.detector
         epoch, place = divmod(index, self.per_epoch)
         rng = stream(self.seed, "deep-sad", "order", epoch)
         order = torch.randperm(len(self.x), generator=rng).to(self.x.device)
         for group in self._adam.param_groups:
             group["lr"] = c.learning_rate * (0.1 if epoch >= c.drop_at * c.epochs else 1.0)
         chosen = order[place * self.batch : (place + 1) * self.batch]
-        x = _fast_layout((self.x[chosen].float() - self.mean) / self.scale)
-        self.network.train()
+        x = _fast_layout((self.x[chosen].float() - detector.mean) / detector.scale)
+        detector.network.train()
         with torch.autocast(x.device.type, torch.bfloat16, enabled=c.precision == "bf16"):
-            output = self.network(x)
-        distance = (output.float() - self.centre).square().sum(dim=1)
+            output = detector.network(x)
+        distance = (output.float() - detector.centre).square().sum(dim=1)
         loss = deep_sad_loss(distance, self.y[chosen], c.eta)
         self._adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

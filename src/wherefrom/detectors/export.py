@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from wherefrom.core.errors import InputError, MissingExtraError
-from wherefrom.core.store import write_file
+from wherefrom.core.errors import InputError
+from wherefrom.core.optional import need
+from wherefrom.core.saving.store import write_file
 from wherefrom.detectors.deep_sad import FittedDeepSad
 
 OPSET = 18
@@ -40,11 +41,8 @@ class _Scorer(nn.Module):
 
 def export_onnx(fitted: FittedDeepSad, path: Path) -> None:
     """Write the detector as one ONNX file, whole or not at all; needs the extra `onnx`."""
-    try:
-        import onnx
-        import onnxscript  # noqa: F401 (torch's exporter needs it, and says so late)
-    except ImportError as error:
-        raise MissingExtraError(str(error.name), "onnx", "ONNX export") from error
+    onnx = need("onnx", "ONNX export", extra="onnx")
+    need("onnxscript", "ONNX export", extra="onnx")  # torch's exporter imports it late
     path = Path(path)
     if not path.parent.is_dir():  # before the export, which takes seconds
         raise InputError(f"cannot write {path}: {path.parent} is not a folder; make it first")
@@ -62,7 +60,7 @@ def export_onnx(fitted: FittedDeepSad, path: Path) -> None:
             verbose=False,
         )
     if program is None:
-        raise InputError(f"PyTorch {torch.__version__} made no ONNX program; try another version")
+        raise InputError(f"PyTorch {torch.__version__} gave no ONNX program; try another version")
     onnx.checker.check_model(program.model_proto)
     try:
         write_file(path, program.model_proto.SerializeToString())
@@ -72,7 +70,7 @@ def export_onnx(fitted: FittedDeepSad, path: Path) -> None:
 
 @contextmanager
 def _without_remarks() -> Iterator[None]:
-    """The exporter remarks on its own deprecated calls, and on libraries that it does not need."""
+    """Hide the exporter's warnings about its own deprecated calls and unused libraries."""
     log = logging.getLogger("torch.onnx")
     before = log.level
     log.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""What every detector offers, so that tables and reports need not know which one they hold."""
+"""The interface of a fitted anomaly detector."""
 
 from __future__ import annotations
 

@@ -1,9 +1,18 @@
-"""Frozen feature extractors: an image becomes one row, and an identity says which encoder made it.
+"""Frozen feature extractors: each image becomes one row, and every encoder has an identity.
+
+```python
+import torch
 
 from wherefrom.encoders import load_encoder
 
-encoder = load_encoder("path/to/vae")  # or load_encoder(), the one that comes with the package
-encoder.embed(images), encoder.identity
+encoder = load_encoder()  # ships with the package; load_encoder("path/to/vae") reads another one
+rows = encoder.embed(torch.rand(2, 3, 64, 64))  # (2, D); images (N, 3, H, W) in [0, 1]
+print(rows.shape, encoder.identity.digest)
+```
+
+In order of use: `load_encoder` and `Encoder` (embeddings by an autoencoder, for the origin index),
+`load_feature_encoder` and `FeatureNetwork` (features with gradients, for the anomaly score),
+`make_encoder` and `make_feature_encoder` (any module of your own), `EncoderIdentity`.
 """
 
 from __future__ import annotations
@@ -16,41 +25,30 @@ from wherefrom.components.folders import AUTOENCODERS, find_component
 from wherefrom.core.errors import InputError
 from wherefrom.encoders.diffusers_vae import cached_folder, load_diffusers
 from wherefrom.encoders.efficientnet import KIND as DEFAULT_FEATURES
+from wherefrom.encoders.efficientnet import RESOLUTION as EFFICIENTNET_SIDE
 from wherefrom.encoders.efficientnet import load_efficientnet
 from wherefrom.encoders.encoder import Encoder, make_encoder, prepare
 from wherefrom.encoders.features import FeatureEncoder, FeatureNetwork, make_feature_encoder
 from wherefrom.encoders.identity import EncoderIdentity
 from wherefrom.encoders.shipped import DEFAULT, default_folder, shipped_encoders
-from wherefrom.encoders.tiny_conv import (
-    TinyConvConfig,
-    as_encoder,
-    load_autoencoder,
-    load_tiny_conv,
-    make_autoencoder,
-    save_autoencoder,
-)
+from wherefrom.encoders.tiny_conv import load_tiny_conv
 from wherefrom.encoders.vision_transformers import PATTERNS, load_vision_model
 
-__all__ = [
+__all__ = [  # noqa: RUF022 (in order of use)
+    "load_encoder",
+    "Encoder",
+    "load_feature_encoder",
+    "FeatureNetwork",
+    "FeatureEncoder",
+    "make_encoder",
+    "make_feature_encoder",
+    "EncoderIdentity",
+    "prepare",
+    "shipped_encoders",
     "DEFAULT",
     "DEFAULT_FEATURES",
     "FEATURE_MODELS",
     "KINDS",
-    "Encoder",
-    "EncoderIdentity",
-    "FeatureEncoder",
-    "FeatureNetwork",
-    "TinyConvConfig",
-    "as_encoder",
-    "load_autoencoder",
-    "load_encoder",
-    "load_feature_encoder",
-    "make_autoencoder",
-    "make_encoder",
-    "make_feature_encoder",
-    "prepare",
-    "save_autoencoder",
-    "shipped_encoders",
 ]
 
 MAX_RESOLUTION = 4096
@@ -65,12 +63,11 @@ KINDS: dict[str, Callable[[Path], Encoder]] = {
 def load_encoder(source: Path | str = DEFAULT, *, allow_download: bool = False) -> Encoder:
     """The encoder in a local folder, on the CPU; its config.json says of which kind it is.
 
-    A folder of a whole diffusers pipeline stands for the autoencoder in it, and a .safetensors file
-    for the weights of the config.json beside it.
-    The word `default` is the small one that comes with the package; a folder of that name is
-    `./default`.  A `source` of the form `owner/name` or `owner/name/subfolder` that is no folder
-    is looked up in the hub's cache, and with `allow_download` on the hub.  Every fault is an
-    `InputError`.
+    `source` may also be the folder of a diffusers pipeline (its autoencoder is taken), or a
+    .safetensors file with its config.json beside it.  `default` is the small encoder that comes
+    with the package; a folder of that name is `./default`.  `owner/name` or `owner/name/subfolder`
+    that is no folder is looked up in the hub's cache, and with `allow_download` on the hub.  Every
+    fault is an `InputError`.
     """
     folder = default_folder() if source == DEFAULT else Path(source)
     if not folder.exists():
@@ -111,7 +108,7 @@ def load_feature_encoder(
     if resolution is not None and not 1 <= resolution <= MAX_RESOLUTION:
         raise InputError(f"the resolution is {resolution}; choose 1 to {MAX_RESOLUTION} px")
     if str(source) == DEFAULT_FEATURES:
-        return load_efficientnet(*([] if resolution is None else [resolution]))
+        return load_efficientnet(resolution or EFFICIENTNET_SIDE)
     folder = Path(source)
     if not folder.is_dir():
         name = FEATURE_MODELS.get(str(source), source)

@@ -1,4 +1,4 @@
-"""Many images through one encoder: here, or by the actors of a Ray cluster."""
+"""Embedding many images: in this process, or by the actors of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from wherefrom.core.cluster import ray_cluster, require_room, start_actor
+from wherefrom.core.compute.cluster import ray_cluster, require_room, start_actor
 from wherefrom.core.errors import InputError
 from wherefrom.encoders.encoder import Encoder
 
@@ -20,7 +20,7 @@ Key = TypeVar("Key")
 
 
 class BulkEmbedding(Protocol):
-    """Embeds batches, in their order, and reads ahead no further than it has workers."""
+    """Embeds batches, in their order; it reads ahead at most two batches per worker."""
 
     def __call__(
         self, encoder: Encoder, batches: Iterable[tuple[Key, Tensor]]
@@ -46,9 +46,9 @@ class RayEmbedding:
     """A `BulkEmbedding` by one Ray actor for each entry of `devices`.
 
     The encoder goes to the actors as it is, so its files need not be there; images are decoded by
-    this process.  A batch is embedded whole by one actor, the same as here.  An actor that dies
-    costs its batch one attempt of three.  `MissingExtraError` without ray, `InputError` where the
-    cluster has no room for so many.
+    this process.  A batch is embedded whole by one actor, the same as here.  A batch whose actor
+    dies is tried again, three times in all.  `MissingExtraError` without ray, `InputError` where
+    the cluster has no room for so many.
     """
 
     devices: tuple[str, ...] = ("cpu",)
@@ -67,7 +67,7 @@ class RayEmbedding:
 
 
 class EmbeddingActor:
-    """What lives in an actor: the encoder, on the actor's device."""
+    """The encoder on the device of a Ray actor."""
 
     def __init__(self, device: str, encoder: Encoder) -> None:
         self.device, self.encoder = device, encoder.to(device)
@@ -78,11 +78,11 @@ class EmbeddingActor:
 
 
 @dataclass(eq=False)
-class _Job:
+class _EmbeddingJob:
     key: Any
     images: Tensor | None  # until they are embedded
     attempts: int = 0
-    found: Tensor | None = None
+    embedding: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -91,24 +91,24 @@ class _Actors:
     encoder: Any  # a reference
     settings: RayEmbedding
     idle: list[tuple[str, Any]] = field(default_factory=list)
-    busy: dict[Any, tuple[str, Any, _Job]] = field(default_factory=dict)
+    busy: dict[Any, tuple[str, Any, _EmbeddingJob]] = field(default_factory=dict)
 
     def embedded(self, batches: Iterator[tuple[Key, Tensor]]) -> Iterator[tuple[Key, Tensor]]:
         """Results in the order of the batches; a result that waits for an earlier one is kept."""
         self.idle = [(device, self._new(device)) for device in self.settings.devices]
-        queue: deque[_Job] = deque()
+        queue: deque[_EmbeddingJob] = deque()
         try:
             while True:
                 while self.idle and len(queue) < 2 * len(self.settings.devices):
                     batch = next(batches, None)
                     if batch is None:
                         break
-                    queue.append(_Job(*batch))
+                    queue.append(_EmbeddingJob(*batch))
                     self._give(queue[-1])
                 if not queue:
                     return
-                while queue and (found := queue[0].found) is not None:
-                    yield queue.popleft().key, found
+                while queue and (embedding := queue[0].embedding) is not None:
+                    yield queue.popleft().key, embedding
                 if self.busy:
                     self._collect()
         finally:
@@ -118,7 +118,7 @@ class _Actors:
     def _new(self, device: str) -> Any:
         return start_actor(self.ray, EmbeddingActor, device, self.encoder, gpus=self.settings.gpus)
 
-    def _give(self, job: _Job) -> None:
+    def _give(self, job: _EmbeddingJob) -> None:
         device, actor = self.idle.pop()
         job.attempts += 1
         self.busy[actor.embed.remote(job.images)] = (device, actor, job)
@@ -128,7 +128,7 @@ class _Actors:
         (reference, *_), _ = self.ray.wait(list(self.busy), num_returns=1)
         device, actor, job = self.busy.pop(reference)
         try:
-            job.found, job.images = torch.as_tensor(self.ray.get(reference)), None
+            job.embedding, job.images = torch.as_tensor(self.ray.get(reference)), None
             self.idle.append((device, actor))
         except self.ray.exceptions.RayTaskError as error:
             self.idle.append((device, actor))
@@ -136,8 +136,8 @@ class _Actors:
         except self.ray.exceptions.RayError as error:
             if job.attempts == MAX_ATTEMPTS:
                 raise InputError(
-                    f"the workers that embed die ({MAX_ATTEMPTS} in a row at one batch of "
-                    "images); look at their machines' memory, or embed without --executor ray"
+                    f"{MAX_ATTEMPTS} workers in a row died while embedding one batch of images; "
+                    "check their machines' memory, or embed without --executor ray"
                 ) from error
             self.idle.append((device, self._new(device)))
             self._give(job)

@@ -15,6 +15,7 @@ from wherefrom.components.autoencoders import ImageAutoencoder, encoded, load_au
 from wherefrom.components.folders import STEM
 from wherefrom.components.libraries import first_line
 from wherefrom.core.errors import InputError, MissingExtraError
+from wherefrom.core.optional import need
 from wherefrom.encoders.encoder import Encoder, make_encoder
 
 DECODING = ("decoder", "post_quant_conv", "quantize", "decoder_unet")
@@ -64,26 +65,23 @@ def cached_folder(
 
     Only `allow_download` may reach the network; otherwise the hub's cache on this machine is read.
     """
-    try:
-        from huggingface_hub import snapshot_download  # comes with diffusers
-    except ImportError as error:
-        if not allow_download:
-            raise InputError(
-                f"the encoder {source} is not a folder; give a local folder"
-            ) from error
-        raise MissingExtraError("diffusers", "diffusers", f"the hub model {source}") from error
+    try:  # huggingface_hub comes with diffusers
+        hub = need("huggingface_hub", f"the hub model {source}", extra="diffusers")
+    except MissingExtraError as error:
+        if allow_download:
+            raise
+        raise InputError(f"the encoder {source} is not a folder; give a local folder") from error
     owner, name, *rest = source.split("/")
     head = "".join(f"{part}/" for part in rest)
     try:
-        copy = snapshot_download(
+        copy = hub.snapshot_download(
             f"{owner}/{name}",
             allow_patterns=[f"{head}{pattern}" for pattern in patterns],
             local_files_only=not allow_download,
         )
     except Exception as error:  # the hub's client raises its own and its transport's errors
-        first = (str(error).splitlines() or [type(error).__name__])[0]
         what = "is no folder here, nor in the hub's cache; give a folder, or allow the download"
         if allow_download:
-            what = f"cannot be fetched from the hub: {first}"
+            what = f"cannot be fetched from the hub: {first_line(error)}"
         raise InputError(f"the encoder {source} {what}") from error
     return Path(copy, *rest)

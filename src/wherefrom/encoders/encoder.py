@@ -1,4 +1,4 @@
-"""A frozen feature extractor: images in, one row per image out, the same in whatever batch.
+"""A frozen image encoder: one embedding per image, independent of the batch.
 
 Wang et al.: Generalizable Origin Identification for Text-Guided Image-to-Image Diffusion Models,
 2025: an image is resized to 256 x 256 (Section 5.1), encoded by a VAE and flattened (Eq. 1, Eq. 8).
@@ -24,9 +24,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wherefrom.core.compute.passes import in_passes
+from wherefrom.core.compute.precision import full_precision
 from wherefrom.core.errors import InputError
-from wherefrom.core.passes import in_passes
-from wherefrom.core.precision import full_precision
 from wherefrom.core.progress import Track, quiet
 from wherefrom.encoders.identity import RESOLUTION, EncoderIdentity, identify
 
@@ -74,18 +74,6 @@ class Encoder:
         z: Tensor = self.module(prepare(images))
         return z.float()
 
-    def last_convolution(self) -> Tensor:
-        """Weights (out, in, k, k) of the encoder's last convolution.  The paper, Table 3."""
-        # In diffusers' models the quantising convolution follows the encoder proper.
-        found = [
-            part.weight
-            for name, part in self.module.named_modules()
-            if isinstance(part, nn.Conv2d) and "quant_conv" not in name
-        ]
-        if not found:
-            raise InputError(f"the encoder {self.identity.kind} has no convolution to compare")
-        return found[-1].detach()
-
     def to(self, device: torch.device | str) -> Encoder:
         """This encoder with its module moved to another device."""
         return replace(self, module=self.module.to(device))
@@ -122,7 +110,7 @@ def prepare(images: Tensor) -> Tensor:
     x = images.float().contiguous()
     if x.shape[-2:] == (RESOLUTION, RESOLUTION):
         return x
-    # One at a time, so that the batch has no say in which kernel is used.
+    # One at a time: the size of the batch may change which kernel is used.
     size = (RESOLUTION, RESOLUTION)
     rows = [F.interpolate(row, size, mode="bilinear", antialias=True) for row in torch.split(x, 1)]
     return torch.cat(rows).clamp(0, 1)  # white may come out one rounding above 1

@@ -1,6 +1,6 @@
-"""Frozen feature networks: an image becomes one feature vector, and gradients reach its pixels.
+"""Frozen feature networks: one feature vector per image, with gradients to its pixels.
 
-What a network needs of its input (size, mean, deviation) lives in its module.  The caller's images
+The network's input size, mean and deviation are part of its module.  The caller's images
 are float (N, 3, H, W) in [0, 1].
 """
 
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wherefrom.core.compute.passes import in_passes
+from wherefrom.core.compute.precision import full_precision
 from wherefrom.core.errors import InputError
-from wherefrom.core.passes import in_passes
-from wherefrom.core.precision import full_precision
 from wherefrom.encoders.encoder import check_shape
 from wherefrom.encoders.identity import EncoderIdentity, identify
 
@@ -27,7 +27,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class FeatureEncoder(Protocol):
-    """What the anomaly scores need of a feature model M."""
+    """The interface of a feature model M, as the anomaly scores use it."""
 
     @property
     def identity(self) -> EncoderIdentity:
@@ -86,7 +86,7 @@ class Preprocess(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) in [0, 1] -> whatever the network makes of it."""
+        """(N, 3, H, W) in [0, 1] -> the network's output."""
         if x.shape[-2:] != (self.resolution, self.resolution):
             size = (self.resolution, self.resolution)
             x = F.interpolate(x, size, mode="bicubic", antialias=True)
@@ -113,8 +113,8 @@ class FeatureNetwork:
     def features(self, images: Tensor) -> Tensor:
         """Features (N, D) of images (N, 3, H, W) float in [0, 1], with their gradient.
 
-        `InputError` for other shapes or dtypes.  The values are the caller's to check: a path of
-        perturbed images may leave [0, 1].
+        `InputError` for other shapes or dtypes.  Values are not checked: perturbed images may leave
+        [0, 1].
         """
         check_shape(images)
         wide = images if images.dtype == torch.float64 else images.float()
@@ -139,8 +139,8 @@ class FeatureNetwork:
         if self.head is None:
             return None
         head = self.head.to(features.device)
-        found: Tensor = in_passes(head, features.float(), size=LOGIT_ROWS)
-        return found
+        logits: Tensor = in_passes(head, features.float(), size=LOGIT_ROWS)
+        return logits
 
     def to(self, device: torch.device | str) -> Self:
         """This encoder on another device; `InputError` for a callable that is no module."""
@@ -161,9 +161,9 @@ def make_feature_encoder(
     """A `FeatureNetwork` of any callable from images (N, 3, H, W) in [0, 1] to features (N, D).
 
     An `nn.Module` is frozen, set to evaluation and to float32, and its weights are part of its
-    identity.  Of a plain function only `kind` and `config` (JSON values) are known: give it a
-    `config` that changes whenever its answers do.  It is tried on a grey image of `resolution` px;
-    anything but finite features of shape (1, D) is an `InputError`.
+    identity.  Of a plain function only `kind` and `config` (JSON values) are known: change `config`
+    whenever its features change.  The module is tried on a grey image of `resolution` px; anything
+    but finite features of shape (1, D) is an `InputError`.
     """
     device, weights = torch.device("cpu"), {}
     if isinstance(module, nn.Module):
@@ -192,8 +192,8 @@ def make_feature_encoder(
 def _passes_gradients(rows: Tensor, images: Tensor) -> bool:
     if not rows.requires_grad:
         return False
-    (found,) = torch.autograd.grad(rows.sum(), images, allow_unused=True)
-    return found is not None
+    (gradient,) = torch.autograd.grad(rows.sum(), images, allow_unused=True)
+    return gradient is not None
 
 
 def _shape(rows: object) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Self
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import digest_bytes, digest_tensors
+from wherefrom.core.saving.store import digest_bytes, digest_tensors
 
 RESOLUTION = 256  # the side at which every encoder sees an image
 RESIZE = "squash, bilinear, antialias"
@@ -19,7 +19,7 @@ DTYPE = "float32"
 
 @dataclasses.dataclass(frozen=True)
 class EncoderIdentity:
-    """What decides an embedding.  Two encoders are the same if and only if all of it is equal."""
+    """Everything an embedding depends on; two encoders are the same if all fields are equal."""
 
     kind: str  # class of the model, as in its config.json
     config: str  # digest of the settings
@@ -51,7 +51,6 @@ class EncoderIdentity:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod

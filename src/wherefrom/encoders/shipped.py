@@ -1,4 +1,4 @@
-"""The encoders inside the package, so that every command works on a fresh machine without a hub."""
+"""The encoders inside the package: every command works with them, without a download."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def shipped_encoders() -> dict[str, Path]:
 
 def default_folder() -> Path:
     """The folder of the encoder that is used unless another is named."""
-    found = shipped_encoders().get(DEFAULT)
-    if found is None:
+    folder = shipped_encoders().get(DEFAULT)
+    if folder is None:
         raise InputError(
             "this copy of the package ships no encoder; name an autoencoder's folder, or install "
             "the package again"
         )
-    return found
+    return folder

@@ -1,4 +1,4 @@
-"""A small convolutional autoencoder of the project's own: 1/8 resolution, no extra needed.
+"""A small convolutional autoencoder: latents at 1/8 of the resolution, no extra package needed.
 
 It is deterministic, so its latents are their own mode.  A latent is standardised by buffers that
 the training sets, so that it has about unit variance per channel.
@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wherefrom.components.folders import read_config
+from wherefrom.components.libraries import first_line
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
-from wherefrom.core.store import scratch_beside, write_file
+from wherefrom.core.saving.store import scratch_beside, write_file
 from wherefrom.encoders.encoder import Encoder, make_encoder
 
 KIND = "tiny-conv"
@@ -109,7 +110,7 @@ class TinyConv(nn.Module):
 
 
 class _EncodingHalf(nn.Module):
-    """What `make_encoder` needs of a `TinyConv`; the decoder does not count for the identity."""
+    """The encoder of a `TinyConv`, without the decoder, which does not count for the identity."""
 
     latent_mean: Tensor
     latent_std: Tensor
@@ -179,8 +180,9 @@ def load_autoencoder(folder: Path) -> TinyConv:
         state = {name: value.float() for name, value in load_file(path).items()}
         module.load_state_dict(state)
     except (SafetensorError, OSError, ValueError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is not a readable safetensors file: {first}") from error
+        raise InputError(
+            f"{path} is not a readable safetensors file: {first_line(error)}"
+        ) from error
     except RuntimeError as error:
         raise InputError(f"{path} does not hold the weights that config.json describes") from error
     return module

@@ -5,7 +5,7 @@ last with timm installed.  Weights are read from safetensors only, in float32; n
 and no code is loaded.  Attention is computed plainly, so that one result does not depend on which
 fused kernel a machine has.
 
-A feature vector is what the model hands on: the pooled map of a convolutional network, the
+A feature vector is the pooled map of a convolutional network, the
 normalised class token of a ViT, DINO or DINOv2, the projected embedding of CLIP.
 
 Deviation: the paper names its six feature models, but neither their layers nor their weights.
@@ -23,7 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wherefrom.core.errors import InputError, MissingExtraError
+from wherefrom.components.libraries import first_line
+from wherefrom.core.errors import InputError
+from wherefrom.core.optional import need
 from wherefrom.encoders.features import FeatureNetwork, Preprocess, make_feature_encoder
 
 EXTRA = "diffusers"
@@ -102,10 +104,7 @@ def load_vision_model(folder: Path, *, resolution: int | None = None) -> Feature
     if kind not in RECIPES:
         raise InputError(f"{folder} holds a {kind!r}, expected one of {', '.join(RECIPES)}")
     wanted = _read_input(folder, config, resolution)
-    try:
-        import transformers  # an extra, and slow to import
-    except ImportError as error:
-        raise MissingExtraError("transformers", EXTRA, f"the feature network {kind}") from error
+    transformers = need("transformers", f"the feature network {kind}", extra=EXTRA)
     if not any(folder.glob("model*.safetensors")):
         raise InputError(
             f"{folder} holds no model.safetensors; pickled weights are not opened (they can run "
@@ -134,29 +133,28 @@ def load_vision_model(folder: Path, *, resolution: int | None = None) -> Feature
         module = Preprocess(wanted.resolution, wanted.mean, wanted.std, _Taken(model, recipe.take))
         settings = {"mean": wanted.mean, "std": wanted.std, "model": model.config.to_diff_dict()}
         return make_feature_encoder(
-            module, kind=kind, resolution=wanted.resolution, config=_plain(settings)
+            module, kind=kind, resolution=wanted.resolution, config=_identifying(settings)
         )
     except InputError:
         raise
     except Exception as error:  # transformers raises anything on a damaged folder
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{folder} cannot be loaded as {kind}: {first}") from error
+        raise InputError(f"{folder} cannot be loaded as {kind}: {first_line(error)}") from error
 
 
 def _read_input(folder: Path, config: Mapping[str, Any], resolution: int | None) -> _Input:
     """The model's input by its preprocessor_config.json, or timm's own notes."""
     if "pretrained_cfg" in config and not (folder / PREPROCESSING).is_file():
         notes = config["pretrained_cfg"]
-        found = {
+        preprocessing = {
             "image_mean": notes.get("mean"),
             "image_std": notes.get("std"),
             "size": (notes.get("input_size") or [None])[-1],
         }
     else:
-        found = _read_json(folder / PREPROCESSING)
-    side = resolution or _side(found.get("crop_size")) or _side(found.get("size"))
-    mean, std = _triple(found.get("image_mean")), _triple(found.get("image_std"))
-    if found.get("do_normalize") is False:
+        preprocessing = _read_json(folder / PREPROCESSING)
+    side = resolution or _side(preprocessing.get("crop_size")) or _side(preprocessing.get("size"))
+    mean, std = _triple(preprocessing.get("image_mean")), _triple(preprocessing.get("image_std"))
+    if preprocessing.get("do_normalize") is False:
         mean, std = (0.0,) * 3, (1.0,) * 3
     if not side or not mean or not std:
         raise InputError(
@@ -187,23 +185,23 @@ def _is_timm(config: Mapping[str, Any]) -> bool:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        values = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path.parent} has no readable {path.name}; give the whole folder of one model"
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(values, dict):
         raise InputError(f"{path} is not a JSON object; give the whole folder of one model")
-    return found
+    return values
 
 
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as JSON values, without notes that say where they come from."""
-    kept = {
+def _identifying(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as JSON values, without those that do not change a feature."""
+    model = {
         k: v for k, v in settings["model"].items() if k not in ("transformers_version", "dtype")
     }
-    found: dict[str, Any] = json.loads(json.dumps({**settings, "model": kept}, default=str))
-    return found
+    values: dict[str, Any] = json.loads(json.dumps({**settings, "model": model}, default=str))
+    return values
 
 
 @contextmanager

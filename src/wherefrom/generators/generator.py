@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.core.store import digest_tensors
+from wherefrom.core.saving.store import digest_tensors
 from wherefrom.generators.last_layer.introspection import (
     FinalLayerSplit,
     holds_numbers,
@@ -134,13 +134,13 @@ class Generator:
             raise InputError("the model cannot reconstruct images: it has no encoder")
         low, high = self.output_map.value_range
         reconstruct: Callable[[Tensor], Tensor] = self.module.reconstruct  # type: ignore[assignment]
-        made = self.output_map.normalise(reconstruct(images * (high - low) + low))
-        if made.shape != images.shape:
+        recovered = self.output_map.normalise(reconstruct(images * (high - low) + low))
+        if recovered.shape != images.shape:
             raise InputError(
-                f"reconstruct made {tuple(made.shape)} of images {tuple(images.shape)}; it must "
-                "keep the shape"
+                f"reconstruct made {tuple(recovered.shape)} of images {tuple(images.shape)}; it "
+                "must keep the shape"
             )
-        return made
+        return recovered
 
     def to(self, device: torch.device | str) -> Generator:
         """The same generator there; a module that has to move is copied, the caller's stays."""

@@ -90,7 +90,7 @@ class KlWganTask:
                     bound = part.in_features**-0.5
                     nn.init.uniform_(part.weight, -bound, bound, generator=rng)
                     nn.init.zeros_(part.bias)
-        with torch.random.fork_rng(devices=[]):  # its start vectors know no generator argument
+        with torch.random.fork_rng(devices=[]):  # its start vectors take no generator
             torch.manual_seed(derive_seed(config.seed, "kl-wgan", "spectral norm"))
             for part in self.critic:
                 if isinstance(part, nn.Linear):
@@ -127,12 +127,14 @@ class KlWganTask:
 
     def finished(self) -> RowGenerator:
         """The generator in evaluation mode, with the table's units in its last layer."""
-        made = RowGenerator(self.rows.shape[1], width=self.config.width, latent=self.config.latent)
-        made.load_state_dict(self.generator.state_dict())
+        trained = RowGenerator(
+            self.rows.shape[1], width=self.config.width, latent=self.config.latent
+        )
+        trained.load_state_dict(self.generator.state_dict())
         with torch.no_grad():
-            made.last.weight.mul_(self.scale[:, None])
-            made.last.bias.mul_(self.scale).add_(self.mean)
-        return made.eval()
+            trained.last.weight.mul_(self.scale[:, None])
+            trained.last.bias.mul_(self.scale).add_(self.mean)
+        return trained.eval()
 
     def _draw(self, rng: torch.Generator) -> Tensor:
         c = self.config

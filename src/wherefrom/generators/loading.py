@@ -44,7 +44,7 @@ FORMS = (
 
 @dataclass(frozen=True)
 class Request:
-    """What a loader is asked for; `name` is the spec without its scheme."""
+    """The arguments of a loader; `name` is the spec without its scheme."""
 
     name: str
     weights: Path | None
@@ -52,15 +52,15 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Source:
-    """What a loader found: the module, its own way to draw, the latent shape if it is known."""
+class LoadedModule:
+    """What a loader returns: the module, its own way to draw, the latent shape if known."""
 
     module: nn.Module
     sample: SampleFunction | None = None
     latent: tuple[int, ...] | None = None
 
 
-Loader = Callable[[Request], Source]
+Loader = Callable[[Request], LoadedModule]
 
 
 def load_generator(
@@ -112,7 +112,7 @@ def _kind(spec: str) -> str:
     return SUFFIXES[path.suffix]
 
 
-def _load_python(request: Request) -> Source:
+def _load_python(request: Request) -> LoadedModule:
     file, _, factory = request.name.rpartition(":")
     path = Path(file)
     if not file:
@@ -120,20 +120,22 @@ def _load_python(request: Request) -> Source:
     if not path.is_file():
         raise InputError(f"the Python file {path} does not exist")
     with _running_user_code(path):
-        made = getattr(_import_file(path), factory, None)
-        if made is not None and not isinstance(made, nn.Module):
-            made = made()
-    module, sample = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
-    if made is None:
+        product = getattr(_import_file(path), factory, None)
+        if product is not None and not isinstance(product, nn.Module):
+            product = product()
+    module, sample = (
+        product if isinstance(product, tuple) and len(product) == 2 else (product, None)
+    )
+    if product is None:
         raise InputError(f"{path} has no {factory!r}, or it returned None; return the module")
     if not isinstance(module, nn.Module) or not (sample is None or callable(sample)):
         raise InputError(
-            f"{path}:{factory} gave {type(made).__name__}, expected a torch.nn.Module or a pair "
+            f"{path}:{factory} gave {type(product).__name__}, expected a torch.nn.Module or a pair "
             "(module, sample)"
         )
     if request.weights is not None:
         load_weights(module, request.weights)
-    return Source(module, sample)
+    return LoadedModule(module, sample)
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -170,7 +172,7 @@ def _running_user_code(path: Path) -> Iterator[None]:
         sys.path.remove(folder)
 
 
-def _load_torchscript(request: Request) -> Source:
+def _load_torchscript(request: Request) -> LoadedModule:
     _refuse_weights(request, "a TorchScript file")
     path = Path(request.name)
     try:
@@ -183,7 +185,7 @@ def _load_torchscript(request: Request) -> Source:
             f"{path} is not a TorchScript file; if it holds a state dict, pass file.py:factory as "
             f"the generator and {path} as its weights"
         ) from error
-    return Source(module)
+    return LoadedModule(module)
 
 
 class _Exported(nn.Module):
@@ -207,7 +209,7 @@ class _Exported(nn.Module):
         return out
 
 
-def _load_export(request: Request) -> Source:
+def _load_export(request: Request) -> LoadedModule:
     _refuse_weights(request, "an exported program")
     path = Path(request.name)
     try:
@@ -227,7 +229,7 @@ def _load_export(request: Request) -> Source:
             'dynamic_shapes=({0: torch.export.Dim("batch")},)'
         )
     known = tuple(latent) if all(isinstance(size, int) for size in latent) else None
-    return Source(_Exported(module), latent=known)
+    return LoadedModule(_Exported(module), latent=known)
 
 
 class _DiffusersDecoder(nn.Module):
@@ -255,11 +257,11 @@ def _contiguous(_part: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, .
     return (inputs[0].contiguous(), *inputs[1:])
 
 
-def _load_diffusers(request: Request) -> Source:
+def _load_diffusers(request: Request) -> LoadedModule:
     _refuse_weights(request, "a diffusers folder")
     autoencoder = load_autoencoder(Path(request.name), purpose="loading a diffusers VAE")
     latent = request.latent or autoencoder.latent_shape()
-    return Source(_DiffusersDecoder(autoencoder), latent=latent)
+    return LoadedModule(_DiffusersDecoder(autoencoder), latent=latent)
 
 
 def _refuse_weights(request: Request, what: str) -> None:
@@ -267,8 +269,8 @@ def _refuse_weights(request: Request, what: str) -> None:
         raise InputError(f"{what} carries its own weights; leave {request.weights} out")
 
 
-def _load_zoo(request: Request) -> Source:
-    return Source(load_zoo(request.name, request.weights))
+def _load_zoo(request: Request) -> LoadedModule:
+    return LoadedModule(load_zoo(request.name, request.weights))
 
 
 LOADERS: dict[str, Loader] = {

@@ -1,4 +1,4 @@
-"""A fitted inverter in the words of other libraries: scikit-learn, PyOD, pytorch-ood.
+"""A fitted inverter as a detector of scikit-learn, PyOD and pytorch-ood.
 
 Each adapter is thin: the score is that of `make_detector`, the calibration that of
 `calibrate_outliers`.  Images are arrays (N, C, H, W) or rows (N, C * H * W), uint8 or float in
@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import digest_tensors
 from wherefrom.data.writing import to_uint8
 from wherefrom.detectors.adapters import as_images, pyod_base, sklearn_base
 from wherefrom.detectors.protocol import Detector
 from wherefrom.inversion.model import FittedInverter
-from wherefrom.inversion.outliers.calibrated import OutlierConfig, calibrate_outliers
+from wherefrom.inversion.outliers.calibrated import OutlierConfig, OwnImages, calibrate_outliers
 from wherefrom.inversion.outliers.detecting import fit_constant, make_detector
 
 if TYPE_CHECKING:
@@ -52,12 +51,11 @@ def _sklearn_class() -> type[Any]:
             return type(self)(self.inverter, self.score, self.fpr, self.seed)  # a value, not copied
 
         def fit(self, X: Array, y: object = None) -> Self:  # noqa: N803 (scikit-learn's name)
-            x = to_uint8(as_images(X, self.inverter.shape))
-            distinct = {digest_tensors({"": image}): row for row, image in enumerate(x)}
+            own = OwnImages.distinct(to_uint8(as_images(X, self.inverter.shape)))
             self.calibration_ = calibrate_outliers(
                 self.inverter,
-                x[list(distinct.values())],
-                keys=list(distinct),
+                own.images,
+                keys=own.keys,
                 config=OutlierConfig(score=self.score),
                 seed=self.seed,
             )
@@ -145,7 +143,7 @@ class PytorchOodDetector:
     __call__ = predict
 
     def fit_features(self, z: Tensor, y: Tensor | None = None) -> Self:
-        """Nothing is learnt from codes: the model knows their distribution."""
+        """Does nothing: the distribution of codes is part of the model."""
         return self
 
     def predict_features(self, z: Tensor) -> Tensor:

@@ -8,15 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wherefrom.core.config import Config, setting
+from wherefrom.inversion.recipes import METHODS, RECIPES, Recipe
 
-LATENT_METHODS = ("dlsgan", "msegan", "infogan", "gan", "pvdgan", "vaegan", "aedlsgan")
-CLASS_METHODS = ("cagan", "acgan", "revised-acgan")
-DISCOVERY_METHODS = ("cgpgan", "infogan-classes", "elastic-infogan")
-METHODS = (*LATENT_METHODS, *CLASS_METHODS, *DISCOVERY_METHODS, "autoencoder", "classifier")
 IMAGE_GAIN = 2**0.5  # keeps variances through leaky ReLUs, so that images depend on their codes
 PENALTY_EVERY = 8  # of images above `CHEAP_SIDE` px, whose second derivatives take time
 CHEAP_SIDE = 16
-LABELLED = ("aedlsgan", *CLASS_METHODS, "classifier")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,20 +46,29 @@ class InversionConfig(Config):
     steps: int = setting(10_000, "updates of the generator", low=1)
     learning_rate: float = setting(2e-3, "AdamW's step", source="thesis: 1e-4 to 3e-3", low=0.0)
     final_rate: float = setting(
-        1.0, "share of it at the end, falling exponentially", source="4.3.1: .95^30", low=1e-6
+        1.0,
+        "share of the learning rate at the end, falling exponentially",
+        source="4.3.1: .95^30",
+        low=1e-6,
     )
-    weight_decay: float = setting(0.0, "decoupled, on all weights", source="4.2.1: 1e-4", low=0.0)
+    weight_decay: float = setting(
+        0.0, "AdamW's decay of all weights", source="4.2.1: 1e-4", low=0.0
+    )
     beta2: float = setting(0.99, "AdamW's second decay; the first is 0", source="4.1.1", low=0.0)
     epsilon: float = setting(1e-7, "AdamW's epsilon", source="Keras", low=0.0)
     ema: float = setting(0.999, "decay of the averaged weights", source="4.1.1", low=0.0, high=1.0)
     adversarial: str = setting(
         "nsgan", "loss of the critic, Eq. 49", choices=("nsgan", "relativistic")
     )
-    r1: float | None = setting(None, "penalty on real images, no 1/2; none: by method", low=0.0)
-    r2: float | None = setting(None, "penalty on generated images; none: by method", low=0.0)
+    r1: float | None = setting(
+        None, "weight of the penalty on real images, no 1/2; none: by method", low=0.0
+    )
+    r2: float | None = setting(
+        None, "weight of the penalty on generated images; none: by method", low=0.0
+    )
     penalty_every: int | None = setting(
         None,
-        "a step penalises one in so many images; 1: all, the thesis; none: 1 to 16 px, then 8",
+        "penalise one in so many images; 1: all, the thesis; none: 1 up to 16 px, then 8",
         low=1,
     )
     penalty: str = setting(
@@ -71,12 +76,20 @@ class InversionConfig(Config):
         "gradient: exact; difference: between an image and itself with noise",
         choices=("gradient", "difference"),
     )
-    penalty_noise: float = setting(0.05, "deviation of that noise, images in [-1, 1]", low=1e-6)
-    encoder_weight: float = setting(1.0, "lambda_enc", source="4.2.1", low=0.0)
-    class_weight: float = setting(1.0, "lambda_cls", source="4.5.1", low=0.0)
-    class_penalty: float = setting(0.1, "lambda_cgp, CGPGAN", source="Fig. 41: 0 to 100", low=0.0)
-    reconstruction_weight: float = setting(1.0, "lambda_rec", source="4.4.1", low=0.0)
-    prior_weight: float = setting(1.0, "lambda_prr, VAEGAN", source="4.4.1: 0, 1, 10", low=0.0)
+    penalty_noise: float = setting(
+        0.05, "deviation of the noise of `difference`, images in [-1, 1]", low=1e-6
+    )
+    encoder_weight: float = setting(1.0, "weight of the encoder loss", source="4.2.1", low=0.0)
+    class_weight: float = setting(1.0, "weight of the class loss", source="4.5.1", low=0.0)
+    class_penalty: float = setting(
+        0.1, "lambda_cgp, weight of CGPGAN's penalty", source="Fig. 41: 0 to 100", low=0.0
+    )
+    reconstruction_weight: float = setting(
+        1.0, "weight of the reconstruction loss", source="4.4.1", low=0.0
+    )
+    prior_weight: float = setting(
+        1.0, "weight of VAEGAN's prior loss", source="4.4.1: 0, 1, 10", low=0.0
+    )
     inverts: bool = setting(
         False, "add the encoder loss of DLSGAN to cagan or cgpgan, so that they encode too"
     )
@@ -89,7 +102,7 @@ class InversionConfig(Config):
     uniform_share: float = setting(
         0.3, "share of the steps with uniform P(C)", source="4.5.1: 30/100", low=0.0, high=1.0
     )
-    temperature: float = setting(1.0, "of Gumbel softmax, Elastic InfoGAN", low=1e-3)
+    temperature: float = setting(1.0, "temperature of Gumbel softmax, Elastic InfoGAN", low=1e-3)
     mixed_batches: bool = setting(False, "mix real and generated in every batch", source="3.1.1")
     mixing_share: float = setting(
         0.5, "share of the steps until batches are half and half", source="4.1.2", low=0.0, high=1.0
@@ -102,14 +115,19 @@ class InversionConfig(Config):
         "arithmetic of the networks; auto: bf16 where the device multiplies it",
         choices=("auto", "fp32", "bf16"),
     )
-    fused: bool = setting(True, "real and generated images through the critic at once")
-    channels_last: bool = setting(True, "memory layout of convolutions")
+    fused: bool = setting(True, "pass real and generated images through the critic together")
+    channels_last: bool = setting(True, "store images and weights with their channels last")
     calibration: str = setting(
         "averaged",
         "v and mean in scores: averaged: of the averaged encoder; traced: the thesis",
         choices=("averaged", "traced"),
     )
-    calibration_samples: int = setting(8192, "generated images behind them", low=64)
+    calibration_samples: int = setting(8192, "generated images that `calibration` measures", low=64)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The row of the method."""
+        return RECIPES[self.method]
 
 
 def gain_of(config: InversionConfig, shape: tuple[int, ...]) -> float:
@@ -128,12 +146,7 @@ def penalty_every_of(config: InversionConfig, shape: tuple[int, ...]) -> int:
 
 def penalties_of(config: InversionConfig) -> tuple[float, float]:
     """Weights of R1 and R2: as set, or those of the method's experiments in the thesis."""
-    if config.method in CLASS_METHODS:
-        usual = (1.0, 1.0)
-    elif config.method in DISCOVERY_METHODS:
-        usual = (0.0, 1.0)
-    else:
-        usual = (0.1, 0.0)
+    usual = config.recipe.penalties
     r1 = usual[0] if config.r1 is None else config.r1
     r2 = usual[1] if config.r2 is None else config.r2
     return r1, r2

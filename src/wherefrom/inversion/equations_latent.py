@@ -20,7 +20,7 @@ from torch import Tensor
 from wherefrom.inversion.equations import argmax_onehot
 
 INFOGAN_EPSILON = 1e-7  # Section 4.2.2: keeps the division in Eq. 16 finite
-SMALLEST_VARIANCE = 1e-12  # a dead code has variance 0, whose logarithm would hide all others
+MIN_VARIANCE = 1e-12  # a dead code has variance 0, whose logarithm would hide all others
 
 
 def latent_scale(v: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ def edited(z: Tensor, s: Tensor, direction: Tensor, t: float) -> Tensor:
 
 def log_likelihood_terms(z: Tensor, mean: Tensor, v: Tensor) -> Tensor:
     """log f(z'_i | mu_i, v_i) of the normal distribution, (N, d_z).  AnoDLSGAN, inside Eq. 37."""
-    safe = v.clamp_min(SMALLEST_VARIANCE)
+    safe = v.clamp_min(MIN_VARIANCE)
     return -0.5 * (math.log(2 * math.pi) + safe.log() + (z - mean).square() / safe)
 
 

@@ -23,16 +23,17 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.core.passes import in_passes
+from wherefrom.core.compute.passes import in_passes
+from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
-from wherefrom.core.store import load_artifact, save_artifact
+from wherefrom.core.saving.artifact import Artifact, Saved, damage_named
+from wherefrom.core.saving.store import load_artifact
 from wherefrom.data.writing import to_float
 from wherefrom.inversion.config import InversionConfig
 from wherefrom.inversion.equations_latent import log_likelihood_terms
@@ -40,13 +41,13 @@ from wherefrom.inversion.latents import draw_latents
 from wherefrom.inversion.networks.assembly import Classes, Networks, build_networks
 from wherefrom.inversion.networks.bodies import Architecture, StandardArchitecture
 
-SCHEMA = 2  # 1: models whose equalised weights had no gain
 FITTED = "inverter"  # the fitted folder inside that of a run
+NETWORKS = "networks."  # names of their tensors
 PASS_ROWS = 64  # images per pass through the networks
 
 
 @dataclass(frozen=True, eq=False)
-class FittedInverter:
+class FittedInverter(Artifact):
     """A trained generator with what inverts it.  Images are float32 (N, C, H, W) in [0, 1].
 
     Vectors (N, D) are taken and given as they are.  What a method lacks is an `InputError`, except
@@ -54,6 +55,8 @@ class FittedInverter:
     """
 
     kind: ClassVar[str] = "inversion/inverter"
+    schema: ClassVar[int] = 2  # 1: models whose equalised weights had no gain
+    again: ClassVar[str] = "train it again"
     config: InversionConfig
     shape: tuple[int, ...]  # (C, H, W), or (D,)
     networks: Networks
@@ -80,6 +83,12 @@ class FittedInverter:
         return Classes(*self.prior.shape)
 
     @property
+    def needs_classes(self) -> bool:
+        """Whether `decode` needs a class for every image."""
+        generator = self.networks.generator
+        return generator is not None and generator.classes > 1
+
+    @property
     def device(self) -> torch.device:
         """Where the networks live."""
         return next(self.networks.parameters()).device
@@ -98,26 +107,21 @@ class FittedInverter:
         Without `clip` values below 0 and above 1 stay, as the encoder saw them in training; vectors
         are never clipped.
         """
-        generator = self.networks.generator
-        if generator is None:
-            raise self._lacks("generator", "any other method")
         if codes.ndim != 2 or codes.shape[1] != self.config.latent:
             raise InputError(
                 f"codes of shape {tuple(codes.shape)}, expected (N, {self.config.latent})"
             )
-        scaled = codes.to(self.device, torch.float32) * self.scale
-        if generator.classes == 1:
-            images = self._each(self.generate, scaled)
-            return images.clamp(*self._range) if clip else images
-        if labels is None:
-            raise InputError(
-                f"{self.config.method} makes images of a class; give one label per code"
-            )
-        c = self.one_hot(labels)
-        if len(c) != len(codes):
-            raise InputError(f"{len(c)} labels for {len(codes)} codes; give one label per code")
-        images = self._each(self.generate, scaled, c)
-        return images.clamp(*self._range) if clip else images
+        inputs = [codes.to(self.device, torch.float32) * self.scale]
+        if self.needs_classes:
+            if labels is None or len(labels) != len(codes):
+                given = "none" if labels is None else str(len(labels))
+                raise InputError(
+                    f"{self.config.method} makes images of a class; {given} given for {len(codes)} "
+                    "codes, give one label per code"
+                )
+            inputs.append(self.one_hot(labels))
+        images = self._each(self.generate, *inputs)
+        return images.clamp(0, 1) if clip and len(self.shape) == 3 else images
 
     def generate(self, scaled: Tensor, c: Tensor | None = None) -> Tensor:
         """G of scaled codes and one-hot classes, in the range of images but not clipped to it.
@@ -138,8 +142,7 @@ class FittedInverter:
         """
         if count < 1:
             raise InputError(f"{count} samples; give at least 1")
-        conditional = self.networks.generator is not None and self.networks.generator.classes > 1
-        if label is not None and not conditional:
+        if label is not None and not self.needs_classes:
             raise InputError(f"{self.config.method} makes no images of a wanted class")
         wanted = None if label is None else self._checked_label(label)
         z, drawn = [], []
@@ -149,9 +152,9 @@ class FittedInverter:
             rows = torch.multinomial(self.prior.cpu().float(), 1, generator=rng)[:, 0]
             drawn.append(rows if wanted is None else wanted)
         codes = torch.cat(z).to(self.device)
-        if self.config.method == "autoencoder":  # its codes have no prior: N(mean, v) is the fit
+        if not self.config.recipe.has_prior:  # N(mean, v) is fitted to its codes
             codes = self.mean + codes * self.trace.sqrt()
-        return self.decode(codes, torch.stack(drawn) if conditional else None)
+        return self.decode(codes, torch.stack(drawn) if self.needs_classes else None)
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """G(E(x) o s), with the likeliest class where the generator needs one."""
@@ -159,8 +162,7 @@ class FittedInverter:
 
     def likeliest(self, images: Tensor) -> Tensor | None:
         """The class that `decode` needs, int64 (N, L); None where it needs none."""
-        generator = self.networks.generator
-        if generator is None or generator.classes == 1:
+        if not self.needs_classes:
             return None
         logits = self.logits(images)
         if logits is None:
@@ -170,17 +172,14 @@ class FittedInverter:
             )
         return logits.argmax(dim=2)
 
-    def log_likelihood_terms(self, codes: Tensor) -> Tensor:
-        """log N(z'_i; mu_i, v_i) per dimension, (N, d_z) float64.  Inside Eq. 37."""
-        return log_likelihood_terms(codes.double(), self.mean.double(), self.trace.double())
-
     def negative_log_likelihood(self, codes: Tensor) -> Tensor:
         """-sum_i log N(z'_i; mu_i, v_i), (N,) float64.  AnoDLSGAN, Eq. 37.
 
         Deviation: in closed form; the thesis' code takes the logarithm of a density that
         underflows beyond 13 deviations.
         """
-        return -self.log_likelihood_terms(codes).sum(dim=1)
+        v, mean = self.trace.double(), self.mean.double()
+        return -log_likelihood_terms(codes.double(), mean, v).sum(dim=1)
 
     def features(self, images: Tensor) -> Tensor:
         """The layer before the heads: (N, F) float32, of the classifier, critic or encoder.
@@ -233,20 +232,9 @@ class FittedInverter:
         moved = {name: getattr(self, name).to(device) for name in _TENSORS}
         return dataclasses.replace(self, **moved)
 
-    def describe(self) -> dict[str, Any]:
-        """What it is and what it was fitted to, as JSON values."""
-        return {
-            "kind": self.kind,
-            "method": self.config.method,
-            "shape": list(self.shape),
-            "classes": list(self.prior.shape),
-            "config": self.config.to_dict(),
-            **self.provenance,
-        }
-
-    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
-        """Write the folder, whole or not at all."""
-        tensors = {f"networks.{k}": v for k, v in self.networks.state_dict().items()}
+    def to_saved(self) -> Saved:
+        """The settings and every tensor of the networks."""
+        tensors = {f"{NETWORKS}{k}": v for k, v in self.networks.state_dict().items()}
         tensors |= {name: getattr(self, name) for name in _TENSORS}
         meta = {
             "config": self.config.to_dict(),
@@ -254,14 +242,29 @@ class FittedInverter:
             "classes": list(self.prior.shape),
             "provenance": dict(self.provenance),
         }
-        save_artifact(
-            Path(path),
-            kind=self.kind,
-            schema=SCHEMA,
-            meta=meta,
-            tensors=tensors,
-            overwrite=overwrite,
+        return Saved(meta, tensors)
+
+    @classmethod
+    def from_saved(cls, saved: Saved, architecture: Architecture | None = None) -> Self:
+        """The inverter again; `architecture` where it was trained with networks of your own."""
+        meta = saved.meta
+        config = InversionConfig.from_dict(meta["config"])
+        shape = tuple(int(side) for side in meta["shape"])
+        provenance = dict(meta["provenance"])
+        if provenance.get("own_networks") and architecture is None:
+            raise InputError("the model was trained with networks of your own; pass `architecture`")
+        bodies = architecture or StandardArchitecture(config, shape)
+        networks = build_networks(config, shape, Classes(*meta["classes"]), bodies, seed=0)
+        networks.load_state_dict(
+            {
+                name.removeprefix(NETWORKS): tensor
+                for name, tensor in saved.tensors.items()
+                if name.startswith(NETWORKS)
+            }
         )
+        networks.eval().requires_grad_(False)
+        values = {name: saved.tensors[name] for name in _TENSORS}
+        return cls(config=config, shape=shape, networks=networks, provenance=provenance, **values)
 
     def _incoming(self, images: Tensor) -> Tensor:
         if tuple(images.shape[1:]) != self.shape:
@@ -275,10 +278,6 @@ class FittedInverter:
             )
         x = images.to(self.device, torch.float32)
         return x if len(self.shape) == 1 else 2 * x - 1
-
-    @property
-    def _range(self) -> tuple[float, float]:
-        return (0.0, 1.0) if len(self.shape) == 3 else (-torch.inf, torch.inf)
 
     @torch.no_grad()
     def _each(self, apply: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -320,25 +319,7 @@ def load(
     """Read a fitted folder, or that of a run.  Networks of your own are needed here again."""
     inside = Path(path) / FITTED
     source = inside if inside.is_dir() else Path(path)
-    meta, tensors = load_artifact(source, kind=FittedInverter.kind, schema=SCHEMA)
-    head = "networks."
-    state = {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
-    try:
-        config = InversionConfig.from_dict(meta["config"])
-        shape = tuple(int(side) for side in meta["shape"])
-        provenance = dict(meta["provenance"])
-        if provenance.get("own_networks") and architecture is None:
-            raise InputError(f"{path} was trained with networks of your own; pass `architecture`")
-        made = architecture or StandardArchitecture(config, shape)
-        networks = build_networks(config, shape, Classes(*meta["classes"]), made, seed=0)
-        networks.load_state_dict(state)
-        networks.eval().requires_grad_(False)
-        values = {name: tensors[name] for name in _TENSORS}
-        fitted = FittedInverter(
-            config=config, shape=shape, networks=networks, provenance=provenance, **values
-        )
-    except InputError:
-        raise
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ArtifactError(f"{path} is damaged ({error}); train it again") from error
+    meta, tensors = load_artifact(source, kind=FittedInverter.kind, schema=FittedInverter.schema)
+    with damage_named(source, again=FittedInverter.again):
+        fitted = FittedInverter.from_saved(Saved(meta, tensors), architecture)
     return fitted.to(device)

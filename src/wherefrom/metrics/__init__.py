@@ -1,1 +1,1 @@
-"""Numbers that compare: accuracy, AUROC, exact intervals, distances of feature sets."""
+"""Metrics: AUROC, retrieval, distances of feature sets, the 2-D KS distance, PSNR and SSIM."""

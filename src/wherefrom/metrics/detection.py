@@ -50,5 +50,5 @@ def exact_interval(successes: int, count: int, *, level: float = 0.95) -> tuple[
 
 
 def balanced_accuracy(own_rejected: float, other_rejected: float) -> float:
-    """Mean of the own share kept and the other share rejected: FLIPAD's accuracy, Section 5.1."""
+    """Mean of the share of own images accepted and of others rejected; FLIPAD, Section 5.1."""
     return (1 - own_rejected + other_rejected) / 2

@@ -1,4 +1,4 @@
-"""The Inception Score: sure about every image, and many classes in all.
+"""The Inception Score: high when each image has a clear class and all classes occur.
 
 Salimans et al.: Improved Techniques for Training GANs, NeurIPS 2016.
 """

@@ -10,7 +10,7 @@ Symbols:
     D        the distance, in [0, 1]; larger = the samples differ more
 
 Every point of sample 1 is an origin once.  The origin itself stands on the border of all four
-quadrants, so it counts for the one in which it widens the gap:
+quadrants, so it counts for the quadrant in which it widens the gap:
 
     D1 = max over origins and quadrants of  max( f2 - f1', f1' + 1 / n1 - f2 )
 
@@ -115,9 +115,9 @@ class Plane:
         weights = (n2 * first - n1 * second).astype(np.float64)
         own = weights[:, self._by_y]
         a = self._dominance(own)
-        left = np.cumsum(weights[:, self._x_order], axis=1)[:, self._x_last]
-        under = np.cumsum(own, axis=1)[:, self._y_last]
-        quadrants = (a, left - a, under - a, a - left - under)
+        left_half = np.cumsum(weights[:, self._x_order], axis=1)[:, self._x_last]
+        lower_half = np.cumsum(own, axis=1)[:, self._y_last]
+        quadrants = (a, left_half - a, lower_half - a, a - left_half - lower_half)
         # The origin is taken out of its own sample's first quadrant, then put where it serves most.
         others = quadrants[1:]
         high, low = np.maximum.reduce(others), np.minimum.reduce(others)
@@ -138,8 +138,8 @@ class Plane:
             sums = np.zeros((rows, size // 2 + 1))
             np.cumsum(w[:, level.lower], axis=1, out=sums[:, 1:])
             blocks = len(level.start)
-            found = sums[:, level.below].reshape(rows, blocks, -1) - sums[:, level.start]
-            total[:, level.upper] += found.reshape(rows, -1)
+            sums_below = sums[:, level.below].reshape(rows, blocks, -1) - sums[:, level.start]
+            total[:, level.upper] += sums_below.reshape(rows, -1)
         inside = np.einsum("bij,kbj->kbi", self._pairs, w[:, self._blocks], optimize=True)
         total[:, self._blocks] += inside
         return (total + w)[:, self._same]

@@ -1,4 +1,4 @@
-"""What a two-dimensional KS distance is worth: p-values, the level of no difference, intervals.
+"""Inference for the two-dimensional KS distance: p-values, its level without difference, intervals.
 
 D grows as samples shrink, whatever they are drawn from, so a D alone says nothing, and two D of
 samples of different size cannot be compared.  Nothing here rests on a formula for D's distribution:
@@ -10,7 +10,7 @@ labels are permuted and samples are drawn again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,28 +29,21 @@ CHUNK = 2**20  # multiplicities drawn at a time
 
 @dataclass(frozen=True)
 class PermutationTest:
-    """D of two samples and how it stands among permutations of their labels.
+    """D of two samples, compared with D under permutations of their labels.
 
     `p_value` = (1 + permutations with a D at least as large) / (1 + permutations): if both samples
     come from one distribution, it is at most p with probability at most p, whatever that is.
-    `null_mean` and `null_high` are the mean and the 95 % point of D over the permutations.
     """
 
     distance: float
     p_value: float
-    null_mean: float
-    null_high: float
     draws: int
-
-    def to_dict(self) -> dict[str, float]:
-        """JSON values."""
-        return asdict(self)
 
 
 def permutation_test(
     first: Reals, second: Reals, *, draws: int = DRAWS, seed: int = 0, track: Track = quiet
 ) -> PermutationTest:
-    """Are (n1, 2) and (n2, 2) draws from one distribution?  D is the statistic."""
+    """Test whether (n1, 2) and (n2, 2) come from one distribution; D is the statistic."""
     observed = ks2d_distance(first, second)
     plane, labels = Plane(np.concatenate([first, second])), _labels(len(first), len(second))
     rows = _drawn(draws, plane.count, _permuted(labels), (seed, "permutations"), track)
@@ -58,8 +51,6 @@ def permutation_test(
     return PermutationTest(
         distance=observed,
         p_value=float(1 + np.count_nonzero(null >= observed)) / (1 + draws),
-        null_mean=float(null.mean()),
-        null_high=float(np.quantile(null, 0.95)),
         draws=draws,
     )
 
@@ -67,9 +58,9 @@ def permutation_test(
 def distances_without_difference(
     sample: Reals, n1: int, n2: int, *, draws: int = DRAWS, seed: int = 0, track: Track = quiet
 ) -> Reals:
-    """D between two sets of n1 and n2 points that both stand for `sample` (n, 2); shape (draws,).
+    """D between two sets of n1 and n2 points, both resampled from `sample` (n, 2); shape (draws,).
 
-    Both are drawn from it with replacement, so that they may be as large as, or larger than, it is.
+    Both are drawn with replacement, so either may be larger than `sample`.
     """
     plane, size = Plane(sample), len(sample)
     share = np.full(size, 1 / size)
@@ -92,7 +83,7 @@ def interval(
     seed: int = 0,
     track: Track = quiet,
 ) -> tuple[float, float]:
-    """Where D would lie, with probability `level`, for other samples of these sizes.
+    """The range in which D lies, with probability `level`, for other samples of these sizes.
 
     The bootstrap: both samples are drawn again from themselves.  Resampled D are larger than D, as
     resampling adds noise of its own; so their spread is taken around their mean, and laid around
@@ -121,18 +112,18 @@ def distance_at(
         return ks2d_distance(first, second)
     plane, n1 = Plane(np.concatenate([first, second])), len(first)
     keep = _labels(len(second) - count, count)
-    found = []
+    distances = []
     for chosen in _drawn(draws, len(second), _permuted(keep), (seed, "subsets"), quiet):
         of_first = np.ones((len(chosen), n1), np.int64)
         both = np.concatenate([of_first, chosen], axis=1)
-        found.append(plane.distances(*_apart(both, (n1, len(second)))))
-    return float(np.concatenate(found).mean())
+        distances.append(plane.distances(*_apart(both, (n1, len(second)))))
+    return float(np.concatenate(distances).mean())
 
 
 def equal_distance_p_value(
     real: Reals, a: Reals, b: Reals, *, draws: int = DRAWS, seed: int = 0, track: Track = quiet
 ) -> float:
-    """Can the data tell how far `a` and `b` are from `real` apart?  Two-sided, by the bootstrap.
+    """Two-sided bootstrap test of whether `a` and `b` are equally far from `real`.
 
     The observed D(real, a) - D(real, b), both at the size of the smaller set, is compared with how
     much that difference varies, around its own mean, when all three samples are drawn again:
@@ -146,23 +137,15 @@ def equal_distance_p_value(
     smaller = min(len(a), len(b))
     observed = distance_at(real, a, smaller, seed=seed) - distance_at(real, b, smaller, seed=seed)
 
-    found = []
+    differences = []
     for chosen in _drawn(draws, plane.count, _resampled(sizes), (seed, "generators"), track):
         again_real, again_a, again_b = _apart(chosen, sizes)
-        found.append(plane.distances(again_real, again_a) - plane.distances(again_real, again_b))
-    spread = np.concatenate(found)
+        to_a, to_b = (plane.distances(again_real, again) for again in (again_a, again_b))
+        differences.append(to_a - to_b)
+    spread = np.concatenate(differences)
     # Differences of two distances carry rounding; equal ones must count as equal.
     as_large = WIDENING * np.abs(spread - spread.mean()) >= abs(observed) - 1e-12
     return float(1 + np.count_nonzero(as_large)) / (1 + draws)
-
-
-def holm(p_values: list[float]) -> list[float]:
-    """p-values that may be read together: Holm, A simple sequentially rejective procedure, 1979."""
-    adjusted, most = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        most = max(most, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = most
-    return adjusted
 
 
 def _labels(zeros: int, ones: int) -> Ints:

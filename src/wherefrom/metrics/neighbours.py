@@ -20,7 +20,7 @@ from wherefrom.metrics.samples import checked_pair
 
 NEIGHBOURS = 5
 ROWS = 1024  # rows of a distance matrix at a time
-MOST_REALISTIC = 1e6  # realism of an image whose features equal those of a real one
+MAX_REALISM = 1e6  # realism of an image whose features equal those of a real one
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ class Manifold:
     neighbours: int
 
     def to_dict(self) -> dict[str, float]:
-        """JSON values."""
         return asdict(self)
 
 
@@ -68,34 +67,34 @@ def realism(real: Tensor, generated: Tensor, *, neighbours: int = NEIGHBOURS) ->
     """R(y) = max over real x of r_k(x) / ||x - y||, (m,) float64: larger = more realistic.
 
     As in the paper, only the half of the real rows with the smaller radii serves, because an
-    outlier's ball is wide.  At most `MOST_REALISTIC`.
+    outlier's ball is wide.  At most `MAX_REALISM`.
     """
     x, y = _centred(real, generated, neighbours, "the realism score")
     radii = _squared_radii(x, neighbours)
     serving = radii <= radii.median()
     x, radii = x[serving], radii[serving]
-    found = []
+    scores = []
     for part in torch.split(y, ROWS):
         apart = _squared_distances(part, x)
         ratios = torch.where(apart > 0, radii / apart, torch.inf)
-        found.append(ratios.max(1).values.sqrt())
-    return torch.cat(found).clamp_max(MOST_REALISTIC)
+        scores.append(ratios.max(1).values.sqrt())
+    return torch.cat(scores).clamp_max(MAX_REALISM)
 
 
 def nearest_distances(real: Tensor, generated: Tensor, *, neighbours: int) -> Tensor:
     """Mean distance of each generated row to its k nearest real ones, (m,) float64."""
     x, y = _centred(real, generated, neighbours, "the distance to real images", both=False)
-    found = [
+    means = [
         _squared_distances(part, x).topk(neighbours, largest=False).values.sqrt().mean(1)
         for part in torch.split(y, ROWS)
     ]
-    return torch.cat(found)
+    return torch.cat(means)
 
 
 def _centred(
     real: Tensor, generated: Tensor, neighbours: int, what: str, *, both: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Moved to the middle of the real rows, where squared distances lose the least to rounding."""
+    """Both sets minus the mean of the real rows, so that distances lose little to rounding."""
     at_least = neighbours + 1
     x, y = checked_pair(real, generated, at_least=at_least if both else 1, what=what)
     return x - x.mean(0), y - x.mean(0)
@@ -111,14 +110,14 @@ def _squared_radii(x: Tensor, neighbours: int) -> Tensor:
     for part in torch.split(x, ROWS):
         apart = _squared_distances(part, x)
         rows = torch.arange(len(part))
-        apart[rows, at + rows] = 0.0  # a row is at distance 0 of itself, and the first of its list
+        apart[rows, at + rows] = 0.0  # a row's distance to itself is exactly 0
         parts.append(apart.kthvalue(neighbours + 1, dim=1).values)
         at += len(part)
     return torch.cat(parts)
 
 
 def _slack(x: Tensor, y: Tensor) -> float:
-    """What rounding may add to a squared distance: equal distances must count as equal."""
+    """How much rounding may add to a squared distance; equal distances must count as equal."""
     largest = torch.maximum(x.square().sum(1).max(), y.square().sum(1).max())
     return 16 * torch.finfo(torch.float64).eps * float(largest)
 

@@ -1,4 +1,4 @@
-"""How noisy an image is, from the image alone.
+"""The noise level of an image, estimated from the image alone.
 
 Donoho and Johnstone: Ideal Spatial Adaptation by Wavelet Shrinkage, Biometrika 1994: the median of
 the finest diagonal wavelet coefficients (Haar's), in absolute value, over 0.6745.
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 NORMAL_MEDIAN = 0.6744897501960817  # of |n|, n standard normal
-FEWEST = 16  # blocks: with fewer the median says nothing, and the answer is 0
+MIN_BLOCKS = 16  # blocks; with fewer the median means little, and 0 is returned
 
 
 def noise_level(images: Tensor) -> Tensor:
@@ -28,4 +28,4 @@ def noise_level(images: Tensor) -> Tensor:
     detail = ((a - b - c + d) / 2).abs()
     detail = torch.where(inner, detail, torch.nan)
     level = torch.nanmedian(detail, dim=2).values / NORMAL_MEDIAN
-    return torch.where(inner.sum(dim=2) >= FEWEST, level, 0.0).mean(dim=1)
+    return torch.where(inner.sum(dim=2) >= MIN_BLOCKS, level, 0.0).mean(dim=1)

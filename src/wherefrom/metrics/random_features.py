@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wherefrom.core.compute.passes import in_passes
 from wherefrom.core.errors import InputError
-from wherefrom.core.passes import in_passes
 from wherefrom.core.rng import stream
 
 NAME = "random-conv-1"  # a change of what follows is another name
@@ -39,11 +39,11 @@ def random_features(images: Tensor) -> Tensor:
 def _features(x: Tensor, weights: list[Tensor]) -> Tensor:
     colour = x.expand(-1, 3, -1, -1)
     coarse = F.adaptive_avg_pool2d(colour, COARSE).flatten(1)
-    h, found = 2 * colour - 1, []
+    h, statistics = 2 * colour - 1, []
     for weight in weights:
         h = F.avg_pool2d(torch.relu(F.conv2d(h, weight, padding=1)), 2)
-        found += [h.mean(dim=(2, 3)), h.var(dim=(2, 3), unbiased=False).sqrt()]
-    return torch.cat([*found, coarse], dim=1)
+        statistics += [h.mean(dim=(2, 3)), h.var(dim=(2, 3), unbiased=False).sqrt()]
+    return torch.cat([*statistics, coarse], dim=1)
 
 
 def _weights() -> list[Tensor]:

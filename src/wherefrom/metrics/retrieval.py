@@ -1,4 +1,4 @@
-"""Retrieval with one right answer per query: everything follows from its rank.
+"""Retrieval metrics for one right answer per query, computed from its rank.
 
 With one relevant item average precision is 1 / rank, and accuracy is the share of ranks equal to 1
 (Wang et al.: Generalizable Origin Identification, Section 3).  Ties count against the method.

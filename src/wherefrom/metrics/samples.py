@@ -1,4 +1,4 @@
-"""What every metric of two feature sets asks of them: (N, D), enough rows, finite."""
+"""Checks of the feature sets that metrics compare: shape (N, D), enough rows, all finite."""
 
 from __future__ import annotations
 

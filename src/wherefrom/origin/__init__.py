@@ -1,89 +1,57 @@
 """Which of my images was this edited picture made from?
 
 ```python
-from wherefrom import origin
-from wherefrom.encoders import load_encoder
+from pathlib import Path
 
-encoder = load_encoder()
-edit_map = origin.fit_edit_map(
-    origins, edits, owner, encoder=encoder.identity, latent_shape=encoder.latent_shape
-)
-with origin.References.create("refs.index", encoder, edit_map=edit_map) as references:
-    references.add(photographs)
-answers = origin.search("refs.index", ["suspect.png"])
+import torch
+
+from wherefrom import origin
+from wherefrom.data import save_png, to_uint8
+
+Path("photos").mkdir()
+for name in ("first", "second"):  # your photographs; here pictures of random squares
+    squares = torch.rand(3, 8, 8).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    save_png(to_uint8(squares), Path("photos", f"{name}.png"))
+
+origin.build("refs.index", ["photos"])
+answers = origin.search("refs.index", ["photos/second.png"])
+print(answers[0].sentence())  # copy of photos/second.png (the same file)
 ```
+
+In order of use: `build` makes an index of image files, and `search` answers for other files.  To
+find edits, `read_pairs`, `embed_pairs` and `fit_edit_map` learn a map W, which `build` takes as
+`edit_map`.  `References.open` opens an index to `calibrate` and `evaluate` it, `synchronise` brings
+it up to date with its files, and `remove` takes images out.  Pairs are made in `origin.pairs`;
+indexes for millions of images are in `origin.other_indexes`.
 """
 
-from wherefrom.origin.calibration.discovery import control_discoveries
-from wherefrom.origin.collection.references import References, search
+from wherefrom.origin.collection.building import build, search
+from wherefrom.origin.collection.references import References
 from wherefrom.origin.collection.removing import remove
 from wherefrom.origin.collection.synchronising import synchronise
-from wherefrom.origin.edit_map.fitted import EditMapConfig, FittedEditMap, load_edit_map
-from wherefrom.origin.edit_map.fitting import fit_edit_map, fit_from_moments
-from wherefrom.origin.edit_map.moments import PairMoments
-from wherefrom.origin.edit_map.pair_rows import PairRows
-from wherefrom.origin.index.index import Index
-from wherefrom.origin.index.protocol import VectorIndex
-from wherefrom.origin.index.result import (
-    AddResult,
-    IndexedImage,
-    ScanStatistics,
-    SearchResult,
-    Verification,
-)
-from wherefrom.origin.other_indexes.accelerator import Accelerator
-from wherefrom.origin.other_indexes.milvus import MilvusIndex
-from wherefrom.origin.pairs.builder import build_pairs
-from wherefrom.origin.pairs.folders import pairs_from_folders
-from wherefrom.origin.pairs.manifest import PairRow, PairsManifest, read_pairs, write_pairs
+from wherefrom.origin.edit_map.fitted import EditMapConfig, FittedEditMap
+from wherefrom.origin.edit_map.fitting import fit_edit_map
+from wherefrom.origin.edit_map.pairs import EmbeddedPairs
+from wherefrom.origin.pairs.embedding import embed_pairs
+from wherefrom.origin.pairs.manifest import read_pairs
 from wherefrom.origin.searching.config import SearchConfig
-from wherefrom.origin.searching.decision import Answer, NullScores
-from wherefrom.origin.searching.result import (
-    AddReport,
-    Candidate,
-    CopyEvidence,
-    ModelRow,
-    OriginAnswer,
-    RetrievalReport,
-    SyncReport,
-)
+from wherefrom.origin.searching.decision import AnswerKind
+from wherefrom.origin.searching.result import OriginAnswer, OriginAnswers
 
 __all__ = [
-    "Accelerator",
-    "AddReport",
-    "AddResult",
-    "Answer",
-    "Candidate",
-    "CopyEvidence",
+    "AnswerKind",
     "EditMapConfig",
+    "EmbeddedPairs",
     "FittedEditMap",
-    "Index",
-    "IndexedImage",
-    "MilvusIndex",
-    "ModelRow",
-    "NullScores",
     "OriginAnswer",
-    "PairMoments",
-    "PairRow",
-    "PairRows",
-    "PairsManifest",
+    "OriginAnswers",
     "References",
-    "RetrievalReport",
-    "ScanStatistics",
     "SearchConfig",
-    "SearchResult",
-    "SyncReport",
-    "VectorIndex",
-    "Verification",
-    "build_pairs",
-    "control_discoveries",
+    "build",
+    "embed_pairs",
     "fit_edit_map",
-    "fit_from_moments",
-    "load_edit_map",
-    "pairs_from_folders",
     "read_pairs",
     "remove",
     "search",
     "synchronise",
-    "write_pairs",
 ]

@@ -27,13 +27,8 @@ def transform(z: Tensor, W: Tensor) -> Tensor:
 
 
 def row_cosines(a: Tensor, b: Tensor) -> Tensor:
-    """Cosine of each row of a with the same row of b, both (N, m): (N,)."""
+    """Cosine of each row of a with the same row of b, both (N, m): (N,).  Fig. 7."""
     return F.cosine_similarity(a, b, dim=1)
-
-
-def pair_cosines(z: Tensor, z_o: Tensor, W: Tensor) -> Tensor:
-    """cos <E(g) W, E(o) W> per pair, (N,): 1 where Theorem 1 or 2 holds exactly.  Fig. 7."""
-    return row_cosines(transform(z, W), transform(z_o, W))
 
 
 def distance_ratio(f: Tensor, f_o: Tensor) -> Tensor:
@@ -54,11 +49,6 @@ def singular_value_cosine(W_1: Tensor, W_2: Tensor) -> Tensor:
     v_1, v_2 = torch.linalg.svdvals(W_1.double()), torch.linalg.svdvals(W_2.double())
     cosine: Tensor = v_1 @ v_2 / (v_1.norm() * v_2.norm())
     return cosine
-
-
-def weight_cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Cosine of two weight tensors of one shape, a float64 scalar.  Table 3, "Conv."."""
-    return F.cosine_similarity(a.double().flatten(), b.double().flatten(), dim=0)
 
 
 def class_cosines(f: Tensor, C: Tensor) -> Tensor:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wherefrom.origin.index.places import shown_path
-from wherefrom.origin.searching.decision import Answer
-from wherefrom.origin.searching.evidence import Evidence
-from wherefrom.origin.searching.result import Candidate, OriginAnswer
+from wherefrom.origin.searching.decision import AnswerKind
+from wherefrom.origin.searching.evidence import CandidateOverlay
+from wherefrom.origin.searching.result import Candidate, OriginAnswer, RetrievalReport
 from wherefrom.report.pages.describe import flatten
 from wherefrom.report.pages.html import (
     Block,
@@ -34,25 +33,24 @@ from wherefrom.report.pages.overlay import (
     draw_difference,
     draw_picture,
 )
+from wherefrom.report.pages.tables import Column, Table, show_percent
 from wherefrom.report.pages.text import percent, plural
+from wherefrom.report.pages.thumbnails import PicturedFile
 
-TONES = {Answer.COPY: "yes", Answer.EDIT: "yes", Answer.NONE: "no", Answer.UNKNOWN: "unsure"}
-LISTED = 30  # images whose further candidates are shown: the page is kept small
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A file to be pictured, if it still is what was compared."""
-
-    name: str
-    digest: str | None
+TONES = {
+    AnswerKind.COPY: "yes",
+    AnswerKind.EDIT: "yes",
+    AnswerKind.NONE: "no",
+    AnswerKind.UNKNOWN: "unsure",
+}
+LISTED = 30  # images whose candidates are all shown, so that the page stays small
 
 
-def pictures_of(answers: Sequence[OriginAnswer]) -> list[Picture]:
-    """What a page of these answers shows, the images asked for first."""
-    asked = [Picture(answer.name, answer.digest) for answer in answers]
-    best = [Picture(c.path, c.digest) for answer in answers for c in answer.candidates[:1]]
-    rest = [Picture(c.path, c.digest) for answer in answers for c in answer.candidates[1:]]
+def pictures_of(answers: Sequence[OriginAnswer]) -> list[PicturedFile]:
+    """The files that a page of these answers shows, the queries first."""
+    asked = [PicturedFile(answer.name, answer.digest) for answer in answers]
+    best = [PicturedFile(c.path, c.digest) for answer in answers for c in answer.candidates[:1]]
+    rest = [PicturedFile(c.path, c.digest) for answer in answers for c in answer.candidates[1:]]
     return list(dict.fromkeys([*asked, *best, *rest]))
 
 
@@ -62,7 +60,7 @@ def write_search_report(
     basis: Mapping[str, Any],
     *,
     thumbnails: Mapping[str, str],
-    evidence: Mapping[tuple[str, str], Evidence],
+    evidence: Mapping[tuple[str, str], CandidateOverlay],
 ) -> None:
     """Write the page of a search.
 
@@ -70,7 +68,7 @@ def write_search_report(
     `References.evidence` found.
     """
     counts = Counter(answer.answer for answer in answers)
-    cards = tuple((str(counts[kind]), str(kind), TONES[kind]) for kind in Answer)
+    cards = tuple((str(counts[kind]), str(kind), TONES[kind]) for kind in AnswerKind)
     sections = [
         Section("Answer", (Prose((_headline(answers),)), Cards(cards))),
         *([Section("Images", (_overview(answers, thumbnails),))] if len(answers) > 1 else []),
@@ -94,7 +92,7 @@ def _headline(answers: Sequence[OriginAnswer]) -> str:
 def _overview(answers: Sequence[OriginAnswer], thumbnails: Mapping[str, str]) -> Grid:
     rows = []
     for answer in answers:
-        named = answer.answer in (Answer.COPY, Answer.EDIT)
+        named = answer.answer in (AnswerKind.COPY, AnswerKind.EDIT)
         best = answer.candidates[0] if named else None
         rows.append(
             (
@@ -114,37 +112,39 @@ def _overview(answers: Sequence[OriginAnswer], thumbnails: Mapping[str, str]) ->
 def _looked_at(
     answers: Sequence[OriginAnswer],
     thumbnails: Mapping[str, str],
-    evidence: Mapping[tuple[str, str], Evidence],
+    evidence: Mapping[tuple[str, str], CandidateOverlay],
 ) -> Iterator[Section]:
     """A section per answer: the pictures side by side, and the candidates."""
     for answer in [answer for answer in answers if answer.candidates][:LISTED]:
         panels = answer_panels(answer, evidence)
-        told = tuple(f"{said[0].upper()}{said[1:]}." for said in (answer.sentence(), *answer.notes))
-        blocks: list[Block] = [Prose(told), *([Strip(panels)] if panels else [])]
+        sentences = tuple(
+            f"{said[0].upper()}{said[1:]}." for said in (answer.sentence(), *answer.notes)
+        )
+        blocks: list[Block] = [Prose(sentences), *([Strip(panels)] if panels else [])]
         if len(answer.candidates) > 1:
             blocks.append(_candidates(answer, thumbnails, evidence))
-        title = f"{'A copy' if answer.answer is Answer.COPY else 'Most similar'}: {answer.name}"
+        title = f"{'A copy' if answer.answer is AnswerKind.COPY else 'Most similar'}: {answer.name}"
         yield Section(title, tuple(blocks))
 
 
 def answer_panels(
-    answer: OriginAnswer, evidence: Mapping[tuple[str, str], Evidence], *, called: str = ""
+    answer: OriginAnswer, evidence: Mapping[tuple[str, str], CandidateOverlay], *, called: str = ""
 ) -> tuple[Panel, ...]:
     """The image asked for (`called` so, if not by its path), the best match, where they differ."""
     best = answer.candidates[0]
-    found = evidence.get((answer.name, best.path))
+    overlay = evidence.get((answer.name, best.path))
     drawn: list[tuple[str | None, str, tuple[str, str] | None]] = [
         (draw_picture(answer.name, answer.digest), f"Asked for: {called or answer.name}", None),
-        (draw_candidate(best.path, best.digest, found), _caption(answer, found), None),
+        (draw_candidate(best.path, best.digest, overlay), _caption(answer, overlay), None),
     ]
-    if found is not None:
-        told = "Where the latents differ once the candidate is laid over; paler where it ends."
-        drawn.append((draw_difference(answer.name, answer.digest, found), told, SCALE))
+    if overlay is not None:
+        caption = "Where the latents differ once the candidate is laid over; paler where it ends."
+        drawn.append((draw_difference(answer.name, answer.digest, overlay), caption, SCALE))
     return tuple(Panel(image, text, scale, alt=text) for image, text, scale in drawn if image)
 
 
-def _caption(answer: OriginAnswer, evidence: Evidence | None) -> str:
-    named = answer.answer in (Answer.COPY, Answer.EDIT)
+def _caption(answer: OriginAnswer, evidence: CandidateOverlay | None) -> str:
+    named = answer.answer in (AnswerKind.COPY, AnswerKind.EDIT)
     best = _called(answer.candidates[0])
     caption = f"{'Origin' if named else 'Most similar, but no origin'}: {best}"
     if evidence is None or evidence.alignment.is_plain:
@@ -158,7 +158,7 @@ def _caption(answer: OriginAnswer, evidence: Evidence | None) -> str:
 def _candidates(
     answer: OriginAnswer,
     thumbnails: Mapping[str, str],
-    evidence: Mapping[tuple[str, str], Evidence],
+    evidence: Mapping[tuple[str, str], CandidateOverlay],
 ) -> Grid:
     rows = tuple(
         _candidate_row(rank, candidate, answer, thumbnails, evidence)
@@ -173,15 +173,15 @@ def _candidate_row(
     candidate: Candidate,
     answer: OriginAnswer,
     thumbnails: Mapping[str, str],
-    evidence: Mapping[tuple[str, str], Evidence],
+    evidence: Mapping[tuple[str, str], CandidateOverlay],
 ) -> tuple[Cell, ...]:
-    found = evidence.get((answer.name, candidate.path))
-    drawn = found and draw_difference(answer.name, answer.digest, found, side=SMALL)
+    overlay = evidence.get((answer.name, candidate.path))
+    drawn = overlay and draw_difference(answer.name, answer.digest, overlay, side=SMALL)
     figures = (
         f"{candidate.score:.3f}",
         "" if candidate.deviations is None else f"{candidate.deviations:.1f}",
         "" if candidate.p_value is None else f"{candidate.p_value:.3g}",
-        "" if found is None else f"{found.alignment.agreement:.2f}",
+        "" if overlay is None else f"{overlay.alignment.agreement:.2f}",
     )
     return (
         Cell(str(rank), numeric=True),
@@ -214,29 +214,29 @@ def _meanings(basis: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     if together is not None:
         known += (
             " The images were judged together: on average over folders at most "
-            f"{percent(together)} of the answers “{Answer.EDIT}” are of images without an origin "
-            "in the index, if these are like those edits."
+            f"{percent(together)} of the answers “{AnswerKind.EDIT}” are of images without an "
+            "origin in the index, if these are like those edits."
         )
         taken_back = ", or what alone would be an answer is not rare enough among so many images"
     return (
         (
-            str(Answer.COPY),
+            str(AnswerKind.COPY),
             "The file itself is in the index, byte for byte; or the picture is: its perceptual "
             "hash (PDQ) is near, and no part of the two pictures differs by more than coding "
             "explains.",
         ),
         (
-            str(Answer.EDIT),
+            str(AnswerKind.EDIT),
             "The image named is the most similar one, and it stands out from all other images of "
             f"the index more than chance explains. {known}",
         ),
         (
-            str(Answer.NONE),
+            str(AnswerKind.NONE),
             "The best match stands out no more than matches of unrelated images do. The origin may "
             "exist elsewhere, or be altered too much to be found.",
         ),
         (
-            str(Answer.UNKNOWN),
+            str(AnswerKind.UNKNOWN),
             "The file could not be read or compared, or the index is not calibrated"
             f"{taken_back}. The reason stands beside it.",
         ),
@@ -277,3 +277,30 @@ def _limits() -> tuple[tuple[str, str], ...]:
             "measure it with “wherefrom origin evaluate”.",
         ),
     )
+
+
+def retrieval_table(report: RetrievalReport) -> Table:
+    """All queries first, then one row per generating model."""
+    depths = tuple(report.rows[0].curve)
+    called = report.rows[0].right is not None
+    columns = (
+        Column("edited by"),
+        Column("queries", numeric=True),
+        Column("mAP", show_percent, numeric=True),
+        Column("accuracy", show_percent, numeric=True),
+        *(Column(f"first {k}", show_percent, numeric=True) for k in depths if k > 1),
+        *((Column("found", show_percent, numeric=True),) if called else ()),
+        *((Column("wrong origin", show_percent, numeric=True),) if called else ()),
+    )
+    rows = tuple(
+        (
+            row.model,
+            row.queries,
+            row.mean_average_precision,
+            row.accuracy,
+            *(row.curve[k] for k in depths if k > 1),
+            *((row.right, row.wrong) if called else ()),
+        )
+        for row in report.rows
+    )
+    return Table(columns, rows)

@@ -1,1 +1,1 @@
-"""One loop for everything that trains: resume, progress, log.  It knows no method."""
+"""The training loop of every method: checkpoints, resuming, progress, log (`loop.run`)."""

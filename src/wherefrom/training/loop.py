@@ -18,14 +18,15 @@ from torch import Tensor, nn
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.core.store import load_artifact, save_artifact
+from wherefrom.core.saving.artifact import damage_named
+from wherefrom.core.saving.store import load_artifact, save_artifact
 
 CHECKPOINT = "training/checkpoint"
 SCHEMA = 1
 
 
 class Task(Protocol):
-    """Anything that can be trained step by step."""
+    """What can be trained step by step."""
 
     def modules(self) -> Mapping[str, nn.Module]:
         """The modules whose parameters and buffers a checkpoint holds."""
@@ -107,10 +108,8 @@ def _save(task: Task, checkpoints: Checkpoints, step: int) -> None:
 
 def _restore(task: Task, checkpoints: Checkpoints, steps: int) -> int:
     meta, tensors = load_artifact(checkpoints.path, kind=CHECKPOINT, schema=SCHEMA)
-    try:
+    with damage_named(checkpoints.path, again="remove it"):
         saved, done = dict(meta["identity"]), int(meta["step"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{checkpoints.path} is not a whole checkpoint; remove it") from error
     _refuse_other_run(checkpoints, saved)
     if done > steps:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The REST interface and the page.  It holds no logic of its own: `service` does the work."""
+"""The REST interface and the page; `service` does the work."""
 
 from collections.abc import AsyncIterable
 from importlib.resources import files
@@ -13,10 +13,10 @@ from starlette.requests import ClientDisconnect
 from wherefrom import __version__
 from wherefrom.core.errors import InputError
 from wherefrom.report.pages.files import INSPECTION, PAGE
-from wherefrom.web.databases import HistoryAway
+from wherefrom.web.databases import HistoryAwayError
 from wherefrom.web.guard import CLOSE, COOKIE, Guard, is_token, session_of
 from wherefrom.web.jobs import Job, JobState
-from wherefrom.web.service import Refused, Service
+from wherefrom.web.service import Service, UploadRefusedError
 from wherefrom.web.settings import LOOPBACK
 from wherefrom.web.views import (
     HealthView,
@@ -31,7 +31,7 @@ from wherefrom.web.views import (
 # A report loads nothing and runs nothing; the sandbox takes even the page's own origin from it.
 REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 STATIC = {"app.js": "text/javascript; charset=utf-8", "style.css": "text/css; charset=utf-8"}
-LARGEST = 2**63 - 1  # that SQLite counts to
+MAX_NUMBER = 2**63 - 1  # SQLite's largest integer
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 
 
@@ -53,15 +53,15 @@ def create_app(service: Service, *, case: str, token: str | None, host: str) -> 
     hosts = LOOPBACK if host in LOOPBACK else None
     app.add_middleware(Guard, token=token, hosts=hosts)
 
-    _tell_problems(app, service)
+    _add_error_handlers(app, service)
     return app
 
 
-def _tell_problems(app: FastAPI, service: Service) -> None:
-    """Whatever is wrong with a request is one line, in which nothing of the request stands."""
+def _add_error_handlers(app: FastAPI, service: Service) -> None:
+    """Answer every error with one line that repeats nothing of the request."""
 
-    @app.exception_handler(Refused)
-    async def refused(request: Request, error: Refused) -> JSONResponse:
+    @app.exception_handler(UploadRefusedError)
+    async def refused(request: Request, error: UploadRefusedError) -> JSONResponse:
         service.metrics.refused.labels(status=str(error.status)).inc()
         extra = {} if error.again is None else {"Retry-After": str(error.again)}
         return JSONResponse({"detail": error.reason}, error.status, headers={**CLOSE, **extra})
@@ -69,12 +69,14 @@ def _tell_problems(app: FastAPI, service: Service) -> None:
     @app.exception_handler(RequestValidationError)
     async def wrong(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        told = f"{' '.join(map(str, first['loc']))}: {first['msg']}"
-        return JSONResponse({"detail": told}, 422, headers=CLOSE)
+        problem = f"{' '.join(map(str, first['loc']))}: {first['msg']}"
+        return JSONResponse({"detail": problem}, 422, headers=CLOSE)
 
-    @app.exception_handler(HistoryAway)
-    async def away(request: Request, error: HistoryAway) -> JSONResponse:
-        return JSONResponse({"detail": error.told}, 503, headers={**CLOSE, "Retry-After": "10"})
+    @app.exception_handler(HistoryAwayError)
+    async def away(request: Request, error: HistoryAwayError) -> JSONResponse:
+        return JSONResponse(
+            {"detail": error.for_clients}, 503, headers={**CLOSE, "Retry-After": "10"}
+        )
 
     @app.exception_handler(InputError)
     async def cannot(request: Request, error: InputError) -> JSONResponse:
@@ -82,7 +84,7 @@ def _tell_problems(app: FastAPI, service: Service) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> Response:
-        return Response(status_code=400)  # nobody hears it
+        return Response(status_code=400)  # the client has gone
 
 
 def _jobs(service: Service) -> APIRouter:
@@ -94,7 +96,7 @@ def _jobs(service: Service) -> APIRouter:
         except KeyError:
             raise HTTPException(404, "there is no such job") from None
 
-    Found = Annotated[Job, Depends(find)]  # noqa: N806 (a type)
+    KnownJob = Annotated[Job, Depends(find)]  # noqa: N806 (a type)
 
     @router.post("", status_code=202, openapi_extra=BODY)
     async def submit(
@@ -102,12 +104,14 @@ def _jobs(service: Service) -> APIRouter:
         response: Response,
         name: Annotated[str, Query(max_length=1000)] = "image",
     ) -> JobView:
-        """Hand in one image: its bytes are the body.  It is queued, and never lost from then on."""
+        """Upload one image: its bytes are the body.  It is queued, and is not lost from then on."""
         _check_kind(request)
         announced = request.headers.get("content-length", "0")
-        most = service.config.max_upload_mib * 2**20
-        if announced.isdecimal() and int(announced) > most:
-            raise Refused(413, f"the file is larger than {service.config.max_upload_mib} MiB")
+        limit = service.config.max_upload_mib * 2**20
+        if announced.isdecimal() and int(announced) > limit:
+            raise UploadRefusedError(
+                413, f"the file is larger than {service.config.max_upload_mib} MiB"
+            )
         job = await service.accept(name, request.stream())
         response.headers["Location"] = f"/api/jobs/{job.id}"
         return job_view(job)
@@ -115,39 +119,39 @@ def _jobs(service: Service) -> APIRouter:
     @router.get("")
     async def history(
         count: Annotated[int, Query(ge=1, le=200)] = 50,
-        before: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,
+        before: Annotated[int | None, Query(ge=1, le=MAX_NUMBER)] = None,
     ) -> JobsView:
         """The history, newest first."""
-        found = await service.newest(count, before=before)
-        more = found[-1].number if len(found) == count else None
-        return JobsView(jobs=[job_view(job) for job in found], before=more)
+        jobs = await service.newest(count, before=before)
+        more = jobs[-1].number if len(jobs) == count else None
+        return JobsView(jobs=[job_view(job) for job in jobs], before=more)
 
     @router.get("/{job}")
-    async def job(job: Found) -> JobView:
+    async def job(job: KnownJob) -> JobView:
         """One job."""
         return job_view(job)
 
     @router.get("/{job}/events", response_class=EventSourceResponse)
-    async def events(job: Found) -> AsyncIterable[ServerSentEvent]:
+    async def events(job: KnownJob) -> AsyncIterable[ServerSentEvent]:
         """The job after every change, as server-sent events `job`, until it ends."""
-        async for found in service.follow(job.id):
-            if found is None:
+        async for change in service.follow(job.id):
+            if change is None:
                 yield ServerSentEvent(comment="still here")
             else:
-                yield ServerSentEvent(event="job", data=job_view(found).model_dump())
+                yield ServerSentEvent(event="job", data=job_view(change).model_dump())
 
     @router.delete("/{job}")
-    async def cancel(job: Found) -> JobView:
+    async def cancel(job: KnownJob) -> JobView:
         """Cancel a job; one that has ended stays as it is."""
         return job_view(await service.cancel(job.id))
 
     @router.get("/{job}/report.html", response_class=FileResponse)
-    async def page(job: Found, download: bool = False) -> FileResponse:
+    async def page(job: KnownJob, download: bool = False) -> FileResponse:
         """The report for people."""
         return _file(service, job, PAGE, "text/html; charset=utf-8", download)
 
     @router.get("/{job}/report.json", response_class=FileResponse)
-    async def report(job: Found, download: bool = False) -> FileResponse:
+    async def report(job: KnownJob, download: bool = False) -> FileResponse:
         """The report for programs, as `inspection.schema.json` describes it."""
         return _file(service, job, INSPECTION, "application/json", download)
 
@@ -163,13 +167,17 @@ BODY = {
 
 
 def _check_kind(request: Request) -> None:
-    """`Refused` for a body that cannot be the bytes of an image as they are."""
+    """`UploadRefusedError` for a body that cannot be the bytes of an image as they are."""
     kind = request.headers.get("content-type", "").lower()
     packed = request.headers.get("content-encoding", "identity").lower()
     if kind.startswith("multipart/"):
-        raise Refused(415, "this is a form; send the bytes of one image as the whole body")
+        raise UploadRefusedError(
+            415, "this is a form; send the bytes of one image as the whole body"
+        )
     if packed != "identity":
-        raise Refused(415, "the body is compressed; send the bytes of the image as they are")
+        raise UploadRefusedError(
+            415, "the body is compressed; send the bytes of the image as they are"
+        )
 
 
 def _file(service: Service, job: Job, name: str, kind: str, download: bool) -> FileResponse:
@@ -187,10 +195,10 @@ def _session(service: Service, case: str, token: str | None) -> APIRouter:
 
     @router.get("/api/service")
     async def about() -> ServiceView:
-        """What a client has to know before it hands in an image."""
-        most = service.config.max_upload_mib * 2**20
+        """What a client needs to know before it uploads an image."""
+        limit = service.config.max_upload_mib * 2**20
         return ServiceView(
-            version=__version__, case=case, max_upload_bytes=most, needs_token=token is not None
+            version=__version__, case=case, max_upload_bytes=limit, needs_token=token is not None
         )
 
     @router.post("/api/session", status_code=204)
@@ -218,8 +226,8 @@ def _session(service: Service, case: str, token: str | None) -> APIRouter:
     @router.get("/metrics", response_class=Response)
     async def metrics() -> Response:
         """Counters and gauges in the format of Prometheus."""
-        told = await service.history.in_thread(service.metrics.render)
-        return Response(told, media_type="text/plain; version=0.0.4")
+        text = await service.history.in_thread(service.metrics.render)
+        return Response(text, media_type="text/plain; version=0.0.4")
 
     return router
 

@@ -1,4 +1,4 @@
-"""The service for any ASGI server, set up by the environment.
+"""The service for any ASGI server, configured by environment variables.
 
     WHEREFROM_CASE=case.toml WHEREFROM_TOKEN_FILE=token WHEREFROM_HISTORY_FILE=history \\
       uvicorn wherefrom.web.asgi:app --factory --workers 2 --timeout-graceful-shutdown 10 \\
@@ -12,7 +12,7 @@
     WHEREFROM_SERVE_<SETTING>            any setting of `ServiceConfig`, as WHEREFROM_SERVE_QUEUE=50
 
 Each process of the server is a service of its own, so several need a history in Postgres.  What is
-wrong is told to the server as one line when it starts the application.
+wrong is one line that the server prints when it starts the application.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from wherefrom.core.device import resolve_device
+from wherefrom.core.compute.device import resolve_device
 from wherefrom.core.errors import InputError, WherefromError
 from wherefrom.web.app import create_app
-from wherefrom.web.history import History
+from wherefrom.web.history import JobHistory
 from wherefrom.web.server import Listening, worker_command
 from wherefrom.web.service import Service
 from wherefrom.web.settings import (
@@ -37,8 +37,8 @@ from wherefrom.web.settings import (
     TOKEN,
     ServiceConfig,
     check_token,
+    data_beside,
     find_secret,
-    kept_beside,
 )
 
 CASE, DATA, DEVICE = "WHEREFROM_CASE", "WHEREFROM_DATA", "WHEREFROM_DEVICE"
@@ -58,7 +58,6 @@ class Application:
         self._app: FastAPI | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif self._app is None:
@@ -69,8 +68,8 @@ class Application:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            where = where_of(os.environ)
-            history = History(where.data, where.history)
+            where = listening_from(os.environ)
+            history = JobHistory(where.data, where.history)
             service = Service(history, worker_command(where), where.config)
         except WherefromError as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
@@ -89,8 +88,8 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def where_of(environment: Mapping[str, str]) -> Listening:
-    """What the environment asks for; an `InputError` where it cannot be had."""
+def listening_from(environment: Mapping[str, str]) -> Listening:
+    """The service that the environment describes; an `InputError` if it is not valid."""
     if not environment.get(CASE):
         raise InputError(f"{CASE} is not set; give it the path of a case file")
     case, token = Path(environment[CASE]), find_secret(TOKEN)
@@ -99,18 +98,18 @@ def where_of(environment: Mapping[str, str]) -> Listening:
             f"{TOKEN} is not set; give it a token, or {TOKEN}_FILE a file that has one"
         )
     check_token(ANYWHERE, token)
-    data = Path(environment[DATA]) if environment.get(DATA) else kept_beside(case)
+    data = Path(environment[DATA]) if environment.get(DATA) else data_beside(case)
     device = resolve_device(environment.get(DEVICE, "auto"))
     history = find_secret(HISTORY)
     return Listening(case, data, ANYWHERE, 0, token, device, _settings(environment), history)
 
 
 def _settings(environment: Mapping[str, str]) -> ServiceConfig:
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for name, text in environment.items():
         if name.startswith(SETTING):
             try:
-                found[name.removeprefix(SETTING).lower()] = json.loads(text)
+                settings[name.removeprefix(SETTING).lower()] = json.loads(text)
             except ValueError as error:
                 raise InputError(f"{name} is {text!r}; give a number, true or false") from error
-    return ServiceConfig.from_dict(found)
+    return ServiceConfig.from_dict(settings)

@@ -1,4 +1,4 @@
-"""Rung whenever something changed, so that those who wait look again."""
+"""A notification that something changed, for tasks that wait for changes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from contextlib import suppress
 
 
 class Bell:
-    """Note `rings` before you look, so that no change between looking and waiting is missed."""
+    """Counts notifications.  Read `rings` before the state, so that no change is missed."""
 
     def __init__(self) -> None:
         self.rings = 0
         self._rung = asyncio.Condition()
 
     async def ring(self) -> None:
-        """Wake all who wait."""
+        """Wake every waiting task."""
         async with self._rung:
             self.rings += 1
             self._rung.notify_all()

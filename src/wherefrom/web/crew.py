@@ -1,4 +1,4 @@
-"""The worker processes of one service: they claim jobs of the history, one each, and do them."""
+"""The worker processes of one service: each claims a job of the history and does it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any, ParamSpec, TypeVar
 
 from wherefrom.core.errors import InputError
 from wherefrom.web.bell import Bell
-from wherefrom.web.history import MOST_ATTEMPTS, UPLOAD, History
+from wherefrom.web.history import MAX_ATTEMPTS, UPLOAD, JobHistory
 from wherefrom.web.jobs import Job, JobState
 from wherefrom.web.metrics import Metrics
-from wherefrom.web.runner import Worker, WorkerDied
+from wherefrom.web.runner import Worker, WorkerDiedError
 from wherefrom.web.settings import ServiceConfig
 
 LOG = logging.getLogger(__name__)
 HEARTBEAT = 15.0
-POLL_SECONDS = 1.0  # how soon what other services did is seen
+POLL_SECONDS = 1.0  # how soon changes by other services are seen
 RETRY_SECONDS = 5.0  # after which a full disk, or a database that is away, is tried again
 
 P = ParamSpec("P")
@@ -29,7 +29,7 @@ R = TypeVar("R")
 
 @dataclass
 class Slot:
-    """One worker process, and the job that it is at."""
+    """One worker process, and the job that it is working on."""
 
     worker: Worker
     claim: str = ""
@@ -41,7 +41,7 @@ class Crew:
 
     def __init__(
         self,
-        history: History,
+        history: JobHistory,
         command: Sequence[str],
         config: ServiceConfig,
         metrics: Metrics,
@@ -58,7 +58,7 @@ class Crew:
         for outcome in await asyncio.gather(*opened, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
-        loops = [self._keep(), *(self._work(slot) for slot in self._slots)]
+        loops = [self._renew(), *(self._work(slot) for slot in self._slots)]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
 
     async def stop(self) -> None:
@@ -70,7 +70,7 @@ class Crew:
             await slot.worker.kill()
             if slot.claim:
                 with suppress(InputError):  # then it waits again once its lease has ended
-                    await self._history.in_thread(self._history.requeue, slot.claim, blameless=True)
+                    await self._history.in_thread(self._history.release, slot.claim, blameless=True)
 
     @property
     def healthy(self) -> bool:
@@ -78,27 +78,27 @@ class Crew:
         working = bool(self._tasks) and not any(task.done() for task in self._tasks)
         return working and not self._failing
 
-    async def drop(self, job: str) -> None:
-        """Kill the worker that is at this job, if it is one of ours."""
+    async def kill(self, job: str) -> None:
+        """Kill the worker of this job, if it belongs to this service."""
         for slot in self._slots:
             if slot.job is not None and slot.job.id == job:
                 await slot.worker.kill()
 
     def pause(self) -> float:
-        """How long to wait for a ring of the bell: others do not ring it."""
+        """Seconds to wait for a notification: other services send none."""
         return POLL_SECONDS if self._history.shared else HEARTBEAT
 
-    async def _keep(self) -> None:
-        """Renew what is held, let go of what is lost, take back what others left behind.
+    async def _renew(self) -> None:
+        """Renew leases of running jobs, stop jobs whose claim is lost, recover those of the dead.
 
-        Who did not reach the history for a while cannot tell whether others did, so nothing is
-        taken back until a lease has passed since.
+        After a time without the history nothing is recovered until a lease has passed, because
+        other services may have been without it, too.
         """
         lease, steady = self._config.lease_seconds, time.monotonic()
         while True:
             held = {slot.claim: slot for slot in self._slots if slot.job is not None}
             try:
-                kept = await self._history.in_thread(self._history.renew, list(held), lease)
+                holding = await self._history.in_thread(self._history.renew, list(held), lease)
                 if time.monotonic() - steady > lease and await self._recover():
                     await self._bell.ring()
                 self._note(self)
@@ -106,7 +106,7 @@ class Crew:
                 self._note(self, error)
                 steady = time.monotonic()
             else:
-                for claim in held.keys() - kept:
+                for claim in held.keys() - holding:
                     if held[claim].claim == claim and held[claim].job is not None:
                         await held[claim].worker.kill()  # cancelled, or taken back from us
             await asyncio.sleep(min(POLL_SECONDS, lease / 3))
@@ -117,7 +117,7 @@ class Crew:
     async def _insist(
         self, slot: Slot, call: Callable[P, R], *args: P.args, **given: P.kwargs
     ) -> R:
-        """What the history answers, however long it is away or its disk is full."""
+        """The history's answer, tried again for as long as it is away or its disk is full."""
         while True:
             try:
                 answer = await self._history.in_thread(call, *args, **given)
@@ -129,7 +129,7 @@ class Crew:
                 return answer
 
     def _note(self, task: object, error: InputError | None = None) -> None:
-        """Whether the history answered this task; the operator is told when that changes."""
+        """Record whether the history answered this task; a change is logged."""
         before = bool(self._failing)
         if error is None:
             self._failing.discard(id(task))
@@ -142,7 +142,7 @@ class Crew:
         while True:
             seen, slot.claim = self._bell.rings, self._history.new_claim()
             lease = self._config.lease_seconds
-            job = await self._insist(slot, self._history.start_next, slot.claim, lease)
+            job = await self._insist(slot, self._history.claim_next, slot.claim, lease)
             if job is None:
                 slot.claim = ""
                 await self._bell.wait(seen, self.pause())
@@ -156,9 +156,9 @@ class Crew:
             await self._bell.ring()
 
     async def _do(self, slot: Slot, job: Job) -> None:
-        async def step(told: dict[str, Any]) -> None:
+        async def step(message: dict[str, Any]) -> None:
             with suppress(InputError):  # the step is not worth waiting for
-                await self._history.in_thread(self._history.tell_step, slot.claim, told)
+                await self._history.in_thread(self._history.record_step, slot.claim, message)
             await self._bell.ring()
 
         folder, worker = self._history.place(job.id), slot.worker
@@ -167,32 +167,32 @@ class Crew:
             if not worker.alive:
                 await worker.start()
             async with asyncio.timeout(self._config.job_seconds):
-                told = await worker.ask(asked, step)
+                outcome = await worker.ask(asked, step)
         except TimeoutError:
             await worker.kill()
             seconds = self._config.job_seconds
             await self._end(slot, JobState.FAILED, f"it took longer than {seconds:g} seconds")
         except InputError as error:
-            why = f"the case cannot be opened any more: {error}"
+            why = f"the case can no longer be opened: {error}"
             await self._end(slot, JobState.FAILED, why)
-        except WorkerDied as death:
+        except WorkerDiedError as death:
             await worker.kill()
             await self._bury(slot, job, str(death))
         else:
-            if "error" in told:
-                await self._end(slot, JobState.FAILED, str(told["error"]))
+            if "error" in outcome:
+                await self._end(slot, JobState.FAILED, str(outcome["error"]))
             else:
-                await self._end(slot, JobState.DONE, summary=told["finished"])
+                await self._end(slot, JobState.DONE, summary=outcome["finished"])
 
     async def _bury(self, slot: Slot, job: Job, why: str) -> None:
-        """The worker died: by our own hand, or of this file, which is tried again a little."""
-        if job.attempts >= MOST_ATTEMPTS:
-            told = f"the process that looked at it died ({why})"
-            blamed = await self._end(slot, JobState.FAILED, told)
+        """The worker died, of this file or because it was killed; the job is tried a few times."""
+        if job.attempts >= MAX_ATTEMPTS:
+            error = f"the process that inspected it died ({why})"
+            blamed = await self._end(slot, JobState.FAILED, error)
         else:
-            again = self._history.requeue
-            blamed = await self._insist(slot, again, slot.claim, blameless=False)
-        if blamed:  # we kill it for jobs that are not ours any more
+            release = self._history.release
+            blamed = await self._insist(slot, release, slot.claim, blameless=False)
+        if blamed:  # else it was killed because the claim was lost
             self._metrics.deaths.inc()
 
     async def _end(

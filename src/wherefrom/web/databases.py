@@ -1,7 +1,7 @@
-"""Where a history is kept: a SQLite file of one service, or a Postgres database of several.
+"""The database of a history: a SQLite file of one service, or a Postgres shared by several.
 
-SQLAlchemy speaks to both, so that the history's queries are written once.  A password is never part
-of a message: what is shown of an address is its host and database.
+The queries go through SQLAlchemy and are written once for both.  Messages show only the host and
+the database of an address, never its password.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from sqlalchemy import ColumnElement, Double, Engine, cast, create_engine, event
 from sqlalchemy import exc as errors
 from sqlalchemy.engine import URL, Connection, make_url
 
-from wherefrom.core.database import database_errors
-from wherefrom.core.errors import ArtifactError, InputError, MissingExtraError
+from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.optional import need
 from wherefrom.core.paths import show_path
+from wherefrom.core.saving.database import database_errors
 
 NAME, LOCK = "history.sqlite", "history.lock"
 CONNECTIONS = 4
@@ -40,10 +41,10 @@ PATIENCE = {
 }
 
 
-class HistoryAway(InputError):  # noqa: N818 (what happened)
+class HistoryAwayError(InputError):
     """The database of the history cannot be reached; it may come back."""
 
-    told = "the history cannot be reached; come back soon"  # to clients, who need no addresses
+    for_clients = "the history cannot be reached; come back soon"  # without the address
 
 
 class Database:
@@ -59,7 +60,7 @@ class Database:
         return self._engine.dialect.name == "postgresql"
 
     def close(self) -> None:
-        """Let go of its connections and of the lock."""
+        """Close its connections, and release the lock."""
         self._engine.dispose()
         if self._lock is not None:
             os.close(self._lock)
@@ -127,17 +128,15 @@ def _open_sqlite(folder: Path) -> Database:
 def _open_postgres(address: str) -> Database:
     url = _parsed(address)
     options = PATIENCE | dict(url.query)
-    try:
-        engine = create_engine(
-            url.set(query={}),
-            connect_args=options,
-            hide_parameters=True,
-            pool_size=CONNECTIONS,
-            pool_timeout=10,
-            pool_pre_ping=True,  # a connection that died with the server is replaced
-        )
-    except ImportError as error:
-        raise MissingExtraError("psycopg", "postgres", "a history in Postgres") from error
+    need("psycopg", "a history in Postgres", extra="postgres")
+    engine = create_engine(
+        url.set(query={}),
+        connect_args=options,
+        hide_parameters=True,
+        pool_size=CONNECTIONS,
+        pool_timeout=10,
+        pool_pre_ping=True,  # a connection that died with the server is replaced
+    )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
@@ -153,9 +152,9 @@ def _open_postgres(address: str) -> Database:
 
 def _parsed(address: str) -> URL:
     """The address as SQLAlchemy's; an `InputError` that repeats nothing of it but its scheme."""
-    scheme, found, rest = address.partition("://")
-    if not found or scheme not in SCHEMES:
-        given = f"begins with {scheme[:20]}://" if found else "has no scheme"
+    scheme, separator, rest = address.partition("://")
+    if not separator or scheme not in SCHEMES:
+        given = f"begins with {scheme[:20]}://" if separator else "has no scheme"
         raise InputError(f"the history's address {given}; {EXPECTED}")
     if rest.partition("?")[0].count("@") > 1:
         raise InputError(
@@ -179,14 +178,14 @@ def _shown(url: URL) -> str:
 
 @contextmanager
 def _postgres_errors(shown: str) -> Iterator[None]:
-    """Postgres' errors in one line: what may pass by itself as `HistoryAway`."""
+    """Postgres' errors in one line; those that may pass by themselves as `HistoryAwayError`."""
     try:
         yield
     except (errors.OperationalError, errors.InterfaceError, errors.TimeoutError) as error:
         reason = _first_line(error)
         if getattr(getattr(error, "orig", None), "sqlstate", None) == DISK_FULL:
             raise InputError(f"cannot use {shown}: {reason}; make room on its disk") from error
-        raise HistoryAway(
+        raise HistoryAwayError(
             f"cannot reach {shown}: {reason}; check that Postgres runs and takes this user"
         ) from error
     except errors.DBAPIError as error:

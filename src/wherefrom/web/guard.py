@@ -1,4 +1,4 @@
-"""Who may ask, with how much; and the headers of every answer.  Pure ASGI."""
+"""An ASGI layer that checks every request, and adds headers to every answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COOKIE = "wherefrom_session"
 UPLOADS = "/api/jobs"  # the service bounds these itself
 SMALL_BODY, SMALL_SECONDS = 16 * 2**10, 10.0  # of any other request
 READING = ("GET", "HEAD", "OPTIONS")
-# What anybody may see: the page itself, which holds no data, and whether the service is alive.
+# Public without a token: the page itself, which holds no data, and the health check.
 PUBLIC = ("/", "/healthz", "/api/session", "/static/app.js", "/static/style.css")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -36,15 +36,14 @@ HEADERS = {
 class Guard:
     """Refuses requests without the token, and requests that another website made.
 
-    `hosts`: names under which the service may be asked, None for any; on loopback that keeps out
-    websites whose own name is made to point to this machine.
+    `hosts`: host names that are accepted, None for any.  On loopback this refuses websites whose
+    name was made to point to this machine (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, *, token: str | None, hosts: tuple[str, ...] | None) -> None:
         self._app, self._token, self._hosts = app, token, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -59,7 +58,7 @@ class Guard:
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
         if self._hosts is not None and host_of(headers.get("host", "")) not in self._hosts:
-            return _answer(421, "this service is not asked under that name")
+            return _answer(421, "this service does not answer to that host name")
         if scope["method"] not in READING and _is_foreign(headers):
             return _answer(403, "another website made this request")
         if self._token is None or scope["path"] in PUBLIC or allowed(headers, self._token):
@@ -68,7 +67,7 @@ class Guard:
 
 
 def session_of(token: str) -> str:
-    """What the cookie holds: it proves that the token was known, and does not tell it."""
+    """The cookie's value: it proves that the token was known, and does not reveal it."""
     return hmac.new(token.encode(), b"wherefrom session", sha256).hexdigest()
 
 

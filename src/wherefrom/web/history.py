@@ -1,4 +1,4 @@
-"""Every job that was accepted, in one database: nothing accepted is lost, whatever is killed.
+"""Every accepted job, in one database: no accepted job is lost when a process is killed.
 
     data/history.sqlite     the jobs, where no Postgres is given
     data/history.lock       held while a service runs on that file; a second one is refused
@@ -7,8 +7,8 @@
 
 A job's row is committed after its upload is on the disk, and before the client hears of it.
 
-Who works on a job holds a claim on it, which lasts until its lease ends and is renewed before.  A
-job whose lease has ended is taken back; what its former holder writes then has no effect.
+A worker claims a job; the claim holds until its lease ends, and is renewed before.  A job whose
+lease has ended is reclaimed; what its former holder writes then has no effect.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from wherefrom.web.databases import CONNECTIONS, open_database
 from wherefrom.web.jobs import ABOUT, OPEN, ROWS, SCHEMA, TABLES, Job, JobState, job_of
 
 JOBS, UPLOAD = "jobs", "upload"
-MOST_ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 OLD_TABLE = "jobs"  # of format 1
 COLUMN = ROWS.c
 FREED: dict[str, Any] = {"claim": None, "lease": None, "step": None}
@@ -43,8 +43,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class History:
-    """An open history.  Its methods wait for the database: call them by `in_thread`."""
+class JobHistory:
+    """An open history.  Its methods wait for the database: call them with `in_thread`."""
 
     def __init__(self, folder: Path, address: str | None = None) -> None:
         """Open or make it, in `folder` or in the Postgres at `address`.
@@ -68,12 +68,12 @@ class History:
         self._threads = ThreadPoolExecutor(CONNECTIONS, "history")
 
     def close(self) -> None:
-        """Let go of the database, and of the lock on its file."""
+        """Close the database, and release the lock on its file."""
         self._threads.shutdown()
         self._base.close()
 
     async def in_thread(self, call: Callable[P, R], *args: P.args, **given: P.kwargs) -> R:
-        """Call it beside the event loop.  What was begun ends, even if the caller is cancelled."""
+        """Run `call` in a thread.  It runs to its end, even if the caller is cancelled."""
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._threads, lambda: call(*args, **given))
         try:
@@ -87,18 +87,19 @@ class History:
         return self.jobs / job
 
     def new_id(self) -> str:
-        """A name that cannot be guessed."""
+        """A new job id, which cannot be guessed."""
         return secrets.token_hex(16)
 
     def new_claim(self) -> str:
-        """The name of a claim: which machine, which process, and a number of its own."""
+        """The name of a new claim: the machine, the process, and a random number."""
         return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
 
-    def accept(self, job: str, name: str, size: int, most: int | None = None) -> Job | None:
-        """Write down a job whose upload is on the disk; None if `most` jobs wait already."""
+    def accept(self, job: str, name: str, size: int, max_waiting: int | None = None) -> Job | None:
+        """Record a job whose upload is on the disk; None if `max_waiting` jobs wait already."""
         row = {"id": job, "name": name, "bytes": size, "state": JobState.QUEUED}
         with self._base.changing(alone=True) as base:
-            if most is not None and _count(base, COLUMN.state == JobState.QUEUED) >= most:
+            queued = COLUMN.state == JobState.QUEUED
+            if max_waiting is not None and _count(base, queued) >= max_waiting:
                 return None
             base.execute(insert(ROWS).values(row | {"created": self._base.now()}))
             return job_of(base.execute(select(ROWS).where(COLUMN.id == job)).one())
@@ -124,13 +125,13 @@ class History:
         """How many jobs are in each state."""
         with self._base.reading() as base:
             query = select(COLUMN.state, func.count()).group_by(COLUMN.state)
-            found = {state: int(count) for state, count in base.execute(query)}
-        return {str(state): found.get(state, 0) for state in JobState}
+            counted = {state: int(count) for state, count in base.execute(query)}
+        return {str(state): counted.get(state, 0) for state in JobState}
 
-    def start_next(self, claim: str, seconds: float) -> Job | None:
-        """The job that waits longest, now running under the claim; None if none waits.
+    def claim_next(self, claim: str, seconds: float) -> Job | None:
+        """Claim the job that waits longest, which then runs; None if none waits.
 
-        Asked again with the same claim, as after a lost connection, it gives the same job.
+        A second call with the same claim, as after a lost connection, returns the same job.
         """
         with self._base.changing() as base:
             lease = self._base.now() + seconds
@@ -158,28 +159,28 @@ class History:
             return job_of(base.execute(select(ROWS).where(COLUMN.claim == claim)).one())
 
     def renew(self, claims: Collection[str], seconds: float) -> set[str]:
-        """Prolong the leases that have used up a third; which of the claims still hold."""
+        """Prolong leases of which a third has passed; returns the claims that still hold."""
         with self._base.changing() as base:
             now, held = self._base.now(), COLUMN.claim.in_(claims)
             soon = COLUMN.lease < now + seconds * 2 / 3
             base.execute(update(ROWS).where(held, soon).values(lease=now + seconds))
             return set(base.scalars(select(COLUMN.claim).where(held)))
 
-    def tell_step(self, claim: str, step: dict[str, Any]) -> None:
-        """What is being done for a running job."""
+    def record_step(self, claim: str, step: dict[str, Any]) -> None:
+        """Record what is being done for a running job."""
         self._change(COLUMN.claim == claim, step=json.dumps(step, allow_nan=False))
 
     def finish(
         self, claim: str, state: JobState, *, error: str = "", summary: Sequence[Any] = ()
     ) -> bool:
-        """How a running job ended; False if the claim does not hold any more."""
-        told = json.dumps(list(summary), allow_nan=False)
+        """Record how a running job ended; False if the claim no longer holds."""
+        answers = json.dumps(list(summary), allow_nan=False)
         text = error.replace("\0", "\N{REPLACEMENT CHARACTER}")  # Postgres holds no NUL
-        ended = {"state": state, "finished": self._base.now(), "error": text, "summary": told}
+        ended = {"state": state, "finished": self._base.now(), "error": text, "summary": answers}
         return self._change(COLUMN.claim == claim, **ended, **FREED)
 
-    def requeue(self, claim: str, *, blameless: bool) -> bool:
-        """Put a running job back; `blameless`: the attempt does not count.  False as `finish`."""
+    def release(self, claim: str, *, blameless: bool) -> bool:
+        """Let a running job wait again, False as `finish`; `blameless`: not counted as a try."""
         tried = COLUMN.attempts - 1 if blameless else COLUMN.attempts
         again = {"state": JobState.QUEUED, "started": None, "attempts": tried}
         return self._change(COLUMN.claim == claim, **again, **FREED)
@@ -191,37 +192,38 @@ class History:
         return self._change(is_open, COLUMN.id == job, **ended, **FREED)
 
     def recover(self, *, everything: bool = False) -> int:
-        """Running jobs whose lease has ended wait again, but for those that were begun too often.
+        """Let jobs wait again whose lease has ended; returns how many.
 
-        `everything`: those whose lease goes on too; nobody else may be at work.  How many wait.
+        A job that was begun `MAX_ATTEMPTS` times fails instead.  `everything`: reclaim jobs with a
+        lease that has not ended, too; no other service may be working then.
         """
         lost = COLUMN.state == JobState.RUNNING
         with self._base.changing() as base:
             if not everything:
                 lost &= COLUMN.lease < self._base.now()
-            found = select(ROWS).where(lost).with_for_update(skip_locked=True)
-            jobs = [job_of(row) for row in base.execute(found)]
+            query = select(ROWS).where(lost).with_for_update(skip_locked=True)
+            jobs = [job_of(row) for row in base.execute(query)]
             for job in jobs:
                 base.execute(
                     update(ROWS).where(COLUMN.number == job.number).values(self._after(job))
                 )
-        return sum(job.attempts < MOST_ATTEMPTS for job in jobs)
+        return sum(job.attempts < MAX_ATTEMPTS for job in jobs)
 
     def sweep(self, seconds: float) -> None:
         """Remove uploads that were never accepted and are older than that."""
-        oldest, found = time.time() - seconds, []
+        oldest, old = time.time() - seconds, []
         for entry in self.jobs.iterdir():
             with suppress(FileNotFoundError):  # another service sweeps too
                 if entry.stat().st_mtime <= oldest:
-                    found.append(entry)
+                    old.append(entry)
         with self._base.reading() as base:
             known = set(base.scalars(select(COLUMN.id)))
-        for entry in found:
+        for entry in old:
             if entry.name not in known:
                 shutil.rmtree(entry, ignore_errors=True)
 
     def forget_oldest(self, keep: int) -> int:
-        """Remove ended jobs and their files beyond the `keep` newest; how many."""
+        """Remove ended jobs and their files except the `keep` newest; returns how many."""
         query = (
             select(COLUMN.id)
             .where(COLUMN.finished.is_not(None))
@@ -238,7 +240,7 @@ class History:
 
     def _after(self, job: Job) -> dict[str, Any]:
         """What becomes of a running job whose holder has gone."""
-        if job.attempts < MOST_ATTEMPTS:
+        if job.attempts < MAX_ATTEMPTS:
             return {"state": JobState.QUEUED, "started": None} | FREED
         error = f"it was begun {job.attempts} times and never finished"
         now = self._base.now()

@@ -1,4 +1,4 @@
-"""One job, and the tables in which a history keeps them."""
+"""One job, and the tables of a history."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ROWS = Table(
 
 
 class JobState(StrEnum):
-    """Where a job is."""
+    """The states of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -51,7 +51,7 @@ OPEN = (JobState.QUEUED, JobState.RUNNING)
 
 @dataclass(frozen=True)
 class Job:
-    """One image that was handed in.  Times are seconds since 1970."""
+    """One uploaded image.  Times are seconds since 1970."""
 
     number: int
     id: str
@@ -70,7 +70,7 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the job is done, failed or cancelled."""
         return self.state in ENDED
 
 

@@ -1,4 +1,4 @@
-"""What a monitor wants to know, in the format of Prometheus."""
+"""Counters and gauges of the service, in the format of Prometheus."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from wherefrom.core.errors import InputError
-from wherefrom.web.history import History
+from wherefrom.web.history import JobHistory
 from wherefrom.web.jobs import JobState
 
 SECONDS = (0.5, 1, 2, 5, 10, 20, 60, 300)
@@ -19,7 +19,7 @@ SECONDS = (0.5, 1, 2, 5, 10, 20, 60, 300)
 class Metrics:
     """Counters of this process, and gauges that are read from the history when asked for."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: JobHistory) -> None:
         self.registry = CollectorRegistry()
         self._ended = Counter(
             "wherefrom_jobs_ended", "Jobs that ended", ["state"], registry=self.registry
@@ -47,13 +47,12 @@ class Metrics:
 class _Queue(Collector):
     """How many jobs are in each state."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: JobHistory) -> None:
         self._history = history
 
     def collect(self) -> Iterable[Metric]:
-        """`prometheus_client.registry.Collector`."""
         jobs = GaugeMetricFamily("wherefrom_jobs", "Jobs in the history", labels=["state"])
-        with suppress(InputError):  # while the history is away the counters are told alone
+        with suppress(InputError):  # without the history only the counters are given
             for state, count in self._history.counts().items():
                 jobs.add_metric([state], count)
         yield jobs

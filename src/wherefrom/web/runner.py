@@ -1,4 +1,4 @@
-"""One worker process, asked from the event loop: started, asked, killed, started again."""
+"""A worker process, controlled from the event loop: it can be killed and started again."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from wherefrom.core.errors import InputError
 LINE_BYTES = 4 * 2**20
 START_SECONDS = 600.0
 Step = Callable[[dict[str, Any]], Awaitable[None]]
-# What a process that opens strangers' files has no use for.
+# Not passed on to the process that opens uploaded files.
 SECRETS = ("WHEREFROM_TOKEN", "WHEREFROM_HISTORY", "PGPASSWORD")
 
 
-class WorkerDied(Exception):  # noqa: N818 (what happened)
+class WorkerDiedError(Exception):
     """The process ended in the middle of a job."""
 
 
 class Worker:
-    """A process that speaks the worker's lines.  One job at a time."""
+    """A process that runs `web.worker`.  It does one job at a time."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = tuple(command)
@@ -32,42 +32,42 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether a process is there."""
+        """Whether the process runs."""
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
         """Start it and wait until its case is open; an `InputError` if it refuses the case."""
-        kept = {name: value for name, value in os.environ.items() if name not in SECRETS}
+        environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
         self._process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=PIPE, stdout=PIPE, limit=LINE_BYTES, env=kept
+            *self._command, stdin=PIPE, stdout=PIPE, limit=LINE_BYTES, env=environment
         )
         try:
-            told = await asyncio.wait_for(self._line(), START_SECONDS)
-        except (WorkerDied, TimeoutError) as error:
+            message = await asyncio.wait_for(self._line(), START_SECONDS)
+        except (WorkerDiedError, TimeoutError) as error:
             await self.kill()
             raise InputError("the worker process did not start; its output says why") from error
-        if "refused" in told:
+        if "refused" in message:
             await self.kill()
-            raise InputError(str(told["refused"]))
+            raise InputError(str(message["refused"]))
 
     async def ask(self, job: dict[str, str], step: Step) -> dict[str, Any]:
-        """Do one job; what came of it (`finished` or `error`).  `WorkerDied` if it did."""
+        """Do one job; its outcome (`finished` or `error`), or a `WorkerDiedError`."""
         process = self._process
         if process is None or process.stdin is None:
-            raise WorkerDied
+            raise WorkerDiedError
         try:
             process.stdin.write((json.dumps(job) + "\n").encode())
             await process.stdin.drain()
         except ConnectionError as error:
-            raise WorkerDied from error
+            raise WorkerDiedError from error
         while True:
-            told = await self._line()
-            if "finished" in told or "error" in told:
-                return told
-            await step(told)
+            message = await self._line()
+            if "finished" in message or "error" in message:
+                return message
+            await step(message)
 
     async def kill(self) -> None:
-        """End it now, in the middle of a job if need be."""
+        """End the process now, even in the middle of a job."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -78,10 +78,10 @@ class Worker:
     async def _line(self) -> dict[str, Any]:
         process = self._process
         if process is None or process.stdout is None:
-            raise WorkerDied
+            raise WorkerDiedError
         line = await process.stdout.readline()
         if not line:
             code = await process.wait()
-            raise WorkerDied(f"signal {-code}" if code < 0 else f"exit code {code}")
-        found: dict[str, Any] = json.loads(line)
-        return found
+            raise WorkerDiedError(f"signal {-code}" if code < 0 else f"exit code {code}")
+        message: dict[str, Any] = json.loads(line)
+        return message

@@ -1,4 +1,4 @@
-"""The service behind uvicorn: started after its case is open, stopped without losing a job."""
+"""The service under uvicorn: it listens once its case is open, and stops without losing a job."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from wherefrom.core.compute.threads import threads_per_process
 from wherefrom.core.errors import InputError
-from wherefrom.core.threads import threads_per_process
 from wherefrom.web.app import create_app
-from wherefrom.web.history import History
+from wherefrom.web.history import JobHistory
 from wherefrom.web.service import Service
 from wherefrom.web.settings import ServiceConfig, check_token
 
@@ -34,7 +34,7 @@ HEAD_SECONDS = 20.0  # for the headers of one request
 
 @dataclass(frozen=True)
 class Listening:
-    """Where a service listens and what it is about."""
+    """The address, case, data and settings of a service."""
 
     case: Path
     data: Path
@@ -47,7 +47,7 @@ class Listening:
 
 
 def worker_command(where: Listening) -> list[str]:
-    """How the process that opens strangers' files is started."""
+    """The command that starts a process of `web.worker`."""
     config = where.config
     settings = {
         "device": where.device,
@@ -74,11 +74,11 @@ def run_service(where: Listening, *, tell: Callable[[str], None]) -> None:
 async def _run(where: Listening, command: list[str], tell: Callable[[str], None]) -> None:
     listening = bound_socket(where.host, where.port)
     with contextlib.closing(listening):
-        service = Service(History(where.data, where.history), command, where.config)
+        service = Service(JobHistory(where.data, where.history), command, where.config)
         try:
             again = await service.start()
             if again:
-                tell(f"{again} jobs of an earlier run go on")
+                tell(f"{again} jobs of an earlier run continue")
             port = listening.getsockname()[1]
             tell(f"http://{where.host}:{port}")
             await make_server(service, where).serve(sockets=[listening])
@@ -106,7 +106,7 @@ def make_server(service: Service, where: Listening) -> uvicorn.Server:
 
 
 class _Connection(H11Protocol):
-    """Lets go of a client that trickles the headers of a request, or sends an unwanted body."""
+    """A connection that closes if headers arrive too slowly, or a body comes that is not wanted."""
 
     _watch: asyncio.TimerHandle | None = None
 
@@ -171,22 +171,22 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """`uvicorn.Server`."""
-        await self._service.close_doors()
+        await self._service.stop_accepting()
         await super().shutdown(sockets)
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
-    """A socket that listens; an `InputError` if the address cannot be had."""
+    """A socket that listens; an `InputError` if the address cannot be used."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        made = socket.socket(family, kind, protocol)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(address)
-        made.listen(128)
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)
     except (OSError, OverflowError) as error:
         raise InputError(
             f"cannot listen on {host} port {port}: {error}; choose another --port or --host"
         ) from error
-    return made
+    return listening

@@ -1,4 +1,4 @@
-"""The service without its HTTP: accept, queue, follow, cancel, stop without losing a job."""
+"""The service behind the HTTP interface: accepts, queues, follows and cancels jobs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import flush_file, flush_folder
+from wherefrom.core.saving.store import flush_file, flush_folder
 from wherefrom.web.bell import Bell
 from wherefrom.web.crew import Crew
-from wherefrom.web.databases import HistoryAway
-from wherefrom.web.history import UPLOAD, History
+from wherefrom.web.databases import HistoryAwayError
+from wherefrom.web.history import UPLOAD, JobHistory
 from wherefrom.web.jobs import Job, JobState
 from wherefrom.web.metrics import Metrics
 from wherefrom.web.settings import ServiceConfig
@@ -24,7 +24,7 @@ NAME_LENGTH = 200
 ABANDONED_SECONDS = 3600.0
 
 
-class Refused(Exception):  # noqa: N818 (an answer, no fault)
+class UploadRefusedError(Exception):
     """An upload that is not taken, with its HTTP status."""
 
     def __init__(self, status: int, reason: str, *, again: int | None = None) -> None:
@@ -33,9 +33,9 @@ class Refused(Exception):  # noqa: N818 (an answer, no fault)
 
 
 class Service:
-    """One way into a history, and the workers behind it.  Use it from its event loop."""
+    """Jobs of a history, and the workers that do them.  Use it from its event loop."""
 
-    def __init__(self, history: History, command: Sequence[str], config: ServiceConfig) -> None:
+    def __init__(self, history: JobHistory, command: Sequence[str], config: ServiceConfig) -> None:
         """`command` starts a worker; the service closes the history."""
         self.config, self.history = config, history
         self.metrics = Metrics(history)
@@ -44,7 +44,7 @@ class Service:
         self._crew = Crew(history, command, config, self.metrics, self._bell)
 
     async def start(self) -> int:
-        """Open the case and begin to work; how many jobs of an earlier run go on."""
+        """Open the case and begin to work; returns how many jobs of an earlier run continue."""
         history, again = self.history, 0
         if not history.shared:  # so whoever was at work has gone
             again = await history.in_thread(history.recover, everything=True)
@@ -55,12 +55,12 @@ class Service:
 
     async def stop(self) -> None:
         """Stop working; a running job waits again, and is done by the next service."""
-        await self.close_doors()
+        await self.stop_accepting()
         await self._crew.stop()
         self.history.close()
 
-    async def close_doors(self) -> None:
-        """Take no more jobs, and let go of those who follow one."""
+    async def stop_accepting(self) -> None:
+        """Take no more jobs, and end the streams of events."""
         self.closing = True
         await self._bell.ring()
 
@@ -83,17 +83,17 @@ class Service:
         """Jobs, newest first, those below the number `before` where given."""
         return await self.history.in_thread(self.history.newest, count, before=before)
 
-    async def refuse_more(self) -> None:
-        """`Refused` if nothing can be taken now."""
+    async def require_capacity(self) -> None:
+        """Raise `UploadRefusedError` if no upload can be accepted now."""
         if self.closing:
-            raise Refused(503, "the service is stopping; come back later", again=30)
+            raise UploadRefusedError(503, "the service is stopping; come back later", again=30)
         if await self.history.in_thread(self.history.waiting) >= self.config.queue:
             raise self._full()
 
     async def accept(self, name: str, body: AsyncIterator[bytes]) -> Job:
-        """Take an upload: on the disk first, then in the history, then known to the client."""
+        """Accept an upload: it is written to the disk, then to the history, then confirmed."""
         try:
-            await self.refuse_more()  # before the body is read
+            await self.require_capacity()  # before the body is read
         except InputError as error:
             raise _as_refusal(error) from error
         job = self.history.new_id()
@@ -105,72 +105,74 @@ class Service:
         except BaseException as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise _as_refusal(error) from error
-        made = await self._write_down(job, shown_name(name), size)
+        accepted = await self._record(job, shown_name(name), size)
         with suppress(InputError):  # it is accepted all the same; the next upload tries again
             await self.history.in_thread(self.history.forget_oldest, self.config.keep)
         await self._bell.ring()
-        return made
+        return accepted
 
-    async def _write_down(self, job: str, name: str, size: int) -> Job:
-        """The job in the history.  Its upload is removed only if it is certainly not there."""
-        folder, most = self.history.place(job), self.config.queue
+    async def _record(self, job: str, name: str, size: int) -> Job:
+        """Record the job.  Its upload is removed only if it is certain that it was not recorded."""
+        folder, queue = self.history.place(job), self.config.queue
         try:
             if self.closing:
-                await self.refuse_more()
-            made = await self.history.in_thread(self.history.accept, job, name, size, most)
-            if made is None:
+                await self.require_capacity()
+            accepted = await self.history.in_thread(self.history.accept, job, name, size, queue)
+            if accepted is None:
                 raise self._full()
-        except (HistoryAway, asyncio.CancelledError) as error:  # it may be there
+        except (HistoryAwayError, asyncio.CancelledError) as error:  # it may be there
             raise _as_refusal(error) from error
         except BaseException as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise _as_refusal(error) from error
-        return made
+        return accepted
 
-    def _full(self) -> Refused:
-        return Refused(503, f"{self.config.queue} images wait already; come back", again=30)
+    def _full(self) -> UploadRefusedError:
+        return UploadRefusedError(
+            503, f"{self.config.queue} images wait already; come back", again=30
+        )
 
     async def _write(self, path: Path, body: AsyncIterator[bytes]) -> int:
-        size, most = 0, self.config.max_upload_mib * 2**20
+        size, limit = 0, self.config.max_upload_mib * 2**20
         try:
             async with asyncio.timeout(self.config.upload_seconds):
                 with path.open("xb") as file:
                     async for chunk in body:
                         size += len(chunk)
-                        if size > most:
+                        if size > limit:
                             mib = self.config.max_upload_mib
-                            raise Refused(413, f"the file is larger than {mib} MiB")
+                            raise UploadRefusedError(413, f"the file is larger than {mib} MiB")
                         await asyncio.to_thread(file.write, chunk)
         except TimeoutError as error:
-            raise Refused(408, "the upload took too long and was given up") from error
+            raise UploadRefusedError(408, "the upload took too long and was given up") from error
         if not size:
-            raise Refused(400, "the file is empty; send the bytes of one image")
+            raise UploadRefusedError(400, "the file is empty; send the bytes of one image")
         return size
 
     async def cancel(self, job: str) -> Job:
         """Cancel a job that has not ended; whichever service works on it kills its process."""
         if await self.history.in_thread(self.history.cancel, job):
             self.metrics.ended(JobState.CANCELLED)
-            await self._crew.drop(job)
+            await self._crew.kill(job)
         await self._bell.ring()
         return await self.get(job)
 
     async def follow(self, job: str) -> AsyncIterator[Job | None]:
-        """The job now and after every change, until it ends; None where nothing happened."""
-        told: tuple[JobState, Any] | None = None
+        """The job now and after every change, until it ends; None after a time without a change."""
+        last: tuple[JobState, Any] | None = None
         while True:
             seen = self._bell.rings
             try:
-                found = await self.get(job)
-            except HistoryAway:  # it may come back
+                current = await self.get(job)
+            except HistoryAwayError:  # it may come back
                 yield None
             except KeyError:  # it ended, and was the oldest
                 return
             else:
-                now = (found.state, found.step)
-                yield found if now != told else None
-                told = now
-                if found.ended:
+                shown = (current.state, current.step)
+                yield current if shown != last else None
+                last = shown
+                if current.ended:
                     return
             if self.closing:
                 return
@@ -178,7 +180,7 @@ class Service:
 
 
 def shown_name(name: str) -> str:
-    """What a file is called in reports: one printable line; it is never used as a path."""
+    """The name of a file in reports: one printable line; it is never used as a path."""
     base = name.replace("\\", "/").rpartition("/")[2]
     text = "".join(c if c.isprintable() else "_" for c in base).strip()[:NAME_LENGTH]
     return text or "image"
@@ -194,9 +196,9 @@ def _flush(folder: Path) -> None:
 
 def _as_refusal(error: BaseException) -> BaseException:
     if isinstance(error, OSError):
-        return Refused(507, f"the upload cannot be kept: {error.strerror}", again=300)
-    if isinstance(error, HistoryAway):
-        return Refused(503, error.told, again=10)
+        return UploadRefusedError(507, f"the upload cannot be kept: {error.strerror}", again=300)
+    if isinstance(error, HistoryAwayError):
+        return UploadRefusedError(503, error.for_clients, again=10)
     if isinstance(error, InputError):
-        return Refused(507, str(error), again=300)
+        return UploadRefusedError(507, str(error), again=300)
     return error

@@ -1,4 +1,4 @@
-"""What the interface sends, as pydantic models: they make the OpenAPI schema."""
+"""The answers of the REST interface as pydantic models, which give the OpenAPI schema."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StepView(BaseModel):
 
 
 class JobView(BaseModel):
-    """One image that was handed in."""
+    """One uploaded image."""
 
     id: str
     number: int
@@ -58,7 +58,7 @@ class HealthView(BaseModel):
 
 
 class ServiceView(BaseModel):
-    """What a client has to know."""
+    """What a client needs to know."""
 
     version: str
     case: str
@@ -80,16 +80,4 @@ class TokenView(BaseModel):
 
 def job_view(job: Job) -> JobView:
     """A job as it is sent."""
-    return JobView(
-        id=job.id,
-        number=job.number,
-        name=job.name,
-        bytes=job.bytes,
-        state=str(job.state),
-        created=job.created,
-        started=job.started,
-        finished=job.finished,
-        error=job.error,
-        step=None if job.step is None else StepView.model_validate(job.step),
-        summary=[AnswerView.model_validate(row) for row in job.summary],
-    )
+    return JobView.model_validate(job, from_attributes=True)

@@ -1,8 +1,8 @@
-"""Does AS-i point the right way here?
+"""Check of the paper's assumption: whether AS-i ranks damaged images as less natural.
 
-The paper assumes that unnatural images have lower complexity and higher vulnerability.  It holds
-for some feature models and some images, and is turned round for others (Supplement E.1).  So real
-images are damaged on purpose, and it is measured which score tells damaged from whole.
+The paper assumes that unnatural images have lower complexity and higher vulnerability.  This holds
+for some feature models and images, and is reversed for others (Supplement E.1).  So real images are
+damaged on purpose, and each score's AUC between damaged and undamaged images is measured.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wherefrom.anomaly.calibration.cloud import FEWEST, Cloud
+from wherefrom.anomaly.calibration.cloud import MIN_POINTS, Cloud
 from wherefrom.anomaly.config import DEFAULT, AnomalyConfig
 from wherefrom.anomaly.equations import anomaly_vectors
 from wherefrom.anomaly.measuring.items import check_images, digest_pixels
@@ -39,7 +39,7 @@ SOFTER = {1: (2,), 2: (1, 3), 3: (1, 2, 3)}
 class AssumptionConfig(Config):
     """Settings of `check_assumption`."""
 
-    images: int = setting(12, "real images that are damaged", low=FEWEST)
+    images: int = setting(12, "real images that are damaged", low=MIN_POINTS)
     grades: int = setting(2, "grades of each damage, of three", low=1, high=3)
     directions: int = setting(2, "noise directions per image, as there are many images", low=1)
     restarts: int = setting(1, "attacks per image", low=1)
@@ -47,17 +47,17 @@ class AssumptionConfig(Config):
 
 @dataclass(frozen=True)
 class CorruptionRow:
-    """How well each score tells one damage from whole images: AUC, 0.5 is chance."""
+    """AUC of each score between damaged and undamaged images, for one kind of damage."""
 
     corruption: str
     grade: int
-    auc: dict[str, float]  # per score; larger than 0.5: damaged images score higher
+    auc: dict[str, float]  # per score; above 0.5: damaged images score higher; 0.5 is chance
     interval: tuple[float, float]  # of AS-i's AUC, 95 percent, over images
 
 
 @dataclass(frozen=True)
 class AssumptionCheck:
-    """What the damaged images say about the scores."""
+    """How well each score separates damaged from undamaged real images."""
 
     rows: tuple[CorruptionRow, ...]
     images: int
@@ -83,7 +83,7 @@ class AssumptionCheck:
 
     @property
     def message(self) -> str:
-        """What a person must know before trusting AS-i."""
+        """One sentence on whether AS-i can be trusted here."""
         low, high = self.intervals["as_i"]
         figures = (
             f"AUC {self.mean['as_i']:.2f} [{low:.2f}, {high:.2f}] over {len(self.rows)} damages"
@@ -103,7 +103,6 @@ class AssumptionCheck:
         return f"AS-i points the right way here ({figures}){wrong}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
         return {
             **dataclasses.asdict(self),
             "verdict": self.verdict,
@@ -134,7 +133,7 @@ def check_assumption(
     seed: int = 0,
     track: Track = quiet,
 ) -> AssumptionCheck:
-    """Damage real images (N, 3, H, W) float in [0, 1] and see which score notices.
+    """Damage real images (N, 3, H, W) float in [0, 1], and measure which score ranks them higher.
 
     At most `assumption.images` of them are used, drawn by their content.  `reals` are scores of the
     real images that shape the joint score.  Where `images` are among these, `rows` says for each
@@ -146,9 +145,9 @@ def check_assumption(
         config, directions=assumption.directions, restarts=assumption.restarts
     )
     require_gradients(encoder, light)
-    if len(images) < FEWEST:
+    if len(images) < MIN_POINTS:
         raise InputError(
-            f"the assumption check got {len(images)} real images, at least {FEWEST} are needed"
+            f"the assumption check got {len(images)} real images, at least {MIN_POINTS} are needed"
         )
     if rows is not None and len(rows) != len(images):
         raise InputError(f"there are {len(images)} images, but {len(rows)} rows of real ones")
@@ -165,7 +164,7 @@ def check_assumption(
     draws = torch.randint(
         len(chosen), (RESAMPLES, len(chosen)), generator=stream(seed, "assumption", "bootstrap")
     )
-    found, resampled = [], []
+    damages, resampled = [], []
     for kind in CORRUPTIONS:
         for grade in SOFTER[assumption.grades]:
             damaged = corrupt(chosen, kind, grade, keys=keys, seed=seed)
@@ -174,29 +173,29 @@ def check_assumption(
             many = {name: _resampled(table, draws) for name, table in wins.items()}
             auc = {name: float(table.mean()) for name, table in wins.items()}
             interval = _interval(many["as_i"], auc["as_i"], len(chosen))
-            found.append(CorruptionRow(kind, grade, auc, interval))
+            damages.append(CorruptionRow(kind, grade, auc, interval))
             resampled.append(many)
-    mean = {name: sum(row.auc[name] for row in found) / len(found) for name in SCORES}
+    mean = {name: sum(row.auc[name] for row in damages) / len(damages) for name in SCORES}
     intervals = {
         name: _interval(
             torch.stack([many[name] for many in resampled]).mean(dim=0), mean[name], len(chosen)
         )
         for name in SCORES
     }
-    return AssumptionCheck(tuple(found), len(chosen), mean, intervals)
+    return AssumptionCheck(tuple(damages), len(chosen), mean, intervals)
 
 
-def _scores(found: ImageScores, clouds: Sequence[Cloud]) -> dict[str, Tensor]:
+def _scores(scores: ImageScores, clouds: Sequence[Cloud]) -> dict[str, Tensor]:
     """All four scores, each turned so that larger is meant to be less natural.
 
     `clouds`: one per image, by which its joint score is measured.
     """
-    points = anomaly_vectors(found.complexity, found.vulnerability)
+    points = anomaly_vectors(scores.complexity, scores.vulnerability)
     joint = [cloud.distance(point[None]) for cloud, point in zip(clouds, points, strict=True)]
     return {
-        "as_i": found.as_i,
-        "complexity": -found.complexity,
-        "vulnerability": found.vulnerability,
+        "as_i": scores.as_i,
+        "complexity": -scores.complexity,
+        "vulnerability": scores.vulnerability,
         "joint": torch.cat(joint),
     }
 

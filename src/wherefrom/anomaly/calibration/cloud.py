@@ -1,8 +1,7 @@
-"""How far a point (C, V) lies from those of real images, in no particular direction.
+"""The joint score: how far a point (C, V) lies from those of real images, in any direction.
 
 The two axes are taken as logarithms, brought to unit covariance, and a point's distance is the mean
-over its nearest neighbours among the real ones.  AS compares the same two numbers between sets; it
-does not say either which way an image must differ.
+over its nearest neighbours among the real ones.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 
-FEWEST = 5
-SMALLEST = 1e-12  # stands for a complexity or vulnerability of 0 under the logarithm
+MIN_POINTS = 5
+MIN_VALUE = 1e-12  # in place of a complexity or vulnerability of 0, before the logarithm
 RIDGE = 1e-6  # of the variance, so that a constant axis does not divide by 0
 
 
@@ -32,8 +31,10 @@ class Cloud:
     @classmethod
     def fit(cls, points: Tensor) -> Cloud:
         """The cloud of [C, V] (n, 2) float64; `InputError` for fewer than 5."""
-        if len(points) < FEWEST:
-            raise InputError(f"a cloud of {len(points)} real images, at least {FEWEST} are needed")
+        if len(points) < MIN_POINTS:
+            raise InputError(
+                f"the cloud got {len(points)} real images; it needs at least {MIN_POINTS}"
+            )
         return cls._fitted(_logs(points))
 
     @classmethod
@@ -50,7 +51,7 @@ class Cloud:
     @classmethod
     def _fitted(cls, logs: Tensor) -> Cloud:
         covariance = torch.cov(logs.T)
-        scale = covariance.diagonal().mean().clamp_min(SMALLEST)
+        scale = covariance.diagonal().mean().clamp_min(MIN_VALUE)
         ridge = RIDGE * scale * torch.eye(2, dtype=torch.float64)
         root = torch.linalg.cholesky(torch.linalg.inv(covariance + ridge))
         return cls((logs - logs.mean(dim=0)) @ root, logs.mean(dim=0), root)
@@ -63,9 +64,9 @@ class Cloud:
     def distance(self, points: Tensor) -> Tensor:
         """Mean distance of [C, V] (N, 2) to their nearest points, (N,) float64."""
         rows = (_logs(points) - self.centre) @ self.whitening
-        found: Tensor = torch.cdist(rows, self.points).topk(self.neighbours, largest=False).values
-        return found.mean(dim=1)
+        nearest: Tensor = torch.cdist(rows, self.points).topk(self.neighbours, largest=False).values
+        return nearest.mean(dim=1)
 
 
 def _logs(points: Tensor) -> Tensor:
-    return points.double().clamp_min(SMALLEST).log()
+    return points.double().clamp_min(MIN_VALUE).log()

@@ -1,50 +1,50 @@
-"""Real images as the yardstick: percentiles and flags with a stated rate of false alarms.
+"""The calibration by real images: percentiles, and flags with a stated rate of false alarms.
 
-A raw C, V or AS-i means nothing by itself: it scales with the encoder.  Here an image is ranked
-among held-out real images of the user's own.  If it is like them, it is flagged with probability at
-most the rate asked for, whatever the encoder (`wherefrom.calibration.conformal`).
+Raw values of C, V and AS-i scale with the encoder.  So an image is ranked among held-out real
+images of the user.  If it is like them, it is flagged with probability at most the rate asked for,
+whatever the encoder (`wherefrom.calibration.conformal`).
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from wherefrom.anomaly.calibration.assumption import AssumptionCheck
-from wherefrom.anomaly.calibration.cloud import FEWEST, Cloud
+from wherefrom.anomaly.calibration.cloud import MIN_POINTS, Cloud
 from wherefrom.anomaly.calibration.judgement import FalseAlarms, ImageJudgement, explain_flag
 from wherefrom.anomaly.config import AnomalyConfig
 from wherefrom.anomaly.equations import anomaly_vectors, as_i
 from wherefrom.anomaly.result import ImageScores
 from wherefrom.calibration.conformal import require_rate, threshold_at_rate, upper_p_values
-from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.core.store import load_artifact, save_artifact
+from wherefrom.core.errors import InputError
+from wherefrom.core.saving.artifact import Artifact, Saved
 from wherefrom.data.splits import split_indices
 from wherefrom.encoders.identity import EncoderIdentity
 
-SCHEMA = 1
 CLOUD_SHARE = 1 / 3
-FEWEST_HELD = 10
+MIN_HELD_OUT = 10  # images
 DECIDING = ("as_i", "vulnerability", "joint")
+POINTS = ("cloud_points", "held_points", "first_points", "spread")  # saved as tensors
 BORDER = 3.0  # deviations of its noise within which an image may still change sides
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
-    """Scores of real images.  Larger score = less like them.
+class AnomalyCalibration(Artifact):
+    """Scores of real images, among which other images are ranked.  Larger score = less like them.
 
-    `cloud_points` shape the joint score; p-values are ranks among `held_points` alone, and those of
-    images measured with fewer draws ranks among `first_points`: the same held-out images with as
-    few.  Without `first_points`, (0, 2), only images with all draws are judged.
+    `cloud_points` shape the joint score.  p-values are ranks among `held_points` alone; those of
+    images measured with fewer draws are ranks among `first_points`, the same held-out images with
+    as few draws.  Where `first_points` is (0, 2), only images with all draws can be judged.
     """
 
     kind: ClassVar[str] = "anomaly/calibration"
+    schema: ClassVar[int] = 1
+    again: ClassVar[str] = "calibrate again"
     encoder: EncoderIdentity
     config: AnomalyConfig
     seed: int
@@ -54,7 +54,7 @@ class Calibration:
     spread: Tensor  # relative deviation of one draw of C and of V, (2,) float64; NaN if unknown
     check: AssumptionCheck | None
     provenance: Mapping[str, Any]  # JSON values
-    first_points: Tensor = field(default_factory=lambda: torch.empty(0, 2, dtype=torch.float64))
+    first_points: Tensor  # [C, V] of the held-out images with fewer draws, (m, 2) or (0, 2) float64
 
     def scores(self, points: Tensor) -> dict[str, Tensor]:
         """AS-i, vulnerability and the joint score of [C, V] (N, 2), each (N,) float64."""
@@ -122,10 +122,10 @@ class Calibration:
             )
         return rows
 
-    def rate(self, judged: list[ImageJudgement], false_alarms: float) -> FalseAlarms:
-        """How many were flagged, beside how many real ones would be."""
-        flagged = sum(row.flagged for row in judged)
-        return FalseAlarms(false_alarms, flagged, len(judged), len(self.held_points))
+    def rate(self, judgements: Sequence[ImageJudgement], false_alarms: float) -> FalseAlarms:
+        """How many images were flagged, and how many of as many real images would be."""
+        flagged = sum(row.flagged for row in judgements)
+        return FalseAlarms(false_alarms, flagged, len(judgements), len(self.held_points))
 
     def borderline(self, scores: ImageScores, *, false_alarms: float) -> Tensor:
         """Whether further directions and attacks may change the flag, (N,) bool.
@@ -181,7 +181,7 @@ class Calibration:
             )
 
     def describe(self) -> dict[str, Any]:
-        """What it rests on, as JSON values."""
+        """Encoder, settings, number of images and checks, as JSON values."""
         return {
             "kind": self.kind,
             "encoder": self.encoder.to_dict(),
@@ -195,8 +195,8 @@ class Calibration:
             **self.provenance,
         }
 
-    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
-        """Write the calibration folder, whole or not at all."""
+    def to_saved(self) -> Saved:
+        """Settings, the check and the provenance as JSON values, and the points as tensors."""
         meta = {
             "encoder": self.encoder.to_dict(),
             "config": self.config.to_dict(),
@@ -205,42 +205,21 @@ class Calibration:
             "check": self.check.to_dict() if self.check else None,
             "provenance": dict(self.provenance),
         }
-        tensors = {
-            "cloud_points": self.cloud_points,
-            "held_points": self.held_points,
-            "spread": self.spread,
-            "first_points": self.first_points,
-        }
-        save_artifact(
-            Path(path),
-            kind=self.kind,
-            schema=SCHEMA,
-            meta=meta,
-            tensors=tensors,
-            overwrite=overwrite,
-        )
+        return Saved(meta, {name: getattr(self, name) for name in POINTS})
 
-
-def load_calibration(path: Path | str) -> Calibration:
-    """Read a calibration folder; `ArtifactError` if anything is off."""
-    meta, tensors = load_artifact(Path(path), kind=Calibration.kind, schema=SCHEMA)
-    try:
-        return Calibration(
-            EncoderIdentity.from_dict(meta["encoder"]),
-            AnomalyConfig.from_dict(meta["config"]),
-            int(meta["seed"]),
-            str(meta["decides"]),
-            tensors["cloud_points"],
-            tensors["held_points"],
-            tensors["spread"],
-            AssumptionCheck.from_dict(meta["check"]) if meta["check"] else None,
-            meta["provenance"],
-            tensors.get("first_points", torch.empty(0, 2, dtype=torch.float64)),
+    @classmethod
+    def from_saved(cls, saved: Saved) -> Self:
+        """The inverse of `to_saved`."""
+        meta = saved.meta
+        return cls(
+            encoder=EncoderIdentity.from_dict(meta["encoder"]),
+            config=AnomalyConfig.from_dict(meta["config"]),
+            seed=int(meta["seed"]),
+            decides=str(meta["decides"]),
+            check=AssumptionCheck.from_dict(meta["check"]) if meta["check"] else None,
+            provenance=meta["provenance"],
+            **{name: saved.tensors[name] for name in POINTS},
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(
-            f"{path} does not hold what a calibration needs; calibrate again"
-        ) from error
 
 
 def split_reals(digests: tuple[str, ...], *, seed: int) -> tuple[list[int], list[int]]:
@@ -249,11 +228,11 @@ def split_reals(digests: tuple[str, ...], *, seed: int) -> tuple[list[int], list
     `InputError` for too few different images.
     """
     first = list({digest: row for row, digest in reversed(list(enumerate(digests)))}.values())[::-1]
-    cloud = max(FEWEST, round(len(first) * CLOUD_SHARE))
-    if len(first) - cloud < FEWEST_HELD:
+    cloud = max(MIN_POINTS, round(len(first) * CLOUD_SHARE))
+    if len(first) - cloud < MIN_HELD_OUT:
         raise InputError(
             f"the calibration got {len(first)} different real images, at least "
-            f"{FEWEST + FEWEST_HELD} are needed, and 1.5 / rate for a rate of false alarms"
+            f"{MIN_POINTS + MIN_HELD_OUT} are needed, and 1.5 / rate for a rate of false alarms"
         )
     sizes = {"cloud": cloud, "held": len(first) - cloud}
     parts = split_indices([digests[row] for row in first], sizes, seed=seed)
@@ -267,7 +246,7 @@ def fit_calibration(
     check: AssumptionCheck | None = None,
     decides: str = "auto",
     provenance: Mapping[str, Any] | None = None,
-) -> Calibration:
+) -> AnomalyCalibration:
     """A calibration by scores of real images, each with complexity and vulnerability.
 
     `first`: scores of the same images with fewer draws, as `score_progressively` makes them.
@@ -282,8 +261,8 @@ def fit_calibration(
         raise InputError("the real images were scored without complexity or vulnerability")
     cloud, held = split_reals(reals.digests, seed=reals.seed)
     points = anomaly_vectors(reals.complexity, reals.vulnerability)
-    known = {} if first is None else {"first_points": _matched(first, reals, points)[held]}
-    return Calibration(
+    no_points = torch.empty(0, 2, dtype=torch.float64)
+    return AnomalyCalibration(
         encoder=reals.encoder,
         config=reals.config,
         seed=reals.seed,
@@ -293,7 +272,7 @@ def fit_calibration(
         spread=_spread(reals),
         check=check,
         provenance={"skipped": len(reals.skipped), **(provenance or {})},
-        **known,
+        first_points=no_points if first is None else _matched(first, reals, points)[held],
     )
 
 
@@ -306,23 +285,14 @@ def _matched(first: ImageScores, reals: ImageScores, points: Tensor) -> Tensor:
 
 
 def _spread(reals: ImageScores) -> Tensor:
-    """Relative deviation of one draw of C and of V, the root of the mean square over images."""
+    """Relative deviation of one draw of C and of V, root mean square over images, (2,)."""
     return torch.stack([row.square().nanmean().sqrt() for row in _deviations(reals)])
 
 
 def _deviations(scores: ImageScores) -> list[Tensor]:
-    """The same per image, (N,) each; NaN where there was one draw."""
+    """Relative deviation of one draw of C and of V per image, (N,) each; NaN with one draw."""
     c, v = scores.config.directions, scores.config.restarts
     return [
         scores.complexity_error / scores.complexity * c**0.5,
         scores.vulnerability_error / scores.vulnerability * v**0.5,
     ]
-
-
-def counting(config: AnomalyConfig, *, directions: int, restarts: int) -> AnomalyConfig:
-    """The settings with fewer draws, never more."""
-    return dataclasses.replace(
-        config,
-        directions=min(directions, config.directions),
-        restarts=min(restarts, config.restarts),
-    )

@@ -1,12 +1,16 @@
-"""What is said of one image.  Smaller p-value = less like the user's real images."""
+"""The judgement of each image.  Smaller p-value = less like the user's real images."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+
+from wherefrom.data.files.opening import SkippedFile
+from wherefrom.data.notebook import rows_as_frame, rows_as_html
 
 NAMES = {
     "as_i": "AS-i",
@@ -37,15 +41,14 @@ class ImageJudgement:
         return 100 * (1 - self.p_value)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
         return {**dataclasses.asdict(self), "percentile": self.percentile}
 
 
 @dataclass(frozen=True)
 class FalseAlarms:
-    """Flags beside what real images alone would give."""
+    """The number of flagged images, and how many of as many real images would be flagged."""
 
-    rate: float  # asked for
+    rate: float  # of false alarms, as asked for
     flagged: int
     images: int
     held_out: int
@@ -57,7 +60,7 @@ class FalseAlarms:
 
     @property
     def message(self) -> str:
-        """One sentence for a person."""
+        """The counts in one sentence."""
         return (
             f"{self.flagged} of {self.images} images flagged; of as many real images at most "
             f"{self.expected:.3g} would be, on average (rate {self.rate:g}, {self.held_out} "
@@ -65,8 +68,31 @@ class FalseAlarms:
         )
 
 
+@dataclass(frozen=True)
+class Judgements:
+    """Images ranked among held-out real ones, worst first."""
+
+    images: tuple[ImageJudgement, ...]
+    flags: FalseAlarms
+    skipped: tuple[SkippedFile, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "images": [row.to_dict() for row in self.images],
+            "skipped": [file.to_dict() for file in self.skipped],
+        }
+
+    def to_dataframe(self) -> Any:
+        """A pandas data frame with a row per image."""
+        return rows_as_frame(self.to_dict()["images"])
+
+    def _repr_html_(self) -> str:
+        rows = self.to_dict()["images"]
+        return rows_as_html(rows, caption=self.flags.message, image="name")
+
+
 def explain_flag(decides: str, p: float, point: Tensor, held: Tensor) -> str:
-    """Why the image [C, V] (2,) ranks where it does among held-out points (m, 2)."""
+    """The rank of the image [C, V] (2,) among held-out points (m, 2), in words."""
     below = (held < point).double().mean(dim=0).tolist()
     parts = [
         f"{what} {'above' if share >= 0.5 else 'below'} {max(share, 1 - share):.0%} of them"
@@ -75,6 +101,6 @@ def explain_flag(decides: str, p: float, point: Tensor, held: Tensor) -> str:
     return f"{NAMES[decides]} ranks above {1 - p:.1%} of real images; {', '.join(parts)}"
 
 
-def worst_first(judged: list[ImageJudgement]) -> list[ImageJudgement]:
+def worst_first(judgements: Sequence[ImageJudgement]) -> list[ImageJudgement]:
     """Smallest p-value first; ties by the larger AS-i, then by name."""
-    return sorted(judged, key=lambda row: (row.p_value, -row.as_i, row.name))
+    return sorted(judgements, key=lambda row: (row.p_value, -row.as_i, row.name))

@@ -1,4 +1,4 @@
-"""A folder of generated images parted into those to keep and those that look broken."""
+"""Sorting generated images into two folders: those to keep and those that look broken."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ KEEP, BROKEN = "keep", "broken"
 
 
 def sort_images(
-    judged: Sequence[ImageJudgement], out: Path, *, reasons: str = "", copy: bool = False
+    judgements: Sequence[ImageJudgement], out: Path, *, reasons: str = "", copy: bool = False
 ) -> dict[str, int]:
-    """Link each image into `out`/keep or `out`/broken; how many went where.
+    """Link each image into `out`/keep or `out`/broken; returns how many are in each.
 
-    `out` is a new folder, there whole or not at all; `reasons` becomes its reasons.csv.  Two images
-    of one name in one part get their place in it in front.  With `copy` the files are copied.
+    `out` is a new folder, there whole or not at all; `reasons` becomes its reasons.csv.  Of two
+    images of one name in one part, each gets its number in front.  `copy`: copies, not links.
     """
     parts = {
-        KEEP: [Path(row.name) for row in judged if not row.flagged],
-        BROKEN: [Path(row.name) for row in judged if row.flagged],
+        KEEP: [Path(row.name) for row in judgements if not row.flagged],
+        BROKEN: [Path(row.name) for row in judgements if row.flagged],
     }
     part_files(parts, out, notes={"reasons.csv": reasons}, copy=copy)
     return {part: len(files) for part, files in parts.items()}

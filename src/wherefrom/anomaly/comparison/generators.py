@@ -1,4 +1,4 @@
-"""Generators compared with real images: AS, what it is worth, and who can be told apart.
+"""Comparison of generators with real images: AS, its uncertainty, and the order of generators.
 
 Hwang, Lee, Lee: Anomaly Score: Evaluating Generative Models and Individual Generated Images based
 on Complexity and Vulnerability, CVPR 2024.
@@ -27,9 +27,11 @@ from torch import Tensor
 from wherefrom.anomaly.comparison.means import MeanTest, mean_test
 from wherefrom.anomaly.comparison.ranking import Ranking, rank
 from wherefrom.anomaly.result import ImageScores
+from wherefrom.calibration.family import holm_adjusted
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
+from wherefrom.data.notebook import rows_as_frame, rows_as_html
 from wherefrom.metrics.frechet import frechet_distance
 from wherefrom.metrics.inception_score import inception_score
 from wherefrom.metrics.kernel_distance import kernel_distance
@@ -39,13 +41,12 @@ from wherefrom.metrics.ks2d_inference import (
     distance_at,
     distances_without_difference,
     equal_distance_p_value,
-    holm,
     interval,
     permutation_test,
 )
 from wherefrom.metrics.neighbours import manifold_metrics, realism
 
-FEWEST = 10  # images per set: with fewer, no permutation test could find anything small
+MIN_IMAGES = 10  # per set; with fewer, no permutation test gives a small p-value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ class ComparisonConfig(Config):
 
 @dataclass(frozen=True)
 class FeatureMetrics:
-    """What other metrics say, with the same features.  Each docstring in `metrics` says more."""
+    """Other metrics with the same features; each is described in `wherefrom.metrics`."""
 
     frechet_distance: float
     kernel_distance: float
@@ -75,7 +76,6 @@ class FeatureMetrics:
     inception_score: float | None  # None: the encoder has no classes
 
     def to_dict(self) -> dict[str, float | None]:
-        """JSON values."""
         return asdict(self)
 
 
@@ -84,8 +84,8 @@ class GeneratorScore:
     """How far one set of generated images is from the real ones.  Larger AS = further.
 
     `test`: AS with its permutation p-value.  `p_together`: the same adjusted for the number of
-    generators in the comparison (Holm): if all generators that are like the real images are judged
-    by it at 0.05, even one of them is told from these with probability at most 0.05.
+    generators in the comparison (Holm): at 0.05, the chance that any generator which is like
+    the real images is called different is at most 0.05 in all.
     `low`, `high`: the 95 % interval of AS at this size.
     `baseline`, `baseline_high`: mean and 95 % point of AS between two sets of these sizes that are
     both real.  `as_at_equal_size`: AS at the size of the smallest set of the comparison.
@@ -113,7 +113,6 @@ class GeneratorScore:
         return self.test.distance
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return {
             "name": self.name,
             "count": self.count,
@@ -135,7 +134,7 @@ class GeneratorScore:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All generators of an audit, nearest to the real images first, and what may be said of them.
+    """All generators of an audit, nearest to the real images first.
 
     `equal_size` images of each generator are compared.
     """
@@ -147,7 +146,6 @@ class Comparison:
     config: ComparisonConfig
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return {
             "real_count": self.real_count,
             "generators": [row.to_dict() for row in self.generators],
@@ -155,6 +153,36 @@ class Comparison:
             "equal_size": self.equal_size,
             "config": self.config.to_dict(),
         }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row per generator: possible ranks, AS with its interval and p-values, other metrics."""
+        return [
+            {
+                "generator": row.name,
+                "rank": self.ranking.show_ranks(row.name),
+                "group": self.ranking.group_letters(row.name),
+                "images": row.count,
+                "anomaly_score": row.anomaly_score,
+                "low": row.low,
+                "high": row.high,
+                "p_value": row.test.p_value,
+                "p_value_together": row.p_together,
+                "baseline": row.baseline,
+                "anomaly_score_at_equal_size": row.as_at_equal_size,
+                "complexity": row.complexity.generated,
+                "vulnerability": row.vulnerability.generated,
+                **row.metrics.to_dict(),
+                "left_out": row.left_out,
+            }
+            for row in self.generators
+        ]
+
+    def to_dataframe(self) -> Any:
+        """A pandas data frame with a row per generator."""
+        return rows_as_frame(self.rows())
+
+    def _repr_html_(self) -> str:
+        return rows_as_html(self.rows(), caption="Generators, nearest to the real images first")
 
 
 def anomaly_score(
@@ -168,14 +196,14 @@ def anomaly_score(
     logits: Tensor | None = None,
     track: Track = quiet,
 ) -> GeneratorScore:
-    """AS of one set of generated images, with all that says what it is worth.
+    """AS of one set of generated images, with its p-value, interval and level without difference.
 
     `logits` (M, K) of the generated images give the Inception Score.  Sets scored by different
-    encoders or settings, or of fewer than `FEWEST` images, are an `InputError`.
+    encoders or settings, or of fewer than `MIN_IMAGES` images, are an `InputError`.
     """
     chosen = config or ComparisonConfig()
     require_comparable(real, generated)
-    first, second = anomaly_vectors(real, "real"), anomaly_vectors(generated, name)
+    first, second = comparison_points(real, "real"), comparison_points(generated, name)
     draws = chosen.draws
     null = distances_without_difference(
         first, len(first), len(second), draws=draws, seed=seed, track=track
@@ -211,13 +239,13 @@ def compare_generators(
     """AS of every generator, and an order among them only as far as the data can tell.
 
     The p-values against the real images are adjusted for the number of generators, and those of
-    pairs for the number of pairs (Holm).  No generator, a set of fewer than `FEWEST` images, or
+    pairs for the number of pairs (Holm).  No generator, a set of fewer than `MIN_IMAGES` images, or
     scores made with another encoder or other settings are an `InputError`.
     """
     chosen = config or ComparisonConfig()
     if not generated:
         raise InputError("no generated images were given; give at least one folder of them")
-    vectors = {name: anomaly_vectors(scores, name) for name, scores in generated.items()}
+    vectors = {name: comparison_points(scores, name) for name, scores in generated.items()}
     size = min(map(len, vectors.values()))
     rows = [
         anomaly_score(
@@ -232,10 +260,11 @@ def compare_generators(
         )
         for name, scores in generated.items()
     ]
-    together = holm([row.test.p_value for row in rows])
+    together = holm_adjusted([row.test.p_value for row in rows]).tolist()
     rows = [replace(row, p_together=p) for row, p in zip(rows, together, strict=True)]
     rows.sort(key=lambda row: (row.as_at_equal_size, row.name))
-    pairs = _compare_pairs(anomaly_vectors(real, "real"), vectors, rows, chosen.draws, seed, track)
+    points = comparison_points(real, "real")
+    pairs = _compare_pairs(points, vectors, rows, chosen.draws, seed, track)
     return Comparison(
         real_count=len(real),
         generators=tuple(rows),
@@ -245,14 +274,14 @@ def compare_generators(
     )
 
 
-def anomaly_vectors(scores: ImageScores, whose: str) -> Reals:
+def comparison_points(scores: ImageScores, whose: str) -> Reals:
     """A = [C, V], (n, 2) float64, without the images that lack either."""
     both = torch.stack([scores.complexity, scores.vulnerability], dim=1).double().cpu()
     points: Reals = both[torch.isfinite(both).all(dim=1)].numpy()
-    if len(points) < FEWEST:
+    if len(points) < MIN_IMAGES:
         raise InputError(
             f"{whose}: {len(points)} images have a complexity and a vulnerability, the anomaly "
-            f"score needs at least {FEWEST}"
+            f"score needs at least {MIN_IMAGES}"
         )
     return points
 
@@ -275,11 +304,11 @@ def _compare_pairs(
     """Adjusted p-value of each pair, the nearer generator first."""
     names = [row.name for row in rows]
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-    found = [
+    p_values = [
         equal_distance_p_value(real, vectors[a], vectors[b], draws=draws, seed=seed, track=track)
         for a, b in track(pairs, "comparing generators", total=len(pairs))
     ]
-    return dict(zip(pairs, holm(found), strict=True))
+    return dict(zip(pairs, holm_adjusted(p_values).tolist(), strict=True))
 
 
 def _feature_metrics(

@@ -1,4 +1,4 @@
-"""Do real and generated images differ in the mean of C, or of V?  The paper's t-tests.
+"""The paper's t-tests of the mean of C and of V between real and generated images.
 
 Hwang, Lee, Lee: Anomaly Score, CVPR 2024, Tab. E.1 (one-tailed) and Tab. C.1 (two-tailed).
 
@@ -25,7 +25,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class MeanTest:
-    """Two means, and how likely such a difference is without one.
+    """Two means, and the p-values of their difference.
 
     `p_one` asks whether the generated mean is `expected` (smaller or larger) than the real one,
     `p_two` whether it differs; `low` and `high` bound the difference generated - real at 95 %.
@@ -49,7 +49,6 @@ class MeanTest:
         return above if self.expected == "larger" else self.generated < self.real
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return asdict(self) | {"as_expected": self.as_expected}
 
 

@@ -1,4 +1,4 @@
-"""An order among generators only as far as the data can tell them apart."""
+"""The order of generators, as far as the data tell them apart."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Ranking:
-    """Possible ranks, 1 = nearest to the real images, and who cannot be told from whom.
+    """Possible ranks, 1 = nearest to the real images, and groups that cannot be told apart.
 
     `ranks`: from (1 + generators that are certainly nearer) to (all - generators certainly
     further).  `groups`: the longest runs of neighbours in the table in which no two can be told
@@ -30,12 +30,16 @@ class Ranking:
             name for name, (first, _) in zip(self.names, self.ranks, strict=True) if first == 1
         )
 
+    def show_ranks(self, name: str) -> str:
+        """`2`, or `1-3` where the data do not tell."""
+        first, last = self.ranks[self.names.index(name)]
+        return str(first) if first == last else f"{first}-{last}"
+
     def group_letters(self, name: str) -> str:
         """The groups that a generator is in, as letters: those that share none are told apart."""
         return "".join(_letter(i) for i, group in enumerate(self.groups) if name in group)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return {
             "ranks": {
                 name: list(ranks) for name, ranks in zip(self.names, self.ranks, strict=True)
@@ -52,7 +56,7 @@ class Ranking:
 def rank(
     names: Sequence[str], pairs: Mapping[tuple[str, str], float], error_rate: float
 ) -> Ranking:
-    """`names` in the order found, the nearest first; `pairs` holds each (nearer, further)."""
+    """The ranking of `names`, given nearest first; `pairs` holds p-values by (nearer, further)."""
     apart = {pair for pair, p in pairs.items() if p <= error_rate}
     count = len(names)
     ranks = tuple(

@@ -1,4 +1,4 @@
-"""Which parts of an image its vulnerability comes from.
+"""The contribution of each part of an image to its vulnerability.
 
 Hwang, Lee, Lee: Anomaly Score, CVPR 2024, Supplement D.
 
@@ -15,7 +15,8 @@ then takes the solution of least norm.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -26,10 +27,11 @@ from wherefrom.anomaly.config import DEFAULT, AnomalyConfig
 from wherefrom.anomaly.localisation.segments import grid_segments, slic_segments
 from wherefrom.anomaly.measuring.features import attacked_image
 from wherefrom.anomaly.measuring.items import check_images, digest_pixels
+from wherefrom.core.compute.passes import in_passes
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
-from wherefrom.core.passes import in_passes
 from wherefrom.core.rng import stream
+from wherefrom.core.saving.json_text import finite
 from wherefrom.encoders.features import FeatureEncoder
 
 TOP = 3
@@ -43,7 +45,7 @@ class LocalisationConfig(Config):
 
     method: str = setting(
         "leave-one-out",
-        "how contributions are found",
+        "how contributions are estimated",
         choices=("leave-one-out", "regression", "paper"),
     )
     segmentation: str = setting(
@@ -53,8 +55,8 @@ class LocalisationConfig(Config):
     trials: int = setting(
         200, "trials of the regression", source="Supplement D: 20, see paper", low=2
     )
-    fewest: int = setting(3, "segments attacked in a trial, at least", source="Supplement D", low=1)
-    most: int = setting(6, "segments attacked in a trial, at most", source="Supplement D", low=1)
+    fewest: int = setting(3, "segments attacked in a trial, minimum", source="Supplement D", low=1)
+    most: int = setting(6, "segments attacked in a trial, maximum", source="Supplement D", low=1)
     repeats: int = setting(
         4, "attacks, or sets of trials, whose contributions are averaged and compared", low=2
     )
@@ -94,9 +96,9 @@ class Localisation:
     @property
     def correlation(self) -> float:
         """Mean Pearson correlation of the contributions between repeats."""
-        found = torch.corrcoef(self.repeats)
-        below = torch.tril_indices(len(found), len(found), offset=-1)
-        return float(found[below[0], below[1]].mean())
+        matrix = torch.corrcoef(self.repeats)
+        below = torch.tril_indices(len(matrix), len(matrix), offset=-1)
+        return float(matrix[below[0], below[1]].mean())
 
     @property
     def reliability(self) -> float:
@@ -108,7 +110,6 @@ class Localisation:
         return k * r / (1 + (k - 1) * r)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
         return {
             "method": self.method,
             "segments": len(self.contributions),
@@ -117,8 +118,8 @@ class Localisation:
             "shares": self.shares.tolist(),
             "top": self.top,
             "stability": self.stability,
-            "correlation": _finite(self.correlation),
-            "reliability": _finite(self.reliability),
+            "correlation": finite(self.correlation),
+            "reliability": finite(self.reliability),
             "forwards": self.forwards,
         }
 
@@ -144,58 +145,52 @@ def explain(
             "vulnerability to explain; use another encoder"
         )
     image = image.float()
-    found = _segments(image, localisation) if segments is None else _checked(segments, image)
+    parts = _segments(image, localisation) if segments is None else _checked(segments, image)
     rows, total, forwards = [], 0.0, 0
     for which in range(localisation.repeats):
-        game = _Game.start(image, found, encoder, config, seed=seed, which=which)
+        attacked = attacked_image(image, encoder, config=config, seed=seed, which=which)
+        x = image.to(encoder.device)
+        game = _Game(x, attacked - x, parts.to(x.device), encoder)
         W, forwards = _contributions(game, localisation, seed=seed, which=which)  # noqa: N806
         rows.append(W)
         total += game.vulnerability
     stacked = torch.stack(rows)
     return Localisation(
-        found,
-        stacked.mean(dim=0),
-        stacked,
-        total / localisation.repeats,
-        localisation.method,
-        forwards,
+        segments=parts,
+        contributions=stacked.mean(dim=0),
+        repeats=stacked,
+        vulnerability=total / localisation.repeats,
+        method=localisation.method,
+        forwards=forwards,
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Game:
-    """Y of any choice of segments."""
+    """An attack on an image, of which any choice of segments can be applied alone."""
 
     image: Tensor
     delta: Tensor
     segments: Tensor
-    count: int
-    clean: Tensor
     encoder: FeatureEncoder
-    vulnerability: float
 
-    @classmethod
-    def start(
-        cls,
-        image: Tensor,
-        segments: Tensor,
-        encoder: FeatureEncoder,
-        config: AnomalyConfig,
-        *,
-        seed: int,
-        which: int,
-    ) -> _Game:
-        """The attack number `which` on the image, and what it does as a whole."""
-        x = image.to(encoder.device)
-        attacked = attacked_image(image, encoder, config=config, seed=seed, which=which)
-        count = int(segments.max()) + 1
-        blank = torch.empty(0)
-        found = cls(x, attacked - x, segments.to(x.device), count, blank, encoder, 0.0)
-        clean, whole = found.features(torch.tensor([[0.0] * count, [1.0] * count]))
-        total = float(equations.vulnerability(clean, whole))
+    @property
+    def count(self) -> int:
+        """The number of segments, S."""
+        return int(self.segments.max()) + 1
+
+    @cached_property
+    def ends(self) -> Tensor:
+        """M(x) and M(x^J), (2, D)."""
+        return self.features(torch.tensor([[0.0] * self.count, [1.0] * self.count]))
+
+    @property
+    def vulnerability(self) -> float:
+        """V of the whole attack; an `InputError` if it moves no feature."""
+        total = float(equations.vulnerability(*self.ends))
         if not total > 0:
-            raise InputError("the attack moves no feature of this image; there is nothing to share")
-        return replace(found, clean=clean, vulnerability=total)
+            raise InputError("the attack moves no feature of this image, so no segment contributes")
+        return total
 
     @torch.no_grad()
     def features(self, v: Tensor) -> Tensor:
@@ -208,15 +203,15 @@ class _Game:
 
     def changes(self, v: Tensor) -> Tensor:
         """Y of choices v (T, S), (T,) float64."""
-        return equations.vulnerability(self.clean, self.features(v)).cpu()
+        return equations.vulnerability(self.ends[0], self.features(v)).cpu()
 
 
 def _contributions(
     game: _Game, config: LocalisationConfig, *, seed: int, which: int
 ) -> tuple[Tensor, int]:
+    whole = game.vulnerability
     if config.method == "leave-one-out":
-        others = 1 - torch.eye(game.count)
-        return game.vulnerability - game.changes(others), game.count
+        return whole - game.changes(1 - torch.eye(game.count)), game.count
     trials = PAPER_TRIALS if config.method == "paper" else config.trials
     v = _trials(
         game.count, trials, config, stream(seed, "localise", digest_pixels(game.image), which)
@@ -228,8 +223,8 @@ def regress(v: Tensor, Y: Tensor) -> Tensor:  # noqa: N803
     """W (S,) of Y = v W + b by least squares, the solution of least norm; v (T, S), Y (T,)."""
     A = torch.cat([v.double(), torch.ones(len(v), 1, dtype=torch.float64)], dim=1)  # noqa: N806
     solved = torch.linalg.lstsq(A, Y.double()[:, None], driver="gelsd").solution
-    found: Tensor = solved[:-1, 0]
-    return found
+    weights: Tensor = solved[:-1, 0]
+    return weights
 
 
 def _trials(count: int, trials: int, config: LocalisationConfig, rng: torch.Generator) -> Tensor:
@@ -268,7 +263,3 @@ def _checked(segments: Tensor, image: Tensor) -> Tensor:
 def _top(values: Tensor) -> list[int]:
     order: list[int] = values.argsort(descending=True, stable=True)[:TOP].tolist()
     return order
-
-
-def _finite(value: float) -> float | None:
-    return value if value == value else None  # noqa: PLR0124 (NaN alone differs from itself)

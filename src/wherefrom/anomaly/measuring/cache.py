@@ -1,26 +1,24 @@
-"""Measurements by content: a second run measures only what is new, and a killed one continues.
+"""Cache of measurements by content: only new images are measured, and a stopped run continues.
 
 A key covers the image's bytes, the encoder, the seed and every setting that changes a number, but
-not how many directions and attacks were wanted: an entry is continued, not repeated.
+not the numbers of directions and attacks: a cached measurement is extended, not repeated.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
-from torch import Tensor
 
 from wherefrom.anomaly.config import AnomalyConfig
 from wherefrom.anomaly.measuring.features import Measurement
 from wherefrom.core.errors import InputError
 from wherefrom.core.limits import reading_key
-from wherefrom.core.store import digest_bytes, digest_tensors, write_file
+from wherefrom.core.saving.store import digest_bytes, digest_tensors, write_file
 from wherefrom.encoders.identity import EncoderIdentity
 
 VERSION = 1  # of the arithmetic: raise it when the same settings give other numbers
@@ -29,14 +27,14 @@ SUFFIX = ".measurement"
 
 
 class Cache(Protocol):
-    """Where measurements are kept between calls."""
+    """A store of measurements that outlives a call."""
 
     def get(self, key: str) -> Measurement | None:
         """The measurement under `key`, None if there is none that can be used."""
         ...
 
-    def put(self, key: str, found: Measurement) -> None:
-        """Keep a measurement, in place of an earlier one."""
+    def put(self, key: str, measurement: Measurement) -> None:
+        """Store a measurement under `key`, in place of an earlier one."""
         ...
 
 
@@ -48,18 +46,18 @@ def key_of(digest: str, encoder: EncoderIdentity, config: AnomalyConfig, seed: i
 
 
 class MemoryCache:
-    """A cache that ends with the process."""
+    """A cache in memory."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, Measurement] = {}
+        self._measurements: dict[str, Measurement] = {}
 
     def get(self, key: str) -> Measurement | None:
         """As `Cache.get`."""
-        return self._kept.get(key)
+        return self._measurements.get(key)
 
-    def put(self, key: str, found: Measurement) -> None:
+    def put(self, key: str, measurement: Measurement) -> None:
         """As `Cache.put`."""
-        self._kept[key] = found
+        self._measurements[key] = measurement
 
 
 class FolderCache:
@@ -83,18 +81,21 @@ class FolderCache:
             tensors = load(path.read_bytes())
             with safe_open(path, framework="pt") as file:
                 stated = (file.metadata() or {}).get("digest")
-            found = _from_tensors(tensors)
-        except (OSError, SafetensorError, KeyError, ValueError):
+            clipped = float(tensors["clipped"])
+            rest = {name: x for name, x in tensors.items() if name != "clipped"}
+            measurement = Measurement(**rest, clipped=clipped)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return None
-        return found if stated == digest_tensors(tensors) else None
+        return measurement if stated == digest_tensors(tensors) else None
 
-    def put(self, key: str, found: Measurement) -> None:
+    def put(self, key: str, measurement: Measurement) -> None:
         """As `Cache.put`; `InputError` if the disk does not take it."""
-        tensors = _to_tensors(found)
+        clipped = torch.tensor(measurement.clipped, dtype=torch.float64)
+        tensors = {**vars(measurement), "clipped": clipped}
         path = self._path(key)
         try:
             path.parent.mkdir(exist_ok=True)
-            write_file(path, save(dict(tensors), {"digest": digest_tensors(tensors)}))
+            write_file(path, save(tensors, {"digest": digest_tensors(tensors)}))
         except OSError as error:
             raise InputError(
                 f"cannot write to the cache {self.folder}: {error.strerror}"
@@ -102,23 +103,3 @@ class FolderCache:
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key[2:]}{SUFFIX}"
-
-
-def _to_tensors(found: Measurement) -> dict[str, Tensor]:
-    return {
-        "features": found.features,
-        "complexities": found.complexities,
-        "still": found.still,
-        "vulnerabilities": found.vulnerabilities,
-        "clipped": torch.tensor(found.clipped, dtype=torch.float64),
-    }
-
-
-def _from_tensors(tensors: Mapping[str, Tensor]) -> Measurement:
-    return Measurement(
-        tensors["features"],
-        tensors["complexities"],
-        tensors["still"],
-        tensors["vulnerabilities"],
-        float(tensors["clipped"]),
-    )

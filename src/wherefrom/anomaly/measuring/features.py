@@ -1,8 +1,8 @@
 """One image's complexities and vulnerabilities, direction by direction and attack by attack.
 
-Nothing that is computed for an image depends on its neighbours: every direction and every start is
-drawn from the image's own digest, and every forward pass has the same number of rows.  So a
-measurement can be stored, and continued with more directions later, bit for bit.
+An image's measurement does not depend on the other images: every direction and every start is drawn
+from the image's own digest, and every forward pass has the same number of rows.  So a measurement
+can be stored, and extended with more directions later, bit for bit.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from wherefrom.anomaly.measuring.items import digest_pixels
 from wherefrom.core.rng import stream
 from wherefrom.encoders.features import FeatureEncoder
 
-# Images that are worked on together.  It never varies on one device, because a kernel may be chosen
-# by the size of the batch; and one rounding may turn the sign of a gradient.
+# Images that are measured together.  The number is fixed per device: a kernel may be chosen by the
+# size of the batch, and one rounding may change the sign of a gradient.
 CPU_GROUP, DEVICE_GROUP = 1, 16
-# Values (rows * H * W) per forward pass of a noise path on a CPU, more of which no longer fit its
-# caches: at 224 px one row at a time is 1.5 times as quick as ten.
+# Pixels (rows * H * W) per forward pass of a noise path on a CPU.  More do not fit its caches: at
+# 224 px one row at a time is 1.5 times as quick as ten.
 CPU_PIXELS = 10 * 100 * 100
 
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """What is known of one image so far: R directions and S attacks."""
+    """The measurement of one image so far: R directions and S attacks."""
 
     features: Tensor  # M(x), (D,) float32
     complexities: Tensor  # (R,) float64, radians
@@ -48,7 +48,7 @@ class Measurement:
         return ""
 
     def first(self, config: AnomalyConfig) -> Measurement:
-        """The part of it that `config` asks for."""
+        """The directions and attacks that `config` asks for."""
         return replace(
             self,
             complexities=self.complexities[: config.directions],
@@ -63,7 +63,7 @@ class Measurement:
 
 
 def group_size(encoder: FeatureEncoder) -> int:
-    """How many images `measure` works on together on the encoder's device."""
+    """How many images `measure` takes at once on the encoder's device."""
     return CPU_GROUP if encoder.device.type == "cpu" else DEVICE_GROUP
 
 
@@ -77,7 +77,7 @@ def measure(
 ) -> list[Measurement]:
     """Measurements of at most `group_size` images (n, 3, H, W) float32 in [0, 1].
 
-    With `known`, the one image is continued from there.  Clean features are computed once, for C
+    With `known`, the measurement of one image is extended.  Clean features are computed once, for C
     and for V.
     """
     digests = [digest_pixels(image) for image in images]
@@ -97,14 +97,15 @@ def measure(
             encoder.features(attack(x, clean, draw(_start, "start", s), encoder, config))
             for s in range(first[1], config.restarts)
         ]
-    found = [
+    measurements = [
         _collect(i, x, clean, [p[i] for p in paths], [a[i] for a in attacked]) for i in range(count)
     ]
     if known is None:
-        return found
-    if not torch.equal(known.features, found[0].features):  # measured on a machine that rounds else
+        return measurements
+    # Another machine may round otherwise; then the known part is not extended.
+    if not torch.equal(known.features, measurements[0].features):
         return measure(images, encoder, config=config, seed=seed)
-    return [_joined(known, found[0])]
+    return [_joined(known, measurements[0])]
 
 
 def attack(
@@ -172,15 +173,15 @@ def path_complexities(
 
     The directions are those of the float32 images, so that two precisions can be compared.
     """
-    found, still = [], []
+    complexities, still = [], []
     for image in images.to(encoder.device):
         n = direction(image, 0, seed=seed).to(image)
         points = _feature_path(
             image[None], encoder.features(image[None]), n[None], encoder, config
         )[0]
-        found.append(equations.complexity(points))
+        complexities.append(equations.complexity(points))
         still.append(equations.still_steps(points))
-    return torch.tensor(found, dtype=torch.float64), torch.tensor(still, dtype=torch.int64)
+    return torch.tensor(complexities, dtype=torch.float64), torch.tensor(still, dtype=torch.int64)
 
 
 def direction(x: Tensor, which: int, *, seed: int) -> Tensor:

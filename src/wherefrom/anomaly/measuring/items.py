@@ -1,4 +1,4 @@
-"""Images on their way to being scored: tensors at hand, or files that are decoded when needed."""
+"""Images to be scored: tensors, or files that are decoded when they are needed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.limits import limits_in_force
-from wherefrom.core.store import digest_bytes, digest_tensors
-from wherefrom.data.files.opening import UnusableFile, read_regular
+from wherefrom.core.saving.store import digest_bytes, digest_tensors
+from wherefrom.data.files.opening import SkippedFile, UnusableFile
+from wherefrom.data.files.reading import read_file
 from wherefrom.data.images import decode_image
 from wherefrom.data.shaping import crop_and_resize, too_little
 from wherefrom.data.writing import to_float
 from wherefrom.encoders.encoder import check_shape
+
+Paths = Path | str | Sequence[Path | str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,22 +46,28 @@ def tensor_items(images: Tensor, names: Sequence[str]) -> Iterator[Item]:
 
 
 def read_items(
-    files: Iterable[Path], resolution: int, skipped: list[tuple[int, str, str]]
+    files: Iterable[Path], resolution: int, skipped: dict[int, SkippedFile]
 ) -> Iterator[Item]:
-    """Items of files, not decoded yet; index, name and reason of the others go to `skipped`."""
+    """Items of files, not decoded yet; files that cannot be read go to `skipped`, by index."""
     for index, path in enumerate(files):
         try:
-            data = read_regular(path, max_bytes=limits_in_force().max_bytes)
+            data = read_file(path, max_bytes=limits_in_force().max_bytes)
         except UnusableFile as problem:
-            skipped.append((index, str(path), problem.reason))
+            skipped[index] = SkippedFile(path, problem.reason)
             continue
         yield Item(index, str(path), digest_bytes(data), data, resolution)
+
+
+def as_paths(paths: Paths) -> list[Path]:
+    """The files and folders as a list, also where a single one is given."""
+    given = [paths] if isinstance(paths, str | Path) else paths
+    return [Path(path) for path in given]
 
 
 def load_image(path: Path, resolution: int) -> Tensor:
     """An image file as `score_files` sees it: (3, S, S) float32 in [0, 1], cropped and scaled."""
     path = Path(path)
-    return _decode(read_regular(path, max_bytes=limits_in_force().max_bytes), path, resolution)
+    return _decode(read_file(path, max_bytes=limits_in_force().max_bytes), path, resolution)
 
 
 def digest_pixels(image: Tensor) -> str:

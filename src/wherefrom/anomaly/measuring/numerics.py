@@ -1,8 +1,8 @@
-"""Is the complexity of this encoder a property of images, or of rounding?
+"""Check whether an encoder's complexity exceeds the rounding of float32.
 
 A noise step moves a value by about 1e-5.  Where rounding moves features more than that, consecutive
 steps are differences of independent errors: their cosine is -1/2 and their angle 2 pi / 3, whatever
-the image.  Half precision lies there; float32 may lie on the way.
+the image.  So it is in half precision, and it may be in float32.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from wherefrom.anomaly.config import DEFAULT, AnomalyConfig
@@ -23,7 +22,7 @@ from wherefrom.encoders.features import FeatureEncoder
 
 NOISE_ANGLE = 2 * math.pi / 3
 CHECKED = 8
-TOLERANCE = 0.25  # relative difference between float32 and float64 that is called noise
+TOLERANCE = 0.25  # relative difference of float32 and float64 above which C counts as noise
 NEAR = 0.15  # radians around 2 pi / 3
 
 
@@ -40,18 +39,18 @@ class NumericsCheck:
     def difference(self) -> float:
         """Largest |C32 - C64| / C64, NaN without float64."""
         pairs = zip(self.single, self.double, strict=False)
-        found = [abs(a - b) / b if b > 0 else (math.inf if a > 0 else 0.0) for a, b in pairs]
-        return max(found, default=math.nan)
+        relative = [abs(a - b) / b if b > 0 else (math.inf if a > 0 else 0.0) for a, b in pairs]
+        return max(relative, default=math.nan)
 
     @property
     def is_noise(self) -> bool:
-        """Whether the complexity mostly shows rounding."""
+        """Whether the complexity is mostly rounding."""
         near = [abs(angle - NOISE_ANGLE) < NEAR for angle in self.single]
         return sum(near) * 2 > len(near) or self.difference > TOLERANCE
 
     @property
     def message(self) -> str:
-        """One sentence for a person."""
+        """The result in one sentence."""
         shown = f"mean angle {sum(self.single) / max(1, len(self.single)):.4f} rad"
         if self.double:
             shown += f", float64 differs by at most {self.difference:.1%}"
@@ -64,7 +63,6 @@ class NumericsCheck:
         return f"the complexity stands above rounding ({shown})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
         return {**dataclasses.asdict(self), "is_noise": self.is_noise, "message": self.message}
 
 
@@ -79,12 +77,14 @@ def check_numerics(
     keys = [digest_pixels(image) for image in images]
     chosen = images[sample_indices(keys, CHECKED, seed=seed)]
     single, still = path_complexities(chosen.float(), encoder, config=config, seed=seed)
-    wide, double = encoder.in_double(), torch.empty(0)
+    defined, wide = ~single.isnan(), encoder.in_double()
+    double: tuple[float, ...] = ()
     if wide is not None:
-        double, _ = path_complexities(chosen.double(), wide, config=config, seed=seed)
+        in_double, _ = path_complexities(chosen.double(), wide, config=config, seed=seed)
+        double = tuple(in_double[defined].tolist())
     return NumericsCheck(
-        tuple(single[~single.isnan()].tolist()),
-        tuple(double[~single.isnan()].tolist()) if len(double) else (),
-        int(still.sum()),
-        config.steps * len(chosen),
+        single=tuple(single[defined].tolist()),
+        double=double,
+        still=int(still.sum()),
+        steps=config.steps * len(chosen),
     )

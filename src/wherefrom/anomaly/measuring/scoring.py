@@ -1,4 +1,4 @@
-"""Scores of images at hand and of files: measured image by image, cached by content.
+"""Scores of image tensors and of image files, measured image by image and cached by content.
 
 Hwang, Lee, Lee: Anomaly Score, CVPR 2024.
 
@@ -10,7 +10,6 @@ resolution; the paper does not say at which size its images are perturbed.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,40 +22,12 @@ from wherefrom.anomaly.measuring.cache import Cache, key_of
 from wherefrom.anomaly.measuring.features import Measurement, group_size, measure
 from wherefrom.anomaly.measuring.items import Item, check_images, read_items, tensor_items
 from wherefrom.anomaly.result import ImageScores
+from wherefrom.core.compute.passes import each_alone
 from wherefrom.core.errors import InputError
-from wherefrom.core.passes import each_alone
 from wherefrom.core.progress import Track, quiet
-from wherefrom.data.files.opening import UnusableFile
+from wherefrom.data.files.opening import SkippedFile, UnusableFile
 from wherefrom.data.folders import list_images
 from wherefrom.encoders.features import FeatureEncoder
-
-
-def complexity(
-    images: Tensor,
-    encoder: FeatureEncoder,
-    *,
-    config: AnomalyConfig = DEFAULT,
-    seed: int = 0,
-    track: Track = quiet,
-) -> Tensor:
-    """C per image, (N,) float64, radians.  Images (N, 3, H, W) float in [0, 1]."""
-    only = dataclasses.replace(config, restarts=0)
-    return score_images(images, encoder, config=only, seed=seed, track=track).complexity
-
-
-def vulnerability(
-    images: Tensor,
-    encoder: FeatureEncoder,
-    *,
-    config: AnomalyConfig = DEFAULT,
-    seed: int = 0,
-    track: Track = quiet,
-) -> Tensor:
-    """V per image, (N,) float64, in units of the features.  Images (N, 3, H, W) float in [0, 1]."""
-    if not config.restarts:
-        raise InputError("the vulnerability was asked for with restarts 0; use at least 1")
-    only = dataclasses.replace(config, directions=0)
-    return score_images(images, encoder, config=only, seed=seed, track=track).vulnerability
 
 
 def score_images(
@@ -72,7 +43,7 @@ def score_images(
     """Scores of images (N, 3, H, W) float in [0, 1].
 
     An image's score depends on its pixels, the encoder, the settings and the seed alone.  An image
-    for which it is undefined is an `InputError` that names it.
+    whose score is undefined is an `InputError` that names it.
     """
     check_images(images)
     require_gradients(encoder, config)
@@ -80,12 +51,7 @@ def score_images(
     if len(called) != len(images):
         raise InputError(f"there are {len(images)} images, but {len(called)} names")
     items = track(tensor_items(images, called), "scoring images", total=len(images))
-    scored = _Scored()
-    for item, found in _Run(encoder, config, seed, cache).measured(items):
-        if isinstance(found, str):
-            raise InputError(f"{item.name}: {found}")
-        scored.found.append((item, found))
-    return scored.result(encoder, config, seed)
+    return _Measurer(encoder, config, seed, cache).scores(items)
 
 
 def score_files(
@@ -104,16 +70,11 @@ def score_files(
     """
     require_gradients(encoder, config)
     files = list_images(paths, once=True)
-    scored = _Scored()
+    skipped: dict[int, SkippedFile] = {}
     items = read_items(
-        track(files, "scoring images", total=len(files)), encoder.resolution, scored.skipped
+        track(files, "scoring images", total=len(files)), encoder.resolution, skipped
     )
-    for item, found in _Run(encoder, config, seed, cache).measured(items):
-        if isinstance(found, str):
-            scored.skipped.append((item.index, item.name, found))
-        else:
-            scored.found.append((item, found))
-    return scored.result(encoder, config, seed)
+    return _Measurer(encoder, config, seed, cache).scores(items, skipped)
 
 
 def require_gradients(encoder: FeatureEncoder, config: AnomalyConfig) -> None:
@@ -126,59 +87,95 @@ def require_gradients(encoder: FeatureEncoder, config: AnomalyConfig) -> None:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """Images to measure together, or an answer that needs no measuring."""
+class _MeasuringJob:
+    """Images to measure together, or one image that need not be measured."""
 
     images: list[tuple[Item, Tensor]] = field(default_factory=list)
     known: Measurement | None = None  # what the measurement of the one image continues
-    answer: tuple[Item, Measurement | str] | None = None
+    answer: tuple[Item, Measurement | str] | None = None  # of the image that need not be measured
 
 
 @dataclass(frozen=True)
-class _Run:
-    """What decides a measurement, besides the image."""
+class _Measurer:
+    """Measures images by one encoder, with the same settings, seed and cache."""
 
     encoder: FeatureEncoder
     config: AnomalyConfig
     seed: int
     cache: Cache | None
 
+    def scores(
+        self, items: Iterable[Item], skipped: dict[int, SkippedFile] | None = None
+    ) -> ImageScores:
+        """The scores of the items, in their order.
+
+        An image that cannot be scored goes to `skipped`; without it, it is an `InputError`.
+        """
+        pairs = []
+        for item, result in self.measured(items):
+            if isinstance(result, Measurement):
+                pairs.append((item, result.first(self.config)))
+            elif skipped is None:
+                raise InputError(f"{item.name}: {result}")
+            else:
+                skipped[item.index] = SkippedFile(Path(item.name), result)
+        pairs.sort(key=lambda pair: pair[0].index)
+        rows = [row for _, row in pairs]
+        still = [float(row.still.double().mean()) / self.config.steps for row in rows]
+        no_rows = torch.zeros(0, self.encoder.dimension)
+        return ImageScores(
+            complexity=_means([row.complexities for row in rows]),
+            complexity_error=_errors([row.complexities for row in rows]),
+            vulnerability=_means([row.vulnerabilities for row in rows]),
+            vulnerability_error=_errors([row.vulnerabilities for row in rows]),
+            features=torch.stack([row.features for row in rows]) if rows else no_rows,
+            names=tuple(item.name for item, _ in pairs),
+            digests=tuple(item.digest for item, _ in pairs),
+            skipped=tuple(file for _, file in sorted((skipped or {}).items())),
+            directions=torch.tensor([len(row.complexities) for row in rows], dtype=torch.int64),
+            still=torch.tensor(still, dtype=torch.float64),
+            clipped=torch.tensor([row.clipped for row in rows], dtype=torch.float64),
+            encoder=self.encoder.identity,
+            config=self.config,
+            seed=self.seed,
+        )
+
     def measured(self, items: Iterable[Item]) -> Iterator[tuple[Item, Measurement | str]]:
         """Each item with its measurement or with why there is none, not always in order."""
         for job, measurements in each_alone(self._measure, self._jobs(items), self.encoder.device):
             if job.answer is not None:
                 yield job.answer
-            for (item, _), found in zip(job.images, measurements, strict=True):
-                if reason := found.fault():
+            for (item, _), measurement in zip(job.images, measurements, strict=True):
+                if reason := measurement.fault():
                     yield item, reason
                     continue
                 if self.cache is not None:
-                    self.cache.put(self._key(item), found)
-                yield item, found
+                    self.cache.put(self._key(item), measurement)
+                yield item, measurement
 
-    def _jobs(self, items: Iterable[Item]) -> Iterator[_Job]:
+    def _jobs(self, items: Iterable[Item]) -> Iterator[_MeasuringJob]:
         waiting: list[tuple[Item, Tensor]] = []
         for item in items:
             known = None if self.cache is None else self.cache.get(self._key(item))
             if known is not None and known.reaches(self.config):
-                yield _Job(answer=(item, known))
+                yield _MeasuringJob(answer=(item, known))
                 continue
             try:
                 image = item.image()
             except UnusableFile as problem:
-                yield _Job(answer=(item, problem.reason))
+                yield _MeasuringJob(answer=(item, problem.reason))
                 continue
             if known is not None:
-                yield _Job([(item, image)], known)
+                yield _MeasuringJob([(item, image)], known)
                 continue
             waiting.append((item, image))
             if len(waiting) == group_size(self.encoder):
-                yield _Job(waiting)
+                yield _MeasuringJob(waiting)
                 waiting = []
         if waiting:
-            yield _Job(waiting)
+            yield _MeasuringJob(waiting)
 
-    def _measure(self, job: _Job) -> tuple[_Job, list[Measurement]]:
+    def _measure(self, job: _MeasuringJob) -> tuple[_MeasuringJob, list[Measurement]]:
         if not job.images:
             return job, []
         images = torch.stack([image for _, image in job.images])
@@ -189,43 +186,12 @@ class _Run:
         return key_of(item.digest, self.encoder.identity, self.config, self.seed)
 
 
-@dataclass
-class _Scored:
-    """What an `ImageScores` is made of, while it grows."""
-
-    found: list[tuple[Item, Measurement]] = field(default_factory=list)
-    skipped: list[tuple[int, str, str]] = field(default_factory=list)
-
-    def result(self, encoder: FeatureEncoder, config: AnomalyConfig, seed: int) -> ImageScores:
-        """The columns, in the order of the items."""
-        ordered = sorted(self.found, key=lambda pair: pair[0].index)
-        rows = [m.first(config) for _, m in ordered]
-        still = [float(m.still.double().mean()) / config.steps for m in rows]
-        blank = torch.zeros(0, encoder.dimension)
-        return ImageScores(
-            complexity=_means([m.complexities for m in rows]),
-            complexity_error=_errors([m.complexities for m in rows]),
-            vulnerability=_means([m.vulnerabilities for m in rows]),
-            vulnerability_error=_errors([m.vulnerabilities for m in rows]),
-            features=torch.stack([m.features for m in rows]) if rows else blank,
-            names=tuple(item.name for item, _ in ordered),
-            digests=tuple(item.digest for item, _ in ordered),
-            skipped=tuple((name, reason) for _, name, reason in sorted(self.skipped)),
-            directions=torch.tensor([len(m.complexities) for m in rows], dtype=torch.int64),
-            still=torch.tensor(still, dtype=torch.float64),
-            clipped=torch.tensor([m.clipped for m in rows], dtype=torch.float64),
-            encoder=encoder.identity,
-            config=config,
-            seed=seed,
-        )
-
-
 def _means(values: list[Tensor]) -> Tensor:
     return torch.tensor([float(row.nanmean()) for row in values], dtype=torch.float64)
 
 
 def _errors(values: list[Tensor]) -> Tensor:
     """Standard errors of the means; NaN with fewer than two values."""
-    kept = [row[~row.isnan()] for row in values]
-    found = [float(row.std() / len(row) ** 0.5) if len(row) > 1 else float("nan") for row in kept]
-    return torch.tensor(found, dtype=torch.float64)
+    defined = [row[~row.isnan()] for row in values]
+    errors = [float(x.std() / len(x) ** 0.5) if len(x) > 1 else float("nan") for x in defined]
+    return torch.tensor(errors, dtype=torch.float64)

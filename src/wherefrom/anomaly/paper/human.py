@@ -1,13 +1,13 @@
-"""Agreement with people's judgements, from a table that the user supplies.
+"""Agreement of the scores with people's judgements, from a table that the user supplies.
 
 The table is the CSV of dgm-eval (Stein et al.: Exposing flaws of generative model evaluation
 metrics, NeurIPS 2023, `data/human-evaluation-realism/per-image-data`): one row per image with the
 columns `model`, `generated` (1 or 0), `image_path`, `number_guesses`, `number_guesses_generated`.
 A person saw an image and guessed whether it was real or generated.
 
-Two questions are asked: does AS follow the share of a generator's images that people took for real
-(Hwang et al., Fig. 8 and E.2), and does a score per image follow how many people took the image for
-generated?  Few guesses per image bound the second correlation from above; the bound is estimated.
+Two correlations are measured: AS against the share of a generator's images that people took for
+real (Hwang et al., Fig. 8 and E.2), and a score per image against the share of people who took the
+image for generated.  Few guesses per image bound the second from above; the bound is estimated.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.files.opening import show_path
+from wherefrom.core.paths import show_path
 from wherefrom.data.tables.records import read_records
 
 Reals = NDArray[np.float64]
 COLUMNS = ("model", "generated", "image_path", "number_guesses", "number_guesses_generated")
 MAX_BYTES = 2**28
-FEWEST = 3  # pairs behind a correlation
+MIN_PAIRS = 3  # of a correlation
 
 
 @dataclass(frozen=True)
 class Guesses:
-    """How many people judged an image, and how many of them took it for generated."""
+    """The number of people who judged an image, and of those who took it for generated."""
 
     count: int
     said_generated: int
@@ -58,21 +58,21 @@ class HumanTable:
 
     def error_rate(self, model: str) -> tuple[float, int]:
         """The share of guesses that took this model's images for real, and how many guesses."""
-        found = [guesses for (name, _), guesses in self.images.items() if name == model]
-        count = sum(guesses.count for guesses in found)
+        guesses_of_model = [guesses for (name, _), guesses in self.images.items() if name == model]
+        count = sum(guesses.count for guesses in guesses_of_model)
         if not count:
             raise InputError(
                 f"{self.path} has no guesses about {model!r}; it knows {', '.join(self.models)}"
             )
-        return 1 - sum(guesses.said_generated for guesses in found) / count, count
+        return 1 - sum(guesses.said_generated for guesses in guesses_of_model) / count, count
 
 
 @dataclass(frozen=True)
 class Correlation:
     """Pearson's and Spearman's coefficients of `count` pairs, with 95 % bounds of the former.
 
-    `ceiling`: what a perfect score would reach on average, given how few people judged each image;
-    None where labels are precise.
+    `ceiling`: the correlation that a perfect score would reach on average with so few people per
+    image; None where labels are precise.
     """
 
     what: str
@@ -84,7 +84,6 @@ class Correlation:
     ceiling: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return asdict(self)
 
 
@@ -100,12 +99,12 @@ def read_human_table(path: Path) -> HumanTable:
         raise InputError(
             f"{shown} lacks the columns {', '.join(missing)}; expected a per-image CSV of dgm-eval"
         )
-    found: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     for row in records.rows:
-        _add(found, row.cells, f"{shown}, line {row.line}")
-    if not found:
+        _add(counts, row.cells, f"{shown}, line {row.line}")
+    if not counts:
         raise InputError(f"{shown} holds no guesses about generated images")
-    return HumanTable(shown, {key: Guesses(*counts) for key, counts in found.items()})
+    return HumanTable(shown, {key: Guesses(*pair) for key, pair in counts.items()})
 
 
 def agreement_of_generators(table: HumanTable, scores: Mapping[str, float]) -> Correlation:
@@ -148,15 +147,15 @@ def correlate(
     what: str, x: Sequence[float], y: Sequence[float], *, ceiling: float | None = None
 ) -> Correlation:
     """Both coefficients; fewer than 3 pairs, or a side without variation, is an `InputError`."""
-    if len(x) < FEWEST:
-        raise InputError(f"{what}: {len(x)} pairs, a correlation needs at least {FEWEST}")
+    if len(x) < MIN_PAIRS:
+        raise InputError(f"{what}: {len(x)} pairs, a correlation needs at least {MIN_PAIRS}")
     if len(set(x)) < 2 or len(set(y)) < 2:
         raise InputError(f"{what}: all values of one side are equal, so nothing can agree with it")
     from scipy.stats import pearsonr, spearmanr
 
     linear = pearsonr(x, y)
     # Fisher's interval needs at least 4 pairs.
-    bounds = linear.confidence_interval(0.95) if len(x) > FEWEST else (-1.0, 1.0)
+    bounds = linear.confidence_interval(0.95) if len(x) > MIN_PAIRS else (-1.0, 1.0)
     return Correlation(
         what=what,
         pearson=float(linear.statistic),
@@ -187,7 +186,7 @@ def noise_ceiling(guesses: Sequence[Guesses]) -> float | None:
     return float(min(1.0, np.sqrt(true / share.var(ddof=1))))
 
 
-def _add(found: dict[tuple[str, str], list[int]], row: Mapping[str, str], where: str) -> None:
+def _add(totals: dict[tuple[str, str], list[int]], row: Mapping[str, str], where: str) -> None:
     try:
         generated = int(row["generated"])
         count, said = int(row["number_guesses"]), int(row["number_guesses_generated"])
@@ -199,6 +198,6 @@ def _add(found: dict[tuple[str, str], list[int]], row: Mapping[str, str], where:
             "or 1, and no more than all"
         )
     if generated == 1 and count:
-        entry = found[row["model"], PurePosixPath(row["image_path"].replace("\\", "/")).name]
+        entry = totals[row["model"], PurePosixPath(row["image_path"].replace("\\", "/")).name]
         entry[0] += count
         entry[1] += said

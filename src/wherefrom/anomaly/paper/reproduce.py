@@ -1,27 +1,28 @@
 """The paper's tables on the user's own images: Tab. B.1, and the t-tests of Tab. C.1 and E.1.
 
-Hwang, Lee, Lee: Anomaly Score, CVPR 2024, Supplement.  The paper's images and weights cannot be had
-here, so nothing is claimed to be equal; the published figures stand beside the measured ones.
+Hwang, Lee, Lee: Anomaly Score, CVPR 2024, Supplement.  The paper's images and weights were not
+available, so the published figures stand beside the measured ones without any claim of equality.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from wherefrom.anomaly.comparison.generators import ComparisonConfig, anomaly_score
+from wherefrom.anomaly.comparison.generators import anomaly_score
 from wherefrom.anomaly.comparison.means import MeanTest, mean_test
 from wherefrom.anomaly.config import PRESETS, AnomalyConfig
 from wherefrom.anomaly.measuring.cache import Cache, MemoryCache
+from wherefrom.anomaly.measuring.items import Paths, as_paths
 from wherefrom.anomaly.measuring.scoring import score_files
-from wherefrom.anomaly.paper.human import FEWEST as FEWEST_MODELS
 from wherefrom.anomaly.paper.human import (
+    MIN_PAIRS,
     Correlation,
     HumanTable,
     agreement_of_generators,
@@ -69,7 +70,6 @@ class ReproducedRow:
     published: tuple[float, float, float, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return {
             "generator": self.generator,
             "epsilon_and_alpha": self.step,
@@ -100,7 +100,6 @@ class Reproduction:
         return tuple(r for r in self.grid if (r.step, r.count) == (usual.step, usual.count))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return {
             "grid": [row.to_dict() for row in self.grid],
             "agreement": [row.to_dict() for row in self.agreement],
@@ -111,12 +110,11 @@ class Reproduction:
 
 
 def reproduce(
-    reals: Sequence[Path],
-    generators: Mapping[str, Sequence[Path]],
+    generators: Mapping[str, Paths],
+    real: Paths,
     encoder: FeatureEncoder,
     *,
     config: AnomalyConfig = PRESETS["paper"],
-    comparison: ComparisonConfig | None = None,
     human: HumanTable | None = None,
     seed: int = 0,
     cache: Cache | None = None,
@@ -127,8 +125,10 @@ def reproduce(
     `config` gives what the grid does not vary.  With a table, `generators` must be named as the
     models there.
     """
-    kept = MemoryCache() if cache is None else cache
-    rows, usual = [], {}
+    store = MemoryCache() if cache is None else cache
+    rows = []
+    agreement: tuple[Correlation, ...] = ()
+    unmatched = 0
     for place, setting in enumerate(GRID):
         at = dataclasses.replace(
             config,
@@ -137,64 +137,54 @@ def reproduce(
             steps=setting.count,
             attack_steps=setting.count,
         )
-        scored = {
-            name: score_files(paths, encoder, config=at, seed=seed, cache=kept, track=track)
-            for name, paths in ({"": reals} | dict(generators)).items()
-        }
-        real = scored.pop("")
-        rows += [_row(name, setting, real, made) for name, made in scored.items()]
-        if place == USUAL:
-            usual = {"": real} | scored
-    agreement: tuple[Correlation, ...] = ()
-    unmatched = 0
-    if human is not None:
-        agreement, unmatched = _agreement(human, usual, comparison, seed, track)
+        score = partial(
+            score_files, encoder=encoder, config=at, seed=seed, cache=store, track=track
+        )
+        real_scores = score(as_paths(real))
+        scored = {name: score(as_paths(paths)) for name, paths in generators.items()}
+        rows += [_row(name, setting, real_scores, scores) for name, scores in scored.items()]
+        if place == USUAL and human is not None:
+            agreement, unmatched = _agreement(human, real_scores, scored, seed, track)
     return Reproduction(tuple(rows), agreement, unmatched, encoder.identity.to_dict(), config)
 
 
-def _row(name: str, setting: GridSetting, real: ImageScores, made: ImageScores) -> ReproducedRow:
+def _row(
+    name: str, setting: GridSetting, real: ImageScores, generated: ImageScores
+) -> ReproducedRow:
     return ReproducedRow(
         generator=name,
         step=setting.step,
         count=setting.count,
-        complexity=mean_test(real.complexity, made.complexity, expected="smaller"),
-        vulnerability=mean_test(real.vulnerability, made.vulnerability, expected="larger"),
+        complexity=mean_test(real.complexity, generated.complexity, expected="smaller"),
+        vulnerability=mean_test(real.vulnerability, generated.vulnerability, expected="larger"),
         published=setting.published,
     )
 
 
 def _agreement(
     human: HumanTable,
-    scored: Mapping[str, ImageScores],
-    comparison: ComparisonConfig | None,
+    real: ImageScores,
+    generated: Mapping[str, ImageScores],
     seed: int,
     track: Track,
 ) -> tuple[tuple[Correlation, ...], int]:
-    made = {name: scores for name, scores in scored.items() if name}
-    size = min(map(len, made.values()))
-    found = []
-    if len(made) >= FEWEST_MODELS:
+    """Correlations of AS and of the scores per image with people's guesses; images without any."""
+    size = min(map(len, generated.values()))
+    rows = []
+    if len(generated) >= MIN_PAIRS:
+        score = partial(anomaly_score, real, seed=seed, equal_size=size, track=track)
         distances = {
-            name: anomaly_score(
-                scored[""],
-                scores,
-                name=name,
-                config=comparison,
-                seed=seed,
-                equal_size=size,
-                track=track,
-            ).as_at_equal_size
-            for name, scores in made.items()
+            name: score(scores, name=name).as_at_equal_size for name, scores in generated.items()
         }
-        found.append(agreement_of_generators(human, distances))
+        rows.append(agreement_of_generators(human, distances))
     unmatched = 0
     for what, column in COLUMNS.items():
         values = {
             name: (scores.names, np.asarray(column(scores), dtype=np.float64))
-            for name, scores in made.items()
+            for name, scores in generated.items()
         }
-        agreed, unmatched = agreement_of_images(
+        correlation, unmatched = agreement_of_images(
             human, values, what=f"{what} against the share that said generated"
         )
-        found.append(agreed)
-    return tuple(found), unmatched
+        rows.append(correlation)
+    return tuple(rows), unmatched

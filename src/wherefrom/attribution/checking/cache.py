@@ -1,4 +1,4 @@
-"""Answers kept by digest, in one SQLite file: what was judged before is not judged again.
+"""Answers stored by digest in one SQLite file: an image that was judged is not judged again.
 
 The key is the digest of the image's file with that of everything the answer rests on: the
 attributor's numbers and settings, and this version of the package.  One file may serve any number
@@ -19,12 +19,13 @@ from wherefrom import __version__
 from wherefrom.attribution.fitted import Attributor
 from wherefrom.attribution.result import ImageVerdict
 from wherefrom.calibration.verdict import Verdict
-from wherefrom.core.database import database_errors, transaction
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.limits import limits_in_force, reading_key
 from wherefrom.core.paths import show_path
-from wherefrom.core.store import digest_bytes, digest_tensors
-from wherefrom.data.files.opening import UnusableFile, read_regular
+from wherefrom.core.saving.database import database_errors, transaction
+from wherefrom.core.saving.store import digest_bytes
+from wherefrom.data.files.opening import UnusableFile
+from wherefrom.data.files.reading import read_file
 
 SCHEMA = 2
 TABLE = (
@@ -59,12 +60,12 @@ class Answers:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._base.close()
 
     def find(self, files: Sequence[Path]) -> dict[Path, ImageVerdict]:
         """The answers that are known, by file; each file is read for its digest."""
-        found = {}
+        answers = {}
         for path in files:
             digest = _digest(path)
             with self._errors():
@@ -73,18 +74,18 @@ class Answers:
                     (self.basis, digest),
                 ).fetchone()
             if row is not None:
-                found[path] = replace(self._read(row[0]), name=str(path))
-        return found
+                answers[path] = replace(self._read(row[0]), name=str(path))
+        return answers
 
-    def keep(self, rows: Sequence[ImageVerdict]) -> None:
-        """Keep the answers about files that could be read; they are on disk when this returns."""
-        kept = [
+    def store(self, rows: Sequence[ImageVerdict]) -> None:
+        """Store the answers about files that could be read; they are on disk when this returns."""
+        records = [
             (self.basis, row.digest, json.dumps(row.to_dict() | {"name": ""}))
             for row in rows
             if row.digest is not None
         ]
         with self._errors(), transaction(self._base, "BEGIN IMMEDIATE") as base:
-            base.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", kept)
+            base.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", records)
 
     def _read(self, text: str) -> ImageVerdict:
         try:
@@ -107,7 +108,7 @@ class Answers:
 
 def basis_of(fitted: Attributor) -> str:
     """The digest of all that an answer rests on besides the image."""
-    told = {
+    basis = {
         "answers": SCHEMA,
         "version": __version__,
         "reading": reading_key(),
@@ -115,15 +116,15 @@ def basis_of(fitted: Attributor) -> str:
         "config": fitted.config.to_dict(),
         "noise": None if fitted.noise is None else fitted.noise.to_meta(),
         "shape": list(fitted.image_shape),
-        "numbers": digest_tensors(fitted.tensors()),
+        "numbers": fitted.digest,
         "generator": fitted.provenance["generator"]["digest"],
     }
-    return digest_bytes(json.dumps(told, sort_keys=True).encode())
+    return digest_bytes(json.dumps(basis, sort_keys=True).encode())
 
 
 def _digest(path: Path) -> str:
     """Of the file's content; "" where it cannot be read, which judging will say."""
     try:
-        return digest_bytes(read_regular(path, max_bytes=limits_in_force().max_bytes))
+        return digest_bytes(read_file(path, max_bytes=limits_in_force().max_bytes))
     except UnusableFile:
         return ""

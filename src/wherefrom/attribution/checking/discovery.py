@@ -1,4 +1,4 @@
-"""A folder judged as a whole: answers that chance alone could have given are taken back."""
+"""A folder judged as a whole, at a rate of false discoveries."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def control_discoveries(result: CheckResult, rate: float) -> CheckResult:
         given = [result.images[i].verdict is verdict for i, _ in asked]
         p_values = [p if gave else 1.0 for (_, p), gave in zip(asked, given, strict=True)]
         stands = discoveries(p_values, rate).tolist()
-        for (i, p), gave, kept in zip(asked, given, stands, strict=True):
-            if gave and not kept:
+        for (i, p), gave, stays in zip(asked, given, stands, strict=True):
+            if gave and not stays:
                 reason = (
                     f"alone it would be called {str(verdict)!r} (p = {p:.3g}), but among "
                     f"{len(asked)} images judged together that is not rare enough for a "

@@ -1,4 +1,4 @@
-"""Why one image got its verdict: what its activations show, what is left over, what survives.
+"""Why one image got its verdict: its activations, what the inversion leaves over, re-encodings.
 
 FLIPAD, Figures 4 and 11 to 15, show activation channels that differ; here they are those of the
 image asked about, in the units in which the detector sees them.
@@ -19,37 +19,22 @@ from typing import Any
 from torch import Tensor
 
 from wherefrom.attribution.fitted import Attributor
-from wherefrom.attribution.methods.ensemble import Ensemble
-from wherefrom.attribution.methods.features import FeatureMap
-from wherefrom.attribution.methods.flipad_scorer import Evidence
-from wherefrom.attribution.protocol import Scorer, as_stored
+from wherefrom.attribution.protocol import Channel, as_stored
 from wherefrom.attribution.result import ImageVerdict
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
-from wherefrom.core.precision import full_precision
-from wherefrom.core.store import digest_tensors
 from wherefrom.data.altering.degradations import blur, crop, jpeg, webp
-from wherefrom.data.images import Carrier
+from wherefrom.data.decoding.images import Carrier
+from wherefrom.data.notebook import rows_as_frame, rows_as_html
 from wherefrom.data.shaping import crop_and_resize
 from wherefrom.data.writing import to_float
-from wherefrom.detectors.deep_sad import FittedDeepSad
 
-SHOWN_CHANNELS = 4
 HALF_LEVEL = 0.5  # of 255: what rounding alone leaves over
-
-
-@dataclass(frozen=True, eq=False)
-class Channel:
-    """One activation channel: how far its places lie from own images', in their deviations."""
-
-    index: int
-    difference: float  # mean of |z| over its places
-    places: Tensor  # z, (h, w) float32
 
 
 @dataclass(frozen=True)
 class Reencoding:
-    """The verdict after somebody shipped the image once more."""
+    """The verdict on the image after one more alteration or saving."""
 
     change: str
     verdict: Verdict
@@ -87,11 +72,11 @@ class Explanation:
         """Share of the re-encodings whose verdict is not the opposite one."""
         opposite = {Verdict.OURS: Verdict.NOT_OURS, Verdict.NOT_OURS: Verdict.OURS}
         wrong = opposite.get(self.image.verdict)
-        kept = sum(one.verdict is not wrong for one in self.reencodings)
-        return kept / len(self.reencodings)
+        agreeing = sum(again.verdict is not wrong for again in self.reencodings)
+        return agreeing / len(self.reencodings)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; maps as lists of rows."""
+        """JSON values, tensors as lists of rows."""
         return {
             "image": self.image.to_dict(),
             "channels": [
@@ -102,14 +87,23 @@ class Explanation:
             "unexplained": None if self.unexplained is None else self.unexplained.tolist(),
             "pieces": dict(self.pieces),
             "reencodings": [
-                dataclasses.asdict(one) | {"verdict": str(one.verdict)} for one in self.reencodings
+                dataclasses.asdict(again) | {"verdict": str(again.verdict)}
+                for again in self.reencodings
             ],
             "stable": self.stable,
             "digests": dict(self.digests),
         }
 
+    def to_dataframe(self) -> Any:
+        """A pandas data frame with a row per re-encoding (extra `dataframe`)."""
+        return rows_as_frame(self.to_dict()["reencodings"])
 
-def _shipped(quality: int, kind: str) -> Callable[[Tensor], Tensor]:
+    def _repr_html_(self) -> str:
+        caption = f"{self.image.name}: {self.image.verdict}; after a re-encoding:"
+        return rows_as_html(self.to_dict()["reencodings"], caption=caption)
+
+
+def _saved_as(quality: int, kind: str) -> Callable[[Tensor], Tensor]:
     return lambda x: (jpeg if kind == "JPEG" else webp)(x, quality)
 
 
@@ -125,10 +119,10 @@ def _rescaled(share: float) -> Callable[[Tensor], Tensor]:
 # What is done, how, and the file that it would arrive in: (format, quality, scale).
 REENCODINGS: tuple[tuple[str, Callable[[Tensor], Tensor], tuple[str, int | None, float]], ...] = (
     ("saved again without loss", lambda x: x, ("PNG", None, 1.0)),
-    ("JPEG, quality 95", _shipped(95, "JPEG"), ("JPEG", 95, 1.0)),
-    ("JPEG, quality 85", _shipped(85, "JPEG"), ("JPEG", 85, 1.0)),
-    ("JPEG, quality 75", _shipped(75, "JPEG"), ("JPEG", 75, 1.0)),
-    ("WebP, quality 80", _shipped(80, "WEBP"), ("WEBP", None, 1.0)),
+    ("JPEG, quality 95", _saved_as(95, "JPEG"), ("JPEG", 95, 1.0)),
+    ("JPEG, quality 85", _saved_as(85, "JPEG"), ("JPEG", 85, 1.0)),
+    ("JPEG, quality 75", _saved_as(75, "JPEG"), ("JPEG", 75, 1.0)),
+    ("WebP, quality 80", _saved_as(80, "WEBP"), ("WEBP", None, 1.0)),
     ("scaled to three quarters", _rescaled(0.75), ("PNG", None, 0.75)),
     ("scaled to one and a half", _rescaled(1.5), ("PNG", None, 1.5)),
     ("cropped by a sixteenth, scaled back", lambda x: crop(x, 15 / 16), ("PNG", None, 1.0)),
@@ -144,7 +138,7 @@ def explain(
     digest: str | None = None,
     carrier: Carrier | None = None,
 ) -> Explanation:
-    """Everything that the attributor can say about one image (C, H, W), uint8 or in [0, 1].
+    """What the verdict on one image (C, H, W), uint8 or in [0, 1], rests on.
 
     An `InputError` for an image without a finite score: there is nothing to explain.
     """
@@ -158,54 +152,21 @@ def explain(
     if row.score is None:
         raise InputError(f"{name} cannot be explained: it {row.reason}")
     scores = fitted.calibration_of(row.condition or "")
-    x = to_float(pixels)
-    scorer = fitted.scorer_of(row.condition or "")
-    parts = _inverting_parts(scorer)
-    pieces: dict[str, float] = {}
-    if isinstance(scorer, Ensemble):
-        values = scorer.pieces(x)[0].tolist()
-        pieces = dict(zip(scorer.names, values, strict=True))
+    details = fitted.scorer_of(row.condition or "").details(to_float(pixels))
     return Explanation(
-        row,
-        {"own": scores.own, "other": scores.other},
-        () if parts is None else _channels(*parts, x),
-        None if parts is None else _unexplained(parts[0], x),
-        pieces,
-        tuple(_reencoded(fitted, pixels[0], *one) for one in REENCODINGS),
-        {
+        image=row,
+        calibration={"own": scores.own, "other": scores.other},
+        channels=details.channels,
+        unexplained=details.unexplained,
+        pieces=details.pieces,
+        reencodings=tuple(_reencoded(fitted, pixels[0], *change) for change in REENCODINGS),
+        digests={
             "image": row.digest or "",
             "generator": fitted.provenance["generator"]["digest"],
             "others": fitted.provenance["others"]["digest"],
-            "attributor": digest_tensors(fitted.tensors()),
+            "attributor": fitted.digest,
         },
     )
-
-
-def _inverting_parts(found: Scorer) -> tuple[FeatureMap, FittedDeepSad] | None:
-    if isinstance(found, Ensemble):
-        found = found.flipad
-    return (found.features, found.detector) if isinstance(found, Evidence) else None
-
-
-def _channels(features: FeatureMap, detector: FittedDeepSad, x: Tensor) -> tuple[Channel, ...]:
-    z = (features.extract(x).float() - detector.mean) / detector.scale
-    z = z[0].cpu()
-    if z.ndim != 3:
-        z = z.reshape(-1, 1, 1)
-    difference = z.abs().mean(dim=(1, 2))
-    kept = range(len(z)) if features.channels is None else features.channels.tolist()
-    order = difference.argsort(descending=True, stable=True)[:SHOWN_CHANNELS].tolist()
-    return tuple(Channel(int(kept[i]), float(difference[i]), z[i]) for i in order)
-
-
-def _unexplained(features: FeatureMap, x: Tensor) -> Tensor | None:
-    """None with a window: its o is not that of a whole image."""
-    if features.window is not None:
-        return None
-    z = features.invert(x).activations
-    with full_precision(z.device):
-        made = features.output_map.forward(features.last_layer.apply(z))
-    return (255 * (made.cpu() - x)).abs().amax(dim=1)[0]
 
 
 def _reencoded(

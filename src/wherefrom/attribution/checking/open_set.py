@@ -25,7 +25,7 @@ from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
 
 
-class Identity(StrEnum):
+class OpenSetAnswer(StrEnum):
     """What can be said of one image and several models."""
 
     ONE = "made by one of these models"
@@ -37,24 +37,24 @@ class Identity(StrEnum):
 class Identification:
     """The answer for one image.
 
-    `model` is set for `Identity.ONE`.  `left`: models that are not ruled out; `unjudged`: those
-    that could not judge the image at all.  `adjusted`: Holm's p-values of "like k's others".
+    `model` is set for `OpenSetAnswer.ONE`.  `possible`: models that are not ruled out; `unjudged`:
+    those that could not judge the image at all.  `adjusted`: Holm's p-values of "like k's others".
     """
 
-    answer: Identity
+    answer: OpenSetAnswer
     model: str | None
-    left: tuple[str, ...]
+    possible: tuple[str, ...]
     unjudged: tuple[str, ...]
     adjusted: Mapping[str, float]
     family_error: float
     reason: str
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """JSON values; `possible` is called "left" there."""
         return {
             "answer": str(self.answer),
             "model": self.model,
-            "left": list(self.left),
+            "left": list(self.possible),
             "unjudged": list(self.unjudged),
             "adjusted": dict(self.adjusted),
             "family_error": self.family_error,
@@ -70,37 +70,38 @@ def identify(verdicts: Mapping[str, ImageVerdict], *, family_error: float) -> Id
     """
     if not verdicts:
         raise InputError("there is no attributor to ask; give at least one")
-    judged = {name: row for name, row in verdicts.items() if row.p_other is not None}
-    values = holm_adjusted([row.p_other or 0.0 for row in judged.values()]).tolist()
-    adjusted = dict(zip(judged, values, strict=True))
-    left = tuple(name for name, row in judged.items() if row.verdict is not Verdict.NOT_OURS)
-    unjudged = tuple(name for name in verdicts if name not in judged)
+    rows = {name: row for name, row in verdicts.items() if row.p_other is not None}
+    values = holm_adjusted([row.p_other or 0.0 for row in rows.values()]).tolist()
+    adjusted = dict(zip(rows, values, strict=True))
+    possible = tuple(name for name, row in rows.items() if row.verdict is not Verdict.NOT_OURS)
+    unjudged = tuple(name for name in verdicts if name not in rows)
 
-    def found(answer: Identity, reason: str = "", model: str | None = None) -> Identification:
-        return Identification(answer, model, left, unjudged, adjusted, family_error, reason)
+    def answer(
+        identity: OpenSetAnswer, reason: str = "", model: str | None = None
+    ) -> Identification:
+        return Identification(identity, model, possible, unjudged, adjusted, family_error, reason)
 
-    if not left and not unjudged:
-        return found(Identity.NONE)
-    if not left:
+    if not possible and not unjudged:
+        return answer(OpenSetAnswer.NONE)
+    if not possible:
         first = verdicts[unjudged[0]].reason
-        ruled = f"{_listed(judged)} ruled out; " if judged else ""
-        return found(
-            Identity.CANNOT_SAY, f"{ruled}{_listed(unjudged)} could not judge it: the file {first}"
+        ruled = f"{', '.join(rows)} ruled out; " if rows else ""
+        return answer(
+            OpenSetAnswer.CANNOT_SAY,
+            f"{ruled}{', '.join(unjudged)} could not judge it: the file {first}",
         )
-    if len(left) > 1:
-        return found(Identity.CANNOT_SAY, f"it fits more than one model: {_listed(left)}")
-    (only,) = left
-    row = judged[only]
+    if len(possible) > 1:
+        return answer(
+            OpenSetAnswer.CANNOT_SAY, f"it fits more than one model: {', '.join(possible)}"
+        )
+    (only,) = possible
+    row = rows[only]
     if row.verdict is Verdict.CANNOT_SAY:
-        return found(Identity.CANNOT_SAY, f"{only}: {row.reason}")
+        return answer(OpenSetAnswer.CANNOT_SAY, f"{only}: {row.reason}")
     if adjusted[only] > family_error:
-        return found(
-            Identity.CANNOT_SAY,
-            f"it fits {only}, but with {len(judged)} models in the case the other images explain "
+        return answer(
+            OpenSetAnswer.CANNOT_SAY,
+            f"it fits {only}, but with {len(rows)} models in the case the other images explain "
             f"it too well (Holm-adjusted p = {adjusted[only]:.3g} > {family_error:g})",
         )
-    return found(Identity.ONE, model=only)
-
-
-def _listed(names: Mapping[str, object] | tuple[str, ...]) -> str:
-    return ", ".join(names)
+    return answer(OpenSetAnswer.ONE, model=only)

@@ -1,4 +1,4 @@
-"""Verdicts for files and folders: a file that cannot be judged is a row, not a stop."""
+"""Verdicts for files, folders and tables; a file that cannot be judged is a row with a reason."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from wherefrom.attribution.checking.cache import Answers
 from wherefrom.attribution.checking.explaining import Explanation, explain
 from wherefrom.attribution.conditions import CLEAN
 from wherefrom.attribution.fitted import Attributor
-from wherefrom.attribution.result import CheckResult, ImageVerdict
-from wherefrom.attribution.together import judge_together
-from wherefrom.calibration.verdict import Verdict
+from wherefrom.attribution.result import CheckResult, ImageVerdict, cannot_say, judge_together
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.data.batches import Wanted
-from wherefrom.data.folders import list_images, read_files, read_images
+from wherefrom.data.batches import BatchOptions, read_files
+from wherefrom.data.folders import list_images, read_images
 from wherefrom.data.tables.numbers import read_rows
 
 PART = 64  # files that are read and judged together
@@ -34,18 +32,18 @@ def explain_path(fitted: Attributor, path: Path) -> tuple[Explanation, Tensor]:
     _refuse_numbers(fitted)
     channels, height, width = fitted.image_shape
     batch = read_images(
-        [path], channels=channels, size=(height, width), resize="scaled" in fitted.further
+        [path], channels=channels, size=(height, width), resize="scaled" in fitted.altered
     )
     if len(batch.paths) > 1:
         raise InputError(f"{path} is a folder of {len(batch.paths)} images; name one of them")
-    found = explain(
+    explanation = explain(
         fitted,
         batch.images[0],
         name=str(batch.paths[0]),
         digest=batch.digests[0],
         carrier=batch.carriers[0],
     )
-    return found, batch.images[0]
+    return explanation, batch.images[0]
 
 
 def check_paths(
@@ -65,48 +63,44 @@ def check_paths(
     """
     if fitted.judges_numbers:
         return _check_tables(fitted, paths, track)
-    judged = partial(map, partial(check_files, fitted))
-    return fitted.result(check_in_parts(list_images(paths), judged, answers, track=track))
+    check_each = partial(map, partial(check_files, fitted))
+    return fitted.result(check_in_parts(list_images(paths), check_each, answers, track=track))
 
 
 def check_in_parts(
     files: Sequence[Path],
-    judged: Callable[[Sequence[Sequence[Path]]], Iterable[list[ImageVerdict]]],
+    check_each: Callable[[Sequence[Sequence[Path]]], Iterable[list[ImageVerdict]]],
     answers: Answers | None = None,
     *,
     track: Track = quiet,
 ) -> list[ImageVerdict]:
-    """A verdict per file by `judged`, which judges parts in their order; memory stays bounded.
+    """A verdict per file; `check_each` judges parts of the files in their order.
 
-    What `answers` know is not judged, and what is judged they keep, part by part.
+    What `answers` hold is not judged again, and new verdicts are stored there part by part.
     """
     rows = {} if answers is None else answers.find(files)
-    left = [path for path in files if path not in rows]
-    parts = [left[start : start + PART] for start in range(0, len(left), PART)]
-    for part, found in zip(
-        parts, track(judged(parts), "checking images", total=len(parts)), strict=True
-    ):
-        rows |= dict(zip(part, found, strict=True))
+    unknown = [path for path in files if path not in rows]
+    parts = [unknown[start : start + PART] for start in range(0, len(unknown), PART)]
+    verdicts = track(check_each(parts), "checking images", total=len(parts))
+    for part, part_rows in zip(parts, verdicts, strict=True):
+        rows |= dict(zip(part, part_rows, strict=True))
         if answers is not None:
-            answers.keep(found)
+            answers.store(part_rows)
     return [rows[path] for path in files]
 
 
 def check_files(fitted: Attributor, files: Sequence[Path]) -> list[ImageVerdict]:
     """A verdict per image file, in the order given; a file that is gone by now gets one, too."""
     channels, height, width = fitted.image_shape
-    wanted = Wanted(
+    wanted = BatchOptions(
         channels,
         (height, width),
-        resize="scaled" in fitted.further,
+        resize="scaled" in fitted.altered,
         at_least=0,
         drop_duplicates=False,
     )
     batch = read_files(files, "the files", wanted)
-    rows = {
-        path: ImageVerdict(str(path), Verdict.CANNOT_SAY, None, None, None, reason, possible=())
-        for path, reason in batch.skipped
-    }
+    rows = {file.path: cannot_say(str(file.path), file.reason) for file in batch.skipped}
     if batch.paths:
         checked = fitted.check(
             batch.images,
@@ -122,22 +116,18 @@ def _check_tables(fitted: Attributor, paths: Sequence[Path], track: Track) -> Ch
     batch = read_rows(
         paths, fitted.image_shape, columns=fitted.provenance.get("columns"), at_least=0
     )
-    unread = [
-        ImageVerdict(name, Verdict.CANNOT_SAY, None, None, None, reason, possible=())
-        for name, reason in batch.skipped
-    ]
+    unread = [cannot_say(str(path), reason) for path, reason in batch.skipped]
     if not batch.names:
         return fitted.result(unread)
-    found = fitted.check(batch.values, names=batch.names, digests=batch.digests, track=track)
-    p_values = [row.p_value for row in found.images if row.p_value is not None]
+    checked = fitted.check(batch.values, names=batch.names, digests=batch.digests, track=track)
+    result = fitted.result([*checked.images, *unread])
+    p_values = [row.p_value for row in checked.images if row.p_value is not None]
     if not p_values:  # no row has a finite score
-        return fitted.result([*found.images, *unread])
+        return result
     together = judge_together(
-        p_values,
-        calibration=len(fitted.own_scores),
-        rate=fitted.smallest_p_value(CLEAN),
+        p_values, calibration=len(fitted.own_scores), rate=fitted.smallest_p_value(CLEAN)
     )
-    return replace(fitted.result([*found.images, *unread]), together=together)
+    return replace(result, together=together)
 
 
 def _refuse_numbers(fitted: Attributor) -> None:

@@ -1,7 +1,7 @@
 """A large folder checked by several processes, each with one thread: the same answers, sooner.
 
-The inversion of an image is many small products, of which threads share each; processes share the
-images instead.
+The inversion of an image is many small products, which gain little from threads; processes divide
+the images among themselves instead.
 """
 
 from __future__ import annotations
@@ -16,40 +16,31 @@ from pathlib import Path
 import torch
 
 from wherefrom.attribution.checking.cache import Answers
-from wherefrom.attribution.checking.paths import check_files, check_in_parts, check_paths
+from wherefrom.attribution.checking.paths import check_files, check_in_parts
 from wherefrom.attribution.fitted import Attributor, load
-from wherefrom.attribution.result import CheckResult, ImageVerdict
+from wherefrom.attribution.result import ImageVerdict
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.data.folders import list_images
 
 _loaded: list[Attributor] = []  # of a worker process: its one attributor
 
 
 def check_in_processes(
     attributor: Path,
-    paths: Sequence[Path],
+    files: Sequence[Path],
     *,
     processes: int,
-    fitted: Attributor | None = None,
     answers: Answers | None = None,
     track: Track = quiet,
-) -> CheckResult:
-    """What `check_paths` says of a saved attributor and these paths, by `processes` processes.
+) -> list[ImageVerdict]:
+    """A verdict per image file by the attributor saved in a folder, from `processes` processes.
 
-    `fitted` is the same attributor where it was loaded already.
     The processes are spawned, so that a script that calls this needs the usual guard
-    `if __name__ == "__main__"`.  An `InputError` for less than one process, and if a process dies,
-    as it does where memory ends.
+    `if __name__ == "__main__"`.  An `InputError` if a process dies, as it does where memory ends.
     """
-    if processes < 1:
-        raise InputError(f"{processes} processes; give at least 1")
-    fitted = fitted or load(attributor)
-    if processes == 1 or fitted.judges_numbers:
-        return check_paths(fitted, paths, answers=answers, track=track)
-    files, done = list_images(paths), 0
+    done = 0
 
-    def judged(parts: Sequence[Sequence[Path]]) -> Iterator[list[ImageVerdict]]:
+    def check_each(parts: Sequence[Sequence[Path]]) -> Iterator[list[ImageVerdict]]:
         nonlocal done
         if not parts:
             return
@@ -59,22 +50,21 @@ def check_in_processes(
             initializer=_begin,
             initargs=(attributor,),
         ) as pool:
-            for found in pool.map(_check_part, parts):
-                done += len(found)
-                yield found
+            for verdicts in pool.map(_check_part, parts):
+                done += len(verdicts)
+                yield verdicts
 
     try:
-        rows = check_in_parts(files, judged, answers, track=track)
+        return check_in_parts(files, check_each, answers, track=track)
     except BrokenProcessPool as error:
         raise InputError(
             f"a process ended before its answer, perhaps for want of memory; {done} of "
             f"{len(files)} files were judged; use fewer processes"
         ) from error
-    return fitted.result(rows)
 
 
 def _begin(attributor: Path) -> None:
-    logging.captureWarnings(True)  # a worker's warnings are nobody's, beside a result in JSON
+    logging.captureWarnings(True)  # else a worker's warnings would stand beside a result in JSON
     torch.set_num_threads(1)
     _loaded.append(load(attributor))
 

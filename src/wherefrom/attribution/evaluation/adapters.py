@@ -1,4 +1,4 @@
-"""A fitted attributor, and Deep SAD alone, in the words of scikit-learn and PyOD.
+"""A fitted attributor, and Deep SAD alone, as estimators of scikit-learn and PyOD.
 
 An attributor is trained already; `fit` sets a threshold on own images of the caller's, which must
 not be those of its training.  Outlier = not made by the model.  Deep SAD trains on any features,
@@ -109,9 +109,9 @@ def _sad_sklearn_class() -> type[Any]:
             labels = np.zeros(len(X)) if y is None else np.asarray(y)
             inliers = np.random.default_rng(self.seed).permutation(np.flatnonzero(labels >= 0))
             held = inliers[: max(1, round(self.held_out * len(inliers)))]
-            kept = np.setdiff1d(np.arange(len(X)), held)
+            train = np.setdiff1d(np.arange(len(X)), held)
             rows = np.asarray(X)
-            self.fitted_ = _train(rows[kept], labels[kept], self.config, self.seed)
+            self.fitted_ = _train(rows[train], labels[train], self.config, self.seed)
             self.offset_ = -threshold_at_rate(self.anomaly_scores(rows[held]), self.fpr)
             return self
 

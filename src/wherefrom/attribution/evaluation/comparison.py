@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any
@@ -30,6 +30,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
 from wherefrom.data.altering.degradations import Alteration
+from wherefrom.data.notebook import rows_as_frame, rows_as_html
 from wherefrom.generators.generator import Generator
 from wherefrom.metrics.detection import finite_mean
 
@@ -52,7 +53,7 @@ class Series:
         return statistics.stdev(finite) if len(finite) > 1 else None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """The fields as JSON values."""
         return {"values": list(self.values), "mean": self.mean, "deviation": self.deviation}
 
 
@@ -69,8 +70,8 @@ class Measured:
     own_rejected: Series
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return {info.name: _plain(getattr(self, info.name)) for info in fields(self)}
+        """The fields as JSON values."""
+        return {info.name: _json_value(getattr(self, info.name)) for info in fields(self)}
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,9 @@ class AlteredRow(Measured):
     alteration: str
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {name: one.to_dict() for name, one in value.items()}
+        return {name: _json_value(part) for name, part in value.items()}
     return value if isinstance(value, str) else value.to_dict()
 
 
@@ -108,11 +109,43 @@ class ComparisonResult:
     generator: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """The fields as JSON values."""
         rows = {
             name: [row.to_dict() for row in getattr(self, name)] for name in ("rows", "altered")
         }
         return asdict(self) | rows
+
+    def to_dataframe(self) -> Any:
+        """A pandas data frame with a row per method, alteration and source (extra `dataframe`)."""
+        return rows_as_frame(self.to_rows())
+
+    def _repr_html_(self) -> str:
+        return rows_as_html(self.to_rows(), caption="Methods of attribution, by source")
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """A row per method, alteration and source; its values are unrounded."""
+        return [
+            {
+                "method": row.method,
+                "alteration": row.alteration if isinstance(row, AlteredRow) else "",
+                "source": source,
+                "accuracy": row.accuracy[source].mean,
+                "accuracy_deviation": row.accuracy[source].deviation,
+                "auroc": row.auroc[source].mean,
+                "auroc_deviation": row.auroc[source].deviation,
+            }
+            for row in (*self.rows, *self.altered)
+            for source in row.accuracy
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonDesign:
+    """How often methods are fitted, and on what they are measured."""
+
+    own_samples: int = 1000  # own images to judge in each repetition
+    repetitions: int = 5
+    alterations: tuple[Alteration, ...] = ()  # each is also done to all images that are judged
 
 
 def compare(
@@ -121,25 +154,24 @@ def compare(
     rivals: Mapping[str, Tensor],
     *,
     configs: Mapping[str, AttributionConfig],
-    alterations: Sequence[Alteration] = (),
-    own_samples: int = 1000,
-    repetitions: int = 5,
+    design: ComparisonDesign | None = None,
     seed: int = 0,
     track: Track = quiet,
     device: torch.device | str = "cpu",
 ) -> ComparisonResult:
-    """Fit every method of `configs` (name -> settings) `repetitions` times, and judge the rivals.
+    """Fit every method of `configs` (name -> settings) several times, and judge the rivals.
 
     `others` (N, C, H, W) go into the fits; `rivals` are images of known origin by name, none of
-    them among the others (an `InputError`).  Own test images are drawn anew each time.  Each of
-    `alterations` is also done to all images that are judged (`robustness.judge_altered`).
+    them among the others (an `InputError`).  Own test images are drawn anew in each repetition.
+    Altered images are judged as `robustness.judge_altered` says.
     """
-    if not configs or repetitions < 1 or own_samples < 1:
+    design = design or ComparisonDesign()
+    if not configs or design.repetitions < 1 or design.own_samples < 1:
         raise InputError(
-            f"{len(configs)} methods, {repetitions} repetitions and {own_samples} own images to "
-            "compare by; give at least 1 of each"
+            f"{len(configs)} methods, {design.repetitions} repetitions and {design.own_samples} "
+            "own images to compare by; give at least 1 of each"
         )
-    if alterations and generator.makes_numbers:
+    if design.alterations and generator.makes_numbers:
         raise InputError("alterations are for images, and this model makes rows; leave them out")
     for name, config in configs.items():
         find_method(name).settings(config, numbers=generator.makes_numbers)
@@ -148,10 +180,10 @@ def compare(
     rows, altered = [], []
     for name, config in configs.items():
         runs = []
-        for number in track(
-            range(repetitions), f"fitting and evaluating {name}", total=repetitions
-        ):
-            fit_once = partial(
+        repetitions = range(design.repetitions)
+        label = f"fitting and evaluating {name}"
+        for number in track(repetitions, label, total=design.repetitions):
+            fit_method = partial(
                 fit,
                 generator,
                 others,
@@ -161,20 +193,27 @@ def compare(
                 track=track,
                 device=device,
             )
-            images = _Images(generator, own_samples, rivals, seed, number)
-            runs.append(_run(fit_once, images, alterations, track))
-        rows.append(_row(name, config, runs))
-        for index, alteration in enumerate(alterations):
+            images = _Images(generator, design, rivals, seed, number)
+            runs.append(_repeat(fit_method, images, track))
+        rows.append(
+            MethodRow(
+                **_measured(name, [run.clean for run in runs]),
+                fit_seconds=Series(tuple(run.fit_seconds for run in runs)),
+                score_seconds=Series(tuple(run.score_seconds for run in runs)),
+                config=config,
+            )
+        )
+        for index, alteration in enumerate(design.alterations):
             outcomes = [run.altered[index] for run in runs]
             altered.append(AlteredRow(**_measured(name, outcomes), alteration=str(alteration)))
     return ComparisonResult(
-        tuple(rows),
-        tuple(altered),
-        {name: len(images) for name, images in rivals.items()},
-        own_samples,
-        repetitions,
-        seed,
-        generator.describe(),
+        rows=tuple(rows),
+        altered=tuple(altered),
+        sources={name: len(images) for name, images in rivals.items()},
+        own_samples=design.own_samples,
+        repetitions=design.repetitions,
+        seed=seed,
+        generator=generator.describe(),
     )
 
 
@@ -183,7 +222,7 @@ class _Images:
     """What one repetition judges."""
 
     generator: Generator
-    own_samples: int
+    design: ComparisonDesign
     rivals: Mapping[str, Tensor]
     seed: int
     number: int
@@ -198,23 +237,18 @@ class _Images:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Repetition:
     clean: AlteredOutcome
     altered: tuple[AlteredOutcome, ...]
     fit_seconds: float
     score_seconds: float
 
 
-def _run(
-    fit_once: Callable[[], Attributor],
-    images: _Images,
-    alterations: Sequence[Alteration],
-    track: Track,
-) -> _Run:
+def _repeat(fit_method: Callable[[], Attributor], images: _Images, track: Track) -> _Repetition:
     start = time.perf_counter()
-    fitted = fit_once()
+    fitted = fit_method()
     between = time.perf_counter()
-    own = images.own(images.own_samples, "test")
+    own = images.own(images.design.own_samples, "test")
     result = evaluate(fitted, own, images.rivals, track=track)
     count = len(own) + sum(map(len, images.rivals.values()))
     spent = (time.perf_counter() - between) * 1000 / count
@@ -223,43 +257,36 @@ def _run(
         {row.source: row.accuracy for row in result.others},
         {row.source: float("nan") if row.auroc is None else row.auroc for row in result.others},
     )
+    alterations = images.design.alterations
     if not alterations:
-        return _Run(clean, (), between - start, spent)
-    held = images.own(fitted.config.calibration_samples, "held")
-    sources = {name: as_stored(one, fitted.image_shape) for name, one in images.rivals.items()}
+        return _Repetition(clean, (), between - start, spent)
     judge = partial(
         judge_altered,
-        held=held,
+        held=images.own(fitted.config.calibration_samples, "held"),
         own=own,
-        sources=sources,
+        sources={
+            name: as_stored(rival, fitted.image_shape) for name, rival in images.rivals.items()
+        },
         rate=fitted.config.false_negative_rate,
         seed=images.seed_of("altered"),
     )
     altered = tuple(
-        judge(partial(fitted.score, condition=condition_after(one)), one)
-        for one in track(alterations, "scoring altered images", total=len(alterations))
+        judge(partial(fitted.score, condition=condition_after(alteration)), alteration)
+        for alteration in track(alterations, "scoring altered images", total=len(alterations))
     )
-    return _Run(clean, altered, between - start, spent)
-
-
-def _row(name: str, config: AttributionConfig, runs: list[_Run]) -> MethodRow:
-    return MethodRow(
-        **_measured(name, [run.clean for run in runs]),
-        fit_seconds=Series(tuple(run.fit_seconds for run in runs)),
-        score_seconds=Series(tuple(run.score_seconds for run in runs)),
-        config=config,
-    )
+    return _Repetition(clean, altered, between - start, spent)
 
 
 def _measured(name: str, outcomes: list[AlteredOutcome]) -> dict[str, Any]:
     """The fields of `Measured` over the repetitions."""
 
     def by_source(measure: str) -> dict[str, Series]:
-        found = [getattr(one, measure) for one in outcomes]
-        return {source: Series(tuple(one[source] for one in found)) for source in found[0]}
+        values = [getattr(outcome, measure) for outcome in outcomes]
+        return {source: Series(tuple(each[source] for each in values)) for source in values[0]}
 
     def mean(measure: str) -> Series:
-        return Series(tuple(finite_mean([*getattr(one, measure).values()]) for one in outcomes))
+        means = (finite_mean([*getattr(outcome, measure).values()]) for outcome in outcomes)
+        return Series(tuple(means))
 
     return {
         "method": name,
@@ -268,5 +295,5 @@ def _measured(name: str, outcomes: list[AlteredOutcome]) -> dict[str, Any]:
         "auroc": by_source("auroc"),
         "mean_accuracy": mean("accuracy"),
         "mean_auroc": mean("auroc"),
-        "own_rejected": Series(tuple(one.own_rejected for one in outcomes)),
+        "own_rejected": Series(tuple(outcome.own_rejected for outcome in outcomes)),
     }

@@ -1,4 +1,4 @@
-"""How an attributor fares on sources of known origin: the protocol of FLIPAD, Section 5.1."""
+"""Error rates of an attributor by source of images: the protocol of FLIPAD, Section 5.1."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 from wherefrom.attribution.fitted import Attributor
 from wherefrom.attribution.protocol import as_stored
 from wherefrom.attribution.result import CheckResult, EvaluationResult, SourceRow
-from wherefrom.core.contents import are_known, contents_of
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.core.store import digest_bytes
+from wherefrom.core.saving.contents import are_known, contents_of
+from wherefrom.core.saving.store import digest_bytes
 from wherefrom.metrics.detection import balanced_accuracy, exact_interval, finite_auroc
 
 OWN = "own"
@@ -49,7 +49,7 @@ def evaluate(
     scores = {name: tuple(_scores(check)) for name, check in checks.items()}
     if fitted.experts:  # one scale for all, that of the threshold
         images = {OWN: own, **others}
-        scores = {name: _finite(fitted.score(one)) for name, one in images.items()}
+        scores = {name: _finite(fitted.score(source)) for name, source in images.items()}
     if not scores[OWN]:
         raise InputError(
             f"none of the {len(own)} own images has a score that is a finite number, so nothing "

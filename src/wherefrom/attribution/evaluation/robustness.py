@@ -1,7 +1,7 @@
-"""How a method fares on altered images: the protocol of FLIPAD, Section 5.2 and Table 3.
+"""Error rates of a method on altered images: the protocol of FLIPAD, Section 5.2 and Table 3.
 
 Own images that the fit has not seen give the threshold, altered like the images that are judged:
-the threshold knows the alteration.  Whether the method has met it in training is a matter of its
+the threshold is that of the alteration.  Whether the method was trained on it is a matter of its
 settings (`immunise`, `left_out`).
 
 Deviation: the paper trains one detector per alteration, on that alteration.
@@ -23,7 +23,7 @@ from wherefrom.metrics.detection import balanced_accuracy, finite_auroc
 
 @dataclass(frozen=True)
 class AlteredOutcome:
-    """One fit under one alteration: accuracy and AUROC by source, as in `evaluate`."""
+    """Accuracy and AUROC by source of one fit under one alteration, as in `evaluate`."""
 
     own_rejected: float
     accuracy: Mapping[str, float]
@@ -50,16 +50,16 @@ def judge_altered(
     def scores(images: Tensor, role: str) -> Tensor:
         if alteration is not None:
             images = alteration.applied(images, derive_seed(seed, "altered", role))
-        found = score(to_float(images))
-        return found[found.isfinite()]  # `check` cannot say of the others
+        values = score(to_float(images))
+        return values[values.isfinite()]  # of the others `check` says "cannot say"
 
     threshold = threshold_at_rate(scores(held, "held"), rate)
     mine = scores(own, "own")
     rejected = float((mine > threshold).double().mean())
     accuracy, area = {}, {}
     for name, images in sources.items():
-        found = scores(images, f"source {name}")
-        share = float((found > threshold).double().mean())  # NaN where there is no score
+        values = scores(images, f"source {name}")
+        share = float((values > threshold).double().mean())  # NaN where there is no score
         accuracy[name] = balanced_accuracy(rejected, share)
-        area[name] = finite_auroc(mine, found)
+        area[name] = finite_auroc(mine, values)
     return AlteredOutcome(rejected, accuracy, area)

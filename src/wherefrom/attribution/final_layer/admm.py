@@ -62,8 +62,8 @@ class Admm:
         u = z
         # At z' = 0 the target itself is the residual: no iteration is needed where that is best.
         gradient = self.operator.adjoint(self.operator.to_phases(target))
-        found = self._certified(z, target, gradient, target, 0)
-        done = found[2] <= gap * found[1]
+        solved = self._certified(z, target, gradient, target, 0)
+        done = solved[2] <= gap * solved[1]
         for k in range(1, limit + 1):
             if bool(done.all()):
                 break
@@ -73,9 +73,9 @@ class Admm:
             z = soft_threshold(v, shrink)
             u = v.sub_(z)
             if k % CHECK_EVERY == 0 or k == limit:
-                found = _keep(done, found, self._certified(z, s, change, target, k))
-                done |= found[2] <= gap * found[1]
-        return found
+                solved = _keep(done, solved, self._certified(z, s, change, target, k))
+                done |= solved[2] <= gap * solved[1]
+        return solved
 
     def _linear(self, z: Tensor) -> Tensor:
         return self.operator.from_phases(self.operator.linear(z))

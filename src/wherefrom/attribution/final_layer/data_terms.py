@@ -1,4 +1,4 @@
-"""What the inversion holds an activation against: one number per output element, or an interval.
+"""The data term of the inversion: distance to one number per output element, or to an interval.
 
 Both terms are convex and smooth with a gradient that moves at most as fast as 2 ||G_L||^2, so that
 one solver (`lasso`) and one certificate serve both.  `u` is G_L z', in the layout of the operator.
@@ -23,7 +23,7 @@ from wherefrom.attribution.equations import (
 
 
 class DataTerm(Protocol):
-    """The part of the objective that looks at the image, for one chunk of images."""
+    """The part of the objective that depends on the image, for one chunk of images."""
 
     def slope(self, u: Tensor) -> Tensor:
         """Half the gradient in u, of u's shape; may overwrite u."""

@@ -13,23 +13,19 @@ Symbols:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from wherefrom.attribution.equations import soft_threshold
+from wherefrom.attribution.final_layer.config import LassoConfig
 from wherefrom.attribution.final_layer.data_terms import DataTerm
 from wherefrom.attribution.final_layer.operator import FastOperator
 from wherefrom.core.errors import InputError
 
-if TYPE_CHECKING:
-    from wherefrom.attribution.final_layer.lasso import LassoConfig
-
 CHECK_EVERY = 50
 ADJUST_EVERY = 10  # iterations of the fast effort between two steps of a weight
 BUDGET_TOLERANCE = 1e-3  # of the exact effort, relative
-LARGEST_STEP = 4.0  # factor by which a weight moves at once
+MAX_FACTOR = 4.0  # factor by which a weight moves at once
 POWERS = (0.5, 2.0)  # how fast a misfit is taken to grow with its weight
 
 
@@ -130,10 +126,10 @@ class Fista:
         power = torch.full_like(misfit, POWERS[1])
         if self._before is not None:
             moved = now[0] - self._before[0]
-            found = (now[1] - self._before[1]) / torch.where(moved == 0, 1.0, moved)
-            power = torch.where(moved == 0, power, found.clamp(*POWERS))
+            slope = (now[1] - self._before[1]) / torch.where(moved == 0, 1.0, moved)
+            power = torch.where(moved == 0, power, slope.clamp(*POWERS))
         step = (self.budget.clamp_min(tiny).log() - now[1]) / power
-        factor = step.exp().clamp(1 / LARGEST_STEP, LARGEST_STEP)
+        factor = step.exp().clamp(1 / MAX_FACTOR, MAX_FACTOR)
         moved_weight = (self.weight * factor).clamp_min(self.config.lam)
         if self._before is None:
             self._before = now

@@ -1,4 +1,4 @@
-"""What an 8-bit pixel says about the pre-activation: an interval, and how sharp it is.
+"""The interval of pre-activations that an 8-bit pixel stands for, and its weight.
 
 A level v stands for every value in [v - 1/2, v + 1/2] / 255.  Through sigma^-1 that is an interval
 of o: narrow in the middle of the range, wide where sigma flattens (for tanh as 1 / (1 - x^2)),
@@ -25,7 +25,7 @@ from torch import Tensor
 from wherefrom.generators.last_layer.output_map import OutputMap
 
 HALF = 0.5 / 255
-CLEAN_QUANTILE = 0.95  # of the noise of own images: what an image has without anybody's doing
+CLEAN_QUANTILE = 0.95  # of the noise of own images: the noise of an image that nobody altered
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +59,8 @@ def excess_variance(s: Tensor, h: float) -> Tensor:
     t = h / safe
     tail = 0.5 * torch.erfc(t / 2**0.5)
     density = torch.exp(-t.square() / 2) / (2 * torch.pi) ** 0.5
-    found = 2 * (safe.square() + h * h) * tail - 2 * h * safe * density
-    return torch.where(s > 0, found.clamp_min(0), 0.0)
+    excess = 2 * (safe.square() + h * h) * tail - 2 * h * safe * density
+    return torch.where(s > 0, excess.clamp_min(0), 0.0)
 
 
 def pixel_intervals(images: Tensor, output_map: OutputMap) -> Intervals:
@@ -89,5 +89,5 @@ def _slope(o: Tensor, output_map: OutputMap) -> Tensor:
     low, high = output_map.value_range
     with torch.enable_grad():
         leaf = o.detach().requires_grad_()
-        made = output_map.to_output(leaf).sum() / (high - low)
-    return torch.autograd.grad(made, leaf)[0].abs()
+        image = output_map.to_output(leaf).sum() / (high - low)
+    return torch.autograd.grad(image, leaf)[0].abs()

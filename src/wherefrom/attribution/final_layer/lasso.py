@@ -13,10 +13,10 @@ No image's steps, restarts or stopping look at another image, and all passes hav
 (`core.passes`).  The result for an image is therefore the same whether it comes alone or among a
 thousand; another size of the passes may change the last bits.
 
-What the activation is held against (`data`): o itself, as Eq. 5, or the interval of every 8-bit
-pixel (`intervals`).  How much of it may be left over (`slack`): as much as one fixed weight `lam`
-leaves, or what the noise of the image explains, Eq. 4 instead of Eq. 5: then each image gets the
-weight at which its misfit is that of its noise, and never less than `lam`.
+The data term (`data`) is the distance to o itself, as in Eq. 5, or to the interval of every 8-bit
+pixel (`intervals`).  The weight of the l1 term (`slack`) is `lam` for all images, or set by the
+noise of each image, Eq. 4 instead of Eq. 5: the weight at which its misfit is that of its noise,
+and never less than `lam`.
 
 Deviation: the official code starts at z = 2 z_bar, uses hand-set steps and stops the whole batch at
 once; here z starts at z_bar (z' = 0), the step is computed and each image stops by itself.
@@ -32,14 +32,14 @@ import torch
 from torch import Tensor
 
 from wherefrom.attribution.final_layer.admm import ROWS, Admm
+from wherefrom.attribution.final_layer.config import LassoConfig
 from wherefrom.attribution.final_layer.data_terms import DataTerm, Interval, Square
 from wherefrom.attribution.final_layer.fista import Fista
 from wherefrom.attribution.final_layer.intervals import Intervals
 from wherefrom.attribution.final_layer.operator import FastOperator, squared_norm
-from wherefrom.core.config import Config, setting
+from wherefrom.core.compute.passes import in_passes
+from wherefrom.core.compute.precision import full_precision
 from wherefrom.core.errors import InputError
-from wherefrom.core.passes import in_passes
-from wherefrom.core.precision import full_precision
 from wherefrom.core.progress import Track, quiet
 from wherefrom.generators.last_layer.layer import LastLayer
 
@@ -47,54 +47,6 @@ LABEL = "inverting the last layer"
 CPU_ROWS, DEVICE_ROWS = 8, 64
 SMALL_LAYER = 2**16  # activations of an image, such as 64 channels of 32 x 32
 STAGE_GAP = 0.1  # relative, of the rough solutions of a continuation
-
-
-@dataclass(frozen=True, kw_only=True)
-class LassoConfig(Config):
-    """Settings of `invert`."""
-
-    lam: float = setting(5e-4, "weight of the l1 term in Eq. 5", source="App. G.7", low=0.0)
-    effort: str = setting(
-        "fast",
-        "fast: a fixed number of iterations; exact: until the duality gap is met",
-        choices=("fast", "exact"),
-    )
-    data: str = setting(
-        "square",
-        "hold activations against; square: o; interval: the interval of each 8-bit pixel",
-        source="Eq. 5: square",
-        choices=("square", "interval"),
-    )
-    slack: str = setting(
-        "fixed",
-        "fixed: lam is the weight; noise: with intervals, an image's noise sets it, from lam up",
-        source="Eq. 5: fixed, Eq. 4: noise",
-        choices=("fixed", "noise"),
-    )
-    iterations: int = setting(50, "iterations of the fast effort", source="docs/speed.md", low=1)
-    solver: str = setting(
-        "auto",
-        "of the exact effort; auto: ADMM where its factor is cheap, else FISTA",
-        choices=("auto", "fista", "admm"),
-    )
-    gap: float = setting(1e-3, "relative duality gap that ends the exact effort", low=0.0)
-    max_iterations: int = setting(
-        10_000, "the exact effort stops here even without the gap", source="App. G.7's code", low=1
-    )
-    continuation: int = setting(
-        2,
-        "exact effort by FISTA: so many larger weights, ten times and a hundred times lam and on, "
-        "are solved roughly first, each from the one before",
-        source="docs/speed.md",
-        low=0,
-        high=6,
-    )
-    chunk: int = setting(
-        0,
-        "images solved together; 0: 64 on a GPU, on a CPU 8 of a small layer and 1 of a large one",
-        source="docs/speed.md",
-        low=0,
-    )
 
 
 @dataclass(frozen=True)
@@ -222,10 +174,10 @@ def _admm_for(layer: LastLayer, z_bar: Tensor, config: LassoConfig, norm2: float
         return None
     if config.effort == "fast" or config.solver == "fista":
         return None
-    found = Admm.of(layer, z_bar, config.lam, norm2)
-    if found is None and config.solver == "admm":
+    solver = Admm.of(layer, z_bar, config.lam, norm2)
+    if solver is None and config.solver == "admm":
         raise InputError(
             f"ADMM needs a positive lam and a layer with a cheap factor, not {layer.name} to "
             f"{layer.output_shape}; use the solver auto or fista"
         )
-    return found
+    return solver

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from wherefrom.generators.last_layer.layer import LastLayer
 
-LARGEST_BLOCK = 768  # elements of a group of rows: beyond it FISTA's iterations are cheaper
+MAX_BLOCK = 768  # elements of a group of rows: beyond it FISTA's iterations are cheaper
 PROBES = 96
 
 
@@ -78,14 +78,14 @@ def factor_rows(layer: LastLayer, rho: float) -> RowFactor | None:
 def _row_reach(layer: LastLayer) -> int | None:
     """How many rows apart two outputs that share an activation can be; None: not by rows."""
     if layer.kind == "dense":
-        small = len(layer.output_shape) == 1 and layer.output_shape[0] <= LARGEST_BLOCK
+        small = len(layer.output_shape) == 1 and layer.output_shape[0] <= MAX_BLOCK
         return 0 if small else None
     if len(layer.output_shape) > 3:
         return None
     extent = (layer.weight.shape[2] - 1) * layer.dilation[0]
     reach = extent if layer.kind == "conv_transpose" else extent // layer.stride[0]
     columns = layer.output_shape[0] * (layer.output_shape[2] if len(layer.output_shape) > 2 else 1)
-    return reach if columns <= LARGEST_BLOCK else None
+    return reach if columns <= MAX_BLOCK else None
 
 
 def _to_rows(o: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def _couplings(layer: LastLayer, reach: int) -> Tensor:
     wide = layer.to(dtype=torch.float64)
     sample = layer.weight.new_zeros(1, *layer.output_shape, dtype=torch.float64)
     rows, columns, _ = _to_rows(sample).shape
-    found = sample.new_zeros(rows, reach + 1, columns, columns)
+    couplings = sample.new_zeros(rows, reach + 1, columns, columns)
     for first in range(min(2 * reach + 1, rows)):
         probed = range(first, rows, 2 * reach + 1)
         for start in range(0, columns, PROBES):
@@ -123,8 +123,8 @@ def _couplings(layer: LastLayer, reach: int) -> Tensor:
             answer = _to_rows(wide.linear(wide.adjoint(_from_rows(probe, shape).contiguous())))
             for j in probed:
                 for i in range(j, min(rows, j + reach + 1)):
-                    found[i, i - j, :, start:stop] = answer[i]
-    return found
+                    couplings[i, i - j, :, start:stop] = answer[i]
+    return couplings
 
 
 def _grouping(couplings: Tensor, reach: int) -> tuple[int, ...] | None:
@@ -136,7 +136,7 @@ def _grouping(couplings: Tensor, reach: int) -> tuple[int, ...] | None:
     met = (couplings != 0).flatten(2).any(dim=2)
     pairs = [(i, i - t) for i, t in met.nonzero().tolist()]
     for size in range(1, max(reach, 1) + 1):
-        if size * columns > LARGEST_BLOCK:
+        if size * columns > MAX_BLOCK:
             return None
         for offset in range(size):
             starts = sorted({0, *range(offset, rows, size)})

@@ -4,8 +4,8 @@ A decoder of 512 px with 128 channels has 33 million.  FLIPAD's features for Sta
 are those of the centre alone (App. G.7), so only the centre and a halo around it need inverting.
 
 The window's layer is exact: it maps a window of z to those outputs that depend on nothing outside.
-What is approximate is the inversion: a z near the window's edge lacks some of the outputs that it
-reaches, and its neighbours answer for that.  The effect fades inwards, and the halo is thrown away.
+The inversion is approximate: a z near the window's edge lacks some of the outputs that it reaches,
+which shifts its neighbours too.  The effect fades inwards, and the halo is dropped.
 How fast depends on the layer and on lam (docs/attribution-results.md has numbers): the smaller lam,
 the farther places are coupled.  All images, own and other, pass through the same window.
 
@@ -32,7 +32,7 @@ class Window:
 
     inputs: tuple[Span, ...]  # per spatial axis of z
     outputs: tuple[Span, ...]  # per spatial axis of o
-    kept: tuple[Span, ...]  # per spatial axis of the window's z
+    core: tuple[Span, ...]  # per spatial axis of the window's z
 
     def of_inputs(self, z: Tensor) -> Tensor:
         """The window of z, (..., *size)."""
@@ -44,10 +44,10 @@ class Window:
 
     def without_halo(self, z: Tensor) -> Tensor:
         """The centre of a window of z."""
-        return _cut(z, self.kept)
+        return _cut(z, self.core)
 
     def to_meta(self) -> dict[str, Any]:
-        """JSON values."""
+        """The spans as JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -70,7 +70,7 @@ def centre_window(layer: LastLayer, side: int, halo: int) -> tuple[Window, LastL
     window = Window(
         tuple(axis.inputs for axis in axes),
         tuple(axis.outputs for axis in axes),
-        tuple(axis.kept for axis in axes),
+        tuple(axis.core for axis in axes),
     )
     smaller = dataclasses.replace(
         layer,
@@ -88,13 +88,13 @@ def centre_window(layer: LastLayer, side: int, halo: int) -> tuple[Window, LastL
 class _Axis:
     inputs: Span
     outputs: Span
-    kept: Span
+    core: Span
     padding: int
     whole: bool
 
 
 def _axis(layer: LastLayer, i: int, side: int, halo: int) -> _Axis:
-    size, made = layer.input_shape[1 + i], layer.output_shape[1 + i]
+    size, length = layer.input_shape[1 + i], layer.output_shape[1 + i]
     step, pad = layer.stride[i], layer.padding[i]
     reach = (layer.weight.shape[2 + i] - 1) * layer.dilation[i]
     # Every place that counts keeps all of the outputs that it reaches.
@@ -114,7 +114,7 @@ def _axis(layer: LastLayer, i: int, side: int, halo: int) -> _Axis:
         low = first * step - pad + padding
         outputs = (low, low + (last - first - 1) * step - 2 * padding + reach + 1)
     if first <= 0 or last >= size:  # at a border the padding counts: take the whole axis
-        return _Axis((0, size), (0, made), (middle, middle + side), pad, True)
+        return _Axis((0, size), (0, length), (middle, middle + side), pad, True)
     return _Axis((first, last), outputs, (middle - first, middle - first + side), padding, False)
 
 

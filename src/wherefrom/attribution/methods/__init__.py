@@ -5,13 +5,11 @@ from __future__ import annotations
 import difflib
 
 from wherefrom.attribution.methods.autoencoder import AUTOENCODER
-from wherefrom.attribution.methods.dct_pad import DCT_PAD
 from wherefrom.attribution.methods.ensemble import ENSEMBLE
-from wherefrom.attribution.methods.feature_reconstruction import INVERSION_FEATURE
 from wherefrom.attribution.methods.fingerprint import FINGERPRINT
 from wherefrom.attribution.methods.flipad import FLIPAD
-from wherefrom.attribution.methods.raw_pad import RAW_PAD
-from wherefrom.attribution.methods.reconstruction import INVERSION_L2
+from wherefrom.attribution.methods.pad import DCT_PAD, RAW_PAD
+from wherefrom.attribution.methods.reconstruction import INVERSION_FEATURE, INVERSION_L2
 from wherefrom.attribution.protocol import Method
 from wherefrom.core.errors import InputError
 

@@ -1,4 +1,4 @@
-"""How little an image changes when the model's own autoencoder makes it again.
+"""AEDR: how much an image changes in a pass through the model's own autoencoder.
 
 For a model with an encoder (a latent diffusion model's VAE).  What came out of the decoder is near
 to what the decoder can make, so that a second pass changes it hardly less than the first; any other
@@ -28,10 +28,10 @@ import torch
 from torch import Tensor
 
 from wherefrom.attribution.config import AttributionConfig
-from wherefrom.attribution.protocol import Material, Method, Saved
+from wherefrom.attribution.protocol import FitMaterial, Method, SavedScorer, Scorer, always
+from wherefrom.core.compute.passes import in_passes
 from wherefrom.core.config import setting
 from wherefrom.core.errors import InputError
-from wherefrom.core.passes import in_passes
 from wherefrom.generators.generator import Generator
 
 ROUNDING = (1 / 255) ** 2 / 12  # variance of an error uniform in one 8-bit level
@@ -50,7 +50,7 @@ class AutoencoderConfig(AttributionConfig):
 
 
 @dataclass(frozen=True, eq=False)
-class AutoencoderScorer:
+class AutoencoderScorer(Scorer):
     """The change that the autoencoder makes to an image."""
 
     generator: Generator
@@ -62,7 +62,7 @@ class AutoencoderScorer:
         return in_passes(self._score, images.to(self.generator.device), size=1).cpu()
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """JSON values and tensors for `core.store`; the model is not among them."""
+        """JSON values and tensors; the model is not among them."""
         return {"passes": self.passes}, {}
 
     def _score(self, x: Tensor) -> Tensor:
@@ -88,23 +88,21 @@ def make_autoencoder(generator: Generator, passes: str) -> AutoencoderScorer:
     return AutoencoderScorer(generator, passes)
 
 
-def _fit(material: Material, config: AutoencoderConfig) -> AutoencoderScorer:
+def _fit(material: FitMaterial, config: AutoencoderConfig) -> AutoencoderScorer:
     return make_autoencoder(material.generator.to(material.device), config.passes)
 
 
-def read_autoencoder(saved: Saved) -> AutoencoderScorer:
+def read_autoencoder(saved: SavedScorer) -> AutoencoderScorer:
     """The inverse of `AutoencoderScorer.to_saved`."""
-    if saved.generator is None:
-        raise TypeError("an autoencoder is read together with its generator")
-    return make_autoencoder(saved.generator.to(saved.device), saved.meta["passes"])
+    return make_autoencoder(saved.require_generator(), saved.meta["passes"])
 
 
 AUTOENCODER = Method(
-    "autoencoder",
-    "AEDR",
-    {"default": AutoencoderConfig(), "one-pass": AutoencoderConfig(passes="one")},
-    _fit,
-    read_autoencoder,
-    needs_generator=True,
+    name="autoencoder",
+    title="AEDR",
+    presets={"default": AutoencoderConfig(), "one-pass": AutoencoderConfig(passes="one")},
+    fit=_fit,
+    read=read_autoencoder,
+    needs_generator=always,
     needs="encoder",
 )

@@ -1,9 +1,9 @@
-"""Every piece of evidence that an image offers about its last layer, joined into one score.
+"""An ensemble: several scores of one image, each of another kind of evidence, joined into one.
 
     activations   Deep SAD on inverted activations: FLIPAD itself
     classifier    FLIPAD's classifier on pre-activations, where the settings ask for it
     residual      log misfit of the inversion: an output that the layer can hardly make
-                  (FLIPAD, Example 4.1); the paper computes it and throws it away
+                  (FLIPAD, Example 4.1); the paper does not use it
     cost          ||z - z_bar||_1, either way: activations too unlike, or too like, the mean
     spectrum      Deep SAD on the cosine transform: DCTPAD
     fingerprint   correlation of the noise residual with the model's: SM-F
@@ -11,8 +11,8 @@
                   for it: AEDR; checking then needs the model
 
 Each is put in units of its upper spread over own images that nothing else has seen, and
-`evidence.combine` joins them so that none can hide another.  Calibration, p-values and verdicts are
-those of every method: the one score is calibrated, not its pieces.
+`flipad_scorer.combine` joins them so that none can hide another.  Calibration, p-values and
+verdicts are those of every method: the joined score is calibrated, not its pieces.
 
 Deviation: the paper scores by one piece at a time.
 """
@@ -20,7 +20,6 @@ Deviation: the paper scores by one piece at a time.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,27 +32,38 @@ from wherefrom.attribution.methods.autoencoder import (
     make_autoencoder,
     read_autoencoder,
 )
-from wherefrom.attribution.methods.dct_pad import DctPadConfig, dct_features
 from wherefrom.attribution.methods.fingerprint import (
     FingerprintConfig,
     FingerprintScorer,
     fit_fingerprint,
+    read_fingerprint,
 )
 from wherefrom.attribution.methods.flipad import fit_flipad
 from wherefrom.attribution.methods.flipad_scorer import (
-    Evidence,
+    FlipadScorer,
     combine,
     pre_activations,
-    read_evidence,
+    read_flipad,
     reference_of,
 )
-from wherefrom.attribution.methods.pad import PadScorer, fit_pad, read_pad
-from wherefrom.attribution.protocol import Material, Method, Saved, stored_samples
+from wherefrom.attribution.methods.pad import (
+    DctPadConfig,
+    PadScorer,
+    dct_features,
+    fit_pad,
+    read_pad,
+)
+from wherefrom.attribution.protocol import (
+    FitMaterial,
+    Method,
+    SavedScorer,
+    ScoreDetails,
+    Scorer,
+    stored_samples,
+)
 from wherefrom.core.config import setting
 from wherefrom.core.rng import derive_seed
 from wherefrom.data.writing import to_float
-
-PARTS = ("flipad", "spectrum", "fingerprint")  # as tensors are named in an artifact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,37 +80,26 @@ class EnsembleConfig(FlipadConfig):
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Ensemble:
-    """Images in [0, 1] -> one anomaly score each, and the pieces behind it."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EnsembleParts:
+    """The scorers that an ensemble joins."""
 
-    flipad: Evidence
+    flipad: FlipadScorer
     spectrum: PadScorer
     fingerprint: FingerprintScorer
     typical_cost: float  # median of log ||z - z_bar||_1 over own images
-    reference: Tensor  # (2, J) float64: median and upper spread of every piece
     autoencoder: AutoencoderScorer | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The pieces, in the order of `pieces`."""
+        """The names of the columns of `raw`."""
         classifier = () if self.flipad.classifier is None else ("classifier",)
         encoder = () if self.autoencoder is None else ("autoencoder",)
         rest = ("residual", "cost", "spectrum", "fingerprint")
         return ("activations", *classifier, *rest, *encoder)
 
-    def score(self, images: Tensor) -> Tensor:
-        """Anomaly score, (N,) float64; images float32 (N, C, H, W) in [0, 1]."""
-        return combine(self.pieces(images))
-
-    def pieces(self, images: Tensor) -> Tensor:
-        """Each piece in its upper spreads above the own median, (N, J) float64."""
-        median, spread = self.reference
-        found: Tensor = (self.raw(images) - median) / spread
-        return found
-
     def raw(self, images: Tensor) -> Tensor:
-        """The pieces in units of their own, (N, J) float64; larger = less likely ours."""
+        """The pieces of evidence, each in its own unit, (N, J) float64; larger = not ours."""
         features = self.flipad.features
         activations, misfit, cost = features.extract_with_costs(images)
         # distances and misfits spread over decades; logits and correlations do not
@@ -117,15 +116,44 @@ class Ensemble:
             columns.append(self.autoencoder.score(images))
         return torch.stack(columns, dim=1)
 
+
+@dataclass(frozen=True, eq=False)
+class Ensemble(Scorer):
+    """Images in [0, 1] -> one anomaly score each, and the pieces behind it."""
+
+    parts: EnsembleParts
+    reference: Tensor  # (2, J) float64: median and upper spread of every piece
+
+    def score(self, images: Tensor) -> Tensor:
+        """Anomaly score, (N,) float64; images float32 (N, C, H, W) in [0, 1]."""
+        return combine(self.pieces(images))
+
+    def pieces(self, images: Tensor) -> Tensor:
+        """Each piece in its upper spreads above the own median, (N, J) float64."""
+        median, spread = self.reference
+        standardised: Tensor = (self.parts.raw(images) - median) / spread
+        return standardised
+
+    def details(self, image: Tensor) -> ScoreDetails:
+        """FLIPAD's details, and every piece by name."""
+        values = self.pieces(image)[0].tolist()
+        pieces = dict(zip(self.parts.names, values, strict=True))
+        return dataclasses.replace(self.parts.flipad.details(image), pieces=pieces)
+
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """JSON values and tensors for `core.store`."""
-        meta: dict[str, Any] = {"typical_cost": self.typical_cost}
-        if self.autoencoder is not None:
-            meta["autoencoder"] = self.autoencoder.to_saved()[0]
+        """JSON values and tensors."""
+        parts = self.parts
+        meta: dict[str, Any] = {"typical_cost": parts.typical_cost}
+        if parts.autoencoder is not None:
+            meta["autoencoder"] = parts.autoencoder.to_saved()[0]
         tensors = {"reference": self.reference}
-        for name in PARTS:
-            meta[name], found = getattr(self, name).to_saved()
-            tensors |= {f"{name}.{key}": value for key, value in found.items()}
+        for name, part in (
+            ("flipad", parts.flipad),
+            ("spectrum", parts.spectrum),
+            ("fingerprint", parts.fingerprint),
+        ):
+            meta[name], own = part.to_saved()
+            tensors |= {f"{name}.{key}": value for key, value in own.items()}
         return meta, tensors
 
 
@@ -133,7 +161,7 @@ def _log(x: Tensor) -> Tensor:
     return x.double().clamp_min(torch.finfo(torch.float64).tiny).log()
 
 
-def fit_ensemble(material: Material, config: EnsembleConfig) -> Ensemble:
+def fit_ensemble(material: FitMaterial, config: EnsembleConfig) -> Ensemble:
     """Fit every piece on the same material, then find their units on own images of their own."""
     size = {"train_samples": config.train_samples}
     encoder = None
@@ -146,48 +174,44 @@ def fit_ensemble(material: Material, config: EnsembleConfig) -> Ensemble:
     def drawn(name: str) -> Tensor:
         source = derive_seed(material.seed, "ensemble", name)
         images = stored_samples(material.generator, config.reference_samples, source)
-        return to_float(material.worn(images, f"ensemble {name}"))
+        return to_float(material.altered(images, f"ensemble {name}"))
 
     cost = flipad.features.extract_with_costs(drawn("cost"))[2]
     typical = float(_log(cost).median())
-    made = Ensemble(flipad, spectrum, fingerprint, typical, torch.empty(0), encoder)
-    return dataclasses.replace(made, reference=reference_of(made.raw(drawn("reference"))))
-
-
-def read_ensemble(saved: Saved) -> Ensemble:
-    """The inverse of `Ensemble.to_saved`."""
-
-    def part(name: str, config: Any) -> Saved:
-        head = f"{name}."
-        tensors = {k.removeprefix(head): v for k, v in saved.tensors.items() if k.startswith(head)}
-        return Saved(config, _mapping(saved.meta[name]), tensors, saved.generator, saved.device)
-
-    config: EnsembleConfig = saved.config
-    spectrum = read_pad(dct_features, part("spectrum", config.spectrum))
-    fingerprint = part("fingerprint", config.prnu)
-    return Ensemble(
-        read_evidence(part("flipad", config)),
-        spectrum,
-        FingerprintScorer(fingerprint.tensors["fingerprint"], config.prnu),
-        float(saved.meta["typical_cost"]),
-        saved.tensors["reference"],
-        read_autoencoder(part("autoencoder", config)) if "autoencoder" in saved.meta else None,
+    parts = EnsembleParts(
+        flipad=flipad,
+        spectrum=spectrum,
+        fingerprint=fingerprint,
+        typical_cost=typical,
+        autoencoder=encoder,
     )
+    return Ensemble(parts, reference_of(parts.raw(drawn("reference"))))
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{value!r} is not a mapping")
-    return value
+def read_ensemble(saved: SavedScorer) -> Ensemble:
+    """The inverse of `Ensemble.to_saved`."""
+    config: EnsembleConfig = saved.config
+    encoder = None
+    if "autoencoder" in saved.meta:
+        encoder = read_autoencoder(saved.part("autoencoder", config))
+    parts = EnsembleParts(
+        flipad=read_flipad(saved.part("flipad", config)),
+        spectrum=read_pad(dct_features, saved.part("spectrum", config.spectrum)),
+        fingerprint=read_fingerprint(saved.part("fingerprint", config.prnu)),
+        typical_cost=float(saved.meta["typical_cost"]),
+        autoencoder=encoder,
+    )
+    return Ensemble(parts, saved.tensors["reference"])
 
 
 ENSEMBLE = Method(
-    "ensemble",
-    "Ensemble",
-    {
+    name="ensemble",
+    title="Ensemble",
+    presets={
         "default": EnsembleConfig(),
         "quick": EnsembleConfig(train_samples=1000, mean_samples=1000, classifier_samples=6000),
     },
-    fit_ensemble,
-    read_ensemble,
+    fit=fit_ensemble,
+    read=read_ensemble,
+    needs_generator=lambda config: config.autoencoder,
 )

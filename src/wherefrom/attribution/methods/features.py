@@ -1,4 +1,4 @@
-"""From images to the features that the detector sees: FLIPAD's inverted activations.
+"""FLIPAD's features: the inverted activations of images, reduced for the detector.
 
 FLIPAD, Section 4.3 and App. G.7: o = sigma^-1(x), final-layer inversion, max-pooling, channels.
 """
@@ -15,10 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wherefrom.attribution.config import FlipadConfig
+from wherefrom.attribution.final_layer.config import LassoConfig
 from wherefrom.attribution.final_layer.intervals import CLEAN_QUANTILE, pixel_intervals
-from wherefrom.attribution.final_layer.lasso import Inversion, Inverter, LassoConfig
+from wherefrom.attribution.final_layer.lasso import Inversion, Inverter
 from wherefrom.attribution.final_layer.window import Window, centre_window
-from wherefrom.core.passes import in_passes
+from wherefrom.core.compute.passes import in_passes
+from wherefrom.core.compute.precision import full_precision
 from wherefrom.core.progress import Track, quiet
 from wherefrom.generators.generator import Generator
 from wherefrom.generators.last_layer.layer import LastLayer
@@ -45,9 +47,9 @@ class FeatureMap:
     mean_activation: Tensor  # z_bar, (*input_shape)
     lasso: LassoConfig
     max_side: int
-    channels: Tensor | None  # indices of the channels kept, int64; None: all
+    channels: Tensor | None = None  # indices of the channels in use, int64; None: all
     window: Window | None = None  # what layer and mean are cut to; None: nothing is cut
-    clean_noise: float = 0.0  # noise level that images of the model have without anybody's doing
+    clean_noise: float = 0.0  # noise level that images of the model have before anybody alters them
     unit: Tensor | None = None  # (out channels,), what o and the layer have been divided by
 
     @classmethod
@@ -55,8 +57,8 @@ class FeatureMap:
         cls, generator: Generator, mean: Callable[[Window | None], Tensor], config: FlipadConfig
     ) -> Self:
         """The map of a generator with all channels; `mean` gives z_bar, or a window of it."""
-        found = centre_window(generator.last_layer, config.crop, config.halo)
-        window, layer = (None, generator.last_layer) if found is None else found
+        cut = centre_window(generator.last_layer, config.crop, config.halo)
+        window, layer = (None, generator.last_layer) if cut is None else cut
         z_bar = mean(window)
         return cls(
             layer.to(z_bar.device),
@@ -64,12 +66,11 @@ class FeatureMap:
             z_bar,
             config.lasso,
             config.max_side,
-            None,
-            window,
+            window=window,
         )
 
     def extract(self, images: Tensor, *, track: Track = quiet) -> Tensor:
-        """Features of the images, one set per image whatever its neighbours."""
+        """Features of the images; those of an image do not depend on the others."""
         return in_passes(
             lambda part: self._reduce(self.invert(part).activations),
             images,
@@ -82,9 +83,10 @@ class FeatureMap:
         """Features, misfit and ||z - z_bar||_1 of the same inversion, one set per image."""
 
         def solved(part: Tensor) -> tuple[Tensor, ...]:
-            found = self.invert(part)
-            cost = (found.activations - self.mean_activation).abs().flatten(1).double().sum(dim=1)
-            return self._reduce(found.activations), found.residual, cost
+            inversion = self.invert(part)
+            z = inversion.activations
+            cost = (z - self.mean_activation).abs().flatten(1).double().sum(dim=1)
+            return self._reduce(z), inversion.residual, cost
 
         features, misfit, cost = in_passes(solved, images, size=self._inverter.rows)
         return features, misfit, cost
@@ -105,6 +107,18 @@ class FeatureMap:
             budget = intervals.noise_budget(added)
         return self._inverter.invert_within(intervals, budget)
 
+    def unexplained(self, image: Tensor) -> Tensor | None:
+        """|x - sigma(G_L z + b)| in 8-bit levels, the largest over the colours, (H, W).
+
+        `image` is (1, C, H, W) in [0, 1].  None with a window: its o is not that of a whole image.
+        """
+        if self.window is not None:
+            return None
+        z = self.invert(image).activations
+        with full_precision(z.device):
+            nearest = self.output_map.forward(self.last_layer.apply(z))
+        return (255 * (nearest.cpu() - image)).abs().amax(dim=1)[0]
+
     def in_units_of(self, own: Tensor) -> Self:
         """The map in which columns or channels count in the spread of own samples (N, C, H, W)."""
         o = self.output_map.inverse(own.to(self.mean_activation))
@@ -115,12 +129,12 @@ class FeatureMap:
         return replace(self, unit=unit, last_layer=self.last_layer.divided(unit))
 
     def with_clean_noise(self, own: Tensor) -> Self:
-        """The map that knows how noisy the model's own images (N, C, H, W) look at most."""
+        """The map with the (nearly highest) noise level of own images (N, C, H, W)."""
         level = torch.quantile(noise_level(own), CLEAN_QUANTILE)
         return replace(self, clean_noise=float(level))
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """JSON values and tensors for `core.store`."""
+        """JSON values and tensors."""
         tensors = {f"last_layer.{k}": v for k, v in self.last_layer.to_tensors().items()}
         tensors["mean_activation"] = self.mean_activation
         if self.channels is not None:

@@ -28,9 +28,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wherefrom.attribution.config import AttributionConfig
-from wherefrom.attribution.protocol import Material, Method, Saved
+from wherefrom.attribution.protocol import FitMaterial, Method, SavedScorer, Scorer
 from wherefrom.core.config import setting
-from wherefrom.core.errors import InputError, MissingExtraError
+from wherefrom.core.errors import InputError
+from wherefrom.core.optional import need
 from wherefrom.data.writing import to_float
 
 Array = NDArray[np.float64]
@@ -62,7 +63,7 @@ class FingerprintConfig(AttributionConfig):
 
 
 @dataclass(frozen=True, eq=False)
-class FingerprintScorer:
+class FingerprintScorer(Scorer):
     """Minus the correlation of an image's residual with the fingerprint, in [-1, 1]."""
 
     fingerprint: Tensor  # f, (H, W) float64: zero mean, unit norm
@@ -77,11 +78,11 @@ class FingerprintScorer:
         return torch.cat(parts)
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """JSON values and tensors for `core.store`."""
+        """JSON values and tensors."""
         return {}, {"fingerprint": self.fingerprint}
 
 
-def fit_fingerprint(material: Material, config: FingerprintConfig) -> FingerprintScorer:
+def fit_fingerprint(material: FitMaterial, config: FingerprintConfig) -> FingerprintScorer:
     """The mean residual of own images, standardised."""
     _wavelets()  # before the long sampling
     own = material.own(config.train_samples)
@@ -137,8 +138,8 @@ def _wavelet_noise(pixels: Array, config: FingerprintConfig) -> Array:
     levels = min(config.levels, max(1, pywt.dwt_max_level(min(height, width), WAVELET)))
     coarse, *details = pywt.wavedec2(pixels, WAVELET, level=levels, axes=(-2, -1))
     noise = [tuple(wiener_noise(band, config.sigma**2) for band in bands) for bands in details]
-    made: Array = pywt.waverec2([np.zeros_like(coarse), *noise], WAVELET, axes=(-2, -1))
-    return made[..., :height, :width]  # an odd side comes back one pixel longer
+    noise_image: Array = pywt.waverec2([np.zeros_like(coarse), *noise], WAVELET, axes=(-2, -1))
+    return noise_image[..., :height, :width]  # an odd side comes back one pixel longer
 
 
 def _mix(channels: Array) -> Array:
@@ -153,8 +154,8 @@ def _without_lines(residual: Array) -> Array:
     """No row and no column has a mean, in each of the four lattices of every second pixel."""
     cleaned = residual.copy()
     for top in (0, 1):
-        for left in (0, 1):
-            lattice = cleaned[:, top::2, left::2]
+        for side in (0, 1):
+            lattice = cleaned[:, top::2, side::2]
             lattice -= lattice.mean(axis=1, keepdims=True)
             lattice -= lattice.mean(axis=2, keepdims=True)
     return cleaned
@@ -166,34 +167,32 @@ def _flat_spectrum(residual: Array) -> Array:
     height, width = residual.shape[-2:]
     magnitude = np.abs(spectrum) / np.sqrt(height * width)
     variance = residual.var(axis=(-2, -1), keepdims=True, ddof=1)
-    kept = wiener_noise(magnitude, variance)
-    share = kept / np.maximum(magnitude, np.finfo(np.float64).tiny)
+    noise = wiener_noise(magnitude, variance)
+    share = noise / np.maximum(magnitude, np.finfo(np.float64).tiny)
     flat: Array = np.fft.ifft2(spectrum * share).real
     return flat
 
 
 def _wavelets() -> ModuleType:
-    try:
-        import pywt
-    except ImportError as error:
-        raise MissingExtraError("PyWavelets", "attribution", "the method fingerprint") from error
-    module: ModuleType = pywt
+    module: ModuleType = need(
+        "pywt", "the method fingerprint", extra="attribution", called="PyWavelets"
+    )
     return module
 
 
-def read_fingerprint(saved: Saved) -> FingerprintScorer:
+def read_fingerprint(saved: SavedScorer) -> FingerprintScorer:
     """The inverse of `FingerprintScorer.to_saved`."""
     return FingerprintScorer(saved.tensors["fingerprint"], saved.config)
 
 
 FINGERPRINT = Method(
-    "fingerprint",
-    "SM-F",
-    {
+    name="fingerprint",
+    title="SM-F",
+    presets={
         "default": FingerprintConfig(),
         "paper": FingerprintConfig(train_samples=10_000),
         "quick": FingerprintConfig(train_samples=1000),
     },
-    fit_fingerprint,
-    read_fingerprint,
+    fit=fit_fingerprint,
+    read=read_fingerprint,
 )

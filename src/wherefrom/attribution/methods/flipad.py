@@ -19,13 +19,13 @@ from wherefrom.attribution.config import PRESETS, FlipadConfig
 from wherefrom.attribution.final_layer.window import Window
 from wherefrom.attribution.methods.features import FeatureMap, select_channels
 from wherefrom.attribution.methods.flipad_scorer import (
-    Evidence,
+    FlipadScorer,
     both_scores,
     pre_activations,
-    read_evidence,
+    read_flipad,
     reference_of,
 )
-from wherefrom.attribution.protocol import Material, Method, as_values, stored_samples
+from wherefrom.attribution.protocol import FitMaterial, Method, as_values, stored_samples
 from wherefrom.attribution.training.impostors import make_impostors
 from wherefrom.attribution.training.other_layers import draw_by_other_layers
 from wherefrom.core.errors import InputError
@@ -38,11 +38,11 @@ from wherefrom.detectors.deep_sad import fit_deep_sad
 from wherefrom.generators.generator import Generator
 
 CROP_CHUNK = 512
-NOISE_SAMPLES = 500  # own images behind the noise that is nobody's doing
+NOISE_SAMPLES = 500  # own images behind the noise that they have before anybody alters them
 REFERENCE_SAMPLES = 1000  # own images behind the units in which the two scores are joined
 
 
-def fit_flipad(material: Material, config: FlipadConfig) -> Evidence:
+def fit_flipad(material: FitMaterial, config: FlipadConfig) -> FlipadScorer:
     """Deep SAD on inverted activations, and the classifier where the settings ask for one."""
     generator, seed, track = material.generator, material.seed, material.track
     own_train = material.own(config.train_samples)
@@ -69,14 +69,14 @@ def fit_flipad(material: Material, config: FlipadConfig) -> Evidence:
     y = torch.ones(len(x), device=x.device)
     y[len(own) :] = -1
     detector = fit_deep_sad(x, y, config=config.detector, seed=seed, track=track)
-    evidence = Evidence(features, detector, None, None)
-    if not config.classifier_samples:
-        return evidence
-    return add_classifier(evidence, material, config)
+    scorer = FlipadScorer(features, detector)
+    return add_classifier(scorer, material, config) if config.classifier_samples else scorer
 
 
-def add_classifier(evidence: Evidence, material: Material, config: FlipadConfig) -> Evidence:
-    """The evidence with a classifier of own against impostors, other last layers and the others.
+def add_classifier(
+    scorer: FlipadScorer, material: FitMaterial, config: FlipadConfig
+) -> FlipadScorer:
+    """The scorer with a classifier of own against impostors, other last layers and the others.
 
     Every kind comes from own images that were drawn for it alone; more of them give the units in
     which the two scores are joined.  None is used to train Deep SAD or to calibrate.
@@ -94,7 +94,7 @@ def add_classifier(evidence: Evidence, material: Material, config: FlipadConfig)
         """Random crops of o in half precision: they are many, and 8-bit images lose nothing."""
         parts = [
             random_crops(
-                pre_activations(evidence.features, to_float(part)).half(),
+                pre_activations(scorer.features, to_float(part)).half(),
                 side,
                 per_image,
                 seed=derive_seed(source(name), index),
@@ -103,25 +103,25 @@ def add_classifier(evidence: Evidence, material: Material, config: FlipadConfig)
         ]
         return torch.cat(parts)
 
-    def worn(images: Tensor, name: str) -> Tensor:
+    def altered_crops(images: Tensor, name: str) -> Tensor:
         return crops(immunity.applied(images, source(name)), name)
 
-    own = worn(stored_samples(generator, count, source("own"), track=track), "own")
+    own = altered_crops(stored_samples(generator, count, source("own"), track=track), "own")
     base = stored_samples(generator, count, source("impostors"), track=track)
     moved = make_impostors(to_float(base), seed=source("changes"), moved=config.moved)
     drawn = draw_by_other_layers(generator, count, seed=source("layers"), track=track)
     negatives = [
-        worn(to_uint8(moved), "impostors"),
-        worn(drawn, "layers"),
+        altered_crops(to_uint8(moved), "impostors"),
+        altered_crops(drawn, "layers"),
         crops(material.others, "others"),  # altered already
     ]
     classifier = fit_classifier(
         own, torch.cat(negatives), config=config.classifier, seed=seed, track=track
     )
-    evidence = dataclasses.replace(evidence, classifier=classifier)
     drawn = stored_samples(generator, REFERENCE_SAMPLES, source("reference"))
     images = to_float(immunity.applied(drawn, source("reference")))
-    return dataclasses.replace(evidence, reference=reference_of(both_scores(evidence, images)))
+    both = both_scores(scorer.features, scorer.detector, classifier, images)
+    return dataclasses.replace(scorer, classifier=classifier, reference=reference_of(both))
 
 
 def mean_activation(
@@ -146,7 +146,7 @@ def mean_activation(
     return (total / count).float()
 
 
-def _impostor_features(features: FeatureMap, material: Material, config: FlipadConfig) -> Tensor:
+def _impostor_features(features: FeatureMap, material: FitMaterial, config: FlipadConfig) -> Tensor:
     generator, track = material.generator, material.track
     count = round(config.impostors * config.train_samples)
     if count == 0:
@@ -154,7 +154,7 @@ def _impostor_features(features: FeatureMap, material: Material, config: FlipadC
     source = derive_seed(material.seed, "flipad", "impostors")
     images = to_float(stored_samples(generator, count, source, track=track))
     changed = to_uint8(make_impostors(images, seed=source, moved=config.moved))
-    return features.extract(to_float(material.worn(changed, "impostors")), track=track)
+    return features.extract(to_float(material.altered(changed, "impostors")), track=track)
 
 
-FLIPAD = Method("flipad", "FLIPAD", PRESETS, fit_flipad, read_evidence)
+FLIPAD = Method(name="flipad", title="FLIPAD", presets=PRESETS, fit=fit_flipad, read=read_flipad)

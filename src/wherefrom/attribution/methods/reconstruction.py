@@ -1,8 +1,8 @@
 """SM-Inv: how well the model can reconstruct an image, by gradient search for its latent.
 
 Laszkiewicz et al., ICML 2024, App. E and G.7, after Albright and McCloskey: Source Generator
-Attribution via Inversion, CVPR Workshops 2019.  SM-Inv_2 compares pixels; `inversion_feature`
-compares features of a network.
+Attribution via Inversion, CVPR Workshops 2019.  Two methods: SM-Inv_2 compares pixels, SM-Inv_inc
+the features of a pretrained network.
 
 Symbols:
     x    image, D values in [0, 1]
@@ -18,6 +18,10 @@ Deviation: every image starts from the same latents, drawn once per fit; attempt
 image would make a score depend on more than the image.
 Deviation: columns of a table count in the spread of own rows.
 Deviation: images are in [0, 1], the official code's in [-1, 1]: d is half as large.
+Deviation: the default network is EfficientNet-Lite0, which installs with pip; the paper's is
+Inception-V3 (`features = "inception-v3"`, from the hub's cache).
+Deviation: the features compared are those after global pooling; the official code stops Inception
+at Mixed_5d.
 """
 
 from __future__ import annotations
@@ -30,14 +34,23 @@ import torch
 from torch import Tensor
 
 from wherefrom.attribution.config import AttributionConfig
-from wherefrom.attribution.protocol import NUMBERS, Material, Method, Saved
+from wherefrom.attribution.protocol import (
+    NUMBERS,
+    FitMaterial,
+    Method,
+    SavedScorer,
+    Scorer,
+    always,
+)
+from wherefrom.core.compute.passes import in_passes
 from wherefrom.core.config import setting
-from wherefrom.core.errors import InputError
-from wherefrom.core.passes import in_passes
+from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.rng import stream
+from wherefrom.encoders import DEFAULT_FEATURES, FeatureNetwork, load_feature_encoder
 from wherefrom.generators.generator import Generator
 
 ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
+MIN_RESOLUTION = 32  # the default network halves its input five times
 UNIT_SAMPLES = 1000  # own rows behind the units of their columns
 
 # Images (N, C, H, W) in [0, 1] -> what is compared, (N, ...), with its gradient.
@@ -45,7 +58,7 @@ View = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class InversionConfig(AttributionConfig):
+class ReconstructionConfig(AttributionConfig):
     """Settings of SM-Inv."""
 
     calibration_samples: int = setting(
@@ -62,6 +75,23 @@ class InversionConfig(AttributionConfig):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class FeatureReconstructionConfig(ReconstructionConfig):
+    """Settings of SM-Inv with features."""
+
+    features: str = setting(
+        DEFAULT_FEATURES,
+        "the network: its name, or a folder that transformers saved",
+        source="App. E: Inception-V3",
+    )
+    resolution: int = setting(
+        0,
+        "side of the network's input, px; 0: the longer side of the images, at least 32",
+        source="App. E: images are not resized",
+        low=0,
+    )
+
+
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "paper": {"calibration_samples": 10_000},
@@ -70,14 +100,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class InversionScorer:
+class ReconstructionScorer(Scorer):
     """Distance of an image to its best reconstruction by the model."""
 
     generator: Generator
     view: View
     starts: Tensor  # (restarts, *latent), drawn from N(0, 1)
-    config: InversionConfig
+    config: ReconstructionConfig
     unit: Tensor | None = None  # of numbers: (C, 1, 1) or (1, 1, D), the spread of own samples
+    network: str = ""  # digest of the network behind `view`, where there is one
 
     def score(self, images: Tensor) -> Tensor:
         """d of the best attempt, (N,) float64, on the CPU; images (N, C, H, W) in [0, 1]."""
@@ -96,18 +127,18 @@ class InversionScorer:
         z = self.starts.repeat(count, *([1] * (self.starts.ndim - 1)))
         adam = _Adam(z, self.config.learning_rate)
         best = torch.full((count * tries,), torch.inf, dtype=torch.float64, device=z.device)
-        found = z
+        best_z = z
         for step in range(self.config.steps + 1):
             moves = step < self.config.steps  # the place after the last step is looked at, too
             square, gradient = self._distance(z, target, with_gradient=moves)
             better = square < best
             best = torch.where(better, square, best)
-            found = torch.where(better.reshape(-1, *[1] * (z.ndim - 1)), z, found)
+            best_z = torch.where(better.reshape(-1, *[1] * (z.ndim - 1)), z, best_z)
             if moves:
                 z = adam.step(z, gradient)
         best, attempt = best.reshape(count, tries).min(dim=1)
         rows = torch.arange(count, device=z.device) * tries + attempt
-        return found[rows], best.sqrt() / target[0].numel()
+        return best_z[rows], best.sqrt() / target[0].numel()
 
     def _distance(self, z: Tensor, target: Tensor, *, with_gradient: bool) -> tuple[Tensor, Tensor]:
         """Squared distances (B,) float64 and the gradient of their mean squares, (B, *latent)."""
@@ -122,9 +153,10 @@ class InversionScorer:
         return square, gradient
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """JSON values and tensors for `core.store`; the model is not among them."""
+        """JSON values and tensors; neither model is among them."""
         unit = {} if self.unit is None else {"unit": self.unit}
-        return {}, {"starts": self.starts, **unit}
+        meta = {"network": self.network} if self.network else {}
+        return meta, {"starts": self.starts, **unit}
 
     def _seen(self, samples: Tensor) -> Tensor:
         return self.view(samples if self.unit is None else samples / self.unit)
@@ -160,13 +192,16 @@ def draw_starts(generator: Generator, count: int, seed: int) -> Tensor:
     return torch.stack(drawn)
 
 
-def make_scorer(material: Material, view: View, config: InversionConfig) -> InversionScorer:
+def make_scorer(
+    material: FitMaterial, view: View, config: ReconstructionConfig, network: str = ""
+) -> ReconstructionScorer:
     """The scorer of a fit: the model on the fit's device, and the latents it starts from."""
     starts = draw_starts(material.generator, config.restarts, material.seed).to(material.device)
     unit = None
     if material.generator.makes_numbers:
         unit = _unit(material.own(UNIT_SAMPLES)).to(material.device)
-    return InversionScorer(material.generator.to(material.device), view, starts, config, unit)
+    generator = material.generator.to(material.device)
+    return ReconstructionScorer(generator, view, starts, config, unit, network)
 
 
 def _unit(own: Tensor) -> Tensor:
@@ -176,14 +211,48 @@ def _unit(own: Tensor) -> Tensor:
     return torch.where(spread > 0, spread, 1.0)
 
 
-def read_scorer(saved: Saved, view: View) -> InversionScorer:
-    """The inverse of `InversionScorer.to_saved`."""
-    if saved.generator is None:
-        raise TypeError("an inversion is read together with its generator")
-    generator, starts = saved.generator.to(saved.device), saved.tensors["starts"].to(saved.device)
+def read_scorer(saved: SavedScorer, view: View, network: str = "") -> ReconstructionScorer:
+    """The inverse of `ReconstructionScorer.to_saved`."""
+    generator, starts = saved.require_generator(), saved.tensors["starts"].to(saved.device)
     unit = saved.tensors.get("unit")
     unit = None if unit is None else unit.to(saved.device)
-    return InversionScorer(generator, view, starts, saved.config, unit)
+    return ReconstructionScorer(generator, view, starts, saved.config, unit, network)
+
+
+def fit_feature_reconstruction(
+    material: FitMaterial, config: FeatureReconstructionConfig
+) -> ReconstructionScorer:
+    """The scorer that compares by the network that the settings name."""
+    network = _network(config, material.generator.image_shape, material.device)
+    return make_scorer(material, as_view(network), config, network.identity.digest)
+
+
+def read_feature_reconstruction(saved: SavedScorer) -> ReconstructionScorer:
+    """The scorer with the network of its fit; an `ArtifactError` if the network has changed."""
+    network = _network(saved.config, saved.require_generator().image_shape, saved.device)
+    if network.identity.digest != saved.meta["network"]:
+        raise ArtifactError(
+            f"the network {saved.config.features} is {network.identity.digest}, but the "
+            f"attributor was fitted with {saved.meta['network']}; fit it again"
+        )
+    return read_scorer(saved, as_view(network), network.identity.digest)
+
+
+def as_view(network: FeatureNetwork) -> View:
+    """Images (N, C, H, W) in [0, 1] -> features (N, D); grey images in all three channels."""
+
+    def features(images: Tensor) -> Tensor:
+        wide = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+        return network.features(wide)
+
+    return features
+
+
+def _network(
+    config: FeatureReconstructionConfig, shape: tuple[int, int, int], device: torch.device | str
+) -> FeatureNetwork:
+    resolution = config.resolution or max(MIN_RESOLUTION, *shape[1:])
+    return load_feature_encoder(config.features, resolution=resolution).to(device)
 
 
 def pixels(images: Tensor) -> Tensor:
@@ -192,14 +261,23 @@ def pixels(images: Tensor) -> Tensor:
 
 
 INVERSION_L2 = Method(
-    "inversion-l2",
-    "SM-Inv, l2",
-    {
-        **{name: InversionConfig(**values) for name, values in PRESETS.items()},
-        NUMBERS: InversionConfig(chunk=256),
+    name="inversion-l2",
+    title="SM-Inv, l2",
+    presets={
+        **{name: ReconstructionConfig(**values) for name, values in PRESETS.items()},
+        NUMBERS: ReconstructionConfig(chunk=256),
     },
-    lambda material, config: make_scorer(material, pixels, config),
-    lambda saved: read_scorer(saved, pixels),
-    needs_generator=True,
+    fit=lambda material, config: make_scorer(material, pixels, config),
+    read=lambda saved: read_scorer(saved, pixels),
+    needs_generator=always,
+    needs="latent",
+)
+INVERSION_FEATURE = Method(
+    name="inversion-feature",
+    title="SM-Inv, features",
+    presets={name: FeatureReconstructionConfig(**values) for name, values in PRESETS.items()},
+    fit=fit_feature_reconstruction,
+    read=read_feature_reconstruction,
+    needs_generator=always,
     needs="latent",
 )

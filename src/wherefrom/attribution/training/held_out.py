@@ -10,22 +10,54 @@ import torch
 from torch import Tensor
 
 from wherefrom.attribution.config import AttributionConfig
-from wherefrom.calibration.conformal import guaranteed_rate, lower_p_values, upper_p_values
+from wherefrom.calibration.conformal import (
+    guaranteed_rate,
+    lower_p_values,
+    require_rate,
+    upper_p_values,
+)
+from wherefrom.core.errors import InputError
 
 SIBLING = "sibling."  # in a tensor's name, before the kind of a self-made sibling
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class HeldOutScores:
     """Scores of held-out images in one condition (`conditions`), float64."""
 
     own: Tensor  # (n,)
     other: Tensor  # (m,)
     siblings: Mapping[str, Tensor] = field(default_factory=dict)  # (k,) by kind; empty: no guard
 
+    def require_rates(self, config: AttributionConfig) -> None:
+        """An `InputError` if the rates need more held-out images than those that were scored."""
+        rate, own = config.false_negative_rate, len(self.own)
+        require_rate(rate, own, what="false-negative rate")
+        guaranteed_rate(rate, own, config.confidence, what="false-negative rate")
+        require_rate(config.false_positive_rate, len(self.other), what="false-positive rate")
+        for kind, scores in self.siblings.items():
+            require_rate(config.sibling_rate, len(scores), what=f"sibling rate ({kind})")
+
+    def supports_rates(self, config: AttributionConfig) -> bool:
+        """Whether there are enough scores for the rates: a condition may lack them."""
+        try:
+            self.require_rates(config)
+        except InputError:
+            return False
+        return True
+
+    def p_values(self, scores: Tensor) -> list[tuple[float, float, float | None]]:
+        """Per score, the p-values among own, other and sibling images; None without siblings."""
+        own = upper_p_values(scores, self.own).tolist()
+        other = lower_p_values(scores, self.other).tolist()
+        siblings: list[float | None] = [None] * len(scores)
+        if self.siblings:
+            siblings = sibling_p_values(scores, self.siblings).tolist()
+        return list(zip(own, other, siblings, strict=True))
+
     def to_tensors(self, head: str) -> dict[str, Tensor]:
         """The scores by name, each name after `head`."""
-        siblings = {f"{head}{SIBLING}{kind}": one for kind, one in self.siblings.items()}
+        siblings = {f"{head}{SIBLING}{kind}": scores for kind, scores in self.siblings.items()}
         return {f"{head}own": self.own, f"{head}other": self.other, **siblings}
 
     @classmethod
@@ -37,8 +69,8 @@ class Calibration:
         return cls(tensors[f"{head}own"], tensors[f"{head}other"], siblings)
 
 
-def called_ours(known: Calibration, config: AttributionConfig) -> dict[str, float]:
-    """Share of the held-out images that is called "made by this model", by what they are.
+def called_ours(known: HeldOutScores, config: AttributionConfig) -> dict[str, float]:
+    """Share of the held-out images of each kind that is called "made by this model".
 
     "own", "other", and "sibling, KIND" for each kind of self-made sibling: what the guards leave of
     that answer for the model's own images, beside what they let pass.
@@ -62,4 +94,4 @@ def sibling_p_values(scores: Tensor, siblings: Mapping[str, Tensor]) -> Tensor:
 
     Calling at p <= rate keeps the rate for every kind, not only for their mixture.
     """
-    return torch.stack([lower_p_values(scores, one) for one in siblings.values()]).amax(dim=0)
+    return torch.stack([lower_p_values(scores, held) for held in siblings.values()]).amax(dim=0)

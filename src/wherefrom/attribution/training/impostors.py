@@ -5,8 +5,8 @@ layer, in this place: the same pictures mirrored, moved by a pixel, softened, sh
 or noised.  No rival model, and no image of one, is needed.
 
 Deviation: the paper's negatives are real images (or one rival's) only.  Against real images alone
-the detector may learn what is real, not what is ours; a second seed of the same architecture then
-passes (the paper's LSGAN falls to 69.75 % in Table 2).
+the detector may learn what is real, not what is the model's own; a second seed of the same
+architecture then passes (the paper's LSGAN falls to 69.75 % in Table 2).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _noise(x: Tensor, rng: torch.Generator, levels: float) -> Tensor:
 
 
 def _shift(x: Tensor, down: int, right: int) -> Tensor:
-    """Move by whole pixels; the edge is repeated, so that no seam gives the impostor away."""
+    """Move by whole pixels; the edge is repeated, so that there is no seam."""
     height, width = x.shape[-2:]
     padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
     return padded[..., 1 - down : 1 - down + height, 1 - right : 1 - right + width]

@@ -1,4 +1,4 @@
-"""The owner's own content drawn by other last layers.
+"""The model's own content drawn by other last layers.
 
 A sibling of the model, trained again or copied, makes like pictures and ends in other numbers.
 The owner needs no sibling to show a detector what that looks like: their own activations z, sent
@@ -20,7 +20,7 @@ from wherefrom.attribution.training.impostors import make_impostors
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.core.store import digest_bytes
+from wherefrom.core.saving.store import digest_bytes
 from wherefrom.data.writing import to_float, to_uint8
 from wherefrom.generators.generator import Generator
 from wherefrom.generators.last_layer.layer import LastLayer
@@ -51,9 +51,9 @@ def _drop_inputs(layer: LastLayer, rng: torch.Generator) -> Tensor:
     """An eighth of the input channels less, the others louder by as much."""
     keep = 7 / 8
     axis = input_axis(layer)
-    kept = torch.rand(layer.weight.shape[axis], generator=rng) < keep
+    chosen = torch.rand(layer.weight.shape[axis], generator=rng) < keep
     shape = [-1 if i == axis else 1 for i in range(layer.weight.ndim)]
-    louder: Tensor = kept.to(layer.weight).reshape(shape) / keep
+    louder: Tensor = chosen.to(layer.weight).reshape(shape) / keep
     return layer.weight * louder
 
 
@@ -88,7 +88,7 @@ def draw_by_other_layers(
 ) -> Tensor:
     """`count` samples of the generator's content, as stored, (count, C, H, W); a layer per 32."""
     layer, bare = generator.last_layer, without_skip(generator)
-    kept = layer.weight[:, bare.weight.shape[1] :]
+    skip_weight = layer.weight[:, bare.weight.shape[1] :]
     changes = layer_changes(bare)
     images = []
     batches = generator.sample_with_activations(count, seed, batch=IMAGES_PER_LAYER)
@@ -96,9 +96,9 @@ def draw_by_other_layers(
     for index, (_, z) in enumerate(track(batches, "sampling other last layers", total=number)):
         rng = stream(seed, "other layers", index)
         weight = changes[index % len(changes)](bare, rng)
-        other = dataclasses.replace(layer, weight=torch.cat([weight, kept], dim=1))
-        made = generator.output_map.forward(other.apply(z))
-        images.append(as_stored(made, generator.image_shape))
+        other = dataclasses.replace(layer, weight=torch.cat([weight, skip_weight], dim=1))
+        samples = generator.output_map.forward(other.apply(z))
+        images.append(as_stored(samples, generator.image_shape))
     return torch.cat(images)
 
 

@@ -55,8 +55,8 @@ def draw_siblings(
         own = z.narrow(axis, 0, bare.input_shape[axis - 1])
         rest = generator.last_layer.apply(z) - bare.linear(own)
         redrawn = [
-            SIBLING_KINDS[kind](bare, one[None], stream(seed, "siblings", kind, row))
-            for row, one in zip(rows, own, strict=True)
+            SIBLING_KINDS[kind](bare, activation[None], stream(seed, "siblings", kind, row))
+            for row, activation in zip(rows, own, strict=True)
         ]
         images += list(generator.output_map.forward(torch.cat(redrawn) + rest))
     return as_stored(torch.stack(images), generator.image_shape)

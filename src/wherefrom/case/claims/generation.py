@@ -1,7 +1,7 @@
-"""What image generators write beside a picture: model, seed, prompt, read out of their formats.
+"""Model, seed and prompt, read from what image generators write into a file.
 
 A1111 and Forge write lines of text, node graphs (ComfyUI) and the other web interfaces JSON with
-names of their own.  All of it can be written by anybody: these are claims.
+names of their own.  Anybody can write all of it, so it proves nothing.
 """
 
 from __future__ import annotations
@@ -49,16 +49,8 @@ _NO_TEXT = "ConditioningZeroOut"  # its text has no effect
 _JOINED = ("string_a", "string_b", "text_a", "text_b", "text_c", "text_d", "text1", "text2")
 _CIVITAI = "Civitai resources: "
 _TEXTS = (
-    "text",
-    "text_g",
-    "text_l",
-    "t5xxl",
-    "clip_l",
-    "prompt",
-    "string",
-    "value",
-    "wildcard_text",
-)
+    "text", "text_g", "text_l", "t5xxl", "clip_l", "prompt", "string", "value", "wildcard_text",
+)  # fmt: skip
 
 
 def read_generation(keyword: str, text: str) -> tuple[str, list[Field]]:
@@ -74,14 +66,14 @@ def read_generation(keyword: str, text: str) -> tuple[str, list[Field]]:
         return _read_json(keyword, text)
     if _STEPS.search(text):
         return "A1111 or Forge", _limited(_read_lines(text))
-    if keyword.lower() == "dream" and (found := _DREAM.match(text)):
-        return "InvokeAI", [("prompt", found[1]), *(("seed", s) for s in [found[2]] if s)]
+    if keyword.lower() == "dream" and (match := _DREAM.match(text)):
+        return "InvokeAI", [("prompt", match[1]), *(("seed", s) for s in [match[2]] if s)]
     return "", []
 
 
 def _read_lines(text: str) -> Iterator[Field]:
     """Prompt, negative prompt, and a line of `name: value` pairs behind them."""
-    start = [found.start() for found in _STEPS.finditer(text)][-1]
+    start = [match.start() for match in _STEPS.finditer(text)][-1]
     written, settings = text[:start], text[start:]
     prompt, _, negative = f"\n{written}".partition(_NEGATIVE)
     if prompt.strip():
@@ -89,10 +81,10 @@ def _read_lines(text: str) -> Iterator[Field]:
     if negative.strip():
         yield "negative prompt", negative.strip()
     pairs: dict[str, str] = {}
-    for found in _PAIR.finditer(settings.partition("\n")[0]):
-        name = _KNOWN.get(_plain(found[1]))
+    for match in _PAIR.finditer(settings.partition("\n")[0]):
+        name = _KNOWN.get(_normalised(match[1]))
         if name is not None:
-            pairs.setdefault(name, found[2].strip().strip('"'))
+            pairs.setdefault(name, match[2].strip().strip('"'))
     yield from pairs.items()
     yield from _read_resources(settings.partition(_CIVITAI)[2])
 
@@ -103,10 +95,10 @@ def _read_resources(text: str) -> Iterator[Field]:
         listed = json.JSONDecoder().raw_decode(text)[0] if text else []
     except (ValueError, RecursionError):
         return
-    for one in listed[:MAX_VALUES] if isinstance(listed, list) else []:
-        name = {"checkpoint": "model", "lora": "LoRA"}.get(str(_at(one, "type")).lower())
+    for entry in listed[:MAX_VALUES] if isinstance(listed, list) else []:
+        name = {"checkpoint": "model", "lora": "LoRA"}.get(str(_at(entry, "type")).lower())
         if name is not None:
-            parts = (_shown(_at(one, key)) for key in ("modelName", "modelVersionName"))
+            parts = (_shown(_at(entry, key)) for key in ("modelName", "modelVersionName"))
             yield name, " ".join(filter(None, parts))
 
 
@@ -115,10 +107,10 @@ def read_separate(texts: Mapping[str, str]) -> tuple[str, list[Field]]:
 
     `texts` by their names; ("", []) without a prompt and a seed or model beside it.
     """
-    fields = _limited(_known({key: one for key, one in texts.items() if one[:1] not in "{["}))
+    fields = _limited(_known({key: text for key, text in texts.items() if text[:1] not in "{["}))
     names = {name for name, _ in fields}
-    is_one = "prompt" in names and names & {"seed", "model"}
-    return ("texts of their own", fields) if is_one else ("", [])
+    is_complete = "prompt" in names and names & {"seed", "model"}
+    return ("texts of their own", fields) if is_complete else ("", [])
 
 
 def _at(value: Any, key: str) -> Any:
@@ -126,10 +118,10 @@ def _at(value: Any, key: str) -> Any:
 
 
 def _read_json(keyword: str, text: str) -> tuple[str, list[Field]]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+    parsed = _parsed(text)
+    if not parsed:
         return "cut or damaged JSON", _limited(_read_cut(text))
+    (value,) = parsed
     if isinstance(value, dict) and isinstance(value.get("prompt"), dict):
         value = value["prompt"] if _is_graph(value["prompt"]) else value
     if isinstance(value, dict) and _is_graph(value):
@@ -164,25 +156,25 @@ def _read_names(value: Any) -> Iterator[Field]:
     level, seen = [value], 0
     for _ in range(MAX_DEPTH):
         inner: list[Any] = []
-        for one in level:
+        for node in level:
             seen += 1
             if seen > MAX_VALUES:
                 return
-            if isinstance(one, list):
-                inner += one[:MAX_VALUES]
-            elif isinstance(one, dict):
-                yield from _known(one)
-                inner += one.values()
-            elif isinstance(one, str) and one.lstrip()[:1] == "{":  # JSON inside of JSON
-                inner += _parsed(one)
+            if isinstance(node, list):
+                inner += node[:MAX_VALUES]
+            elif isinstance(node, dict):
+                yield from _known(node)
+                inner += node.values()
+            elif isinstance(node, str) and node.lstrip()[:1] == "{":  # JSON inside of JSON
+                inner += _parsed(node)
         level = inner
 
 
 def _known(value: Mapping[str, Any]) -> Iterator[Field]:
     is_short = "uc" in value  # `c` is a prompt only beside it
-    for key, one in value.items():
-        name = _KNOWN.get(_plain(str(key)))
-        shown = _shown(one) if name and (key != "c" or is_short) else ""
+    for key, field in value.items():
+        name = _KNOWN.get(_normalised(str(key)))
+        shown = _shown(field) if name and (key != "c" or is_short) else ""
         if name and shown:
             yield name, shown
 
@@ -211,17 +203,17 @@ def _parsed(text: str) -> list[Any]:
 def _is_graph(value: Mapping[str, Any]) -> bool:
     """Nodes by number, each with a class and inputs, as ComfyUI executes them."""
     return any(
-        isinstance(one, dict) and "class_type" in one and "inputs" in one
-        for one in list(value.values())[:MAX_NODES]
+        isinstance(node, dict) and "class_type" in node and "inputs" in node
+        for node in list(value.values())[:MAX_NODES]
     )
 
 
 def _read_graph(graph: Mapping[str, Any]) -> Iterator[Field]:
     """The texts that samplers are linked to, then models and seeds of all nodes."""
     kinds = {
-        str(key): str(one.get("class_type", ""))
-        for key, one in list(graph.items())[:MAX_NODES]
-        if isinstance(one, dict) and isinstance(one.get("inputs"), dict)
+        str(key): str(node.get("class_type", ""))
+        for key, node in list(graph.items())[:MAX_NODES]
+        if isinstance(node, dict) and isinstance(node.get("inputs"), dict)
     }
     nodes = {key: {} if kinds[key] == _NO_TEXT else graph[key]["inputs"] for key in kinds}
     links = [
@@ -243,7 +235,7 @@ def _read_graph(graph: Mapping[str, Any]) -> Iterator[Field]:
     yield from linked
     for inputs in nodes.values():
         for key, value in inputs.items():
-            name = _KNOWN.get(_plain(str(key)))
+            name = _KNOWN.get(_normalised(str(key)))
             is_link = isinstance(value, list | dict)
             if name in ("model", "seed", "LoRA", "steps", "sampler", "guidance") and not is_link:
                 yield name, _shown(value)
@@ -276,7 +268,7 @@ def _follow(
 def _text_of(
     nodes: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, Any], side: str, seen: set[str]
 ) -> str:
-    """The text that stands in a node, or that it joins out of several; "" for none."""
+    """The text in a node, or the texts that it joins; empty for none."""
     for name in _TEXTS:
         text = inputs.get(name)
         if isinstance(text, str) and text.strip():
@@ -292,13 +284,13 @@ def _text_of(
 
 def _in_subgraphs(definitions: Any) -> Iterator[Any]:
     subgraphs = _at(definitions, "subgraphs")
-    for one in subgraphs[:MAX_NODES] if isinstance(subgraphs, list) else []:
-        nodes = _at(one, "nodes")
+    for subgraph in subgraphs[:MAX_NODES] if isinstance(subgraphs, list) else []:
+        nodes = _at(subgraph, "nodes")
         yield from nodes[:MAX_NODES] if isinstance(nodes, list) else []
 
 
 def _read_workflow(nodes: list[Any]) -> Iterator[Field]:
-    """The graph as it is drawn: values without names, told apart by the type of their node."""
+    """The graph as it is drawn: values without names, distinguished by the type of their node."""
     for node in nodes[:MAX_NODES]:
         if not isinstance(node, dict):
             continue
@@ -324,9 +316,9 @@ def _read_workflow(nodes: list[Any]) -> Iterator[Field]:
 
 
 def _read_cut(text: str) -> Iterator[Field]:
-    for found in _CUT.finditer(text[: 2**20]):
-        name = _KNOWN.get(found[1], "prompt")
-        yield name, found[2].strip('"').replace("\\n", " ").replace('\\"', '"')
+    for match in _CUT.finditer(text[: 2**20]):
+        name = _KNOWN.get(match[1], "prompt")
+        yield name, match[2].strip('"').replace("\\n", " ").replace('\\"', '"')
 
 
 def _limited(fields: Iterator[Field]) -> list[Field]:
@@ -343,5 +335,5 @@ def _limited(fields: Iterator[Field]) -> list[Field]:
     return [(name, value) for name in names for value in by_name[name]][:MAX_FIELDS]
 
 
-def _plain(name: str) -> str:
+def _normalised(name: str) -> str:
     return name.strip().lower().replace(" ", "_").replace("-", "_")

@@ -1,9 +1,9 @@
-"""What a file says of itself: metadata, and Content Credentials (C2PA).  Claims, no proof.
+"""What a file states about itself: metadata, and Content Credentials (C2PA).  It proves nothing.
 
-`case.claim_sources` reads the metadata, c2pa-python (extra `c2pa`) the credentials.  Nothing is
+`claims/sources.py` reads the metadata, c2pa-python (extra `c2pa`) the credentials.  Nothing is
 fetched: a manifest that is kept elsewhere is named, not read.  A valid signature shows that the
-claims are those that somebody signed and that the file has not changed since; who that somebody is,
-is known only where the certificate is trusted, and c2pa-python is given no list of trusted ones.
+claims were signed and that the file has not changed since.  Who signed them is known only where the
+certificate is trusted, and no list of trusted certificates is used here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from wherefrom.case.claims.sources import read_written
 from wherefrom.case.claims.text import one_line
 from wherefrom.case.result import Claim
 
-MOST = 60
+MAX_CLAIMS = 60
 _SEPARATE = "text in the file"
 OFFLINE = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
@@ -42,9 +42,9 @@ def read_claims(data: bytes, kind: str) -> tuple[tuple[Claim, ...], tuple[str, .
             unread.append(f"{source}: {reason}")
         except Exception as error:  # whatever hostile bytes provoke in a foreign parser
             unread.append(f"{source}: damaged ({one_line(str(error) or type(error).__name__)})")
-    if len(claims) > MOST:
-        unread.append(f"{len(claims) - MOST} further claims are left out")
-    return tuple(claims[:MOST]), tuple(unread)
+    if len(claims) > MAX_CLAIMS:
+        unread.append(f"{len(claims) - MAX_CLAIMS} more claims are left out")
+    return tuple(claims[:MAX_CLAIMS]), tuple(unread)
 
 
 class _Unread(Exception):  # noqa: N818 (a reason, no error)

@@ -33,15 +33,8 @@ _COMMENT, _XP, _XMP_TAG = 0x9286, range(0x9C9B, 0x9CA0), 700
 _XMP_TEXT = "XML:com.adobe.xmp"
 _RAW = "Raw profile type "  # ImageMagick: other metadata as hexadecimal text
 _BLOCKS = (
-    "icc_profile",
-    "exif",
-    "xmp",
-    "photoshop",
-    "mp",
-    "compression",
-    "version",
-    "icc_profile_type",
-)
+    "icc_profile", "exif", "xmp", "photoshop", "mp", "compression", "version", "icc_profile_type",
+)  # fmt: skip
 # IPTC's vocabulary of digital source types, as generators write it into XMP.
 SOURCE_TYPE = re.compile(rb"cv\.iptc\.org/newscodes/digitalsourcetype/([A-Za-z]{1,60})")
 XMP = {
@@ -55,7 +48,7 @@ XMP = {
 
 @dataclass(frozen=True)
 class Written:
-    """A text in a file: where it stands, what it is called there, and the text, decoded."""
+    """A text in a file: the block that holds it, its name there, and the text, decoded."""
 
     source: str
     name: str
@@ -70,7 +63,7 @@ def read_written(data: bytes) -> list[Written]:
     info = image.info
     if data.startswith(MAGIC):
         exif = next((data[c.first : c.last] for c in chunks(data) if c.name == b"eXIf"), b"")
-        for text in texts(data, longest=MAX_TEXT, most=MAX_ALL):
+        for text in texts(data, max_bytes=MAX_TEXT, max_total=MAX_ALL):
             if text.keyword == _XMP_TEXT:
                 xmp = text.value
             elif text.keyword.startswith(_RAW):
@@ -82,7 +75,7 @@ def read_written(data: bytes) -> list[Written]:
         xmp = _bytes(info.get("xmp")) or _bytes(getattr(image, "tag_v2", {}).get(_XMP_TAG))
         written = list(_comments(info))
     entries = [*_exif(exif_bytes(exif)), *written, *_xmp(xmp), *_source_types(data, xmp)]
-    return [one for one in entries if one.text]
+    return [entry for entry in entries if entry.text]
 
 
 def _comments(info: Mapping[Any, Any]) -> Iterator[Written]:
@@ -113,8 +106,8 @@ def _xmp(xmp: bytes) -> Iterator[Written]:
 
 def _value(rest: str) -> str:
     """The value behind a name: of an attribute, of an element, or of the first item in it."""
-    if found := re.match(r'\s*=\s*(?:"([^"]*)"|\'([^\']*)\')', rest):
-        return html.unescape(found[1] or found[2] or "").strip()
+    if attribute := re.match(r'\s*=\s*(?:"([^"]*)"|\'([^\']*)\')', rest):
+        return html.unescape(attribute[1] or attribute[2] or "").strip()
     inside = re.match(r"[^>]{0,400}>([^<]*)", rest)
     if inside is None or inside[1].strip():
         return html.unescape(inside[1]).strip() if inside else ""

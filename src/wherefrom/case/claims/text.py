@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-LONGEST = 400
+MAX_CHARACTERS = 400
 MAX_BYTES = 8 * 2**20  # of one text
 _MARKS = (
     (b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe\0\0", "utf-32-le"), (b"\0\0\xfe\xff", "utf-32-be"),
@@ -57,12 +57,12 @@ def decode_wide(raw: bytes, *, big_endian: bool = False) -> str:
 
 
 def one_line(value: object) -> str:
-    """One printable line of at most `LONGEST` characters."""
+    """One printable line of at most `MAX_CHARACTERS` characters."""
     if isinstance(value, bytes):
-        value = decode_text(value[: 4 * _BOTH * LONGEST])
-    text = "".join(c if c.isprintable() else " " for c in str(value)[: 2 * LONGEST])
+        value = decode_text(value[: 4 * _BOTH * MAX_CHARACTERS])
+    text = "".join(c if c.isprintable() else " " for c in str(value)[: 2 * MAX_CHARACTERS])
     text = " ".join(text.split())
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
 
 
 def _is_plain(raw: bytes) -> bool:
@@ -83,7 +83,7 @@ def _first(raw: bytes, encodings: Sequence[str]) -> str:
 
 def _is_cut(raw: bytes, error: UnicodeDecodeError) -> bool:
     """Whether UTF-8 ends inside a character; one odd letter at the end may be of cp1252: café."""
-    is_utf8 = len(raw) >= LONGEST or not raw[: error.start].isascii()
+    is_utf8 = len(raw) >= MAX_CHARACTERS or not raw[: error.start].isascii()
     return is_utf8 and error.reason == "unexpected end of data"
 
 

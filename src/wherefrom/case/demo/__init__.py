@@ -1,9 +1,9 @@
-"""The demo: five small models fitted to what the package ships, and suspects of known making."""
+"""The demo: five small models fitted to shipped images, and test images of known origin."""
 
 from wherefrom.case.demo.config import DemoConfig
 from wherefrom.case.demo.folder import start_folder
 from wherefrom.case.demo.grading import Grade, GradedAnswer, GradedSuspect, grade_folder
-from wherefrom.case.demo.method import Demo, make_demo
+from wherefrom.case.demo.method import Demo, inspect_demo, make_demo
 from wherefrom.case.demo.suspects import SUSPECTS, Suspect
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "GradedSuspect",
     "Suspect",
     "grade_folder",
+    "inspect_demo",
     "make_demo",
     "start_folder",
 ]

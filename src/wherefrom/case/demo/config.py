@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from wherefrom.anomaly.config import AnomalyConfig
 from wherefrom.attribution.config import FlipadConfig
-from wherefrom.attribution.final_layer.lasso import LassoConfig
+from wherefrom.attribution.final_layer.config import LassoConfig
 from wherefrom.core.config import Config, setting
 from wherefrom.detectors.classifier import ClassifierConfig
 from wherefrom.detectors.deep_sad import DeepSadConfig
@@ -25,7 +25,7 @@ ATTRIBUTION = FlipadConfig(
     detector=DeepSadConfig(epochs=5),
     classifier=ClassifierConfig(members=1, epochs=4),
 )
-# An autoencoder: after seconds of training it tells clothes from other things, a GAN does not yet.
+# An autoencoder distinguishes clothes from other images after seconds of training, a GAN does not.
 INVERSION = InversionConfig(
     method="autoencoder", latent=12, width=8, steps=600, ema=0.97, calibration_samples=512
 )

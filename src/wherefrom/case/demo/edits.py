@@ -1,4 +1,4 @@
-"""Edits of photographs as somebody makes them with an image editor, and one by a neural network.
+"""Edits of photographs as made with an image editor, and one by a neural network.
 
 None is by a diffusion model.  Each takes an RGB picture, a second one to paste from, and a seed,
 and gives a picture of the same size; the same input gives the same picture.
@@ -76,13 +76,13 @@ def paint(picture: Picture, other: Picture, seed: int) -> Picture:
 def reframe(picture: Picture, other: Picture, seed: int) -> Picture:
     """Cropped, mirrored, sepia, with dark corners."""
     width, height = picture.size
-    left, top = round(MARGIN * width), round(MARGIN * height)
-    part = picture.crop((left, top, width - left, height - top))
+    x, y = round(MARGIN * width), round(MARGIN * height)
+    part = picture.crop((x, y, width - x, height - y))
     mirrored = ImageOps.mirror(part.resize((width, height), Image.Resampling.LANCZOS))
     grey = ImageOps.autocontrast(mirrored.convert("L"))
     sepia = ImageOps.colorize(grey, (35, 20, 10), (255, 240, 205), (170, 120, 75))
-    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    shade = np.clip(1.25 - 0.55 * (x**2 + y**2), 0, 1)
+    rows, columns = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)
+    shade = np.clip(1.25 - 0.55 * (columns**2 + rows**2), 0, 1)
     return ImageChops.multiply(
         sepia, Image.fromarray((255 * shade).astype(np.uint8)).convert("RGB")
     )

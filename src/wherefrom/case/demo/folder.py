@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
-from wherefrom.core.store import write_file
+from wherefrom.core.saving.store import write_file
 
 MARKER = "demo.json"
 KIND = "wherefrom demo"
@@ -69,10 +69,10 @@ def is_demo(folder: Path) -> bool:
     if folder.is_symlink() or not marker.is_file() or marker.stat().st_size > MAX_MARKER_BYTES:
         return False
     try:
-        found = json.loads(marker.read_bytes())
+        content = json.loads(marker.read_bytes())
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(found, dict) and found.get("kind") == KIND
+    return isinstance(content, dict) and content.get("kind") == KIND
 
 
 def _remove(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The answers of the case held against the truth about each suspect."""
+"""Whether the answers of the case are right about each suspect."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from wherefrom.case.demo.parts import NOISE
 from wherefrom.case.demo.suspects import NO_ORIGIN, SUSPECTS, Suspect
-from wherefrom.case.folder import FolderInspection, Row
+from wherefrom.case.folder import FolderInspection, InspectedFile
 from wherefrom.case.result import QUESTIONS, State
 
 NOTHING = "-"
@@ -55,13 +55,13 @@ class GradedSuspect:
         return [q for q, answer in self.answers.items() if answer.grade is grade]
 
 
-def grade_folder(found: FolderInspection) -> tuple[GradedSuspect, ...]:
+def grade_folder(inspected: FolderInspection) -> tuple[GradedSuspect, ...]:
     """Every suspect in the order of `SUSPECTS`; files of other names are left out."""
-    rows = {Path(row.path).name: row for row in found.rows}
+    rows = {Path(row.path).name: row for row in inspected.rows}
     return tuple(grade_suspect(SUSPECTS[name], rows[name]) for name in SUSPECTS if name in rows)
 
 
-def grade_suspect(suspect: Suspect, row: Row) -> GradedSuspect:
+def grade_suspect(suspect: Suspect, row: InspectedFile) -> GradedSuspect:
     """One row of the inspection against the truth."""
     if row.inspection is None:
         reason = row.reason.removeprefix(f"{row.path}: ").removeprefix(f"{row.path} ")

@@ -1,4 +1,4 @@
-"""The images that the package ships, parted so that no image of clothes serves two purposes."""
+"""The images that the package ships, split so that no image of clothes is used twice."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SIDES = ("mine", "others")
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
-    """What every part of the demo is made from."""
+class DemoMaterial:
+    """The images and settings that every part of the demo is fitted with."""
 
     folder: Path  # of the demo
     clothes: Mapping[str, Tensor]  # by purpose, uint8 (N, 1, 32, 32)
@@ -57,8 +57,8 @@ def shipped_photographs(side: str) -> dict[str, Path]:
 
 def calibration_photographs() -> dict[str, Path]:
     """Other people's photographs that calibrate: all but those of the suspects."""
-    found = shipped_photographs("others")
-    return {name: path for name, path in found.items() if name.partition("-")[0] != STRANGER}
+    others = shipped_photographs("others")
+    return {name: path for name, path in others.items() if name.partition("-")[0] != STRANGER}
 
 
 def open_photograph(path: Path) -> Image.Image:

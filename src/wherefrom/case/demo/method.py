@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from wherefrom.case.demo.config import DemoConfig
-from wherefrom.case.demo.material import Material, part_clothes, shipped_clothes
+from wherefrom.case.demo.grading import GradedSuspect, grade_folder
+from wherefrom.case.demo.material import DemoMaterial, part_clothes, shipped_clothes
 from wherefrom.case.demo.parts import (
     build_index,
     calibrate_naturalness,
@@ -18,14 +19,16 @@ from wherefrom.case.demo.parts import (
     train_inverter,
 )
 from wherefrom.case.demo.suspects import write_suspects
-from wherefrom.case.file import KINDS, Case, CaseConfig, relative, write_case
-from wherefrom.case.identity import digest_of
+from wherefrom.case.file import Case, CaseConfig, write_case
+from wherefrom.case.folder import FolderInspection, inspect_folder
+from wherefrom.case.opened import open_case
+from wherefrom.case.parts import describe_part
 from wherefrom.core.errors import MissingExtraError
 from wherefrom.core.progress import Track, quiet
 
 NAME = "demo"
 # Kind of a part in the case file: what it is in words, and what fits it.
-PARTS: dict[str, tuple[str, Callable[[Material], Path]]] = {
+PARTS: dict[str, tuple[str, Callable[[DemoMaterial], Path]]] = {
     "attributor": ("the attributor of my model", fit_attributor),
     "origin": ("the index of my photographs", build_index),
     "anomaly": ("the calibration on real images", calibrate_naturalness),
@@ -36,7 +39,7 @@ PARTS: dict[str, tuple[str, Callable[[Material], Path]]] = {
 
 @dataclass(frozen=True)
 class Demo:
-    """Where the case and the suspects are, and which parts could not be fitted, with the reason."""
+    """Paths of the case and its suspects; `left_out`: parts that were not fitted, and why."""
 
     case: Path
     suspects: Path
@@ -57,7 +60,7 @@ def make_demo(
     """
     config = config or DemoConfig()
     clothes = part_clothes(shipped_clothes(), config.clothes_needed())
-    material = Material(folder, clothes, config, seed, track)
+    material = DemoMaterial(folder, clothes, config, seed, track)
     fitted: dict[str, Path] = {}
     left_out = []
     for number, (kind, (name, fit)) in enumerate(PARTS.items(), 1):
@@ -74,19 +77,26 @@ def make_demo(
     return Demo(case, write_suspects(material), tuple(left_out))
 
 
+def inspect_demo(
+    demo: Demo, *, track: Track = quiet
+) -> tuple[FolderInspection, tuple[GradedSuspect, ...]]:
+    """Inspect the suspects with the demo's case: the inspections, and which answers are right."""
+    with open_case(demo.case) as opened:
+        inspected = inspect_folder([demo.suspects], opened, track=track)
+    return inspected, grade_folder(inspected)
+
+
 def _write_case(path: Path, fitted: dict[str, Path], config: DemoConfig) -> Path:
-    further: dict[str, dict[str, Any]] = {
+    settings: dict[str, dict[str, Any]] = {
         "anomaly": {"false_alarms": config.anomaly_false_alarms},
         "inverter": {"false_alarms": config.outlier_false_alarms},
         "credit": {"model": "my-model"},
     }
-    parts = []
-    for kind, place in fitted.items():
-        if kind == "credit" and "attributor" not in fitted:
-            continue  # there is no model in the case that it could be about
-        common = {"name": place.stem, "path": relative(place, path)}
-        values = {**common, "digest": digest_of(kind, place), **further.get(kind, {})}
-        parts.append(KINDS[kind].from_dict(values))
+    parts = tuple(
+        describe_part(place, path, settings=settings.get(kind, {}))
+        for kind, place in fitted.items()
+        if kind != "credit" or "attributor" in fitted  # a receipt is about a model of the case
+    )
     family_error = config.attribution.false_positive_rate
-    write_case(Case(path, CaseConfig(name=NAME, family_error=family_error), tuple(parts)))
+    write_case(Case(path, CaseConfig(name=NAME, family_error=family_error), parts))
     return path

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from wherefrom.case.demo.edits import EDITS
 from wherefrom.case.demo.material import (
-    Material,
+    DemoMaterial,
     calibration_photographs,
     open_photograph,
     save_images,
     shipped_photographs,
 )
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.core.store import digest_tensors
+from wherefrom.core.saving.store import digest_tensors
 from wherefrom.data.shaping import crop_and_resize
 from wherefrom.data.writing import save_png, to_uint8
 
@@ -67,7 +67,7 @@ reference = "real-clothes"
 """
 
 
-def fit_attributor(material: Material) -> Path:
+def fit_attributor(material: DemoMaterial) -> Path:
     """FLIPAD of the shipped DCGAN, against real clothes.  The only part that takes a minute."""
     from wherefrom.attribution.method import fit
     from wherefrom.generators.loading import load_generator
@@ -84,7 +84,7 @@ def fit_attributor(material: Material) -> Path:
     return place
 
 
-def build_index(material: Material) -> Path:
+def build_index(material: DemoMaterial) -> Path:
     """An index of my photographs, calibrated by edits of photographs that are not in it."""
     from wherefrom.encoders import load_encoder
     from wherefrom.origin.collection.references import References
@@ -120,7 +120,7 @@ def write_edits(origins: list[Path], folder: Path, seed: int) -> list[Path]:
     return edits
 
 
-def calibrate_naturalness(material: Material) -> Path:
+def calibrate_naturalness(material: DemoMaterial) -> Path:
     """What is natural: photographs of other people and real clothes, half and half."""
     from wherefrom.anomaly.method import calibrate
     from wherefrom.encoders import load_feature_encoder
@@ -142,7 +142,7 @@ def calibrate_naturalness(material: Material) -> Path:
     return place
 
 
-def train_inverter(material: Material) -> Path:
+def train_inverter(material: DemoMaterial) -> Path:
     """An autoencoder of small clothes, and how badly it redraws clothes it was not trained on."""
     from wherefrom.inversion.method import fit
     from wherefrom.inversion.outliers.calibrated import calibrate_outliers
@@ -166,16 +166,14 @@ def train_inverter(material: Material) -> Path:
     return place
 
 
-def study_credit(material: Material) -> Path:
+def study_credit(material: DemoMaterial) -> Path:
     """Shares of two contributors of clothes and one of noise in a model trained again and again.
 
-    The model is a tiny diffusion model of clothes, which stands in for mine: training mine again
-    for every subset takes hours.
+    The study uses a tiny diffusion model of clothes instead of the GAN, which would take hours to
+    train again for every subset.
     """
-    from wherefrom.credit.estimators.choose import estimate
+    from wherefrom.credit import pay
     from wherefrom.credit.method import open_study, run_study
-    from wherefrom.credit.payout.division import PayoutConfig, divide_pool
-    from wherefrom.credit.payout.receipt import make_receipt
 
     folder, config = material.folder, material.config
     shape = material.clothes["clothes-1"].shape
@@ -190,23 +188,7 @@ def study_credit(material: Material) -> Path:
     )
     opened = open_study(study)
     run_study(opened, track=material.track)
-    with opened.ledger(readonly=True) as ledger:
-        table = ledger.runs("frechet")
-    shares = estimate(table)
-    settings = {"pool": "1000.00", "currency": "EUR", "method": "auto", "level": shares.level}
-    receipt = make_receipt(
-        contributors=opened.data.names,
-        game={
-            "digest": opened.identity.digest,
-            "players": opened.identity.players,
-            "spec": dict(opened.identity.spec),
-        },
-        measured={"name": "frechet", "spec": dict(opened.specs["frechet"])},
-        table=table,
-        shares=shares,
-        payout=divide_pool(shares, opened.data.names, "1000.00", config=PayoutConfig()),
-        settings=settings,
-    )
+    receipt = pay(opened, "1000.00", property="frechet").receipt
     place = folder / "shares.json"
     place.write_text(json.dumps(receipt, indent=1, allow_nan=False))
     return place

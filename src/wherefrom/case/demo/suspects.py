@@ -1,4 +1,4 @@
-"""The suspects: images of known making, under names that tell it, and the truth about each."""
+"""The suspects: images of known origin, named for it, and the truth about each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from wherefrom.case.demo.edits import EDITS
-from wherefrom.case.demo.material import STRANGER, Material, open_photograph, shipped_photographs
+from wherefrom.case.demo.material import (
+    STRANGER,
+    DemoMaterial,
+    open_photograph,
+    shipped_photographs,
+)
 from wherefrom.case.demo.parts import MODEL, save_noise
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.data.shaping import to_pixels
@@ -22,7 +27,7 @@ NOISE = 0.3
 
 @dataclass(frozen=True)
 class Suspect:
-    """What is true of one suspect.  None: there is no truth to hold the answer against.
+    """The truth about one suspect.  None: the truth is not known, and the answer is not graded.
 
     `kind` names what went wrong in the explanations; `origin` is the name of a photograph in the
     index, `NO_ORIGIN` if it was made from none.
@@ -66,7 +71,7 @@ SUSPECTS: dict[str, Suspect] = {
 }
 
 
-def write_suspects(material: Material) -> Path:
+def write_suspects(material: DemoMaterial) -> Path:
     """The files of `SUSPECTS` in a new folder, which is returned."""
     folder = material.folder / "suspects"
     folder.mkdir()
@@ -77,7 +82,7 @@ def write_suspects(material: Material) -> Path:
     return folder
 
 
-def _write_clothes(folder: Path, material: Material) -> None:
+def _write_clothes(folder: Path, material: DemoMaterial) -> None:
     from wherefrom.generators.loading import load_generator
 
     seed = derive_seed(material.seed, "demo", "suspects")

@@ -1,1 +1,1 @@
-"""The five questions asked of one opened image."""
+"""The questions of a case about one image, a module each."""

@@ -1,4 +1,4 @@
-"""What a page draws beside an answer.  No JSON: tensors and results as the rooms gave them."""
+"""What a page draws beside an answer: tensors and results as the methods gave them, no JSON."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from wherefrom.anomaly.localisation.heat_maps import Localisation
-from wherefrom.origin.searching.evidence import Evidence
+from wherefrom.origin.searching.evidence import CandidateOverlay
 from wherefrom.origin.searching.result import OriginAnswer
 
 
 @dataclass(frozen=True, eq=False)
 class ScorePlace:
-    """Where one score lies among calibration scores; beyond `threshold` it is unlike `own`."""
+    """Where one score lies among calibration scores; above `threshold` it is unlike `own`."""
 
     name: str
     own: Tensor  # (n,) float64
     own_label: str
-    other: Tensor  # (m,) float64, empty where there are none
-    other_label: str
     threshold: float
     score: float
     axis: str
+    other: Tensor | None = None  # (m,) float64
+    other_label: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class OriginShown:
 
     name: str
     answer: OriginAnswer
-    evidence: Mapping[tuple[str, str], Evidence]
+    evidence: Mapping[tuple[str, str], CandidateOverlay]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +41,12 @@ class HeatShown:
 
     name: str
     pixels: Tensor  # (3, S, S) float32
-    found: Localisation
+    localisation: Localisation
 
 
 @dataclass(frozen=True, eq=False)
 class ReconstructionShown:
-    """The image as a model sees it, and what it makes of the image's code."""
+    """The image at the inverter's size, and its reconstruction from its code."""
 
     name: str
     image: Tensor  # (C, S, S) float32 in [0, 1]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,30 +13,29 @@ import click
 from wherefrom.cli.anomaly.inputs import (
     CACHE,
     CALIBRATION,
+    AgainstOptions,
+    EncoderOptions,
+    RankingOptions,
     against_option,
     cache_option,
     encoder_options,
     false_alarms_option,
     json_option,
-    load,
-    load_against,
     named_folders,
+    note_skipped,
     open_cache,
     prepare_folder,
+    require_images,
     same_encoder_option,
-    score_against,
     seed_option,
-    tell_skipped,
 )
-from wherefrom.cli.console.options import FILE, ConfigCommand, device_option
+from wherefrom.cli.console.options import FILE, ConfigCommand, device_option, gathered
 from wherefrom.cli.console.session import Session, print_json, print_table
-from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
     from wherefrom.anomaly.auditing import Audit, AuditConfig
     from wherefrom.anomaly.config import AnomalyConfig
     from wherefrom.anomaly.localisation.heat_maps import LocalisationConfig
-    from wherefrom.anomaly.result import ImageScores
 
 
 @click.group()
@@ -56,28 +55,33 @@ def _audit_presets() -> Mapping[str, AuditConfig]:
     return {name: AuditConfig(scores=scores) for name, scores in PRESETS.items()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions(EncoderOptions):
+    """The options of `audit`."""
+
+    real: Path
+    generated: tuple[str, ...]
+    out: Path
+    seed: int
+    as_json: bool
+    config: AuditConfig
+
+
 @anomaly.command(cls=ConfigCommand, presets=_audit_presets)
 @click.argument("real", type=FILE)
 @click.argument("generated", nargs=-1, required=True)
 @encoder_options
-@click.option("--out", type=FILE, required=True, help="The report's folder; goes on in its cache.")
+@click.option(
+    "--out",
+    type=FILE,
+    required=True,
+    help="The report's folder, new or of an earlier audit.",
+)
 @seed_option
 @json_option
 @click.pass_obj
-def audit(
-    session: Session,
-    *,
-    real: Path,
-    generated: tuple[str, ...],
-    encoder: str,
-    resolution: int | None,
-    download: bool,
-    device: str,
-    out: Path,
-    seed: int,
-    as_json: bool,
-    config: AuditConfig,
-) -> None:
+@gathered(AuditOptions)
+def audit(session: Session, options: AuditOptions) -> None:
     """Compare folders of generated images with real ones, and rank every image.
 
     A generator is called by its folder's name, or as in name=folder.  The report holds a page,
@@ -91,30 +95,36 @@ def audit(
     from wherefrom.anomaly.auditing import audit as run_audit
     from wherefrom.anomaly.auditing import require_enough
     from wherefrom.anomaly.measuring.cache import FolderCache
+    from wherefrom.anomaly.method import remember_encoder
     from wherefrom.report.anomaly.page import PAGE, write_audit
 
-    named = named_folders(generated)
-    network = load(encoder, resolution, download, device)
-    require_enough([real], named, network, config)
+    out, config = options.out, options.config
+    named = named_folders(options.generated)
+    network = options.load()
+    require_enough(named, options.real, network, config)
     prepare_folder(out)
-    found = run_audit(
-        [real],
+    result = run_audit(
         named,
+        options.real,
         network,
         config=config,
-        seed=seed,
+        seed=options.seed,
         cache=FolderCache(out / CACHE),
         track=session.track,
     )
-    source = str(Path(encoder).resolve()) if Path(encoder).is_dir() else encoder
-    remembered = {"encoder_source": source, "encoder_resolution": resolution}
-    calibration = found.calibration
-    dataclasses.replace(calibration, provenance={**calibration.provenance, **remembered}).save(
-        out / CALIBRATION, overwrite=True
-    )
-    write_audit(out, found, track=session.track)
-    _tell_audit(session, found, as_json)
+    calibration = remember_encoder(result.calibration, options.encoder, options.resolution)
+    calibration.save(out / CALIBRATION, overwrite=True)
+    write_audit(out, result, track=session.track)
+    _print_audit(session, result, options.as_json)
     session.note(f"wrote {out / PAGE}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(RankingOptions):
+    """The options of `score`."""
+
+    images: tuple[Path, ...]
+    as_json: bool
 
 
 @anomaly.command()
@@ -126,17 +136,8 @@ def audit(
 @device_option
 @json_option
 @click.pass_obj
-def score(
-    session: Session,
-    *,
-    images: tuple[Path, ...],
-    against: Path,
-    false_alarms: float,
-    encoder: str | None,
-    cache: Path | None,
-    device: str,
-    as_json: bool,
-) -> None:
+@gathered(ScoreOptions)
+def score(session: Session, options: ScoreOptions) -> None:
     """Rank images and folders among the real images of a calibration, worst first.
 
     Exits with 2 if not a single image could be scored.
@@ -145,21 +146,26 @@ def score(
     Example:
       wherefrom anomaly score image.png --against report/calibration
     """
-    from wherefrom.anomaly.calibration.judgement import worst_first
     from wherefrom.report.anomaly.tables import JUDGEMENT_SHOWN, judgement_table
 
-    calibration, scores = score_against(
-        session, images, against, false_alarms, encoder, cache, device
-    )
-    judged = calibration.judge(scores, false_alarms=false_alarms)
-    flags = calibration.rate(judged, false_alarms)
-    if as_json:
-        rows = [row.to_dict() for row in worst_first(judged)]
-        print_json({"images": rows, "skipped": [list(pair) for pair in scores.skipped]})
+    result = options.rank(session, options.images)
+    if options.as_json:
+        print_json(result.to_dict())
     else:
-        print_table(judgement_table(worst_first(judged)).select(*JUDGEMENT_SHOWN))
-        click.echo(flags.message)
-    _require_some(scores)
+        print_table(judgement_table(result.images).select(*JUDGEMENT_SHOWN))
+        click.echo(result.flags.message)
+    sys.stdout.flush()
+    require_images(result)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions(AgainstOptions):
+    """The options of `explain`."""
+
+    image: Path
+    out: Path
+    as_json: bool
+    config: LocalisationConfig
 
 
 def _localisation_presets() -> Mapping[str, LocalisationConfig]:
@@ -171,22 +177,13 @@ def _localisation_presets() -> Mapping[str, LocalisationConfig]:
 @anomaly.command(cls=ConfigCommand, presets=_localisation_presets)
 @click.argument("image", type=FILE)
 @against_option
-@click.option("--out", type=FILE, required=True, help="The heat map, a .png file.")
+@click.option("--out", type=FILE, required=True, help="The .png file for the heat map.")
 @same_encoder_option
 @device_option
 @json_option
 @click.pass_obj
-def explain(
-    session: Session,
-    *,
-    image: Path,
-    against: Path,
-    out: Path,
-    encoder: str | None,
-    device: str,
-    as_json: bool,
-    config: LocalisationConfig,
-) -> None:
+@gathered(ExplainOptions)
+def explain(session: Session, options: ExplainOptions) -> None:
     """Show which parts of an image its vulnerability comes from.
 
     The three segments with the largest share are outlined in yellow, cyan and white.
@@ -196,73 +193,82 @@ def explain(
       wherefrom anomaly explain image.png --against report/calibration --out heat.png
     """
     from wherefrom.anomaly.localisation.heat_maps import explain as find
-    from wherefrom.anomaly.localisation.segments import overlay
+    from wherefrom.anomaly.localisation.pictures import overlay
     from wherefrom.anomaly.measuring.items import load_image
     from wherefrom.data.writing import save_png
+    from wherefrom.report.anomaly.wording import outlined
     from wherefrom.report.pages.files import check_target
-    from wherefrom.report.pages.text import percent
 
-    check_target(out, option="--out", suffixes=(".png",))
-    calibration, network = load_against(against, encoder, device)
-    pixels = load_image(image, network.resolution)
-    found = find(
-        pixels, network, config=calibration.config, localisation=config, seed=calibration.seed
+    check_target(options.out, option="--out", suffixes=(".png",))
+    calibration, network = options.load()
+    pixels = load_image(options.image, network.resolution)
+    result = find(
+        pixels,
+        network,
+        config=calibration.config,
+        localisation=options.config,
+        seed=calibration.seed,
     )
-    save_png(overlay(pixels, found), out)
-    if as_json:
-        print_json(found.to_dict())
+    save_png(overlay(pixels, result), options.out)
+    if options.as_json:
+        print_json(result.to_dict())
     else:
-        shares = ", ".join(percent(round(float(found.shares[i]), 3)) for i in found.top)
-        click.echo(
-            f"V = {found.vulnerability:.4g}; the three segments outlined: {shares} of it; "
-            f"{percent(found.stability)} of them are the same from another start"
-        )
-    session.note(f"wrote {out}")
+        click.echo(outlined(result))
+    session.note(f"wrote {options.out}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SortOptions(RankingOptions):
+    """The options of `sort`."""
+
+    folder: Path
+    out: Path
+    copy: bool
 
 
 @anomaly.command(name="sort")
 @click.argument("folder", type=FILE)
 @against_option
 @false_alarms_option
-@click.option("--out", type=FILE, required=True, help="A new folder, with keep/ and broken/.")
+@click.option("--out", type=FILE, required=True, help="A new folder for the result.")
 @click.option("--copy", is_flag=True, help="Copy the images instead of linking them.")
 @same_encoder_option
 @cache_option
 @device_option
 @click.pass_obj
-def sort_command(
-    session: Session,
-    *,
-    folder: Path,
-    against: Path,
-    false_alarms: float,
-    out: Path,
-    copy: bool,
-    encoder: str | None,
-    cache: Path | None,
-    device: str,
-) -> None:
-    """Part a folder into images to keep and images that look broken, with the reasons.
+@gathered(SortOptions)
+def sort_command(session: Session, options: SortOptions) -> None:
+    """Sort a folder into images to keep and images that look broken, with the reasons.
 
     \b
     Example:
       wherefrom anomaly sort gen_a/ --against report/calibration --false-alarms 0.01 --out sorted/
     """
-    from wherefrom.anomaly.calibration.judgement import worst_first
     from wherefrom.anomaly.calibration.sorting import sort_images
-    from wherefrom.core.store import refuse_existing
+    from wherefrom.core.saving.store import refuse_existing
     from wherefrom.report.anomaly.tables import judgement_table
     from wherefrom.report.pages.tables import to_csv
 
-    refuse_existing(out, overwrite=False)
-    calibration, scores = score_against(
-        session, (folder,), against, false_alarms, encoder, cache, device
-    )
-    _require_some(scores)
-    judged = worst_first(calibration.judge(scores, false_alarms=false_alarms))
-    counts = sort_images(judged, out, reasons=to_csv(judgement_table(judged)), copy=copy)
+    refuse_existing(options.out, overwrite=False)
+    result = options.rank(session, [options.folder])
+    require_images(result)
+    reasons = to_csv(judgement_table(result.images))
+    counts = sort_images(result.images, options.out, reasons=reasons, copy=options.copy)
     click.echo(f"{counts['keep']} kept, {counts['broken']} broken")
-    click.echo(calibration.rate(judged, false_alarms).message)
+    click.echo(result.flags.message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproduceOptions(EncoderOptions):
+    """The options of `reproduce`."""
+
+    real: Path
+    generated: tuple[str, ...]
+    human: Path | None
+    cache: Path | None
+    seed: int
+    as_json: bool
+    config: AnomalyConfig
 
 
 def _paper_presets() -> Mapping[str, AnomalyConfig]:
@@ -280,21 +286,8 @@ def _paper_presets() -> Mapping[str, AnomalyConfig]:
 @seed_option
 @json_option
 @click.pass_obj
-def reproduce(
-    session: Session,
-    *,
-    real: Path,
-    generated: tuple[str, ...],
-    encoder: str,
-    resolution: int | None,
-    download: bool,
-    device: str,
-    human: Path | None,
-    cache: Path | None,
-    seed: int,
-    as_json: bool,
-    config: AnomalyConfig,
-) -> None:
+@gathered(ReproduceOptions)
+def reproduce(session: Session, options: ReproduceOptions) -> None:
     """Print the paper's parameter grid and t-tests for your images, and agreement with people.
 
     With --human the folders must be called as the models in that table, or as in model=folder.
@@ -307,45 +300,38 @@ def reproduce(
     from wherefrom.anomaly.paper.reproduce import reproduce as run
     from wherefrom.report.anomaly.tables import reproduction_tables
 
-    named = named_folders(generated)
+    named, human = named_folders(options.generated), options.human
     people = None if human is None else read_human_table(human)
-    found = run(
-        [real],
+    result = run(
         named,
-        load(encoder, resolution, download, device),
-        config=config,
+        options.real,
+        options.load(),
+        config=options.config,
         human=people,
-        seed=seed,
-        cache=open_cache(cache),
+        seed=options.seed,
+        cache=open_cache(options.cache),
         track=session.track,
     )
-    if as_json:
-        print_json(found.to_dict())
+    if options.as_json:
+        print_json(result.to_dict())
         return
-    for table in reproduction_tables(found):
+    for table in reproduction_tables(result):
         print_table(table)
-    if found.unmatched:
-        session.note(f"note: {found.unmatched} images have no guesses in {human}")
+    if result.unmatched:
+        session.note(f"note: {result.unmatched} images have no guesses in {human}")
 
 
-def _tell_audit(session: Session, found: Audit, as_json: bool) -> None:
+def _print_audit(session: Session, result: Audit, as_json: bool) -> None:
     from wherefrom.report.anomaly.tables import GENERATOR_SHOWN, generator_table
     from wherefrom.report.anomaly.wording import answer, order
 
-    for warning in found.warnings:
+    for warning in result.warnings:
         session.note(warning)
-    for rows in found.skipped.values():
-        tell_skipped(session, rows)
+    for files in result.skipped.values():
+        note_skipped(session, files)
     if as_json:
-        print_json(found.to_dict())
+        print_json(result.to_dict())
         return
-    print_table(generator_table(found).select(*GENERATOR_SHOWN))
-    for line in (*answer(found)[:2], *order(found.comparison)):
+    print_table(generator_table(result).select(*GENERATOR_SHOWN))
+    for line in (*answer(result)[:2], *order(result.comparison)):
         click.echo(line)
-
-
-def _require_some(scores: ImageScores) -> None:
-    if not len(scores):
-        sys.stdout.flush()
-        name, reason = scores.skipped[0]
-        raise InputError(f"no image could be scored; the first: {name}: {reason}")

@@ -1,8 +1,9 @@
-"""What the commands of `wherefrom anomaly` share: options, encoders, calibrations, folders."""
+"""Options, encoders, calibrations and folders of the commands of `wherefrom anomaly`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,8 +14,10 @@ from wherefrom.cli.console.session import Session
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
-    from wherefrom.anomaly.calibration.fitted import Calibration
-    from wherefrom.anomaly.result import ImageScores
+    from wherefrom.anomaly.calibration.fitted import AnomalyCalibration
+    from wherefrom.anomaly.calibration.judgement import Judgements
+    from wherefrom.anomaly.measuring.cache import FolderCache
+    from wherefrom.data.files.opening import SkippedFile
     from wherefrom.encoders.features import FeatureNetwork
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -24,7 +27,10 @@ CALIBRATION, CACHE = "calibration", "cache"
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 seed_option = click.option("--seed", default=0, show_default=True, help="Seed of every draw.")
 against_option = click.option(
-    "--against", type=FILE, required=True, help="The calibration of an audit."
+    "--against",
+    type=FILE,
+    required=True,
+    help="The calibration folder of an audit, as in report/calibration.",
 )
 false_alarms_option = click.option(
     "--false-alarms",
@@ -34,10 +40,12 @@ false_alarms_option = click.option(
     help="Share of real images that are flagged, at most.",
 )
 same_encoder_option = click.option(
-    "--encoder", help="The encoder, if it is no longer where the calibration found it."
+    "--encoder", help="The encoder, if it has moved since the calibration was made."
 )
 cache_option = click.option(
-    "--cache", type=FILE, help="A folder of measurements: what is in it is not measured again."
+    "--cache",
+    type=FILE,
+    help="A folder of measurements, to measure only new images.",
 )
 
 
@@ -59,59 +67,79 @@ def encoder_options(command: F) -> F:
     return command
 
 
-def load(encoder: str, resolution: int | None, download: bool, device: str) -> FeatureNetwork:
-    """The encoder that the options name, on the device that they name."""
-    from wherefrom.encoders import load_feature_encoder
+@dataclass(frozen=True, kw_only=True)
+class EncoderOptions:
+    """The options of `encoder_options`."""
 
-    found = load_feature_encoder(encoder, resolution=resolution, allow_download=download)
-    return found.to(resolve_device(device))
+    encoder: str
+    resolution: int | None
+    download: bool
+    device: str
 
+    def load(self) -> FeatureNetwork:
+        """The encoder, on its device."""
+        from wherefrom.encoders import load_feature_encoder
 
-def load_against(
-    path: Path, encoder: str | None, device: str
-) -> tuple[Calibration, FeatureNetwork]:
-    """A calibration with the encoder that made it."""
-    from wherefrom.anomaly.calibration.fitted import load_calibration
-    from wherefrom.anomaly.method import remembered_encoder
-
-    calibration = load_calibration(path)
-    network = remembered_encoder(calibration, path, source=encoder)
-    return calibration, network.to(resolve_device(device))
-
-
-def score_against(
-    session: Session,
-    paths: Sequence[Path],
-    against: Path,
-    false_alarms: float,
-    encoder: str | None,
-    cache: Path | None,
-    device: str,
-) -> tuple[Calibration, ImageScores]:
-    """A calibration and the scores of images by it; what was left out is told."""
-    from wherefrom.anomaly.method import score_progressively
-    from wherefrom.calibration.conformal import require_rate
-    from wherefrom.data.folders import list_images
-
-    list_images(paths)  # refuse impossible paths before the encoder is loaded
-    calibration, network = load_against(against, encoder, device)
-    require_rate(false_alarms, len(calibration.held_points), what="false-alarm rate")
-    scores = score_progressively(
-        paths,
-        network,
-        calibration,
-        false_alarms=false_alarms,
-        cache=open_cache(cache),
-        track=session.track,
-    )
-    if calibration.check is not None and calibration.check.verdict != "holds":
-        session.note(f"note: {calibration.check.message}")
-    tell_skipped(session, scores.skipped)
-    return calibration, scores
+        network = load_feature_encoder(
+            self.encoder, resolution=self.resolution, allow_download=self.download
+        )
+        return network.to(resolve_device(self.device))
 
 
-def open_cache(folder: Path | None) -> Any:
-    """A cache in a folder, None without one."""
+@dataclass(frozen=True, kw_only=True)
+class AgainstOptions:
+    """`--against`, `--encoder` and `--device`: a calibration and where its encoder is."""
+
+    against: Path
+    encoder: str | None
+    device: str
+
+    def load(self) -> tuple[AnomalyCalibration, FeatureNetwork]:
+        """The calibration, and the encoder that made it."""
+        from wherefrom.anomaly.calibration.fitted import AnomalyCalibration
+        from wherefrom.anomaly.method import remembered_encoder
+
+        calibration = AnomalyCalibration.load(self.against)
+        network = remembered_encoder(calibration, self.against, source=self.encoder)
+        return calibration, network.to(resolve_device(self.device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankingOptions(AgainstOptions):
+    """`--false-alarms` and `--cache` besides: images are ranked by a calibration."""
+
+    false_alarms: float
+    cache: Path | None
+
+    def rank(self, session: Session, paths: Sequence[Path]) -> Judgements:
+        """The images, worst first; a note about the calibration's check and about skipped files."""
+        from wherefrom.anomaly import score
+        from wherefrom.data.folders import list_images
+
+        list_images(paths)  # refuse impossible paths before the encoder is loaded
+        calibration, network = self.load()
+        result = score(
+            paths,
+            calibration,
+            network,
+            false_alarms=self.false_alarms,
+            cache=open_cache(self.cache),
+            track=session.track,
+        )
+        if calibration.check is not None and calibration.check.verdict != "holds":
+            session.note(f"note: {calibration.check.message}")
+        note_skipped(session, result.skipped)
+        return result
+
+
+def require_images(result: Judgements) -> None:
+    """An `InputError` if no image could be scored."""
+    if not result.images:
+        raise InputError(f"no image could be scored; the first: {result.skipped[0]}")
+
+
+def open_cache(folder: Path | None) -> FolderCache | None:
+    """The cache in a folder; None without a folder."""
     from wherefrom.anomaly.measuring.cache import FolderCache
 
     return None if folder is None else FolderCache(folder)
@@ -121,16 +149,16 @@ def named_folders(texts: Sequence[str]) -> dict[str, list[Path]]:
     """Folders by name; `InputError` for two of one name, or one that is not there."""
     from wherefrom.data.folders import list_images
 
-    found: dict[str, list[Path]] = {}
+    folders: dict[str, list[Path]] = {}
     for text in texts:
         name, separator, rest = text.partition("=")
         path = Path(rest) if separator and not Path(text).exists() else Path(text)
         called = name if path == Path(rest) and separator else (path.name or path.resolve().name)
-        if called in found:
+        if called in folders:
             raise InputError(f"two generators are called {called!r}; give them as name=folder")
         list_images([path])
-        found[called] = [path]
-    return found
+        folders[called] = [path]
+    return folders
 
 
 def prepare_folder(out: Path) -> None:
@@ -141,7 +169,7 @@ def prepare_folder(out: Path) -> None:
     if out.is_dir():
         inside = entry_names(out)
         if inside and not inside & known:
-            raise InputError(f"{out} is no folder of an audit, so it is left alone; choose another")
+            raise InputError(f"{out} is not empty and is no folder of an audit; choose another")
         return
     try:
         out.mkdir()
@@ -149,8 +177,8 @@ def prepare_folder(out: Path) -> None:
         raise InputError(f"cannot make the folder {out}: {error.strerror}") from error
 
 
-def tell_skipped(session: Session, skipped: Sequence[tuple[str, str]]) -> None:
-    """One line on stderr about the files that were left out."""
+def note_skipped(session: Session, skipped: Sequence[SkippedFile]) -> None:
+    """One line on stderr about the files that were skipped."""
     if skipped:
         from wherefrom.report.pages.text import left_out
 

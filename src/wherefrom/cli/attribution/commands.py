@@ -1,40 +1,38 @@
-"""`wherefrom attribution`: fit, check, evaluate, show."""
+"""`wherefrom attribution`: fit, check, show; the other commands are added to the group."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from wherefrom.cli.attribution.evaluate import evaluate
+from wherefrom.cli.attribution.evaluate import compare, evaluate
 from wherefrom.cli.attribution.explain import explain
 from wherefrom.cli.attribution.inputs import (
-    Outputs,
-    generator_if_named,
-    learns_codec,
+    GeneratorOptions,
+    OutputOptions,
+    generator_option,
     lossy_option,
-    most_others,
-    optional_generator,
     output_options,
-    read_shaped,
-    read_table,
+    reader_of,
 )
 from wherefrom.cli.console.options import (
     FILE,
     MethodCommand,
     device_option,
-    generator_options,
+    gathered,
     resolve_device,
 )
 from wherefrom.cli.console.session import Session, print_facts, print_json, print_table
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
-    from wherefrom.attribution import AttributionConfig, Attributor, CheckResult
+    from wherefrom.attribution import Attributor, CheckResult
+    from wherefrom.attribution.config import AttributionConfig
 
 
 @click.group()
@@ -47,6 +45,7 @@ def attribution() -> None:
     """
 
 
+attribution.add_command(compare)
 attribution.add_command(evaluate)
 attribution.add_command(explain)
 
@@ -57,15 +56,27 @@ def _methods() -> Mapping[str, Mapping[str, AttributionConfig]]:
     return {name: method.presets for name, method in METHODS.items()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class FitAttributorOptions(GeneratorOptions):
+    """The options of `fit`."""
+
+    others: tuple[Path, ...]
+    self_made: bool
+    resize: bool
+    lossy_others: bool
+    out: Path
+    overwrite: bool
+    seed: int
+    device: str
+    method: str
+    config: AttributionConfig
+
+
 @attribution.command(cls=MethodCommand, methods=_methods)
-@click.option(
-    "--generator",
-    "spec",
+@generator_option(
+    "file.py:factory (the file is RUN), model.pt, .pt2, a diffusers VAE folder, or zoo:NAME.",
     required=True,
-    metavar="SPEC",
-    help="file.py:factory (the file is RUN), model.pt, .pt2, a diffusers VAE folder, or zoo:NAME.",
 )
-@generator_options
 @click.option(
     "--others",
     type=FILE,
@@ -84,24 +95,8 @@ def _methods() -> Mapping[str, Mapping[str, AttributionConfig]]:
 @click.option("--seed", default=0, show_default=True, help="Seed of samples, splits and training.")
 @device_option
 @click.pass_obj
-def fit(
-    session: Session,
-    *,
-    spec: str,
-    weights: Path | None,
-    latent: tuple[int, ...] | None,
-    value_range: tuple[float, float] | None,
-    others: tuple[Path, ...],
-    self_made: bool,
-    resize: bool,
-    lossy_others: bool,
-    out: Path,
-    overwrite: bool,
-    seed: int,
-    device: str,
-    method: str,
-    config: AttributionConfig,
-) -> None:
+@gathered(FitAttributorOptions)
+def fit(session: Session, options: FitAttributorOptions) -> None:
     """Fit an attributor for your generator and save it.
 
     The attributor of the default method holds the model's last layer, not the model: it can be
@@ -113,40 +108,45 @@ def fit(
         --others real_photos/ --out mine.attributor
     """
     from wherefrom import attribution as question
-    from wherefrom.core.store import refuse_existing
-    from wherefrom.generators.loading import load_generator
+    from wherefrom.core.saving.store import refuse_existing
 
-    if bool(others) == self_made:
+    if bool(options.others) == options.self_made:
         raise InputError("give --others, or --self-made where there are none, and not both")
-    refuse_existing(out, overwrite=overwrite)
-    place = resolve_device(device)
-    generator = load_generator(spec, weights=weights, latent=latent, value_range=value_range)
+    refuse_existing(options.out, overwrite=options.overwrite)
+    place = resolve_device(options.device)
+    generator = options.load()
+    reader = reader_of(session, generator.image_shape, resize=options.resize)
     images, columns = None, None
-    if others and generator.makes_numbers:
-        images, columns = read_table(session, others, generator.image_shape, resize=resize)
-    elif others:
-        learns = learns_codec([config], allowed=lossy_others)
-        images = read_shaped(
-            session,
-            others,
-            generator.image_shape,
-            resize=resize,
-            learns=learns,
-            most=most_others([config]),
+    if options.others and generator.makes_numbers:
+        images, columns = reader.read_table(options.others)
+    elif options.others:
+        images = reader.read_others(
+            options.others, [options.config], lossy_allowed=options.lossy_others
         )
     fitted = question.fit(
         generator,
         images,
-        method=method,
-        config=config,
+        method=options.method,
+        config=options.config,
         columns=columns,
-        seed=seed,
+        seed=options.seed,
         track=session.track,
         device=place,
     )
-    fitted.save(out, overwrite=overwrite)
-    session.note(f"saved {out}")
+    fitted.save(options.out, overwrite=options.overwrite)
+    session.note(f"saved {options.out}")
     _print_attributor(fitted.describe(), fitted.config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckImagesOptions(GeneratorOptions, OutputOptions):
+    """The options of `check`."""
+
+    attributor: Path
+    paths: tuple[Path, ...]
+    false_discovery_rate: float | None
+    processes: int
+    answers: Path | None
 
 
 @attribution.command()
@@ -157,7 +157,7 @@ def fit(
     type=float,
     help="Judge all images together: at most this share of each answer is false.",
 )
-@optional_generator("The model, which an attributor of an inversion method needs.")
+@generator_option("The model, which an attributor of an inversion method needs.")
 @click.option(
     "--processes",
     type=click.IntRange(min=1),
@@ -173,22 +173,8 @@ def fit(
 )
 @output_options
 @click.pass_obj
-def check(
-    session: Session,
-    *,
-    attributor: Path,
-    paths: tuple[Path, ...],
-    false_discovery_rate: float | None,
-    spec: str | None,
-    weights: Path | None,
-    latent: tuple[int, ...] | None,
-    value_range: tuple[float, float] | None,
-    processes: int,
-    answers: Path | None,
-    as_json: bool,
-    report: Path | None,
-    csv: Path | None,
-) -> None:
+@gathered(CheckImagesOptions)
+def check(session: Session, options: CheckImagesOptions) -> None:
     """Say for images and folders whether the model made them; for a model of rows, for tables.
 
     Exits with 2 if not a single image could be judged.
@@ -198,38 +184,33 @@ def check(
       wherefrom attribution check mine.attributor suspect.png folder/ --report suspect.html
     """
     from wherefrom import attribution as question
-    from wherefrom.report.pages.tables import CHECK_SHOWN, check_table, count_line, together_line
+    from wherefrom.report.attribution.tables import (
+        CHECK_SHOWN,
+        check_table,
+        count_line,
+        together_line,
+    )
 
-    outputs = Outputs(as_json, report, csv)
-    outputs.prepare()
-    generator = generator_if_named(spec, weights, latent, value_range)
-    fitted = question.load(attributor, generator=generator)
-    if report is not None and fitted.judges_numbers:
+    options.prepare()
+    generator = options.load_if_named()
+    fitted = question.load(options.attributor, generator=generator)
+    if options.report is not None and fitted.judges_numbers:
         raise InputError("--report shows pictures, and this attributor judges rows; take --csv")
-    if answers is not None and fitted.judges_numbers:
-        raise InputError("--answers keeps those about images, and this attributor judges rows")
-    if processes > 1 and generator is not None:
+    if options.processes > 1 and generator is not None:
         raise InputError("--processes is for attributors that need no --generator; leave it")
-    with ExitStack() as stack:
-        known = stack.enter_context(question.Answers(answers, fitted)) if answers else None
-        if processes > 1:
-            result = question.check_in_processes(
-                attributor,
-                paths,
-                processes=processes,
-                fitted=fitted,
-                answers=known,
-                track=session.track,
-            )
-        else:
-            result = question.check_paths(fitted, paths, answers=known, track=session.track)
-    if false_discovery_rate is not None:
-        result = question.control_discoveries(result, false_discovery_rate)
+    result = question.check(
+        options.attributor if options.processes > 1 else fitted,
+        options.paths,
+        processes=options.processes,
+        answers=options.answers,
+        false_discovery_rate=options.false_discovery_rate,
+        track=session.track,
+    )
     table = check_table(result)
-    outputs.save_csv(table)
-    if report is not None:
-        _write_check_page(session, report, result, fitted)
-    if as_json:
+    options.save_csv(table)
+    if options.report is not None:
+        _write_check_page(session, options.report, result, fitted)
+    if options.as_json:
         print_json(result.to_dict())
     else:
         print_table(table.select(*CHECK_SHOWN))
@@ -252,9 +233,9 @@ def show(attributor: Path, as_json: bool) -> None:
     Example:
       wherefrom attribution show mine.attributor
     """
-    from wherefrom import attribution as question
+    from wherefrom.attribution.fitted import describe_saved
 
-    described, config = question.describe_saved(attributor)
+    described, config = describe_saved(attributor)
     if as_json:
         print_json(described)
     else:
@@ -275,7 +256,7 @@ def _write_check_page(
 def _print_attributor(described: Mapping[str, Any], config: AttributionConfig) -> None:
     from wherefrom.report.pages.describe import flatten, settings_with_sources
 
-    told = {key: value for key, value in described.items() if key != "config"}
-    print_facts([(name, value, "") for name, value in flatten(told)])
+    facts = {key: value for key, value in described.items() if key != "config"}
+    print_facts([(name, value, "") for name, value in flatten(facts)])
     click.echo("\nsettings")
     print_facts(list(settings_with_sources(config)))

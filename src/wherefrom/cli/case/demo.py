@@ -1,4 +1,4 @@
-"""`wherefrom demo`: all five questions on what the package ships."""
+"""`wherefrom demo`: all five questions, with models fitted to images in the package."""
 
 from __future__ import annotations
 
@@ -21,44 +21,39 @@ from wherefrom.cli.console.session import Session, print_table
     show_default=True,
     help="A new folder for everything.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace what an earlier demo left in that folder.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier demo in that folder.")
 @click.option("--seed", default=0, show_default=True, help="Seed of every random draw.")
 @click.pass_obj
 def demo(session: Session, *, out: Path, overwrite: bool, seed: int) -> None:
-    """Fit a small case to what the package ships, and ask it about images of known making.
+    """Fit a small case to images in the package, and inspect images of known origin with it.
 
-    It takes two to three minutes on two cores and needs no network.  The answers are printed beside
+    Takes two to three minutes on two cores and needs no network.  The answers are printed beside
     the truth.  The folder then holds the images, the fitted parts, case.toml, and a report.
 
     \b
     Example:
       wherefrom demo --out demo/
     """
-    from wherefrom.case.demo import grade_folder, make_demo, start_folder
-    from wherefrom.case.folder import inspect_folder
-    from wherefrom.case.opened import open_case
+    from wherefrom.case.demo import inspect_demo, make_demo, start_folder
+    from wherefrom.core.paths import printable
     from wherefrom.report.case.demo import demo_lines, demo_sections, demo_table
     from wherefrom.report.case.folder import write_folder
-    from wherefrom.report.pages.text import printable
 
     start = time.monotonic()
     folder = Path(os.path.relpath(out)) if out.is_absolute() else out
     start_folder(folder, replace=overwrite)
     session.note("Fitting five small models to images that the package ships.")
-    made = make_demo(folder, seed=seed, track=session.track, note=session.note)
-    with open_case(made.case) as opened:
-        keep = made.case.with_name(made.case.name + ".inspections")
-        found = inspect_folder([made.suspects], opened, keep=keep, track=session.track)
-    graded = grade_folder(found)
+    built = make_demo(folder, seed=seed, track=session.track, note=session.note)
+    inspected, graded = inspect_demo(built, track=session.track)
     (folder / "report").mkdir()
-    page = write_folder(folder / "report", found, "demo", first=demo_sections(graded))
+    page = write_folder(folder / "report", inspected, "demo", first=demo_sections(graded))
     print_table(demo_table(graded))
     click.echo("")
-    for line in demo_lines(graded, made.left_out):
+    for line in demo_lines(graded, built.left_out):
         click.echo(line)
     click.echo("")
     case, images, report = (
-        printable(shlex.quote(str(p))) for p in (made.case, made.suspects, page)
+        printable(shlex.quote(str(p))) for p in (built.case, built.suspects, page)
     )
     click.echo(f"It took {time.monotonic() - start:.0f} s.  Images: {images}")
     click.echo(f"Ask about an image of yours: wherefrom inspect IMAGE --with {case}")

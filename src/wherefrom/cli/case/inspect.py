@@ -1,14 +1,15 @@
-"""`wherefrom inspect`: all five questions of one image, or of a folder."""
+"""`wherefrom inspect`: all five questions about one image or a folder."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import FILE, device_option, resolve_device
+from wherefrom.cli.console.options import FILE, device_option, gathered, resolve_device
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.core.errors import InputError
 
@@ -16,7 +17,29 @@ if TYPE_CHECKING:
     from wherefrom.case.opened import OpenCase
     from wherefrom.case.signing import ReportSigner
 
-KEPT = ".inspections"  # beside the case file, after its name
+
+@dataclass(frozen=True)
+class InspectOptions:
+    """The options of `inspect`."""
+
+    paths: tuple[Path, ...]
+    case: Path
+    out: Path | None
+    heat_map: bool
+    sign_key: Path | None
+    sign_certificate: Path | None
+    device: str
+    as_json: bool
+
+    def check(self, *, single: bool) -> None:
+        """An `InputError` for options that do not go together; `single`: one file is inspected."""
+        one_report = single and self.out is not None
+        if self.heat_map and not one_report:
+            raise InputError("--heat-map draws one image's report; give one file, and --out")
+        if (self.sign_key is None) != (self.sign_certificate is None):
+            raise InputError("--sign-key and --sign-certificate belong together; give both")
+        if self.sign_key is not None and not one_report:
+            raise InputError("--sign-key signs one image's report; give one file, and --out")
 
 
 @click.command()
@@ -24,27 +47,19 @@ KEPT = ".inspections"  # beside the case file, after its name
 @click.option("--with", "case", type=FILE, required=True, help="A case file; see `case init`.")
 @click.option("--out", type=FILE, help="A folder for the report: a page, and the same as JSON.")
 @click.option("--heat-map", is_flag=True, help="Show which parts look unnatural; takes longest.")
-@click.option("--sign-key", type=FILE, help="A private key (PEM); signs one image's report.")
-@click.option("--sign-certificate", type=FILE, help="Its certificate, then the issuers' (PEM).")
+@click.option("--sign-key", type=FILE, help="A private key (PEM) to sign one image's report with.")
+@click.option(
+    "--sign-certificate", type=FILE, help="The key's certificate, then the issuers' (PEM)."
+)
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 @click.pass_obj
-def inspect(
-    session: Session,
-    *,
-    paths: tuple[Path, ...],
-    case: Path,
-    out: Path | None,
-    heat_map: bool,
-    sign_key: Path | None,
-    sign_certificate: Path | None,
-    device: str,
-    as_json: bool,
-) -> None:
-    """Ask all five questions of an image or a folder, with what a case names.
+@gathered(InspectOptions)
+def inspect(session: Session, options: InspectOptions) -> None:
+    """Ask all five questions about an image or a folder, with the parts of a case.
 
-    Of one file it prints a sentence per question; of folders a table, the worst and most certain
-    first.  What was asked of a folder is kept beside the case file, and a later run goes on.
+    For one file it prints a sentence per question; for folders a table, the most certain findings
+    first.  The answers about a folder are stored beside the case file, and a later run continues.
 
     With --sign-key and --sign-certificate the report gets signed.png, a picture whose Content
     Credentials (C2PA) hold the answers and the digests of the other files; see `case verify`.
@@ -56,84 +71,68 @@ def inspect(
       wherefrom inspect suspect.png --with case.toml --out report/
     """
     from wherefrom.case.opened import open_case
+    from wherefrom.case.signing import open_signer
     from wherefrom.data.files.archive_listing import holds_many
 
-    single = len(paths) == 1 and not holds_many(paths[0])
-    if heat_map and (out is None or not single):
-        raise InputError("--heat-map draws one image's report; give one file, and --out")
-    signer = _signer(sign_key, sign_certificate, reported=out is not None and single)
-    if out is not None:
-        _prepare(out)
-    with open_case(case, device=resolve_device(device), track=session.track) as opened:
+    single = len(options.paths) == 1 and not holds_many(options.paths[0])
+    options.check(single=single)
+    signer = None
+    if options.sign_key is not None and options.sign_certificate is not None:
+        signer = open_signer(options.sign_key, options.sign_certificate)  # before the long work
+    if options.out is not None:
+        _prepare(options.out)
+    device = resolve_device(options.device)
+    with open_case(options.case, device=device, track=session.track) as opened:
         if single:
-            _one(session, paths[0], opened, out, signer, heat_map, as_json)
+            _inspect_image(session, options, opened, signer)
         else:
-            _many(session, paths, opened, case, out, as_json)
+            _inspect_folder(session, options, opened)
 
 
-def _one(
-    session: Session,
-    path: Path,
-    opened: OpenCase,
-    out: Path | None,
-    signer: ReportSigner | None,
-    heat: bool,
-    as_json: bool,
+def _inspect_image(
+    session: Session, options: InspectOptions, opened: OpenCase, signer: ReportSigner | None
 ) -> None:
     from wherefrom.case.method import inspect_image
+    from wherefrom.core.paths import printable
     from wherefrom.report.case.page import summary_lines, write_inspection
-    from wherefrom.report.pages.text import printable
 
-    found = inspect_image(path, opened, pictures=out is not None, heat=heat, track=session.track)
-    if out is not None:
-        page = write_inspection(out, found, path, signer=signer)
+    (path,) = options.paths
+    inspection = inspect_image(
+        path,
+        opened,
+        pictures=options.out is not None,
+        heat=options.heat_map,
+        track=session.track,
+    )
+    if options.out is not None:
+        page = write_inspection(options.out, inspection, path, signer=signer)
         session.note(f"wrote {page}{'' if signer is None else ', signed'}")
-    if as_json:
-        print_json(found.to_dict())
+    if options.as_json:
+        print_json(inspection.to_dict())
         return
-    for line in summary_lines(found.to_dict()):
+    for line in summary_lines(inspection.to_dict()):
         click.echo(printable(line))
 
 
-def _many(
-    session: Session,
-    paths: tuple[Path, ...],
-    opened: OpenCase,
-    case: Path,
-    out: Path | None,
-    as_json: bool,
-) -> None:
+def _inspect_folder(session: Session, options: InspectOptions, opened: OpenCase) -> None:
     from wherefrom.case.folder import inspect_folder
     from wherefrom.report.case.folder import folder_line, folder_table, write_folder
 
-    keep = case.with_name(case.name + KEPT)
-    found = inspect_folder(paths, opened, keep=keep, track=session.track)
-    if found.kept:
-        session.note(f"note: {found.kept} of {len(found.rows)} were known from an earlier run")
-    if out is not None:
-        page = write_folder(out, found, opened.case.config.name, track=session.track)
+    inspected = inspect_folder(options.paths, opened, track=session.track)
+    if inspected.reused:
+        count = len(inspected.rows)
+        session.note(f"note: {inspected.reused} of {count} were known from an earlier run")
+    if options.out is not None:
+        page = write_folder(options.out, inspected, opened.case.config.name, track=session.track)
         session.note(f"wrote {page}")
-    if as_json:
-        print_json(found.to_dict())
+    if options.as_json:
+        print_json(inspected.to_dict())
     else:
-        print_table(folder_table(found))
-        click.echo(folder_line(found))
-    if all(row.inspection is None for row in found.rows):
+        print_table(folder_table(inspected))
+        click.echo(folder_line(inspected))
+    if all(row.inspection is None for row in inspected.rows):
         sys.stdout.flush()
-        raise InputError(f"no image could be read; the first: {found.rows[0].reason}")
-
-
-def _signer(key: Path | None, certificate: Path | None, *, reported: bool) -> ReportSigner | None:
-    """What signs the report, None if nothing was asked; refused before the long work."""
-    if key is None and certificate is None:
-        return None
-    if key is None or certificate is None:
-        raise InputError("--sign-key and --sign-certificate belong together; give both")
-    if not reported:
-        raise InputError("--sign-key signs one image's report; give one file, and --out")
-    from wherefrom.case.signing import open_signer
-
-    return open_signer(key, certificate)
+        raise InputError(f"no image could be read; the first: {inspected.rows[0].reason}")
 
 
 def _prepare(out: Path) -> None:
@@ -145,7 +144,7 @@ def _prepare(out: Path) -> None:
         others = sorted(name for name in entry_names(out) if name not in FILES)
         if others:
             raise InputError(
-                f"{out} holds other files ({others[0]}), so it is left alone; choose another --out"
+                f"{out} holds files that are no report ({others[0]}); choose another --out"
             )
         return
     try:

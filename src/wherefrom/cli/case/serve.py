@@ -1,16 +1,24 @@
-"""`wherefrom serve`: the same inspection behind a REST interface and a page."""
+"""`wherefrom serve`: inspections behind a REST interface and a page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import FILE, ConfigCommand, device_option, resolve_device
+from wherefrom.cli.console.options import (
+    FILE,
+    ConfigCommand,
+    device_option,
+    gathered,
+    resolve_device,
+)
 from wherefrom.cli.console.session import Session
-from wherefrom.core.errors import InputError, MissingExtraError
+from wherefrom.core.errors import InputError
+from wherefrom.core.optional import need
 
 if TYPE_CHECKING:
     from wherefrom.web.settings import ServiceConfig
@@ -22,10 +30,30 @@ def _presets() -> Mapping[str, ServiceConfig]:
     return {"default": ServiceConfig()}
 
 
+@dataclass(frozen=True)
+class ServeOptions:
+    """The options of `serve`."""
+
+    case: Path
+    host: str
+    port: int
+    data: Path | None
+    history: str | None
+    history_file: Path | None
+    token_file: Path | None
+    device: str
+    config: ServiceConfig
+
+
 @click.command(cls=ConfigCommand, presets=_presets)
 @click.option("--with", "case", type=FILE, required=True, help="A case file; see `case init`.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Elsewhere a token is needed.")
-@click.option("--port", default=8420, show_default=True, help="0: one that is free.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; others than this machine need a token.",
+)
+@click.option("--port", default=8420, show_default=True, help="Port; 0: any free one.")
 @click.option(
     "--data", type=FILE, help="Folder of uploads, reports and history; default: beside the case."
 )
@@ -33,52 +61,46 @@ def _presets() -> Mapping[str, ServiceConfig]:
     "--history",
     metavar="ADDRESS",
     help="A Postgres that several services share, as postgresql://USER@HOST/DATABASE; or set "
-    "WHEREFROM_HISTORY.  Default: a SQLite file in the folder.",
+    "WHEREFROM_HISTORY.  Default: a SQLite file in the folder --data.",
 )
-@click.option(
-    "--history-file", type=FILE, help="A file that holds that address, with its password."
-)
+@click.option("--history-file", type=FILE, help="A file that holds the address of the history.")
 @click.option(
     "--token-file", type=FILE, help="A file that holds the token; or set WHEREFROM_TOKEN."
 )
 @device_option
 @click.pass_obj
-def serve(
-    session: Session,
-    *,
-    case: Path,
-    host: str,
-    port: int,
-    data: Path | None,
-    history: str | None,
-    history_file: Path | None,
-    token_file: Path | None,
-    device: str,
-    config: ServiceConfig,
-) -> None:
-    """Serve a page on which images are dropped, and a REST interface that does the same.
+@gathered(ServeOptions)
+def serve(session: Session, options: ServeOptions) -> None:
+    """Serve a page to drop images on, and a REST interface for the same inspections.
 
-    It prints its address once it can be asked.  Ctrl-C stops it; images that were accepted and not
-    finished are done by the next start.  Several services may share one history in Postgres and
-    one folder of uploads; each image is done by one of them.  /api/openapi.json describes the
-    interface.
+    The address is printed once the service accepts connections.  Ctrl-C stops it; images that were
+    accepted and not finished are inspected after the next start.  Several services may share one
+    history in Postgres and one folder of uploads; each image is inspected by one of them.
+    /api/openapi.json describes the interface.
 
     \b
     Example:
       wherefrom serve --with case.toml
     """
-    from wherefrom.web.settings import HISTORY, TOKEN, check_token, find_secret, kept_beside
+    from wherefrom.web.settings import HISTORY, TOKEN, check_token, data_beside, find_secret
 
-    if history is not None and history_file is not None:
+    if options.history is not None and options.history_file is not None:
         raise InputError("give --history or --history-file, not both")
-    token = find_secret(TOKEN, token_file)
-    check_token(host, token)
-    address = find_secret(HISTORY, history_file) if history is None else history
-    try:
-        from wherefrom.web.server import Listening, run_service
-    except ImportError as error:
-        raise MissingExtraError(error.name or "fastapi", "web", "the service") from error
-    used, folder = resolve_device(device), data or kept_beside(case)
-    where = Listening(case, folder, host, port, token, used, config, address)
+    token = find_secret(TOKEN, options.token_file)
+    check_token(options.host, token)
+    address = options.history
+    if address is None:
+        address = find_secret(HISTORY, options.history_file)
+    server = need("wherefrom.web.server", "the service", extra="web", called="fastapi")
+    where = server.Listening(
+        case=options.case,
+        data=options.data or data_beside(options.case),
+        host=options.host,
+        port=options.port,
+        token=token,
+        device=resolve_device(options.device),
+        config=options.config,
+        history=address,
+    )
     session.note("opening the case")
-    run_service(where, tell=click.echo)
+    server.run_service(where, tell=click.echo)

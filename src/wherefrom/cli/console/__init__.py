@@ -1,1 +1,1 @@
-"""What all commands share: session, options, progress, stderr."""
+"""Shared by all commands: output, options, progress, notes."""

@@ -8,7 +8,7 @@ from importlib import import_module
 import click
 
 from wherefrom.cli.console.reading import take_reading
-from wherefrom.core.threads import using_threads
+from wherefrom.core.compute.threads import using_threads
 
 
 class LazyGroup(click.Group):
@@ -53,9 +53,9 @@ def take_threads(command: click.Command) -> None:
                 type=click.IntRange(min=1),
                 expose_value=False,
                 callback=_use,
-                help="Threads to work with; default: OMP_NUM_THREADS, else the cores that are "
-                "free now.  No verdict, p-value or rank depends on it; the last digits of a "
-                "training or of an index's deviations may.",
+                help="Number of threads; default: OMP_NUM_THREADS, else the free cores.  Verdicts, "
+                "p-values and ranks do not depend on it; the last digits of a training or of an "
+                "index's deviations may.",
             )
         )
 

@@ -1,4 +1,4 @@
-"""Options derived from configs, and the ones that several commands share."""
+"""Options derived from configs, and options that several commands share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from wherefrom.core import device
+from wherefrom.core.compute import device
 from wherefrom.core.config import Config, SettingInfo
 from wherefrom.core.errors import InputError
 
@@ -27,7 +27,7 @@ def gathered(options: Callable[..., Any]) -> Callable[[F], Callable[..., Any]]:
     """Hand the options of a command over as one value: `options` called with them by keyword.
 
     `options` is a frozen dataclass with a field per option.  The function that is decorated takes
-    it last, behind what click passes by position, such as the session.
+    it as the last argument, after those that click passes by position, such as the session.
     """
 
     def decorate(function: F) -> Callable[..., Any]:
@@ -101,15 +101,15 @@ class MethodCommand(ConfigCommand):
             type=click.Choice(list(methods)),
             default=first,
             show_default=True,
-            help="How images are judged; the other methods are there to compare.",
+            help="Method that judges images; the others are baselines to compare with.",
         )
         yield from _preset_option(list(dict.fromkeys(n for p in methods.values() for n in p)))
         owners: dict[str, list[tuple[str, click.Option]]] = {}
         for name, presets in methods.items():
             for option in _options_of(next(iter(presets.values())), DEST, "--"):
                 owners.setdefault(str(option.name), []).append((name, option))
-        for found in owners.values():
-            yield _shared_option(found, everyone=len(found) == len(methods))
+        for pairs in owners.values():
+            yield _shared_option(pairs, everyone=len(pairs) == len(methods))
 
     def resolve(self, ctx: click.Context, given: Mapping[str, Any]) -> Config:
         """The config of the method; an `InputError` for a preset or setting that it lacks."""
@@ -131,15 +131,15 @@ class MethodCommand(ConfigCommand):
         return presets[preset].with_values(given)
 
 
-def _shared_option(found: list[tuple[str, click.Option]], *, everyone: bool) -> click.Option:
+def _shared_option(pairs: list[tuple[str, click.Option]], *, everyone: bool) -> click.Option:
     """One option for a setting of several methods, which may differ in its default."""
-    option = found[0][1]
+    option = pairs[0][1]
     if not everyone:
-        option.help = f"{option.help}  [{', '.join(name for name, _ in found)}]"
-    other = {name: o.default for name, o in found if o.default != option.default}
+        option.help = f"{option.help}  [{', '.join(name for name, _ in pairs)}]"
+    other = {name: o.default for name, o in pairs if o.default != option.default}
     if other:
-        told = ", ".join(f"{value} ({name})" for name, value in other.items())
-        option.show_default = f"{option.default}; {told}"
+        others = ", ".join(f"{value} ({name})" for name, value in other.items())
+        option.show_default = f"{option.default}; {others}"
     return option
 
 
@@ -155,7 +155,7 @@ def _preset_option(names: list[str]) -> Iterator[click.Option]:
             type=click.Choice(names),
             default=names[0],
             show_default=True,
-            help="A set of settings; the options below override single ones.",
+            help="Named settings; the options below override single ones.",
         )
 
 
@@ -245,12 +245,12 @@ def generator_options(command: F) -> F:
         click.option(
             "--value-range",
             type=Numbers(float, "-1,1", 2),
-            help="Lowest and highest value that the generator gives out; default: found by itself.",
+            help="Lowest and highest value of the generator's output; default: detected.",
         ),
         click.option(
             "--latent",
             type=Numbers(int, "100,1,1"),
-            help="Shape of one latent; default: found by itself.",
+            help="Shape of one latent; default: detected.",
         ),
         click.option("--weights", type=FILE, help="A .safetensors file, or plain tensors in .pt."),
     ):
@@ -264,5 +264,5 @@ def device_option(command: F) -> F:
         "--device",
         default="auto",
         show_default=True,
-        help="auto, cpu, cuda, cuda:1 or mps; auto takes the fastest there is.",
+        help="auto, cpu, cuda, cuda:1 or mps; auto is the fastest available.",
     )(command)

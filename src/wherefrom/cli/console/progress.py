@@ -1,4 +1,4 @@
-"""How a command shows what it is doing, decided for every command in one place.
+"""The progress that every command shows.
 
 - With --quiet: nothing.
 - On a terminal: a bar for each stage with its name, share, rate and time left.
@@ -29,8 +29,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from wherefrom.core.paths import printable
 from wherefrom.core.progress import Track, quiet
-from wherefrom.report.pages.text import printable
 
 T = TypeVar("T")
 Clock = Callable[[], float]  # seconds
@@ -86,7 +86,6 @@ class Bars:
         self._open = 0
 
     def __call__(self, items: Iterable[T], label: str, *, total: int | None = None) -> Iterator[T]:
-        """`core.progress.Track`."""
         if self._open == 0:
             self._display.start()
         self._open += 1
@@ -134,7 +133,6 @@ class Lines:
         self._times: Counter[str] = Counter()  # how often it was opened and closed
 
     def __call__(self, items: Iterable[T], label: str, *, total: int | None = None) -> Iterator[T]:
-        """`core.progress.Track`."""
         stage = _Stage(label, total, self._clock())
         self._open.append(stage)
         try:
@@ -220,5 +218,5 @@ class _Stage:
         return f"{self.label}, {self.done + 1}{of}{self._left(now)}"
 
     def _left(self, now: float) -> str:
-        left = self.seconds_left(now)
-        return "" if left is None else f", about {duration_text(left)} left"
+        seconds = self.seconds_left(now)
+        return "" if seconds is None else f", about {duration_text(seconds)} left"

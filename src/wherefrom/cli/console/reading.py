@@ -41,8 +41,8 @@ def _background() -> click.Option:
         ["--background"],
         metavar="COLOUR",
         expose_value=False,
-        callback=_lay_over,
-        help="What transparent pixels are laid over: a name, or #rrggbb; default: "
+        callback=_use_background,
+        help="Colour behind transparent pixels: a name, or #rrggbb; default: "
         "WHEREFROM_BACKGROUND, else white.",
     )
 
@@ -52,7 +52,7 @@ def _limit(ctx: click.Context, _: click.Parameter, count: int | None) -> None:
         ctx.with_resource(reading_with(max_pixels=count))
 
 
-def _lay_over(ctx: click.Context, _: click.Parameter, colour: str | None) -> None:
+def _use_background(ctx: click.Context, _: click.Parameter, colour: str | None) -> None:
     if colour is not None and not ctx.resilient_parsing:
         parse_colour(colour)
         ctx.with_resource(reading_with(background=colour))

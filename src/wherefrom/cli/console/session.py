@@ -1,4 +1,4 @@
-"""What a command may show: results on stdout, progress and notes on stderr."""
+"""Output of commands: results on stdout, progress and notes on stderr."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from wherefrom.core.json_text import to_json
+from wherefrom.core.paths import printable
 from wherefrom.core.progress import Track
+from wherefrom.core.saving.json_text import to_json
 from wherefrom.report.pages.tables import Column, Table, to_plain
-from wherefrom.report.pages.text import printable
 
 STYLES = {
     "made by this model": "bold cyan",
@@ -27,13 +27,13 @@ STYLES = {
 
 @dataclass(frozen=True)
 class Session:
-    """The global options, as a command needs them."""
+    """The global options of a command."""
 
     quiet: bool
 
     @cached_property
     def track(self) -> Track:
-        """One for the whole command, because lines come at most every so many seconds."""
+        """The tracker of the whole command, which limits how often lines are written."""
         from wherefrom.cli.console.progress import choose_track
 
         return choose_track(silent=self.quiet)

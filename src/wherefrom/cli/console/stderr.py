@@ -1,4 +1,4 @@
-"""What may reach stderr besides a command's own words: the library's notes, Python's warnings."""
+"""The library's notes and Python's warnings on stderr, while a command runs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from wherefrom.core.notes import NOTES
 def listening(session: Session, level: str) -> Iterator[None]:
     """Print each of the library's notes once, and send Python's warnings through logging.
 
-    They are shown from level `info` down: they are meant for those who call a library, and a bare
-    line of theirs beside a result in JSON is noise.
+    Warnings are shown only at the levels `info` and `debug`, because they address programmers.
     """
     handler = _Notes(session)
     warned = logging.getLogger("py.warnings")
@@ -43,7 +42,6 @@ class _Notes(logging.Handler):
         self.printed: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """`logging.Handler`."""
         message = record.getMessage()
         if message not in self.printed:
             self.printed.add(message)

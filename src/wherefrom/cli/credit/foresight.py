@@ -1,4 +1,4 @@
-"""What `wherefrom credit` says before the first run: what it costs, and what there is to divide."""
+"""Notes before the first run of a study: its cost, and the expected gain."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 
 def tell_gain(session: Session, opened: OpenStudy) -> None:
-    """Say about what gain there will be to divide, before the first run is made."""
+    """Note the expected gain of each property, unless runs are finished."""
     from wherefrom.credit.evaluation.foresight import foresee_gain
 
     with opened.ledger() as ledger:
         if ledger.counts()["done"]:
             return
-    for each in foresee_gain(opened, track=session.track):
-        session.note(each.line(opened.study.config.game.empty))
+    for forecast in foresee_gain(opened, track=session.track):
+        session.note(forecast.line(opened.study.config.game.empty))
 
 
 def tell_cost(
     session: Session, study: Study, data: Contributors, device: str, *, quiet_table: bool
 ) -> Cost:
-    """What a study costs, said before anything is trained."""
+    """Measure the cost of a study, and note it."""
     from wherefrom.credit.estimators.design import anchor_rounds
     from wherefrom.credit.estimators.planning import pilot_size
     from wherefrom.credit.study.cost import LIMIT, measure_cost

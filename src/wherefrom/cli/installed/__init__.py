@@ -1,1 +1,1 @@
-"""What is installed: doctor, health, shell completion, reference of all commands."""
+"""About the installation: doctor, shipped models, shell completion, the page of all commands."""

@@ -1,4 +1,4 @@
-"""`wherefrom completion`: the script that teaches a shell our commands and options."""
+"""`wherefrom completion`: the script with which a shell completes commands and options."""
 
 from __future__ import annotations
 

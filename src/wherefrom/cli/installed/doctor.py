@@ -1,6 +1,8 @@
-"""`wherefrom doctor`: is everything here, and does it work?"""
+"""`wherefrom doctor`: check the installation."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
 
 import click
 
@@ -12,7 +14,7 @@ from wherefrom.cli.console.session import print_json, print_table
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Say what is installed, which devices there are, and whether the shipped models are whole.
+    """List installed packages and devices, and check the shipped models.
 
     Exits with 2 if something that is needed is missing or damaged.
 
@@ -26,8 +28,8 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     findings = examine()
     healthy = all(finding.state != MISSING for finding in findings)
     if as_json:
-        found = [finding.to_dict() for finding in findings]
-        print_json({"wherefrom": __version__, "healthy": healthy, "findings": found})
+        listed = [asdict(finding) for finding in findings]
+        print_json({"wherefrom": __version__, "healthy": healthy, "findings": listed})
     else:
         columns = (
             Column("part"),
@@ -38,6 +40,6 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         )
         rows = tuple((f.part, f.name, f.state, f.value, f.advice) for f in findings)
         print_table(Table(columns, rows))
-        click.echo("everything that is needed is here" if healthy else "something is missing")
+        click.echo("everything that is needed is installed" if healthy else "something is missing")
     if not healthy:
         ctx.exit(2)

@@ -1,4 +1,4 @@
-"""What `doctor` finds out, each part on its own so that one failure does not hide the rest."""
+"""The checks of `doctor`; each runs on its own, so that one failure does not hide the rest."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import platform
 import re
 import shutil
 import sys
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from wherefrom import __version__
 
@@ -31,10 +30,6 @@ class Finding:
     state: str
     value: str
     advice: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return asdict(self)
 
 
 def examine() -> list[Finding]:
@@ -56,12 +51,12 @@ def _packages() -> list[Finding]:
     except importlib.metadata.PackageNotFoundError:
         advice = "run: pip install -e ."
         return [Finding("packages", "wherefrom", WARNING, "run from its source folder", advice)]
-    found = []
+    findings = []
     for line in lines:
         match, extra = _REQUIREMENT.match(line), _EXTRA.search(line)
         if match is not None and (extra is None or extra["extra"] in USER_EXTRAS):
-            found.append(_package(match["name"], match["least"], extra and extra["extra"]))
-    return found
+            findings.append(_package(match["name"], match["least"], extra and extra["extra"]))
+    return findings
 
 
 def _package(name: str, least: str | None, extra: str | None) -> Finding:
@@ -89,7 +84,7 @@ def _devices() -> list[Finding]:
         reason = (str(error).splitlines() or [""])[0]
         return [Finding("devices", "torch", MISSING, reason, "run: pip install torch")]
     limit = os.environ.get("OMP_NUM_THREADS")
-    found = [
+    findings = [
         Finding(
             "devices",
             "cpu",
@@ -102,15 +97,15 @@ def _devices() -> list[Finding]:
         for index in range(torch.cuda.device_count()):
             card = torch.cuda.get_device_properties(index)
             size = f"{card.name}, {card.total_memory / 2**30:.0f} GiB"
-            found.append(Finding("devices", f"cuda:{index}", GOOD, size))
+            findings.append(Finding("devices", f"cuda:{index}", GOOD, size))
     else:
         built = torch.version.cuda
         why = "this PyTorch is built without it" if built is None else f"built for {built}, no GPU"
-        found.append(Finding("devices", "cuda", WARNING, f"not available: {why}"))
+        findings.append(Finding("devices", "cuda", WARNING, f"not available: {why}"))
     mps = torch.backends.mps.is_available()
     if mps or sys.platform == "darwin":
-        found.append(Finding("devices", "mps", GOOD, "available" if mps else "not available"))
-    return found
+        findings.append(Finding("devices", "mps", GOOD, "available" if mps else "not available"))
+    return findings
 
 
 def _models() -> list[Finding]:
@@ -121,12 +116,12 @@ def _models() -> list[Finding]:
     except ImportError as error:
         return [Finding("models", "zoo", MISSING, f"cannot be read: {error}", "see packages")]
     none = "none is shipped with this package"
-    found = [
+    findings = [
         Finding("encoders", e.name, _good(e.state), f"{e.state}, {e.digest}", e.path)
         for e in encoders
     ] or [Finding("encoders", "default", WARNING, none, "name a folder with --encoder")]
-    found += [Finding("models", m.name, _good(m.state), m.state, m.path) for m in models]
-    return found if models else [*found, Finding("models", "zoo", WARNING, none)]
+    findings += [Finding("models", m.name, _good(m.state), m.state, m.path) for m in models]
+    return findings if models else [*findings, Finding("models", "zoo", WARNING, none)]
 
 
 def _good(state: str) -> str:

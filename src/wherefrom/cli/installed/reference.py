@@ -1,4 +1,4 @@
-"""Builds `docs/cli.md` from the commands.
+"""Builds `docs/cli.md` from the commands:
 
 python -m wherefrom.cli.installed.reference > docs/cli.md
 """
@@ -17,7 +17,7 @@ HEAD = """# Command line
 <!-- Generated: python -m wherefrom.cli.installed.reference > docs/cli.md -->
 
 The result goes to stdout, progress and notes go to stderr.  Exit codes: 0 the answer was given,
-2 there is something to mend (one line on stderr says what), 130 interrupted.
+2 something must be corrected (one line on stderr says what), 130 interrupted.
 """
 
 
@@ -33,9 +33,9 @@ def _sections(command: click.Command, name: str, parent: click.Context | None) -
     yield f"\n## {ctx.command_path}\n\n```text\n{command.get_help(ctx)}\n```\n"
     if isinstance(command, click.Group):
         for member in command.list_commands(ctx):
-            found = command.get_command(ctx, member)
-            if found is not None:
-                yield from _sections(found, member, ctx)
+            subcommand = command.get_command(ctx, member)
+            if subcommand is not None:
+                yield from _sections(subcommand, member, ctx)
 
 
 if __name__ == "__main__":

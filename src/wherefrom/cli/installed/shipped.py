@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import digest_file
+from wherefrom.core.saving.store import digest_file
 from wherefrom.encoders import load_encoder, shipped_encoders
 from wherefrom.generators.zoo.files import read_origin, shipped
 from wherefrom.report.pages.tables import Cell, Column
@@ -29,16 +29,18 @@ ZOO_COLUMNS = (
 
 @dataclass(frozen=True)
 class ShippedModel:
-    """One shipped file.  `state` is `ok`, or what is wrong with it."""
+    """A shipped generator or encoder; `state` is `ok`, or why it cannot be used.
+
+    `digest`: of a generator's file, or of an encoder's identity, as indexes record it.
+    """
 
     name: str
     path: str
     digest: str
     state: str
-    origin: dict[str, Any]
+    origin: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return asdict(self)
 
     def row(self) -> tuple[Cell, ...]:
@@ -53,17 +55,7 @@ def describe_shipped() -> list[ShippedModel]:
     return [_describe(name, path) for name, path in shipped().items()]
 
 
-@dataclass(frozen=True)
-class ShippedEncoder:
-    """One shipped encoder.  `state` is `ok`, or what is wrong with it."""
-
-    name: str
-    path: str
-    digest: str  # of its identity, as indexes and edit maps record it
-    state: str
-
-
-def describe_encoders() -> list[ShippedEncoder]:
+def describe_encoders() -> list[ShippedModel]:
     """Every shipped encoder, its files compared with the list that was packed beside them."""
     return [_describe_encoder(name, folder) for name, folder in shipped_encoders().items()]
 
@@ -78,14 +70,14 @@ def _describe(name: str, path: Path) -> ShippedModel:
     return ShippedModel(name, str(path), digest_file(path), state, origin)
 
 
-def _describe_encoder(name: str, folder: Path) -> ShippedEncoder:
+def _describe_encoder(name: str, folder: Path) -> ShippedModel:
     packed = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name != SUMS]
     states = [_packed_state(path) for path in packed]
     state = next((state for state in states if state != GOOD), GOOD)
     try:
-        return ShippedEncoder(name, str(folder), load_encoder(folder).identity.digest, state)
+        return ShippedModel(name, str(folder), load_encoder(folder).identity.digest, state)
     except InputError as error:
-        return ShippedEncoder(name, str(folder), "", str(error))
+        return ShippedModel(name, str(folder), "", str(error))
 
 
 def _packed_state(path: Path) -> str:

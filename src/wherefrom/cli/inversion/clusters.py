@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +14,38 @@ from wherefrom.cli.console.options import (
     ConfigCommand,
     Numbers,
     device_option,
+    gathered,
     resolve_device,
 )
 from wherefrom.cli.console.session import Session, print_json, print_table
-from wherefrom.cli.inversion.images import load_model, seed_option
-from wherefrom.cli.inversion.inputs import json_option, model_argument, read_batch
-from wherefrom.core.json_text import to_json
+from wherefrom.cli.inversion.inputs import (
+    json_option,
+    load_model,
+    model_argument,
+    read_batch,
+    seed_option,
+)
+from wherefrom.core.errors import InputError
+from wherefrom.core.saving.json_text import to_json
 
 if TYPE_CHECKING:
     from wherefrom.inversion.config import InversionConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions:
+    """The options of `cluster`."""
+
+    model: Path
+    images: tuple[Path, ...]
+    out: Path
+    folder: Path | None
+    copy: bool
+    label: int
+    seed: int
+    device: str
+    as_json: bool
+
 
 PAGE = click.option("--out", type=FILE, required=True, help="The HTML page to write.")
 
@@ -37,47 +61,54 @@ PAGE = click.option("--out", type=FILE, required=True, help="The HTML page to wr
 @device_option
 @json_option
 @click.pass_obj
-def cluster(
-    session: Session,
-    *,
-    model: Path,
-    images: tuple[Path, ...],
-    out: Path,
-    folder: Path | None,
-    copy: bool,
-    label: int,
-    seed: int,
-    device: str,
-    as_json: bool,
-) -> None:
+@gathered(ClusterOptions)
+def cluster(session: Session, options: ClusterOptions) -> None:
     """Sort images into the classes that the model found, and show examples of each.
 
     \b
     Example:
       wherefrom inversion cluster model/ images/ --out clusters.html --sorted sorted/
     """
-    from wherefrom.core.errors import InputError
     from wherefrom.inversion.classes.clusters import cluster_images, examples, sort_into_classes
     from wherefrom.report.inversion.page import SHOWN, write_clusters
     from wherefrom.report.inversion.tables import cluster_table
     from wherefrom.report.pages.files import check_target
     from wherefrom.report.pages.html import PAGE_SUFFIXES
 
+    out, folder = options.out, options.folder
     check_target(out, option="--out", suffixes=PAGE_SUFFIXES)
     if folder is not None and folder.exists():
         raise InputError(f"{folder} already exists; choose another --sorted")
-    fitted = load_model(model, device)
-    batch = read_batch(session, images, fitted)
-    clustering = cluster_images(fitted, batch.images, label=label)
-    drawn = {c.label: examples(fitted, c, SHOWN, seed=seed) for c in clustering.clusters}
+    fitted = load_model(options.model, options.device)
+    batch = read_batch(session, options.images, fitted)
+    clustering = cluster_images(fitted, batch.images, label=options.label)
+    drawn = {c.label: examples(fitted, c, SHOWN, seed=options.seed) for c in clustering.clusters}
     write_clusters(out, clustering, batch.images, drawn)
     if folder is not None:
-        sort_into_classes(clustering, batch.paths, folder, copy=copy)
-    if as_json:
+        sort_into_classes(clustering, batch.paths, folder, copy=options.copy)
+    if options.as_json:
         print_json({**clustering.to_dict(), "paths": [str(path) for path in batch.paths]})
         return
     print_table(cluster_table(clustering))
     session.note(f"wrote {out}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreeOptions:
+    """The options of `merge-tree`."""
+
+    images: Path
+    out: Path
+    penalties: tuple[float, ...]
+    seeds: tuple[int, ...]
+    warm_steps: int | None
+    size: int
+    channels: int
+    limit: int | None
+    models: Path | None
+    device: str
+    as_json: bool
+    config: InversionConfig
 
 
 def _presets() -> Mapping[str, InversionConfig]:
@@ -97,7 +128,11 @@ def _presets() -> Mapping[str, InversionConfig]:
     help="Values of lambda_cgp; --class-penalty has no effect here.",
 )
 @click.option(
-    "--seeds", type=Numbers(int, "0,1,2"), default="0,1,2", show_default=True, help="A run each."
+    "--seeds",
+    type=Numbers(int, "0,1,2"),
+    default="0,1,2",
+    show_default=True,
+    help="One run for each.",
 )
 @click.option(
     "--warm-steps",
@@ -111,55 +146,44 @@ def _presets() -> Mapping[str, InversionConfig]:
 @device_option
 @json_option
 @click.pass_obj
-def merge_tree_command(
-    session: Session,
-    *,
-    images: Path,
-    out: Path,
-    penalties: tuple[float, ...],
-    seeds: tuple[int, ...],
-    warm_steps: int | None,
-    size: int,
-    channels: int,
-    limit: int | None,
-    models: Path | None,
-    device: str,
-    as_json: bool,
-    config: InversionConfig,
-) -> None:
+@gathered(TreeOptions)
+def merge_tree(session: Session, options: TreeOptions) -> None:
     """Train cgpgan with several penalties and seeds; show which classes last and which merge.
 
     \b
     Example:
       wherefrom inversion merge-tree images/ --penalties 0.1,1,10 --seeds 0,1 --out tree.html
     """
-    from wherefrom.core.errors import InputError
     from wherefrom.data.datasets import load_training_images
-    from wherefrom.inversion.classes.merge_tree import merge_tree
+    from wherefrom.inversion.classes.merge_tree import TreePlan, build_merge_tree
     from wherefrom.inversion.model import FittedInverter
     from wherefrom.report.inversion.page import write_tree
     from wherefrom.report.inversion.tables import tree_table
     from wherefrom.report.pages.files import check_target, write_text
     from wherefrom.report.pages.html import PAGE_SUFFIXES
 
+    out, models = options.out, options.models
     check_target(out, option="--out", suffixes=PAGE_SUFFIXES)
     if models is not None and not models.is_dir():
         raise InputError(f"{models} is not a folder; create it, or choose another --models")
+    plan = TreePlan(penalties=options.penalties, seeds=options.seeds, warm_steps=options.warm_steps)
 
     def keep(penalty: float, seed: int, fitted: FittedInverter) -> None:
         if models is not None:
             fitted.save(models / f"penalty-{penalty:g}-seed-{seed}", overwrite=True)
 
     loaded = load_training_images(
-        images, size=size, channels=channels, limit=limit, track=session.track
+        options.images,
+        size=options.size,
+        channels=options.channels,
+        limit=options.limit,
+        track=session.track,
     )
-    tree = merge_tree(
+    tree = build_merge_tree(
         loaded.images,
-        penalties,
-        config=config,
-        seeds=seeds,
-        warm_steps=warm_steps,
-        device=resolve_device(device),
+        plan,
+        config=options.config,
+        device=resolve_device(options.device),
         keep=keep,
         track=session.track,
     )
@@ -170,7 +194,7 @@ def merge_tree_command(
         )
     write_tree(out, tree)
     write_text(out.with_suffix(".json"), to_json(tree.to_dict()) + "\n")
-    if as_json:
+    if options.as_json:
         print_json(tree.to_dict())
         return
     print_table(tree_table(tree))

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from wherefrom.cli.console.options import FILE, NamedFolder, device_option
+from wherefrom.cli.console.options import FILE, NamedFolder, device_option, gathered
 from wherefrom.cli.console.session import Session, print_json, print_table
-from wherefrom.cli.inversion.images import load_model, read_own, seed_option
-from wherefrom.cli.inversion.inputs import json_option, model_argument
+from wherefrom.cli.inversion.inputs import (
+    json_option,
+    load_model,
+    model_argument,
+    read_own,
+    seed_option,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InverterEvaluationOptions:
+    """The options of `evaluate`."""
+
+    model: Path
+    real: tuple[Path, ...]
+    foreign: tuple[tuple[str, Path], ...]
+    encoder: str | None
+    report: Path | None
+    seed: int
+    device: str
+    as_json: bool
 
 
 @click.command()
@@ -37,19 +57,9 @@ from wherefrom.cli.inversion.inputs import json_option, model_argument
 @device_option
 @json_option
 @click.pass_obj
-def evaluate(
-    session: Session,
-    *,
-    model: Path,
-    real: tuple[Path, ...],
-    foreign: tuple[tuple[str, Path], ...],
-    encoder: str | None,
-    report: Path | None,
-    seed: int,
-    device: str,
-    as_json: bool,
-) -> None:
-    """Measure what a model makes (FD, precision, recall), gives back and notices.
+@gathered(InverterEvaluationOptions)
+def evaluate(session: Session, options: InverterEvaluationOptions) -> None:
+    """Measure a model: samples (FD, precision, recall), reconstructions, scores of outliers.
 
     PSNR and SSIM need images of 11 px or more; AUROC is of built-in damage to the real images, and
     of each --foreign set.  Of more than 2,000 real images 2,000 are measured, drawn by content.
@@ -66,33 +76,35 @@ def evaluate(
     from wherefrom.report.pages.files import check_target
     from wherefrom.report.pages.html import PAGE_SUFFIXES
 
+    report, seed = options.report, options.seed
     if report is not None:
         check_target(report, option="--report", suffixes=PAGE_SUFFIXES)
-    fitted = load_model(model, device)
+    fitted = load_model(options.model, options.device)
+    encoder = options.encoder
     features, name = (random_features, NAME) if encoder is None else network_features(encoder)
-    images, keys = read_own(session, real, fitted)
-    others = {name: read_own(session, [path], fitted)[0] for name, path in foreign}
-    found = evaluate_inverter(
+    own = read_own(session, options.real, fitted)
+    evaluation = evaluate_inverter(
         fitted,
-        images,
-        keys=keys,
-        foreign=others,
+        own.images,
+        keys=own.keys,
+        foreign={n: read_own(session, [path], fitted).images for n, path in options.foreign},
         features=features,
         features_name=name,
         seed=seed,
         track=session.track,
     )
-    if found.images < found.given:
+    if evaluation.images < evaluation.given:
         session.note(
-            f"note: {found.images} of {found.given} real images were measured, drawn by content"
+            f"note: {evaluation.images} of {evaluation.given} real images were measured, drawn by "
+            "content"
         )
     if report is not None:
         from wherefrom.inversion.codes.evaluation import examples
         from wherefrom.report.inversion.page import SHOWN, write_evaluation
 
-        few = to_float(images[sample_indices(keys, SHOWN, seed=seed)])
-        write_evaluation(report, found, examples(fitted, few, seed=seed))
-    if as_json:
-        print_json(found.to_dict())
+        few = to_float(own.images[sample_indices(own.keys, SHOWN, seed=seed)])
+        write_evaluation(report, evaluation, examples(fitted, few, seed=seed))
+    if options.as_json:
+        print_json(evaluation.to_dict())
         return
-    print_table(evaluation_table(found))
+    print_table(evaluation_table(evaluation))

@@ -1,15 +1,14 @@
-"""What the commands of `wherefrom inversion` share: options, images, labels."""
+"""Options of several commands of `wherefrom inversion`, and how they read models and images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from wherefrom.cli.console.options import FILE
+from wherefrom.cli.console.options import FILE, resolve_device
 from wherefrom.cli.console.session import Session
 from wherefrom.core.errors import InputError
 
@@ -17,13 +16,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wherefrom.data import ImageBatch
-    from wherefrom.inversion.config import InversionConfig
     from wherefrom.inversion.model import FittedInverter
+    from wherefrom.inversion.outliers.calibrated import OwnImages
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 model_argument = click.argument("model", type=FILE)
+seed_option = click.option("--seed", default=0, show_default=True, help="Seed of every draw.")
 
 
 def out_option(text: str) -> Callable[[F], F]:
@@ -31,57 +31,14 @@ def out_option(text: str) -> Callable[[F], F]:
     return click.option("--out", type=FILE, required=True, help=text)
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingData:
-    """Images uint8 (N, C, S, S), and labels where the method learns from them."""
+def load_model(path: Path, device: str) -> FittedInverter:
+    """A fitted inverter of images; an `InputError` for one of vectors."""
+    from wherefrom.inversion.model import load
 
-    images: Tensor
-    labels: Tensor | None
-    names: tuple[str, ...]
-
-
-def training_data(
-    session: Session,
-    path: Path,
-    channels: int,
-    size: int,
-    *,
-    label_file: Path | None,
-    limit: int | None,
-    config: InversionConfig,
-) -> TrainingData:
-    """The data set at `path`, with labels if `config.method` takes any."""
-    from wherefrom.data import load_training_images, read_images
-    from wherefrom.data.files.archive_listing import holds_many
-    from wherefrom.data.folders import list_images, subfolders
-    from wherefrom.data.tables.labels import read_labels
-    from wherefrom.inversion.config import LABELLED
-
-    takes = config.method in LABELLED
-    if label_file is None:
-        source = load_training_images(
-            path, size=size, channels=channels, limit=limit, track=session.track
-        )
-        session.note(source.description)
-        if takes and source.labels is not None and path.is_dir():
-            for folder in subfolders(path):
-                list_images([folder])  # an `InputError` where a class has none
-        return TrainingData(source.images, source.labels if takes else None, ())
-    if not takes:
-        raise InputError(
-            f"{config.method} takes no labels; leave out --label-file, or choose one of "
-            + ", ".join(LABELLED)
-        )
-    if limit is not None or not holds_many(path):
-        raise InputError("--label-file goes with a whole folder of images, without --limit")
-    batch = read_images(
-        (path,), channels=channels, size=(size, size), resize=True, track=session.track
-    )
-    _tell_skipped(session, batch)
-    labels = read_labels(label_file, batch.paths, path)
-    if labels.unused:
-        session.note(f"note: {label_file}: {labels.unused} rows name no image that is used")
-    return TrainingData(batch.images, labels.values, labels.names)
+    fitted = load(path, device=resolve_device(device))
+    if len(fitted.shape) != 3:
+        raise InputError(f"{path} is a model of vectors; these commands are for images")
+    return fitted
 
 
 def read_batch(session: Session, paths: Sequence[Path], fitted: FittedInverter) -> ImageBatch:
@@ -97,7 +54,7 @@ def read_batch(session: Session, paths: Sequence[Path], fitted: FittedInverter) 
         drop_duplicates=False,
         track=session.track,
     )
-    _tell_skipped(session, batch)
+    note_skipped(session, batch)
     return batch
 
 
@@ -111,6 +68,26 @@ def read_one(session: Session, path: Path, fitted: FittedInverter) -> Tensor:
     return to_float(batch.images)[0]
 
 
+def read_own(session: Session, paths: Sequence[Path], fitted: FittedInverter) -> OwnImages:
+    """Every image once, of folders, files, .npz, idx or .tar."""
+    import torch
+
+    from wherefrom.data.datasets import load_training_images
+    from wherefrom.inversion.outliers.calibrated import OwnImages
+
+    parts = []
+    folders = [path for path in paths if path.is_dir()]
+    if folders:
+        parts.append(read_batch(session, folders, fitted).images)
+    for path in paths:
+        if path not in folders:
+            loaded = load_training_images(
+                path, size=fitted.size, channels=fitted.channels, track=session.track
+            )
+            parts.append(loaded.images)
+    return OwnImages.distinct(parts[0] if len(parts) == 1 else torch.cat(parts))
+
+
 def named_pairs(values: Iterable[str]) -> Iterator[tuple[str, Path, Path]]:
     """`NAME=WITH:WITHOUT` as a name and two paths."""
     for value in values:
@@ -121,7 +98,8 @@ def named_pairs(values: Iterable[str]) -> Iterator[tuple[str, Path, Path]]:
         yield name, Path(has), Path(lacks)
 
 
-def _tell_skipped(session: Session, batch: ImageBatch) -> None:
+def note_skipped(session: Session, batch: ImageBatch) -> None:
+    """Say how many files were left out, and why."""
     if batch.skipped:
         from wherefrom.report.pages.text import left_out
 

@@ -1,15 +1,22 @@
-"""`wherefrom origin`: build, search and the rest."""
+"""`wherefrom origin`: the group, and `train`, `calibrate`, `search`, `evaluate`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from wherefrom.cli.console.options import FILE, ConfigCommand, device_option, resolve_device
+from wherefrom.cli.console.options import (
+    FILE,
+    ConfigCommand,
+    device_option,
+    gathered,
+    resolve_device,
+)
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.cli.origin.index import (
     add,
@@ -29,16 +36,12 @@ from wherefrom.cli.origin.pairs import (
 )
 from wherefrom.cli.origin.settings import asked, rerank_option, search_presets, views_option
 from wherefrom.cli.origin.sync import sync
-from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
-    from wherefrom.origin import (
-        EditMapConfig,
-        OriginAnswer,
-        PairsManifest,
-        SearchConfig,
-    )
     from wherefrom.origin.collection.references import References
+    from wherefrom.origin.edit_map.fitted import EditMapConfig
+    from wherefrom.origin.searching.config import SearchConfig
+    from wherefrom.origin.searching.result import OriginAnswer
 
 
 @click.group()
@@ -56,7 +59,7 @@ for _command in (pairs, build, add, sync, remove):
 
 
 def _presets() -> Mapping[str, EditMapConfig]:
-    from wherefrom.origin import EditMapConfig
+    from wherefrom.origin.edit_map.fitted import EditMapConfig
 
     return {"default": EditMapConfig()}
 
@@ -86,27 +89,18 @@ def train(
     Example:
       wherefrom origin train pairs/ --out editmap
     """
-    from wherefrom.core.store import refuse_existing
+    from wherefrom.core.saving.store import refuse_existing
     from wherefrom.encoders import load_encoder
-    from wherefrom.origin import fit_edit_map, read_pairs
-    from wherefrom.origin.searching.reader import embed_pairs
+    from wherefrom.origin.edit_map.fitting import fit_edit_map
+    from wherefrom.origin.pairs.embedding import embed_pairs
+    from wherefrom.origin.pairs.manifest import read_pairs
 
     refuse_existing(out, overwrite=overwrite)
-    found, manifest = load_encoder(encoder).to(resolve_device(device)), read_pairs(pairs)
+    loaded, manifest = load_encoder(encoder).to(resolve_device(device)), read_pairs(pairs)
     tell_out_of_scope(session, manifest)
-    embedded = embed_pairs(manifest, found, track=session.track)
+    embedded = embed_pairs(manifest, loaded, track=session.track)
     tell_skipped(session, embedded.skipped)
-    fitted = fit_edit_map(
-        embedded.origins,
-        embedded.edits,
-        embedded.owner,
-        encoder=found.identity,
-        latent_shape=found.latent_shape,
-        config=config,
-        seed=seed,
-        seen=embedded.seen,
-        track=session.track,
-    )
+    fitted = fit_edit_map(embedded, config=config, seed=seed, track=session.track)
     fitted.save(out, overwrite=overwrite)
     session.note(f"saved {out}")
     click.echo(
@@ -115,30 +109,42 @@ def train(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class OriginCalibrateOptions:
+    """The options of `calibrate`."""
+
+    index: Path
+    pairs: Path
+    fpr: float
+    encoder: str | None
+    roots: tuple[Path, ...]
+    seed: int
+    device: str
+    config: SearchConfig
+
+
 @origin.command(cls=ConfigCommand, presets=search_presets)
 @click.argument("index", type=FILE)
-@click.option("--pairs", type=FILE, required=True, help="Edits of known origin.")
-@click.option("--fpr", type=float, required=True, help="False alarms, at most.")
+@click.option("--pairs", type=FILE, required=True, help="A pairs folder: edits of known origin.")
+@click.option(
+    "--fpr",
+    type=float,
+    required=True,
+    help="Share of images without an origin in the index that may be given one.",
+)
 @same_encoder_option
 @roots_option
-@click.option("--seed", default=0, show_default=True, help="Which edit of an origin is taken.")
+@click.option(
+    "--seed", default=0, show_default=True, help="Seed of the draw of one edit per origin."
+)
 @device_option
 @click.pass_obj
-def calibrate(
-    session: Session,
-    *,
-    index: Path,
-    pairs: Path,
-    fpr: float,
-    encoder: str | None,
-    roots: tuple[Path, ...],
-    seed: int,
-    device: str,
-    config: SearchConfig,
-) -> None:
-    """Set when an index says that it does not hold the origin.
+@gathered(OriginCalibrateOptions)
+def calibrate(session: Session, options: OriginCalibrateOptions) -> None:
+    """Set from which p-value on a search says that the origin is not in the index.
 
-    It holds for searches with the same views, re-ranking and statistic, which are its defaults.
+    The calibration holds for searches with the same views, re-ranking and statistic, and searches
+    use these by default.
 
     Pairs with an image that the edit map was trained on are refused.  An origin that is in the
     index is left out of the comparison with its own edit.
@@ -147,20 +153,46 @@ def calibrate(
     Example:
       wherefrom origin calibrate refs.index --pairs held_out_pairs/ --fpr 0.01
     """
-    from wherefrom.origin import read_pairs
+    from wherefrom.origin.pairs.manifest import read_pairs
 
-    manifest = read_pairs(pairs)
+    manifest = read_pairs(options.pairs)
     tell_out_of_scope(session, manifest)
-    with opened_references(index, encoder, writable=True, roots=roots, device=device) as references:
-        edits, origins, _ = _columns(manifest)
-        fitted = references.calibrate(
-            edits, origins, rate=fpr, config=config, seed=seed, track=session.track
-        )
-    if fitted.null is not None:
-        tell_skipped(session, fitted.null.provenance["left_out"])
-        if fitted.null.provenance["note"]:
-            session.note(f"note: {fitted.null.provenance['note']}")
-        click.echo(f"calibrated on {len(fitted.null.values)} origins for {fpr:g} false alarms")
+    with opened_references(
+        options.index, options.encoder, writable=True, roots=options.roots, device=options.device
+    ) as references:
+        null = references.calibrate(
+            manifest.edits,
+            manifest.origin_of,
+            rate=options.fpr,
+            config=options.config,
+            seed=options.seed,
+            track=session.track,
+        ).null
+    if null is not None:
+        from wherefrom.data.files.opening import SkippedFile
+
+        left_out = null.provenance["left_out"]
+        tell_skipped(session, [SkippedFile(Path(f["path"]), f["reason"]) for f in left_out])
+        if null.provenance["note"]:
+            session.note(f"note: {null.provenance['note']}")
+        click.echo(f"calibrated on {len(null.values)} origins for {options.fpr:g} false alarms")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OriginSearchOptions:
+    """The options of `search`."""
+
+    index: Path
+    paths: tuple[Path, ...]
+    encoder: str | None
+    roots: tuple[Path, ...]
+    views: str | None
+    rerank: bool | None
+    accelerated: bool
+    false_discovery_rate: float | None
+    report: Path | None
+    as_json: bool
+    device: str
 
 
 @origin.command()
@@ -170,7 +202,11 @@ def calibrate(
 @roots_option
 @views_option
 @rerank_option
-@click.option("--accelerated", is_flag=True, help="Use what `accelerate` made.")
+@click.option(
+    "--accelerated",
+    is_flag=True,
+    help="Search the lists that `accelerate` made, which may miss an image.",
+)
 @click.option(
     "--false-discovery-rate",
     type=float,
@@ -180,21 +216,8 @@ def calibrate(
 @json_option
 @device_option
 @click.pass_obj
-def search(
-    session: Session,
-    *,
-    index: Path,
-    paths: tuple[Path, ...],
-    encoder: str | None,
-    roots: tuple[Path, ...],
-    views: str | None,
-    rerank: bool | None,
-    accelerated: bool,
-    false_discovery_rate: float | None,
-    report: Path | None,
-    as_json: bool,
-    device: str,
-) -> None:
+@gathered(OriginSearchOptions)
+def search(session: Session, options: OriginSearchOptions) -> None:
     """Say for images and folders which image of the index each was made from.
 
     Exits with 2 if not a single image could be read and compared.
@@ -203,58 +226,76 @@ def search(
     Example:
       wherefrom origin search refs.index suspect.png --report suspect.html
     """
-    if report is not None:
+    if options.report is not None:
         from wherefrom.report.pages.files import check_target
 
-        check_target(report, option="--report", suffixes=(".html", ".htm"))
-    with opened_references(index, encoder, roots=roots, device=device) as references:
-        config = references.configured(asked(views, rerank))
+        check_target(options.report, option="--report", suffixes=(".html", ".htm"))
+    with opened_references(
+        options.index, options.encoder, roots=options.roots, device=options.device
+    ) as references:
+        config = references.configured(asked(options.views, options.rerank))
         answers = references.search(
-            paths,
+            options.paths,
             config=config,
-            accelerated=accelerated,
-            false_discovery_rate=false_discovery_rate,
+            accelerated=options.accelerated,
+            false_discovery_rate=options.false_discovery_rate,
             track=session.track,
         )
-        if report is not None:
-            _write_page(session, report, answers, references, config, false_discovery_rate)
-    if as_json:
-        rows = [answer.to_dict() for answer in answers]
-        print_json({"answers": rows, "false_discovery_rate": false_discovery_rate})
+        if options.report is not None:
+            rate = options.false_discovery_rate
+            basis = references.describe(config) | {"false_discovery_rate": rate}
+            _write_page(session, options.report, answers, references, basis)
+    if options.as_json:
+        print_json(answers.to_dict() | {"false_discovery_rate": options.false_discovery_rate})
     else:
-        from wherefrom.report.pages.text import printable
+        from wherefrom.core.paths import printable
 
         for answer in answers:
             click.echo(f"{printable(answer.name)}: {printable(answer.sentence())}")
             for note in answer.notes:
                 session.note(f"note: {printable(answer.name)}: {printable(note)}")
-    if not any(answer.candidates for answer in answers):
-        sys.stdout.flush()
-        first = answers[0]
-        failed = "read" if all(answer.digest is None for answer in answers) else "compared"
-        raise InputError(f"no image could be {failed}; the first: {first.name}: {first.reason}")
+    sys.stdout.flush()
+    answers.require_compared()
 
 
 @origin.command()
 @click.argument("index", type=FILE)
-@click.option("--floor", default=0.99, show_default=True, help="Of what the exact scan finds.")
-@click.option("--seed", default=0, show_default=True, help="Of the queries of the measurement.")
+@click.option(
+    "--floor", default=0.99, show_default=True, help="Least share of the exact ten nearest."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the queries that measure it.")
 @click.pass_obj
 def accelerate(session: Session, *, index: Path, floor: float, seed: int) -> None:
     """Make the lists for `search --accelerated`, for indexes of millions.
 
-    They may miss an image.  How many of the ten nearest they find is measured, and lists below the
-    floor are refused.  When the index changes, run it again.
+    The lists may miss an image.  The share of the ten nearest images that they find is measured,
+    and lists below the floor are refused.  When the index changes, run it again.
 
     \b
     Example:
       wherefrom origin accelerate refs.index
     """
-    from wherefrom.origin import Accelerator, Index
+    from wherefrom.origin.index.index import Index
+    from wherefrom.origin.other_indexes.accelerator import Accelerator
 
     with Index.open(index, writable=True) as opened:
-        made = Accelerator.build(opened, floor=floor, seed=seed, track=session.track)
-    click.echo(f"finds {100 * made.recall:.2f} % of the ten nearest that the exact scan finds")
+        accelerator = Accelerator.build(opened, floor=floor, seed=seed, track=session.track)
+    recall = 100 * accelerator.recall
+    click.echo(f"finds {recall:.2f} % of the ten nearest that the exact scan finds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OriginEvaluateOptions:
+    """The options of `evaluate`."""
+
+    pairs: Path
+    index: Path
+    encoder: str | None
+    roots: tuple[Path, ...]
+    views: str | None
+    rerank: bool | None
+    as_json: bool
+    device: str
 
 
 @origin.command()
@@ -267,37 +308,34 @@ def accelerate(session: Session, *, index: Path, floor: float, seed: int) -> Non
 @json_option
 @device_option
 @click.pass_obj
-def evaluate(
-    session: Session,
-    *,
-    pairs: Path,
-    index: Path,
-    encoder: str | None,
-    roots: tuple[Path, ...],
-    views: str | None,
-    rerank: bool | None,
-    as_json: bool,
-    device: str,
-) -> None:
+@gathered(OriginEvaluateOptions)
+def evaluate(session: Session, options: OriginEvaluateOptions) -> None:
     """Measure how well the origins of known edits are found, per generating model.
 
     \b
     Example:
       wherefrom origin evaluate held_out_pairs/ --index refs.index
     """
-    from wherefrom.origin import read_pairs
+    from wherefrom.origin.pairs.manifest import read_pairs
 
-    manifest = read_pairs(pairs)
+    manifest = read_pairs(options.pairs)
     tell_out_of_scope(session, manifest)
-    with opened_references(index, encoder, roots=roots, device=device) as references:
-        config = references.configured(asked(views, rerank))
-        report = references.evaluate(*_columns(manifest), config=config, track=session.track)
+    with opened_references(
+        options.index, options.encoder, roots=options.roots, device=options.device
+    ) as references:
+        report = references.evaluate(
+            manifest.edits,
+            manifest.origin_of,
+            manifest.model_of,
+            config=references.configured(asked(options.views, options.rerank)),
+            track=session.track,
+        )
     tell_skipped(session, report.skipped)
     tell_trained_on(session, report)
-    if as_json:
+    if options.as_json:
         print_json(report.to_dict())
     else:
-        from wherefrom.report.pages.tables import retrieval_table
+        from wherefrom.report.origin import retrieval_table
 
         print_table(retrieval_table(report))
         click.echo(f"{report.indexed} images in the index")
@@ -308,20 +346,12 @@ def _write_page(
     report: Path,
     answers: Sequence[OriginAnswer],
     references: References,
-    config: SearchConfig,
-    false_discovery_rate: float | None,
+    basis: Mapping[str, Any],
 ) -> None:
     from wherefrom.report.origin import pictures_of, write_search_report
     from wherefrom.report.pages.thumbnails import thumbnails
 
     pictures = thumbnails(pictures_of(answers), track=session.track)
     evidence = references.evidence(answers, track=session.track)
-    basis = references.describe(config) | {"false_discovery_rate": false_discovery_rate}
     write_search_report(report, answers, basis, thumbnails=pictures, evidence=evidence)
     session.note(f"wrote {report}")
-
-
-def _columns(manifest: PairsManifest) -> tuple[list[Path], list[Path], list[str]]:
-    """The edits, the origin of each, and the model that made each."""
-    origins = [manifest.origins[whose] for whose in manifest.owner]
-    return list(manifest.edits), origins, list(manifest.model_of)

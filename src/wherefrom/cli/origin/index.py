@@ -1,8 +1,7 @@
-"""`wherefrom origin build`, `add` and `remove`: what stands in an index."""
+"""`wherefrom origin build`, `add` and `remove`: the images of an index."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +16,8 @@ from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
     from wherefrom.encoders.bulk import BulkEmbedding
-    from wherefrom.origin import AddReport
     from wherefrom.origin.collection.references import References
+    from wherefrom.origin.searching.result import AddReport
 
 encoder_option = click.option(
     "--encoder",
@@ -43,7 +42,7 @@ roots_option = click.option(
 
 
 def executor_options(command: F) -> F:
-    """`--executor` and `--devices`: who embeds."""
+    """`--executor` and `--devices`: where images are embedded."""
     for option in (
         click.option(
             "--devices",
@@ -57,7 +56,8 @@ def executor_options(command: F) -> F:
             type=click.Choice(["local", "ray"]),
             default="local",
             show_default=True,
-            help="Who embeds.  local: this process; ray: the machines of a Ray cluster.",
+            help="Where images are embedded.  local: this process; ray: the machines of a Ray "
+            "cluster.",
         ),
     ):
         command = option(command)
@@ -80,11 +80,11 @@ def opened_references(
     The encoder is moved to the `device` (as `--device` names it) where one is given.
     """
     from wherefrom.encoders import load_encoder
-    from wherefrom.origin import References
+    from wherefrom.origin.collection.references import References
 
-    found = None if encoder is None else load_encoder(encoder)
+    loaded = None if encoder is None else load_encoder(encoder)
     where = None if device is None else resolve_device(device)
-    return References.open(index, encoder=found, writable=writable, roots=roots, device=where)
+    return References.open(index, encoder=loaded, writable=writable, roots=roots, device=where)
 
 
 @click.command()
@@ -108,30 +108,23 @@ def build(
 ) -> None:
     """Make a searchable index of images and folders.
 
-    Given again, it goes on: what is there unchanged is not embedded again.
+    An index that exists is continued: what is there unchanged is not embedded again.
 
     \b
     Example:
       wherefrom origin build photos/ --edit-map editmap --out refs.index
     """
-    from wherefrom.data.folders import list_images
-    from wherefrom.encoders import load_encoder
-    from wherefrom.origin import References, load_edit_map
+    from wherefrom import origin
 
-    list_images(photos)  # refuse impossible paths before the folder is made
-    found = load_encoder(encoder)
-    fitted = None if edit_map is None else load_edit_map(edit_map)
-    is_new = not out.is_dir()
-    if not is_new:
-        references = References.open(out, encoder=found, writable=True)
-        references.require_map(fitted)
-    else:
-        references = References.create(out, found, edit_map=fitted, source=encoder)
-    with references:
-        report = _add(session, references, photos, as_json, **executor)
-    if is_new and not report.usable:
-        shutil.rmtree(out)  # an index of nothing would only mislead
-    _refuse_nothing(report)
+    report = origin.build(
+        out,
+        photos,
+        encoder=encoder,
+        edit_map=None if edit_map is None else origin.FittedEditMap.load(edit_map),
+        by=embedding_by(**executor),
+        track=session.track,
+    )
+    _tell_added(session, report, as_json)
     session.note(f"saved {out}")
 
 
@@ -159,8 +152,8 @@ def add(
       wherefrom origin add refs.index more/
     """
     with opened_references(index, encoder, writable=True) as references:
-        report = _add(session, references, photos, as_json, **executor)
-    _refuse_nothing(report)
+        report = references.add(photos, by=embedding_by(**executor), track=session.track)
+    _tell_added(session, report, as_json)
 
 
 @click.command()
@@ -176,29 +169,17 @@ def remove(*, index: Path, photos: tuple[Path, ...]) -> None:
     Example:
       wherefrom origin remove refs.index photos/a.jpg old_photos/ 'photos/*.tif'
     """
-    from wherefrom.origin import Index
-    from wherefrom.origin import remove as forget
+    from wherefrom.origin.collection.removing import remove as remove_images
+    from wherefrom.origin.index.index import Index
 
     with Index.open(index, writable=True) as opened:
         opened.pictures.follow(writable=True)
-        count = forget(opened, photos)
+        count = remove_images(opened, photos)
         click.echo(f"{count} removed, {opened.count()} left")
 
 
-def _add(
-    session: Session,
-    references: References,
-    photos: tuple[Path, ...],
-    as_json: bool,
-    **executor: str,
-) -> AddReport:
-    report = references.add(photos, by=embedding_by(**executor), track=session.track)
-    _tell_added(session, report, as_json)
-    return report
-
-
 def embedding_by(*, executor: str, devices: str) -> BulkEmbedding:
-    """Who embeds, by the values of `executor_options`."""
+    """How images are embedded, by the values of `executor_options`."""
     from wherefrom.encoders.bulk import RayEmbedding, embed_on
 
     names = [name.strip() for name in devices.split(",")]
@@ -213,22 +194,15 @@ def embedding_by(*, executor: str, devices: str) -> BulkEmbedding:
     return RayEmbedding(tuple(resolve_device(n) if n == "auto" else n for n in names))
 
 
-def _refuse_nothing(report: AddReport) -> None:
-    if not report.usable:
-        sys.stdout.flush()
-        path, reason = report.skipped[0]
-        raise InputError(
-            f"no image was added: {len(report.skipped)} files were left out; the first: {path}: "
-            f"{reason}"
-        )
-
-
 def _tell_added(session: Session, report: AddReport, as_json: bool) -> None:
+    """Print the report; an `InputError` if no image was added."""
     tell_skipped(session, report.skipped)
     if as_json:
         print_json(report.to_dict())
-        return
-    click.echo(
-        f"{report.added} added, {report.replaced} replaced, {report.unchanged} unchanged, "
-        f"{report.duplicates} of them the same file as another, {len(report.skipped)} left out"
-    )
+    else:
+        click.echo(
+            f"{report.added} added, {report.replaced} replaced, {report.unchanged} unchanged, "
+            f"{report.duplicates} of them the same file as another, {len(report.skipped)} left out"
+        )
+    sys.stdout.flush()
+    report.require_usable()

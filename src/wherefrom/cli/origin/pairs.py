@@ -1,23 +1,51 @@
-"""`wherefrom origin pairs`, and what is said of pairs wherever they are read."""
+"""`wherefrom origin pairs`, and the notes on pairs of several commands."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import FILE, ConfigCommand, device_option, resolve_device
+from wherefrom.cli.console.options import (
+    FILE,
+    ConfigCommand,
+    device_option,
+    gathered,
+    resolve_device,
+)
 from wherefrom.cli.console.session import Session
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
-    from wherefrom.origin import PairsManifest
+    from wherefrom.data.files.opening import SkippedFile
     from wherefrom.origin.pairs.config import PairsConfig
+    from wherefrom.origin.pairs.manifest import PairsManifest
     from wherefrom.origin.searching.result import RetrievalReport
 
 DTYPES = ("float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsOptions:
+    """The options of `pairs`."""
+
+    photos: tuple[Path, ...]
+    pipeline: Path | None
+    ip_adapter: Path | None
+    adapter_scale: float
+    prompts: str | None
+    captioner: Path | None
+    edits: Path | None
+    table: Path | None
+    out: Path | None
+    seed: int
+    device: str
+    dtype: str
+    offload: bool
+    config: PairsConfig
 
 
 def _presets() -> Mapping[str, PairsConfig]:
@@ -29,16 +57,23 @@ def _presets() -> Mapping[str, PairsConfig]:
 @click.command(cls=ConfigCommand, presets=_presets)
 @click.argument("photos", type=FILE, nargs=-1, required=True)
 @click.option("--pipeline", type=FILE, help="Folder of a diffusers image-to-image pipeline.")
-@click.option("--ip-adapter", type=FILE, help="Give it the photo through this IP-Adapter.")
 @click.option(
-    "--adapter-scale", type=float, default=1.0, show_default=True, help="Weight of that photo."
+    "--ip-adapter",
+    type=FILE,
+    help="A .safetensors file: an IP-Adapter gives each photo to a text-to-image pipeline.",
+)
+@click.option(
+    "--adapter-scale",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="With --ip-adapter: the weight of the photo.",
 )
 @click.option("--prompts", help="A file of prompts, one per line, or one prompt.")
 @click.option("--captioner", type=FILE, help="A captioner's folder, for prompts with {caption}.")
-@click.option("--per-origin", default=1, show_default=True, help="Edits of each photograph.")
 @click.option("--edits", type=FILE, help="Instead: a folder of edits made elsewhere.")
 @click.option("--table", type=FILE, help="With --edits: CSV of edit,origin[,model,prompt].")
-@click.option("--out", type=FILE, help="The pairs folder; goes on where it stopped.")
+@click.option("--out", type=FILE, help="The pairs folder; one that exists is continued.")
 @click.option("--seed", default=0, show_default=True, help="Seed of prompts and noise.")
 @device_option
 @click.option(
@@ -52,25 +87,8 @@ def _presets() -> Mapping[str, PairsConfig]:
     "--offload", is_flag=True, help="Keep parts of the pipeline off the GPU until they run."
 )
 @click.pass_obj
-def pairs(
-    session: Session,
-    *,
-    photos: tuple[Path, ...],
-    pipeline: Path | None,
-    ip_adapter: Path | None,
-    adapter_scale: float,
-    prompts: str | None,
-    captioner: Path | None,
-    per_origin: int,
-    edits: Path | None,
-    table: Path | None,
-    out: Path | None,
-    seed: int,
-    device: str,
-    dtype: str,
-    offload: bool,
-    config: PairsConfig,
-) -> None:
+@gathered(PairsOptions)
+def pairs(session: Session, options: PairsOptions) -> None:
     """Make edits of photographs with a local editor, or list edits that you have.
 
     \b
@@ -78,51 +96,60 @@ def pairs(
       wherefrom origin pairs photos/ --pipeline img2img/ --prompts prompts.txt --out pairs/
       wherefrom origin pairs photos/ --edits edits/ --table edits.csv
     """
-    import torch
-
-    from wherefrom.origin import write_pairs
-    from wherefrom.origin.pairs.builder import build_pairs
-    from wherefrom.origin.pairs.captions import load_captioner
-    from wherefrom.origin.pairs.folders import pairs_from_folders
-    from wherefrom.origin.pairs.pipelines import load_pipeline
-    from wherefrom.origin.pairs.prompts import load_prompts
-
-    prompts = "{caption}" if prompts is None and captioner is not None else prompts
-    if edits is not None:
-        if len(photos) != 1 or pipeline is not None or out is not None:
-            raise InputError(
-                "with --edits give one folder of photographs and neither --pipeline nor --out: the "
-                "pairs are listed beside the edits"
-            )
-        manifest = pairs_from_folders(photos[0], edits, table=table)
-        write_pairs(manifest)
-    elif pipeline is None or prompts is None or out is None:
-        raise InputError("give --pipeline, --prompts and --out, or --edits for edits you have")
-    else:
-        where = resolve_device(device)
-        manifest = build_pairs(
-            photos,
-            load_pipeline(
-                pipeline,
-                ip_adapter=ip_adapter,
-                adapter_scale=adapter_scale,
-                device=where,
-                dtype=getattr(torch, dtype),
-                offload=offload,
-            ),
-            load_prompts(prompts),
-            out,
-            per_origin=per_origin,
-            captioner=None if captioner is None else load_captioner(captioner, device=where),
-            config=config,
-            seed=seed,
-            track=session.track,
-        )
-    tell_skipped(session, [(str(path), reason) for path, reason in manifest.skipped])
+    manifest = _make(session, options) if options.edits is None else _list(options, options.edits)
+    tell_skipped(session, manifest.skipped)
     click.echo(f"{len(manifest.rows)} edits of {len(manifest.origins)} origins")
 
 
-def tell_skipped(session: Session, skipped: Sequence[tuple[str, str]]) -> None:
+def _list(options: PairsOptions, edits: Path) -> PairsManifest:
+    from wherefrom.origin.pairs.folders import pairs_from_folders
+    from wherefrom.origin.pairs.manifest import write_pairs
+
+    if len(options.photos) != 1 or options.pipeline is not None or options.out is not None:
+        raise InputError(
+            "with --edits give one folder of photographs and neither --pipeline nor --out: the "
+            "pairs are listed beside the edits"
+        )
+    manifest = pairs_from_folders(options.photos[0], edits, table=options.table)
+    write_pairs(manifest)
+    return manifest
+
+
+def _make(session: Session, options: PairsOptions) -> PairsManifest:
+    import torch
+
+    from wherefrom.origin.pairs.builder import build_pairs
+    from wherefrom.origin.pairs.captions import load_captioner
+    from wherefrom.origin.pairs.pipelines import load_pipeline
+    from wherefrom.origin.pairs.prompts import load_prompts
+
+    prompts, captioner = options.prompts, options.captioner
+    if prompts is None and captioner is not None:
+        prompts = "{caption}"
+    if options.pipeline is None or prompts is None or options.out is None:
+        raise InputError("give --pipeline, --prompts and --out, or --edits for edits you have")
+    device = resolve_device(options.device)
+    pipeline = load_pipeline(
+        options.pipeline,
+        ip_adapter=options.ip_adapter,
+        adapter_scale=options.adapter_scale,
+        device=device,
+        dtype=getattr(torch, options.dtype),
+        offload=options.offload,
+    )
+    return build_pairs(
+        options.photos,
+        pipeline,
+        load_prompts(prompts),
+        options.out,
+        captioner=None if captioner is None else load_captioner(captioner, device=device),
+        config=options.config,
+        seed=options.seed,
+        track=session.track,
+    )
+
+
+def tell_skipped(session: Session, skipped: Sequence[SkippedFile]) -> None:
     """One note on files that were left out, if any were."""
     if skipped:
         from wherefrom.report.pages.text import left_out

@@ -1,4 +1,4 @@
-"""How an index is asked: options that several commands of `wherefrom origin` share."""
+"""Options of a search that several commands of `wherefrom origin` share."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from wherefrom.origin import SearchConfig
+    from wherefrom.origin.searching.config import SearchConfig
 
 views_option = click.option(
     "--views",
     type=click.Choice(["none", "flip", "flip+crops"]),
-    help="Ways in which a query is looked at; default: those of the calibration.",
+    help="Views of a query that are searched for; default: those of the calibration.",
 )
 rerank_option = click.option(
     "--rerank/--no-rerank",
     default=None,
-    help="Lay the query over the files of the best 64; default: as the calibration.",
+    help="Compare a query place by place with the files of the best 64; default: as in the "
+    "calibration.",
 )
 
 
 def search_presets() -> Mapping[str, SearchConfig]:
     """Settings of `calibrate`; its options are made of them."""
-    from wherefrom.origin import SearchConfig
+    from wherefrom.origin.searching.config import SearchConfig
 
     return {"default": SearchConfig()}
 

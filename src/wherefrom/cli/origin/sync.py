@@ -1,4 +1,4 @@
-"""`wherefrom origin sync`: an index and its pictures."""
+"""`wherefrom origin sync`: bring an index up to date with its pictures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wherefrom.cli.origin.index import (
 from wherefrom.cli.origin.pairs import tell_skipped
 
 if TYPE_CHECKING:
-    from wherefrom.origin import SyncReport
+    from wherefrom.origin.searching.result import SyncReport
 
 KINDS = ("added", "changed", "gone", "moved")
 MAX_LISTED = 20  # lines of a kind
@@ -86,8 +86,8 @@ def sync(
 
 def _sync_lines(report: SyncReport) -> list[str]:
     """What a synchronisation found, `MAX_LISTED` lines of a kind, and the counts."""
+    from wherefrom.core.paths import printable
     from wherefrom.origin.index.places import shown_path
-    from wherefrom.report.pages.text import printable
 
     lines: list[str] = []
     moved = [f"{shown_path(old)} -> {shown_path(new)}" for old, new in report.moved]

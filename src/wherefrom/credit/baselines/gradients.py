@@ -1,4 +1,4 @@
-"""Projected gradients: one row for each image, from which every gradient baseline is computed.
+"""Projected gradients of images: the rows that every gradient baseline is computed from.
 
 Park et al.: TRAK: Attributing Model Behavior at Scale, ICML 2023.  Zheng et al.: Intriguing
 Properties of Data Attribution on Diffusion Models, ICLR 2024 (D-TRAK).  Georgiev et al.: The
@@ -17,8 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -29,11 +28,10 @@ from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
-from wherefrom.core.store import digest_tensors, load_artifact, save_artifact
+from wherefrom.core.saving.artifact import Artifact, Saved
 from wherefrom.credit.diffusion.model import Diffusion, Pixels
 from wherefrom.credit.diffusion.schedules import STEPS
 
-KIND, SCHEMA = "credit/gradients", 1
 LOSSES = ("simple", "square")
 BLOCK = 4096  # rows of P at a time
 TIMES_AT_ONCE = 16  # of one image: all K of a batch would not fit with a network of real size
@@ -50,8 +48,8 @@ class GradientConfig(Config):
 
 
 @dataclass(frozen=True, eq=False)
-class Moments:
-    """What a gradient is taken at: noisy latents, their times, and the noise to be predicted.
+class NoisyInputs:
+    """Inputs of the network at which gradients are taken, and the noise that it should predict.
 
     `x` and `e`: (N, K, C, H, W); `t`: int64 (N, K); `conditions`: int64 (N,).
     """
@@ -62,9 +60,9 @@ class Moments:
     conditions: Tensor
 
 
-def image_moments(
+def noise_images(
     model: Diffusion, latents: Tensor, conditions: Tensor, config: GradientConfig, *, first: int = 0
-) -> Moments:
+) -> NoisyInputs:
     """K evenly spaced times for each image, with noise of its own.
 
     The noise of image i is `stream(seed, "credit", "gradient", first + i)`.
@@ -86,14 +84,14 @@ def image_moments(
             for image, step, each in zip(latents, times, e, strict=True)
         ]
     )
-    return Moments(x, times, e, conditions)
+    return NoisyInputs(x, times, e, conditions)
 
 
 @torch.no_grad()
-def journey_moments(
+def noise_journey(
     model: Diffusion, trail: list[tuple[int, Tensor]], conditions: Tensor, *, seed: int
-) -> Moments:
-    """What Journey-TRAK takes gradients at: each step of sampling, its image estimated and noised.
+) -> NoisyInputs:
+    """Inputs of Journey-TRAK: the image estimated at each step of sampling, with fresh noise.
 
     Georgiev et al., 2023.  With the latents x_t that sampling went through, (t, (N, C, H, W)) each,
 
@@ -121,12 +119,12 @@ def journey_moments(
         noises.append(noise)
     x, e = torch.stack(rows, dim=1), torch.stack(noises, dim=1)
     steps = torch.tensor([t for t, _ in trail], device=x.device)
-    return Moments(x, steps.expand(len(x), -1), e, conditions)
+    return NoisyInputs(x, steps.expand(len(x), -1), e, conditions)
 
 
 def projected_gradients(
     model: Diffusion,
-    moments: Moments,
+    inputs: NoisyInputs,
     config: GradientConfig,
     *,
     loss: str = "simple",
@@ -147,26 +145,26 @@ def projected_gradients(
     # Never in one piece with the other images: each has its own gradient.
     each = vmap(grad(_loss_of(model, others, loss)), in_dims=(None, 0, 0, 0, 0), randomness="error")
     rows = []
-    parts = torch.split(torch.arange(len(moments.x)), config.batch)
+    parts = torch.split(torch.arange(len(inputs.x)), config.batch)
     for part in track(parts, "computing gradients", total=len(parts)):
-        here = part.to(moments.x.device)
+        here = part.to(inputs.x.device)
         # The other kernels of attention have no rule for a batch of gradients.
         with sdpa_kernel(SDPBackend.MATH):
-            found = _over_time(each, weights, moments, here)
-        rows.append(project(found, config.dimension, seed=config.seed))
+            gradients = _over_time(each, weights, inputs, here)
+        rows.append(project(gradients, config.dimension, seed=config.seed))
     return torch.cat(rows).cpu()
 
 
 def _over_time(
-    each: Any, weights: Mapping[str, Tensor], moments: Moments, here: Tensor
+    each: Any, weights: Mapping[str, Tensor], inputs: NoisyInputs, here: Tensor
 ) -> dict[str, Tensor]:
     """Gradients of the images `here`, averaged over their time steps, a few of them at a time."""
     total: dict[str, Tensor] = {}
-    count = moments.x.shape[1]
+    count = inputs.x.shape[1]
     for piece in torch.split(torch.arange(count, device=here.device), TIMES_AT_ONCE):
-        few = [values[here][:, piece] for values in (moments.x, moments.t, moments.e)]
-        found = each(weights, *few, moments.conditions[here])
-        for name, gradient in found.items():
+        few = [values[here][:, piece] for values in (inputs.x, inputs.t, inputs.e)]
+        gradients = each(weights, *few, inputs.conditions[here])
+        for name, gradient in gradients.items():
             part = gradient * (len(piece) / count)
             total[name] = total[name] + part if name in total else part
     return total
@@ -186,8 +184,8 @@ def image_gradients(
     parts = torch.split(torch.arange(len(latents)), config.batch)
     for part in track(parts, "computing gradients", total=len(parts)):
         here = part.to(latents.device)
-        moments = image_moments(model, latents[here], conditions[here], config, first=int(part[0]))
-        rows.append(projected_gradients(model, moments, config, loss=loss))
+        inputs = noise_images(model, latents[here], conditions[here], config, first=int(part[0]))
+        rows.append(projected_gradients(model, inputs, config, loss=loss))
     return torch.cat(rows)
 
 
@@ -206,21 +204,24 @@ def project(gradients: Mapping[str, Tensor], dimension: int, *, seed: int) -> Te
     return projected
 
 
-def save_gradients(target: Path, rows: Tensor, model: Diffusion, config: GradientConfig) -> None:
-    """Keep rows of `image_gradients`, with the digest of the network they are of."""
-    meta = {"network": digest_tensors(model.network.state_dict()), "config": config.to_dict()}
-    save_artifact(
-        target, kind=KIND, schema=SCHEMA, meta=meta, tensors={"rows": rows}, overwrite=True
-    )
+@dataclass(frozen=True, eq=False)
+class GradientRows(Artifact):
+    """Rows of `image_gradients` (N, k), saved under a name that tells what they are of."""
 
+    kind: ClassVar[str] = "credit/gradients"
+    schema: ClassVar[int] = 1
+    again: ClassVar[str] = "remove it"
 
-def load_gradients(source: Path, model: Diffusion, config: GradientConfig) -> Tensor:
-    """Rows that `save_gradients` kept; `InputError` if they are of another network or setting."""
-    meta, tensors = load_artifact(source, kind=KIND, schema=SCHEMA)
-    same = meta["config"] == config.to_dict()
-    if not same or meta["network"] != digest_tensors(model.network.state_dict()):
-        raise InputError(f"{source} holds gradients of another network or setting; remove it")
-    return tensors["rows"]
+    rows: Tensor
+
+    def to_saved(self) -> Saved:
+        """The rows."""
+        return Saved({}, {"rows": self.rows})
+
+    @classmethod
+    def from_saved(cls, saved: Saved) -> Self:
+        """The rows."""
+        return cls(saved.tensors["rows"])
 
 
 def _signs(rows: int, columns: int, seed: int, name: str, number: int) -> Tensor:

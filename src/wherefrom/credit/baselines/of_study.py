@@ -1,4 +1,4 @@
-"""Every baseline of Table 1 for one study: scores of each contributor, by name.
+"""Scores of each contributor by every baseline of Table 1, for one study.
 
 The generated images are those of the full model, sampled as in the study's runs.
 """
@@ -13,14 +13,14 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.core.store import digest_tensors
+from wherefrom.core.saving.json_text import digest_json
+from wherefrom.core.saving.store import digest_tensors
 from wherefrom.credit.baselines.gradients import (
     GradientConfig,
+    GradientRows,
     image_gradients,
-    journey_moments,
-    load_gradients,
+    noise_journey,
     projected_gradients,
-    save_gradients,
 )
 from wherefrom.credit.baselines.scores import (
     DAMPING,
@@ -35,15 +35,22 @@ from wherefrom.credit.baselines.scores import (
 from wherefrom.credit.contributors.reading import Contributors
 from wherefrom.credit.diffusion.model import Diffusion, SamplingConfig, sample
 from wherefrom.credit.game import Floats
-from wherefrom.credit.ledger.records import digest_json
-from wherefrom.credit.properties import Embedder, Made, PixelEmbedder, Property
+from wherefrom.credit.properties import Embedder, PixelEmbedder, Property, RunOutput
 from wherefrom.data.writing import to_float, to_uint8
 
 
-class Generated(NamedTuple):
-    """What a model made: uint8 images (G, C, H, W), their latents, conditions (G,), and the way.
+class TrainingSet(NamedTuple):
+    """Images of contributors as a model trains on them: latents (N, ...) and conditions (N,)."""
 
-    `trail`: (t, noisy latents (G, C, H, W)) of every step.
+    data: Contributors
+    latents: Tensor
+    conditions: Tensor
+
+
+class Generated(NamedTuple):
+    """Images that a model generated, uint8 (G, C, H, W), their latents and conditions (G,).
+
+    `trail`: (t, noisy latents (G, C, H, W)) of every step of sampling.
     """
 
     images: Tensor
@@ -53,7 +60,7 @@ class Generated(NamedTuple):
 
 
 def generate(model: Diffusion, sampling: SamplingConfig, *, track: Track = quiet) -> Generated:
-    """Sample as the study's runs do, and keep the way."""
+    """Sample as the study's runs do, with the latents of every step."""
     parts: dict[int, list[Tensor]] = {}
 
     def keep(t: int, x: Tensor) -> None:
@@ -73,15 +80,15 @@ def similarity_baselines(
     `generated`: uint8 (G, C, H, W).  The pixels are always there; `embedders` adds others by name,
     as CLIP.
     """
-    found: dict[str, Floats] = {}
+    scores: dict[str, Floats] = {}
     for name, embedder in {"pixel": PixelEmbedder(), **embedders}.items():
         training, other = embedder.features(data.images), embedder.features(generated)
-        found |= _similar(name, training, other, data)
+        scores |= _similarities(name, training, other, data)
         if name != "pixel":
-            scores = distance_scores(training, other)
+            near = distance_scores(training, other)
             for how in ("mean", "max"):
-                found[f"{name} distance ({how})"] = gather(scores, data.owner, data.players, how)
-    return found
+                scores[f"{name} distance ({how})"] = gather(near, data.owner, data.players, how)
+    return scores
 
 
 def application_baselines(data: Contributors, measured: Property) -> dict[str, Floats]:
@@ -90,7 +97,7 @@ def application_baselines(data: Contributors, measured: Property) -> dict[str, F
     `InputError` for a property that single images do not have, as a diversity.
     """
     try:
-        scores = [measured(Made(image[None])) for image in data.images]
+        scores = [measured(RunOutput(image[None])) for image in data.images]
     except InputError as error:
         raise InputError(
             f"the property {measured.name!r} is not one of single images: {error}"
@@ -104,38 +111,33 @@ def application_baselines(data: Contributors, measured: Property) -> dict[str, F
 
 def gradient_baselines(
     model: Diffusion,
-    data: Contributors,
-    latents: Tensor,
-    conditions: Tensor,
-    sampling: SamplingConfig,
+    training: TrainingSet,
+    generated: Generated,
     config: GradientConfig,
     *,
     damping: float = DAMPING,
-    generated: Generated | None = None,
     store: Path | None = None,
     track: Track = quiet,
 ) -> dict[str, Floats]:
     """Gradient similarity, TRAK, D-TRAK, Journey-TRAK, relative and renormalised influence.
 
-    `model` is the full one; `latents` and `conditions` are those of all training images, and
-    `generated` is what it made with this `sampling`, if that is there already.  With a `store`
-    folder the rows of the training images are kept, and read if they are there.
+    `model` is trained on all of `training`, and made `generated`.  With a `store` folder the
+    gradients of the training images are saved there, and read where they are saved already.
     """
-    made = generate(model, sampling) if generated is None else generated
-    known = conditions.to(model.device)
+    data = training.data
 
     def rows(loss: str) -> tuple[Tensor, Tensor]:
-        training = _kept(model, latents, known, config, loss, store, track)
+        known = _training_gradients(model, training, config, loss, store=store, track=track)
         other = image_gradients(
-            model, made.latents, made.conditions, config, loss=loss, track=track
+            model, generated.latents, generated.conditions, config, loss=loss, track=track
         )
-        return training, other
+        return known, other
 
     simple, other = rows("simple")
     square, other_square = rows("square")
     model.network.eval()
-    way = journey_moments(model, made.trail, made.conditions, seed=config.seed)
-    journey = projected_gradients(model, way, config, track=track)
+    steps = noise_journey(model, generated.trail, generated.conditions, seed=config.seed)
+    journey = projected_gradients(model, steps, config, track=track)
     scores = {
         "trak": trak_scores(simple, other, damping=damping),
         "d-trak": trak_scores(square, other_square, damping=damping),
@@ -143,38 +145,41 @@ def gradient_baselines(
         "relative influence": relative_scores(simple, other, damping=damping),
         "renormalised influence": renormalised_scores(simple, other, damping=damping),
     }
-    found = {
+    gathered = {
         f"{name} ({how})": gather(values, data.owner, data.players, how)
         for name, values in scores.items()
         for how in ("sum", "mean")
     }
-    return found | _similar("gradient", simple, other, data)
+    return gathered | _similarities("gradient", simple, other, data)
 
 
-def _similar(name: str, training: Tensor, other: Tensor, data: Contributors) -> dict[str, Floats]:
+def _similarities(
+    name: str, training: Tensor, other: Tensor, data: Contributors
+) -> dict[str, Floats]:
     mean = gather(cosine_scores(training, other), data.owner, data.players, "mean")
     largest = largest_cosine_scores(training, other, data.owner).numpy()
     return {f"{name} similarity (mean)": mean, f"{name} similarity (max)": largest}
 
 
-def _kept(
+def _training_gradients(
     model: Diffusion,
-    latents: Tensor,
-    conditions: Tensor,
+    training: TrainingSet,
     config: GradientConfig,
     loss: str,
+    *,
     store: Path | None,
     track: Track,
 ) -> Tensor:
+    latents, conditions = training.latents, training.conditions.to(model.device)
     # The name says what the rows are of, so that other data or settings do not meet them.
     inputs = {"latents": latents, "conditions": conditions} | model.network.state_dict()
     inputs |= {} if model.prompts is None else {"prompts": model.prompts}
     name = f"gradients-{loss}-{digest_json({'of': digest_tensors(inputs), **config.to_dict()})}"
     place = None if store is None else store / name[:40]
     if place is not None and place.is_dir():
-        return load_gradients(place, model, config)
-    found = image_gradients(model, latents, conditions, config, loss=loss, track=track)
+        return GradientRows.load(place).rows
+    rows = image_gradients(model, latents, conditions, config, loss=loss, track=track)
     if place is not None:
         place.parent.mkdir(parents=True, exist_ok=True)
-        save_gradients(place, found, model, config)
-    return found
+        GradientRows(rows).save(place)
+    return rows

@@ -65,14 +65,14 @@ def trak_scores(training: Tensor, generated: Tensor, *, damping: float = DAMPING
 
 
 def relative_scores(training: Tensor, generated: Tensor, *, damping: float = DAMPING) -> Tensor:
-    """The same over the length of H^-1 phi of each training image, float64 (N,).  Eq. 19."""
+    """TRAK scores over the length of H^-1 phi of each training image, float64 (N,).  Eq. 19."""
     phi = training.double()
     turned = _solve(phi, phi, damping)
     return (turned @ generated.double().mean(0)) / _lengths(turned)
 
 
 def renormalised_scores(training: Tensor, generated: Tensor, *, damping: float = DAMPING) -> Tensor:
-    """The same over the length of phi of each training image, float64 (N,).  Eq. 21."""
+    """TRAK scores over the length of phi of each training image, float64 (N,).  Eq. 21."""
     return trak_scores(training, generated, damping=damping) / _lengths(training.double())
 
 

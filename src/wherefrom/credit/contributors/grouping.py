@@ -1,4 +1,4 @@
-"""Groups of contributors, chosen without looking at shares: by like data, or by a CSV file."""
+"""Groups of contributors, by similar images or from a CSV file; shares play no part in it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from wherefrom.credit.properties import Embedder
 from wherefrom.data.tables.records import read_records
 
 MEMBERS_SHOWN = 4
-PART = 256  # images whose features are held at once
+CHUNK = 256  # images whose features are in memory at once
 
 
 def choose_groups(
     asked: str, data: Contributors, embedder: Embedder
 ) -> tuple[list[int], tuple[str, ...]]:
-    """The group of each contributor and the groups' names.
+    """The group of each contributor, as an index, and the groups' names.
 
-    `asked` is a number of groups, then of contributors whose images have like mean features; or a
-    CSV file with the columns contributor and group, which names everybody once.
+    `asked` is a number of groups, formed from contributors whose images have similar mean features;
+    or a CSV file with the columns contributor and group, and one row per contributor.
     """
     if asked.isascii() and asked.isdigit():
         count = int(asked)
@@ -46,7 +46,7 @@ def mean_features(data: Contributors, embedder: Embedder) -> Floats:
     means = []
     for player in range(data.players):
         mine = torch.nonzero(data.owner == player).flatten()
-        parts = torch.split(mine, PART)
+        parts = torch.split(mine, CHUNK)
         sums = [embedder.features(data.images[part]).double().sum(0) for part in parts]
         means.append((torch.stack(sums).sum(0) / len(mine)).numpy())
     return np.stack(means)
@@ -59,7 +59,7 @@ def _members(data: Contributors, groups: list[int], group: int) -> str:
 
 
 def read_groups(path: Path, names: tuple[str, ...]) -> list[str]:
-    """The group of each name, from a CSV file that gives everybody one."""
+    """The group of each name, from a CSV file with one row per contributor."""
     records = read_records(path)
     who, which = records.column(("contributor",)), records.column(("group",))
     if who is None or which is None:
@@ -70,9 +70,9 @@ def read_groups(path: Path, names: tuple[str, ...]) -> list[str]:
     absent = [name for name in names if name not in given]
     unknown = [name for name in given if name not in names]
     if absent or unknown or len(given) < len(rows):
-        what = f"lacks {absent[0]!r}" if absent else f"names {unknown[0]!r}, who is nobody here"
+        what = f"lacks {absent[0]!r}" if absent else f"names {unknown[0]!r}, who is no contributor"
         if not absent and not unknown:
-            what = "names somebody twice, or without a group"
+            what = "names a contributor twice, or without a group"
         raise InputError(f"{show_path(path)} {what}; give each contributor one group")
     if len(set(given.values())) < 2:
         raise InputError(f"{show_path(path)} has one group only; give at least two")

@@ -1,7 +1,7 @@
-"""Contributors: who gave which images, from folders or from a CSV map.
+"""Contributors and their images, read from folders or from a CSV table.
 
-Nobody is dropped in silence: a contributor without a usable image, and a game of one, are errors;
-an image that two contributors both gave stays with both and is reported.
+A contributor without a usable image is an error, and so is a study with fewer than two.  An image
+that two contributors both gave counts for both, and is reported.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.notes import add_note
 from wherefrom.core.paths import is_system_name, looks, show_path, unwritable
 from wherefrom.core.progress import Track, quiet
-from wherefrom.core.store import digest_bytes
+from wherefrom.core.saving.store import digest_bytes
 from wherefrom.credit.game import Bools
-from wherefrom.data.batches import Wanted
+from wherefrom.data.batches import BatchOptions, read_files
 from wherefrom.data.files.archive_listing import holds_images
 from wherefrom.data.files.archives import has_archive_name, without_suffix
-from wherefrom.data.folders import SUFFIXES, list_images, read_files, subfolders
+from wherefrom.data.files.kinds import IMAGE_SUFFIXES
+from wherefrom.data.folders import list_images, subfolders
 from wherefrom.data.tables.annotations import MAX_CLASSES, captions_beside
-from wherefrom.data.tables.matching_names import found_file
+from wherefrom.data.tables.matching_names import find_file
 from wherefrom.data.tables.records import (
     CLASS_COLUMNS,
     FILE_COLUMNS,
@@ -38,8 +39,8 @@ from wherefrom.data.tables.records import (
 
 
 @dataclass(frozen=True)
-class Row:
-    """What one contributor says of an image: its label, None for the contributor's own number."""
+class ImageCondition:
+    """Label and prompt of one image; the label None stands for the contributor's number."""
 
     label: int | None = None
     prompt: str = ""
@@ -47,14 +48,15 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Contributors:
-    """Everybody's images in one batch.
+    """The players of a game and their images, all in one batch.
 
-    `images`: uint8 (N, C, H, W).  `owner`: int64 (N,), who gave each.  `labels`: int64 (N,), the
-    condition of each, by default its owner.  `prompts`: one text per image, or empty.
+    `images`: uint8 (N, C, H, W).  `owner`: int64 (N,), the player who gave each.  `labels`: int64
+    (N,), the condition of each, by default its owner.  `prompts`: one text per image, or empty.
     `skipped`: every file that was left out, and why.  `shared`: (first, second, count) for pairs
     of contributors who both gave `count` images with the same pixels.
-    Where the players are not the contributors as they came, `origin` has these and `seating` says
-    what was done.  `unions`: the union of each player for Owen values, or empty.
+    Where the players are groups or parts of contributors, `origin` holds the contributors and
+    `seating` says how the players were formed.  `unions`: each player's union for Owen values, or
+    empty.
     """
 
     names: tuple[str, ...]
@@ -91,7 +93,7 @@ class Contributors:
         return torch.bincount(self.owner, minlength=len(self.names))
 
     def chosen(self, members: Bools) -> Tensor:
-        """Indices of the images of a subset, int64, in order; empty for nobody."""
+        """Indices of the images of a subset, int64, in order."""
         mask = torch.from_numpy(np.asarray(members, dtype=bool))
         return torch.nonzero(mask[self.owner]).flatten()
 
@@ -99,18 +101,18 @@ class Contributors:
         """SHA-256 over pixels, labels and prompts of each contributor, by name."""
         if self.origin is not None:
             return self.origin.digests()
-        found = {}
+        digests = {}
         for player, name in enumerate(self.names):
             total = hashlib.sha256(str(tuple(self.images.shape[1:])).encode())
             for index in torch.nonzero(self.owner == player).flatten().tolist():
                 total.update(self.images[index].numpy().tobytes())
                 prompt = self.prompts[index] if self.prompts else ""
                 total.update(f"|{int(self.labels[index])}|{prompt}|".encode())
-            found[name] = "sha256:" + total.hexdigest()
-        return found
+            digests[name] = "sha256:" + total.hexdigest()
+        return digests
 
     def members(self) -> dict[str, tuple[str, ...]]:
-        """By player which contributors' images it has."""
+        """The contributors whose images each player has, by the player's name."""
         origin = self if self.origin is None else self.origin
         return {
             name: tuple(
@@ -120,7 +122,7 @@ class Contributors:
         }
 
     def seats(self) -> dict[str, str]:
-        """By player whose images it has, as a digest; empty where players are contributors."""
+        """A digest of each player's choice of images; empty where players are contributors."""
         if self.origin is None:
             return {}
         return {
@@ -132,33 +134,33 @@ class Contributors:
 def contributors_from_folders(
     root: Path, *, channels: int, size: int, resize: bool = True, track: Track = quiet
 ) -> Contributors:
-    """One contributor per folder or archive inside `root`, named as that, in order of their names.
+    """One contributor per folder or archive in `root`, named after it, in order of the names.
 
     `root` may be an archive with a folder per contributor.  Images are square, of side `size`; with
     `resize` others are cropped and scaled, without it they are skipped.  An image's prompt is the
-    caption beside it (`data.annotations`).
+    caption beside it (`data.tables.annotations`).
     """
-    given: dict[str, dict[Path, Row]] = {}
+    given: dict[str, dict[Path, ImageCondition]] = {}
     for name, files in _files_of_each(root).items():
         captions = captions_beside(files, root)
-        given[name] = {path: Row(prompt=captions.get(path, "")) for path in files}
+        given[name] = {path: ImageCondition(prompt=captions.get(path, "")) for path in files}
     return _gather(given, channels=channels, size=size, resize=resize, track=track)
 
 
 def _files_of_each(root: Path) -> dict[str, list[Path]]:
     if root.is_dir():
         given = {folder.name: _images_in(folder, folder.name) for folder in subfolders(root)}
-        nobodys = []
+        unowned = []
         for path in _files_in(root):
-            if path.suffix.lower() in SUFFIXES:
-                nobodys.append(path.name)
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                unowned.append(path.name)
             if not (has_archive_name(path) or holds_images(path)):
                 continue
             name = without_suffix(path)
             if name in given:
                 raise InputError(f"{show_path(root)} has a folder and an archive of {name!r}")
             given[name] = _images_in(path, name)
-        _note_nobodys(root, nobodys)
+        _note_unowned(root, unowned)
         return given
     if not holds_images(root):
         raise InputError(
@@ -186,13 +188,12 @@ def contributors_from_csv(
 
     A relative path starts at `root`, by default the table's folder.  The optional columns label (a
     whole number from 0, or names of classes) and prompt (or caption, text) give an image's
-    condition; one image given by two contributors has each one's own.  Other columns are named in
-    a note.
+    condition, for each contributor who gave it.  A note names other columns.
     """
     home = table.parent if root is None else root
     records, columns = _columns_of(table)
     numbers = _label_numbers(records, columns["label"])
-    given: dict[str, dict[Path, Row]] = {}
+    given: dict[str, dict[Path, ImageCondition]] = {}
     there: set[tuple[str, str]] = set()  # one file by two paths would count twice
     for record in records.rows:
         cells = {
@@ -202,30 +203,30 @@ def contributors_from_csv(
         name, written = cells["contributor"], record.cells[columns["path"] or ""]
         if not name:
             raise InputError(f"{where}: the contributor has no name")
-        path = found_file(home, written)
+        path = find_file(home, written)
         if path is None:
             raise InputError(f"{where}: there is no file {show_path(home / written)}")
         rows = given.setdefault(name, {})
         if (name, os.path.realpath(path)) in there:
             raise InputError(f"{where}: {show_path(path)} is there twice for {name!r}")
         there.add((name, os.path.realpath(path)))
-        rows[path] = Row(numbers.get(cells["label"]), cells["prompt"])
+        rows[path] = ImageCondition(numbers.get(cells["label"]), cells["prompt"])
     _refuse_missing_labels(records, columns["label"])
     records.note_unused([column for column in columns.values() if column])
     return _gather(given, channels=channels, size=size, resize=resize, track=track)
 
 
 def refuse_names(names: Sequence[str]) -> None:
-    """An `InputError` for a name that no receipt can carry, and for two that look the same.
+    """An `InputError` for a name that cannot be printed in a receipt, or two that look the same.
 
-    Before anything is read or run: who is paid must be told apart by whoever reads the receipt.
+    Called before anything is read: a reader of the receipt must be able to tell payees apart.
     """
     by_look: dict[str, str] = {}
     for name in names:
         if reason := unwritable(name):
             raise InputError(
-                f"the contributor {show_path(Path(name))!r} cannot stand in a receipt: {reason}; "
-                "rename it"
+                f"the contributor {show_path(Path(name))!r} cannot be printed in a receipt: "
+                f"{reason}; rename it"
             )
         other = by_look.setdefault(looks(name), name)
         if other != name:
@@ -255,13 +256,13 @@ def _files_in(root: Path) -> list[Path]:
     )
 
 
-def _note_nobodys(root: Path, names: Sequence[str]) -> None:
+def _note_unowned(root: Path, names: Sequence[str]) -> None:
     if not names:
         return
     lie = "1 image lies" if len(names) == 1 else f"{len(names)} images lie"
     are = "is" if len(names) == 1 else "are"
     add_note(
-        f"{show_path(root)}: {lie} in no contributor's folder and {are} nobody's, as "
+        f"{show_path(root)}: {lie} in no contributor's folder and {are} left out, as "
         f"{show_path(Path(names[0]))}"
     )
 
@@ -288,7 +289,7 @@ def _columns_of(table: Path) -> tuple[Records, dict[str, str | None]]:
 def _refuse_missing_labels(records: Records, column: str | None) -> None:
     """An `InputError` for a row without a label where others have one.
 
-    The number of its contributor would be taken for one of the classes.
+    Its label would be the contributor's number, which is another class.
     """
     rows = [] if column is None else records.rows
     unlabelled = [row for row in rows if not row.cells[column or ""].strip()]
@@ -300,7 +301,7 @@ def _refuse_missing_labels(records: Records, column: str | None) -> None:
 
 
 def _label_numbers(records: Records, column: str | None) -> dict[str, int]:
-    """The number of each label: itself, or its place among the sorted names where all are names."""
+    """The number of each label: its own value, or its place among the sorted names of classes."""
     if column is None:
         return {}
     stated = [(row, row.cells[column].strip()) for row in records.rows if row.cells[column].strip()]
@@ -323,7 +324,7 @@ def _label_numbers(records: Records, column: str | None) -> dict[str, int]:
 
 
 def _gather(
-    given: Mapping[str, Mapping[Path, Row]],
+    given: Mapping[str, Mapping[Path, ImageCondition]],
     *,
     channels: int,
     size: int,
@@ -336,8 +337,8 @@ def _gather(
         if not given[name]:
             raise InputError(f"the contributor {name!r} has no usable image; leave it out")
     files = [(player, path) for player, name in enumerate(names) for path in given[name]]
-    wanted = Wanted(channels, (size, size), resize, at_least=0, drop_duplicates=False)
-    # In one go, so that many images lie in one file.
+    wanted = BatchOptions(channels, (size, size), resize, at_least=0, drop_duplicates=False)
+    # All in one call, because one file may hold images of several contributors.
     batch = read_files([path for _, path in files], "the contributors", wanted, track=track)
     problems = dict(batch.skipped)
     usable = [(player, path) for player, path in files if path not in problems]
@@ -362,7 +363,9 @@ def _gather(
 
 
 def _require_images(
-    names: Sequence[str], given: Mapping[str, Mapping[Path, Row]], problems: Mapping[Path, str]
+    names: Sequence[str],
+    given: Mapping[str, Mapping[Path, ImageCondition]],
+    problems: Mapping[Path, str],
 ) -> None:
     """An `InputError` for a contributor none of whose files can be read."""
     for name in names:

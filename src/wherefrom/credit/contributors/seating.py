@@ -1,7 +1,7 @@
-"""Who plays: the contributors themselves, groups of them, or parts of what each of them gave.
+"""Players that are not the contributors: groups of them, or parts of each one's images.
 
-The images stay what they are and where they are; only their owners in the game change.  So the full
-model of a study is the same whoever plays.
+Only the owners of the images change, not the images or their order.  So the full model of a study
+is the same for all of these.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from wherefrom.credit.properties import PixelEmbedder
 
 
 def split_into_parts(data: Contributors, parts: int, *, seed: int = 0) -> Contributors:
-    """Each contributor's images dealt by chance into `parts` players, its union.
+    """Each contributor's images split at random among `parts` players, who form its union.
 
-    Who gave fewer images than that gets one player for each image.
+    A contributor with fewer images than that has one player per image.
     """
     if parts < 2:
-        raise InputError(f"{parts} part of each contributor; give at least 2")
+        raise InputError(f"{parts} part of each contributor is given; give at least 2")
     names, unions, owner = list[str](), list[str](), torch.empty_like(data.owner)
     for player, name in enumerate(data.names):
         mine = torch.nonzero(data.owner == player).flatten()
@@ -40,10 +40,10 @@ def split_into_parts(data: Contributors, parts: int, *, seed: int = 0) -> Contri
 
 
 def play_in_groups(data: Contributors, asked: str, *, home: Path) -> Contributors:
-    """Groups of contributors as the players, each all in or all out.
+    """Groups of contributors as the players; a run has all of a group or none of it.
 
-    `asked` is a CSV file (contributor, group) in `home`, or a number of groups: then contributors
-    whose images have like mean pixels are joined (Ward's clusters).  Nobody looks at shares for it.
+    `asked` is a CSV file (contributor, group) in `home`, or a number of groups: Ward's clusters of
+    the contributors' mean pixels.
     """
     counted = asked.isascii() and asked.isdigit()
     groups, names = choose_groups(asked if counted else str(home / asked), data, PixelEmbedder())
@@ -54,5 +54,5 @@ def play_in_groups(data: Contributors, asked: str, *, home: Path) -> Contributor
 
 
 def join_unions(data: Contributors, table: Path) -> Contributors:
-    """The same players, each in the union that a CSV file (contributor, group) names."""
+    """The same players in the unions that a CSV file (contributor, group) names."""
     return replace(data, unions=tuple(read_groups(table, data.names)))

@@ -1,1 +1,1 @@
-"""The diffusion model that is credited, and what is done to it: LoRA excepted."""
+"""Diffusion models: training, sampling, pruning, unlearning and the user's own networks."""

@@ -1,8 +1,8 @@
-"""Which channels of a diffusers UNet2DModel go together: cut one, and all of its group must go.
+"""Groups of channels of a diffusers UNet2DModel that can only be cut together.
 
-The network is walked as its forward pass runs, with names of channel groups in the place of
-tensors.  A layer makes a new group; adding two tensors makes their groups one; putting tensors side
-by side keeps their groups apart, each at its offset.
+The forward pass is followed with channel groups in the place of tensors.  A layer makes a new
+group; adding two tensors merges their groups; concatenating tensors keeps their groups apart, each
+at its offset.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from torch import nn
 
 from wherefrom.core.errors import InputError
 
-FREE = -1  # channels that belong to no group: the image's, and those of the time's sinusoids
+FREE = -1  # channels of no group: those of the image, and of the time's sinusoids
 
 
 class Piece(NamedTuple):
-    """`size` neighbouring channels of one group."""
+    """`size` adjacent channels of one group."""
 
     group: int
     size: int
@@ -28,7 +28,7 @@ Stream = tuple[Piece, ...]
 
 
 class Member(NamedTuple):
-    """One side of a layer that a group reaches: `offset` is where the group's channels begin."""
+    """A side of a layer with channels of a group, which begin at `offset`."""
 
     layer: str
     side: str  # "out" rows of the weight, "in" columns, or "norm"
@@ -37,8 +37,11 @@ class Member(NamedTuple):
 
 @dataclass
 class Group:
-    """Channels that go together.  `quantum`: they must stay a multiple of it; `heads`: equal parts
-    of which each must lose as many."""
+    """Channels that are cut together.
+
+    `quantum`: their number must stay a multiple of it.  `heads`: equal parts, each of which must
+    lose the same number.  `frozen`: none of them may be cut.
+    """
 
     size: int
     members: list[Member] = field(default_factory=list)
@@ -53,12 +56,14 @@ def channel_groups(unet: nn.Module) -> list[Group]:
     The channels of the image, of the time's sinusoids and of the last layer are never cut.
     `InputError` for blocks whose channels cannot be followed.
     """
-    walk = _Walk(unet)
-    walk.run()
-    return [group for group in walk.merged() if not group.frozen and group.members]
+    tracer = _ChannelTracer(unet)
+    tracer.run()
+    return [group for group in tracer.merged() if not group.frozen and group.members]
 
 
-class _Walk:
+class _ChannelTracer:
+    """Follows the forward pass of a UNet2DModel with channel groups instead of tensors."""
+
     def __init__(self, unet: Any) -> None:
         self.unet = unet
         self.layers = dict(unet.named_modules())
@@ -68,7 +73,7 @@ class _Walk:
         self.time: Stream = ()
 
     def merged(self) -> list[Group]:
-        """One entry per group after all additions; merged ones are empty."""
+        """All groups after merging; those merged into another one have no members."""
         for index, group in enumerate(self.groups):
             root = self.find(index)
             if root == index:
@@ -82,7 +87,7 @@ class _Walk:
         return self.groups
 
     def find(self, index: int) -> int:
-        """The group that `index` has become."""
+        """The group into which the group `index` was merged."""
         while self.parent[index] != index:
             index = self.parent[index]
         return index
@@ -109,7 +114,7 @@ class _Walk:
         self.groups[last.group].frozen = True
 
     def down(self, block: Any, x: Stream, skips: list[Stream]) -> Stream:
-        """A block on the way down; what it puts aside goes to `skips`."""
+        """A block on the way down; it appends its skip connections to `skips`."""
         for resnet, attention in zip(block.resnets, self.attentions(block), strict=True):
             x = self.attend(attention, self.resnet(resnet, x))
             skips.append(x)
@@ -136,11 +141,11 @@ class _Walk:
         return x
 
     def attentions(self, block: Any) -> list[Any]:
-        """The attention behind each resnet, None where there is none."""
-        found = list(getattr(block, "attentions", None) or ())
-        if len(found) not in (0, len(block.resnets)):
+        """The attention after each resnet, None where there is none."""
+        layers = list(getattr(block, "attentions", None) or ())
+        if len(layers) not in (0, len(block.resnets)):
             raise self.unknown(type(block).__name__)
-        return found or [None] * len(block.resnets)
+        return layers or [None] * len(block.resnets)
 
     def resample(self, sampler: Any, x: Stream) -> Stream:
         """A convolution between two resolutions."""
@@ -150,7 +155,7 @@ class _Walk:
         return self.layer(convolution, x)
 
     def resnet(self, block: Any, x: Stream) -> Stream:
-        """Two convolutions, the time added between them, and a way around."""
+        """Two convolutions with the time added between them, and a shortcut."""
         if type(block).__name__ != "ResnetBlock2D":
             raise self.unknown(type(block).__name__)
         self.norm(block.norm1, x)
@@ -162,7 +167,7 @@ class _Walk:
         return self.add(x if block.conv_shortcut is None else self.layer(block.conv_shortcut, x), h)
 
     def attend(self, attention: Any, x: Stream) -> Stream:
-        """Queries, keys and values meet channel by channel, within their head."""
+        """Attention: channels of queries, keys and values are paired, within their head."""
         if attention is None:
             return x
         if attention.group_norm is not None:
@@ -174,7 +179,7 @@ class _Walk:
         return self.add(x, self.layer(attention.to_out[0], q_stream))
 
     def classes(self, embedding: Any) -> Stream:
-        """The embedding of classes, whose columns are channels."""
+        """The embedding of classes; its columns are channels."""
         if not isinstance(embedding, nn.Embedding):
             raise self.unknown(type(embedding).__name__)
         return self.new(embedding.embedding_dim, Member(self.names[embedding], "in", 0))
@@ -189,7 +194,7 @@ class _Walk:
         return self.new(len(module.weight), Member(name, "out", 0))
 
     def new(self, size: int, member: Member) -> Stream:
-        """A group of its own."""
+        """A new group."""
         self.groups.append(Group(size, [member]))
         self.parent.append(len(self.parent))
         return (Piece(len(self.groups) - 1, size),)
@@ -204,7 +209,7 @@ class _Walk:
             offset += piece.size
 
     def add(self, x: Stream, y: Stream) -> Stream:
-        """Two tensors added: their groups become one."""
+        """Addition of two tensors: merge their groups."""
         if [piece.size for piece in x] != [piece.size for piece in y]:
             raise self.unknown("addition of tensors made of different parts")
         for a, b in zip(x, y, strict=True):
@@ -213,7 +218,7 @@ class _Walk:
         return x
 
     def unknown(self, what: str) -> InputError:
-        """The refusal of a network that is not understood."""
+        """The error for a network whose channels cannot be followed."""
         return InputError(
             f"{what} of this {type(self.unet).__name__} cannot be pruned; use the game fine-tune, "
             "or a UNet2DModel of plain resnet and attention blocks"

@@ -1,4 +1,4 @@
-"""Latent diffusion: a frozen autoencoder between images and latents, from a diffusers folder."""
+"""The frozen autoencoder of latent diffusion, from a diffusers folder."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from wherefrom.components.autoencoders import ImageAutoencoder, LatentScale, load_autoencoder
-from wherefrom.core.passes import in_passes
-from wherefrom.core.store import digest_tensors
+from wherefrom.core.compute.passes import in_passes
+from wherefrom.core.saving.store import digest_tensors
 
 PASS_ROWS = 16
 
 
 @dataclass(frozen=True, eq=False)
 class Autoencoder:
-    """A frozen VAE or VQ autoencoder; latents are in the scale that its config states."""
+    """A frozen VAE or VQ autoencoder; its latents have the scale of its config."""
 
     autoencoder: ImageAutoencoder
     identity: str
@@ -35,7 +35,7 @@ class Autoencoder:
         return images.mean(1, keepdim=True) if self.grey else images
 
     def to(self, device: torch.device | str) -> Autoencoder:
-        """The same, its weights moved to another device."""
+        """This autoencoder, its weights moved to another device."""
         self.autoencoder.vae.to(device)
         self.autoencoder.scale.to(device)
         return self
@@ -49,6 +49,6 @@ def load_autoencoder_codec(path: Path, *, grey: bool = False) -> Autoencoder:
     autoencoder = load_autoencoder(path, purpose="latent diffusion")
     autoencoder.vae.requires_grad_(False)
     state = dict(autoencoder.vae.state_dict())
-    if isinstance(autoencoder.scale, LatentScale):  # empty but for scales that were once left out
+    if isinstance(autoencoder.scale, LatentScale):  # for scales that earlier digests left out
         state |= {f"scale.{name}": value for name, value in autoencoder.scale.state_dict().items()}
     return Autoencoder(autoencoder, digest_tensors(state) + (" grey" if grey else ""), grey)

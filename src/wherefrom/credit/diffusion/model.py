@@ -1,4 +1,4 @@
-"""Diffusion models in the game: the loss, training, fresh averages, and sampling.
+"""Diffusion models of the runs: loss, training, average of weights, and sampling.
 
 Ho et al.: Denoising Diffusion Probabilistic Models, NeurIPS 2020.  Song et al.: Denoising Diffusion
 Implicit Models, ICLR 2021.  Rombach et al.: High-Resolution Image Synthesis with Latent Diffusion
@@ -12,8 +12,8 @@ Symbols:
     v        sqrt(abar) e - sqrt(1 - abar) x
 
 Common random numbers: step k of every subset with the same seed draws the same t, e and flips, and
-image i of every subset starts from the same noise, so that differences between subsets are not
-blurred by them.
+image i of every subset starts from the same noise, so that these do not add to the differences
+between subsets.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from wherefrom.components.libraries import need
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
+from wherefrom.core.optional import need
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.credit.diffusion.schedules import DEFAULT, STEPS, Schedule
@@ -62,11 +62,11 @@ class SamplingConfig(Config):
 
 
 class Codec(Protocol):
-    """Between images in [0, 1] and the space in which diffusion happens."""
+    """Between images in [0, 1] and the latents that the network denoises."""
 
     @property
     def identity(self) -> str:
-        """A digest of what decides its answers."""
+        """Identifies the codec; it changes whenever its results may."""
         ...
 
     def encode(self, images: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class Codec(Protocol):
 
 @dataclass(frozen=True)
 class Pixels:
-    """Diffusion on the pixels themselves, in [-1, 1]."""
+    """The codec of pixels: latents are images in [-1, 1]."""
 
     identity: str = "pixels"
 
@@ -89,17 +89,17 @@ class Pixels:
         return images * 2 - 1
 
     def decode(self, latents: Tensor) -> Tensor:
-        """[-1, 1] -> [0, 1], cut off outside."""
+        """[-1, 1] -> [0, 1], clamped."""
         return (latents / 2 + 0.5).clamp(0, 1)
 
 
 @dataclass(frozen=True, eq=False)
 class Diffusion:
-    """A network that predicts what its `schedule` says, and the space it lives in.
+    """A denoising network with its `schedule` and its codec.
 
-    `shape` is that of one latent.  `classes` of a network that is told a class, else 0; `prompts`
-    (P, L, D) of one that reads embedded texts, `added` what else it is told of each, (P, ...).  A
-    condition is the number of a class or a prompt.
+    `shape`: of one latent.  `classes`: of a network conditioned on classes, else 0.  `prompts`
+    (P, L, D): embedded texts of a network conditioned on text; `added`: its further inputs for each
+    text, (P, ...).  A condition is the index of a class or a prompt.
     """
 
     network: nn.Module
@@ -111,7 +111,7 @@ class Diffusion:
     added: Mapping[str, Tensor] | None = None
 
     def given(self, x: Tensor, conditions: Tensor) -> dict[str, Any]:
-        """What the network is told beside x and t; `conditions` is int64 (B,)."""
+        """The network's inputs besides x and t; `conditions` is int64 (B,)."""
         given: dict[str, Any] = {"class_labels": conditions} if self.classes else {}
         if self.prompts is not None:
             given = {"encoder_hidden_states": self.prompts.to(x.device)[conditions]}
@@ -121,7 +121,7 @@ class Diffusion:
         return given
 
     def output(self, x: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
-        """What the network says of x, like x: noise, v or the clean image, as it was trained."""
+        """The network's output, like x: noise, v or the clean image, as it was trained."""
         answer: Tensor = self.network(x, t, **self.given(x, conditions)).sample
         return answer
 
@@ -130,7 +130,7 @@ class Diffusion:
         return self.as_noise(self.output(x, t, conditions), x, t)
 
     def as_noise(self, output: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        """The noise in x that an output of the network means; `t` is int64 (B,)."""
+        """The predicted noise in x, from the network's output; `t` is int64 (B,)."""
         if self.schedule.prediction == "epsilon":
             return output
         abar = self._abar(t)
@@ -139,7 +139,7 @@ class Diffusion:
         return (x - abar.sqrt() * output) / (1 - abar).sqrt()
 
     def as_image(self, output: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        """The clean image or latent in x that an output of the network means."""
+        """The predicted clean image or latent in x, from the network's output."""
         if self.schedule.prediction == "sample":
             return output
         abar = self._abar(t)
@@ -163,7 +163,7 @@ class Diffusion:
 
     @property
     def device(self) -> torch.device:
-        """Where the network lives."""
+        """The device of the network."""
         return next(self.network.parameters()).device
 
     @property
@@ -177,16 +177,16 @@ class Diffusion:
 
 
 def simple_losses(model: Diffusion, x: Tensor, t: Tensor, e: Tensor, conditions: Tensor) -> Tensor:
-    """Mean over one latent of (e - predicted e)^2, for each of a batch, (B,).  Eq. 1.
+    """The diffusion loss of each latent, the mean of (e - predicted e)^2 over it, (B,).  Eq. 1.
 
-    Of a network that predicts v it is (v - predicted v)^2: Salimans and Ho, Section 4.
+    For a network that predicts v it is (v - predicted v)^2: Salimans and Ho, Section 4.
 
     Deviation: Eq. 1 sums over the entries; as in every implementation, they are averaged here.
     """
     noised = model.noised(x, t, e)
     output = model.output(noised, t, conditions)
     if model.schedule.prediction == "v_prediction":
-        # From x and e themselves: at abar = 0 the noised latent knows nothing of x.
+        # From x and e themselves: at abar = 0 the noised latent does not contain x.
         wanted = model.velocity(x, t, e)
     else:
         output, wanted = model.as_noise(output, noised, t), e
@@ -194,11 +194,11 @@ def simple_losses(model: Diffusion, x: Tensor, t: Tensor, e: Tensor, conditions:
 
 
 class DiffusionTask:
-    """A network in training on the latents (N, C, H, W) of one subset, for `training.loop.run`.
+    """The training of a network on the latents (N, C, H, W) of one subset, for `training.loop.run`.
 
-    The average of weights starts anew, at the weights that training starts from; `start_weight` is
-    the coefficient, in [0, 1], of those in the average that `finish` returns.  It says nothing
-    about how far training moved the weights that were averaged.
+    The average of weights begins with the weights that training starts from.  `start_weight` is
+    their coefficient, in [0, 1], in the average that `finish` returns; it does not measure how far
+    training moved the weights.
     """
 
     def __init__(
@@ -242,7 +242,7 @@ class DiffusionTask:
         c, device = self.config, self.latents.device
         rng = stream(self.seed, "credit", "step", index)
         batch = min(c.batch, len(self.latents))
-        # Drawn as shares of the subset, so that subsets of one seed see the same noise and times.
+        # Drawn as fractions of the subset: subsets of one seed get the same noise and times.
         chosen = (torch.rand(c.batch, generator=rng) * len(self.latents)).long()[:batch]
         t = time_steps(c.batch, rng, antithetic=c.antithetic)[:batch].to(device)
         e = torch.randn(c.batch, *self.model.shape, generator=rng)[:batch].to(device)
@@ -252,7 +252,7 @@ class DiffusionTask:
         if c.flip:
             x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
         self.model.network.train()
-        # Dropout knows no generator: its seed is set in a scope that restores the old one.
+        # Dropout takes no generator: the global seed is set, and restored after the block.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(derive_seed(self.seed, "credit", "dropout", index))
             loss = simple_losses(self.model, x, t, e, self.conditions[chosen]).mean()
@@ -272,7 +272,7 @@ class DiffusionTask:
 
 
 def average_decay(index: int, largest: float) -> float:
-    """The decay of step `index`: min(largest, (1 + index) / (10 + index)): early weights fade."""
+    """The decay at step `index`: min(largest, (1 + index) / (10 + index))."""
     return min(largest, (1 + index) / (10 + index))
 
 
@@ -305,14 +305,14 @@ def sample(
     """Images (N, C, H, W) float32 in [0, 1] on the CPU, by DDIM without noise.
 
     Image i starts from `stream(config.seed, "credit", "sample", i)`.  `conditions` (N,) defaults to
-    all classes in turn.  `keep(t, x)` sees the latents of every step, one call per batch.
+    all classes in turn.  `keep(t, x)` is called with the latents of every step of each batch.
     """
     scheduler = model.schedule.sampler(pixels=isinstance(model.codec, Pixels))
     device = model.device
     if conditions is None:
         conditions = torch.arange(config.images) % model.conditions
     model.network.eval()
-    found = []
+    parts = []
     batches = torch.split(torch.arange(config.images), config.batch)
     for batch in track(batches, "sampling images", total=len(batches)):
         noise = [
@@ -327,13 +327,13 @@ def sample(
             if keep is not None:
                 keep(int(t), x)
             x = scheduler.step(model.output(x, times, given), t, x, eta=0.0).prev_sample
-        found.append(model.codec.decode(x).cpu())
-    return torch.cat(found)
+        parts.append(model.codec.decode(x).cpu())
+    return torch.cat(parts)
 
 
 def make_unet(settings: Mapping[str, Any], *, seed: int) -> nn.Module:
-    """A diffusers UNet2DModel of these settings with weights that `seed` decides."""
-    unet2d = need("diffusers", "a diffusion model").UNet2DModel
+    """A diffusers UNet2DModel of these settings with the random weights of `seed`."""
+    unet2d = need("diffusers", "a diffusion model", extra="diffusers").UNet2DModel
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "credit", "initial weights"))

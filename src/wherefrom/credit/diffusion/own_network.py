@@ -1,4 +1,4 @@
-"""A diffusion model of the user's own: a UNet2DModel in a diffusers folder, and its schedule."""
+"""The user's own diffusion model: a UNet2DModel in a diffusers folder, and its schedule."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ KIND = "UNet2DModel"
 
 @dataclass(frozen=True)
 class OwnNetwork:
-    """Where the network lies, and its schedule.
+    """The user's network and its schedule.
 
-    `is_trained`: there are weights, not only a config.json.  `notes`: sentences that the
-    reader of the study's results has to know.
+    `is_trained`: there are weights, not only a config.json.  `notes`: sentences for the reader of
+    the study's results.
     """
 
     component: Component
@@ -44,21 +44,21 @@ class OwnNetwork:
         check_finite(network.state_dict())
         return network
 
-    def require_fitting(self, told: Mapping[str, Any], latents: Tensor, labels: Tensor) -> None:
+    def require_fitting(self, settings: Mapping[str, Any], latents: Tensor, labels: Tensor) -> None:
         """`InputError` unless a network of these settings can be trained on the study's images.
 
         `latents`: (N, C, H, W); `labels`: int64 (N,).
         """
         channels, count = latents.shape[1], int(labels.max()) + 1
-        classes, problem = told.get("num_class_embeds"), ""
-        if told["in_channels"] != channels:
-            problem = f"takes {told['in_channels']} channels, and the images have {channels}"
-        elif told["out_channels"] != told["in_channels"]:
-            problem = "predicts a variance beside the noise, which is not trained here"
-        elif told.get("class_embed_type") and not classes:
-            problem = f"takes conditions of the kind {told['class_embed_type']!r}"
+        classes, problem = settings.get("num_class_embeds"), ""
+        if settings["in_channels"] != channels:
+            problem = f"takes {settings['in_channels']} channels, and the images have {channels}"
+        elif settings["out_channels"] != settings["in_channels"]:
+            problem = "also predicts a variance, which is not trained here"
+        elif settings.get("class_embed_type") and not classes:
+            problem = f"takes conditions of the kind {settings['class_embed_type']!r}"
         elif classes and classes < count:
-            problem = f"knows {classes} classes, and the images have {count} labels"
+            problem = f"has {classes} classes, and the images have {count} labels"
         if problem:
             raise InputError(
                 f"[model] folder: the {KIND} in {self.component.shown} {problem}; give another "
@@ -69,8 +69,8 @@ class OwnNetwork:
 def find_own(path: Path, *, needs_weights: bool) -> OwnNetwork:
     """The UNet2DModel at `path`: its folder, or that of a pipeline with one.
 
-    With `needs_weights` a folder without any is refused; weights that may not be opened always
-    are.  `InputError` in one line; nothing is loaded yet.
+    With `needs_weights`, an `InputError` for a folder without weights; always one for weights in a
+    format that may run code.  Nothing is loaded yet.
     """
     component = find_component(path, ("unet",), what=f"a {KIND}")
     if component.kind != KIND:
@@ -95,10 +95,10 @@ def find_own(path: Path, *, needs_weights: bool) -> OwnNetwork:
 def _notes(component: Component, schedule: Schedule, stated: Path | None) -> tuple[str, ...]:
     if stated is None:
         return (
-            f"beside the network in {component.shown} lies no {CONFIG}, so it is taken to predict "
-            "noise on the linear noise schedule of DDPM",
+            f"the network in {component.shown} has no {CONFIG}, so it is assumed to predict noise "
+            "on the linear noise schedule of DDPM",
         )
     if schedule == DEFAULT:
         return ()
     sentence = f"the network in {component.shown} {schedule.describe()}"
-    return (f"{sentence}, as {show_path(stated)} says; it is trained and sampled so",)
+    return (f"{sentence}, as {show_path(stated)} says; it is trained and sampled with it",)

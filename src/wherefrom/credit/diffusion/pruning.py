@@ -1,4 +1,4 @@
-"""Structured magnitude pruning: whole channels are cut, and a smaller network remains.
+"""Structured magnitude pruning: whole channels of a network are cut.
 
 Han et al.: Learning both Weights and Connections for Efficient Neural Networks, NeurIPS 2015, in
 the structured form of the paper, Section 3.2: each group of channels loses the same share.
@@ -7,8 +7,8 @@ Deviation: the paper's own pruner divides squares of weights by a mean per group
 channel's importance is the sum of squares of all weights that go with it.  The widths, and so the
 numbers of parameters, are the same.
 
-A pruned network fits no config of its class.  It is saved as the config of the full one, the kept
-channels of each layer (the width plan) and the weights.
+No config of its class describes a pruned network.  It is saved as the config of the full one, the
+remaining channels of each layer (the width plan) and the weights.
 """
 
 from __future__ import annotations
@@ -16,65 +16,68 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from wherefrom.components.libraries import need
-from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.core.store import load_artifact, save_artifact
+from wherefrom.core.errors import InputError
+from wherefrom.core.optional import need
+from wherefrom.core.saving.artifact import Artifact, Saved
 from wherefrom.credit.diffusion.channels import Group, channel_groups
 
-KIND, SCHEMA = "credit/pruned-unet", 1
 ROUNDINGS = ("keep-more", "keep-less")
-Kept = dict[str, dict[str, list[int]]]
+Channels = dict[str, dict[str, list[int]]]  # by layer and side
 
 
 @dataclass(frozen=True)
 class WidthPlan:
-    """`kept[layer][side]` is the sorted list of channels that stay, for each side that is cut."""
+    """The channels that remain in each layer of a network of the settings `config`.
+
+    `channels[layer][side]` is a sorted list, for each side that is cut.
+    """
 
     config: Mapping[str, Any]
-    kept: Kept
+    channels: Channels
 
 
 def plan_widths(unet: nn.Module, ratio: float, *, rounding: str = "keep-more") -> WidthPlan:
-    """Which channels of a UNet2DModel stay if each group loses the share `ratio`, in [0, 1).
+    """The channels of a UNet2DModel that remain if each group loses the share `ratio`, in [0, 1).
 
     Group normalisation allows only multiples of its groups: `keep-more` rounds the number of cut
-    channels down, as the paper's numbers of parameters need, `keep-less` the number of kept ones.
-    Ties, as on the meta device where nothing has a value, keep the first channels.
+    channels down, as the paper's numbers of parameters need, `keep-less` the number that remain.
+    Of tied channels, as on the meta device without values, the first remain.
     """
     if not 0 <= ratio < 1:
         raise InputError(f"the pruning ratio is {ratio}; give at least 0 and less than 1")
     if rounding not in ROUNDINGS:
         raise InputError(f"the rounding is {rounding!r}; choose one of {', '.join(ROUNDINGS)}")
     layers = dict(unet.named_modules())
-    kept: Kept = {}
+    channels: Channels = {}
     for group in channel_groups(unet):
-        _note(kept, layers, group, _chosen(layers, group, ratio, rounding))
-    sorted_out = {layer: {s: sorted(c) for s, c in sides.items()} for layer, sides in kept.items()}
+        _add_group(channels, layers, group, _chosen(layers, group, ratio, rounding))
+    in_order = {name: {s: sorted(c) for s, c in sides.items()} for name, sides in channels.items()}
     config = dict(unet.config)  # type: ignore[arg-type]
     config.pop("_name_or_path", None)  # where it was loaded from: no setting, and no JSON
-    return WidthPlan(config, sorted_out)
+    return WidthPlan(config, in_order)
 
 
 def apply_plan(unet: nn.Module, plan: WidthPlan) -> nn.Module:
-    """Cut `unet`, a network of `plan.config`, in place; it is returned.
+    """Cut `unet`, a network of `plan.config`, in place, and return it.
 
-    `InputError` if the plan names a layer or channel that is not there.
+    `InputError` if the plan names a layer or channel that the network does not have.
     """
     layers: dict[str, Any] = dict(unet.named_modules())
-    for name, sides in plan.kept.items():
+    for name, sides in plan.channels.items():
         if name not in layers:
-            raise InputError(f"the width plan names the layer {name!r}, which is not there")
+            raise InputError(
+                f"the width plan names the layer {name!r}, which the network does not have"
+            )
         for side, channels in sides.items():
             _cut(layers[name], name, side, channels)
     for sampler in layers.values():
         if isinstance(convolution := getattr(sampler, "conv", None), nn.Conv2d):
-            # diffusers compares what comes in with these numbers.
+            # diffusers compares the channels of its input with these numbers.
             sampler.channels, sampler.out_channels = (
                 convolution.in_channels,
                 convolution.out_channels,
@@ -83,55 +86,58 @@ def apply_plan(unet: nn.Module, plan: WidthPlan) -> nn.Module:
 
 
 def prune(unet: nn.Module, ratio: float, *, rounding: str = "keep-more") -> WidthPlan:
-    """`plan_widths` and `apply_plan` in one; `unet` is smaller afterwards."""
+    """Prune `unet` in place: `plan_widths`, then `apply_plan`."""
     plan = plan_widths(unet, ratio, rounding=rounding)
     apply_plan(unet, plan)
     return plan
 
 
-def save_pruned(target: Path, unet: nn.Module, plan: WidthPlan, *, overwrite: bool = False) -> None:
-    """Write a pruned network as width plan and safetensors."""
-    meta = {"config": json.loads(json.dumps(dict(plan.config))), "kept": plan.kept}
-    save_artifact(
-        target,
-        kind=KIND,
-        schema=SCHEMA,
-        meta=meta,
-        tensors=unet.state_dict(),
-        overwrite=overwrite,
-    )
+@dataclass(frozen=True, eq=False)
+class PrunedNetwork(Artifact):
+    """A pruned UNet2DModel, saved as width plan and weights."""
 
+    kind: ClassVar[str] = "credit/pruned-unet"
+    schema: ClassVar[int] = 1
+    again: ClassVar[str] = "delete it, and the next run of the study prunes again"
 
-def load_pruned(source: Path) -> tuple[nn.Module, WidthPlan]:
-    """The network that `save_pruned` wrote; `ArtifactError` if anything is off."""
-    meta, tensors = load_artifact(source, kind=KIND, schema=SCHEMA)
-    try:
-        plan = WidthPlan(meta["config"], meta["kept"])
-        unet = apply_plan(empty_unet(plan.config), plan)
-        unet.load_state_dict(tensors, assign=True)
-    except (InputError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise ArtifactError(f"{source} is no whole pruned network: {first}") from error
-    return unet, plan
+    network: nn.Module
+    plan: WidthPlan
+
+    def to_saved(self) -> Saved:
+        meta = {
+            "config": json.loads(json.dumps(dict(self.plan.config))),
+            "kept": self.plan.channels,
+        }
+        return Saved(meta, self.network.state_dict())
+
+    @classmethod
+    def from_saved(cls, saved: Saved) -> PrunedNetwork:
+        plan = WidthPlan(saved.meta["config"], saved.meta["kept"])
+        try:
+            network = apply_plan(empty_unet(plan.config), plan)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        network.load_state_dict(saved.tensors, assign=True)
+        return cls(network, plan)
 
 
 def empty_unet(config: Mapping[str, Any]) -> nn.Module:
     """A UNet2DModel of a config on the meta device: shapes, no values."""
-    unet2d = need("diffusers", "pruning").UNet2DModel
+    unet2d = need("diffusers", "pruning", extra="diffusers").UNet2DModel
     with torch.device("meta"):
         unet: nn.Module = unet2d.from_config(dict(config))
     return unet
 
 
 def count_parameters(module: nn.Module) -> int:
-    """How many numbers are trained."""
+    """The number of parameters."""
     return sum(p.numel() for p in module.parameters())
 
 
 def _chosen(
     layers: Mapping[str, nn.Module], group: Group, ratio: float, rounding: str
 ) -> list[int]:
-    """Channels of a group that stay: of each head the same number, those of largest importance."""
+    """Channels of a group that remain: the same number of each head, of largest importance."""
     size = group.size // group.heads
     quantum = group.quantum
     stay = int(size * (1 - ratio))
@@ -143,8 +149,8 @@ def _chosen(
     parts = _importance(layers, group).view(group.heads, size)
     order = parts.argsort(dim=1, descending=True, stable=True)[:, :stay].sort(dim=1).values
     starts = torch.arange(group.heads)[:, None] * size
-    kept: list[int] = (order + starts).flatten().tolist()
-    return kept
+    remaining: list[int] = (order + starts).flatten().tolist()
+    return remaining
 
 
 def _importance(layers: Mapping[str, nn.Module], group: Group) -> Tensor:
@@ -160,13 +166,15 @@ def _importance(layers: Mapping[str, nn.Module], group: Group) -> Tensor:
     return total
 
 
-def _note(kept: Kept, layers: Mapping[str, Any], group: Group, channels: list[int]) -> None:
-    """Add a group's channels to each of its layers, at the group's place in that layer."""
+def _add_group(
+    channels: Channels, layers: Mapping[str, Any], group: Group, remaining: list[int]
+) -> None:
+    """Cut all but the remaining channels of a group from each of its layers in `channels`."""
     for name, side, offset in group.members:
-        sides = kept.setdefault(name, {})
-        whole = sides.setdefault(side, _whole(layers[name], side))
-        inside = {offset + c for c in range(group.size)} - {offset + c for c in channels}
-        sides[side] = [c for c in whole if c not in inside]
+        sides = channels.setdefault(name, {})
+        before = sides.setdefault(side, _whole(layers[name], side))
+        cut = {offset + c for c in range(group.size)} - {offset + c for c in remaining}
+        sides[side] = [c for c in before if c not in cut]
 
 
 def _whole(layer: Any, side: str) -> list[int]:
@@ -189,5 +197,5 @@ def _cut(layer: Any, name: str, side: str, channels: list[int]) -> None:
         (nn.GroupNorm, "norm"): "num_channels",
         (nn.Embedding, "in"): "embedding_dim",
     }
-    kind = next(kind for kind, one_side in width if isinstance(layer, kind) and one_side == side)
+    kind = next(kind for kind, end in width if isinstance(layer, kind) and end == side)
     setattr(layer, width[kind, side], len(channels))

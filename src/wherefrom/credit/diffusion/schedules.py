@@ -3,8 +3,8 @@
 Ho et al., NeurIPS 2020 (noise); Salimans and Ho: Progressive Distillation, ICLR 2022 (v); Lin et
 al.: Common Diffusion Noise Schedules and Sample Steps are Flawed, WACV 2024 (zero terminal SNR).
 
-A model of one's own says this in scheduler_config.json, which diffusers writes beside the network.
-Only what belongs to the model is taken from there; how samples are drawn is the study's.
+For the user's own model both are read from scheduler_config.json, which diffusers writes beside the
+network.  Only settings of the model are taken from there; the study sets how samples are drawn.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from wherefrom.components.folders import read_json
-from wherefrom.components.libraries import first_line, need, silence
+from wherefrom.components.libraries import first_line, silence
 from wherefrom.core.errors import InputError
+from wherefrom.core.optional import need
 from wherefrom.core.paths import show_path
 
 STEPS = 1000  # T
@@ -28,8 +29,8 @@ CONFIG = "scheduler_config.json"
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 WORDS = dict(zip(PREDICTIONS, ("noise", "v", "the clean image"), strict=True))
 BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace")
-NO_IMAGE = "predicts noise at a signal-to-noise ratio of zero, from which no image follows"
-# Classes of diffusers that sample models of one family: betas over T steps, and a prediction.
+NO_IMAGE = "predicts noise at a signal-to-noise ratio of zero, which determines no image"
+# Classes of diffusers for models with betas over T steps.
 FAMILY = (
     "DDPMScheduler",
     "DDPMParallelScheduler",
@@ -52,10 +53,10 @@ FAMILY = (
 
 @dataclass(frozen=True)
 class Schedule:
-    """beta from `first` to `last` over T steps, and what the network predicts.
+    """The betas of T steps, from `first` to `last`, and what the network predicts.
 
-    `kind`: one of `BETAS`; `betas`: the values themselves, which then count alone.  `zero_snr`: the
-    betas rescaled so that the last step is pure noise.
+    `kind`: one of `BETAS`.  `betas`: the values themselves, used instead of the first three.
+    `zero_snr`: the betas are rescaled so that the last step is pure noise.
     """
 
     first: float = 1e-4
@@ -70,12 +71,11 @@ class Schedule:
         return _alpha_bars(self)
 
     def sampler(self, *, pixels: bool) -> Any:
-        """DDIM of diffusers, for models on `pixels`, which are cut off at -1 and 1, or on latents.
+        """DDIM of diffusers; for models on `pixels` it clamps to [-1, 1].
 
-        With zero terminal SNR its steps end at T - 1, where such a model begins: Lin et al.,
-        Section 3.3.
+        With zero terminal SNR its steps start from T - 1: Lin et al., Section 3.3.
         """
-        return need("diffusers", "sampling").DDIMScheduler(
+        return need("diffusers", "sampling", extra="diffusers").DDIMScheduler(
             num_train_timesteps=STEPS,
             prediction_type=self.prediction,
             clip_sample=pixels,
@@ -85,13 +85,12 @@ class Schedule:
         )
 
     def describe(self) -> str:
-        """What it is in words, to follow the name of a model."""
+        """The schedule in words, to follow the name of a model."""
         kind = "of betas of its own" if self.betas else self.kind
         zero = " with zero terminal SNR" if self.zero_snr else ""
         return f"predicts {WORDS[self.prediction]} on the noise schedule {kind}{zero}"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values that decide it."""
         return {**asdict(self), "betas": list(self.betas)}
 
 
@@ -99,7 +98,7 @@ DEFAULT = Schedule()
 
 
 def find_schedule(folder: Path) -> Path | None:
-    """The scheduler_config.json of a network's or pipeline's folder: in it or beside it."""
+    """The scheduler_config.json in or beside the folder of a network or a pipeline, or None."""
     places = (folder, folder / "scheduler", folder.parent / "scheduler", folder.parent)
     return next((place / CONFIG for place in places if (place / CONFIG).is_file()), None)
 
@@ -107,7 +106,7 @@ def find_schedule(folder: Path) -> Path | None:
 def read_schedule(path: Path) -> Schedule:
     """The schedule in a scheduler_config.json.
 
-    `InputError` in one line for a class, a prediction or betas that are not known.
+    `InputError` for a class, a prediction or betas that are not supported.
     """
     shown = show_path(path)
     try:
@@ -122,7 +121,7 @@ def read_schedule(path: Path) -> Schedule:
             f"{shown} is a {kind}, and models of that schedule cannot be trained here; only those "
             f"that predict {', '.join(PREDICTIONS)} over {STEPS} steps of a DDPM can"
         )
-    diffusers = need("diffusers", "a diffusion model's schedule")
+    diffusers = need("diffusers", "a diffusion model's schedule", extra="diffusers")
     try:
         with silence():
             settings = dict(getattr(diffusers, kind).from_config(config).config)
@@ -131,50 +130,52 @@ def read_schedule(path: Path) -> Schedule:
     refused = _refusal(settings)
     if refused:
         raise InputError(
-            f"{shown} {refused}; known are models that predict {', '.join(PREDICTIONS)} over "
+            f"{shown} {refused}; expected a model that predicts {' or '.join(PREDICTIONS)} over "
             f"{STEPS} steps of a DDPM"
         )
-    schedule = _of(settings)
+    schedule = _schedule_of(settings)
     betas, bars = _betas(schedule), schedule.alpha_bars()
     if not bool(((betas >= 0) & (betas <= 1) & (bars < 1)).all()):
         raise InputError(
-            f"{shown} states betas that are no noise schedule; save the scheduler anew"
+            f"{shown} states betas that are no noise schedule; save the scheduler again"
         )
     if schedule.prediction == "epsilon" and not float(bars[-1]):
         raise InputError(f"{shown} {NO_IMAGE}; save it with the prediction that was trained")
     return schedule
 
 
-def _of(told: Mapping[str, Any]) -> Schedule:
-    betas = told.get("trained_betas")
+def _schedule_of(settings: Mapping[str, Any]) -> Schedule:
+    betas = settings.get("trained_betas")
     return Schedule(
-        first=float(told["beta_start"]),
-        last=float(told["beta_end"]),
-        kind=str(told["beta_schedule"]),
-        prediction=str(told.get("prediction_type") or "epsilon"),
-        zero_snr=bool(told.get("rescale_betas_zero_snr")),
+        first=float(settings["beta_start"]),
+        last=float(settings["beta_end"]),
+        kind=str(settings["beta_schedule"]),
+        prediction=str(settings.get("prediction_type") or "epsilon"),
+        zero_snr=bool(settings.get("rescale_betas_zero_snr")),
         betas=() if betas is None else tuple(float(beta) for beta in betas),
     )
 
 
-def _refusal(told: Mapping[str, Any]) -> str:
-    """Why a model of these settings cannot be trained here, empty if it can."""
-    prediction, betas = told.get("prediction_type") or "epsilon", told.get("trained_betas")
-    kind, steps = told.get("beta_schedule"), told.get("num_train_timesteps")
-    continuous = told.get("use_flow_sigmas") or told.get("timestep_type", "discrete") != "discrete"
+def _refusal(settings: Mapping[str, Any]) -> str:
+    """Why a model of these settings is not supported; empty if it is."""
+    prediction, betas = settings.get("prediction_type") or "epsilon", settings.get("trained_betas")
+    kind, steps = settings.get("beta_schedule"), settings.get("num_train_timesteps")
+    continuous = (
+        settings.get("use_flow_sigmas") or settings.get("timestep_type", "discrete") != "discrete"
+    )
     problems = {
         f"predicts {prediction!r}": prediction not in PREDICTIONS,
         f"has {steps} time steps": steps != STEPS,
         f"has the beta schedule {kind!r}": betas is None and kind not in BETAS,
         "does not state as many betas as steps": betas is not None and len(betas) != STEPS,
         "has continuous time steps": continuous,
-        NO_IMAGE: (told.get("rescale_betas_zero_snr") and prediction == "epsilon"),
+        NO_IMAGE: (settings.get("rescale_betas_zero_snr") and prediction == "epsilon"),
     }
     return next((problem for problem, holds in problems.items() if holds), "")
 
 
 def _beta_settings(schedule: Schedule) -> dict[str, Any]:
-    """The betas as DDIMScheduler takes them; it knows fewer names than DDPMScheduler."""
+    """The betas as settings of DDIMScheduler, which has fewer kinds than DDPMScheduler."""
     settings: dict[str, Any] = {"rescale_betas_zero_snr": schedule.zero_snr}
     if schedule.betas or schedule.kind in BETAS[3:]:
         return {**settings, "trained_betas": _betas(schedule).tolist()}
@@ -191,7 +192,7 @@ def _betas(schedule: Schedule) -> Tensor:
         ends = schedule.first**power, schedule.last**power
         return torch.linspace(*ends, STEPS, dtype=torch.float64).pow(1 / power)
     theirs: Tensor = (
-        need("diffusers", "a diffusion model's schedule")
+        need("diffusers", "a diffusion model's schedule", extra="diffusers")
         .DDPMScheduler(
             num_train_timesteps=STEPS,
             beta_start=schedule.first,
@@ -206,9 +207,7 @@ def _betas(schedule: Schedule) -> Tensor:
 @cache
 def _alpha_bars(schedule: Schedule) -> Tensor:
     bars = (1 - _betas(schedule)).cumprod(0)
-    if (
-        schedule.zero_snr
-    ):  # Lin et al., Alg. 1: roots shifted to end at 0, scaled to begin as before
+    if schedule.zero_snr:  # Lin et al., Alg. 1: shift the roots to end at 0, keep the first
         roots = bars.sqrt()
         bars = ((roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])) ** 2
     return bars.float()

@@ -1,8 +1,8 @@
 """A text-to-image model to be fine-tuned: the network of a local pipeline, its prompts embedded.
 
 Stable Diffusion 1 and 2 (Rombach et al., CVPR 2022) and Stable Diffusion XL (Podell et al., ICLR
-2024), which reads a second text encoder, a vector of the whole prompt and the size of the images.
-Whatever else a network would have to be told is refused, before anything is trained.
+2024), which also takes a second text encoder, a vector of the whole prompt and the image's size.
+Networks with further inputs are refused before anything is trained.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from wherefrom.components.folders import (
     find_weights,
     read_json,
 )
-from wherefrom.components.libraries import first_line, need, silence
+from wherefrom.components.libraries import first_line, silence
 from wherefrom.components.loading import load_component, settings_of
 from wherefrom.core.errors import InputError
+from wherefrom.core.optional import need
 from wherefrom.core.paths import show_path
 from wherefrom.credit.diffusion.model import Diffusion
 from wherefrom.credit.diffusion.schedules import find_schedule, read_schedule
@@ -32,9 +33,9 @@ from wherefrom.generators.generator import check_finite
 
 KIND = "UNet2DConditionModel"
 PURPOSE = "a text-to-image model"
-XL = "text_time"  # how the config of XL's network calls what it is told beside the text
+XL = "text_time"  # the name of XL's further inputs in the config of its network
 TEXT_KINDS = ("clip_text_model", "clip")
-# Settings of a network that is told more than text: which, and what that is.
+# Settings of networks with further inputs, and what those are.
 BEYOND = {
     "class_embed_type": "a class or a noise level",
     "num_class_embeds": "a class",
@@ -45,8 +46,8 @@ BEYOND = {
 def load_base(folder: Path, prompts: list[str], *, side: int, device: str = "cpu") -> Diffusion:
     """The network of a Stable Diffusion pipeline's folder, frozen, with its prompts embedded.
 
-    `side` of the images in px, which Stable Diffusion XL is told.  Safetensors only.  `InputError`
-    in one line for a damaged folder, or a model that needs more than text.
+    `side`: of the images in px, an input of Stable Diffusion XL.  Safetensors only.  `InputError`
+    for a damaged folder, or a model with further inputs.
     """
     unet = _find_network(folder)
     stated = find_schedule(unet.folder)
@@ -57,7 +58,7 @@ def load_base(folder: Path, prompts: list[str], *, side: int, device: str = "cpu
         )
     schedule = read_schedule(stated)
     is_xl = _is_xl(unet)
-    need("transformers", PURPOSE)
+    need("transformers", PURPOSE, extra="diffusers")
     network = load_component(unet, purpose=PURPOSE)
     check_finite(network.state_dict())
     settings = settings_of(network)
@@ -70,7 +71,7 @@ def load_base(folder: Path, prompts: list[str], *, side: int, device: str = "cpu
         sizes = torch.tensor([[side, side, 0, 0, side, side]]).float()  # original, corner, target
         added = {"text_embeds": pooled[-1].to(device), "time_ids": sizes.repeat(len(text), 1)}
         _require_added(unet, settings, added)
-    size = settings["sample_size"] or side  # of a latent; many networks do not state it
+    size = settings["sample_size"] or side  # of a latent; not every config states it
     height, width = (size, size) if isinstance(size, int) else size
     return Diffusion(
         network.requires_grad_(False).to(device),
@@ -82,7 +83,7 @@ def load_base(folder: Path, prompts: list[str], *, side: int, device: str = "cpu
 
 
 def _find_network(folder: Path) -> Component:
-    """The network of the pipeline, of a class that is known; `InputError` names what is there."""
+    """The network of the pipeline; an `InputError` says what else the folder holds."""
     if folder.is_file():
         raise InputError(
             f"{show_path(folder)} is one file, and diffusers would fetch its settings from the "
@@ -116,7 +117,7 @@ def _what(folder: Path) -> str:
 
 
 def _is_xl(unet: Component) -> bool:
-    """Whether it is the network of Stable Diffusion XL; `InputError` if it is told still more."""
+    """Whether it is the network of Stable Diffusion XL; `InputError` if it has further inputs."""
     config, root = unet.config, unet.folder.parent
     more = next((what for name, what in BEYOND.items() if config.get(name)), None)
     added = config.get("addition_embed_type")
@@ -127,18 +128,18 @@ def _is_xl(unet: Component) -> bool:
         more = f"an embedding of the kind {added!r}"
     if more is not None:
         raise InputError(
-            f"{unet.shown} is a {unet.kind} that is told {more}; only Stable Diffusion 1, 2 and XL "
-            "are known, which are told a text"
+            f"{unet.shown} is a {unet.kind} that also takes {more}; expected Stable Diffusion 1, 2 "
+            "or XL, which take a text"
         )
     return added == XL
 
 
 def _embed(folder: Path, part: str, prompts: list[str], is_xl: bool) -> tuple[Tensor, Tensor]:
-    """Texts of one encoder: (P, L, D) per word, as the network reads them, and (P, E) as a whole.
+    """Embeddings of the prompts by one encoder: (P, L, D) per word, and (P, E) of the whole text.
 
-    Stable Diffusion reads the last layer, XL the one before it.
+    Stable Diffusion uses the last layer, XL the one before it.
     """
-    transformers = need("transformers", PURPOSE)
+    transformers = need("transformers", PURPOSE, extra="diffusers")
     place = folder / f"text_encoder{part}"
     encoder = _load_text_encoder(place, part, transformers)
     if not (folder / f"tokenizer{part}").is_dir():
@@ -165,7 +166,7 @@ def _embed(folder: Path, part: str, prompts: list[str], is_xl: bool) -> tuple[Te
 
 
 def _load_text_encoder(place: Path, part: str, transformers: Any) -> nn.Module:
-    """CLIP's text encoder in a folder; the second of XL projects the whole text as well."""
+    """CLIP's text encoder in a folder; XL's second one also projects the whole text."""
     shown = show_path(place)
     try:
         config = read_json(place / CONFIG)
@@ -197,19 +198,21 @@ def _load_text_encoder(place: Path, part: str, transformers: Any) -> nn.Module:
     return module
 
 
-def _require_width(unet: Component, told: Mapping[str, Any], text: Tensor) -> None:
-    width = told["cross_attention_dim"]
+def _require_width(unet: Component, settings: Mapping[str, Any], text: Tensor) -> None:
+    width = settings["cross_attention_dim"]
     if isinstance(width, int) and width != text.shape[-1]:
         raise InputError(
-            f"{unet.shown} reads texts of width {width}, and the text encoders beside it give "
+            f"{unet.shown} takes texts of width {width}, and the text encoders beside it give "
             f"{text.shape[-1]}; give the folder of one whole pipeline"
         )
 
 
-def _require_added(unet: Component, told: Mapping[str, Any], added: Mapping[str, Tensor]) -> None:
-    given = added["text_embeds"].shape[1] + 6 * int(told["addition_time_embed_dim"] or 0)
-    if given != told["projection_class_embeddings_input_dim"]:
+def _require_added(
+    unet: Component, settings: Mapping[str, Any], added: Mapping[str, Tensor]
+) -> None:
+    given = added["text_embeds"].shape[1] + 6 * int(settings["addition_time_embed_dim"] or 0)
+    if given != settings["projection_class_embeddings_input_dim"]:
         raise InputError(
-            f"{unet.shown} is told {told['projection_class_embeddings_input_dim']} numbers beside "
-            f"the text, and Stable Diffusion XL gives {given}; this variant of it is not known"
+            f"{unet.shown} takes {settings['projection_class_embeddings_input_dim']} numbers "
+            f"besides the text, and Stable Diffusion XL has {given}; this variant is not supported"
         )

@@ -1,6 +1,6 @@
-"""Two ways to forget without training on what stays: the paper's comparison, Table 9.
+"""Two methods that unlearn images without training on the remaining ones; the paper, Table 9.
 
-Gradient ascent (Graves et al., AAAI 2021): steps that make the loss on the removed images larger.
+Gradient ascent (Graves et al., AAAI 2021): steps that increase the loss on the removed images.
 Influence unlearning (Izzo et al., AISTATS 2021): one Newton step to the optimum without them.
 
 Deviation: the inverse Hessian is that of the diagonal of the empirical Fisher matrix plus a share
@@ -40,7 +40,7 @@ def unlearn(
     kind: str,
     seed: int,
 ) -> Diffusion:
-    """The model (changed in place) without the images where `gone`, bool (N,), holds."""
+    """Unlearn the images where `gone`, bool (N,), is true; the model is changed in place."""
     if not bool(gone.any()):
         return model
     if kind == "gradient-ascent":

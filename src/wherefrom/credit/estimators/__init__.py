@@ -1,1 +1,1 @@
-"""From the utilities of runs to shares with intervals, and which subsets to run."""
+"""Estimators of shares with intervals, designs of subsets to run, and plans of budgets."""

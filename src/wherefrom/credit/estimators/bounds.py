@@ -1,4 +1,4 @@
-"""Bounds for everybody's part of a pool, and how their error is spent over settlements.
+"""Bounds of each contributor's part of a pool, and their error over all settlements of it.
 
 Symbols:
     n        number of contributors
@@ -46,7 +46,7 @@ def error_of_look(level: float, look: int) -> float:
 
 
 def gain_level(level: float, look: int = 1) -> float:
-    """The level at which a payout needs to know the gain: half of the error of its look is its."""
+    """The level of the gain's interval in payout number `look`, which spends half of its error."""
     return 1 - error_of_look(level, look) / 2
 
 

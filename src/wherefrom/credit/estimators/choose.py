@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from wherefrom.core.errors import InputError
 from wherefrom.credit.estimators.marginal import (
@@ -22,6 +23,7 @@ from wherefrom.credit.estimators.paired import (
 from wherefrom.credit.estimators.tables import checked, enumerated, pairs_of, subsets_of
 from wherefrom.credit.game import RunTable
 from wherefrom.credit.result import Shares
+from wherefrom.data.notebook import rows_as_frame, rows_as_html
 
 METHODS = ("auto", "paired", "exact", "kernelshap", "permutation", "banzhaf", "loo", "owen")
 
@@ -34,8 +36,9 @@ def estimate(
     accept_shrinkage: bool = False,
     unions: Sequence[str] = (),
 ) -> Shares:
-    """Shares of the players by `method`; `auto` is owen where they are in unions, exact where every
-    subset was run, and paired elsewhere.
+    """Shares of the players by `method`.
+
+    `auto` is owen where they are in unions, exact where every subset was run, and paired elsewhere.
     """
     if method not in METHODS:
         raise InputError(f"the method is {method!r}; choose one of {', '.join(METHODS)}")
@@ -73,7 +76,7 @@ def estimate(
 
 @dataclass(frozen=True)
 class Credit:
-    """What a report shows: shares by name, and where these are unions, those `inside` them."""
+    """Shares and their names; where these are unions, `inside` has the shares of the players."""
 
     shares: Shares
     names: tuple[str, ...]
@@ -83,6 +86,32 @@ class Credit:
     def players(self) -> Credit:
         """The shares of the players of the game."""
         return self if self.inside is None else self.inside
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per contributor: share, its interval, and the best and worst rank."""
+        s = self.shares
+        columns = {
+            "contributor": self.names,
+            "share": s.values.tolist(),
+            "low": s.low.tolist(),
+            "high": s.high.tolist(),
+            "resolved": s.resolved.tolist(),
+            "best rank": s.rank_low.tolist(),
+            "worst rank": s.rank_high.tolist(),
+        }
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Names and shares as JSON values, with those inside unions under `inside`."""
+        inside = {} if self.inside is None else {"inside": self.inside.to_dict()}
+        return {"contributors": list(self.names), **self.shares.to_dict(), **inside}
+
+    def to_dataframe(self) -> Any:
+        """The shares as a pandas frame, one row per contributor."""
+        return rows_as_frame(self.rows())
+
+    def _repr_html_(self) -> str:
+        return rows_as_html(self.rows(), caption=f"Shares by {self.shares.method}")
 
 
 def estimate_credit(

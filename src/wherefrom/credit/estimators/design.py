@@ -1,4 +1,4 @@
-"""Which subsets to run: lists that only grow, so that a larger budget extends the same design."""
+"""Designs: which subsets to run.  A larger budget extends the same list of runs."""
 
 from __future__ import annotations
 
@@ -62,21 +62,30 @@ def pair_law(n: int) -> Floats:
 
 
 @dataclass(frozen=True)
-class PairedDesign:
+class SeededDesign:
+    """A design whose runs are the beginning of one sequence, which its seed decides."""
+
+    players: int
+    seed: int = 0
+
+    def take(self, runs: int) -> list[Planned]:
+        """The first `runs` runs; fewer where the design has no more."""
+        require_players(self.players)
+        return list(islice(self._all(), max(runs, 0)))
+
+    def _all(self) -> Iterator[Planned]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PairedDesign(SeededDesign):
     """The default: the empty and the full set `anchors` times, then subsets with complements.
 
     Sizes follow `pair_law` evenly at every length.  The subsets of one size are dealt like cards:
     each contributor is in one before any is in the next.
     """
 
-    players: int
-    seed: int = 0
     anchors: int = ANCHOR_RUNS
-
-    def take(self, runs: int) -> list[Planned]:
-        """The first `runs` runs."""
-        require_players(self.players)
-        return list(islice(self._all(), max(runs, 0)))
 
     def _all(self) -> Iterator[Planned]:
         yield from anchor_runs(self.players, self.seed, self.anchors)
@@ -91,27 +100,20 @@ class PairedDesign:
         sizes, edges = half_sizes(n), np.cumsum(pair_law(n))
         draw = _stream(self.seed, "paired design")
         start = draw.random()
-        hands: dict[int, list[int]] = {}
+        decks: dict[int, list[int]] = {}
         number = 0
         while True:
             place = np.searchsorted(edges, (start + number * GOLDEN) % 1.0 * edges[-1])
             size = int(sizes[min(place, len(sizes) - 1)])
-            yield _deal(hands, size, n, draw)
+            yield _deal(decks, size, n, draw)
             number += 1
 
 
 @dataclass(frozen=True)
-class KernelShapDesign:
-    """The paper's: subsets drawn alone, with replacement, from the law of Eq. 5."""
+class KernelShapDesign(SeededDesign):
+    """The paper's design: single subsets, drawn with replacement from the law of Eq. 5."""
 
-    players: int
-    seed: int = 0
     anchors: int = 1
-
-    def take(self, runs: int) -> list[Planned]:
-        """The first `runs` runs."""
-        require_players(self.players)
-        return list(islice(self._all(), max(runs, 0)))
 
     def _all(self) -> Iterator[Planned]:
         n = self.players
@@ -126,20 +128,15 @@ class KernelShapDesign:
 
 
 @dataclass(frozen=True)
-class EnumerationDesign:
-    """Every subset `replicates` times, each round with seeds of its own."""
+class EnumerationDesign(SeededDesign):
+    """Every subset `replicates` times, 2^n runs each round, with seeds of its own."""
 
-    players: int
-    seed: int = 0
     replicates: int = 1
 
     def take(self, runs: int) -> list[Planned]:
-        """The first `runs` runs; there are 2^n times `replicates`.
-
-        `InputError` above `MAX_ENUMERATED` contributors.
-        """
+        """The first `runs` runs; an `InputError` above `MAX_ENUMERATED` contributors."""
         require_enumerable(self.players)
-        return list(islice(self._all(), max(runs, 0)))
+        return super().take(runs)
 
     def _all(self) -> Iterator[Planned]:
         n, full = self.players, (1 << self.players) - 1
@@ -151,22 +148,15 @@ class EnumerationDesign:
 
 
 @dataclass(frozen=True)
-class PermutationDesign:
+class PermutationDesign(SeededDesign):
     """Orders of joining, each followed by its reverse; one seed per such pair.
 
     With `groups` (the union of each player), the members of a union join one after the other, and
     the mean gains are Owen values.
     """
 
-    players: int
-    seed: int = 0
     anchors: int = ANCHOR_RUNS
     groups: tuple[int, ...] | None = None
-
-    def take(self, runs: int) -> list[Planned]:
-        """The first `runs` runs."""
-        require_players(self.players)
-        return list(islice(self._all(), max(runs, 0)))
 
     def _all(self) -> Iterator[Planned]:
         yield from anchor_runs(self.players, self.seed, self.anchors)
@@ -193,16 +183,10 @@ class PermutationDesign:
 
 
 @dataclass(frozen=True)
-class UniformDesign:
+class UniformDesign(SeededDesign):
     """Subsets with complements, all equally likely: the design of Banzhaf values."""
 
-    players: int
-    seed: int = 0
     anchors: int = 1
-
-    def take(self, runs: int) -> list[Planned]:
-        """The first `runs` runs."""
-        return list(islice(self._all(), max(runs, 0)))
 
     def _all(self) -> Iterator[Planned]:
         n, full = self.players, (1 << self.players) - 1
@@ -220,23 +204,17 @@ class UniformDesign:
 
 
 @dataclass(frozen=True)
-class LeaveOneOutDesign:
-    """All contributors, all but one, and none, in `replicates` rounds with one seed each."""
+class LeaveOneOutDesign(SeededDesign):
+    """All contributors, all but one, and none: n + 2 runs of one seed, `replicates` times."""
 
-    players: int
-    seed: int = 0
     replicates: int = ANCHOR_RUNS
 
-    def take(self, runs: int) -> list[Planned]:
-        """The first `runs` runs; there are (n + 2) times `replicates`."""
+    def _all(self) -> Iterator[Planned]:
         full = (1 << self.players) - 1
-        masks = [full, *(full ^ 1 << i for i in range(self.players)), 0]
-        planned = [
-            Planned(mask, derive_seed(self.seed, "credit leave one out", replicate))
-            for replicate in range(self.replicates)
-            for mask in masks
-        ]
-        return planned[: max(runs, 0)]
+        for replicate in range(self.replicates):
+            seed = derive_seed(self.seed, "credit leave one out", replicate)
+            for mask in (full, *(full ^ 1 << i for i in range(self.players)), 0):
+                yield Planned(mask, seed)
 
 
 DESIGNS: dict[str, Callable[[int, int], Design]] = {
@@ -254,7 +232,7 @@ OWN_ANCHORS = {"exact": 1, "loo": ANCHOR_RUNS}  # of designs whose rounds have t
 
 @dataclass(frozen=True)
 class WithAnchors:
-    """A design, and the empty and the full set more often than it has them itself.
+    """A design with more runs of the empty and the full set than it has itself.
 
     The `more` runs are not counted: `take(k)` has them besides the k runs of the design, so that a
     larger number adds anchors and moves no other run.
@@ -310,7 +288,7 @@ def design_of(
 
 
 def require_enumerable(players: int) -> None:
-    """An `InputError` where running every subset is out of the question."""
+    """An `InputError` above `MAX_ENUMERATED` contributors, for whom not every subset is run."""
     if players > MAX_ENUMERATED:
         raise InputError(
             f"the exact design runs each of the 2^{players} subsets of {players:,} contributors, "
@@ -320,7 +298,7 @@ def require_enumerable(players: int) -> None:
 
 
 def require_playable(kind: str, players: int) -> None:
-    """An `InputError` where a design of this `kind` cannot be run or judged."""
+    """An `InputError` for a number of contributors that a design of this `kind` cannot have."""
     require_players(players)
     if kind == "exact":
         require_enumerable(players)
@@ -343,18 +321,18 @@ def _middle_once(law: Floats, n: int) -> Floats:
     return law
 
 
-def _deal(hands: dict[int, list[int]], size: int, n: int, draw: np.random.Generator) -> int:
-    """The next subset of one size: from what is left of its deck, then from a fresh one."""
-    left = hands.get(size, [])
-    if len(left) < size:
+def _deal(decks: dict[int, list[int]], size: int, n: int, draw: np.random.Generator) -> int:
+    """The next subset of one size: the rest of its deck, then contributors of a fresh deck."""
+    deck = decks.get(size, [])
+    if len(deck) < size:
         fresh = [int(i) for i in draw.permutation(n)]
-        held = set(left)
-        first = [i for i in fresh if i not in held][: size - len(left)]
+        held = set(deck)
+        first = [i for i in fresh if i not in held][: size - len(deck)]
         dealt = set(first)
-        hands[size] = [i for i in fresh if i not in dealt]
-        return _mask(left + first, n)
-    hands[size] = left[size:]
-    return _mask(left[:size], n)
+        decks[size] = [i for i in fresh if i not in dealt]
+        return _mask(deck + first, n)
+    decks[size] = deck[size:]
+    return _mask(deck[:size], n)
 
 
 def _mask(members: Sequence[int] | Ints, n: int) -> int:

@@ -1,9 +1,9 @@
-"""From estimates and their covariance to shares with intervals and ranks that hold all at once."""
+"""Intervals and ranks of shares that hold for all contributors at once."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,29 +17,38 @@ PART_WEIGHT = 3.0  # of `mixed_freedom`
 ROUNDING = 1e-12  # of the largest share: differences below it are rounding, not credit
 
 
-def share_result(
-    method: str,
-    centers: Floats,
-    covariance: Floats,
-    freedom: int,
-    anchors: Anchors,
-    *,
-    runs: int,
-    level: float,
-    values: Floats | None = None,
-    shrinkage: float = 0.0,
-    notes: Sequence[str] = (),
-    portions: Floats | None = None,
-) -> Shares:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Estimate:
+    """What an estimator computes of n contributors, in units of the property, without intervals.
+
+    `covariance` (n, n), with `freedom` degrees of freedom, is that of `centers` (n,); NaN, or
+    `freedom` below 1, means that these `runs` runs carry no intervals.  `values` (n,): the shares
+    after shrinkage, None where they are the centers.  `portions` (n,): how much of the gain is in
+    each center, None where `freedom` is that of everything.
+    """
+
+    method: str
+    centers: Floats
+    covariance: Floats
+    freedom: int
+    anchors: Anchors
+    runs: int
+    values: Floats | None = None
+    shrinkage: float = 0.0
+    notes: tuple[str, ...] = ()
+    portions: Floats | None = None
+
+
+def add_intervals(estimate: Estimate, level: float) -> Shares:
     """Shares with Bonferroni's intervals and the ranks that Tukey's differences allow.
 
-    `covariance` (n, n) is that of `centers` (n,); NaN or `freedom` below 1 gives infinite
-    intervals.  Where `portions` (n,) of the gain are in the centers, their covariance has two
-    parts with degrees of freedom of their own (`mixed_freedom`).  `InputError` for a level outside
-    [0.5, 1).
+    Where `portions` of the gain are in the centers, their covariance has two parts with degrees of
+    freedom of their own (`mixed_freedom`).  `InputError` for a level outside [0.5, 1).
     """
     if not 0.5 <= level < 1:
         raise InputError(f"level is {level}, but it must be in [0.5, 1)")
+    centers, freedom, anchors = estimate.centers, estimate.freedom, estimate.anchors
+    covariance, portions = estimate.covariance, estimate.portions
     known = freedom >= 1 and bool(np.isfinite(covariance).all())
     covariance = covariance if known else np.full_like(covariance, np.nan)
     errors = np.sqrt(np.diag(covariance).clip(min=0)) if known else np.full(len(centers), np.nan)
@@ -50,8 +59,8 @@ def share_result(
     edge = ROUNDING * float(np.abs(centers).max())
     rank_low, rank_high = ranks(centers, covariance, freedom, level)
     return Shares(
-        method=method,
-        values=centers if values is None else values,
+        method=estimate.method,
+        values=centers if estimate.values is None else estimate.values,
         centers=centers,
         errors=errors,
         low=centers - reach,
@@ -62,10 +71,10 @@ def share_result(
         anchors=anchors,
         covariance=covariance,
         freedom=freedom if known else 0,
-        runs=runs,
+        runs=estimate.runs,
         level=level,
-        shrinkage=shrinkage,
-        notes=tuple(notes),
+        shrinkage=estimate.shrinkage,
+        notes=estimate.notes,
         portions=portions,
     )
 

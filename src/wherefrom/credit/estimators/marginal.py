@@ -1,4 +1,4 @@
-"""Estimators from gains of single contributors: orders of joining, Banzhaf, leave one out."""
+"""Shares from what single contributors add: orders of joining, Banzhaf values, leave one out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from wherefrom.core.errors import InputError
 from wherefrom.credit.equations import banzhaf_weights
 from wherefrom.credit.estimators.design import half_sizes, pair_uniform
-from wherefrom.credit.estimators.intervals import share_result
+from wherefrom.credit.estimators.intervals import Estimate, add_intervals
 from wherefrom.credit.estimators.paired import LEVEL, run_variance, with_noise
 from wherefrom.credit.estimators.regression import fit_pairs
 from wherefrom.credit.estimators.tables import anchors_of, checked, enumerated, orders_of, pairs_of
@@ -57,17 +57,17 @@ def estimate_permutation(
         covariance = _order_covariance(gains) / count + anchors.variance * np.outer(first, first)
     else:
         notes.append(f"{count} orders of joining; intervals need {MIN_ORDERS}")
-    return share_result(
-        method,
-        gains.mean(axis=0),
-        covariance,
-        count - 1,
-        anchors,
+    permutation = Estimate(
+        method=method,
+        centers=gains.mean(axis=0),
+        covariance=covariance,
+        freedom=count - 1,
+        anchors=anchors,
         runs=count * 2 * (n - 1) + anchors.empty_runs + anchors.full_runs,
-        level=level,
-        notes=notes,
+        notes=tuple(notes),
         portions=first,
     )
+    return add_intervals(permutation, level)
 
 
 def _order_covariance(gains: Floats) -> Floats:
@@ -98,9 +98,15 @@ def estimate_banzhaf(table: RunTable, *, level: float = LEVEL) -> Shares:
         centers, freedom = pull @ game.values, game.freedom
     else:
         centers, covariance, freedom = _banzhaf_regression(runs)
-    return share_result(
-        "banzhaf", centers, covariance, freedom, anchors, runs=len(runs.values), level=level
+    banzhaf = Estimate(
+        method="banzhaf",
+        centers=centers,
+        covariance=covariance,
+        freedom=freedom,
+        anchors=anchors,
+        runs=len(runs.values),
     )
+    return add_intervals(banzhaf, level)
 
 
 def _banzhaf_regression(runs: RunTable) -> tuple[Floats, Floats, int]:
@@ -123,9 +129,9 @@ def _banzhaf_regression(runs: RunTable) -> tuple[Floats, Floats, int]:
 
 
 def estimate_leave_one_out(table: RunTable, *, level: float = LEVEL) -> Shares:
-    """v(N) - v(N without i): what is lost when one contributor leaves.  It adds up to nothing.
+    """v(N) - v(N without i): what is lost when one contributor leaves.
 
-    Intervals need subsets that were run more than once.
+    The losses do not add up to the gain.  Intervals need subsets that were run more than once.
     """
     runs = checked(table)
     n = runs.masks.shape[1]
@@ -145,12 +151,12 @@ def estimate_leave_one_out(table: RunTable, *, level: float = LEVEL) -> Shares:
     lost = np.array([values.mean() for values in groups[1:]])
     each = np.array([1 / len(values) for values in groups[1:]])
     covariance = variance * (np.diag(each) + 1 / len(groups[0]))
-    return share_result(
-        "loo",
-        groups[0].mean() - lost,
-        covariance,
-        freedom,
-        anchors,
+    leave_one_out = Estimate(
+        method="loo",
+        centers=groups[0].mean() - lost,
+        covariance=covariance,
+        freedom=freedom,
+        anchors=anchors,
         runs=sum(map(len, groups)),
-        level=level,
     )
+    return add_intervals(leave_one_out, level)

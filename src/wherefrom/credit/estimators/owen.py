@@ -1,4 +1,4 @@
-"""Contributors in groups: shares of groups from the same runs, and two-level Owen values.
+"""Shares of groups of contributors from the same runs, and two-level Owen values.
 
 `groups` gives the group of each player, (n,) ints.  Groups must be chosen without looking at the
 shares: groups made to differ always do.
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.estimators.intervals import share_result
+from wherefrom.credit.estimators.intervals import Estimate, add_intervals
 from wherefrom.credit.estimators.marginal import estimate_permutation
 from wherefrom.credit.estimators.paired import LEVEL
 from wherefrom.credit.estimators.tables import anchors_of, checked, orders_of
@@ -22,29 +22,29 @@ from wherefrom.credit.result import Shares
 
 
 def group_sums(shares: Shares, groups: Sequence[Hashable], *, level: float = LEVEL) -> Shares:
-    """What the members of each group get together, with intervals for the sums.
+    """Sums of the shares of each group's members, with intervals.
 
     A sum is known better than its parts.  It is not the share of the group in the game where it
     plays as one (`play_in_groups`): the two differ by what the members do to each other.
     """
     pull = _membership(groups, shares.players)
-    return share_result(
-        f"{shares.method}, sums of groups",
-        pull @ shares.centers,
-        pull @ shares.covariance @ pull.T,
-        shares.freedom,
-        shares.anchors,
+    sums = Estimate(
+        method=f"{shares.method}, sums of groups",
+        centers=pull @ shares.centers,
+        covariance=pull @ shares.covariance @ pull.T,
+        freedom=shares.freedom,
+        anchors=shares.anchors,
         runs=shares.runs,
-        level=level,
         values=pull @ shares.values,
         shrinkage=shares.shrinkage,
         notes=shares.notes,
         portions=None if shares.portions is None else pull @ shares.portions,
     )
+    return add_intervals(sums, level)
 
 
 class OwenShares(NamedTuple):
-    """Two levels of one division: the players' shares add up to those of their unions."""
+    """Owen values of players, and the Shapley values of their unions, to which they add up."""
 
     players: Shares
     unions: Shares
@@ -74,20 +74,20 @@ def ward_groups(features: Floats, count: int) -> Ints:
         raise InputError(f"{len(features)} contributors cannot be put into {count} groups")
     if count == len(features):
         return np.arange(count)
-    found = fcluster(linkage(features, method="ward"), count, criterion="maxclust")
-    return np.array(numbered(found.tolist()))
+    labels = fcluster(linkage(features, method="ward"), count, criterion="maxclust")
+    return np.array(numbered(labels.tolist()))
 
 
 def _union_wise(table: RunTable, groups: NDArray[np.int64]) -> RunTable:
     """The seeds whose runs each have at most one union partly in, as in a union-wise order."""
     inside = np.array([table.masks[:, groups == g].mean(axis=1) for g in np.unique(groups)])
     cut = ((inside > 0) & (inside < 1)).sum(axis=0) > 1
-    kept = table.at(~np.isin(table.seeds, np.unique(table.seeds[cut])))
-    if cut.any() and not orders_of(checked(kept), anchors_of(checked(kept))):
+    whole = table.at(~np.isin(table.seeds, np.unique(table.seeds[cut])))
+    if cut.any() and not orders_of(checked(whole), anchors_of(checked(whole))):
         raise InputError(
             "the runs cut several unions at once; Owen values need runs of the design owen"
         )
-    return kept
+    return whole
 
 
 def numbered(groups: Sequence[Hashable]) -> tuple[int, ...]:

@@ -1,10 +1,11 @@
-"""From finished runs to shares: exact, the default paired regression, and the paper's KernelSHAP.
+"""Shares by exact enumeration, by the default paired regression, and by the paper's KernelSHAP.
 
 Every estimator is a pure function of a table of runs; the order of its rows changes nothing.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,10 +13,10 @@ import numpy as np
 from wherefrom.core.errors import InputError
 from wherefrom.credit.equations import kernel_shap, shapley_weights
 from wherefrom.credit.estimators.design import half_sizes, pair_kernel, pair_law, require_enumerable
-from wherefrom.credit.estimators.intervals import share_result
+from wherefrom.credit.estimators.intervals import Estimate, add_intervals
 from wherefrom.credit.estimators.regression import Fit, fit_pairs, size_features, sum_zero_basis
 from wherefrom.credit.estimators.tables import (
-    Pairs,
+    ComplementPairs,
     anchors_of,
     checked,
     enumerated,
@@ -54,16 +55,16 @@ def estimate_exact(table: RunTable, *, level: float = LEVEL) -> Shares:
     pull = shapley_weights(n)
     covariance = (pull * (variance / game.counts)) @ pull.T
     anchors = with_noise(anchors_of(runs), variance, freedom)
-    return share_result(
-        "exact",
-        pull @ game.values,
-        covariance,
-        freedom,
-        anchors,
+    exact = Estimate(
+        method="exact",
+        centers=pull @ game.values,
+        covariance=covariance,
+        freedom=freedom,
+        anchors=anchors,
         runs=len(runs.values),
-        level=level,
-        notes=notes,
+        notes=tuple(notes),
     )
+    return add_intervals(exact, level)
 
 
 def estimate_paired(
@@ -86,30 +87,28 @@ def estimate_paired(
     anchors, pairs = anchors_of(runs), pairs_of(runs)
     _require_runs(2 * len(pairs.halves), n, accept_shrinkage)
     notes = [f"{pairs.unpaired} runs wait for their complement"] if pairs.unpaired else []
-    fit = paired_fit(pairs, anchors)
+    fit = fit_paired(pairs, anchors)
     if not anchors.freedom:
         notes.append("the runs with none and with all were made once; pairs stand for their noise")
         anchors = with_noise(anchors, *run_variance(pairs, anchors))
     basis, equal = sum_zero_basis(n), anchors.gain / n
-    centers = equal + basis @ fit.plain
-    covariance = basis @ fit.covariance @ basis.T + anchors.variance / n**2
-    return share_result(
-        "paired",
-        centers,
-        covariance,
-        fit.freedom,
-        anchors,
+    paired = Estimate(
+        method="paired",
+        centers=equal + basis @ fit.plain,
+        covariance=basis @ fit.covariance @ basis.T + anchors.variance / n**2,
+        freedom=fit.freedom,
+        anchors=anchors,
         runs=2 * len(pairs.halves) + anchors.empty_runs + anchors.full_runs,
-        level=level,
         values=equal + basis @ fit.shrunk,
         shrinkage=fit.shrinkage,
-        notes=notes,
+        notes=tuple(notes),
         portions=np.full(n, 1 / n),
     )
+    return add_intervals(paired, level)
 
 
-class PairRows(NamedTuple):
-    """What the paired regression is made of: membership (k, n-1), differences, weights, sizes."""
+class PairRegression(NamedTuple):
+    """Rows of the paired regression: membership (k, n-1), differences, weights and sizes (k,)."""
 
     members: Floats
     differences: Floats
@@ -117,11 +116,11 @@ class PairRows(NamedTuple):
     sizes: Floats
 
 
-def pair_rows(pairs: Pairs, anchors: Anchors) -> PairRows:
+def pair_rows(pairs: ComplementPairs, anchors: Anchors) -> PairRegression:
     """Membership in sum-zero directions, and differences beyond the equal split."""
     n = pairs.subsets.shape[1]
     sizes = pairs.subsets.sum(axis=1)
-    return PairRows(
+    return PairRegression(
         members=(pairs.subsets - 0.5) @ sum_zero_basis(n),
         differences=pairs.halves - anchors.gain / n * (sizes - n / 2),
         weights=(pair_kernel(n) / pair_law(n))[sizes - half_sizes(n)[0]],
@@ -129,14 +128,14 @@ def pair_rows(pairs: Pairs, anchors: Anchors) -> PairRows:
     )
 
 
-def paired_fit(pairs: Pairs, anchors: Anchors) -> Fit:
+def fit_paired(pairs: ComplementPairs, anchors: Anchors) -> Fit:
     """The regression of the paired estimator; its coefficients are sum-zero directions (n-1,)."""
     rows = pair_rows(pairs, anchors)
     features = size_features(rows.sizes, pairs.subsets.shape[1])
     return fit_pairs(rows.members, rows.differences, rows.weights, features)
 
 
-def run_variance(pairs: Pairs, anchors: Anchors) -> tuple[float, int]:
+def run_variance(pairs: ComplementPairs, anchors: Anchors) -> tuple[float, int]:
     """The variance of one run in units of the property squared, and its degrees of freedom.
 
     Twice the residual variance of half differences after an additive fit in which every pair
@@ -160,16 +159,16 @@ def estimate_kernel_shap(table: RunTable, *, level: float = LEVEL) -> Shares:
     if not len(inner.values):
         raise InputError("there is no finished run of a part of the contributors yet")
     beta = kernel_shap(inner.masks, inner.values, anchors.empty, anchors.full)
-    return share_result(
-        "kernelshap",
-        beta,
-        np.full((n, n), np.nan),
-        0,
-        anchors,
+    kernelshap = Estimate(
+        method="kernelshap",
+        centers=beta,
+        covariance=np.full((n, n), np.nan),
+        freedom=0,
+        anchors=anchors,
         runs=len(runs.values),
-        level=level,
         notes=("the paper's estimator has no intervals",),
     )
+    return add_intervals(kernelshap, level)
 
 
 def _require_runs(paired: int, n: int, accept_shrinkage: bool) -> None:
@@ -190,11 +189,4 @@ def with_noise(anchors: Anchors, variance: float, freedom: int) -> Anchors:
     if anchors.freedom:
         return anchors
     each = 1 / anchors.empty_runs + 1 / anchors.full_runs
-    return Anchors(
-        empty=anchors.empty,
-        full=anchors.full,
-        empty_runs=anchors.empty_runs,
-        full_runs=anchors.full_runs,
-        variance=variance * each,
-        freedom=freedom,
-    )
+    return replace(anchors, variance=variance * each, freedom=freedom)

@@ -1,4 +1,4 @@
-"""How many runs?  From a pilot to the width of the intervals that a budget would give."""
+"""Expected width of the intervals for a number of runs, from the runs of a pilot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.credit.estimators.bounds import gain_level
 from wherefrom.credit.estimators.design import ANCHOR_RUNS, half_sizes, pair_kernel, pair_law
 from wherefrom.credit.estimators.intervals import bonferroni, tukey
-from wherefrom.credit.estimators.paired import LEVEL, estimate_paired, pair_rows, paired_fit
+from wherefrom.credit.estimators.paired import LEVEL, estimate_paired, fit_paired, pair_rows
 from wherefrom.credit.estimators.tables import anchors_of, checked, pairs_of
 from wherefrom.credit.game import Floats, RunTable
 
@@ -21,8 +21,8 @@ RUNS_PER_GROUP = 4  # a budget resolves about a quarter as many contributors as 
 
 
 @dataclass(frozen=True)
-class PlanRow:
-    """What `runs` runs (without anchors) would give.
+class BudgetRow:
+    """Expected precision of `runs` runs, anchors not counted.
 
     `half_width`: expected half-width of the simultaneous intervals, in units of the property;
     `relative`: over the equal split.  `separated`: expected number of neighbours in the ranking,
@@ -36,13 +36,12 @@ class PlanRow:
     hours: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Rows for several budgets, and what the pilot says.
+class RunsPlan:
+    """Expected precision for several numbers of runs, and facts of the pilot.
 
     `gain` give or take `gain_reach` (None: unknown) is what a first payout divides, in units of the
     property, at the level that it needs (`bounds.gain_level`); `anchors`: how often the empty and
@@ -59,10 +58,10 @@ class Plan:
     needed: int
     spread: float
     equal_split: float
-    rows: tuple[PlanRow, ...]
+    rows: tuple[BudgetRow, ...]
 
-    def advice(self, row: PlanRow) -> str:
-        """One sentence about a budget."""
+    def advice(self, row: BudgetRow) -> str:
+        """What to do at this number of runs, in one sentence."""
         if row.relative < 1:
             return "shares are known to better than the equal split"
         groups = max(2, row.runs // RUNS_PER_GROUP)
@@ -74,7 +73,7 @@ class Plan:
         return "shares stay uncertain; measure with less noise or make more runs"
 
     def about_gain(self) -> str:
-        """One sentence about what a payout would divide."""
+        """How certain the gain is that a payout would divide, in one sentence."""
         if self.gain_reach is None:
             return (
                 f"gain {self.gain:.4g}, its noise unknown: set `anchors` in [design] to 3 or more"
@@ -88,13 +87,12 @@ class Plan:
         return f"{said}; a payout would refuse it, about {self.anchors_needed} each would tell"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         rows = [row.to_dict() | {"advice": self.advice(row)} for row in self.rows]
         return asdict(self) | {"rows": rows}
 
 
 def pilot_size(players: int) -> int:
-    """Runs that make a pilot: the anchors, and pairs enough to judge the spread."""
+    """The number of runs of a pilot: the anchors, and enough pairs to estimate the spread."""
     return 2 * ANCHOR_RUNS + max(4 * players, 2 * (players + 2 * SIZE_TERMS))
 
 
@@ -104,7 +102,7 @@ def plan_runs(
     *,
     level: float = LEVEL,
     seconds_per_run: float | None = None,
-) -> Plan:
+) -> RunsPlan:
     """Expected intervals of the paired estimator at `budgets` runs (by default 1 to 16 pilots).
 
     With sigma^2 the pilot's residual variance of a half difference, k pairs have
@@ -116,7 +114,7 @@ def plan_runs(
     runs = checked(pilot)
     n = runs.masks.shape[1]
     anchors, pairs = anchors_of(runs), pairs_of(runs)
-    fit = paired_fit(pairs, anchors)
+    fit = fit_paired(pairs, anchors)
     if not fit.freedom:
         raise InputError(
             f"the pilot has {2 * len(pairs.halves)} runs in pairs, and {n} contributors need "
@@ -132,7 +130,7 @@ def plan_runs(
         for budget in wanted
         if budget // 2 > n - 1 + SIZE_TERMS
     ]
-    return Plan(
+    return RunsPlan(
         players=n,
         pilot_runs=len(runs.values),
         gain=anchors.gain,
@@ -148,7 +146,7 @@ def plan_runs(
 
 def _row(
     budget: int, n: int, sigma2: float, values: Floats, level: float, seconds: float | None
-) -> PlanRow:
+) -> BudgetRow:
     from scipy.special import ndtr
 
     law, weight = pair_law(n), pair_kernel(n) / pair_law(n)
@@ -160,7 +158,7 @@ def _row(
     spread = (2 * direction) ** 0.5
     gaps = np.diff(np.sort(values)) / spread if spread > 0 else np.full(n - 1, np.inf)
     equal = abs(float(values.mean()))
-    return PlanRow(
+    return BudgetRow(
         runs=budget,
         half_width=width,
         relative=width / equal if equal else float("inf"),

@@ -1,4 +1,4 @@
-"""Weighted least squares of pair differences in sum-zero directions, shrunk by its own evidence."""
+"""Weighted least squares of pair differences, with a ridge chosen by restricted likelihood."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ RANK_TOLERANCE = 1e-9  # of the largest singular value: below it a direction was
 SHRINKAGES = np.logspace(
     -10, 4, 141
 )  # tried strengths, as a part of the mean squared singular value
-FULL_LEVERAGE = 1e-9  # a row that nothing but itself fits has no residual to judge it by
+FULL_LEVERAGE = 1e-9  # a row that only itself fits has no residual
 
 
 class Fit(NamedTuple):
-    """Coefficients (p,) without and with shrinkage, their covariance (p, p), and what remains.
+    """Coefficients (p,) without and with shrinkage, their covariance (p, p), residual variance.
 
     `freedom` is 0, and the covariance NaN, where the rows do not fix every coefficient or leave
     nothing to judge the fit by.  `shrinkage`: 0 none, 1 all coefficients are zero.
@@ -41,7 +41,7 @@ def sum_zero_basis(n: int) -> Floats:
 
 
 def size_features(sizes: Floats, n: int) -> Floats:
-    """What the number of contributors alone does to a difference, (k, 2).
+    """Columns for the effect of the number of contributors on a difference, (k, 2).
 
         u = (2s - n) / n,   columns u and u (1 - u^2)
 
@@ -69,8 +69,8 @@ def fit_pairs(X: Floats, y: Floats, weights: Floats, nuisance: Floats | None = N
         X, y = X - Q @ (Q.T @ X), y - Q @ (Q.T @ y)
         hats, rank = (Q**2).sum(axis=1), Q.shape[1]
     U, scale, Vt = np.linalg.svd(X, full_matrices=False)
-    kept = scale > RANK_TOLERANCE * max(scale.max(initial=0.0), 1e-300)
-    U, scale, Vt = U[:, kept], scale[kept], Vt[kept]
+    measured = scale > RANK_TOLERANCE * max(scale.max(initial=0.0), 1e-300)
+    U, scale, Vt = U[:, measured], scale[measured], Vt[measured]
     along = U.T @ y
     rest = y - U @ along
     freedom = len(y) - rank - len(scale)
@@ -87,8 +87,8 @@ def fit_pairs(X: Floats, y: Floats, weights: Floats, nuisance: Floats | None = N
 
 def _column_space(columns: Floats) -> Floats:
     Q, scale, _ = np.linalg.svd(columns, full_matrices=False)
-    kept: Floats = Q[:, scale > RANK_TOLERANCE * max(scale.max(initial=0.0), 1e-300)]
-    return kept
+    basis: Floats = Q[:, scale > RANK_TOLERANCE * max(scale.max(initial=0.0), 1e-300)]
+    return basis
 
 
 def _evidence_ridge(along: Floats, scale: Floats, rest: float, rows: int, columns: int) -> float:
@@ -96,10 +96,10 @@ def _evidence_ridge(along: Floats, scale: Floats, rest: float, rows: int, column
     if not len(scale):
         return 0.0
     strengths = SHRINKAGES * float((scale**2).mean())
-    kept = scale**2 / (scale**2 + strengths[:, None])
-    left = rest + (1 - kept) @ along**2
+    factors = scale**2 / (scale**2 + strengths[:, None])
+    unexplained = rest + (1 - factors) @ along**2
     spread = np.log1p(scale**2 / strengths[:, None]).sum(axis=1)
-    badness = rows * np.log(left.clip(min=1e-300)) + spread
+    badness = rows * np.log(unexplained.clip(min=1e-300)) + spread
     best = int(badness.argmin())
     measured = len(scale) == columns
     return 0.0 if best == 0 and measured else float(strengths[best])

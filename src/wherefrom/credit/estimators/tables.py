@@ -1,4 +1,4 @@
-"""Finished runs put in order: anchors, pairs of complements, complete games, orders of joining.
+"""Anchors, pairs of complements, complete games and orders of joining among finished runs.
 
 The order in which runs were finished changes no bit of what comes out.
 """
@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.game import MAX_ENUMERATED, Bools, Floats, RunTable, require_players
+from wherefrom.credit.game import MAX_ENUMERATED, Bools, Floats, RunTable, mask_of, require_players
 from wherefrom.credit.result import Anchors
 
 
-class Pairs(NamedTuple):
-    """Complete pairs: the smaller subset (k, n), d = (v(S) - v(S'))/2 (k,), and what is left over.
+class ComplementPairs(NamedTuple):
+    """Complete pairs: the smaller subset (k, n), d = (v(S) - v(S'))/2 (k,), and unpaired runs.
 
     Of two halves, the one whose bytes come first counts as the smaller.
     """
@@ -48,7 +48,7 @@ def checked(table: RunTable) -> RunTable:
 
 
 def anchors_of(table: RunTable) -> Anchors:
-    """Means of the runs without and with all contributors, and how far they can be trusted.
+    """Means of the runs without and with all contributors, and the variance of their difference.
 
         Var(gain) = s_0^2 / m_0 + s_N^2 / m_N
 
@@ -86,7 +86,15 @@ def subsets_of(table: RunTable) -> RunTable:
     return table.at(inner)
 
 
-def pairs_of(table: RunTable) -> Pairs:
+def values_by_subset(table: RunTable) -> dict[int, list[float]]:
+    """The values of all runs of each subset, by its int."""
+    values: dict[int, list[float]] = defaultdict(list)
+    for row, value in zip(table.masks, table.values, strict=True):
+        values[mask_of(row)].append(float(value))
+    return dict(values)
+
+
+def pairs_of(table: RunTable) -> ComplementPairs:
     """The pairs of a subset and its complement that share a seed."""
     inner = subsets_of(table)
     n = inner.masks.shape[1]
@@ -103,7 +111,7 @@ def pairs_of(table: RunTable) -> Pairs:
             both.append((j, other))
     chosen = np.array(both, dtype=np.int64).reshape(-1, 2)
     halves = (inner.values[chosen[:, 0]] - inner.values[chosen[:, 1]]) / 2
-    return Pairs(inner.masks[chosen[:, 0]], halves, len(inner.values) - 2 * len(chosen))
+    return ComplementPairs(inner.masks[chosen[:, 0]], halves, len(inner.values) - 2 * len(chosen))
 
 
 class Enumerated(NamedTuple):

@@ -1,1 +1,1 @@
-"""How good shares are: LDS, counterfactuals, rivals, noise, audits."""
+"""Evaluation of shares: LDS, counterfactual changes, baselines, noise, audits."""

@@ -1,4 +1,4 @@
-"""Do the shares keep the axioms that they are sold with?  Checks from the finished runs alone."""
+"""Checks of the axioms of shares, from the finished runs alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import digest_bytes
+from wherefrom.core.saving.json_text import finite
+from wherefrom.core.saving.store import digest_bytes
 from wherefrom.credit.contributors.reading import Contributors
 from wherefrom.credit.equations import clone_shares, shapley_value
 from wherefrom.credit.estimators.choose import estimate
@@ -25,7 +26,7 @@ EXACT = 1e-9  # of the largest value: what float64 leaves of an identity
 
 @dataclass(frozen=True)
 class AuditRow:
-    """One check.  `held` is None where these runs cannot tell; `value` is what was compared.
+    """One check: whether it `held`, None where these runs cannot tell, and the compared `value`.
 
     `construction`: the estimator cannot break it, whatever the runs are.
     """
@@ -37,7 +38,6 @@ class AuditRow:
     construction: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return asdict(self)
 
 
@@ -60,26 +60,28 @@ def audit_shares(
     """
     runs = checked(table)
     shares = estimate(runs, method, level=level, accept_shrinkage=True, unions=unions)
-    rows = [efficiency(shares)]
+    rows = [check_efficiency(shares)]
     if other is not None:
-        rows.append(linearity(runs, checked(other), level, shares.method, unions))
-    rows += [symmetry(shares, pair, names, len(twins)) for pair in twins]
-    rows += [dummy(shares, player, names, len(without)) for player in without]
+        rows.append(check_linearity(runs, checked(other), level, shares.method, unions))
+    rows += [check_symmetry(shares, pair, names, len(twins)) for pair in twins]
+    rows += [check_dummy(shares, player, names, len(without)) for player in without]
     if not unions:
-        rows.append(halves_agree(runs, level))
-    rows += clone_rows(runs, names)
+        rows.append(check_halves(runs, level))
+    rows += check_clones(runs, names)
     return rows
 
 
-def symmetry(shares: Shares, pair: tuple[int, int], names: Sequence[str], count: int) -> AuditRow:
+def check_symmetry(
+    shares: Shares, pair: tuple[int, int], names: Sequence[str], count: int
+) -> AuditRow:
     """Two contributors with the same data get the same; `count` such checks hold at once."""
     pull = np.zeros(shares.players)
     pull[list(pair)] = 1, -1
-    one, two = (names[i] for i in pair)
-    return _zero("symmetry", shares, pull, count, f"{one} and {two} gave the same data")
+    says = " and ".join(names[i] for i in pair) + " gave the same data"
+    return _zero("symmetry", shares, pull, count, says)
 
 
-def dummy(shares: Shares, player: int, names: Sequence[str], count: int) -> AuditRow:
+def check_dummy(shares: Shares, player: int, names: Sequence[str], count: int) -> AuditRow:
     """A contributor without influence gets nothing."""
     pull = np.eye(shares.players)[player]
     return _zero("dummy", shares, pull, count, f"{names[player]} has no influence")
@@ -101,8 +103,8 @@ def _zero(check: str, shares: Shares, pull: Floats, count: int, says: str) -> Au
     return AuditRow(check, abs(value) <= reach + edge, value, f"{says}: within {reach:.4g} of 0")
 
 
-def efficiency(shares: Shares) -> AuditRow:
-    """The shares add up to what all contributors together are worth."""
+def check_efficiency(shares: Shares) -> AuditRow:
+    """The shares add up to the gain of all contributors together."""
     gap = float(shares.values.sum() - shares.anchors.gain)
     scale = max(abs(shares.anchors.full), abs(shares.anchors.empty), 1e-300)
     return AuditRow(
@@ -114,20 +116,21 @@ def efficiency(shares: Shares) -> AuditRow:
     )
 
 
-def linearity(
-    one: RunTable,
-    other: RunTable,
+def check_linearity(
+    first: RunTable,
+    second: RunTable,
     level: float,
     method: str = "paired",
     unions: Sequence[str] = (),
 ) -> AuditRow:
     """The shares of a sum of two properties are the sum of their shares, before shrinkage."""
-    if not (np.array_equal(one.masks, other.masks) and np.array_equal(one.seeds, other.seeds)):
+    same = np.array_equal(first.masks, second.masks) and np.array_equal(first.seeds, second.seeds)
+    if not same:
         return AuditRow("linearity", None, None, "the two properties were not scored on all runs")
-    total = one._replace(values=one.values + other.values)
+    total = first._replace(values=first.values + second.values)
     whole, *parts = (
         estimate(each, method, level=level, accept_shrinkage=True, unions=unions).centers
-        for each in (total, one, other)
+        for each in (total, first, second)
     )
     gap = float(np.abs(whole - parts[0] - parts[1]).max())
     scale = float(np.abs(total.values).max())
@@ -135,8 +138,8 @@ def linearity(
     return AuditRow("linearity", gap <= 1e-6 * scale, gap, says, construction=True)
 
 
-def halves_agree(runs: RunTable, level: float) -> AuditRow:
-    """Two halves of the pairs, estimated apart, differ by no more than their intervals allow."""
+def check_halves(runs: RunTable, level: float) -> AuditRow:
+    """Two halves of the pairs, each estimated alone, differ by no more than intervals allow."""
     says = "every second pair gives the same shares as the rest, within their intervals"
     seeds = np.unique(runs.seeds)
     sizes = runs.masks.sum(axis=1)
@@ -145,20 +148,20 @@ def halves_agree(runs: RunTable, level: float) -> AuditRow:
     needed = runs.masks.shape[1] + 2
     if min(len(pairs_of(part).halves) for part in parts) < needed:
         return AuditRow("halves agree", None, None, says)
-    found = [estimate_paired(part, level=level) for part in parts]
+    halves = [estimate_paired(part, level=level) for part in parts]
     # Anchors are shared, so only what differs from the equal split is compared.
     n = runs.masks.shape[1]
     shared = anchors_of(runs).variance / n**2
-    variance = sum(np.diag(each.covariance) for each in found) - 2 * np.nan_to_num(shared)
-    freedom = min(each.freedom for each in found)
+    variance = sum(np.diag(each.covariance) for each in halves) - 2 * np.nan_to_num(shared)
+    freedom = min(each.freedom for each in halves)
     if freedom < 1:
         return AuditRow("halves agree", None, None, says)
-    apart = np.abs(found[0].centers - found[1].centers) / np.sqrt(variance.clip(min=1e-300))
+    apart = np.abs(halves[0].centers - halves[1].centers) / np.sqrt(variance.clip(min=1e-300))
     worst = float(apart.max())
     return AuditRow("halves agree", worst <= tukey(max(n, 2), freedom, level), worst, says)
 
 
-def clone_rows(runs: RunTable, names: Sequence[str]) -> list[AuditRow]:
+def check_clones(runs: RunTable, names: Sequence[str]) -> list[AuditRow]:
     """What each contributor would gain by registering the same data under a second name.
 
     Nothing has to be trained for that: both names together add what one adds.  Needs every subset.
@@ -184,17 +187,17 @@ def clone_rows(runs: RunTable, names: Sequence[str]) -> list[AuditRow]:
 
 def twins_of(data: Contributors) -> list[tuple[int, int]]:
     """Pairs of players who gave the same images, by their pixels, each as often."""
-    found: dict[tuple[str, ...], list[int]] = {}
+    players: dict[tuple[str, ...], list[int]] = {}
     for player in range(data.players):
         images = data.images[data.owner == player]
         key = tuple(sorted(digest_bytes(image.numpy().tobytes()) for image in images))
-        found.setdefault(key, []).append(player)
-    return [(same[0], other) for same in found.values() for other in same[1:]]
+        players.setdefault(key, []).append(player)
+    return [(same[0], other) for same in players.values() for other in same[1:]]
 
 
 @dataclass(frozen=True)
 class SplitReport:
-    """One contributor registered as two: what the parts get together, and the change for it.
+    """The share of a contributor, and of the parts of it that are registered in a second game.
 
     `resolved`: the interval of the change excludes zero.
     """
@@ -207,11 +210,9 @@ class SplitReport:
     resolved: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; what is not finite is None."""
-        return {
-            k: None if isinstance(v, float) and not np.isfinite(v) else v
-            for k, v in asdict(self).items()
-        }
+        """The same as JSON values; None for what is not finite."""
+        report: dict[str, Any] = finite(asdict(self))
+        return report
 
 
 def compare_split(
@@ -221,19 +222,17 @@ def compare_split(
 
     The two games are estimated from runs of their own, so their errors add.
     """
-    from scipy.stats import t
-
     if after.players != before.players + len(parts) - 1:
         raise InputError(
             f"the split game has {after.players} contributors, expected "
             f"{before.players + len(parts) - 1}"
         )
     pull = np.isin(np.arange(after.players), parts).astype(np.float64)
-    one, two = float(before.values[player]), float(after.values @ pull)
     variance = float(before.covariance[player, player] + pull @ after.covariance @ pull)
     freedom = min(before.freedom, after.freedom)
     change = float(after.centers @ pull - before.centers[player])
     error = variance**0.5 if freedom else float("nan")
     known = freedom >= 1 and np.isfinite(error)
-    resolved = bool(known and abs(change) > t.ppf((1 + before.level) / 2, freedom) * error)
-    return SplitReport(name, one, two, change, error, resolved)
+    resolved = bool(known and abs(change) > bonferroni(1, freedom, before.level) * error)
+    alone, together = float(before.values[player]), float(after.values @ pull)
+    return SplitReport(name, alone, together, change, error, resolved)

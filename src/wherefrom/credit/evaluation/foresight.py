@@ -1,13 +1,18 @@
-"""The gain that shares will divide, as far as it is known before any run is made."""
+"""Forecasts of a study: the gain before any run is made, and the intervals after a pilot."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.credit.diffusion.model import Diffusion, sample
+from wherefrom.credit.estimators.paired import LEVEL
+from wherefrom.credit.estimators.planning import RunsPlan, plan_runs
+from wherefrom.credit.finished import FinishedRuns
 from wherefrom.credit.method import OpenStudy
-from wherefrom.credit.properties import Made, measure
+from wherefrom.credit.properties import RunOutput, measure
 from wherefrom.credit.running.diffusion_run import START, DiffusionPlay
 from wherefrom.data.writing import to_uint8
 
@@ -16,7 +21,7 @@ IMAGES = 256  # sampled of each model, at most those of a run
 
 @dataclass(frozen=True)
 class Foreseen:
-    """A property, in its own units, of the empty set's model and of the one that runs start from.
+    """A property of the empty set's model and of the model that runs start from, in its own units.
 
     The full set's is not known before it is run; the starting model's stands for it.
     """
@@ -27,11 +32,11 @@ class Foreseen:
 
     @property
     def gain(self) -> float:
-        """What shares will add up to, about."""
+        """About the sum of the shares."""
         return self.start - self.empty
 
     def line(self, empty: str) -> str:
-        """One sentence; `empty` is the setting in [game]."""
+        """The forecast in one sentence; `empty` is the setting in [game]."""
         text = (
             f"{self.name}, before any run: {self.empty:.4g} of the empty set ({empty}) and "
             f"{self.start:.4g} of the model that runs start from"
@@ -59,16 +64,31 @@ def foresee_gain(opened: OpenStudy, *, track: Track = quiet) -> tuple[Foreseen, 
     if not isinstance(play, DiffusionPlay) or play.kind == "retrain":
         return ()
 
-    def made(model: Diffusion) -> Made:
+    def sampled(model: Diffusion) -> RunOutput:
         few = min(IMAGES, play.sampling.images)
         images = sample(model, play.sampling.with_values({"images": few}), track=track)
-        return Made(to_uint8(images), model)
+        return RunOutput(to_uint8(images), model)
 
     # A LoRA game has one network for both, so each is measured before the other is made.
-    empty, _ = measure(play.properties, made(play.nobody(0)))
-    start, _ = measure(play.properties, made(play.start(0)))
+    empty, _ = measure(play.properties, sampled(play.empty_model(0)))
+    start, _ = measure(play.properties, sampled(play.start(0)))
     return tuple(
         Foreseen(name, empty[name], start[name])
         for name in opened.specs
         if name in empty and name in start
     )
+
+
+def plan_study(
+    runs: FinishedRuns, budgets: Sequence[int] = (), *, level: float = LEVEL
+) -> RunsPlan:
+    """Expected intervals of a study at `budgets` runs, from the runs of its pilot (`plan_runs`).
+
+    `InputError` for the design owen, whose intervals are not those of the paired design.
+    """
+    if runs.opened.data.unions:
+        raise InputError(
+            "plan foresees the paired design, and this study has the design owen; plan it with the "
+            "design paired first"
+        )
+    return plan_runs(runs.table, budgets, level=level, seconds_per_run=runs.seconds)

@@ -1,4 +1,4 @@
-"""How good are scores?  Linear datamodeling score, counterfactual curves, and what noise allows."""
+"""Measures of scores of contributors: LDS, counterfactual changes, and what noise allows."""
 
 from __future__ import annotations
 
@@ -11,20 +11,26 @@ import numpy as np
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
+from wherefrom.core.saving.json_text import finite
 from wherefrom.credit.equations import datamodel, rank_correlation, relative_change
-from wherefrom.credit.estimators.tables import anchors_of, checked, pairs_of
+from wherefrom.credit.estimators.intervals import bonferroni
+from wherefrom.credit.estimators.tables import (
+    anchors_of,
+    checked,
+    pairs_of,
+    values_by_subset,
+)
+from wherefrom.credit.finished import COUNTERFACTUAL_SEEDS, LDS_SEEDS, MAX_REPLICATES
 from wherefrom.credit.game import Bools, Floats, Ints, Planned, RunTable, mask_of
 
-MAX_REPLICATES = 100  # of a subset, in an evaluation
 MIN_SUBSETS = 4  # a rank correlation of fewer says nothing
 FRACTIONS = (0.1, 0.2, 0.4, 0.6)  # of the contributors, Fig. 3 and 6
-LDS_SEEDS, COUNTERFACTUAL_SEEDS = "credit lds run", "credit counterfactual"
 DRAWS = 1000  # of the bootstrap: its 95 % ends are then steady to about a tenth of their width
 
 
 @dataclass(frozen=True)
 class SubsetsDesign:
-    """What LDS is measured on: `subsets` random ones of one size, each trained with every seed.
+    """The held-out runs of LDS: `subsets` random subsets of one size, each trained with every seed.
 
     The seeds are `replicates` training seeds; the k-th run of every subset shares the k-th.
     """
@@ -78,8 +84,9 @@ class LdsRow:
     ceiling: float
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; what is not finite is None."""
-        return {k: _plain(v) for k, v in asdict(self).items()}
+        """The same as JSON values; None for what is not finite."""
+        row: dict[str, Any] = finite(asdict(self))
+        return row
 
 
 def lds_rows(
@@ -118,7 +125,10 @@ def lds_rows(
 
 
 def left_out(held_out: Sequence[Planned], fitted: RunTable) -> tuple[int, ...]:
-    """Subsets that the fit of the shares has seen; none, where too few of a size would be left."""
+    """Subsets that LDS leaves out because the shares were fitted on them.
+
+    None are left out where fewer than `MIN_SUBSETS` of a size would remain.
+    """
     seen = {mask_of(row) for row in fitted.masks}
     fresh: dict[int, int] = {}
     for mask in {run.mask for run in held_out}:
@@ -137,29 +147,29 @@ def only_runs(table: RunTable, wanted: Sequence[Planned], *, rest: bool = False)
 
 def lds_difference(
     table: RunTable,
-    one: Floats,
-    other: Floats,
+    first: Floats,
+    second: Floats,
     *,
     seed: int = 0,
     level: float = 0.95,
     seen: Sequence[int] = (),
 ) -> dict[int, tuple[float, float, float]]:
-    """By size: LDS of `one` less that of `other`, and the bootstrap interval over subsets.
+    """By size: LDS of `first` less that of `second`, and the bootstrap interval over subsets.
 
-    Both are judged on the same drawn subsets, so what is hard for both cancels.  Subsets have the
+    Both are compared on the same drawn subsets, so what is hard for both cancels.  Subsets have the
     mean of their seeds here, so it is not the difference of two `LdsRow`s to the last digit.
     """
-    found = {}
+    differences = {}
     for size, masks, values in _blocks(table, seen):
         truth = values.mean(axis=1)
-        first, second = datamodel(masks, one), datamodel(masks, other)
+        ours, theirs = datamodel(masks, first), datamodel(masks, second)
         draw = np.random.default_rng(derive_seed(seed, "credit lds difference", size))
         at = np.stack([draw.integers(len(truth), size=len(truth)) for _ in range(DRAWS)])
-        gaps = _row_correlations(first[at], truth[at]) - _row_correlations(second[at], truth[at])
+        gaps = _row_correlations(ours[at], truth[at]) - _row_correlations(theirs[at], truth[at])
         ends = np.nanquantile(gaps, [(1 - level) / 2, (1 + level) / 2])
-        gap = rank_correlation(first, truth) - rank_correlation(second, truth)
-        found[size] = (gap, float(ends[0]), float(ends[1]))
-    return found
+        gap = rank_correlation(ours, truth) - rank_correlation(theirs, truth)
+        differences[size] = (gap, float(ends[0]), float(ends[1]))
+    return differences
 
 
 def _row_correlations(a: Floats, b: Floats) -> Floats:
@@ -175,23 +185,21 @@ def _row_correlations(a: Floats, b: Floats) -> Floats:
 
 
 def noise_ceiling(values: Floats) -> float:
-    """The LDS of perfect scores, from values (subsets, seeds): sqrt of the mean rank correlation
-    between seeds.  NaN with one seed, 0 where seeds do not agree at all.
+    """The LDS of perfect scores, from values (subsets, seeds).
+
+    It is the root of the mean rank correlation between seeds: NaN with one seed, 0 where seeds do
+    not agree at all.
     """
-    pairs = itertools.combinations(values.T, 2)
-    each = [rank_correlation(one, other) for one, other in pairs]
+    each = [rank_correlation(a, b) for a, b in itertools.combinations(values.T, 2)]
     return max(float(np.mean(each)), 0.0) ** 0.5 if each else float("nan")
 
 
 def t_interval(values: Floats, level: float) -> tuple[float, float, float]:
     """Mean and its t-interval; NaN ends for one value."""
-    from scipy.stats import t
-
-    mean = float(np.mean(values))
-    if len(values) < 2:
+    mean, count = float(np.mean(values)), len(values)
+    if count < 2:
         return mean, float("nan"), float("nan")
-    reach = float(t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1))
-    reach /= len(values) ** 0.5
+    reach = bonferroni(1, count - 1, level) * float(np.std(values, ddof=1)) / count**0.5
     return mean, mean - reach, mean + reach
 
 
@@ -210,76 +218,43 @@ class CounterfactualRow:
     runs: int
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return asdict(self)
 
 
-def counterfactual_masks(scores: Floats, fractions: Sequence[float]) -> list[tuple[str, int, int]]:
-    """(remove or keep, how many, mask) for the top contributors of each fraction.
+def counterfactual_masks(scores: Floats) -> list[tuple[str, int, int]]:
+    """(remove or keep, how many, mask) for the top contributors of each of `FRACTIONS`.
 
     Ties go to the contributor that comes first.
     """
     order = np.argsort(-scores, kind="stable")
-    full, found = (1 << len(scores)) - 1, []
-    for count in dict.fromkeys(round(fraction * len(scores)) for fraction in fractions):
+    full, subsets = (1 << len(scores)) - 1, []
+    for count in dict.fromkeys(round(fraction * len(scores)) for fraction in FRACTIONS):
         if 0 < count < len(scores):
             top = mask_of(np.isin(np.arange(len(scores)), order[:count]))
-            found += [("remove", count, full ^ top), ("keep", count, top)]
-    return found
+            subsets += [("remove", count, full ^ top), ("keep", count, top)]
+    return subsets
 
 
-def counterfactual_rows(
-    table: RunTable, scores: Mapping[str, Floats], fractions: Sequence[float] = FRACTIONS
-) -> list[CounterfactualRow]:
+def counterfactual_rows(table: RunTable, scores: Mapping[str, Floats]) -> list[CounterfactualRow]:
     """Delta F = (F_k - F) / F for every method, from the runs that are there."""
     runs = checked(table)
     full = anchors_of(runs).full
     if full == 0:
         raise InputError("the property is 0 with all contributors; a relative change is undefined")
-    values: dict[int, list[float]] = {}
-    for row, value in zip(runs.masks, runs.values, strict=True):
-        values.setdefault(mask_of(row), []).append(float(value))
-    rows = []
+    values, rows = values_by_subset(runs), []
     for method, tau in scores.items():
-        for kind, count, mask in counterfactual_masks(np.asarray(tau), fractions):
+        for kind, count, mask in counterfactual_masks(np.asarray(tau)):
             there = values.get(mask, [])
             change = relative_change(float(np.mean(there)), full) if there else None
             rows.append(CounterfactualRow(method, kind, count, mask, change, len(there)))
     return rows
 
 
-def counterfactual_runs(
-    scores: Mapping[str, Floats],
-    players: int,
-    seed: int,
-    fractions: Sequence[float] = FRACTIONS,
-    replicates: int = 1,
-) -> list[Planned]:
-    """The runs that `counterfactual_rows` needs, each subset once per replicate."""
-    masks = dict.fromkeys(
-        mask for tau in scores.values() for _, _, mask in counterfactual_masks(tau, fractions)
-    )
-    ends = {0: None, (1 << players) - 1: None}
-    return [
-        Planned(mask, derive_seed(seed, COUNTERFACTUAL_SEEDS, replicate))
-        for replicate in range(replicates)
-        for mask in masks | ends
-    ]
-
-
-def without_evaluation(table: RunTable, seed: int) -> RunTable:
-    """The runs that shares may rest on: those of the design, whatever was run to judge them.
-
-    The evaluation's subsets are chosen by size, or by who seemed to matter, and not by the law of
-    the design; and shares that were paid out must not move because they were judged.  Its runs are
-    known by their seeds, which no design uses.
-    """
-    seeds = [
-        derive_seed(seed, name, replicate)
-        for name in (LDS_SEEDS, COUNTERFACTUAL_SEEDS)
-        for replicate in range(MAX_REPLICATES)
-    ]
-    return table.at(~np.isin(table.seeds, np.array(seeds, dtype=np.int64)))
+def counterfactual_runs(scores: Mapping[str, Floats], players: int, seed: int) -> list[Planned]:
+    """The runs that `counterfactual_rows` needs, each subset once."""
+    masks = [mask for tau in scores.values() for _, _, mask in counterfactual_masks(tau)]
+    run_seed = derive_seed(seed, COUNTERFACTUAL_SEEDS, 0)
+    return [Planned(mask, run_seed) for mask in dict.fromkeys([*masks, 0, (1 << players) - 1])]
 
 
 def evaluation_scores(
@@ -288,26 +263,26 @@ def evaluation_scores(
     """Shares by every estimator that the runs carry; none sees a run of the evaluation."""
     from wherefrom.credit.estimators.choose import METHODS, estimate
 
-    fitted, found = only_runs(table, held_out, rest=True), {}
+    fitted, scores = only_runs(table, held_out, rest=True), {}
     drawn_in_pairs = len(pairs_of(checked(fitted)).halves) > 0
     for method in METHODS[1:]:
         if method == "kernelshap" and drawn_in_pairs:
             continue  # it is right only for subsets drawn alone from the law of Eq. 5
         try:
-            found[method] = estimate(fitted, method, accept_shrinkage=True, unions=unions).values
+            scores[method] = estimate(fitted, method, accept_shrinkage=True, unions=unions).values
         except InputError:
             continue  # these runs do not carry that method
-    if not found:
+    if not scores:
         raise InputError("the study has no runs that carry any shares; run it first")
-    return found
+    return scores
 
 
 @dataclass(frozen=True)
 class VarianceSplit:
-    """What makes runs differ: the subset, the seed of training, the noise of sampling.
+    """Variance of a run by its source: the subset, the seed of training, the noise of sampling.
 
     Variances of one run.  `sampling` is None where it was not measured; it is then part of
-    `training`.  `buy`: where one more unit of work helps most.
+    `training`.  `buy`: what more work is best spent on.
     """
 
     subset: float
@@ -317,7 +292,7 @@ class VarianceSplit:
 
     @property
     def buy(self) -> str:
-        """What to spend on next."""
+        """What more work is best spent on."""
         noise = self.training + (self.sampling or 0.0)
         if noise < self.subset / 10:
             return "subsets"
@@ -326,7 +301,6 @@ class VarianceSplit:
         return "subsets; seeds are averaged over by them"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return asdict(self) | {"buy": self.buy}
 
 
@@ -336,9 +310,7 @@ def variance_split(table: RunTable, sampling: float | None = None) -> VarianceSp
     `sampling`: the mean variance of a run's value over repeated sampling, if it is known.
     """
     runs = checked(table)
-    groups: dict[int, list[float]] = {}
-    for row, value in zip(runs.masks, runs.values, strict=True):
-        groups.setdefault(mask_of(row), []).append(float(value))
+    groups = values_by_subset(runs)
     counts = np.array([len(values) for values in groups.values()], dtype=np.float64)
     freedom = int((counts - 1).sum())
     if freedom < 1 or len(groups) < 2:
@@ -372,7 +344,3 @@ def _blocks(table: RunTable, seen: Sequence[int]) -> Iterator[tuple[int, Bools, 
         if len(shared) >= MIN_SUBSETS:
             masks = np.array([[mask >> i & 1 for i in range(n)] for mask in shared], dtype=bool)
             yield size, masks, np.array([[cells[mask, s] for s in seeds] for mask in shared])
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""How much of a run's value is the noise of its images?"""
+"""The part of a run's variance that comes from which images were sampled."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import numpy as np
 import torch
 
 from wherefrom.core.progress import Track, quiet
-from wherefrom.credit.properties import Made, Property
+from wherefrom.credit.properties import Property, RunOutput
 from wherefrom.credit.running.diffusion_run import DiffusionPlay
 
 GROUPS = 10  # of images that are left out in turn
 RUNS = 8  # that are looked at
 
 
-def image_variance(measured: Property, made: Made, groups: int = GROUPS) -> float | None:
+def image_variance(measured: Property, output: RunOutput, groups: int = GROUPS) -> float | None:
     """Variance of the property over other images of the same model, by the grouped jackknife.
 
         (g - 1) / g  sum_j (F without group j - their mean)^2
 
     None with fewer images than two per group.
     """
-    count = len(made.images)
+    count = len(output.images)
     if count < 2 * groups:
         return None
     group = torch.arange(count) % groups
-    values = [measured(Made(made.images[group != g], made.model)) for g in range(groups)]
+    values = [measured(RunOutput(output.images[group != g], output.model)) for g in range(groups)]
     return float((groups - 1) * np.var(values))
 
 
@@ -40,9 +40,9 @@ def sampling_variance(
     """
     there = [key for key in keys if (play.outputs / key).is_dir()]
     chosen = there[:: max(1, -(-len(there) // RUNS))]
-    found = []
+    variances = []
     for key in track(chosen, "measuring the noise of images", total=len(chosen)):
         variance = image_variance(measured, play.load(play.outputs / key)[0])
         if variance is not None:
-            found.append(variance)
-    return float(np.mean(found)) if found else None
+            variances.append(variance)
+    return float(np.mean(variances)) if variances else None

@@ -1,4 +1,4 @@
-"""Who the top contributors are: their images, what the model makes of them, and why they matter.
+"""The top contributors: their images, and what models make with and without them.
 
 Fig. 3, 4, 6, 9-12.  The runs shown are those of the counterfactual evaluation: everybody, all but
 the top 40 %, only the top 60 %.  Images of different models that stand at one place began at the
@@ -32,7 +32,7 @@ REFERENCE = 2000  # images that clusters are made of; Ward's method is quadratic
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What the model of one subset makes.
+    """Images of the model of one subset.
 
     `images`: uint8 (k, C, H, W), None where no such run is there; `value`: the mean property of
     `runs` runs.  `players`: who takes part.
@@ -48,7 +48,7 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class Portrait:
-    """What a page shows of the contributors.
+    """Images and facts of the contributors that a page shows.
 
     `order`: players, most credit first; the first `top` of them are the top ones.  `samples`: some
     images of each player.  `scenes` is empty for a game without models.  `uncertainty`: mean
@@ -68,7 +68,7 @@ class Portrait:
 
     @property
     def top_players(self) -> Bools:
-        """Who is at the top, bool (n,)."""
+        """Whether each player is at the top, bool (n,)."""
         return np.isin(np.arange(len(self.order)), self.order[: self.top])
 
     @property
@@ -99,14 +99,19 @@ def scene_runs(scores: Floats, seed: int) -> list[Planned]:
 def make_scenes(
     opened: OpenStudy, scores: Floats, *, device: str = "cpu", track: Track = quiet
 ) -> None:
-    """Plan the runs that a portrait shows, and make whatever waits in the ledger."""
+    """Plan the runs that a portrait shows, and make whatever waits in the ledger.
+
+    Nothing is run for a game without models.
+    """
+    if opened.lab is None:
+        return
     with opened.ledger() as ledger:
         ledger.plan(scene_runs(scores, opened.study.config.study.seed))
     run_study(opened, runs=0, devices=(device,), track=track)
 
 
-def portray(opened: OpenStudy, name: str, scores: Floats, *, samples: int = SAMPLES) -> Portrait:
-    """Look at the contributors and at the finished runs; nothing is trained or run."""
+def portray(opened: OpenStudy, name: str, scores: Floats) -> Portrait:
+    """Gather images and facts of contributors from finished runs; nothing is trained or run."""
     order = tuple(int(i) for i in np.argsort(-scores, kind="stable"))
     data, lab = opened.data, opened.lab
     scenes = _scenes(opened, name, scores)
@@ -117,7 +122,7 @@ def portray(opened: OpenStudy, name: str, scores: Floats, *, samples: int = SAMP
     return Portrait(
         order=order,
         top=min(max(round(WITHOUT * data.players), 1), data.players - 1),
-        samples=tuple(_few(data.images[data.owner == p], samples) for p in range(data.players)),
+        samples=tuple(_few(data.images[data.owner == p], SAMPLES) for p in range(data.players)),
         counts=data.counts().numpy(),
         scenes=scenes,
         uncertainty=_uncertainty(lab, name),
@@ -136,16 +141,16 @@ def _scenes(opened: OpenStudy, name: str, scores: Floats) -> tuple[Scene, ...]:
         details = ledger.details()
     out, top = bin(planned[1].mask).count("1"), bin(planned[2].mask).count("1")
     titles = ("with all contributors", f"without the top {n - out}", f"with only the top {top}")
-    found = []
+    scenes = []
     for title, run in zip(titles, planned, strict=True):
         same = [(key, each) for key, each, _ in details
                 if each.mask == run.mask and each.status == "done"]  # fmt: skip
         # The seed that all three share first, then any.
         same.sort(key=lambda entry: entry[1].seed != run.seed)
-        kept = [key for key, _ in same if (opened.play.outputs / key).is_dir()]
+        saved = [key for key, _ in same if (opened.play.outputs / key).is_dir()]
         values = [each.values[name] for _, each in same if name in each.values]
-        images = None if not kept else opened.play.load(opened.play.outputs / kept[0])[0].images
-        found.append(
+        images = None if not saved else opened.play.load(opened.play.outputs / saved[0])[0].images
+        scenes.append(
             Scene(
                 title,
                 run,
@@ -155,7 +160,7 @@ def _scenes(opened: OpenStudy, name: str, scores: Floats) -> tuple[Scene, ...]:
                 len(values),
             )
         )
-    return tuple(found)
+    return tuple(scenes)
 
 
 def _uncertainty(lab: Lab | None, name: str) -> Floats | None:
@@ -196,10 +201,9 @@ def _clusters(
         [torch.bincount(given[owner == p], minlength=number) for p in range(players)]
     ).numpy()
     by_size = np.argsort(-table.sum(axis=0), kind="stable")
-    made = None
-    if generated is not None:
-        made = torch.bincount(counted(generated), minlength=number).numpy()[by_size]
-    return table[:, by_size], made
+    if generated is None:
+        return table[:, by_size], None
+    return table[:, by_size], torch.bincount(counted(generated), minlength=number).numpy()[by_size]
 
 
 def _few(images: Tensor, count: int) -> Tensor:
@@ -211,5 +215,5 @@ def _few(images: Tensor, count: int) -> Tensor:
 
 def _entropies(counts: Ints) -> Floats:
     total = counts.sum(axis=1, keepdims=True)
-    found: Floats = entr(counts / np.maximum(total, 1)).sum(axis=1)
-    return found
+    entropies: Floats = entr(counts / np.maximum(total, 1)).sum(axis=1)
+    return entropies

@@ -1,4 +1,4 @@
-"""Every baseline of Table 1 for a study: its scores, or why there are none.
+"""Scores by every baseline of Table 1 for a study, and the reasons of those without scores.
 
 The families are those of Section 4.3, by which the counterfactual evaluation chooses its methods.
 """
@@ -8,28 +8,28 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.core.store import digest_tensors, load_artifact, save_artifact
+from wherefrom.core.saving.artifact import Artifact, Saved
+from wherefrom.core.saving.json_text import digest_json
+from wherefrom.core.saving.store import digest_tensors
 from wherefrom.credit.baselines.of_study import (
     Generated,
+    TrainingSet,
     application_baselines,
     gradient_baselines,
     similarity_baselines,
 )
 from wherefrom.credit.estimators.choose import METHODS
 from wherefrom.credit.game import Floats
-from wherefrom.credit.ledger.records import digest_json
 from wherefrom.credit.properties import Embedder, Property
 from wherefrom.credit.study.tools import Lab
 
-KIND, SCHEMA = "credit/baselines", 1
 REVISION = 2  # of the scores; it changes when the same recipe gives others
 SIMILARITY, INFLUENCE, APPLICATION = "similarity", "influence", "application"
 SHARES, LEAVE_ONE_OUT, GIVEN = "shares", "leave one out", "given"
@@ -38,15 +38,30 @@ ENTROPIES = ("inception-score", "cluster-entropy", "diversity", "frechet")  # of
 
 
 @dataclass(frozen=True)
-class Baselines:
+class Baselines(Artifact):
     """Scores by method, float64 (n,) each, larger = more credit; and why the others have none."""
+
+    kind: ClassVar[str] = "credit/baselines"
+    schema: ClassVar[int] = 1
+    again: ClassVar[str] = "remove it"
 
     scores: Mapping[str, Floats]
     missing: Mapping[str, str]
 
+    def to_saved(self) -> Saved:
+        """The scores as tensors, and their order."""
+        tensors = {method: torch.from_numpy(values) for method, values in self.scores.items()}
+        return Saved({"missing": dict(self.missing), "order": list(self.scores)}, tensors)
+
+    @classmethod
+    def from_saved(cls, saved: Saved) -> Self:
+        """The scores in their order."""
+        scores = {name: saved.tensors[name].numpy() for name in saved.meta["order"]}
+        return cls(scores, saved.meta["missing"])
+
 
 def family_of(method: str) -> str:
-    """Which kind of method this is."""
+    """The family of a method, by its name."""
     if method == "loo":
         return LEAVE_ONE_OUT
     if method in METHODS:
@@ -61,7 +76,7 @@ def family_of(method: str) -> str:
 
 
 def study_baselines(lab: Lab | None, name: str, *, track: Track = quiet) -> Baselines:
-    """All baselines for the property `name`.  They are kept, and read if nothing has changed."""
+    """All baselines for the property `name`.  They are saved, and read if nothing changed."""
     if lab is None:
         why = "the game is a callable: there is no network and no generated image"
         kinds = ("pixel similarity", "embedding similarity", "gradient similarity", "trak",
@@ -71,13 +86,11 @@ def study_baselines(lab: Lab | None, name: str, *, track: Track = quiet) -> Base
     measured = lab.measured(name)
     place = lab.store / f"scores-{digest_json(recipe_of(lab, measured, track))[:24]}"
     if os.path.lexists(place):
-        return _load(place)
-    found = _compute(lab, measured, track)
+        return Baselines.load(place)
+    baselines = _compute(lab, measured, track)
     place.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {method: torch.from_numpy(values) for method, values in found.scores.items()}
-    meta: dict[str, Any] = {"missing": dict(found.missing), "order": list(found.scores)}
-    save_artifact(place, kind=KIND, schema=SCHEMA, meta=meta, tensors=tensors)
-    return found
+    baselines.save(place)
+    return baselines
 
 
 def recipe_of(lab: Lab, measured: Property, track: Track = quiet) -> dict[str, Any]:
@@ -99,35 +112,30 @@ def recipe_of(lab: Lab, measured: Property, track: Track = quiet) -> dict[str, A
     }
 
 
-def _load(place: Path) -> Baselines:
-    meta, tensors = load_artifact(place, kind=KIND, schema=SCHEMA)
-    return Baselines({name: tensors[name].numpy() for name in meta["order"]}, meta["missing"])
-
-
 def _compute(lab: Lab, measured: Property, track: Track) -> Baselines:
     generated = lab.generated(track=track)
     missing: dict[str, str] = {}
     embedders = _embedders(lab, missing)
-    found = similarity_baselines(lab.data, generated.images, embedders)
-    found |= _influences(lab, generated, missing, track)
-    found |= _application(lab, measured, missing)
-    for method in [method for method, values in found.items() if np.ptp(values) == 0]:
-        missing[method] = f"every contributor has the score {float(found.pop(method)[0]):.4g}"
-    return Baselines(found, missing)
+    scores = similarity_baselines(lab.data, generated.images, embedders)
+    scores |= _influences(lab, generated, missing, track)
+    scores |= _application(lab, measured, missing)
+    for method in [method for method, values in scores.items() if np.ptp(values) == 0]:
+        missing[method] = f"every contributor has the score {float(scores.pop(method)[0]):.4g}"
+    return Baselines(scores, missing)
 
 
 def _embedders(lab: Lab, missing: dict[str, str]) -> dict[str, Embedder]:
     """The spaces of similarity besides the pixels."""
-    found = {}
+    embedders = {}
     for name, source, how in (
         ("embedding", lab.other_encoder(), "encoder"),
         ("clip", lab.baselines.clip, "clip"),
     ):
         if source:
-            found[name] = lab.embedder(source)
+            embedders[name] = lab.embedder(source)
         else:
             missing[f"{name} similarity"] = f"no encoder is named; give [baselines] {how}"
-    return found
+    return embedders
 
 
 def _influences(
@@ -136,13 +144,10 @@ def _influences(
     try:
         return gradient_baselines(
             lab.models.whole(track),
-            lab.data,
-            lab.latents,
-            lab.models.conditions,
-            lab.sampling,
+            TrainingSet(lab.data, lab.latents, lab.models.conditions),
+            generated,
             lab.baselines.gradients,
             damping=lab.baselines.damping,
-            generated=generated,
             store=lab.store,
             track=track,
         )

@@ -1,1 +1,1 @@
-"""The file of the runs that were made, safe against killed processes."""
+"""The ledger: a file of all runs and their results, safe if a process is killed."""

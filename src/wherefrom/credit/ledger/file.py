@@ -1,7 +1,7 @@
-"""The file of a ledger: its tables, its transactions, and its errors in one line.
+"""The SQLite file of a ledger: its tables, its transactions, and its errors in one line.
 
-A write-ahead log is used while somebody writes, because several workers commit at once and each
-commit then waits for the disk once; closing folds it back, so that a ledger at rest is one file.
+A write-ahead log is used while workers write: several commit at once, and each commit waits for the
+disk only once.  Closing folds the log back, so that a ledger not in use is one file.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
-from wherefrom.core.database import database_errors, transaction
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.paths import show_path
-from wherefrom.credit.ledger.records import GameIdentity, as_json, changed_names
+from wherefrom.core.saving.database import database_errors, transaction
+from wherefrom.core.saving.json_text import canonical_json
+from wherefrom.credit.ledger.records import GameIdentity, changed_names
 
 SCHEMA = 1
-APPLICATION_ID = 0x57464C47  # "WFLG", so that another program's database is told apart
+APPLICATION_ID = 0x57464C47  # "WFLG"; another program's database has another one
 WAIT_SECONDS = 30.0
 TABLES = """
 CREATE TABLE games (
@@ -50,12 +51,12 @@ CREATE TABLE scores (
 
 
 class LedgerFile:
-    """An open file, bound to one game.  Use it from the thread that opened it."""
+    """An open ledger file of one game.  Use it from the thread that opened it."""
 
     def __init__(
         self, path: Path, game: GameIdentity, *, readonly: bool = False, fold: bool = True
     ) -> None:
-        """Open or create; a worker passes `fold=False` and leaves the log to who started it."""
+        """Open or create the file; a worker passes `fold=False`, its parent folds the log."""
         self.path, self.game, self.digest = path, game, game.digest
         self._readonly, self._fold = readonly, fold and not readonly
         with self._errors():
@@ -74,7 +75,7 @@ class LedgerFile:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file; fold the log back into it if nobody else has it open."""
+        """Close the file; fold the log back into it if no other process has it open."""
         if self._fold:
             with suppress(sqlite3.Error):
                 self._base.execute("PRAGMA busy_timeout = 0")
@@ -99,11 +100,16 @@ class LedgerFile:
                 self._refuse_others(application)
             self._refuse_other_game(base)
             if not readonly:
-                row = (self.digest, self.game.name, self.game.players, as_json(self.game.spec))
+                row = (
+                    self.digest,
+                    self.game.name,
+                    self.game.players,
+                    canonical_json(self.game.spec),
+                )
                 base.execute("INSERT OR IGNORE INTO games VALUES (?, ?, ?, ?)", row)
 
     def _use_log(self) -> None:
-        # Changing the journal does not wait for others that are just opening or closing the file.
+        # This change does not wait for processes that open or close the file at the moment.
         end = time.monotonic() + WAIT_SECONDS
         while True:
             try:
@@ -148,20 +154,20 @@ class LedgerFile:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that sees one state of the file."""
+        """A transaction in which all reads see one state of the file."""
         with self._errors(), self._transaction("BEGIN", durable=True) as base:
             yield base
 
     @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """A transaction that is undone if the block fails.  `durable`: it survives a power cut."""
+        """A transaction, undone if the block fails.  `durable`: it survives a power cut."""
         with self._errors(), self._transaction("BEGIN IMMEDIATE", durable=durable) as base:
             yield base
 
     def _transaction(
         self, begin: str, *, durable: bool
     ) -> AbstractContextManager[sqlite3.Connection]:
-        # A lease that a power cut forgets costs nothing, so it does not wait for the disk.
+        # Losing a lease in a power cut costs nothing, so leases do not wait for the disk.
         self._base.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         return transaction(self._base, begin)
 
@@ -177,7 +183,7 @@ class LedgerFile:
 def refuse_other_data(path: Path, game: str, digests: Mapping[str, str]) -> None:
     """`InputError` if the file holds runs of the game `game` on data of other `digests`.
 
-    It asks before anything is trained; whatever else is wrong with the file is said where it opens.
+    Called before anything is trained.  Other faults of the file are reported when it is opened.
     """
     known: list[tuple[str]] = []
     with suppress(InputError, sqlite3.Error), closing(_connect(path, readonly=True)) as base:
@@ -193,7 +199,7 @@ def refuse_other_data(path: Path, game: str, digests: Mapping[str, str]) -> None
 
 
 def _connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
-    # As an address, so that reading creates nothing.  Transactions are begun and ended by hand.
+    # A URI, so that reading creates no file.  Transactions are begun and ended explicitly.
     if readonly and not path.is_file():
         raise InputError(f"{show_path(path)}: there is no such ledger; run the study first")
     mode = "ro" if readonly else "rwc"

@@ -1,4 +1,4 @@
-"""Who holds a lease: a process, named so that another process of the same machine sees it died."""
+"""The owner of a lease: a process, named so that others on its machine can see that it ended."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def new_owner() -> str:
-    """`machine|pid|start|token`: this process, and one lease of it."""
+    """The name of this process and of one lease: `machine|pid|start|token`."""
     pid = os.getpid()
     return f"{_machine()}|{pid}|{_started(pid)}|{secrets.token_hex(6)}"
 
 
 def has_died(owner: str) -> bool:
-    """Whether the process was one of this machine and is gone.  False where it cannot be told."""
+    """Whether the process ran on this machine and has ended; False where that is unknown."""
     machine, pid, started, _ = owner.rsplit("|", 3)
     if machine != _machine():
         return False
@@ -28,7 +28,7 @@ def has_died(owner: str) -> bool:
 
 @functools.cache
 def _machine() -> str:
-    # A container may share its name with another; the boot tells a restart from a living process.
+    # Containers may share a host name; the boot's number distinguishes a restarted machine.
     boot = _BOOT.read_text().strip() if _BOOT.is_file() else ""
     space = ""
     with suppress(OSError):
@@ -37,7 +37,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str:
-    """When the process started, in the system's own count; empty if there is none."""
+    """When the process started, in the system's clock ticks; empty if there is no such process."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -47,8 +47,8 @@ def _started(pid: int) -> str:
 
 
 def _alive(pid: int) -> str:
-    # Without /proc a pid that is used again looks alive; the lease then ends by its expiry.
-    if os.name == "nt":  # where this signal would interrupt the process instead of asking
+    # Without /proc a reused pid looks alive; the lease then ends when its time is over.
+    if os.name == "nt":  # signal 0 would interrupt the process there
         return "alive"
     try:
         os.kill(pid, 0)

@@ -1,13 +1,13 @@
-"""The ledger: one SQLite file, and the only word on which runs were made and what they gave.
+"""The ledger: one SQLite file with all runs of a game, their state and their results.
 
-A run is named by what decides its result: key = SHA-256(digest of the game, mask, seed).  It is
+The key of a run is SHA-256(digest of the game, mask, seed), which determines its result.  A run is
 planned, then leased to a worker, then done or failed.  Every change is one transaction, and the
-first result of a run stands, so that a process may be killed anywhere: a run that was recorded is
-never made again, and one that was not goes back to the planned ones when its lease ends (at once,
-if its process was on this machine and is gone).
+first result of a run is final.  So a process may be killed at any time: a recorded run is never
+made again, and another one is planned again when its lease ends (at once, if its process ran on
+this machine and has ended).
 
-The file must lie on a disk of the machine that writes.  Other machines send results to it, or keep
-a ledger of their own that is merged.
+The file must be on a disk of the machine that writes it.  Other machines send results to it, or
+have a ledger of their own that is merged.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
+from wherefrom.core.saving.json_text import canonical_json, digest_json
 from wherefrom.credit.game import Planned, Run, RunTable, members_of
 from wherefrom.credit.ledger.file import LedgerFile
 from wherefrom.credit.ledger.lease_owner import has_died, new_owner
@@ -30,8 +31,6 @@ from wherefrom.credit.ledger.records import (
     Lease,
     Outcome,
     Problem,
-    as_json,
-    digest_json,
     run_key,
     sort_out,
 )
@@ -43,33 +42,33 @@ MAX_ATTEMPTS = 3
 class Ledger(LedgerFile):
     """An open ledger of one game.  Use it from the thread that opened it; close it at the end.
 
-    `InputError` if the file's game of this name is another one (changed data, another recipe) or
-    the disk refuses; `ArtifactError` if the file is damaged or no ledger.
+    `InputError` if the file's game of this name is another one (changed data or settings) or for an
+    error of the disk; `ArtifactError` if the file is damaged or no ledger.
     """
 
     # -- planning
 
     def define(self, name: str, spec: Mapping[str, Any]) -> str:
-        """Say what the property `name` is from now on; its digest.
+        """Define the property `name`; its digest.
 
-        Under another `spec` (JSON values) the runs have no value yet: values of the earlier
-        meaning are kept, but not mixed with the new one's.
+        Under a new `spec` (JSON values) the runs have no value yet; values under the earlier spec
+        stay in the file and are not used.
         """
         digest = _property_digest(name, spec)
         with self.writing() as base:
             base.execute(
                 "INSERT INTO properties VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
                 "digest = excluded.digest, spec = excluded.spec",
-                (self.digest, name, digest, as_json(spec)),
+                (self.digest, name, digest, canonical_json(spec)),
             )
         return digest
 
     def require(self, name: str, spec: Mapping[str, Any]) -> None:
-        """`InputError` if the values of the property `name` are of another meaning than `spec`."""
+        """`InputError` if the values of the property `name` were measured under another spec."""
         if self.properties().get(name, "") not in ("", _property_digest(name, spec)):
             raise InputError(
-                f"the study says of the property {name!r} something else than "
-                f"{show_path(self.path)}, whose values are of what it was before; `wherefrom "
+                f"the study defines the property {name!r} in another way than "
+                f"{show_path(self.path)}, whose values are of the earlier definition; `wherefrom "
                 "credit run` measures it again, without training"
             )
 
@@ -80,7 +79,7 @@ class Ledger(LedgerFile):
             return dict(base.execute(sql, (self.digest,)))
 
     def plan(self, runs: Sequence[Planned]) -> int:
-        """Add runs in this order; those known already stay as they are.  How many were new."""
+        """Add runs in this order, but for those that are there; how many were added."""
         rows = []
         for mask, seed in runs:
             members_of(mask, self.game.players)  # refuses a subset of other players
@@ -98,7 +97,7 @@ class Ledger(LedgerFile):
             return base.total_changes - before
 
     def retry_failed(self) -> int:
-        """Plan failed runs again, and forget properties without a value; how many of both."""
+        """Plan failed runs again and delete recorded errors of properties; how many of both."""
         with self.writing() as base:
             sql = (
                 "UPDATE runs SET state = 'planned', attempts = 0, error = '' "
@@ -112,22 +111,24 @@ class Ledger(LedgerFile):
             return runs + base.execute(sql, (self.digest,)).rowcount
 
     def forget_deaths(self) -> None:
-        """Count the deaths of workers anew: earlier ones may have been a reboot or a kill."""
+        """Set the attempts of open runs to 0: earlier workers may have ended by a reboot."""
         with self.writing() as base:
             sql = "UPDATE runs SET attempts = 0 WHERE game = ? AND state IN ('planned', 'leased')"
             base.execute(sql, (self.digest,))
 
     # -- working
 
-    def lease(self, *, seconds: float = LEASE_SECONDS, now: float | None = None) -> Lease | None:
-        """The first planned run, held for `seconds`; None if nothing waits.
+    def claim_next(
+        self, *, seconds: float = LEASE_SECONDS, now: float | None = None
+    ) -> Lease | None:
+        """Lease the first planned run for `seconds`; None if no run is planned.
 
-        Runs whose lease has ended wait again, or failed if it is for the third time.
+        Runs whose lease has ended are planned again first, or failed after the third time.
         """
         now = time.time() if now is None else now
         owner = new_owner()
         with self.writing(durable=False) as base:
-            self._reclaim(base, now)
+            self._recover(base, now)
             sql = (
                 "UPDATE runs SET state = 'leased', owner = ?, expires = ?, started = ?, "
                 "attempts = attempts + 1 WHERE key = (SELECT key FROM runs "
@@ -138,14 +139,14 @@ class Ledger(LedgerFile):
         return None if row is None else Lease(row[0], int(row[1], 16), row[2], owner)
 
     def renew(self, lease: Lease, *, seconds: float = LEASE_SECONDS) -> bool:
-        """Hold a run for longer; False if it is no longer this lease's."""
+        """Extend a lease; False if it has ended and the run is another's."""
         with self.writing(durable=False) as base:
             sql = "UPDATE runs SET expires = ? WHERE key = ? AND owner = ? AND state = 'leased'"
             values = (time.time() + seconds, lease.key, lease.owner)
             return base.execute(sql, values).rowcount > 0
 
     def release(self, lease: Lease) -> None:
-        """Give a run back unmade, as if it had not been leased."""
+        """End a lease without a result; the attempt does not count."""
         with self.writing() as base:
             base.execute(
                 "UPDATE runs SET state = 'planned', owner = NULL, expires = NULL, "
@@ -154,26 +155,26 @@ class Ledger(LedgerFile):
             )
 
     def lost(self, lease: Lease) -> None:
-        """The worker that held this lease is gone: the run waits, or the third time failed."""
+        """End the lease of a worker that died: the run is planned again, the third time failed."""
         with self.writing() as base:
             sql = "SELECT attempts FROM runs WHERE key = ? AND owner = ? AND state = 'leased'"
             row = base.execute(sql, (lease.key, lease.owner)).fetchone()
             if row is not None:
                 _give_up_or_retry(base, lease.key, row[0])
 
-    def reclaim(self) -> None:
-        """Let runs wait again whose lease has ended or whose process is gone."""
+    def recover(self) -> None:
+        """Plan runs again whose lease or process has ended."""
         with self.writing(durable=False) as base:
-            self._reclaim(base, time.time())
+            self._recover(base, time.time())
 
     def finish(self, lease: Lease, outcome: Outcome) -> bool:
-        """Record what a run gave; False if it was done before, and then nothing changes.
+        """Record the outcome of a run; False, and no change, if it was done before.
 
         A value that is not finite is recorded as that property's error.  A run without any value
-        and without anything kept has failed.
+        and without saved output has failed.
         """
         values, errors = sort_out(outcome)
-        if not values and not outcome.kept:
+        if not values and not outcome.rescorable:
             text = "; ".join(f"{name}: {error}" for name, error in sorted(errors.items()))
             return self.fail(lease, text or "the run gave no value", detail=outcome.detail)
         with self.writing() as base:
@@ -182,7 +183,7 @@ class Ledger(LedgerFile):
                 "error = '', detail = ? WHERE key = ? AND state <> 'done'"
             )
             now = time.time()
-            if not base.execute(sql, (now, as_json(outcome.detail), lease.key)).rowcount:
+            if not base.execute(sql, (now, canonical_json(outcome.detail), lease.key)).rowcount:
                 return False
             self._put_scores(base, lease.key, values, errors, now)
         return True
@@ -194,11 +195,11 @@ class Ledger(LedgerFile):
                 "UPDATE runs SET state = 'failed', owner = NULL, expires = NULL, finished = ?, "
                 "error = ?, detail = ? WHERE key = ? AND owner = ? AND state = 'leased'"
             )
-            values = (time.time(), error, as_json(detail or {}), lease.key, lease.owner)
+            values = (time.time(), error, canonical_json(detail or {}), lease.key, lease.owner)
             return base.execute(sql, values).rowcount > 0
 
     def score(self, key: str, outcome: Outcome) -> None:
-        """Add properties to a run that is done; a value that is there stays."""
+        """Add values of properties to a run that is done; recorded values stay."""
         values, errors = sort_out(outcome)
         with self.writing() as base:
             self._put_scores(base, key, values, errors, time.time())
@@ -206,7 +207,7 @@ class Ledger(LedgerFile):
     # -- reading
 
     def runs(self, name: str) -> RunTable:
-        """Done runs with a value of the property, as planned: bool (m, n), float64, int64 (m,)."""
+        """The done runs that have a value of the property, in the order of planning."""
         sql = (
             "SELECT mask, value, seed FROM runs JOIN scores ON run = key "
             "WHERE game = ? AND state = 'done' AND property = ? AND value IS NOT NULL "
@@ -233,11 +234,16 @@ class Ledger(LedgerFile):
         """How many runs are in each state."""
         sql = "SELECT state, count(*) FROM runs WHERE game = ? GROUP BY state"
         with self.reading() as base:
-            found = dict(base.execute(sql, (self.digest,)))
-        return {state: found.get(state, 0) for state in ("planned", "leased", "done", "failed")}
+            counts = dict(base.execute(sql, (self.digest,)))
+        return {state: counts.get(state, 0) for state in ("planned", "leased", "done", "failed")}
+
+    def open_runs(self) -> int:
+        """How many runs are planned or leased."""
+        counts = self.counts()
+        return counts["planned"] + counts["leased"]
 
     def problems(self) -> list[Problem]:
-        """Every recorded failure of a run, and of a property as it is defined now."""
+        """Every recorded failure of a run, or of a property under its present definition."""
         runs = {key: run for key, run, _ in self._described()}
         failed = "SELECT key, 'run', error FROM runs WHERE game = ? AND state = 'failed'"
         unscored = (
@@ -246,8 +252,8 @@ class Ledger(LedgerFile):
         )
         with self.reading() as base:
             rows = base.execute(f"{failed} UNION ALL {unscored}", (self.digest, self.digest))
-            found = rows.fetchall()
-        return [Problem(runs[key], what, error) for key, what, error in found if key in runs]
+            failures = rows.fetchall()
+        return [Problem(runs[key], what, error) for key, what, error in failures if key in runs]
 
     def unscored(self, name: str) -> list[str]:
         """Keys of done runs that have neither a value nor an error of the property."""
@@ -261,7 +267,7 @@ class Ledger(LedgerFile):
 
     # -- inside
 
-    def _reclaim(self, base: sqlite3.Connection, now: float) -> None:
+    def _recover(self, base: sqlite3.Connection, now: float) -> None:
         sql = "SELECT key, owner, expires, attempts FROM runs WHERE game = ? AND state = 'leased'"
         for key, owner, expires, attempts in base.execute(sql, (self.digest,)).fetchall():
             if expires >= now and not has_died(owner):
@@ -325,4 +331,4 @@ def _give_up_or_retry(base: sqlite3.Connection, key: str, attempts: int) -> None
 
 def _unknown(path: Path, name: str, known: Mapping[str, str]) -> InputError:
     names = ", ".join(sorted(known)) or "none"
-    return InputError(f"{show_path(path)} knows no property {name!r}; known: {names}")
+    return InputError(f"{show_path(path)} has no property {name!r}; it has {names}")

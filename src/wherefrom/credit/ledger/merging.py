@@ -1,7 +1,7 @@
-"""Two ledgers of the same games as one: the union of their runs, whatever the order of merging.
+"""Merging ledgers of one game: the union of their runs, independent of the order of merging.
 
-Of two results of one run, which differ only if the machines compute differently, the one that was
-recorded first stands.  So merging is commutative, associative and idempotent.
+If two ledgers have a result of the same run, the one recorded first is used; they differ only if
+the machines compute differently.  So merging is commutative, associative and idempotent.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ SETTLED = {"done": 2, "failed": 1, "leased": 0, "planned": 0}
 
 @dataclass(frozen=True)
 class Merged:
-    """What came from the other ledger.
+    """What a ledger took over from another one.
 
-    `runs`: runs new here; `settled`: results of runs that were open here; `scores`: values.
-    `disagreements`, `largest`: values that both have and that differ, and by how much at most.
-    `redefined`: properties that mean something else there; here they keep their meaning, and what
-    was measured there is kept under the other one.
+    `runs`: runs that were unknown here; `settled`: results of runs that were open here; `scores`:
+    values.  `disagreements`, `largest`: values that both have and that differ, and the largest
+    difference.  `redefined`: properties with another definition there; the definition here stays,
+    and the values measured there are stored under theirs.
     """
 
     runs: int
@@ -33,12 +33,28 @@ class Merged:
     largest: float
     redefined: tuple[str, ...]
 
+    def remarks(self) -> list[str]:
+        """What was taken over, and where the ledgers disagree, in sentences."""
+        lines = [
+            f"{self.runs} runs new, {self.settled} finished that were open here, "
+            f"{self.scores} values"
+        ]
+        if self.disagreements:
+            lines.append(
+                f"{self.disagreements} values differ from those here, by up to {self.largest:.3g}; "
+                "the value recorded first is used"
+            )
+        return lines + [
+            f"{name} is defined in another way there; its definition here is used"
+            for name in self.redefined
+        ]
+
 
 def merge_ledger(ledger: Ledger, other: Path) -> Merged:
-    """Take over what the ledger file `other` knows about this ledger's game, in one transaction.
+    """Take over the runs of this ledger's game from the file `other`, in one transaction.
 
-    Runs leased there are planned here, so nobody should be working on `other`.  `InputError` if it
-    holds no such game.
+    Runs leased there are planned here, so no worker should use `other`.  `InputError` if it does
+    not hold this game.
     """
     with (
         Ledger(other, ledger.game, readonly=True) as source,
@@ -95,7 +111,7 @@ def _take_runs(ours: sqlite3.Connection, theirs: sqlite3.Connection, game: str) 
 
 
 def _stands_before(row: tuple[Any, ...], known: tuple[Any, ...]) -> bool:
-    """Whether the other ledger's result replaces ours: done before failed, then the earlier one."""
+    """Whether the other ledger's result replaces ours: done before failed, then the earlier."""
     theirs, ours = SETTLED[row[4]], SETTLED[known[4]]
     if theirs != ours or not theirs:
         return theirs > ours

@@ -1,1 +1,1 @@
-"""From shares to cents: division, receipts, settlements."""
+"""Payouts: division of a pool of money by shares, receipts, settlements."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wherefrom.core.errors import ArtifactError
-from wherefrom.core.store import digest_bytes
+from wherefrom.core.saving.store import digest_bytes
 
 START = digest_bytes(b"wherefrom credit chain 1")
 

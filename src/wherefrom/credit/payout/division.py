@@ -1,4 +1,4 @@
-"""From shares to money: amounts in whole cents that add up to the pool exactly.
+"""Division of a pool of money by shares, in whole cents that add up to the pool exactly.
 
 Arithmetic is in fractions, so no cent is lost or made, and the same shares give the same table on
 every machine.
@@ -12,7 +12,7 @@ Symbols (money in the smallest unit of the currency):
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from math import ceil, floor, isfinite
 from typing import Any, NamedTuple
@@ -22,8 +22,9 @@ import numpy as np
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.credit.estimators.bounds import error_of_look, gain_level, part_bounds
-from wherefrom.credit.payout.money import digits_of, parse_money, round_above, round_to
+from wherefrom.credit.payout.money import digits_of, parse_money, round_above, round_to, show_money
 from wherefrom.credit.result import Shares
+from wherefrom.data.notebook import rows_as_frame, rows_as_html
 
 EFFICIENT = 1e-6  # relative: how far shares that are a division may be from the gain
 
@@ -34,12 +35,13 @@ class PayoutConfig(Config):
 
     negative: str = setting(
         "floor",
-        "negative shares: floor (get nothing), charge (pay), or carry (a debt for the next round)",
+        "what a negative share gets: floor (nothing), charge (it pays), carry (a debt for the next "
+        "round)",
         choices=("floor", "charge", "carry"),
     )
     uncertain: str = setting(
         "escrow",
-        "the part of an amount that is above its lower bound: escrow (hold back) or pay",
+        "what becomes of the part of an amount above its lower bound: escrow (hold back) or pay",
         choices=("escrow", "pay"),
     )
     minimum: str = setting("0", "amounts below this are held for the next round, as in 1.00")
@@ -47,7 +49,7 @@ class PayoutConfig(Config):
 
 @dataclass(frozen=True)
 class Payment:
-    """One contributor's line, money in the smallest unit of the currency.
+    """The payment of one contributor, money in the smallest unit of the currency.
 
     `amount` is the part of this pool; `brought` was held in the last round and lies ready beside
     the pool; `before` was paid when this pool was divided with fewer runs.
@@ -70,13 +72,12 @@ class Payment:
     balance: int
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Payout:
-    """The table, the pool in the smallest unit, and how many digits that unit has.
+    """The payments of a pool, in the smallest unit of a currency with so many `digits`.
 
     `look`: 1 for the first payout of this pool, 2 for its first settlement, and so on; `error`: the
     probability that its bounds may be wrong (`bounds.error_of_look`).
@@ -91,7 +92,6 @@ class Payout:
     error: float
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return {
             "currency": self.currency,
             "digits": self.digits,
@@ -102,6 +102,38 @@ class Payout:
             "payments": [payment.to_dict() for payment in self.payments],
         }
 
+    def to_dataframe(self) -> Any:
+        """The payments as a pandas frame, one line per contributor, money as text."""
+        return rows_as_frame(self._rows())
+
+    def _repr_html_(self) -> str:
+        pool = f"{show_money(self.pool, self.digits)} {self.currency} divided"
+        return rows_as_html(self._rows(), caption=pool)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        money = ("amount", "brought", "before", "paid", "escrow", "held", "balance")
+        return [
+            {
+                name: show_money(value, self.digits) if name in money else value
+                for name, value in payment.to_dict().items()
+            }
+            for payment in self.payments
+        ]
+
+
+@dataclass(frozen=True)
+class History:
+    """Earlier payouts, in the smallest unit of the currency.
+
+    `balances`: what the last round left of each contributor: an amount that was held, or a debt as
+    a negative number.  `paid`: what this pool has paid already.  `look`: the number of this payout
+    of the pool, 1 for the first.
+    """
+
+    balances: Mapping[str, int] = field(default_factory=dict)
+    paid: Mapping[str, int] = field(default_factory=dict)
+    look: int = 1
+
 
 def divide_pool(
     shares: Shares,
@@ -110,15 +142,13 @@ def divide_pool(
     *,
     currency: str = "EUR",
     config: PayoutConfig = PayoutConfig(),
-    balances: Mapping[str, int] | None = None,
-    paid: Mapping[str, int] | None = None,
-    look: int = 1,
+    history: History = History(),
     lot: str = "",
 ) -> Payout:
     """Divide `pool` (as "10000.00") by the shares under a stated policy.
 
-    `balances` is the column of the last round: what was held is paid with this round's amount, and
-    a debt (only under `carry`) lessens it.
+    What the last round held is paid with this round's amount, and a debt (only under `carry`)
+    lessens it.
 
     The weights are the shares over their sum: `floor` takes negative ones as zero, `charge` as
     they are, `carry` subtracts debts and takes what is below zero as a new debt.  Cents are rounded
@@ -126,15 +156,14 @@ def divide_pool(
     none of them chose, such as a digest of the runs.
 
     With `escrow` only what is certain of an amount is paid: with bounds of everybody's part of the
-    gain that hold for all at once, the least that the policy could give (`_certain`).  `look` is
-    the number of this payout of the pool, 1 for the first.  The bounds of all looks hold at once
-    with probability `shares.level`, so with that probability nobody ever has more than the true
-    part of the pool by more than a cent; the number of runs of each look must have been fixed
-    before it.  What is not charged cannot be paid either: as much waits of the other amounts, in
-    proportion to what is due.
+    gain that hold for all at once, the least that the policy could give (`_certain`).  The bounds
+    of all looks hold at once with probability `shares.level`, so with that probability nobody ever
+    has more than the true part of the pool by more than a cent; the number of runs of each look
+    must have been fixed before it.  What is not charged cannot be paid either: as much waits of
+    the other amounts, in proportion to what is due.
 
-    `paid` is what this pool has paid already: it counts, and only `charge` takes it back.  Who
-    would get less keeps it, `carry` making the difference a debt, and the others share the rest.
+    What this pool has paid already counts, and only `charge` takes it back.  Who would get less
+    keeps it, `carry` making the difference a debt, and the others share the rest.
 
     `InputError` where the shares carry no division: no gain, a gain that may be zero at half of the
     error of this look, or shares that do not add up to the gain (those of `loo` and `banzhaf`).
@@ -146,28 +175,28 @@ def divide_pool(
             f"{len(names)} names ({len(set(names))} different) for {shares.players} shares; "
             "expected one name each"
         )
-    require_gain(shares, look)
+    require_gain(shares, history.look)
     require_efficient(shares)
-    last = _balances(balances, names, config)
-    owed = _owed(shares, cents, [min(old, 0) for old in last], look)
+    last = _balances(history.balances, names, config)
+    owed = _owed(shares, cents, [min(old, 0) for old in last], history.look)
     lines = [
-        Line(name, max(old, 0), (paid or {}).get(name, 0))
+        Line(name, max(old, 0), history.paid.get(name, 0))
         for name, old in zip(names, last, strict=True)
     ]
-    kept = [max(line.before - line.brought, 0) for line in lines]
-    amounts = _amounts(cents, owed, kept, config, lot)
+    lowest = [max(line.before - line.brought, 0) for line in lines]
+    amounts = _amounts(cents, owed, lowest, config, lot)
     waiting = _waiting(amounts, _certain(cents, amounts, owed, config), lines, config, lot)
-    debts = _debts(owed, kept, config)
+    debts = _debts(owed, lowest, config)
     payments = [
         _payment(shares, i, lines[i], amounts[i], waiting[i], debts[i], minimum)
         for i in range(shares.players)
     ]
-    error = error_of_look(shares.level, look)
-    return Payout(tuple(payments), cents, currency, digits, config, look, error)
+    error = error_of_look(shares.level, history.look)
+    return Payout(tuple(payments), cents, currency, digits, config, history.look, error)
 
 
 class Line(NamedTuple):
-    """What a contributor brings to a division: held in the last round, paid from this pool."""
+    """A contributor's amounts before a division: held in the last round, paid from this pool."""
 
     name: str
     brought: int
@@ -197,16 +226,16 @@ def _owed(shares: Shares, cents: int, debts: Sequence[int], look: int) -> list[O
 
 
 def _amounts(
-    cents: int, owed: Sequence[Owed], kept: Sequence[int], config: PayoutConfig, lot: str
+    cents: int, owed: Sequence[Owed], lowest: Sequence[int], config: PayoutConfig, lot: str
 ) -> list[int]:
     """Everybody's part of the pool."""
     if config.negative == "charge":
         return round_to(cents, [each.due for each in owed], lot)
-    return round_above(cents, [max(each.due, Fraction(0)) for each in owed], kept, lot)
+    return round_above(cents, [max(each.due, Fraction(0)) for each in owed], lowest, lot)
 
 
-def _debts(owed: Sequence[Owed], kept: Sequence[int], config: PayoutConfig) -> list[int]:
-    """Under `carry`, how far below what is kept everybody is, as negative numbers.
+def _debts(owed: Sequence[Owed], lowest: Sequence[int], config: PayoutConfig) -> list[int]:
+    """Under `carry`, how far everybody is below what was paid already, as negative numbers.
 
     With escrow only as far as the upper bound is below it.  A part of a cent is let off.
     """
@@ -215,7 +244,7 @@ def _debts(owed: Sequence[Owed], kept: Sequence[int], config: PayoutConfig) -> l
     sure = config.uncertain == "escrow"
     ends = [each.high if sure else each.due for each in owed]
     return [
-        0 if end is None else min(-int(low - end), 0) for end, low in zip(ends, kept, strict=True)
+        0 if end is None else min(-int(low - end), 0) for end, low in zip(ends, lowest, strict=True)
     ]
 
 
@@ -304,16 +333,16 @@ def _waiting(
     """What of everybody's amount waits in escrow; below 0 for a charge that waits."""
     if config.uncertain != "escrow":
         return [0] * len(amounts)
-    left = [
+    unpaid = [
         amount + line.brought - line.before for amount, line in zip(amounts, lines, strict=True)
     ]
     waiting = []
-    for amount, sure, rest in zip(amounts, certain, left, strict=True):
+    for amount, sure, rest in zip(amounts, certain, unpaid, strict=True):
         # What was paid stays paid when a bound has become lower.
         held = amount - sure
         waiting.append(min(held, max(rest, 0)) if amount > 0 else max(held, min(rest, 0)))
     uncollected = -sum(waiting)
-    due = [Fraction(max(rest - held, 0)) for rest, held in zip(left, waiting, strict=True)]
+    due = [Fraction(max(rest - held, 0)) for rest, held in zip(unpaid, waiting, strict=True)]
     if uncollected > 0 and any(due):
         more = round_to(min(uncollected, int(sum(due))), due, lot)
         waiting = [held + extra for held, extra in zip(waiting, more, strict=True)]
@@ -342,10 +371,7 @@ def _payment(
     )
 
 
-def _balances(
-    balances: Mapping[str, int] | None, names: Sequence[str], config: PayoutConfig
-) -> list[int]:
-    balances = balances or {}
+def _balances(balances: Mapping[str, int], names: Sequence[str], config: PayoutConfig) -> list[int]:
     for name, balance in balances.items():
         if balance and name not in set(names):
             raise InputError(

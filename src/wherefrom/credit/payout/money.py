@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import digest_bytes
+from wherefrom.core.saving.store import digest_bytes
 
 # ISO 4217: currencies whose smallest unit is not a hundredth.
 WHOLE = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
@@ -73,7 +73,7 @@ def parse_money(text: str, digits: int, *, zero: bool = False) -> int:
 
 
 def show_money(cents: int, digits: int) -> str:
-    """The amount as text, the other way of `parse_money`."""
+    """The text of an amount in the smallest unit; `parse_money` reads it."""
     sign, plain = "-" if cents < 0 else "", f"{abs(cents):0{digits + 1}d}"
     return sign + (f"{plain[:-digits]}.{plain[-digits:]}" if digits else plain)
 

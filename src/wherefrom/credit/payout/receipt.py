@@ -1,20 +1,20 @@
 """The receipt of a payout: every record from the data to the money, and the chain over them.
 
-It is checked against itself (nobody changed it), against the files that were written with it, and
-against the study: made again from the runs it rests on, whatever was run since.
+A receipt is checked in three ways: by its own digests, against the files that were written with it,
+and against the study, by making it again from the runs that it rests on.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.core.store import digest_bytes, digest_file
+from wherefrom.core.saving.store import digest_bytes, digest_file
 from wherefrom.credit.estimators.tables import checked
 from wherefrom.credit.game import RunTable, mask_of
 from wherefrom.credit.payout.chain import build_chain, canonical, verify_chain
@@ -36,26 +36,23 @@ MAX_BYTES = 256 * 2**20
 
 
 def make_receipt(
+    study: Mapping[str, Any],
     *,
-    contributors: Sequence[str],
-    game: Mapping[str, Any],
-    measured: Mapping[str, Any],
     table: RunTable,
     shares: Shares,
     payout: Payout,
     settings: Mapping[str, Any],
     earlier: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """JSON values.  `game` holds the digests of the data and the recipe, `measured` the property;
-    `settings` is what the payout was asked for, so that it can be asked for again.  `earlier`
-    is the receipt that is settled (`settlement.earlier_of`).  The record of files is empty
-    (`with_files`).
+    """The receipt as JSON values; its record of files is empty (`with_files`).
+
+    `study` has the records `STUDY`: the names of the contributors, the game with the digests of the
+    data and the recipe, and the property.  `settings` is what the payout was asked for, so that it
+    can be asked for again.  `earlier` is the receipt that is settled (`settlement.earlier_of`).
     """
     bodies = {
         "earlier": dict(earlier or {}),
-        "contributors": list(contributors),
-        "game": dict(game),
-        "property": dict(measured),
+        **{name: study[name] for name in STUDY},
         "runs": _rows(table),
         "shares": shares.to_dict(),
         "payout": payout.to_dict() | {"settings": dict(settings)},
@@ -65,7 +62,7 @@ def make_receipt(
 
 
 def runs_digest(table: RunTable) -> str:
-    """SHA-256 of the runs as a receipt lists them: what cents that tie are drawn from."""
+    """SHA-256 of the runs as a receipt lists them; cents that tie are drawn from it."""
     return digest_bytes(canonical(_rows(table)))
 
 
@@ -92,7 +89,7 @@ def _sealed(bodies: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_receipt(path: Path) -> dict[str, Any]:
-    """The receipt as it was written; an `ArtifactError` names the record that was changed."""
+    """Read a receipt file; an `ArtifactError` names the record that was changed."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ArtifactError(f"{path} is larger than {MAX_BYTES} bytes and no receipt")
@@ -116,7 +113,7 @@ def read_receipt(path: Path) -> dict[str, Any]:
 
 
 def settings_of(receipt: Mapping[str, Any]) -> dict[str, Any]:
-    """What a payout was asked for."""
+    """The settings of the payout, as `SETTINGS`; an `ArtifactError` where they are missing."""
     paid = receipt["records"]["payout"]
     settings = paid.get("settings") if isinstance(paid, Mapping) else None
     if not isinstance(settings, Mapping) or set(settings) != set(SETTINGS):
@@ -164,14 +161,14 @@ def check_files(receipt: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
     files = receipt["records"]["files"]
     if not isinstance(files, Mapping) or not set(files) <= set(FILES):
         raise ArtifactError(f"the receipt names other files than {', '.join(FILES)}; it is forged")
-    found = tuple(name for name in FILES if name in files and (folder / name).is_file())
-    for name in found:
+    present = tuple(name for name in FILES if name in files and (folder / name).is_file())
+    for name in present:
         if digest_file(folder / name) != files[name]:
             raise InputError(
                 f"{folder / name} is not the file that was written with the receipt; "
                 "it was changed or belongs to another payout"
             )
-    return found
+    return present
 
 
 def compare_receipts(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -182,29 +179,28 @@ def compare_receipts(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     (`check_files`).
     """
     for name in RECORDS[:-1]:
-        one, other = old["records"][name], new["records"][name]
         same = _same_computed if name in COMPUTED else _same
-        if not same(one, other):
+        if not same(old["records"][name], new["records"][name]):
             return name
     return ""
 
 
-def _same(one: Any, other: Any) -> bool:
-    return canonical(one) == canonical(other)
+def _same(a: Any, b: Any) -> bool:
+    return canonical(a) == canonical(b)
 
 
-def _same_computed(one: Any, other: Any) -> bool:
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return set(one) == set(other) and all(_same_computed(one[k], other[k]) for k in one)
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(_same_computed, one, other))
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=ROUNDING, abs_tol=ROUNDING)
-    return _same(one, other)
+def _same_computed(a: Any, b: Any) -> bool:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return set(a) == set(b) and all(_same_computed(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(_same_computed, a, b))
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=ROUNDING, abs_tol=ROUNDING)
+    return _same(a, b)
 
 
 def balances_of(receipt: Mapping[str, Any]) -> dict[str, int]:
-    """What the next round has to know: the balance of every contributor, in the smallest unit."""
+    """The balance of every contributor, which the next round takes over, in the smallest unit."""
     return column_of(receipt, "balance")
 
 

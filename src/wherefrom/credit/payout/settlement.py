@@ -1,4 +1,4 @@
-"""Settling a payout: what waited in escrow is paid as more runs narrow the bounds.
+"""Checks and records of a settlement, which pays from escrow as more runs narrow the bounds.
 
 The pool is divided again under the terms of the earlier receipt, by the shares as they are known
 now; what it has paid counts.  At every step, cent by cent,
@@ -25,9 +25,7 @@ from wherefrom.credit.payout.receipt import SETTLED, STUDY, column_of, read_rece
 
 
 def earlier_of(receipt: Mapping[str, Any]) -> dict[str, Any]:
-    """What a later receipt says of this one: its last digest, the number of its look, and what the
-    pool has paid so far.
-    """
+    """The record of this receipt in a later one: last digest, number of its look, amounts paid."""
     return {
         "digest": receipt["chain"][-1]["digest"],
         "look": look_after(receipt["records"]["earlier"]),
@@ -54,7 +52,7 @@ def require_same_study(receipt: Mapping[str, Any], study: Mapping[str, Any]) -> 
 
 
 def require_new_runs(receipt: Mapping[str, Any], known: RunTable, usable: RunTable) -> None:
-    """An `InputError` if nothing waits, or nothing has become known since.
+    """An `InputError` if no amount is in escrow, or no run was made since the receipt.
 
     `known`: all runs of the ledger; `usable`: those that shares rest on.
     """

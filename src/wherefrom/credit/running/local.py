@@ -1,8 +1,8 @@
-"""Who makes the runs: processes of this machine, or with the extra `ray` those of many machines.
+"""Executors: processes of this machine make the runs, or with the extra `ray` those of a cluster.
 
-Both take the runs from the ledger and behave the same: a run that is done is never made again; a
-worker that dies costs the run that it was making, which waits again; the third death fails the run;
-what goes wrong with the machine stops everything and keeps all.
+Both claim runs from the ledger, and behave the same.  A run that is done is never made again.  When
+a worker dies, its run is planned again; the third time the run has failed.  An error of the machine
+stops all workers, and every finished run stays.
 """
 
 from __future__ import annotations
@@ -13,40 +13,23 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Protocol
 
+from wherefrom.core.compute.threads import threads_per_process, using_threads
 from wherefrom.core.errors import InputError, WherefromError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.core.threads import threads_per_process, using_threads
 from wherefrom.credit.ledger.ledger import LEASE_SECONDS, MAX_ATTEMPTS, Ledger
 from wherefrom.credit.ledger.records import GameIdentity
 from wherefrom.credit.running.ray import run_ray
 from wherefrom.credit.running.worker import MakePlay, work_in_process
 
 POLL_SECONDS = 0.2
-PATIENCE_SECONDS = 10.0  # for a worker to give its run back when everything stops
-
-
-class Executor(Protocol):
-    """Makes every planned run of a ledger; returns when each is done or failed."""
-
-    def __call__(
-        self,
-        ledger: Ledger,
-        make_play: MakePlay,
-        *,
-        devices: tuple[str, ...] = ("cpu",),
-        lease_seconds: float = LEASE_SECONDS,
-        track: Track = quiet,
-    ) -> None:
-        """`make_play` goes to other processes: a function of a module, or a `partial` of one."""
-        ...
+PATIENCE_SECONDS = 10.0  # in which a worker may release its run when all of them are stopped
 
 
 def run_local(
@@ -59,22 +42,23 @@ def run_local(
 ) -> None:
     """Make every planned run in spawned processes, one for each entry of `devices`.
 
-    `InputError` if the game cannot be loaded in a worker, or the machine refuses.  If this process
-    is killed, its workers end after the run each of them is making.
+    `make_play` is pickled: a function of a module, or a `partial` of one.
+    `InputError` if the game cannot be loaded in a worker, or for an error of the machine.  If this
+    process is killed, each worker ends after its run.
     """
     if not devices:
         raise InputError("no device is given to run on; give at least one, as in cpu")
-    ledger.reclaim()
-    crew = _Crew(ledger, make_play, devices, lease_seconds)
+    ledger.recover()
+    pool = _WorkerPool(ledger, make_play, devices, lease_seconds)
     try:
-        for _ in track(crew.settled(), "making runs", total=_left(ledger)):
+        for _ in track(pool.settled(), "making runs", total=ledger.open_runs()):
             pass
-        crew.join()
+        pool.join()
     finally:
-        crew.stop()
+        pool.stop()
 
 
-EXECUTORS: dict[str, Executor] = {"local": run_local, "ray": run_ray}
+EXECUTORS: dict[str, Callable[..., None]] = {"local": run_local, "ray": run_ray}
 
 
 @dataclass
@@ -83,8 +67,8 @@ class _Worker:
     report: Connection  # one message, if it ends with an error
 
 
-class _Crew:
-    """The workers of one driver, one place per device."""
+class _WorkerPool:
+    """The worker processes of one call, one place per device."""
 
     def __init__(
         self, ledger: Ledger, make_play: MakePlay, devices: tuple[str, ...], lease_seconds: float
@@ -95,26 +79,26 @@ class _Crew:
         self.deaths = 0  # since the ledger last changed
 
     def settled(self) -> Iterator[None]:
-        """Work, and yield once for each run that is done or failed."""
-        left = _left(self.ledger)
-        while left:
+        """Make runs, and yield once for each that is done or failed."""
+        before = self.ledger.open_runs()
+        while before:
             self._fill()
             self._watch()
-            self.ledger.reclaim()
-            now = _left(self.ledger)
-            if now != left:
+            self.ledger.recover()
+            now = self.ledger.open_runs()
+            if now != before:
                 self.deaths = 0
-            yield from (None for _ in range(left - now))
-            left = now
+            yield from (None for _ in range(before - now))
+            before = now
 
     def join(self) -> None:
-        """Wait for workers that have found nothing to do."""
+        """Wait for workers that end because no run is planned."""
         end = time.monotonic() + PATIENCE_SECONDS
         for worker in self.workers.values():
             worker.process.join(max(0.0, end - time.monotonic()))
 
     def stop(self) -> None:
-        """Let every worker give its run back, and end it."""
+        """Interrupt every worker, so that it releases its run, and end it."""
         for worker in self._alive():
             with suppress(ProcessLookupError):
                 os.kill(worker.process.pid or 0, signal.SIGINT)
@@ -145,16 +129,16 @@ class _Crew:
         return _Worker(process, report)
 
     def _watch(self) -> None:
-        """Wait until a worker ends, or a moment."""
+        """Wait for `POLL_SECONDS` or until a worker ends, and remove those that ended."""
         wait([worker.process.sentinel for worker in self.workers.values()], timeout=POLL_SECONDS)
-        if not self.workers:  # somebody else holds the last runs
+        if not self.workers:  # another process holds the last runs
             time.sleep(POLL_SECONDS)
         for place, worker in list(self.workers.items()):
             if not worker.process.is_alive():
                 del self.workers[place]
-                self._bury(worker)
+                self._remove_dead(worker)
 
-    def _bury(self, worker: _Worker) -> None:
+    def _remove_dead(self, worker: _Worker) -> None:
         worker.process.join()
         with suppress(EOFError):
             is_users, text = worker.report.recv()
@@ -164,13 +148,8 @@ class _Crew:
             if self.deaths > MAX_ATTEMPTS * (len(self.devices) + 1):
                 raise InputError(
                     f"workers die before they record a run (exit code {worker.process.exitcode}); "
-                    "run with one device, and look at the memory"
+                    "use one device, and check that the memory suffices"
                 )
-
-
-def _left(ledger: Ledger) -> int:
-    counts = ledger.counts()
-    return counts["planned"] + counts["leased"]
 
 
 def _enter(
@@ -182,7 +161,7 @@ def _enter(
     lease_seconds: float,
     parent: int,
 ) -> None:
-    """What a worker process runs."""
+    """The main function of a worker process."""
     try:
         work_in_process(path, game, make_play, device, lease_seconds=lease_seconds, parent=parent)
     except KeyboardInterrupt:
@@ -197,6 +176,6 @@ def _enter(
 
 @contextmanager
 def _threads_for(workers: int) -> Iterator[None]:
-    """Processes started inside share the threads that this one may use."""
+    """Processes started in the block share the threads that this process may use."""
     with using_threads(threads_per_process(workers)):
         yield

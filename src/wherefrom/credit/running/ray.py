@@ -1,4 +1,4 @@
-"""The executor for many machines: Ray carries runs to actors and results back to the ledger.
+"""The executor for many machines: Ray actors make the runs of the ledger.
 
 Only this process writes the ledger.  Ray retries nothing, because the ledger does.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from wherefrom.core.cluster import ray_cluster, require_room, start_actor
+from wherefrom.core.compute.cluster import ray_cluster, require_room, start_actor
 from wherefrom.core.errors import InputError, WherefromError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.credit.ledger.ledger import LEASE_SECONDS, Ledger
@@ -27,28 +27,26 @@ def run_ray(
     devices: tuple[str, ...] = ("cpu",),
     lease_seconds: float = LEASE_SECONDS,
     track: Track = quiet,
-    address: str | None = None,
-    gpus: float = 1.0,
 ) -> None:
-    """`executors.run_local` on a Ray cluster: one actor for each entry of `devices`.
+    """Make every planned run on a Ray cluster, with one actor for each entry of `devices`.
 
-    `address` and `gpus` as in `core.cluster`.  `MissingExtraError` without ray.
+    The cluster is that of RAY_ADDRESS, or one of this machine.  `MissingExtraError` without ray.
     """
     if not devices:
         raise InputError("no device is given to run on; give at least one, as in cpu")
-    with ray_cluster("the executor ray", address=address) as ray:
-        require_room(ray, devices, gpus=gpus)
-        ledger.reclaim()
-        hands = _Hands(ray, ledger, make_play, lease_seconds, gpus)
+    with ray_cluster("the executor ray") as ray:
+        require_room(ray, devices)
+        ledger.recover()
+        actors = _RayRuns(ray, ledger, make_play, lease_seconds)
         try:
-            for _ in track(hands.settled(devices), "making runs", total=_left(ledger)):
+            for _ in track(actors.settled(devices), "making runs", total=ledger.open_runs()):
                 pass
         finally:
-            hands.stop()
+            actors.stop()
 
 
-class Hand:
-    """What lives in an actor: the game, loaded once."""
+class RunActor:
+    """An actor: the game, loaded once, and the runs it makes."""
 
     def __init__(self, device: str, make_play: MakePlay, game: GameIdentity) -> None:
         self.game, self.problem = game, ""
@@ -68,66 +66,66 @@ class Hand:
 
 
 @dataclass
-class _Task:
+class _RunTask:
     lease: Lease
     device: str
-    hand: Any
+    actor: Any
 
 
-class _Hands:
-    """The actors of one driver."""
+class _RayRuns:
+    """The actors of one call."""
 
-    def __init__(
-        self, ray: Any, ledger: Ledger, make_play: MakePlay, lease_seconds: float, gpus: float
-    ) -> None:
+    def __init__(self, ray: Any, ledger: Ledger, make_play: MakePlay, lease_seconds: float) -> None:
         self.ray, self.ledger, self.make_play = ray, ledger, make_play
-        self.lease_seconds, self.gpus = lease_seconds, gpus
+        self.lease_seconds = lease_seconds
         self.idle: list[tuple[str, Any]] = []
-        self.busy: dict[Any, _Task] = {}
+        self.busy: dict[Any, _RunTask] = {}
 
     def settled(self, devices: tuple[str, ...]) -> Iterator[None]:
-        """Work, and yield once for each run that is done or failed."""
-        left = _left(self.ledger)
-        self.idle = [(device, self._new(device)) for device in devices[:left]]
+        """Make runs, and yield once for each that is done or failed."""
+        before = self.ledger.open_runs()
+        self.idle = [(device, self._new(device)) for device in devices[:before]]
         renewed = time.monotonic()
-        while left:
-            self._hand_out()
+        while before:
+            self._assign()
             self._collect()
             if time.monotonic() - renewed > self.lease_seconds / 3:
                 renewed = time.monotonic()
                 for task in self.busy.values():
                     self.ledger.renew(task.lease, seconds=self.lease_seconds)
-            now = _left(self.ledger)
-            yield from (None for _ in range(left - now))
-            left = now
+            now = self.ledger.open_runs()
+            yield from (None for _ in range(before - now))
+            before = now
 
     def stop(self) -> None:
-        """Give back what is under way, and end every actor."""
+        """Release the runs that are being made, and end every actor."""
         for task in self.busy.values():
             self.ledger.release(task.lease)
-        for hand in [hand for _, hand in self.idle] + [task.hand for task in self.busy.values()]:
-            self.ray.kill(hand)
+        for actor in [actor for _, actor in self.idle] + [
+            task.actor for task in self.busy.values()
+        ]:
+            self.ray.kill(actor)
 
     def _new(self, device: str) -> Any:
-        hand = start_actor(self.ray, Hand, device, self.make_play, self.ledger.game, gpus=self.gpus)
+        actor = start_actor(self.ray, RunActor, device, self.make_play, self.ledger.game)
         try:
-            problem = self.ray.get(hand.ready.remote())
+            problem = self.ray.get(actor.ready.remote())
         except self.ray.exceptions.RayError as error:
             raise RuntimeError(f"a worker failed:\n{error}") from error
         if problem:
             raise InputError(problem)
-        return hand
+        return actor
 
-    def _hand_out(self) -> None:
+    def _assign(self) -> None:
         while self.idle:
-            lease = self.ledger.lease(seconds=self.lease_seconds)
+            lease = self.ledger.claim_next(seconds=self.lease_seconds)
             if lease is None:
                 return
-            device, hand = self.idle.pop()
-            self.busy[hand.run.remote(lease.mask, lease.seed)] = _Task(lease, device, hand)
+            device, actor = self.idle.pop()
+            self.busy[actor.run.remote(lease.mask, lease.seed)] = _RunTask(lease, device, actor)
 
     def _collect(self) -> None:
-        if not self.busy:  # somebody else holds the last runs
+        if not self.busy:  # another process holds the last runs
             time.sleep(POLL_SECONDS)
             return
         ready, _ = self.ray.wait(list(self.busy), num_returns=1, timeout=POLL_SECONDS)
@@ -135,7 +133,7 @@ class _Hands:
             task = self.busy.pop(reference)
             try:
                 result = self.ray.get(reference)
-            except self.ray.exceptions.RayTaskError as error:  # a fault of that machine
+            except self.ray.exceptions.RayTaskError as error:  # an error of that machine
                 self.ledger.release(task.lease)
                 fault = machine_fault(error.cause)
                 raise fault or RuntimeError(f"a worker failed:\n{error}") from error
@@ -143,13 +141,8 @@ class _Hands:
                 self.ledger.lost(task.lease)
                 self.idle.append((task.device, self._new(task.device)))
                 continue
-            self.idle.append((task.device, task.hand))
+            self.idle.append((task.device, task.actor))
             if isinstance(result, Outcome):
                 self.ledger.finish(task.lease, result)
             else:
                 self.ledger.fail(task.lease, result)
-
-
-def _left(ledger: Ledger) -> int:
-    counts = ledger.counts()
-    return counts["planned"] + counts["leased"]

@@ -1,9 +1,9 @@
-"""The loop of one worker: take a run, make it, record it, until none waits.
+"""The loop of one worker: claim a run, make it, record it, until none waits.
 
-Workers show no progress: the process that started them counts the finished runs with its `track`.
+Worker processes show no progress: the process that started them counts the finished runs.
 
-What goes wrong in a run is recorded with the run.  What goes wrong with the machine (a full disk,
-an interruption) gives the run back and ends the worker.
+An error of a run is recorded with the run.  An error of the machine (a full disk, an interruption)
+releases the run and ends the worker.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from wherefrom.core.errors import InputError, WherefromError
+from wherefrom.core.progress import Track, quiet
 from wherefrom.credit.game import Bools, members_of
 from wherefrom.credit.ledger.ledger import LEASE_SECONDS, Ledger
 from wherefrom.credit.ledger.records import GameIdentity, Lease, Outcome
@@ -44,19 +45,33 @@ def work(
     go_on: Callable[[], bool] = lambda: True,
 ) -> int:
     """Make runs of the ledger while some wait and `go_on()` holds; how many were made."""
-    made = 0
-    while go_on():
-        lease = ledger.lease(seconds=lease_seconds)
-        if lease is None:
-            break
-        with _kept_alive(ledger, lease, lease_seconds):
-            result = attempt(play, lease, ledger)
-        if isinstance(result, Outcome):
-            ledger.finish(lease, result)
-        else:
-            ledger.fail(lease, result)
-        made += 1
-    return made
+    count = 0
+    while go_on() and make_next(ledger, play, lease_seconds=lease_seconds):
+        count += 1
+    return count
+
+
+def make_next(ledger: Ledger, play: Play, *, lease_seconds: float = LEASE_SECONDS) -> bool:
+    """Claim a run, make it and record it; False if none waits."""
+    lease = ledger.claim_next(seconds=lease_seconds)
+    if lease is None:
+        return False
+    with _renewed(ledger, lease, lease_seconds):
+        result = attempt(play, lease, ledger)
+    if isinstance(result, Outcome):
+        ledger.finish(lease, result)
+    else:
+        ledger.fail(lease, result)
+    return True
+
+
+def run_here(ledger: Ledger, play: Play, *, track: Track = quiet) -> None:
+    """Make every planned run in this process; a worker elsewhere may make some of them."""
+    ledger.recover()
+    waiting = ledger.counts()["planned"]
+    for _ in track(range(waiting), "making runs", total=waiting):
+        if not make_next(ledger, play):
+            return
 
 
 def attempt(play: Play, lease: Lease, ledger: Ledger) -> Outcome | str:
@@ -69,7 +84,7 @@ def attempt(play: Play, lease: Lease, ledger: Ledger) -> Outcome | str:
 
 
 def play_once(play: Play, mask: int, seed: int, game: GameIdentity) -> Outcome | str:
-    """The same without a ledger, as another machine does it."""
+    """The outcome of a run made without a ledger, as on another machine; as `attempt` otherwise."""
     try:
         return play(members_of(mask, game.players), seed)
     except Exception as error:
@@ -86,12 +101,12 @@ def describe(error: BaseException) -> str:
 
 
 def machine_fault(error: BaseException | None) -> InputError | None:
-    """An `InputError` if the machine, not the run, is at fault; looks at causes too."""
+    """An `InputError` if the error, or a cause of it, is one of the machine and not of the run."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in MACHINE_FAULTS:
             return InputError(
-                f"the machine refuses: {error.strerror}; every finished run is kept; "
-                "mend it and start again"
+                f"the machine cannot continue: {error.strerror}; every finished run is kept; free "
+                "the disk or the files, and start again"
             )
         error = error.__cause__
     return None
@@ -106,16 +121,16 @@ def work_in_process(
     lease_seconds: float = LEASE_SECONDS,
     parent: int | None = None,
 ) -> None:
-    """Open ledger and game, and work.  A worker without its `parent` ends after its run."""
+    """Open ledger and game, and work; when the process `parent` has ended, stop after a run."""
     if parent is not None:
-        logging.captureWarnings(True)  # what libraries warn of would stand beside a result in JSON
+        logging.captureWarnings(True)  # else libraries print them beside a result in JSON
     with Ledger(path, game, fold=False) as ledger:
         alive = (lambda: True) if parent is None else (lambda: os.getppid() == parent)
         work(ledger, make_play(device), lease_seconds=lease_seconds, go_on=alive)
 
 
 @contextmanager
-def _kept_alive(ledger: Ledger, lease: Lease, seconds: float) -> Iterator[None]:
+def _renewed(ledger: Ledger, lease: Lease, seconds: float) -> Iterator[None]:
     """Renew the lease from a thread with a connection of its own, every third of its time."""
     done = threading.Event()
 

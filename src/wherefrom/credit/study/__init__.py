@@ -1,1 +1,1 @@
-"""A study file, the models and properties that it names, and what it costs."""
+"""The study file, the models and properties that it defines, and what a study costs."""

@@ -1,4 +1,4 @@
-"""What a study costs, from a few timed steps of its own networks.  Nothing is trained or kept."""
+"""The hours that a study takes, from a few timed steps of its networks; nothing is trained."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Stage:
-    """One part of the work: how often it is done, its steps, and the seconds of one time."""
+    """A stage of the work: its steps, their batch, its seconds, and if it is done only `once`."""
 
     name: str
     steps: int
@@ -33,18 +33,14 @@ class Stage:
     seconds: float
     once: bool
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Cost:
-    """What a study needs.
+    """The cost of a study.
 
-    `parameters`, `pruned`: numbers that are trained, without and with pruning (None: no pruning).
-    `largest`: images in the largest batch that was timed; larger batches count in proportion, which
-    is rather too much.  `spent`: seconds that the timing took.
+    `parameters`, `pruned`: trained numbers without and with pruning (None: no pruning).  `largest`:
+    images in the largest batch that was timed; the time of larger ones is taken in proportion,
+    which is rather too long.  `spent`: seconds that the timing took.
     """
 
     parameters: int
@@ -65,17 +61,11 @@ class Cost:
         return sum(stage.seconds for stage in self.stages if not stage.once) / HOUR
 
     def hours(self, runs: int) -> float:
-        """Hours of everything up to that many runs, one after the other."""
+        """Hours until that many runs are made, one after the other."""
         return self.before + runs * self.per_run
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        stages = [stage.to_dict() for stage in self.stages]
-        return asdict(self) | {
-            "stages": stages,
-            "hours_before": self.before,
-            "hours_per_run": self.per_run,
-        }
+        return asdict(self) | {"hours_before": self.before, "hours_per_run": self.per_run}
 
 
 def measure_cost(

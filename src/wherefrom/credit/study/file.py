@@ -1,4 +1,4 @@
-"""A study file: everything that decides a game, in one TOML file with strict keys.
+"""The study file: all settings of a study in one TOML file; unknown keys are errors.
 
     [study]         name, seed
     [contributors]  folder = "data" or table = "map.csv", channels, size, resize
@@ -8,8 +8,8 @@
     [training]      of the full model, and of each subset when it is retrained
     [finetuning]    of each subset in the other games;  [recovery] of the pruned network
     [pruning], [unlearning], [sampling], [design]
-    [baselines]     what `evaluate` compares the shares with; it decides no run
-    [[property]]    one table for each thing that is measured
+    [baselines]     of `evaluate`; no run depends on it
+    [[property]]    one table per measured property
 
 Paths are relative to the file.
 """
@@ -38,7 +38,7 @@ from wherefrom.credit.diffusion.model import SamplingConfig, TrainingConfig
 from wherefrom.credit.diffusion.pruning import ROUNDINGS
 from wherefrom.credit.diffusion.unlearning import UnlearningConfig
 from wherefrom.credit.estimators.design import DESIGNS
-from wherefrom.credit.result import MOST_ANCHORS
+from wherefrom.credit.result import MAX_ANCHORS
 from wherefrom.credit.running.diffusion_run import EMPTIES, KINDS, UNTRAINED
 
 PROPERTY_KINDS = (
@@ -51,7 +51,7 @@ PROPERTY_KINDS = (
     "similarity",
     "callable",
 )
-OWEN = "owen"  # the design whose players are in unions
+OWEN = "owen"  # the design with unions of players
 MODEL_KINDS = ("ddpm", "latent", "lora")
 
 
@@ -74,33 +74,33 @@ class ContributorsConfig(Config):
     channels: int = setting(3, "3 colour, 1 grey", low=1, high=3)
     groups: str = setting(
         "",
-        "play between groups: a CSV file with the columns contributor and group, or how many "
-        "groups of like images",
+        "shares of groups: a CSV file with the columns contributor and group, or a number of "
+        "groups, formed by similar images",
     )
     unions: str = setting(
-        "", "of the design owen: a CSV file with the columns contributor and group"
+        "", "unions of the design owen: a CSV file with the columns contributor and group"
     )
     size: int = setting(32, "side in px", low=4)
-    resize: bool = setting(True, "crop and scale other sizes; without, they are left out")
+    resize: bool = setting(True, "crop and scale images of other sizes; without it, leave them out")
 
 
 @dataclass(frozen=True, kw_only=True)
 class GameConfig(Config):
     """The table [game]."""
 
-    kind: str = setting("sparsified", "what v(S) is", choices=(*KINDS, "callable"))
+    kind: str = setting("sparsified", "how v(S) is made", choices=(*KINDS, "callable"))
     empty: str = setting(
         UNTRAINED,
-        "what the empty set is: untrained (a network without training), start (the model that runs "
-        "start from, trained on everybody's data), or retrained (as untrained, and the full set "
-        "is trained from scratch)",
+        "model of the empty set: untrained (a network without training), start (the model that "
+        "runs start from, trained on all data), or retrained (as untrained, and the full set is "
+        "trained from scratch)",
         source="Section 3.1: without training",
         choices=EMPTIES,
     )
-    callable: str = setting("", "module:function of the game callable")
-    version: str = setting("1", "of the callable; change it when its answers change")
+    callable: str = setting("", "the function of the game callable, as module:function")
+    version: str = setting("1", "of the callable; change it when its results change")
     keep: str = setting(
-        "images", "what is kept of a run, to be measured again", choices=("images", "weights")
+        "images", "what is saved of a run, to be measured again", choices=("images", "weights")
     )
     checkpoint_every: int = setting(0, "steps between checkpoints within a run; 0: none", low=0)
 
@@ -115,7 +115,7 @@ class ModelConfig(Config):
         "", "a diffusers folder: a UNet2DModel or a pipeline with one; for lora the pipeline"
     )
     paper: bool = setting(
-        False, "the DDPM of Section 4.1, 35.7 million weights; replaces width to groups"
+        False, "the DDPM of Section 4.1, 35.7 million weights, instead of width to groups"
     )
     autoencoder: str = setting("", "a diffusers folder of a VAE or VQ autoencoder, for latent")
     width: int = setting(64, "channels at full resolution", low=4)
@@ -123,7 +123,9 @@ class ModelConfig(Config):
     blocks: int = setting(2, "residual blocks per resolution", low=1)
     attention: bool = setting(True, "attention at the second lowest resolution")
     groups: int = setting(32, "groups of the normalisation", source="DDPM: 32", low=1)
-    conditional: bool = setting(False, "tell the network the label (by default the contributor)")
+    conditional: bool = setting(
+        False, "condition the network on the label (by default the contributor)"
+    )
     rank: int = setting(256, "rank of LoRA", source="Section 4.1: 256", low=1)
     prompt: str = setting("", "prompt of images without one of their own, for lora")
 
@@ -133,9 +135,11 @@ class PruningConfig(Config):
     """The table [pruning]."""
 
     ratio: float = setting(
-        0.3, "share of channels that goes", source="Section 4.2", low=0, high=0.95
+        0.3, "share of channels that is cut", source="Section 4.2", low=0, high=0.95
     )
-    rounding: str = setting("keep-more", "to multiples of the groups", choices=ROUNDINGS)
+    rounding: str = setting(
+        "keep-more", "rounding to multiples of the groups of the normalisation", choices=ROUNDINGS
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,19 +147,19 @@ class DesignConfig(Config):
     """The table [design]."""
 
     kind: str = setting("paired", "which subsets are run", choices=(*DESIGNS, OWEN))
-    runs: int = setting(100, "how many; anchors beyond the third come on top", low=1)
+    runs: int = setting(100, "number of runs; anchors beyond the third are added to it", low=1)
     anchors: int | None = setting(
         None,
-        "how often the empty and the full set are run, on which the gain rests; left out: 3 times, "
-        "once under exact, 8 times with payout. It may grow later: only anchors are added",
+        "how often the empty and the full set are run, which determine the gain; default: 3 times, "
+        "once under exact, 8 times with payout; it may be increased later",
         low=1,
-        high=MOST_ANCHORS,
+        high=MAX_ANCHORS,
     )
     payout: bool = setting(
-        False, "money will be divided, which needs the gain: more anchors, unless they are given"
+        False, "money will be divided, which needs a precise gain: more anchors, unless given"
     )
     parts: int = setting(
-        0, "of the design owen: parts of each contributor's images, dealt by chance", low=0
+        0, "unions of the design owen: each contributor's images in that many random parts", low=0
     )
 
 
@@ -177,8 +181,10 @@ class PropertyConfig(Config):
     head: str = setting("", "of percentile: a safetensors file with weight and bias")
     quantile: float = setting(0.9, "of percentile", source="Section 4.2: 0.9", low=0, high=1)
     draws: int = setting(8, "of loss: time steps per image", low=1)
-    callable: str = setting("", "of callable: module:function of uint8 images (N, C, H, W)")
-    version: str = setting("1", "of the callable; change it when its answers change")
+    callable: str = setting(
+        "", "of callable: a function of uint8 images (N, C, H, W), as module:function"
+    )
+    version: str = setting("1", "of the callable; change it when its results change")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +222,7 @@ class StudyConfig(Config):
 
 @dataclass(frozen=True)
 class Study:
-    """A study file that has been read."""
+    """The settings of a study, and the file that they were read from."""
 
     path: Path
     config: StudyConfig
@@ -230,16 +236,16 @@ class Study:
 
     @property
     def work(self) -> Path:
-        """The folder of what was made: the full model, the pruned one, the samples of each run."""
+        """The folder of the full and the pruned model, and of the samples of each run."""
         given = self.config.study.work
         return self.place(given) if given else self.path.with_suffix(".work")
 
     def place(self, path: str) -> Path:
-        """A path of the file, as seen from here."""
+        """A path that the study file gives, which is relative to the file."""
         return self.path.parent / path
 
     def contributors(self, *, track: Track = quiet) -> Contributors:
-        """Read everybody's images, and seat the players of the game."""
+        """Read all images, and form the players of the game."""
         c, design = self.config.contributors, self.config.design
         owen = design.kind == OWEN
         if (bool(c.unions) + bool(design.parts)) != owen:
@@ -250,8 +256,8 @@ class Study:
             )
         if owen and c.groups:
             raise InputError(
-                f"{show_path(self.path)}: the design owen has unions or parts; groups go with "
-                "other designs"
+                f"{show_path(self.path)}: the design owen takes unions or parts, not groups; "
+                "remove groups, or choose another design"
             )
         data = self.given(track=track)
         if c.groups:
@@ -261,7 +267,7 @@ class Study:
         return join_unions(data, self.place(c.unions)) if c.unions else data
 
     def given(self, *, track: Track = quiet) -> Contributors:
-        """Read everybody's images."""
+        """Read all images, with the contributors as the players."""
         c = self.config.contributors
         if bool(c.folder) == bool(c.table):
             raise InputError(
@@ -281,7 +287,7 @@ class Study:
 
 
 def load_study(path: Path) -> Study:
-    """Read a study file.  `InputError` for anything unknown, with the nearest known name."""
+    """Read a study file.  An `InputError` for an unknown key names the nearest known one."""
     try:
         with path.open("rb") as file:
             tables = tomllib.load(file)

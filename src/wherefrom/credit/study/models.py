@@ -1,27 +1,27 @@
-"""The models of a study: the network to begin with, the full one, and the pruned one.
+"""The models of a study: the untrained, the full, and the pruned one.
 
-What costs training is made once, in the study's work folder, and continues where it was stopped.
+Each is trained once and saved in the study's work folder; an interrupted training continues there.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from wherefrom.components.loading import settings_of
 from wherefrom.core.errors import InputError
+from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
-from wherefrom.core.store import digest_tensors, load_artifact, save_artifact
+from wherefrom.core.saving.artifact import Artifact, Saved
+from wherefrom.core.saving.store import digest_tensors
 from wherefrom.credit.contributors.reading import Contributors
 from wherefrom.credit.diffusion.codecs import load_autoencoder_codec
 from wherefrom.credit.diffusion.model import (
@@ -33,16 +33,16 @@ from wherefrom.credit.diffusion.model import (
     make_unet,
 )
 from wherefrom.credit.diffusion.own_network import find_own
-from wherefrom.credit.diffusion.pruning import load_pruned, prune, save_pruned
+from wherefrom.credit.diffusion.pruning import PrunedNetwork, prune
 from wherefrom.credit.diffusion.schedules import DEFAULT
-from wherefrom.credit.running.diffusion_run import copies_of
+from wherefrom.credit.ledger.records import changed_names
+from wherefrom.credit.running.diffusion_run import checkpoints_beside, copies_of
 from wherefrom.credit.study.file import Study
 from wherefrom.data.writing import float_parts
 from wherefrom.training.loop import Checkpoints, run
 
-KIND, SCHEMA = "credit/network", 1
 CHECKPOINT_EVERY = 500
-# Of Ho et al. on CIFAR, as Section 4.1 takes it: 35,746,307 weights for three channels.
+# The network of Ho et al. on CIFAR, used in Section 4.1: 35,746,307 weights for three channels.
 PAPER = {
     "layers_per_block": 2,
     "block_out_channels": [128, 256, 256, 256],
@@ -59,11 +59,12 @@ PAPER = {
 
 @dataclass(frozen=True, eq=False)
 class Models:
-    """What a game begins with.
+    """The models and latents of a game.
 
-    `start(seed)` and `blank(seed)` as `DiffusionPlay` wants them; `full` is the model trained on
-    all data, where the game begins with one.  `whole(track)` is that model for every game: the game
-    `retrain` trains it when it is asked for.  `spec` is JSON values that decide all of them.
+    `start(seed)` and `blank(seed)`: as in `DiffusionPlay`.  `full`: the model trained on all data,
+    None in the game `retrain`.  `whole(track)`: that model in every game; `retrain` trains it at
+    the first call.  `spec`: JSON values that determine all of them.  `conditions`: int64 (N,), of
+    each image.  `notes`: sentences for the reader of the results.
     """
 
     start: Callable[[int], Diffusion]
@@ -71,9 +72,9 @@ class Models:
     full: Diffusion | None
     latents: Tensor
     spec: Mapping[str, Any]
-    conditions: Tensor  # int64 (N,), of each image
+    conditions: Tensor
     whole: Callable[[Track], Diffusion]
-    notes: tuple[str, ...] = ()  # sentences that the reader of the results has to know
+    notes: tuple[str, ...] = ()
 
 
 def make_models(
@@ -84,20 +85,18 @@ def make_models(
     train: bool = True,
     track: Track = quiet,
 ) -> Models:
-    """Load what the study's game begins with; train and prune what is not there yet.
+    """Load the models of a study's game; train and prune those that are not saved yet.
 
-    Without `train` it is an `InputError` if something would have to be trained.
+    Without `train`, an `InputError` if one of them is not saved.
     """
-    maker = _Maker(study, contributors, device, track, train=train)
-    kind = study.config.game.kind
-    require_conditions(study, int(maker.settings.get("num_class_embeds") or 1))
+    builder, kind = _ModelBuilder(study, contributors, device), study.config.game.kind
+    require_conditions(study, int(builder.settings.get("num_class_embeds") or 1))
     if kind == "retrain":
-        return maker.models(maker.blank, None, {"network": maker.settings})
-    full = maker.full()
-    if kind != "sparsified":
-        return maker.models(copies_of(full), full, {"start": digest_of(full)})
-    pruned = maker.pruned(full)
-    return maker.models(copies_of(pruned), full, {"start": digest_of(pruned)})
+        return builder.models(builder.blank, None, {"network": builder.settings})
+    full = start = builder.full(train=train, track=track)
+    if kind == "sparsified":
+        start = builder.pruned(full, train=train, track=track)
+    return builder.models(copies_of(start), full, {"start": digest_of(start)})
 
 
 def digest_of(model: Diffusion) -> str:
@@ -106,23 +105,24 @@ def digest_of(model: Diffusion) -> str:
 
 
 def untrained_model(study: Study, contributors: Contributors, *, device: str = "cpu") -> Diffusion:
-    """A model of the study's shape without any training, to be timed."""
-    return _Maker(study, contributors, device, quiet, train=False).blank(0)
+    """An untrained model of the study's settings, to be timed."""
+    return _ModelBuilder(study, contributors, device).blank(0)
 
 
 def require_conditions(study: Study, count: int) -> None:
-    """`InputError` for the proxy game of a model that is told the same of every image."""
+    """`InputError` for the game conditional-proxy with fewer than two conditions."""
     if study.config.game.kind == "conditional-proxy" and count < 2:
         raise InputError(
             "the game conditional-proxy samples the full model under the conditions of a subset, "
-            "and this model is told none that differ; set conditional = true in [model], for lora "
-            "give images prompts of their own, or choose another game"
+            "and all images of this model have one condition; set conditional = true in [model], "
+            "for lora give images prompts of their own, or choose another game"
         )
 
 
 def require_decoding(codec: Codec, latents: Tensor, side: int) -> None:
-    """`InputError` unless the latents (N, c, h, w) of images of `side` px, and what is decoded of
-    them, are finite and of that size.
+    """`InputError` for an autoencoder that gives NaN or infinite values, or images of another size.
+
+    `latents` (N, c, h, w): of the study's images, of `side` px.
     """
     if latents.is_meta:  # shapes without values
         return
@@ -140,8 +140,8 @@ def require_decoding(codec: Codec, latents: Tensor, side: int) -> None:
         )
     if image.shape[-1] != side:
         raise InputError(
-            f"[contributors] size: the autoencoder makes images of {image.shape[-1]} px of those "
-            f"of {side} px; choose size = {image.shape[-1]}"
+            f"[contributors] size: the autoencoder makes images of {image.shape[-1]} px from "
+            f"images of {side} px; choose size = {image.shape[-1]}"
         )
 
 
@@ -168,7 +168,7 @@ def _require_size(network: nn.Module, shape: tuple[int, ...], side: int) -> None
 
 
 def require_training(allowed: bool, label: str) -> None:
-    """`InputError` where something has to be trained and the caller does not want to wait."""
+    """`InputError` if a model has to be trained and that is not `allowed`."""
     if not allowed:
         raise InputError(
             f"{label} is not trained yet; `wherefrom credit run` trains it, and `wherefrom credit "
@@ -176,18 +176,30 @@ def require_training(allowed: bool, label: str) -> None:
         )
 
 
-class _Maker:
-    def __init__(
-        self,
-        study: Study,
-        contributors: Contributors,
-        device: str,
-        track: Track,
-        *,
-        train: bool = True,
-    ) -> None:
-        self.study, self.contributors = study, contributors
-        self.device, self.track, self.train = device, track, train
+@dataclass(frozen=True, eq=False)
+class TrainedWeights(Artifact):
+    """The weights of a training, with the JSON values `identity` that determine them."""
+
+    kind: ClassVar[str] = "credit/weights"
+    schema: ClassVar[int] = 1
+    again: ClassVar[str] = "delete it, and the next run of the study trains again"
+
+    identity: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+
+    def to_saved(self) -> Saved:
+        return Saved({"identity": self.identity}, self.weights)
+
+    @classmethod
+    def from_saved(cls, saved: Saved) -> TrainedWeights:
+        return cls(saved.meta["identity"], saved.tensors)
+
+
+class _ModelBuilder:
+    """Makes the models of a study with a UNet2DModel, and saves those that are trained."""
+
+    def __init__(self, study: Study, contributors: Contributors, device: str) -> None:
+        self.study, self.contributors, self.device = study, contributors, device
         self.config = study.config
         self.codec = self._codec()
         parts = (part.to(device) for part in float_parts(contributors.images))
@@ -207,52 +219,52 @@ class _Maker:
     def models(
         self, start: Callable[[int], Diffusion], full: Diffusion | None, spec: Mapping[str, Any]
     ) -> Models:
-        """The result."""
+        """All models of the game, from those that its kind needs."""
         spec = {**spec, "codec": self.codec.identity}
         if self.schedule != DEFAULT:
             spec["schedule"] = self.schedule.to_dict()
-        labels = self.contributors.labels
-        whole, notes = self._whole(full), () if self.own is None else self.own.notes
+
+        def whole(track: Track) -> Diffusion:
+            return self.full(train=True, track=track) if full is None else full
+
+        labels, notes = self.contributors.labels, () if self.own is None else self.own.notes
         return Models(start, self.blank, full, self.latents, spec, labels, whole, notes)
 
-    def _whole(self, full: Diffusion | None) -> Callable[[Track], Diffusion]:
-        def whole(track: Track) -> Diffusion:
-            if full is not None:
-                return full
-            self.track, self.train = track, True
-            return self.full()
-
-        return whole
-
     def blank(self, seed: int) -> Diffusion:
-        """An untrained model, its weights decided by the seed."""
+        """An untrained model with the random weights of this seed."""
         return self._model(make_unet(self.settings, seed=seed))
 
-    def full(self) -> Diffusion:
-        """The model of all data: the user's own, or trained here."""
+    def full(self, *, train: bool, track: Track) -> Diffusion:
+        """The model of all data: the user's own, or one trained here."""
         if self.own is not None and self.own.is_trained:
             return self._model(self.own.load())
+        config, place = self.config, self.study.work / "full"
         identity = {
             "data": self.contributors.digests(),
             "network": self.settings,
-            "training": self.config.training.to_dict(),
-            "seed": self.config.study.seed,
+            "training": config.training.to_dict(),
+            "seed": config.study.seed,
         }
         if self.schedule != DEFAULT:
             identity["schedule"] = self.schedule.to_dict()
-        place = self.study.work / "full"
         if os.path.lexists(place):
-            model = self.blank(0)
-            model.network.load_state_dict(_load(place, identity))
+            model, saved = self.blank(0), TrainedWeights.load(place)
+            changed = changed_names(saved.identity, identity)
+            if changed:
+                raise InputError(
+                    f"{show_path(place)} was trained with other settings ({', '.join(changed)}); "
+                    "undo the change, or give [study] another work folder"
+                )
+            model.network.load_state_dict(dict(saved.weights))
             return model
-        model = self.blank(self.config.study.seed)
-        model = self._train(model, self.config.training, place, identity, "the full model")
-        weights = model.network.state_dict()
-        save_artifact(place, kind=KIND, schema=SCHEMA, meta={"identity": identity}, tensors=weights)
-        self._forget(place)
+        require_training(train or not config.training.steps, "the full model")
+        with checkpoints_beside(place, identity, every=CHECKPOINT_EVERY) as checkpoints:
+            task = self._task(self.blank(config.study.seed), config.training, place)
+            model = _trained(task, "the full model", checkpoints, track)
+            TrainedWeights(identity, model.network.state_dict()).save(place)
         return model
 
-    def pruned(self, full: Diffusion) -> Diffusion:
+    def pruned(self, full: Diffusion, *, train: bool, track: Track) -> Diffusion:
         """The full model, pruned and recovered on all data.  Section 3.2."""
         c = self.config
         identity = {
@@ -261,43 +273,24 @@ class _Maker:
             "recovery": c.recovery.to_dict(),
             "data": self.contributors.digests(),
         }
-        # The name says what it was made of, so that another recipe does not meet it.
+        # The name is a digest of the recipe, so that another recipe has another folder.
         name = f"pruned-{derive_seed(c.study.seed, sorted(identity.items())):016x}"
         place = self.study.work / name
         if os.path.lexists(place):
-            return self._model(load_pruned(place)[0])
+            return self._model(PrunedNetwork.load(place).network)
+        require_training(train or not c.recovery.steps, "the pruned model")
         model = copies_of(full)(0)
         plan = prune(model.network, c.pruning.ratio, rounding=c.pruning.rounding)
-        model = self._train(model, c.recovery, place, identity, "the pruned model")
-        save_pruned(place, model.network, plan)
-        self._forget(place)
+        with checkpoints_beside(place, identity, every=CHECKPOINT_EVERY) as checkpoints:
+            task = self._task(model, c.recovery, place)
+            model = _trained(task, "the pruned model", checkpoints, track)
+            PrunedNetwork(model.network, plan).save(place)
         return model
 
-    def _train(
-        self,
-        model: Diffusion,
-        training: TrainingConfig,
-        place: Path,
-        identity: Mapping[str, Any],
-        label: str,
-    ) -> Diffusion:
-        if not training.steps:
-            return model
-        require_training(self.train, label)
-        self.study.work.mkdir(parents=True, exist_ok=True)
+    def _task(self, model: Diffusion, training: TrainingConfig, place: Path) -> DiffusionTask:
         labels = self.contributors.labels.to(self.device)
         seed = derive_seed(self.config.study.seed, "credit", place.name)
-        task = DiffusionTask(model, self.latents, labels, training, seed=seed)
-        saved = Checkpoints(
-            path=place.with_name(f"{place.name}.checkpoint"),
-            every=CHECKPOINT_EVERY,
-            identity=identity,
-        )
-        run(task, training.steps, label=f"training {label}", checkpoints=saved, track=self.track)
-        return task.finish()
-
-    def _forget(self, place: Path) -> None:
-        shutil.rmtree(place.with_name(f"{place.name}.checkpoint"), ignore_errors=True)
+        return DiffusionTask(model, self.latents, labels, training, seed=seed)
 
     def _model(self, network: nn.Module) -> Diffusion:
         classes = int(self.settings.get("num_class_embeds") or 0)
@@ -319,15 +312,15 @@ class _Maker:
         m, channels, side = self.config.model, self.latents.shape[1], self.latents.shape[-1]
         if self.own is not None:
             return self.own.component.config
-        told = {"sample_size": side, "in_channels": channels, "out_channels": channels}
+        images = {"sample_size": side, "in_channels": channels, "out_channels": channels}
         if m.conditional:
-            told["num_class_embeds"] = int(self.contributors.labels.max()) + 1
+            images["num_class_embeds"] = int(self.contributors.labels.max()) + 1
         if m.paper:
-            return {**PAPER, **told}
+            return {**PAPER, **images}
         attended = [m.attention and level == m.levels - 2 for level in range(m.levels)]
         return {
             "num_class_embeds": None,
-            **told,
+            **images,
             "layers_per_block": m.blocks,
             "block_out_channels": [m.width * min(2**level, 4) for level in range(m.levels)],
             "down_block_types": [f"{'Attn' * a}DownBlock2D" for a in attended],
@@ -338,16 +331,12 @@ class _Maker:
         }
 
 
-def _load(place: Path, identity: Mapping[str, Any]) -> dict[str, Tensor]:
-    meta, tensors = load_artifact(place, kind=KIND, schema=SCHEMA)
-    changed = [k for k in identity if meta["identity"].get(k) != _plain(identity[k])]
-    if changed:
-        raise InputError(
-            f"{place} was trained with other settings ({', '.join(changed)}); undo the change, or "
-            "give [study] another work folder"
+def _trained(
+    task: DiffusionTask, label: str, checkpoints: Checkpoints | None, track: Track
+) -> Diffusion:
+    if task.config.steps:
+        run(
+            task, task.config.steps, label=f"training {label}", checkpoints=checkpoints, track=track
         )
-    return tensors
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))
+        task.finish()
+    return task.model

@@ -1,4 +1,4 @@
-"""The properties of a study file as objects that measure."""
+"""The properties of a study file, as functions of a run's output."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from wherefrom.credit.contributors.reading import Contributors
 from wherefrom.credit.diffusion.model import Diffusion, SamplingConfig, sample
 from wherefrom.credit.properties import (
     Embedder,
-    Made,
     Measure,
     NetworkEmbedder,
     PixelEmbedder,
     Property,
+    RunOutput,
     cluster_entropy_measure,
     diversity_measure,
     frechet_measure,
@@ -32,27 +32,14 @@ from wherefrom.credit.properties import (
 from wherefrom.credit.study.file import PropertyConfig, Study
 from wherefrom.credit.study.named import load_named
 from wherefrom.data.folders import read_images
-from wherefrom.data.tables.arrays import Moments, read_moments
+from wherefrom.data.tables.arrays import FeatureMoments, read_moments
 from wherefrom.data.writing import to_uint8
 
 
-def make_properties(
-    study: Study,
-    contributors: Contributors,
-    full: Diffusion | None,
-    conditions: Tensor,
-    *,
-    device: str = "cpu",
-) -> list[Property]:
-    """The study's properties in the file's order."""
-    return Measures(study, contributors, full, conditions, device).properties()
-
-
 class Measures:
-    """Makes the properties of a study, and the encoders that they and the baselines look through.
+    """Makes the properties of a study, and the encoders of properties and baselines.
 
-    `full` serves properties that refer to the full model; `conditions` are those of all images,
-    int64.
+    `full`: the full model, for properties that refer to it.  `conditions`: of all images, int64.
     """
 
     def __init__(
@@ -102,10 +89,10 @@ class Measures:
             raise InputError(f"the property {c.name!r} needs one image file as its reference")
         return similarity_measure(c.name, embedder, images[0])
 
-    def _frechet_of(self, c: PropertyConfig, moments: Moments) -> Property:
+    def _frechet_of(self, c: PropertyConfig, moments: FeatureMoments) -> Property:
         embedder = self.embedder(c.encoder)
         length = embedder.features(self.contributors.images[:1]).shape[1]
-        if length != len(moments.mean):  # before any run is paid for
+        if length != len(moments.mean):  # before any run is made
             raise InputError(
                 f"{show_path(self.study.place(c.reference))} holds statistics of "
                 f"{len(moments.mean)} features, and the encoder {c.encoder!r} gives {length}; name "
@@ -115,17 +102,17 @@ class Measures:
         return frechet_moments_measure(c.name, embedder, *given)
 
     def named(self, c: PropertyConfig) -> Property:
-        """A function of the user's."""
+        """A property from the user's own function."""
         function = load_named(c.callable, self.study.path.parent)
         spec = {"kind": "callable", "callable": c.callable, "version": c.version}
 
-        def value(made: Made) -> float:
-            return float(function(made.images))
+        def value(output: RunOutput) -> float:
+            return float(function(output.images))
 
         return Measure(c.name, spec, value)
 
     def embedder(self, source: str) -> Embedder:
-        """Pixels, a function of the user's that returns a feature encoder, or a known encoder."""
+        """The encoder `source`: pixels, module:function that returns one, or a name or folder."""
         if source not in self.embedders:
             self.embedders[source] = self._load(source)
         return self.embedders[source]
@@ -143,14 +130,14 @@ class Measures:
         return NetworkEmbedder(encoder.to(self.device))
 
     def reference(self, c: PropertyConfig) -> tuple[Tensor, Tensor]:
-        """uint8 images (N, C, H, W) and their conditions (N,)."""
+        """The reference images, uint8 (N, C, H, W), and their conditions (N,)."""
         if c.reference == "contributors":
             return self.contributors.images, self.conditions
         if c.reference == "full-model":
             if self.full is None:
                 raise InputError(
                     f"the property {c.name!r} refers to the full model, which the game "
-                    f"{self.study.config.game.kind} has not; name a folder of images"
+                    f"{self.study.config.game.kind} does not have; name a folder of images"
                 )
             config: SamplingConfig = self.study.config.sampling
             images = to_uint8(sample(self.full, config))
@@ -177,10 +164,10 @@ class Measures:
 
 
 def _called(name: str, home: Path) -> Any:
-    """What the user's function returns, which takes nothing."""
+    """Call the user's function, without arguments."""
     function = load_named(name, home)
     try:
         return function()
     except Exception as error:  # whatever the user's own code raises
         problem = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"{name}() raises {problem}; mend the module") from error
+        raise InputError(f"{name}() raises {problem}; correct the module") from error

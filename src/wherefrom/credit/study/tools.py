@@ -1,4 +1,4 @@
-"""What an opened study has besides its runs: the full model, its images, encoders, properties."""
+"""The models, encoders and properties of an opened study."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from wherefrom.credit.study.models import Models
 
 @dataclass(frozen=True, eq=False)
 class Lab:
-    """A study's models and measures.  It opens no ledger and changes no run.
+    """The models, encoders and properties of a study; it reads and writes no run.
 
-    `embedder(source)` is the encoder of that name, as a property's.
+    `embedder(source)`: the encoder that a study file names `source`.
     """
 
     study: Study
@@ -37,7 +37,7 @@ class Lab:
 
     @property
     def sampling(self) -> SamplingConfig:
-        """As in the study's runs."""
+        """The settings of sampling of the study's runs."""
         return self.study.config.sampling
 
     @property
@@ -55,7 +55,7 @@ class Lab:
         return next(each for each in self.properties if each.name == name)
 
     def generated(self, *, track: Track = quiet) -> Generated:
-        """What the full model makes from the noise of the study's runs, as the baselines see it.
+        """Samples of the full model from the noise of the study's runs, for the baselines.
 
         The game `retrain` trains the full model first, once.
         """
@@ -64,11 +64,11 @@ class Lab:
         return generate(self.models.whole(track), sampling, track=track)
 
     def other_encoder(self) -> str:
-        """The encoder of the embedding baselines, empty where the study names none."""
+        """The encoder of the embedding baselines; empty if the study names none."""
         named = [each.encoder for each in self.study.properties if each.encoder != "pixels"]
         return self.baselines.encoder or next(iter(named), "")
 
     def describing_encoder(self) -> Embedder:
-        """The encoder in which contributors are compared, pixels where the study names none."""
+        """The encoder by which contributors are compared; pixels if the study names none."""
         source = self.other_encoder()
         return self.embedder(source) if source else PixelEmbedder()

@@ -1,22 +1,19 @@
-"""Graded damage to images: what a score of unnaturalness should notice.
+"""Five kinds of damage to images, in three grades: a score of unnaturalness should rise with them.
 
-Five kinds, three grades each.  The result is rounded to 8 bits, as a file of it would be.
+The result is rounded to 8 bits, as a file of it would be.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
-from wherefrom.data.shaping import to_image, to_pixels
+from wherefrom.data.altering.degradations import gaussian, jpeg
 from wherefrom.data.writing import to_float, to_uint8
 
 GRADES = (1, 2, 3)
@@ -46,14 +43,12 @@ def corrupt(images: Tensor, kind: str, grade: int, *, keys: Sequence[str], seed:
 
 def _blur(x: Tensor, grade: int, rng: torch.Generator) -> Tensor:
     """A Gaussian of sigma 0.5, 1 or 2 percent of the shorter side."""
-    return _gaussian(x, min(x.shape[1:]) * (0.005, 0.01, 0.02)[grade - 1])
+    return gaussian(x, min(x.shape[1:]) * (0.005, 0.01, 0.02)[grade - 1])
 
 
 def _jpeg(x: Tensor, grade: int, rng: torch.Generator) -> Tensor:
     """JPEG at quality 40, 20 or 8."""
-    buffer = io.BytesIO()
-    to_image(to_uint8(x)).save(buffer, format="JPEG", quality=(40, 20, 8)[grade - 1])
-    return to_float(to_pixels(Image.open(buffer).convert("RGB")))
+    return to_float(jpeg(to_uint8(x), (40, 20, 8)[grade - 1]))
 
 
 def _noise(x: Tensor, grade: int, rng: torch.Generator) -> Tensor:
@@ -68,18 +63,24 @@ def _patch_swap(x: Tensor, grade: int, rng: torch.Generator) -> Tensor:
     height, width = x.shape[1] // 4, x.shape[2] // 4
     out = x.clone()
     for here, there in zip(chosen, chosen[1:] + chosen[:1], strict=True):
-        (top, left), (t, l_) = divmod(here, 4), divmod(there, 4)
-        part = x[:, t * height : (t + 1) * height, l_ * width : (l_ + 1) * width]
-        rows = slice(top * height, (top + 1) * height)
-        out[:, rows, left * width : (left + 1) * width] = part
+        out[:, *_patch(here, height, width)] = x[:, *_patch(there, height, width)]
     return out
+
+
+def _patch(place: int, height: int, width: int) -> tuple[slice, slice]:
+    """Rows and columns of a patch in a grid of 4 x 4, counted row by row."""
+    row, column = divmod(place, 4)
+    return (
+        slice(row * height, (row + 1) * height),
+        slice(column * width, (column + 1) * width),
+    )
 
 
 def _warp(x: Tensor, grade: int, rng: torch.Generator) -> Tensor:
     """A smooth displacement of deviation 1, 2.5 or 5 percent of the shorter side."""
     _, height, width = x.shape
     side = min(height, width)
-    field = _gaussian(torch.randn(2, height, width, generator=rng), side * 0.08)
+    field = gaussian(torch.randn(2, height, width, generator=rng), side * 0.08)
     shift = field / field.std() * (0.01, 0.025, 0.05)[grade - 1] * side
     y, x_at = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     grid = torch.stack(
@@ -89,14 +90,6 @@ def _warp(x: Tensor, grade: int, rng: torch.Generator) -> Tensor:
         x[None], grid.permute(1, 2, 0)[None], padding_mode="reflection", align_corners=False
     )
     return moved[0]
-
-
-def _gaussian(x: Tensor, sigma: float) -> Tensor:
-    """(C, H, W), each channel under a Gaussian of `sigma` px, mirrored at the border."""
-    from scipy.ndimage import gaussian_filter  # slow to import
-
-    blurred = gaussian_filter(x.numpy(), sigma=(0, sigma, sigma), mode="reflect")
-    return torch.from_numpy(np.ascontiguousarray(blurred))
 
 
 CORRUPTIONS: dict[str, Callable[[Tensor, int, torch.Generator], Tensor]] = {

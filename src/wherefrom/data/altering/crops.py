@@ -1,4 +1,4 @@
-"""Crops on a grid of 8 pixels, so that what repeats with the stride of a layer stays in phase."""
+"""Crops whose corners lie on a grid of 8 pixels: patterns of a layer's stride stay in phase."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from torch import Tensor
 from wherefrom.core.rng import stream
 
 GRID = 8
+MAX_CROPS = 4  # of one image
 
 
 def random_crops(x: Tensor, side: int, count: int, *, seed: int) -> Tensor:
     """`count` crops per image at random places of the grid, (N * count, C, h, w).
 
-    Smaller images are whole, and then one crop is all there is.
+    An image that is not larger than one crop is returned whole, once.
     """
     ys, xs = (_places(size, side) for size in x.shape[-2:])
     if len(ys) * len(xs) == 1:
@@ -30,19 +31,19 @@ def random_crops(x: Tensor, side: int, count: int, *, seed: int) -> Tensor:
     return torch.stack(crops)
 
 
-def crop_count(shape: tuple[int, ...], side: int, limit: int = 4) -> int:
-    """How many crops of `side` one image (C, H, W) is worth: its tiles, at most `limit`."""
+def crop_count(shape: tuple[int, ...], side: int) -> int:
+    """The number of crops of `side` that cover an image (C, H, W), at most `MAX_CROPS`."""
     tiles = 1
     for size in shape[-2:]:
         tiles *= -(-size // side)
-    return min(tiles, limit)
+    return min(tiles, MAX_CROPS)
 
 
 def each_tile(x: Tensor, side: int) -> Iterator[Tensor]:
-    """Crops of all images at the same place, one place after the other, that cover the image."""
+    """Crops that together cover the images: all images at one place, then at the next."""
     for top in _spread(x.shape[-2], side):
-        for left in _spread(x.shape[-1], side):
-            yield _crop(x, top, left, side)
+        for column in _spread(x.shape[-1], side):
+            yield _crop(x, top, column, side)
 
 
 def _places(size: int, side: int) -> list[int]:
@@ -52,7 +53,7 @@ def _places(size: int, side: int) -> list[int]:
 def _spread(size: int, side: int) -> list[int]:
     """Starts of the fewest crops that cover `size`, evenly spread over the grid.
 
-    A rest narrower than the grid at the far edge may stay out.
+    At the far edge a rest narrower than the grid may be left out.
     """
     places = _places(size, side)
     wanted = -(-size // side)
@@ -60,5 +61,5 @@ def _spread(size: int, side: int) -> list[int]:
     return sorted({places[round(last * i / max(wanted - 1, 1))] for i in range(wanted)})
 
 
-def _crop(x: Tensor, top: int, left: int, side: int) -> Tensor:
-    return x[..., top : top + side, left : left + side]
+def _crop(x: Tensor, row: int, column: int, side: int) -> Tensor:
+    return x[..., row : row + side, column : column + side]

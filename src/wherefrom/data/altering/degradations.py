@@ -1,8 +1,7 @@
-"""What happens to an image between its maker and whoever asks about it.
+"""Degradations of images: blur, crop and scale, noise, JPEG, WebP, and chains of two of them.
 
-Blur, crop and scale, noise, JPEG, WebP, and chains of two of them in any order.  Kinds, and their
-strengths at random: the ranges hold those of FLIPAD's Table 3 (blur, crops of 60/64 and 55/64,
-noise of 0.05 and 0.1, JPEG of 90 and 80) and weaker ones.
+They come at a stated strength (`Alteration`) or at a random one (`degrade`).  The random ranges
+hold the strengths of FLIPAD's Table 3 and weaker ones.
 """
 
 from __future__ import annotations
@@ -10,8 +9,9 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -28,20 +28,23 @@ CHAIN = "chain"
 
 def blur(image: Tensor, sigma: float) -> Tensor:
     """uint8 (C, H, W) under a Gaussian of `sigma` px, mirrored at the border."""
-    if sigma == 0:
-        return image
+    return image if sigma == 0 else to_uint8(gaussian(to_float(image), sigma))
+
+
+def gaussian(x: Tensor, sigma: float, *, border: str = "reflect") -> Tensor:
+    """Float (C, H, W), each channel under a Gaussian of `sigma` px; `border` as scipy's `mode`."""
     from scipy.ndimage import gaussian_filter  # slow to import
 
-    soft = gaussian_filter(to_float(image).numpy(), sigma=(0, sigma, sigma), mode="reflect")
-    return to_uint8(torch.from_numpy(soft))
+    blurred: Any = gaussian_filter(x.numpy(), sigma=(0, sigma, sigma), mode=border)
+    return torch.from_numpy(np.ascontiguousarray(blurred))
 
 
 def crop(image: Tensor, share: float) -> Tensor:
     """The centre of uint8 (C, H, W), `share` of each side, scaled back (bilinear)."""
     height, width = image.shape[1:]
     inner = [max(1, round(side * share)) for side in (height, width)]
-    top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
-    cut = to_float(image[:, top : top + inner[0], left : left + inner[1]])
+    top, side = (height - inner[0]) // 2, (width - inner[1]) // 2
+    cut = to_float(image[:, top : top + inner[0], side : side + inner[1]])
     scaled = F.interpolate(
         cut[None], size=(height, width), mode="bilinear", align_corners=False, antialias=True
     )
@@ -127,7 +130,7 @@ class Alteration:
         return f"{self.kind}={self.strength:g}"
 
     def applied(self, images: Tensor, seed: int) -> Tensor:
-        """uint8 (N, C, H, W) after it; image i depends on itself, i and the seed only."""
+        """uint8 (N, C, H, W), altered; image i depends on itself, i and the seed only."""
         change = STRENGTHS[self.kind][2]
         changed = [
             change(image, self.strength, stream(seed, str(self), index))
@@ -136,7 +139,7 @@ class Alteration:
         return torch.stack(changed) if changed else images
 
 
-# Smallest and largest strength, and how it is brought about.
+# Smallest and largest strength, and the function that applies it.
 STRENGTHS: dict[str, tuple[float, float, Callable[[Tensor, float, torch.Generator], Tensor]]] = {
     "blur": (0.0, 10.0, lambda x, s, _: blur(x, s)),
     "crop": (0.1, 1.0, lambda x, s, _: crop(x, s)),
@@ -173,13 +176,13 @@ def degrade_all(
     """
     for kind in kinds:
         require_kind(kind)
-    found = torch.empty_like(images)
+    changed = torch.empty_like(images)
     for index, image in enumerate(images):
         rng = stream(seed, "degrade", index)
         spared = float(torch.rand((), generator=rng)) < clean_share
         chosen = kinds[int(torch.randint(len(kinds), (), generator=rng))] if kinds else CLEAN
-        found[index] = degrade(image, CLEAN if spared else chosen, rng)
-    return found
+        changed[index] = degrade(image, CLEAN if spared else chosen, rng)
+    return changed
 
 
 def require_kind(kind: str) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from wherefrom.core.errors import InputError, MissingExtraError
+from wherefrom.core.errors import InputError
+from wherefrom.core.optional import need
 from wherefrom.core.rng import stream
+from wherefrom.data.altering.degradations import gaussian
 from wherefrom.data.shaping import with_channels
 from wherefrom.data.writing import to_float, to_uint8
 
@@ -37,8 +39,8 @@ GLASS = (0.7, 2)  # sigma of both blurs, passes of swaps with a neighbour (sever
 MOTION = (10, 3.0, 45.0)  # radius, sigma, largest angle in degrees (severity 1)
 FOG = (3.0, 1.4)  # strength, decay of the height map's steps (severity 5)
 SPATTER = (0.65, 0.3, 1.0, 0.65, 1.5)  # mean, deviation, sigma, level, sigma of the mud (4)
-MUD, LEAST_MUD = 63 / 255, 0.8
-LINE_REACH = 2.3  # where a stroke's profile log(1 - d / reach) + 1 is long below 0
+MUD, MIN_MUD = 63 / 255, 0.8
+LINE_REACH = 2.3  # the reach in the profile log(1 - d / reach) + 1 of a stroke
 ZIG = 2.0  # half a wave's length, and its height
 CANNY_SIGMA = 1.0
 PLASMA_SIDE = 256
@@ -106,12 +108,12 @@ def _glass(x: Tensor, unit: float, rng: torch.Generator) -> Tensor:
     for _ in range(passes):
         swaps = (torch.rand(height, width, generator=rng) < 0.5).tolist()
         up = torch.randint(-reach, reach, (height, width), generator=rng).tolist()
-        left = torch.randint(-reach, reach, (height, width), generator=rng).tolist()
+        across = torch.randint(-reach, reach, (height, width), generator=rng).tolist()
         for row in range(height - reach, reach, -1):
             for column in range(width - reach, reach, -1):
                 if swaps[row][column]:
                     here = row * width + column
-                    there = here + up[row][column] * width + left[row][column]
+                    there = here + up[row][column] * width + across[row][column]
                     places[here], places[there] = places[there], places[here]
     moved = blurred.flatten(1)[:, places].view_as(x)
     return _gaussian(moved, sigma * unit)
@@ -157,7 +159,7 @@ def _spatter(x: Tensor, unit: float, rng: torch.Generator) -> Tensor:
     noise = mean + deviation * torch.randn(x.shape[1:], generator=rng, dtype=torch.float64)
     wet = (_gaussian(noise[None], sigma * unit) > level).double()
     mud = _gaussian(wet, soft * unit)
-    mud = torch.where(mud < LEAST_MUD, torch.zeros(()), mud).float()
+    mud = torch.where(mud < MIN_MUD, torch.zeros(()), mud).float()
     return x * (1 - mud) + MUD * mud
 
 
@@ -172,15 +174,15 @@ def _dotted_line(x: Tensor, unit: float, rng: torch.Generator) -> Tensor:
 
 def _zigzag(x: Tensor, unit: float, rng: torch.Generator) -> Tensor:
     """A triangle wave around a slightly inclined axis from column 2 to column 25."""
-    left, right = 2.0, 25.0
+    begin, end = 2.0, 25.0
     start = int(torch.randint(0, UNIT - 1, (), generator=rng))
     rise = int(torch.randint(-5, 5, (), generator=rng))
-    along = np.array([right - left, rise]) / np.hypot(right - left, rise)
-    length = np.hypot(right - left, rise)
+    length = np.hypot(end - begin, rise)
+    along = np.array([end - begin, rise]) / length
     at = [0.0, *np.arange(ZIG, length, 2 * ZIG), length]
     off = [0.0, *(ZIG * (-1) ** k for k in range(len(at) - 2)), 0.0]
     corners = [
-        np.array([left, start]) + a * along + b * np.array([-along[1], along[0]])
+        np.array([begin, start]) + a * along + b * np.array([-along[1], along[0]])
         for a, b in zip(at, off, strict=True)
     ]
     drawn = sum(
@@ -191,16 +193,10 @@ def _zigzag(x: Tensor, unit: float, rng: torch.Generator) -> Tensor:
 
 def _canny(x: Tensor, unit: float, rng: torch.Generator) -> Tensor:
     """White edges on black: Canny's detector on the brightness."""
-    try:
-        from skimage.feature import canny
-    except ImportError as error:
-        raise MissingExtraError(
-            "scikit-image", "inversion", "the corruption canny_edges"
-        ) from error
-
+    purpose = "the corruption canny_edges"
+    canny = need("skimage.feature", purpose, extra="inversion", called="scikit-image").canny
     grey = to_float(with_channels(to_uint8(x), 1))[0].double().numpy()
-    found = canny(grey, sigma=CANNY_SIGMA * unit)  # type: ignore[no-untyped-call]
-    edges = torch.from_numpy(found).float()
+    edges = torch.from_numpy(canny(grey, sigma=CANNY_SIGMA * unit)).float()
     return edges.expand_as(x).clone()
 
 
@@ -253,10 +249,7 @@ def _stroke(
 
 def _gaussian(x: Tensor, sigma: float) -> Tensor:
     """(C, H, W), each channel under a Gaussian of `sigma` px; the border is repeated."""
-    from scipy.ndimage import gaussian_filter  # slow to import
-
-    blurred: Any = gaussian_filter(x.numpy(), sigma=(0, sigma, sigma), mode="nearest")
-    return torch.from_numpy(np.ascontiguousarray(blurred))
+    return gaussian(x, sigma, border="nearest")
 
 
 MNIST_CORRUPTIONS: dict[str, Damage] = {

@@ -1,9 +1,8 @@
-"""The twelve sets that are not MNIST in the out-of-distribution table: ten corruptions, two others.
+"""The twelve foreign sets of the out-of-distribution table of MNIST: ten corruptions, two others.
 
-Section 4.3.1 of the thesis: corrupted MNIST, Fashion-MNIST and Kuzushiji-MNIST beside MNIST, all
-28 px, padded by 2 black pixels to 32.  The corruptions are made here, or read from the published
-set where a copy of it is at hand; the others are read from an idx file, an .npz, a .tar or a
-folder.  A set that stands in for another says so in its name.
+Section 4.3.1 of the thesis: corrupted MNIST, Fashion-MNIST and Kuzushiji-MNIST, all 28 px, padded
+by 2 black pixels to 32.  The corruptions are computed here, or read from the published set where
+there is a copy; the others are read from an idx file, an .npz, a .tar or a folder.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.progress import Track, quiet
 from wherefrom.data.altering.mnist_corruptions import MNIST_CORRUPTIONS, UNIT, mnist_corrupt
 from wherefrom.data.datasets import load_training_images
-from wherefrom.data.files.opening import UnusableFile, open_regular
+from wherefrom.data.files.opening import UnusableFile
+from wherefrom.data.files.reading import open_file
 from wherefrom.data.tables.arrays import MAX_FILE_BYTES
 from wherefrom.data.writing import to_float
 
@@ -50,7 +49,6 @@ def mnist_out_sets(
     foreign: Mapping[str, Path],
     published: Path | None = None,
     seed: int = 0,
-    track: Track = quiet,
 ) -> Iterator[OutSet]:
     """The ten corruptions of uint8 (N, 1, 28, 28) `originals`, then each of `foreign`.
 
@@ -64,7 +62,7 @@ def mnist_out_sets(
             f"expected (N, 1, {UNIT}, {UNIT}) and an index each"
         )
     own, keys = to_float(originals), [str(row) for row in rows]
-    for kind in track(MNIST_CORRUPTIONS, "corrupting digits", total=len(MNIST_CORRUPTIONS)):
+    for kind in MNIST_CORRUPTIONS:
         if published is None:
             far, origin = mnist_corrupt(own, kind, keys=keys, seed=seed), "made anew from its text"
         else:
@@ -79,14 +77,14 @@ def foreign_images(path: Path, rows: Sequence[int]) -> Tensor:
 
     Indices beyond the end start again from the front, so that a smaller set can serve too.
     """
-    found = load_training_images(Path(path), size=UNIT, channels=1).images
-    return found[torch.as_tensor(rows) % len(found)]
+    images = load_training_images(Path(path), size=UNIT, channels=1).images
+    return images[torch.as_tensor(rows) % len(images)]
 
 
 def read_mnist_c(folder: Path, kind: str) -> Tensor:
     """uint8 (N, 1, 28, 28) of one corruption of the published MNIST-C, in MNIST's test order."""
     path = folder / kind / "test_images.npy"
-    with open_regular(path, max_bytes=MAX_FILE_BYTES) as file:
+    with open_file(path, max_bytes=MAX_FILE_BYTES) as file:
         try:
             array: Any = np.load(file, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
@@ -104,10 +102,10 @@ def padded(images: Tensor) -> Tensor:
 
 
 def _published(folder: Path, kind: str, rows: Sequence[int]) -> Tensor:
-    found = read_mnist_c(Path(folder), kind)
-    if max(rows, default=0) >= len(found):
+    images = read_mnist_c(Path(folder), kind)
+    if max(rows, default=0) >= len(images):
         raise InputError(
-            f"index {max(rows)} is asked for, but {kind} in {folder} has {len(found)} images; "
+            f"index {max(rows)} is asked for, but {kind} in {folder} has {len(images)} images; "
             "give indices of MNIST's test set"
         )
-    return found[torch.as_tensor(rows)]
+    return images[torch.as_tensor(rows)]

@@ -1,4 +1,4 @@
-"""Colours of an embedded ICC profile as sRGB, by Little CMS (Pillow's ImageCms).
+"""Converting colours of an embedded ICC profile to sRGB, by Little CMS (Pillow's ImageCms).
 
 Relative colorimetric with black point compensation, which is what photo editors do by default.
 A profile that moves no colour by more than rounding does is sRGB under another name: the pixels
@@ -21,7 +21,7 @@ _SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}
 
 @dataclass(frozen=True, eq=False)
 class Conversion:
-    """From a profile's colours to sRGB; `transform` None: they are sRGB already."""
+    """The conversion of a profile's colours to sRGB; `transform` None: they are sRGB already."""
 
     name: str
     transform: ImageCms.ImageCmsTransform | None

@@ -1,4 +1,4 @@
-"""From Pillow's modes to grey or RGB in sRGB, without alpha; large images a band at a time."""
+"""Converting Pillow's modes to grey or RGB in sRGB without alpha; large images band by band."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROWS = 1024  # of a band; a multiple of every reduction
 
 @dataclass(frozen=True, eq=False)
 class Flat:
-    """An image of mode L or RGB, notes on the way there, and what changed its pixels or ""."""
+    """An image of mode L or RGB, notes on its conversion, and what changed its pixels or ""."""
 
     image: Image.Image
     notes: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ def flatten(image: Image.Image, profile: bytes | None, background: Colour, path:
 
 
 def flatten_reduced(image: Image.Image, factor: int, flat: Callable[[Image.Image], Flat]) -> Flat:
-    """`flat` of an image in bands, each shrunk by `factor`, so that memory holds it once only."""
+    """Apply `flat` to an image band by band, each band shrunk by `factor`, to save memory."""
     width, height = image.size
     out: Image.Image | None = None
     notes: dict[str, None] = {}

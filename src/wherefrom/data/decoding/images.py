@@ -1,8 +1,8 @@
-"""From a file's bytes to 8-bit grey or RGB in sRGB, with a note for every change on the way.
+"""Decoding a file's bytes to 8-bit grey or RGB in sRGB, with a note for every change.
 
-Pillow decodes; this module bounds what it may do: a fixed list of formats, the size checked in the
-header before any pixel is decoded, truncated files refused, checksums verified, no warnings.
-Metadata that is damaged or too large is left out first, so that it costs no image its pixels.
+Pillow decodes, within bounds: a fixed list of formats, the size checked in the header before any
+pixel is decoded, truncated files refused, checksums verified, no warnings.  Metadata that is
+damaged or too large is left out first, so that the pixels can still be read.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ from wherefrom.data.files.kinds import (
 )
 from wherefrom.data.files.opening import UnusableFile, show_bytes
 from wherefrom.data.metadata.exif import exif_bytes, values_overlap
-from wherefrom.data.metadata.removal import EXIF_LEFT_OUT, SoundFile, bare_jpeg, sound_file
+from wherefrom.data.metadata.png_chunks import SoundFile
+from wherefrom.data.metadata.removal import EXIF_LEFT_OUT, bare_jpeg, sound_file
 from wherefrom.data.metadata.stated_colour import named_space
 
 FORMATS = readable_formats()  # HEIF comes on top where pillow-heif is installed
@@ -68,22 +69,30 @@ _ON_ITS_SIDE = (5, 6, 7, 8)
 _large = threading.Lock()  # held while an image above FULL_PIXELS is decoded
 
 
-@dataclass(frozen=True, eq=False)
-class Decoded:
-    """`image` is of Pillow's mode L or RGB, upright, without alpha.
+@dataclass(frozen=True)
+class Carrier:
+    """The file format that an image came in, and what it may have changed.
 
-    `quality` is that of a JPEG file, 1 to 100, read off its quantisation table; `altered` what
-    changed the pixels besides the format's compression, as far as the file tells, or "";
-    `size` the height and width in the file, upright, where `image` may be reduced.
+    `lossless`: the format returns the pixels that were saved, with 8 bits of each colour.
+    `quality`: of a JPEG file, 1 to 100, from its quantisation table.  `size`: height and width in
+    the file, upright.  `altered`: what else changed the pixels, as far as the file shows, as
+    `a palette of 8 colours`; or "".
     """
 
-    image: Image.Image
     format: str
     lossless: bool
-    notes: tuple[str, ...]
-    quality: int | None = None
+    quality: int | None
+    size: tuple[int, int]
     altered: str = ""
-    size: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A decoded image of Pillow's mode L or RGB, upright, without alpha, perhaps reduced."""
+
+    image: Image.Image
+    notes: tuple[str, ...]
+    carrier: Carrier
 
 
 def decode(data: bytes, path: Path, limits: Limits) -> Decoded:
@@ -151,12 +160,12 @@ def _decode(file: SoundFile, path: Path, limits: Limits) -> Decoded:
     width, height = image.size
     if reduced:
         notes.append(f"read at {width}x{height} px of its {size[0]}x{size[1]}")
-        is_swapped = turned in _ON_ITS_SIDE and kind != "TIFF"  # a TIFF says its upright size
+        is_swapped = turned in _ON_ITS_SIDE and kind != "TIFF"  # a TIFF states its upright size
         width, height = size[::-1] if is_swapped else size
     altered = altered or flat.altered or stated_change(opened, data, size)
     if lossless and not altered:
         altered = few_colours(image) or repeated_pixels(image) or jpeg_traces(image)
-    return Decoded(image, kind, lossless, tuple(notes), quality, altered, (height, width))
+    return Decoded(image, tuple(notes), Carrier(kind, lossless, quality, (height, width), altered))
 
 
 def _pixels(
@@ -194,7 +203,7 @@ def _reduction(size: tuple[int, int]) -> int:
 
 @contextmanager
 def _one_at_a_time(size: tuple[int, int]) -> Iterator[None]:
-    """Images that need a GiB wait for each other, so that threads do not multiply it."""
+    """Decode images above `FULL_PIXELS` one after the other: each needs about a GiB."""
     if size[0] * size[1] <= FULL_PIXELS:
         yield
         return

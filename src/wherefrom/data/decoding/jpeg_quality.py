@@ -31,8 +31,8 @@ def jpeg_quality(image: Image.Image) -> int | None:
     tables = getattr(image, "quantization", None)
     if not tables:
         return None
-    found = np.array(tables[min(tables)], dtype=np.int64)
-    distance = np.abs(scaled_tables() - found.reshape(-1)).sum(axis=1)
+    table = np.array(tables[min(tables)], dtype=np.int64)
+    distance = np.abs(scaled_tables() - table.reshape(-1)).sum(axis=1)
     return int(distance.argmin()) + 1
 
 

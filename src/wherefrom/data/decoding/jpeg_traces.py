@@ -1,6 +1,6 @@
-"""Whether an image that is saved without loss was a JPEG file before, told from its pixels.
+"""Detecting from its pixels that an image saved without loss was a JPEG file before.
 
-A decoder gives out blocks of 8x8 pixels whose cosine coefficients (ITU-T T.81, A.3.3) are multiples
+A decoder produces blocks of 8x8 pixels whose cosine coefficients (ITU-T T.81, A.3.3) are multiples
 of the steps that the encoder rounded them to, up to the rounding of pixels, unless pixels lie at 0
 or 255, where they are cut off.  The first search takes the tables of the Independent JPEG Group,
 for which one block may be enough; the second takes any steps, for which many blocks are needed.
@@ -20,11 +20,11 @@ from wherefrom.data.decoding.jpeg_quality import scaled_tables
 
 Floats = NDArray[np.float64]
 
-SURE = 20.0  # log of the ratio of the densities, which no image without traces came near
+MIN_LOG_RATIO = 20.0  # of the densities; images without traces stay far below
 MAX_BLOCKS, MAX_TABLE_BLOCKS = 64, 16
 QUALITIES = slice(9, 96)  # rows of the tables: 10 to 96; above, a step is hardly a step
 _NOISE, _STRAY = 0.6, 0.1  # coefficients' rounding error; the share that is cut off or retouched
-_ELSEWHERE = ((4, 4), (3, 0), (0, 5), (2, 6))  # grids on which no JPEG file lies
+_ELSEWHERE = ((4, 4), (3, 0), (0, 5), (2, 6))  # grids that no JPEG file has
 _SAME = 0.5  # coefficients that are nearer to each other count once
 _LUMA = (0.299, 0.587, 0.114)
 _BASE = np.arange(8)
@@ -37,7 +37,7 @@ _STEPS: Floats = np.arange(2.0, 41.0)
 
 
 def jpeg_traces(image: Image.Image) -> str:
-    """What an image of mode L or RGB shows of an earlier JPEG file, or ""."""
+    """Says that an image of mode L or RGB shows traces of JPEG compression, or ""."""
     pixels = np.asarray(image)
     if not _fits(pixels):
         return ""
@@ -80,7 +80,7 @@ def _fits_a_table(blocks: Floats) -> bool:
     ratio = _log_ratio(coefficients[:, None], np.maximum(steps, 1.0))  # (B, Q, F)
     ratio[:, steps < _STEPS[0]] = 0
     fit = np.maximum(ratio.sum(-1), 0).sum(0)
-    return bool(fit.max(initial=0) - np.log(len(steps)) > SURE)
+    return bool(fit.max(initial=0) - np.log(len(steps)) > MIN_LOG_RATIO)
 
 
 def _fits_any_steps(blocks: Floats) -> bool:
@@ -89,7 +89,7 @@ def _fits_any_steps(blocks: Floats) -> bool:
     ratio = _log_ratio(values[..., None], _STEPS)  # (B, F, S)
     ratio[repeated] = 0
     fit = ratio.sum(0).max(-1) - np.log(len(_STEPS))
-    return bool(np.maximum(fit, 0).sum() > SURE)
+    return bool(np.maximum(fit, 0).sum() > MIN_LOG_RATIO)
 
 
 def _coefficients(blocks: Floats, places: NDArray[np.int64]) -> Floats:
@@ -99,7 +99,7 @@ def _coefficients(blocks: Floats, places: NDArray[np.int64]) -> Floats:
 
 
 def _log_ratio(values: Floats, steps: Floats) -> Floats:
-    """How much likelier values are as multiples of the steps; 0 for those rounded to zero."""
+    """Log ratio of the densities of values as multiples of the steps; 0 where rounded to zero."""
     multiples = np.rint(values / steps)
     distance = (values - multiples * steps) / _NOISE
     near = steps / (_NOISE * np.sqrt(2 * np.pi)) * np.exp(-(distance**2) / 2)

@@ -1,8 +1,8 @@
-"""What a file tells of changes to its pixels, apart from the pixels of the model that made them.
+"""Signs in a file that its pixels were changed after the model produced them.
 
-An image saved without loss has the pixels that its maker gave out, and only of such images a
-rate of wrong answers can be promised.  Lossy codecs, palettes, fewer bits, converted colours and
-scaling change them; each leaves a trace in the file, as far as it is named here.
+An image saved without loss has exactly the model's pixels, and error rates are promised for such
+images only.  Lossy codecs, palettes, fewer bits, converted colours and scaling change pixels; the
+functions here find the traces of these.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def is_lossless(kind: str, image: ImageFile.ImageFile, data: bytes) -> bool:
 
 
 def quantised(kind: str, image: ImageFile.ImageFile, data: bytes) -> str:
-    """How an opened file holds fewer levels than 8 bits per colour, "" if it does not.
+    """Says that an opened file holds fewer levels than 8 bits per colour, and why, or "".
 
     A palette of all 256 greys holds every grey image as it is.
     """
@@ -66,20 +66,20 @@ def quantised(kind: str, image: ImageFile.ImageFile, data: bytes) -> str:
 
 
 def few_colours(image: Image.Image) -> str:
-    """What a palette has left in an image of mode L or RGB that is saved without one, or ""."""
+    """Says that an image of mode L or RGB has so few colours that it had a palette, or ""."""
     colours = image.getcolors(MAX_COLOURS)
     if colours is None or len(colours) < 2:
         return ""
     grey = all(isinstance(c, int | float) or c[0] == c[1] == c[2] for _, c in colours)
-    most, share = (MAX_GREYS, GREY_SHARE) if grey else (MAX_COLOURS, COLOUR_SHARE)
+    limit, share = (MAX_GREYS, GREY_SHARE) if grey else (MAX_COLOURS, COLOUR_SHARE)
     pixels = image.size[0] * image.size[1]
-    if len(colours) > most or len(colours) * share > pixels:
+    if len(colours) > limit or len(colours) * share > pixels:
         return ""
     return f"only {len(colours)} {'greys' if grey else 'colours'}, as a palette leaves them"
 
 
 def repeated_pixels(image: Image.Image) -> str:
-    """Whether an image of mode L or RGB is a smaller one whose pixels were repeated, or ""."""
+    """Says that an image of mode L or RGB was enlarged by repeating its pixels, or ""."""
     pixels = np.asarray(image)
     height, width = pixels.shape[:2]
     for factor in (2, 3, 4, 5):
@@ -101,9 +101,9 @@ def _repeats(pixels: NDArray[np.uint8], small: NDArray[np.uint8], factor: int) -
 
 
 def stated_change(image: Image.Image, data: bytes, size: tuple[int, int]) -> str:
-    """What the metadata says was done to the pixels of an image of `size` (either order), or "".
+    """Says which change of an image of `size` (either order) its metadata states, or "".
 
-    `data` is the file: of a TIFF the metadata lies in it.
+    `data` is the file, since the metadata of a TIFF is part of it.
     """
     for name in image.info:
         if isinstance(name, str) and name.startswith("jpeg:"):  # ImageMagick, of its source
@@ -123,7 +123,7 @@ def stated_change(image: Image.Image, data: bytes, size: tuple[int, int]) -> str
 
 
 def _is_screenshot(value: object, *, is_program: bool) -> bool:
-    """Whether a text says so: a program's name, or a title of nothing else but a time or a place.
+    """Whether a text names a screenshot: a program, or a title with at most a time and a place.
 
     A prompt may speak of a screenshot, too.
     """
@@ -162,8 +162,8 @@ def _bits_per_colour(kind: str, image: ImageFile.ImageFile, data: bytes) -> int:
     if kind == "BMP" and int.from_bytes(data[28:30], "little") == 16:
         return 5
     if kind == "PPM" and image.tile and isinstance(args := image.tile[0].args, tuple):
-        most = args[-1] if isinstance(args[-1], int) else 255
-        return most.bit_length() if 0 < most < 255 else 8
+        brightest = args[-1] if isinstance(args[-1], int) else 255
+        return brightest.bit_length() if 0 < brightest < 255 else 8
     return 8
 
 

@@ -1,4 +1,4 @@
-"""16-bit images, rounded to 8 bits: Pillow itself would cut the low byte off."""
+"""Rounding 16-bit images to 8 bits; Pillow would cut off the low byte."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def is_deep(image: ImageFile.ImageFile) -> bool:
 def to_eight_bits(image: ImageFile.ImageFile, data: bytes, path: Any) -> EightBits:
     """Load an opened image as one of Pillow's 8-bit modes.
 
-    Transparency by a 16-bit key colour becomes an alpha channel, as eight bits cannot tell it.
+    Transparency by a 16-bit key colour becomes an alpha channel: 8 bits cannot hold the key.
     Modes without a defined white (floating point, 32-bit integers) raise `UnusableFile`.
     """
     _refuse_undefined(image, path)

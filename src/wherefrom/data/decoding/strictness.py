@@ -1,4 +1,4 @@
-"""Pillow without warnings, without tolerance for truncated files, and without its own size limit.
+"""Pillow without warnings, tolerance for truncated files, and its own size limit.
 
 The size is checked against `Limits` before any pixel is decoded.
 """
@@ -21,14 +21,14 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class _Strictness:
-    """How many decoders run now; the first switches Pillow to strict, the last switches it back."""
+    """Counts running decoders: the first makes Pillow strict, the last restores its settings."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.users = 0
         self.caught = warnings.catch_warnings()
         self.truncated = False
-        self.most: int | None = None
+        self.max_pixels: int | None = None
         self.printer: Any = None  # what libtiff prints with
 
 
@@ -37,9 +37,9 @@ _STRICTNESS = _Strictness()
 
 @contextmanager
 def strict_pillow() -> Iterator[None]:
-    """Strict Pillow in all threads at once, as it was before after the last of them.
+    """Make Pillow strict in all threads until the last of them leaves the block.
 
-    `warnings.catch_warnings` changes the whole process, so threads share one instead of racing.
+    `warnings.catch_warnings` changes the whole process, so all threads share one.
     """
     state = _STRICTNESS
     with state.lock:
@@ -48,7 +48,7 @@ def strict_pillow() -> Iterator[None]:
             state.caught.__enter__()
             warnings.filterwarnings("ignore", module=r"PIL\.")
             state.truncated = ImageFile.LOAD_TRUNCATED_IMAGES
-            state.most = Image.MAX_IMAGE_PIXELS
+            state.max_pixels = Image.MAX_IMAGE_PIXELS
             ImageFile.LOAD_TRUNCATED_IMAGES = False
             Image.MAX_IMAGE_PIXELS = None
             state.printer = _print_tiff_errors_with(None)
@@ -60,15 +60,15 @@ def strict_pillow() -> Iterator[None]:
             state.users -= 1
             if state.users == 0:
                 ImageFile.LOAD_TRUNCATED_IMAGES = state.truncated
-                Image.MAX_IMAGE_PIXELS = state.most
+                Image.MAX_IMAGE_PIXELS = state.max_pixels
                 _print_tiff_errors_with(state.printer)
                 state.caught.__exit__(None, None, None)
 
 
 def _print_tiff_errors_with(printer: Any) -> Any:
-    """Give libtiff a function that prints its errors, None for silence; the one that it had.
+    """Set the function with which libtiff prints errors (None: silence); returns the former one.
 
-    It prints of damaged files to stderr by itself, and Pillow has no switch for it.
+    libtiff prints errors of damaged files to stderr, and Pillow has no switch for it.
     """
     setter = _tiff_error_setter()
     return None if setter is None else setter(printer)

@@ -1,4 +1,4 @@
-"""Which files inside archives are images; what else is in there is counted in a note."""
+"""Listing the images inside archives; the other files in them are counted in a note."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wherefrom.core.notes import add_note
-from wherefrom.core.paths import is_system_name
+from wherefrom.core.paths import is_passed_over, show_path
 from wherefrom.data.files.archives import (
     SUFFIXES,
     Opened,
@@ -20,12 +20,12 @@ from wherefrom.data.files.archives import (
     open_archive,
 )
 from wherefrom.data.files.kinds import HEAD_BYTES, IMAGE_SUFFIXES, kind_of
-from wherefrom.data.files.opening import UnusableFile, show_path
+from wherefrom.data.files.listing import name_suffixes
+from wherefrom.data.files.opening import SkippedFile, UnusableFile
 
-# Labels and captions beside images, as `data.annotations` reads them.
+# Labels and captions beside images, as `data.tables.annotations` reads them.
 BESIDE = frozenset({".json", ".jsonl", ".csv", ".tsv", ".txt", ".cls", ".caption"})
 ARCHIVE_SUFFIXES = frozenset(Path(f"x{suffix}").suffix for suffix in SUFFIXES)  # the last parts
-MAX_NAMED = 4
 
 
 def holds_images(path: Path) -> bool:
@@ -64,8 +64,8 @@ def images_in_archive(path: Path) -> list[Path]:
 def images_in_archives_below(folder: Path) -> list[Path]:
     """The images of all archives below a folder, as of a series of shards, sorted.
 
-    A damaged archive among them is listed itself: reading it says that it is no image, and a note
-    says why it could not be opened.
+    A damaged archive is listed itself, so that reading it fails; a note says why it cannot be
+    opened.
     """
     images: list[Path] = []
     for archive in sorted(_archives_below(folder), key=lambda path: path.parts):
@@ -80,17 +80,13 @@ def images_in_archives_below(folder: Path) -> list[Path]:
 def _archives_below(folder: Path) -> list[Path]:
     archives = []
     for home, below, names in os.walk(folder):
-        below[:] = [name for name in below if not _is_passed_over(name)]
+        below[:] = [name for name in below if not is_passed_over(name)]
         archives += [
             Path(home, name)
             for name in names
-            if not _is_passed_over(name) and has_archive_name(Path(name))
+            if not is_passed_over(name) and has_archive_name(Path(name))
         ]
     return archives
-
-
-def _is_passed_over(name: str) -> bool:
-    return name.startswith(".") or is_system_name(name)
 
 
 def _is_below(name: str, folder: str) -> bool:
@@ -106,18 +102,15 @@ def _is_image(name: str, opened: Opened) -> bool:
     return kind_of(opened.start(name, HEAD_BYTES), name) is not None
 
 
-def _note(others: set[str], left_out: Sequence[tuple[str, str]]) -> str:
-    """What is not read, as one sentence; empty if everything is."""
+def _note(others: set[str], left_out: Sequence[SkippedFile]) -> str:
+    """One sentence on the files that are not read; empty if there are none."""
     suffixes = Counter(
         "archive inside" if has_archive_name(Path(name)) else Path(name).suffix.lower()
         for name in others
         if Path(name).suffix.lower() not in BESIDE
     )
-    ordered = sorted(suffixes.items(), key=lambda pair: (-pair[1], pair[0]))
-    parts = [f"{count} {suffix or 'without suffix'}" for suffix, count in ordered[:MAX_NAMED]]
-    if rest := sum(count for _, count in ordered[MAX_NAMED:]):
-        parts.append(f"{rest} more")
-    for name, reason in left_out[:1]:
+    parts = name_suffixes(suffixes)
+    for path, reason in left_out[:1]:
         more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
-        parts.append(f"{show_path(Path(name))} {reason}{more}")
+        parts.append(f"{show_path(path)} {reason}{more}")
     return f"not read as images: {', '.join(parts)}" if parts else ""

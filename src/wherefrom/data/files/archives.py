@@ -1,8 +1,8 @@
-"""Archives where a folder is taken: `photos.zip` is listed as `photos.zip/a.png` and so on.
+"""Archives in the place of folders: the files in `photos.zip` are `photos.zip/a.png` and so on.
 
-A file inside an archive has a path like any other: the archive's, then its name inside.
-`data.archive_listing` gives these paths, `read_member` their bytes; nothing is extracted.  Bounds:
-the number of members, the bytes of each, and what a packed archive unpacks to.
+The path of a file inside an archive is the archive's path and its name inside.  `archive_listing`
+lists these paths, `read_member` reads their bytes; nothing is extracted.  The number of members,
+the bytes of each, and what a packed archive unpacks to are bounded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections import OrderedDict
 from pathlib import Path
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import digest_bytes, digest_file
+from wherefrom.core.reading import open_descriptor
+from wherefrom.core.saving.store import digest_bytes, digest_file
 from wherefrom.data.files.array_members import NPY_MARK, ArrayMembers
 from wherefrom.data.files.members import Members, ReadAt, TarMembers, ZipMembers, looks_like_tar
 from wherefrom.data.files.opening import UnusableFile
@@ -37,7 +38,7 @@ _OTHERS = {
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is an archive of a kind that is read here, told by its first bytes."""
+    """Whether a file is an archive, by its first bytes or its name; also of kinds not read here."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return False
@@ -53,7 +54,7 @@ def is_archive(path: Path) -> bool:
 
 
 def has_archive_name(path: Path) -> bool:
-    """Whether a file is called as archives are."""
+    """Whether a file's name ends as those of archives do."""
     return path.name.lower().endswith(SUFFIXES)
 
 
@@ -66,22 +67,17 @@ def without_suffix(path: Path) -> str:
 
 
 def is_inside(path: Path) -> bool:
-    """Whether a path that the system does not know names a file or folder of an archive."""
-    place = locate(path)
-    if place is None or not place[1] or not is_archive(place[0]):
+    """Whether `path` is that of a file or folder inside an archive."""
+    place = _place_inside(path)
+    if place is None:
         return False
-    opened = open_archive(place[0])
-    return place[1] in opened or any(name.startswith(f"{place[1]}/") for name in opened.names)
+    opened, name = place
+    return name in opened or any(other.startswith(f"{name}/") for other in opened.names)
 
 
 def is_file(path: Path) -> bool:
-    """`Path.is_file`, true of files inside archives, too."""
-    if path.is_file():
-        return True
-    place = locate(path)
-    if place is None or not place[1] or not is_archive(place[0]):
-        return False
-    return place[1] in open_archive(place[0])
+    """`Path.is_file`, also true of files inside archives."""
+    return path.is_file() or ((place := _place_inside(path)) is not None and place[1] in place[0])
 
 
 def digest_anywhere(path: Path) -> str:
@@ -99,17 +95,17 @@ def read_member(path: Path, *, max_bytes: int) -> bytes | None:
 
     A member that is too large or damaged is an `UnusableFile` that names it.
     """
-    place = locate(path)
-    if place is None or not place[1] or not is_archive(place[0]):
+    place = _place_inside(path)
+    if place is None:
         return None
-    members = open_archive(place[0])
-    if place[1] not in members:
+    opened, name = place
+    if name not in opened:
         raise UnusableFile(path, "there is no such file in the archive")
-    return members.read(place[1], path, max_bytes)
+    return opened.members.read(name, path, max_bytes)
 
 
 class Opened:
-    """An open archive, and which state of its file it shows."""
+    """An open archive, and the state of its file when it was opened."""
 
     def __init__(self, path: Path) -> None:
         self.state = _state(path)
@@ -119,10 +115,6 @@ class Opened:
 
     def __contains__(self, name: str) -> bool:
         return name in self._names
-
-    def read(self, name: str, shown: Path, max_bytes: int) -> bytes:
-        """The bytes of one member."""
-        return self.members.read(name, shown, max_bytes)
 
     def start(self, name: str, size: int) -> bytes:
         """The first bytes of one member; none if it is damaged."""
@@ -153,6 +145,14 @@ def open_archive(path: Path) -> Opened:
     return known
 
 
+def _place_inside(path: Path) -> tuple[Opened, str] | None:
+    """The archive that `path` leads into, and the name inside; None if it leads into none."""
+    place = locate(path)
+    if place is None or not place[1] or not is_archive(place[0]):
+        return None
+    return open_archive(place[0]), place[1]
+
+
 def _state(path: Path) -> tuple[int, int, int]:
     try:
         status = path.stat()
@@ -163,7 +163,7 @@ def _state(path: Path) -> tuple[int, int, int]:
 
 def _open(path: Path) -> Members:
     try:
-        file = ReadAt(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)))
+        file = ReadAt(open_descriptor(path))
         start = file.read_at(0, _START)
         for mark, kind in _OTHERS.items():
             if start.startswith(mark):
@@ -196,7 +196,7 @@ def _open_zip(path: Path, file: ReadAt) -> Members:
 
 
 def locate(path: Path) -> tuple[Path, str] | None:
-    """The file that `path` is or lies in, and the name inside; None if there is no such file."""
+    """The file that `path` names or leads into, and the name inside; None if there is none."""
     for parent in (path, *path.parents):
         try:
             mode = parent.stat().st_mode

@@ -1,7 +1,7 @@
-"""The images of a numpy file as files of an archive: sample batches as evaluation code saves them.
+"""The images in a numpy file, presented as the files of an archive.
 
-The array is mapped, not loaded: an image's pixels are read when its bytes are asked for, and come
-as an uncompressed picture, so that whatever reads pictures reads them.
+Evaluation code saves batches of samples so.  The array is mapped, not loaded: the pixels of an
+image are read when its bytes are asked for, and returned as an uncompressed picture.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wherefrom.data.files.members import MAX_UNPACKED_BYTES, ReadAt, ZipMembers
-from wherefrom.data.files.opening import UnusableFile, show_bytes
+from wherefrom.data.files.opening import SkippedFile, UnusableFile, show_bytes
 
 IMAGE_ARRAYS = ("images", "arr_0", "samples", "x", "data")
 LABEL_ARRAYS = ("labels", "arr_1", "y")
@@ -48,7 +48,9 @@ class ArrayMembers:
         }
         self.names = tuple(self._places)
         others = [name for name in arrays if name not in (self.key, *LABEL_ARRAYS)]
-        self.left_out = tuple((name, "is another array than the images") for name in others)
+        self.left_out = tuple(
+            SkippedFile(Path(name), "is another array than the images") for name in others
+        )
 
     def read(self, name: str, shown: Path, max_bytes: int) -> bytes:
         """One image as an uncompressed picture."""

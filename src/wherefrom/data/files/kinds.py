@@ -1,4 +1,4 @@
-"""What a file is, told from its first bytes and its name; which kinds of image are read.
+"""Recognising kinds of images by first bytes and name; which of them are read.
 
 A kind that is known but not read has a reason that names the package which reads it.
 """
@@ -89,7 +89,7 @@ _lock = threading.Lock()
 def kind_of(data: bytes, name: str = "") -> str | None:
     """The kind of image that a file with these first bytes (`HEAD_BYTES`) is, None for no image.
 
-    `name` tells a camera's raw file from the TIFF that it begins as.
+    `name` is needed for a camera's raw file, which begins as a TIFF does.
     """
     if data[4:8] == b"ftyp":
         return _kind_of_media(data)
@@ -117,7 +117,7 @@ def reason_not_read(data: bytes, name: str = "") -> str | None:
 
 
 def stand_in(data: bytes) -> str:
-    """What lies under an image's name instead of an image, and what to do; "" if unknown."""
+    """Says what a file that is no image holds instead, and what to do; "" if unknown."""
     start = data[:1024].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
     if reason := next((why for begins, why in _STAND_INS if start.startswith(begins)), ""):
         return reason

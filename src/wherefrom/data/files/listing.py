@@ -1,34 +1,33 @@
-"""Which files below folders are images: links are followed, and nothing is left out in silence.
+"""Listing the images below folders, links followed.
 
-A listing holds every file that a person would expect to be read, readable or not, because the
-reader of a file says why it cannot be used: a HEIC file without its library, a link whose target is
-gone, and also a folder that cannot be opened.  All other files are counted.
+A listing holds every file that a person would expect to be read, whether it can be or not: also a
+HEIC file without its library, a link to nothing, and a folder that cannot be opened.  Reading them
+says why they cannot be used.  All other files are counted.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wherefrom.core.paths import is_empty_lost_and_found, is_system_name
+from wherefrom.core.reading import open_descriptor
 from wherefrom.data.files.kinds import HEAD_BYTES, IMAGE_SUFFIXES, kind_of
 
-# Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
-_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 MAX_NAMED = 4  # suffixes in a note
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies below some folders.
+    """The files below some folders.
 
-    `images`: by folder, sorted; what cannot be read is among them.  `others`: files that are no
-    image, counted by suffix.  `repeated`: links to what is listed under another name.  `hidden`:
-    names that begin with a dot, without those that operating systems make.
+    `images`: by folder, sorted, including those that cannot be read.  `others`: the number of other
+    files by suffix.  `repeated`: by folder, the number of links to files that are listed under
+    another name.  `hidden`: the number of names that begin with a dot, system files apart.
     """
 
     images: tuple[tuple[Path, ...], ...]
@@ -37,35 +36,36 @@ class Listing:
     hidden: int
 
     def note(self) -> str:
-        """What was passed over, as one sentence; empty if nothing was."""
+        """One sentence on the files that are not listed; empty if there are none."""
         links = sum(self.repeated)
         parts = [
-            _count(self.others.total(), "other file") + f" ({self._suffixes()})"
+            _count(self.others.total(), "other file")
+            + f" ({', '.join(name_suffixes(self.others))})"
             if self.others
             else "",
             _count(links, "link") + " to what is listed already" if links else "",
             _count(self.hidden, "hidden name") if self.hidden else "",
         ]
-        said = ", ".join(part for part in parts if part)
-        return f"not read as images: {said}" if said else ""
+        text = ", ".join(part for part in parts if part)
+        return f"not read as images: {text}" if text else ""
 
-    def _suffixes(self) -> str:
-        ordered = sorted(self.others.items(), key=lambda pair: (-pair[1], pair[0]))
-        rest = sum(count for _, count in ordered[MAX_NAMED:])
-        named = [f"{count} {suffix or 'without suffix'}" for suffix, count in ordered[:MAX_NAMED]]
-        return ", ".join(named + ([f"{rest} more"] if rest else []))
+
+def name_suffixes(counts: Counter[str]) -> list[str]:
+    """How many files have each suffix, as in `3 .txt`; the commonest `MAX_NAMED`, then the rest."""
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    named = [f"{count} {suffix or 'without suffix'}" for suffix, count in ordered[:MAX_NAMED]]
+    rest = sum(count for _, count in ordered[MAX_NAMED:])
+    return named + ([f"{rest} more"] if rest else [])
 
 
 def list_below(folders: Sequence[Path], *, once: bool = False) -> Listing:
-    """What lies below each folder, links to files and folders followed.
+    """List the files below each folder, links to files and folders followed; no error is raised.
 
     A folder is entered once, however many links lead to it or back to it, and first by its own
-    name.  With `once` a link to a file that is listed anyway is not listed again.  Nothing is an
-    error.
+    name.  With `once` a link to a file that is listed anyway is not listed again.
     """
-    walk = _Walk([[] for _ in folders], [0] * len(folders), once)
-    walk.roots = [(place, folder) for place, folder in enumerate(folders)]
-    walk.all()
+    walk = _FolderWalk([[] for _ in folders], [0] * len(folders), once)
+    walk.run(folders)
     return Listing(
         tuple(tuple(sorted(files, key=lambda path: path.parts)) for files in walk.images),
         walk.others,
@@ -75,22 +75,21 @@ def list_below(folders: Sequence[Path], *, once: bool = False) -> Listing:
 
 
 @dataclass
-class _Walk:
-    """A listing while it grows; numbers are places in the folders that were given."""
+class _FolderWalk:
+    """A listing while it grows; `place` is the index of a given folder."""
 
     images: list[list[Path]]
     repeated: list[int]
     once: bool
-    roots: list[tuple[int, Path]] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     hidden: int = 0
     folder_links: list[tuple[int, Path]] = field(default_factory=list)
     file_links: list[tuple[int, Path]] = field(default_factory=list)
     entered: set[object] = field(default_factory=set)
 
-    def all(self) -> None:
-        """Folders by their own names first, then by way of links, then links to files."""
-        for place, root in self.roots:
+    def run(self, folders: Sequence[Path]) -> None:
+        """Folders by their own names first, then folders behind links, then links to files."""
+        for place, root in enumerate(folders):
             self._tree(place, root)
         while self.folder_links:
             self._tree(*self.folder_links.pop(0))
@@ -123,7 +122,7 @@ class _Walk:
             waiting += reversed([Path(folder, e.name) for e in names if self._enter(place, e)])
 
     def _enter(self, place: int, entry: os.DirEntry[str]) -> bool:
-        """Whether this is a folder to walk through now; everything else is put where it belongs."""
+        """Whether this is a folder to walk through now; everything else is listed or counted."""
         if is_system_name(entry.name):
             return False
         if entry.name.startswith("."):
@@ -151,14 +150,15 @@ class _Walk:
 
 
 def _begins_as_image(path: Path) -> bool:
-    """Whether the first bytes are those of an image; a file without suffix that is closed, too."""
-    try:  # of all files that are no image by name, so without the cost of a file object
-        handle = os.open(path, _FLAGS)
-    except OSError:
-        return not path.suffix
+    """Whether the first bytes are those of an image; true of a file without suffix that is closed.
+
+    This is asked of every file without an image's suffix, so it makes no file object.
+    """
     try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return False
+        handle = open_descriptor(path)
+    except OSError as error:
+        return not path.suffix and error.errno != errno.EINVAL  # EINVAL: a pipe or a device
+    try:
         return kind_of(os.read(handle, HEAD_BYTES)) is not None
     except OSError:
         return not path.suffix
@@ -167,7 +167,7 @@ def _begins_as_image(path: Path) -> bool:
 
 
 def _identity(path: Path) -> object:
-    """What is the same for all names of one file: device and inode, or else the path resolved."""
+    """A key that is equal for all names of one file: device and inode, or the resolved path."""
     try:
         status = path.stat()
     except OSError:

@@ -1,7 +1,7 @@
-"""What lies inside one open archive: names and bytes of a .zip, a .tar, or numpy's arrays.
+"""Names and bytes of the members of an open archive: .zip and .tar.
 
-Nothing is extracted and no link is followed.  What is held is an index of names; a member's bytes
-are read when they are asked for, and never more of them than was allowed.
+Nothing is extracted and no link is followed.  Only an index of names is held in memory; the bytes
+of a member are read when they are asked for, up to a bound.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import os
 import shutil
 import tarfile
 import tempfile
-import threading
 import weakref
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Protocol, cast
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.paths import is_system_name
-from wherefrom.data.files.opening import UnusableFile, show_bytes
+from wherefrom.core.paths import is_passed_over
+from wherefrom.core.reading import read_at
+from wherefrom.data.files.opening import SkippedFile, UnusableFile, show_bytes
 
 MAX_MEMBERS = 2_000_000
-MAX_READ = 128 * 2**20  # of headers at once: what a directory of members may take
+MAX_READ = 128 * 2**20  # of headers at once, as of a directory of members
 MAX_UNPACKED_BYTES = 64 * 2**30
 KEPT_FREE_BYTES = 2**30  # of the disk that takes what is unpacked
 _CHUNK = 2**20
@@ -42,13 +42,13 @@ _UNPACKERS: Mapping[bytes, Callable[..., Any]] = {
 
 
 class Members(Protocol):
-    """An open archive: `names` of its files, and `left_out` with why each is not one of them."""
+    """An open archive: the `names` of its files, and those `left_out`, each with the reason."""
 
     names: tuple[str, ...]
-    left_out: tuple[tuple[str, str], ...]
+    left_out: tuple[SkippedFile, ...]
 
     def read(self, name: str, shown: Path, max_bytes: int) -> bytes:
-        """The bytes of one file; an `UnusableFile` called `shown` if it has more, or is damaged."""
+        """The bytes of one file; an `UnusableFile` named `shown` if it is too large or damaged."""
         ...
 
     def start(self, name: str, size: int) -> bytes:
@@ -61,7 +61,7 @@ class ReadAt(io.RawIOBase):
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
-        self._descriptor, self._at, self._lock = descriptor, 0, threading.Lock()
+        self._descriptor, self._at = descriptor, 0
         self.length = os.fstat(descriptor).st_size
         self._close = weakref.finalize(self, os.close, descriptor)
 
@@ -78,7 +78,7 @@ class ReadAt(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As of any file."""
+        """Move to a position, counted from the start, from here or from the end; returns it."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.length}[whence]
         if start + offset < 0:
             raise OSError("a place before the start of the file")
@@ -107,25 +107,16 @@ class ReadAt(io.RawIOBase):
 
     def read_at(self, start: int, size: int) -> bytes:
         """`size` bytes from `start`, fewer at the end; any thread may ask."""
-        if hasattr(os, "pread"):
-            return b"".join(self._pieces(start, size))
-        with self._lock:
-            os.lseek(self._descriptor, start, os.SEEK_SET)
-            return os.read(self._descriptor, size)
-
-    def _pieces(self, start: int, size: int) -> Iterator[bytes]:
-        while size > 0 and (piece := os.pread(self._descriptor, size, start)):
-            yield piece
-            start, size = start + len(piece), size - len(piece)
+        return read_at(self._descriptor, size, start)
 
 
 class ZipMembers:
-    """A .zip; what is encrypted, a link, or named to lie outside is left out."""
+    """A .zip; encrypted files, links, and names that lead outside are left out."""
 
     def __init__(self, path: Path, file: ReadAt) -> None:
         self._zip = zipfile.ZipFile(cast(IO[bytes], file))
         by_name: dict[str, zipfile.ZipInfo] = {}
-        left_out: list[tuple[str, str]] = []
+        left_out: list[SkippedFile] = []
         for info in self._zip.infolist():
             if info.is_dir() or _is_system_file(info.filename):
                 continue
@@ -136,16 +127,16 @@ class ZipMembers:
             if kind not in (0, 8):
                 reason = "is a link or special file, and these are not followed in archives"
             if reason:
-                left_out.append((info.filename, reason))
+                left_out.append(SkippedFile(Path(info.filename), reason))
                 continue
             _enter(by_name, _plain_name(_zip_name(info)), info, left_out)
         _check_count(path, len(by_name))
-        self._found = by_name
+        self._by_name = by_name
         self.names, self.left_out = tuple(by_name), tuple(left_out)
 
     def read(self, name: str, shown: Path, max_bytes: int) -> bytes:
         """The bytes of one file, its checksum verified."""
-        info = self._found[name]
+        info = self._by_name[name]
         _check_size(shown, info.file_size, max_bytes)
         quick = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
         data = bytearray()
@@ -168,7 +159,7 @@ class ZipMembers:
 
     def stored_at(self, name: str, file: ReadAt) -> int | None:
         """Where the bytes of an uncompressed member begin; None for a compressed one."""
-        info = self._found[name]
+        info = self._by_name[name]
         if info.compress_type != zipfile.ZIP_STORED:
             return None
         head = file.read_at(info.header_offset, 30)
@@ -178,26 +169,26 @@ class ZipMembers:
 
     def start(self, name: str, size: int) -> bytes:
         """The first `size` bytes of one file."""
-        with self._zip.open(self._found[name]) as file:
+        with self._zip.open(self._by_name[name]) as file:
             return file.read(size)
 
     def unpack(self, name: str) -> BinaryIO:
         """A temporary file with one member's bytes; it is gone once it is closed."""
-        with self._zip.open(self._found[name]) as packed:
+        with self._zip.open(self._by_name[name]) as packed:
             return _unpack(packed)
 
     def size_of(self, name: str) -> int:
         """How many bytes a member declares."""
-        return self._found[name].file_size
+        return self._by_name[name].file_size
 
 
 class TarMembers:
-    """A .tar, packed or not; links, devices and names that lie outside are left out."""
+    """A .tar, packed or not; links, devices and names that lead outside are left out."""
 
     def __init__(self, path: Path, file: ReadAt) -> None:
         self._file = _unpacked_tar(file)
         by_name: dict[str, tuple[int, int]] = {}
-        left_out: list[tuple[str, str]] = []
+        left_out: list[SkippedFile] = []
         last = -1
         with tarfile.open(fileobj=cast(IO[bytes], self._file), mode="r:") as archive:
             while (member := archive.next()) is not None:
@@ -211,23 +202,25 @@ class TarMembers:
                 if not member.isreg() or member.issparse():
                     reason = "is a link or special file, and these are not followed in archives"
                 if reason:
-                    left_out.append((member.name, reason))
+                    left_out.append(SkippedFile(Path(member.name), reason))
                     continue
                 place = (member.offset_data, member.size)
                 _enter(by_name, _plain_name(member.name), place, left_out)
                 _check_count(path, len(by_name))
             end = archive.offset
             if any(self._file.read_at(end, tarfile.BLOCKSIZE)):
-                left_out.append((path.name, "is damaged, and what stands behind is not read"))
+                left_out.append(
+                    SkippedFile(Path(path.name), "is damaged, and the rest of it is not read")
+                )
             elif self._file.read_at(end, _CHUNK).strip(b"\0"):
                 more = "has more behind its end, which is not read, as of archives that were joined"
-                left_out.append((path.name, more))
-        self._found = by_name
+                left_out.append(SkippedFile(Path(path.name), more))
+        self._by_name = by_name
         self.names, self.left_out = tuple(by_name), tuple(left_out)
 
     def read(self, name: str, shown: Path, max_bytes: int) -> bytes:
         """The bytes of one file."""
-        start, length = self._found[name]
+        start, length = self._by_name[name]
         _check_size(shown, length, max_bytes)
         data = self._file.read_at(start, length)
         if len(data) != length:
@@ -236,12 +229,12 @@ class TarMembers:
 
     def start(self, name: str, size: int) -> bytes:
         """The first `size` bytes of one file."""
-        place, length = self._found[name]
+        place, length = self._by_name[name]
         return self._file.read_at(place, min(size, length))
 
 
 def looks_like_tar(start: bytes, name: str) -> bool:
-    """Whether a file that begins so and is called so is a .tar, packed or not."""
+    """Whether a file with this start and this name is a .tar, packed or not."""
     lower = name.lower()
     packed = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tb2", ".tar.xz", ".txz", ".tar")
     if start.startswith(tuple(_UNPACKERS)):
@@ -250,7 +243,7 @@ def looks_like_tar(start: bytes, name: str) -> bool:
 
 
 def _unpacked_start(start: bytes) -> bytes:
-    """The first 512 bytes of what is packed, as far as so short a piece of it tells them."""
+    """The first 512 unpacked bytes, or as many as can be unpacked from a short `start`."""
     try:
         if start.startswith(b"\x1f\x8b"):
             return zlib.decompressobj(31).decompress(start, tarfile.BLOCKSIZE)
@@ -289,10 +282,10 @@ def _unpack(packed: IO[bytes]) -> BinaryIO:
     return scratch
 
 
-def _enter(found: dict[str, Any], name: str, place: Any, left_out: list[tuple[str, str]]) -> None:
-    if name in found:
-        left_out.append((name, "stands in the archive twice; the last one is taken"))
-    found[name] = place
+def _enter(by_name: dict[str, Any], name: str, place: Any, left_out: list[SkippedFile]) -> None:
+    if name in by_name:
+        left_out.append(SkippedFile(Path(name), "is in the archive twice; the last one is taken"))
+    by_name[name] = place
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
@@ -323,14 +316,10 @@ def _name_problem(name: str) -> str:
 
 def _is_system_file(name: str) -> bool:
     *folders, file = _parts(name) or [""]
-    return _is_passed_over(file) or any(map(_is_passed_over_folder, folders))
+    return is_passed_over(file) or any(map(_is_passed_over_folder, folders))
 
 
-def _is_passed_over(part: str) -> bool:
-    return (part.startswith(".") and part != "..") or is_system_name(part)
-
-
-_is_passed_over_folder = lru_cache(4096)(_is_passed_over)
+_is_passed_over_folder = lru_cache(4096)(is_passed_over)
 
 
 def _check_count(path: Path, count: int) -> None:

@@ -1,27 +1,17 @@
-"""Opening a user's file: regular files only, bounded, and one line per problem."""
+"""Opening a regular file of bounded size, and what to say of one that cannot be used."""
 
 from __future__ import annotations
 
-import io
+import errno
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
-
-__all__ = [
-    "UnusableFile",
-    "is_folder",
-    "open_regular",
-    "read_regular",
-    "show_bytes",
-    "show_path",
-    "why_closed",
-]
+from wherefrom.core.reading import open_descriptor
 
 
 class UnusableFile(InputError):  # noqa: N818 (it is the file that is unusable)
@@ -31,6 +21,24 @@ class UnusableFile(InputError):  # noqa: N818 (it is the file that is unusable)
         self.path = path
         self.reason = " ".join(reason.split())
         super().__init__(f"{show_path(path)}: {self.reason}")
+
+
+class SkippedFile(NamedTuple):
+    """A file, or an item in one, that was not used, and why: the one shape of this in all results.
+
+    `path`: the file; of a row in a table `rows.csv:3`, of an item in an array `signals.npy[3]`.
+    `reason`: a clause that continues the path, as `is empty (0 bytes)`.
+    """
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{show_path(self.path)}: {self.reason}"
+
+    def to_dict(self) -> dict[str, str]:
+        """`path` and `reason` as texts; the path is printable."""
+        return {"path": show_path(self.path), "reason": self.reason}
 
 
 def show_bytes(count: int) -> str:
@@ -43,49 +51,22 @@ def show_bytes(count: int) -> str:
 
 @contextmanager
 def open_regular(path: Path, *, max_bytes: int) -> Iterator[BinaryIO]:
-    """Open a regular file of at most `max_bytes`; `UnusableFile` says why it cannot be read.
-
-    A path that leads into an archive (`data.archives`) opens the file there.
-    """
-    if not os.path.lexists(path) and (data := _read_archived(path, max_bytes)) is not None:
-        yield io.BytesIO(data)
-        return
-    # Without O_NONBLOCK, opening a FIFO that nobody writes to would wait for ever.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    """Open a regular file of at most `max_bytes`; `UnusableFile` says why it cannot be read."""
     try:
-        handle = os.open(path, flags)
+        handle = open_descriptor(path)
     except FileNotFoundError as error:
         raise UnusableFile(path, _why_missing(path)) from error
     except OSError as error:
-        closed = why_closed(path) if is_folder(path) else f"cannot be opened: {error.strerror}"
-        raise UnusableFile(path, closed) from error
+        raise UnusableFile(path, _why_unopened(path, error)) from error
     except ValueError as error:
         raise UnusableFile(path, f"is not a usable file name: {error}") from error
-    status = os.fstat(handle)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(handle)
-        if stat.S_ISDIR(status.st_mode):
-            raise UnusableFile(path, why_closed(path))
-        raise UnusableFile(path, "is a pipe, socket or device, expected a file")
     with os.fdopen(handle, "rb") as file:
-        size = status.st_size
+        size = os.fstat(handle).st_size
         if size > max_bytes:
             raise UnusableFile(
                 path, f"is too large: {show_bytes(size)}, at most {show_bytes(max_bytes)} are read"
             )
         yield file
-
-
-def read_regular(path: Path, *, max_bytes: int) -> bytes:
-    """The bytes of a regular file; `UnusableFile` if it is missing, special or too large."""
-    with open_regular(path, max_bytes=max_bytes) as file:
-        try:
-            data = file.read(max_bytes + 1)
-        except OSError as error:
-            raise UnusableFile(path, f"cannot be read: {error.strerror}") from error
-    if len(data) > max_bytes:
-        raise UnusableFile(path, f"is too large: more than {show_bytes(max_bytes)}")
-    return data
 
 
 def is_folder(path: Path) -> bool:
@@ -105,14 +86,16 @@ def why_closed(folder: Path) -> str:
         return f"is a folder that cannot be opened: {error.strerror}"
 
 
+def _why_unopened(path: Path, error: OSError) -> str:
+    if is_folder(path):
+        return why_closed(path)
+    if error.errno == errno.EINVAL:
+        return "is a pipe, socket or device, expected a file"
+    return f"cannot be opened: {error.strerror}"
+
+
 def _why_missing(path: Path) -> str:
     try:
         return f"is a link to {show_path(path.readlink())}, which is not there"
     except OSError:
         return "there is no such file"
-
-
-def _read_archived(path: Path, max_bytes: int) -> bytes | None:
-    from wherefrom.data.files.archives import read_member
-
-    return read_member(path, max_bytes=max_bytes)

@@ -1,4 +1,4 @@
-"""A folder's files parted into new folders, by links or copies: there whole, or not at all."""
+"""Sorting files into new folders by links or copies, all of them or none."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
-from wherefrom.core.store import DISK_ERRORS, scratch_beside
+from wherefrom.core.saving.store import DISK_ERRORS, scratch_beside
 from wherefrom.data.files.archives import is_file
-from wherefrom.data.files.opening import read_regular
+from wherefrom.data.files.reading import read_file
 
 MAX_MEMBER_BYTES = 2**30
 
@@ -23,10 +23,11 @@ def part_files(
     notes: Mapping[str, str] | None = None,
     copy: bool = False,
 ) -> None:
-    """Link each file into `out`/<its part>, an empty folder for an empty part.
+    """Link the files of each part into the folder `out`/<part>; an empty part gets an empty one.
 
-    `out` must be new.  Files of one name in one part get their place in front; `notes` are small
-    text files beside the parts.  With `copy` the files are copied; files of archives always are.
+    `out` must be new.  Files of one name in one part get their number in front.  `notes` are texts
+    by name, written beside the parts.  With `copy` the files are copied; files of archives always
+    are.
     """
     try:
         with scratch_beside(out) as scratch:
@@ -35,7 +36,7 @@ def part_files(
                 for source, name in zip(files, _names(files), strict=True):
                     target = scratch / part / name
                     if not source.exists() and is_file(source):  # no link leads into an archive
-                        target.write_bytes(read_regular(source, max_bytes=MAX_MEMBER_BYTES))
+                        target.write_bytes(read_file(source, max_bytes=MAX_MEMBER_BYTES))
                     elif copy:
                         shutil.copyfile(source.resolve(), target)
                     else:

@@ -1,1 +1,1 @@
-"""What a file says beside its pixels: EXIF, PNG chunks, stated colour."""
+"""Metadata of image files: EXIF, PNG chunks, stated colour spaces."""

@@ -1,4 +1,4 @@
-"""EXIF and TIFF directories, read within bounds: a few fields, and whether values overlap.
+"""Bounded reading of EXIF and TIFF directories: single fields, and whether values overlap.
 
 A directory is a list of 12-byte entries (20 in a BigTIFF) that point at their values.  Many entries
 may point at the same megabytes, and a reader that copies every value then needs more memory than
@@ -21,8 +21,8 @@ _WHOLE = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One field: `size` bytes at `place`."""
+class ExifField:
+    """One field of a directory, whose value is `size` bytes at `place`."""
 
     tag: int
     type: int
@@ -60,14 +60,14 @@ def values_overlap(data: bytes | memoryview) -> bool:
             if total > len(data) or entries > MAX_ENTRIES or count > MAX_DIRECTORIES:
                 return True
     except (struct.error, ValueError):
-        return False  # damaged: whoever reads it will say so
+        return False  # damaged: its reader refuses it
     return False
 
 
 def read_fields(data: bytes, wanted: Collection[int]) -> dict[int, int | bytes]:
     """The wanted fields of the first directory and its EXIF part: a whole number, or bytes.
 
-    Nothing of a damaged structure is an error; what can be read of it is returned.
+    Of a damaged structure the readable fields are returned; that is no error.
     """
     values: dict[int, int | bytes] = {}
     try:
@@ -90,7 +90,7 @@ def read_fields(data: bytes, wanted: Collection[int]) -> dict[int, int | bytes]:
     return values
 
 
-def _value(data: bytes, entry: Entry, layout: _Layout) -> int | bytes:
+def _value(data: bytes, entry: ExifField, layout: _Layout) -> int | bytes:
     raw = data[entry.place : entry.place + min(entry.size, MAX_VALUE)]
     if entry.type in _WHOLE and entry.size == _SIZES[entry.type]:
         number: int = struct.unpack(layout.order + _WHOLE[entry.type], raw)[0]
@@ -108,7 +108,7 @@ def _layout(data: bytes | memoryview) -> tuple[_Layout, int]:
     return _Layout(order, False), struct.unpack_from(f"{order}I", data, 4)[0]
 
 
-def _directories(data: bytes | memoryview) -> Iterator[list[Entry]]:
+def _directories(data: bytes | memoryview) -> Iterator[list[ExifField]]:
     layout, offset = _layout(data)
     seen = set[int]()
     while offset and offset not in seen:
@@ -117,12 +117,12 @@ def _directories(data: bytes | memoryview) -> Iterator[list[Entry]]:
         yield entries
 
 
-def _entries(data: bytes | memoryview, layout: _Layout, offset: int) -> tuple[list[Entry], int]:
+def _entries(data: bytes | memoryview, layout: _Layout, offset: int) -> tuple[list[ExifField], int]:
     """The entries of the directory at `offset`, and where the next one is (0: nowhere)."""
     head = "Q" if layout.big else "H"
     (count,) = struct.unpack_from(layout.order + head, data, offset)
     at = offset + struct.calcsize(head)
-    entries: list[Entry] = []
+    entries: list[ExifField] = []
     for _ in range(min(count, MAX_ENTRIES)):
         if at + layout.entry > len(data):
             return entries, 0
@@ -132,7 +132,7 @@ def _entries(data: bytes | memoryview, layout: _Layout, offset: int) -> tuple[li
         if size > layout.inline:
             (place,) = struct.unpack_from(layout.order + ("Q" if layout.big else "I"), data, place)
         if size:
-            entries.append(Entry(tag, kind, size, place))
+            entries.append(ExifField(tag, kind, size, place))
         at += layout.entry
     last = data[at : at + layout.inline]
     following = int.from_bytes(last, "little" if layout.order == "<" else "big")

@@ -1,8 +1,8 @@
-"""The parts of a PNG file: pixels as they are, metadata only as far as it is sound and small.
+"""The chunks of a PNG file, and the same file without metadata that is damaged or too large.
 
 PNG specification (third edition), 5.3 chunk layout, 11.3.3 text.  Node editors write megabytes of
 text beside the picture.  A decoder that reads all of it can be made to fill the memory, and one
-that refuses the file refuses the picture too; here the metadata is left out instead.
+that refuses the file loses the picture; so the metadata is left out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_KEYWORD = 79
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 # What the pixels of the first frame depend on.  Unknown critical chunks (upper case) stay, too.
 _PIXELS = {b"tRNS", b"acTL", b"fcTL", b"fdAT"}
-_SHORTEST = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9}
+_MIN_BYTES = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Text:
-    """A text: `value` is at most as long as was asked for; `whole` says whether that is all."""
+    """A text of a PNG file, cut at the requested length unless `whole`."""
 
     keyword: str
     value: bytes
@@ -51,17 +51,17 @@ class Text:
 
 
 @dataclass(frozen=True)
-class SoundPng:
-    """`data` without the metadata that cannot be read; `profile` and `notes` of what it held."""
+class SoundFile:
+    """`data` for Pillow; the colour profile if it was taken out; notes on what was left out."""
 
     data: bytes
-    profile: bytes | None
-    notes: tuple[str, ...]
+    profile: bytes | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
-class _Sieve:
-    """Which chunks of metadata are sound and small enough; the reasons for the others."""
+class _MetadataFilter:
+    """Decides which chunks are kept, and collects the reasons for leaving out the others."""
 
     data: bytes
     read: int = 0
@@ -80,7 +80,7 @@ class _Sieve:
         data, self.count = self.data[chunk.first : chunk.last], self.count + 1
         if self.count > MAX_METADATA_CHUNKS:
             return f"more than {MAX_METADATA_CHUNKS} entries"
-        if _wrong_checksum(self.data, chunk) or len(data) < _SHORTEST.get(chunk.name, 0):
+        if _wrong_checksum(self.data, chunk) or len(data) < _MIN_BYTES.get(chunk.name, 0):
             return f"{_show(chunk.name)} is damaged"
         if chunk.name == b"eXIf" and values_overlap(data):
             return "EXIF is damaged"
@@ -113,42 +113,42 @@ def chunks(data: bytes) -> Iterator[Chunk]:
     raise ValueError(f"it has more than {MAX_CHUNKS} chunks")
 
 
-def without_excess(data: bytes) -> SoundPng:
+def without_excess(data: bytes) -> SoundFile:
     """A PNG file without metadata that is damaged or too large; the pixels are untouched.
 
     The colour profile is always taken out and returned, None if it is missing or unreadable.
     """
-    sieve, parts, begin, profile = _Sieve(data), [], 0, None
+    chunk_filter, parts, begin, profile = _MetadataFilter(data), [], 0, None
     for chunk in chunks(data):
         if chunk.name == b"iCCP":
-            found, fault = _profile(data, chunk)
-            profile = profile or found
-            sieve.reasons |= {fault: None} if fault else {}
-        elif sieve.keeps(chunk):
+            readable, fault = _profile(data, chunk)
+            profile = profile or readable
+            chunk_filter.reasons |= {fault: None} if fault else {}
+        elif chunk_filter.keeps(chunk):
             continue
         parts.append(data[begin : chunk.start])
         begin = chunk.end
-    notes = _notes(sieve.reasons)
+    notes = _notes(chunk_filter.reasons)
     if not begin:
-        return SoundPng(data, None, notes)
-    return SoundPng(b"".join([*parts, data[begin:]]), profile, notes)
+        return SoundFile(data, None, notes)
+    return SoundFile(b"".join([*parts, data[begin:]]), profile, notes)
 
 
-def texts(data: bytes, *, longest: int, most: int) -> Iterator[Text]:
-    """The texts of a PNG file in order, each cut at `longest` bytes, all of them at `most`."""
-    budget = most
+def texts(data: bytes, *, max_bytes: int, max_total: int) -> Iterator[Text]:
+    """The texts of a PNG file in order, each cut at `max_bytes`, all of them at `max_total`."""
+    budget = max_total
     for chunk in chunks(data):
         if budget <= 0:
             return
         if chunk.name not in _TEXTS:
             continue
-        text = read_text(chunk.name, data[chunk.first : chunk.last], min(longest, budget))
+        text = read_text(chunk.name, data[chunk.first : chunk.last], min(max_bytes, budget))
         if text is not None:
             budget -= len(text.value) + MAX_KEYWORD
             yield text
 
 
-def read_text(name: bytes, data: bytes, longest: int) -> Text | None:
+def read_text(name: bytes, data: bytes, max_bytes: int) -> Text | None:
     """The text in a chunk of type tEXt, zTXt or iTXt; None for a damaged one."""
     keyword, _, rest = data.partition(b"\0")
     encoding, compressed = "latin-1", name == b"zTXt"
@@ -156,13 +156,13 @@ def read_text(name: bytes, data: bytes, longest: int) -> Text | None:
         method, rest = rest[:1], rest[1:]
     elif name == b"iTXt":
         encoding, compressed, method = "utf-8", rest[:1] != b"\0", rest[1:2]
-        _, found, rest = rest[2:].partition(b"\0")[2].partition(b"\0")
-        if not found:
+        _, separator, rest = rest[2:].partition(b"\0")[2].partition(b"\0")
+        if not separator:
             return None
     if not compressed:
-        return Text(_show(keyword), rest[:longest], encoding, len(rest) <= longest)
+        return Text(_show(keyword), rest[:max_bytes], encoding, len(rest) <= max_bytes)
     try:
-        value, whole = _inflate(rest, longest)
+        value, whole = _inflate(rest, max_bytes)
     except zlib.error:
         return None
     return Text(_show(keyword), value, encoding, whole) if method == b"\0" else None
@@ -181,9 +181,9 @@ def _profile(data: bytes, chunk: Chunk) -> tuple[bytes | None, str]:
     return profile, ""
 
 
-def _inflate(data: bytes, longest: int) -> tuple[bytes, bool]:
-    value = zlib.decompressobj().decompress(data, longest + 1)
-    return value[:longest], len(value) <= longest
+def _inflate(data: bytes, max_bytes: int) -> tuple[bytes, bool]:
+    value = zlib.decompressobj().decompress(data, max_bytes + 1)
+    return value[:max_bytes], len(value) <= max_bytes
 
 
 def _wrong_checksum(data: bytes, chunk: Chunk) -> bool:

@@ -1,6 +1,6 @@
-"""A file whose metadata cannot keep its pixels from being read.
+"""Removing metadata that would keep Pillow from reading a file's pixels.
 
-What is damaged, too large, or made to fill the memory is left out before Pillow sees the file.
+Metadata that is damaged, too large, or made to fill the memory is left out beforehand.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wherefrom.data.metadata.exif import exif_bytes, values_overlap
-from wherefrom.data.metadata.png_chunks import MAGIC, without_excess
+from wherefrom.data.metadata.png_chunks import MAGIC, SoundFile, without_excess
 
 EXIF_LEFT_OUT = "EXIF damaged, orientation unknown"
 MAX_SEGMENTS, MAX_STARTS = 100_000, 1_000
@@ -18,20 +18,11 @@ TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PPM = re.compile(rb"P[1-6]\s")
 _PPM_PART = re.compile(rb"\s*(?:#[^\r\n]*[\r\n]|(\d{1,10})(?=[\s#]))")
 _SCAN, _FIRST_APP, _LAST_APP, _COMMENT = 0xDA, 0xE0, 0xEF, 0xFE
-_COLOUR_SEGMENTS = {0xE0, 0xEE}  # JFIF, and Adobe's, which says how the colours are coded
+_COLOUR_SEGMENTS = {0xE0, 0xEE}  # JFIF, and Adobe's, with the coding of the colours
 
 
 @dataclass(frozen=True)
-class SoundFile:
-    """`data` for Pillow; the colour profile if it was taken out; what was left out."""
-
-    data: bytes
-    profile: bytes | None = None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Segment:
+class JpegSegment:
     """A segment of a JPEG file in front of its pixels: data[start:end], `first` of its contents."""
 
     marker: int
@@ -41,14 +32,13 @@ class Segment:
 
 
 def sound_file(data: bytes) -> SoundFile:
-    """The file without metadata that no reader should be given.
+    """The file without metadata that is damaged or too large.
 
     `ValueError` for a TIFF whose directories point at more bytes than it has: its pixels lie in
     the same directories.
     """
     if data.startswith(MAGIC):
-        png = without_excess(data)
-        return SoundFile(png.data, png.profile, png.notes)
+        return without_excess(data)
     if data.startswith(b"\xff\xd8\xff"):
         return _sound_jpeg(data)
     if data[:4] in TIFF_STARTS and values_overlap(data):
@@ -64,11 +54,11 @@ def bare_jpeg(data: bytes) -> bytes | None:
     """A JPEG file without all metadata; None for other files and where there is none."""
     if not data.startswith(b"\xff\xd8\xff"):
         return None
-    excess = [one for one in segments(data) if _is_metadata(one)]
+    excess = [segment for segment in segments(data) if _is_metadata(segment)]
     return _without(data, excess) if excess else None
 
 
-def segments(data: bytes) -> Iterator[Segment]:
+def segments(data: bytes) -> Iterator[JpegSegment]:
     """The segments of a JPEG file in front of its first scan."""
     at = 2
     for _ in range(MAX_SEGMENTS):
@@ -81,7 +71,7 @@ def segments(data: bytes) -> Iterator[Segment]:
         if marker == _SCAN or length < 2:
             return
         at += 2 + length
-        yield Segment(marker, start, at - length + 2, min(at, len(data)))
+        yield JpegSegment(marker, start, at - length + 2, min(at, len(data)))
     raise ValueError(f"it has more than {MAX_SEGMENTS} segments in front of its pixels")
 
 
@@ -114,25 +104,25 @@ def _refuse_overlap_inside(data: bytes) -> None:
 
 def _sound_jpeg(data: bytes) -> SoundFile:
     blocks = [
-        one
-        for one in segments(data)
-        if one.marker == 0xE1 and data[one.first : one.first + 6] == b"Exif\0\0"
+        segment
+        for segment in segments(data)
+        if segment.marker == 0xE1 and data[segment.first : segment.first + 6] == b"Exif\0\0"
     ]
     # Pillow joins several blocks, each without its marker.
-    joined = b"".join(exif_bytes(data[one.first : one.end]) for one in blocks)
+    joined = b"".join(exif_bytes(data[block.first : block.end]) for block in blocks)
     if not values_overlap(joined):
         return SoundFile(data)
     return SoundFile(_without(data, blocks), None, (EXIF_LEFT_OUT,))
 
 
-def _is_metadata(segment: Segment) -> bool:
+def _is_metadata(segment: JpegSegment) -> bool:
     is_app = _FIRST_APP <= segment.marker <= _LAST_APP and segment.marker not in _COLOUR_SEGMENTS
     return is_app or segment.marker == _COMMENT
 
 
-def _without(data: bytes, excess: list[Segment]) -> bytes:
+def _without(data: bytes, excess: list[JpegSegment]) -> bytes:
     parts, begin = [], 0
-    for one in excess:
-        parts.append(data[begin : one.start])
-        begin = one.end
+    for segment in excess:
+        parts.append(data[begin : segment.start])
+        begin = segment.end
     return b"".join([*parts, data[begin:]])

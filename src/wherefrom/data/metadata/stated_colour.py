@@ -1,7 +1,7 @@
-"""Colour spaces that a file names without a profile, by which nothing is converted.
+"""Colour spaces that a file names without a profile: they are noted, and nothing is converted.
 
 PNG specification (third edition), 11.3.2: cICP comes before sRGB, that before gAMA and cHRM.
-DCF 2.0: a camera that is set to Adobe RGB says so in EXIF alone.
+DCF 2.0: a camera that is set to Adobe RGB states it in EXIF only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from wherefrom.data.metadata.png_chunks import MAGIC, chunks
 _PRIMARIES = {1: "sRGB", 4: "BT.470", 5: "PAL", 6: "NTSC", 9: "BT.2020", 11: "DCI P3"}
 _PRIMARIES |= {12: "Display P3"}
 _CURVES = {8: "linear", 16: "PQ (HDR)", 18: "HLG (HDR)"}
-_SRGB_CURVES = (1, 6, 13, 14, 15)  # those that differ from sRGB's by less than a note is worth
+_SRGB_CURVES = (1, 6, 13, 14, 15)  # so close to sRGB's that no note is needed
 _SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 _GAMMA = 1 / 2.2
 _SPACE = 0xA001  # EXIF tag
@@ -48,7 +48,7 @@ def _of_png(image: ImageFile.ImageFile, data: bytes) -> str:
     if isinstance(gamma, float) and abs(gamma - _GAMMA) > 0.02:
         return f"of gamma {gamma:.3g} (PNG gAMA)"
     if isinstance(corners, tuple) and any(
-        abs(one - other) > 0.01 for one, other in zip(corners, _SRGB, strict=False)
+        abs(stated - own) > 0.01 for stated, own in zip(corners, _SRGB, strict=False)
     ):
         return "of other primaries than sRGB (PNG cHRM)"
     return ""

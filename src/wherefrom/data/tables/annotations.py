@@ -1,7 +1,7 @@
-"""Labels and captions that stand beside images: dataset.json, metadata.csv, a.cls, a.txt.
+"""Reading labels and captions from files beside images: dataset.json, metadata.csv, a.cls, a.txt.
 
-What is read is what other tools write: the dataset.json of StyleGAN, metadata.csv or .jsonl of
-Hugging Face, .cls, .json and .txt of WebDataset, .txt and .caption of trainers of LoRA.
+Other tools write these: StyleGAN dataset.json, Hugging Face metadata.csv or .jsonl, WebDataset
+.cls, .json and .txt, trainers of LoRA .txt and .caption.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.notes import add_note
+from wherefrom.core.paths import show_path
 from wherefrom.data.files.archives import is_file
-from wherefrom.data.files.opening import UnusableFile, read_regular, show_path
+from wherefrom.data.files.opening import UnusableFile
+from wherefrom.data.files.reading import read_file
 from wherefrom.data.tables.matching_names import ImageNames
 from wherefrom.data.tables.records import (
     CLASS_COLUMNS,
@@ -43,7 +45,7 @@ _STYLEGAN_NAME = re.compile(r"(\d{5})/img\1\d{3}\.\w+$")
 
 @dataclass(frozen=True, eq=False)
 class ClassLabels:
-    """Classes of images: `values` int64 (N,), None where nothing tells them apart; `source`."""
+    """Classes of images, int64 (N,), and their source; None if there are no classes."""
 
     values: Tensor | None
     source: str = ""
@@ -52,14 +54,14 @@ class ClassLabels:
 def labels_beside(images: Sequence[Path], root: Path) -> ClassLabels:
     """The class of each image below `root`, a folder or an archive.
 
-    The first that is there decides: a dataset.json, a .cls or .json for every image, the column
-    label of a metadata table, and the folder of each image where all lie equally deep in two
-    folders or more.  A table that lacks some images, or holds vectors, gives no labels and a note.
+    The first of these decides: a dataset.json or the column label of a metadata table; a .cls or
+    .json beside every image; the folder of each image, if all lie equally deep in two folders or
+    more.  A table that lacks some images, or holds vectors, gives no labels and a note.
     """
     for home in _shared_folders(images, root):
         for table in (home / name for name in (STYLEGAN_TABLE, *TABLES)):
-            if is_file(table) and (found := _from_table(images, home, table)) is not None:
-                return found
+            if is_file(table) and (labels := _from_table(images, home, table)) is not None:
+                return labels
     stated = _stated_classes(images)
     if stated is not None:
         return ClassLabels(_numbered(stated), "a class beside each image")
@@ -69,7 +71,7 @@ def labels_beside(images: Sequence[Path], root: Path) -> ClassLabels:
 
 
 def captions_beside(images: Sequence[Path], root: Path) -> dict[Path, str]:
-    """The captions of images below `root`, of those that have one.
+    """The captions of those images below `root` that have one.
 
     A caption is the text in `a.txt` or `a.caption` beside `a.png`, the prompt, caption or text in
     its `a.json`, or in a metadata table in its folder or one above.
@@ -97,7 +99,7 @@ def _shared_folders(images: Sequence[Path], root: Path) -> list[Path]:
 
 
 def _from_table(images: Sequence[Path], root: Path, table: Path) -> ClassLabels | None:
-    """What a table says of the classes; None if it has no column of them."""
+    """The classes in a table; None if it has no column of classes."""
     try:
         rows = _cells(images, root, table, CLASS_COLUMNS)
     except InputError as error:
@@ -124,7 +126,7 @@ def _from_table(images: Sequence[Path], root: Path, table: Path) -> ClassLabels 
 
 def _has_null_labels(table: Path) -> bool:
     try:
-        value = json.loads(read_regular(table, max_bytes=MAX_TEXT_BYTES))
+        value = json.loads(read_file(table, max_bytes=MAX_TEXT_BYTES))
     except (InputError, ValueError, RecursionError):
         return False
     return isinstance(value, dict) and "labels" in value and value["labels"] is None
@@ -220,7 +222,7 @@ def _stated_classes(images: Sequence[Path]) -> list[str] | None:
 
 
 def _text(path: Path) -> str:
-    return decode_text(path, read_regular(path, max_bytes=MAX_TEXT_BYTES))[0]
+    return decode_text(path, read_file(path, max_bytes=MAX_TEXT_BYTES))[0]
 
 
 def _numbered(classes: Sequence[str]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Bounded reading of image arrays: numpy's .npz without pickles, MNIST's idx format."""
+"""Bounded reading of arrays: numpy's .npz without pickles, MNIST's idx format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from wherefrom.core.errors import InputError
 from wherefrom.data.files.archives import open_archive
 from wherefrom.data.files.array_members import IMAGE_ARRAYS, ArrayMembers
-from wherefrom.data.files.opening import UnusableFile, open_regular, show_bytes
+from wherefrom.data.files.opening import UnusableFile, show_bytes
+from wherefrom.data.files.reading import open_file
 
 MAX_FILE_BYTES = 64 * 2**30  # what is checked is how much a file unpacks to
 MAX_MOMENT_BYTES = 2**30
@@ -23,8 +24,8 @@ IDX_IMAGES, IDX_LABELS = 0x00000803, 0x00000801
 
 
 @dataclass(frozen=True, eq=False)
-class Moments:
-    """What a Frechet distance needs of a set of features: `mean` (D,), `covariance` (D, D)."""
+class FeatureMoments:
+    """Mean (D,) and covariance (D, D) of a set of features, for a Frechet distance."""
 
     mean: NDArray[np.float64]
     covariance: NDArray[np.float64]
@@ -38,10 +39,10 @@ def open_arrays(path: Path) -> ArrayMembers:
     return members
 
 
-def read_moments(path: Path) -> Moments | None:
+def read_moments(path: Path) -> FeatureMoments | None:
     """The arrays `mu` and `sigma` of an .npz, as FID code saves them; None without them.
 
-    None also where the images themselves stand beside them: they serve every encoder.
+    None also if the file holds the images themselves, which serve every encoder.
 
     An `UnusableFile` if they are of other shapes than (D,) and (D, D), or not finite.
     """
@@ -69,12 +70,12 @@ def read_moments(path: Path) -> Moments | None:
         np.isfinite(mean).all() and np.isfinite(covariance).all()
     ):
         raise UnusableFile(path, "holds mu or sigma with NaN, infinity, or no fractions")
-    return Moments(mean.astype(np.float64), covariance.astype(np.float64))
+    return FeatureMoments(mean.astype(np.float64), covariance.astype(np.float64))
 
 
 def read_idx(path: Path, magic: int, axes: int) -> NDArray[np.uint8]:
     """An idx file: magic number and `axes` big-endian lengths, then uint8 values."""
-    with open_regular(path, max_bytes=MAX_FILE_BYTES) as file:
+    with open_file(path, max_bytes=MAX_FILE_BYTES) as file:
         stream = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
         try:
             start = stream.read(4 * (1 + axes))
@@ -91,6 +92,6 @@ def read_idx(path: Path, magic: int, axes: int) -> NDArray[np.uint8]:
                 raise
             raise UnusableFile(path, f"is damaged or truncated: {error}") from error
     if len(data) != count:
-        found = "more" if len(data) > count else f"only {len(data)}"
-        raise UnusableFile(path, f"is damaged: it declares {count} values and holds {found}")
+        held = "more" if len(data) > count else f"only {len(data)}"
+        raise UnusableFile(path, f"is damaged: it declares {count} values and holds {held}")
     return np.frombuffer(data, dtype=np.uint8).reshape(shape)

@@ -1,4 +1,4 @@
-"""Rows in the shapes in which JSON holds a table: by row, by column, by file, inside an object."""
+"""The rows of a table in JSON, whether it is stored by row, by column, by file, or in an object."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_NAMED = 4
 def rows_in(path: Path, value: Any, file_columns: Sequence[str]) -> list[Any]:
     """The rows of a table that was read from the JSON file `path`; most are objects.
 
-    Known are a list of rows or of pairs (name, class), one row alone, lists or numbered objects by
+    Read are a list of rows or of pairs (name, class), a single row, lists or numbered objects by
     column, the labels of a dataset.json, an object with a list of rows, and classes or fields by
     file name.  Anything else is an `UnusableFile`.
     """

@@ -1,4 +1,4 @@
-"""Labels of images from a table: one column of classes, or several of 0 and 1."""
+"""Reading labels of images from a table: one column of classes, or several of 0 and 1."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.files.opening import UnusableFile, show_path
+from wherefrom.core.paths import show_path
+from wherefrom.data.files.opening import UnusableFile
 from wherefrom.data.tables.matching_names import ImageNames
 from wherefrom.data.tables.records import (
     CLASS_COLUMNS,
@@ -22,7 +23,7 @@ from wherefrom.data.tables.records import (
 )
 
 _BITS = {"0": 0, "1": 1, "-1": 0, "false": 0, "true": 1, "0.0": 0, "1.0": 1, "-1.0": 0}
-MIN_ATTRIBUTE_SHARE = 0.5  # of a column's cells: so many 0 and 1 make the rest a mistake
+MIN_ATTRIBUTE_SHARE = 0.5  # of 0 and 1 among a column's cells; the others are then mistakes
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +42,10 @@ class Labels:
 def read_labels(path: Path, images: Sequence[Path], root: Path) -> Labels:
     """Labels of `images` from a table with a header, JSON lines or a dataset.json.
 
-    Images are named by the column file_name, image or path, or else by the first one, as
-    `ImageNames` finds them.  Classes stand in the column label or class, or in the only further
-    one; without such a column, those of 0 and 1 (or -1 and 1) are attributes.  Other columns are
-    named in a note.  An image without a row, an empty cell, or a class all of whose images are
-    missing, is an `InputError`.
+    The column file_name, image or path names the images, else the first column, as `ImageNames`
+    matches them.  The column label or class holds the classes, or the only other column; without
+    one, the columns of 0 and 1 (or -1 and 1) are attributes.  A note names the columns not used.
+    An image without a row, an empty cell, or a class without any image is an `InputError`.
     """
     records = read_records(path)
     if len(records.columns) < 2:

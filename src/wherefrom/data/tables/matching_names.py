@@ -1,4 +1,4 @@
-"""Which image a name in a table means: paths of other systems, other roots and other spellings."""
+"""Matching names in a table to image files: other systems' paths, other roots, other spellings."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from wherefrom.core.paths import looks
-from wherefrom.data.folders import SUFFIXES
+from wherefrom.data.files.kinds import IMAGE_SUFFIXES
 
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
 _ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|[nrt\\])")
 
 
 class ImageNames:
-    """The images below a folder, found by what tables call them.
+    """Finds the image that a name in a table means, among the images below a folder.
 
-    A name is a path below `root`, below the folder of the table, or absolute, with either slash;
-    a file name alone, or one without its suffix, where no two images share it.  Letters match
-    whether composed or not, and so do bytes of Windows-1252 in a file name.
+    A name is a path below `root`, below the folder of the table, or absolute, with either slash; or
+    a file name, with or without its suffix, that no two images share.  Letters match whether
+    composed or not, and so do bytes of Windows-1252 in a file name.
     """
 
     def __init__(self, images: Sequence[Path], root: Path, table: Path | None = None) -> None:
@@ -77,7 +77,7 @@ class ImageNames:
                 return self.by_path[below]
             if "/" not in key:
                 place = self.by_name.get(key)
-                if place is None and Path(key).suffix.lower() not in SUFFIXES:
+                if place is None and Path(key).suffix.lower() not in IMAGE_SUFFIXES:
                     place = self.by_stem.get(key)
                 if place is not None:
                     return place
@@ -86,7 +86,7 @@ class ImageNames:
 
 
 def spelled(text: str) -> str:
-    """A name in the one spelling in which names are compared: composed, undecodable bytes read."""
+    """A name as it is compared with others: composed, undecodable bytes read as Windows-1252."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -94,7 +94,7 @@ def spelled(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def found_file(home: Path, name: str) -> Path | None:
+def find_file(home: Path, name: str) -> Path | None:
     """The file below `home` that a table calls `name`, with either slash; None if there is none."""
     from wherefrom.data.files.archives import is_file
 
@@ -141,10 +141,10 @@ def _names_by_look(folder: Path, changed: int) -> dict[str, list[str]]:
 
 
 def readings(name: str) -> list[str]:
-    """What a cell may mean as a name, likeliest first.
+    """The names that a cell may mean, likeliest first.
 
-    As it stands; without spaces around it; with the slashes of this system; without what our own
-    tables put there for spreadsheets and terminals (an apostrophe in front, escapes).
+    As it stands; without spaces around it; with the slashes of this system; without what the tables
+    of this library add for spreadsheets and terminals (an apostrophe in front, escapes).
     """
     bare = name.strip()
     plain = bare.removeprefix("'")

@@ -1,6 +1,6 @@
-"""Rows of numbers out of a user's files: CSV and the like, and numpy's .npy for signals.
+"""Reading rows of numbers from files: CSV and the like, and numpy's .npy for signals.
 
-A broken row is left out and told; a broken file never stops the others.
+Rows and files that cannot be used are listed with the reason; the others are read.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import digest_bytes
-from wherefrom.data.files.opening import UnusableFile, read_regular, show_path
+from wherefrom.core.paths import show_path
+from wherefrom.core.saving.store import digest_bytes
+from wherefrom.data.files.opening import SkippedFile, UnusableFile
+from wherefrom.data.files.reading import read_file
 from wherefrom.data.folders import list_files
 from wherefrom.data.tables.records import decode_text, separator_of
 
@@ -29,12 +31,12 @@ ARRAY = ".npy"
 
 @dataclass(frozen=True, eq=False)
 class RowBatch:
-    """The usable rows of some files, in the order in which they stand there."""
+    """The usable rows of some files, in the order of the files and of their rows."""
 
     values: Tensor  # (N, *shape) float32
     names: tuple[str, ...]  # file:line, or file[index] of an array
     digests: tuple[str, ...]  # of each row's float32 values
-    skipped: tuple[tuple[str, str], ...]  # file or row, and why it could not be used
+    skipped: tuple[SkippedFile, ...]  # files and rows
     columns: tuple[str, ...] | None  # of the first file that names them
 
 
@@ -61,38 +63,40 @@ def read_rows(
     first problem.
     """
     rows: list[_Row] = []
-    skipped: list[tuple[str, str]] = []
+    skipped: list[SkippedFile] = []
     named = tuple(columns) if columns else None
     for path in _list_tables(paths):
         try:
-            found, names = _read_one(path, shape)
+            more, names = _read_one(path, shape)
             if names is not None and named is not None and names != named:
                 raise UnusableFile(path, _other_columns(names, named))
         except UnusableFile as error:
-            skipped.append((show_path(path), error.reason))
+            skipped.append(SkippedFile(path, error.reason))
             continue
         named = named or names
-        rows += found
-    kept: dict[str, _Row] = {}
+        rows += more
+    usable: dict[str, _Row] = {}
     for index, row in enumerate(rows):
         if row.problem:
-            skipped.append((row.name, row.problem))
+            skipped.append(SkippedFile(Path(row.name), row.problem))
             continue
         digest = digest_bytes(np.asarray(row.values, dtype="<f4").tobytes())
         if not drop_duplicates:
-            kept[f"{digest} {index}"] = row
-        elif digest in kept:
-            skipped.append((row.name, f"the same numbers as {kept[digest].name}"))
+            usable[f"{digest} {index}"] = row
+        elif digest in usable:
+            skipped.append(
+                SkippedFile(Path(row.name), f"the same numbers as {usable[digest].name}")
+            )
         else:
-            kept[digest] = row
-    if len(kept) < at_least:
-        first = f"; the first problem: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
-        raise InputError(f"{len(kept)} usable rows, at least {at_least} are needed{first}")
-    values = torch.tensor([row.values for row in kept.values()], dtype=torch.float32)
+            usable[digest] = row
+    if len(usable) < at_least:
+        first = f"; the first problem: {skipped[0]}" if skipped else ""
+        raise InputError(f"{len(usable)} usable rows, at least {at_least} are needed{first}")
+    values = torch.tensor([row.values for row in usable.values()], dtype=torch.float32)
     return RowBatch(
-        values.reshape(len(kept), *shape),
-        tuple(row.name for row in kept.values()),
-        tuple(key.partition(" ")[0] for key in kept),
+        values.reshape(len(usable), *shape),
+        tuple(row.name for row in usable.values()),
+        tuple(key.partition(" ")[0] for key in usable),
         tuple(skipped),
         named,
     )
@@ -113,7 +117,7 @@ def _read_one(path: Path, shape: tuple[int, int, int]) -> tuple[list[_Row], tupl
     if suffix != ARRAY and suffix not in DELIMITERS:
         known = " ".join((*DELIMITERS, ARRAY))
         raise UnusableFile(path, f"is not a table (known: {known})")
-    data = read_regular(path, max_bytes=MAX_BYTES)
+    data = read_file(path, max_bytes=MAX_BYTES)
     if suffix == ARRAY:
         return _read_array(path, data, shape), None
     if shape[0] > 1:

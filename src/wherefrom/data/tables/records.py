@@ -1,8 +1,7 @@
-"""Rows of a user's table as text: CSV of every habit, JSON lines, a data set's dataset.json.
+"""Reading the rows of a user's table as text: CSV of any dialect, JSON lines, dataset.json.
 
-Separators (comma, semicolon, tab, bar), encodings (UTF-8, UTF-16, Windows-1252) and byte-order
-marks are told from the file.  Every cell comes back as a string; what a column means is for the
-reader of the rows to say.
+Separator (comma, semicolon, tab, bar), encoding (UTF-8, UTF-16, Windows-1252) and byte-order mark
+are detected.  Every cell is a string; the caller decides what a column means.
 """
 
 from __future__ import annotations
@@ -18,7 +17,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wherefrom.core.notes import add_note
-from wherefrom.data.files.opening import UnusableFile, read_regular, show_path
+from wherefrom.core.paths import show_path
+from wherefrom.data.files.opening import UnusableFile
+from wherefrom.data.files.reading import read_file
 from wherefrom.data.tables.json_rows import rows_in
 
 MAX_TABLE_BYTES = 256 * 2**20
@@ -41,7 +42,7 @@ _BINARY = {
 
 @dataclass(frozen=True)
 class Record:
-    """One row: the line it ends on (the first is 1), and its cells by column, as they stand."""
+    """One row: the number of its last line, counted from 1, and its unchanged cells by column."""
 
     line: int
     cells: Mapping[str, str]
@@ -49,7 +50,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Records:
-    """A table: its columns in their order and its rows; `guess` says what encoding was assumed."""
+    """A table: its columns and rows in order; `guess` states an encoding that was assumed."""
 
     path: Path
     columns: tuple[str, ...]
@@ -62,7 +63,7 @@ class Records:
         return next((known[name] for name in names if name in known), None)
 
     def note_unused(self, used: Sequence[str]) -> None:
-        """A note that names the columns besides those that are used, if there are any."""
+        """Add a note that names the columns besides those `used`, if there are any."""
         others = [name for name in self.columns if name not in used]
         if others:
             noun = "column" if len(others) == 1 else "columns"
@@ -75,7 +76,7 @@ def read_records(path: Path, *, max_bytes: int = MAX_TABLE_BYTES) -> Records:
     A row with more cells than columns, an unclosed quote, and anything that is no table, are an
     `UnusableFile`; cells that are missing at the end of a row are empty.
     """
-    data = read_regular(path, max_bytes=max_bytes)
+    data = read_file(path, max_bytes=max_bytes)
     for start, kind in _BINARY.items():
         if data.startswith(start):
             raise UnusableFile(path, f"is {kind}, expected text; save it as CSV in UTF-8")
@@ -88,10 +89,10 @@ def read_records(path: Path, *, max_bytes: int = MAX_TABLE_BYTES) -> Records:
 
 
 def decode_text(path: Path, data: bytes) -> tuple[str, str]:
-    """The text of a file, and a sentence on its encoding where that had to be guessed.
+    """Decode a file; returns the text, and a sentence on its encoding if that was a guess.
 
-    UTF-8 and UTF-16 with a mark or without; other bytes are taken for Windows-1252, of which
-    Latin-1 is a part.  Bytes that are no text at all are an `UnusableFile`.
+    UTF-8 and UTF-16 are read with a mark or without, other bytes as Windows-1252, which contains
+    Latin-1.  Bytes that are no text are an `UnusableFile`.
     """
     encoding, guess = _encoding(data), ""
     try:
@@ -118,7 +119,7 @@ def _encoding(data: bytes) -> str:
 
 
 def separator_of(text: str, candidates: str = SEPARATORS) -> str:
-    """The candidate that stands most often outside quotes in the first line that is not empty."""
+    """The candidate that occurs most often outside quotes in the first line that is not empty."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     plain = _QUOTED.sub("", first)
     return max(candidates, key=plain.count)
@@ -170,7 +171,7 @@ def _records(
 
 
 def _objects(path: Path, text: str) -> list[tuple[int, Any]]:
-    """(line, value) of lines of JSON, or of a table in any shape of `data.json_rows`."""
+    """(line, value) of lines of JSON, or of a table in any shape of `json_rows`."""
     try:
         if path.suffix.lower() in (".jsonl", ".ndjson"):
             return _lines_of_json(text)

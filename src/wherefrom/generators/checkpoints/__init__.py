@@ -1,1 +1,1 @@
-"""Weights in checkpoints of strangers: read safely, matched to a network."""
+"""Reads the weights in a checkpoint safely and matches them to a network."""

@@ -15,7 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from wherefrom.generators.checkpoints.reading import Entry
+from wherefrom.generators.checkpoints.reading import StoredTensor
 from wherefrom.generators.checkpoints.reparametrised import by_weight, converted
 
 # Put between a module's names by wrappers for compiling, several devices, and checkpointing.
@@ -123,7 +123,9 @@ def bare(parts: Iterable[str]) -> Name:
     return tuple(part for part in parts if part not in WRAPPERS)
 
 
-def find_networks(entries: Sequence[Entry], own: OwnKeys, only: str | None = None) -> list[Network]:
+def find_networks(
+    entries: Sequence[StoredTensor], own: OwnKeys, only: str | None = None
+) -> list[Network]:
     """Every network of the checkpoint that has all keys of the module, averaged copies first.
 
     With `only` the one at that place.  Where none has all keys, the nearest is the only one, with
@@ -145,15 +147,15 @@ def find_networks(entries: Sequence[Entry], own: OwnKeys, only: str | None = Non
     whole = [place for place, names in places.items() if needed <= names]
     close = whole or [place for place, names in places.items() if len(names) == most]
     networks = [_network(place, flat, weights, own) for place in close]
-    raw = next((one for one in networks if one.is_whole and not one.averaged), None)
-    networks = [_with_buffers(one, raw, own) for one in networks]
-    fitting = [one for one in networks if one.is_whole]
+    raw = next((network for network in networks if network.is_whole and not network.averaged), None)
+    networks = [_with_buffers(network, raw, own) for network in networks]
+    fitting = [network for network in networks if network.is_whole]
     if fitting:
-        return sorted(fitting, key=lambda one: -one.averaged)
-    return [min(networks, key=lambda one: len(one.missing) + len(one.wrong))]
+        return sorted(fitting, key=lambda network: -network.averaged)
+    return [min(networks, key=lambda network: len(network.missing) + len(network.wrong))]
 
 
-def _is_of_training(entry: Entry) -> bool:
+def _is_of_training(entry: StoredTensor) -> bool:
     return any(word in TRAINING for part in entry.place for word in _words(part))
 
 
@@ -185,9 +187,9 @@ def _above(place: str) -> list[str]:
     return [".".join(parts[:count]) for count in range(len(parts) + 1)]
 
 
-def _flattened(entries: Sequence[Entry], own: OwnKeys) -> dict[str, Entry]:
+def _flattened(entries: Sequence[StoredTensor], own: OwnKeys) -> dict[str, StoredTensor]:
     """The tensors by their bare dotted name; names of other habits become those of the module."""
-    flat: dict[str, Entry] = {}
+    flat: dict[str, StoredTensor] = {}
     for entry in [*entries, *_lists_in_order(entries, own)]:
         parts = [*entry.place, *entry.name.split(".")]
         if parts[-1] in own.without_dots and len(parts) > 1:
@@ -197,9 +199,9 @@ def _flattened(entries: Sequence[Entry], own: OwnKeys) -> dict[str, Entry]:
     return flat
 
 
-def _lists_in_order(entries: Sequence[Entry], own: OwnKeys) -> Iterable[Entry]:
+def _lists_in_order(entries: Sequence[StoredTensor], own: OwnKeys) -> Iterable[StoredTensor]:
     """Lists of as many tensors as the module has parameters, under the parameters' names."""
-    lists: dict[Name, list[Entry]] = {}
+    lists: dict[Name, list[StoredTensor]] = {}
     for entry in entries:
         if entry.in_list:
             lists.setdefault(entry.place, []).append(entry)
@@ -207,16 +209,16 @@ def _lists_in_order(entries: Sequence[Entry], own: OwnKeys) -> Iterable[Entry]:
     for place, items in lists.items():
         if [item.value.shape for item in items] == shapes:
             for key, item in zip(own.parameters, items, strict=True):
-                yield Entry(place, key, item.value)
+                yield StoredTensor(place, key, item.value)
 
 
-def _largest(flat: dict[str, Entry]) -> str:
+def _largest(flat: dict[str, StoredTensor]) -> str:
     places = Counter(".".join(bare(entry.place)) for entry in flat.values())
     return places.most_common(1)[0][0]
 
 
 def _network(
-    place: str, flat: dict[str, Entry], weights: dict[str, dict[str, str]], own: OwnKeys
+    place: str, flat: dict[str, StoredTensor], weights: dict[str, dict[str, str]], own: OwnKeys
 ) -> Network:
     start = f"{place}." if place else ""
     tensors: dict[str, Tensor] = {}

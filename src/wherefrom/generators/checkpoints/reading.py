@@ -77,7 +77,7 @@ class _List(_Ignored):
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class StoredTensor:
     """One tensor of a file: `name` inside the dictionary at `place` ("" is the outermost one)."""
 
     place: tuple[str, ...]
@@ -86,7 +86,7 @@ class Entry:
     in_list: bool = False  # `place` is a list of tensors, `name` the position
 
 
-def read_entries(path: Path) -> list[Entry]:
+def read_entries(path: Path) -> list[StoredTensor]:
     """Every tensor of a weights file, in the order of the file.
 
     `InputError` for a file that is absent, damaged, of another format, or holds no named tensor.
@@ -163,7 +163,7 @@ def _loaded(path: Path, names: list[str], *, is_zip: bool) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         name = _named_in(error)
-        # Files of before PyTorch 1.6 tell one name at a time.
+        # Files written before PyTorch 1.6 name one class at a time.
         if name is not None and name not in names and len(names) < MAX_CLASSES:
             return _loaded(path, [*names, name], is_zip=is_zip)
         raise InputError(_not_plain(path, [] if name is None else [name])) from error
@@ -209,7 +209,7 @@ def _not_plain(path: Path, classes: list[str]) -> str:
     )
 
 
-def _entries(value: Any, place: tuple[str, ...], *, in_list: bool) -> Iterator[Entry]:
+def _entries(value: Any, place: tuple[str, ...], *, in_list: bool) -> Iterator[StoredTensor]:
     if len(place) > MAX_DEPTH:
         return
     is_list = isinstance(value, list | tuple)
@@ -221,7 +221,7 @@ def _entries(value: Any, place: tuple[str, ...], *, in_list: bool) -> Iterator[E
         return
     for name, item in items:
         if isinstance(item, Tensor):
-            yield Entry(place, name, item.detach(), in_list=is_list)
+            yield StoredTensor(place, name, item.detach(), in_list=is_list)
         else:
             yield from _entries(item, (*place, name), in_list=is_list)
 

@@ -39,7 +39,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
         raise InputError(_faults(network, own, file, only))
     rivals = [other for other in networks[1:] if other.averaged == network.averaged]
     if any(not network.equals(other) for other in rivals):
-        names = ", ".join(repr(one.place or "the file itself") for one in [network, *rivals])
+        names = ", ".join(repr(rival.place or "the file itself") for rival in [network, *rivals])
         raise InputError(
             f"{file} holds {len(rivals) + 1} networks that fit {type(module).__name__}: {names}; "
             f"name one, as in {file.name}{PLACE_MARK}{rivals[-1].place}"

@@ -76,7 +76,7 @@ class FinalLayerSplit:
 
 
 @dataclass(frozen=True, eq=False)
-class _Run:
+class _TracedRun:
     output: Tensor
     trace: Trace
     last: Node
@@ -161,7 +161,7 @@ def _trace(
     seed: int,
     wanted: int | None = None,
     wanted_sum: tuple[int, int] | None = None,
-) -> _Run:
+) -> _TracedRun:
     trace = Trace(wanted, wanted_sum)
     output = _checked_output(_call(lambda: draw(n, seed), trace), n)
     if trace.batch_statistics:
@@ -170,7 +170,7 @@ def _trace(
             "depends on its neighbours; keep running statistics and use evaluation mode"
         )
     last, after = walk_back(trace.operand(output))
-    return _Run(output, trace, last, after)
+    return _TracedRun(output, trace, last, after)
 
 
 def _capture(

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear as apply_linear
 
-from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.errors import InputError
 
 Kind = Literal["conv", "conv_transpose", "dense"]
 GEOMETRY = ("stride", "padding", "dilation", "output_padding")
@@ -121,13 +121,8 @@ class LastLayer:
 
     @classmethod
     def from_saved(cls, meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        """The layer that `to_meta` and `to_tensors` described; `ArtifactError` if they disagree."""
-        try:
-            return cls(**meta, weight=tensors["weight"], bias=tensors.get("bias"))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(
-                f"the saved last layer is damaged ({error}); fit it again"
-            ) from error
+        """The layer that `to_meta` and `to_tensors` described."""
+        return cls(**meta, weight=tensors["weight"], bias=tensors.get("bias"))
 
     def _convolve(self, x: Tensor, transposed: bool, output_padding: Sequence[int]) -> Tensor:
         return torch.convolution(

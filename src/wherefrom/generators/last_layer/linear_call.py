@@ -103,15 +103,15 @@ def _dense(
 
 def _constant(calls: tuple[LinearCall, LinearCall], place: int, name: str) -> Tensor | None:
     """Argument `place` as a float32 tensor of our own, after checking that no latent changes it."""
-    one, two = (call.args[place] for call in calls)
-    if one is None:
+    first, second = (call.args[place] for call in calls)
+    if first is None:
         return None
     # A matrix product over the batch repeats one weight per image: compare and keep the first.
-    if one.ndim == 3 and len(one) == FIRST_BATCH and len(two) == SECOND_BATCH:
-        two = two[:FIRST_BATCH]
-    if one.shape != two.shape or not torch.allclose(one, two, rtol=1e-5, equal_nan=True):
+    if first.ndim == 3 and len(first) == FIRST_BATCH and len(second) == SECOND_BATCH:
+        second = second[:FIRST_BATCH]
+    if first.shape != second.shape or not torch.allclose(first, second, rtol=1e-5, equal_nan=True):
         raise InputError(_per_sample(name))
-    own: Tensor = one.detach().float().clone()
+    own: Tensor = first.detach().float().clone()
     return own
 
 

@@ -2,7 +2,7 @@
 
 Laszkiewicz et al., ICML 2024, Section 4.1: sigma, an output activation that can be inverted.
 
-A map is a chain of steps that each know forward, inverse and the range of their values.  Sizes that
+A map is a chain of steps, each with forward, inverse and the range of its values.  Sizes that
 grow with the number of images n are written as negative numbers: [-1, 3, 8, 8] is (n, 3, 8, 8) and
 [-49, 10] is (49 n, 10).
 """
@@ -18,9 +18,9 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor
 
-from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.errors import InputError
 
-# atanh(1 - 1e-4) = 4.95: how far a saturated pixel is believed.  The official code's value.
+# atanh(1 - 1e-4) = 4.95: the o of a saturated pixel.  The official code's value.
 CLIP = 1e-4
 
 Range = tuple[float, float]
@@ -69,7 +69,7 @@ class Tanh:
 
 @dataclass(frozen=True)
 class Sigmoid:
-    """x = sigmoid(o) = (tanh(o/2) + 1) / 2; clipped so that both inverses trust a pixel alike."""
+    """x = sigmoid(o) = (tanh(o/2) + 1) / 2; clipped so that both inverses treat a pixel alike."""
 
     kind: ClassVar[str] = "sigmoid"
 
@@ -257,13 +257,8 @@ class OutputMap:
     @classmethod
     def from_meta(cls, meta: Mapping[str, Any]) -> Self:
         """The map that `to_meta` described, also after a trip through JSON."""
-        try:
-            low, high = meta["value_range"]
-            steps = tuple(_read_step(dict(step)) for step in meta["steps"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(
-                f"the saved output map is damaged ({error}); fit it again"
-            ) from error
+        low, high = meta["value_range"]
+        steps = tuple(_read_step(dict(step)) for step in meta["steps"])
         return cls(steps, (float(low), float(high)), bool(meta.get("images", True)))
 
 

@@ -39,28 +39,11 @@ from wherefrom.generators.last_layer.tracing import Node, Operand
 FIRST_BATCH, SECOND_BATCH = 2, 3
 
 # Same values in the same order, as long as no value is dropped or repeated.
-_SAME_VALUES = frozenset(
-    [
-        "view",
-        "_unsafe_view",
-        "reshape",
-        "_reshape_alias",
-        "squeeze",
-        "unsqueeze",
-        "flatten",
-        "unflatten",
-        "select",
-        "slice",
-        "narrow",
-        "expand",
-        "alias",
-        "detach",
-        "clone",
-        "contiguous",
-        "_to_copy",
-        "lift_fresh",
-    ]
-)
+_SAME_VALUES = frozenset((
+    "view", "_unsafe_view", "reshape", "_reshape_alias", "squeeze", "unsqueeze", "flatten",
+    "unflatten", "select", "slice", "narrow", "expand", "alias", "detach", "clone",
+    "contiguous", "_to_copy", "lift_fresh",
+))  # fmt: skip
 _ARITHMETIC = frozenset(["add", "sub", "rsub", "mul", "div", "neg"])
 
 
@@ -93,15 +76,15 @@ def walk_back(output: Operand) -> tuple[Node, list[Node]]:
 def make_steps(first: list[Node], second: list[Node]) -> tuple[Step, ...]:
     """The steps of a chain of operations that was seen in two batches of different size."""
     steps: list[Step] = []
-    for one, two in zip(first, second, strict=True):
-        steps += _TRANSLATE[one.op](one, two)
+    for node, again in zip(first, second, strict=True):
+        steps += _TRANSLATE[node.op](node, again)
     return tuple(steps)
 
 
 def added_bias(after: list[Node]) -> Tensor | None:
     """The sum of the constant vectors that are added right after the last linear operation."""
-    found = [operand.constant for node in after if (operand := _bias_operand(node)) is not None]
-    vectors = [vector.detach().float().reshape(-1) for vector in found if vector is not None]
+    constants = [operand.constant for node in after if (operand := _bias_operand(node)) is not None]
+    vectors = [vector.detach().float().reshape(-1) for vector in constants if vector is not None]
     return torch.stack(vectors).sum(0) if vectors else None
 
 
@@ -228,8 +211,8 @@ def _permute(first: Node, second: Node) -> list[Step]:
     axes = list(range(len(first.shape)))
     if first.op == "permute":
         return [Permute(tuple(dim % len(axes) for dim in first.args["dims"]))]
-    one, two = (0, 1) if first.op == "t" else (first.args["dim0"], first.args["dim1"])
-    axes[one], axes[two] = axes[two], axes[one]
+    a, b = (0, 1) if first.op == "t" else (first.args["dim0"], first.args["dim1"])
+    axes[a], axes[b] = axes[b], axes[a]
     return [Permute(tuple(axes))]
 
 

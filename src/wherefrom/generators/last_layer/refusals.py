@@ -8,32 +8,11 @@ from wherefrom.generators.last_layer.tracing import LINEAR_OPS, Node, Operand
 
 _BRANCH_VERB = {"add": "added", "sub": "subtracted", "rsub": "subtracted", "mul": "multiplied"}
 # Named in the message as having no inverse; anything else unknown is merely "not supported".
-_NO_INVERSE = frozenset(
-    [
-        "relu",
-        "clamp_min",
-        "clamp_max",
-        "abs",
-        "round",
-        "floor",
-        "ceil",
-        "threshold",
-        "softmax",
-        "_softmax",
-        "pow",
-        "sin",
-        "cos",
-        "gelu",
-        "silu",
-        "hardswish",
-        "hardsigmoid",
-        "avg_pool2d",
-        "max_pool2d",
-        "mean",
-        "sum",
-        "sign",
-    ]
-)
+_NO_INVERSE = frozenset((
+    "relu", "clamp_min", "clamp_max", "abs", "round", "floor", "ceil", "threshold", "softmax",
+    "_softmax", "pow", "sin", "cos", "gelu", "silu", "hardswish", "hardsigmoid", "avg_pool2d",
+    "max_pool2d", "mean", "sum", "sign",
+))  # fmt: skip
 DETOUR = (
     "the image does not come from the last linear layer alone: a value that does not depend on it "
     "passes on; let the generator end in a Linear, Conv or ConvTranspose layer"

@@ -1,1 +1,1 @@
-"""The small GANs of the experiments."""
+"""The small GANs of FLIPAD's experiments: networks, training, files."""

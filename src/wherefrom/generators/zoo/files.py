@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
-from wherefrom.core.store import write_file
+from wherefrom.core.saving.store import write_file
 from wherefrom.data.writing import image_grid, save_png, to_uint8
 from wherefrom.generators.checkpoints.weights import load_weights
 from wherefrom.generators.zoo.networks import make_generator
@@ -35,8 +35,7 @@ def train_zoo(
     out: Path,
     *,
     config: ZooTrainingConfig,
-    digest: str,
-    command: str = "",
+    origin: Mapping[str, str],
     sample_every: int = 1000,
     checkpoint_every: int = 500,
     device: torch.device | str = "cpu",
@@ -44,8 +43,10 @@ def train_zoo(
 ) -> Path:
     """Train one GAN on uint8 images (N, C, S, S) into the folder `out`; the path of its weights.
 
-    `out` gets `checkpoint/`, `samples-<step>.png` and, at the end, `generator.safetensors`.  Given
-    the same settings again it continues from the checkpoint; other settings are refused.
+    `origin` goes into the header of the weights: `images`, the digest of the training images, and
+    what else is known, such as the `command`.  `out` gets `checkpoint/`, `samples-<step>.png` and,
+    at the end, `generator.safetensors`.  Given the same settings again it continues from the
+    checkpoint; other settings are refused.
     """
     shape = (config.channels, config.size, config.size)
     if tuple(images.shape[1:]) != shape:
@@ -55,7 +56,7 @@ def train_zoo(
         raise InputError(f"training needs images as uint8 (N, C, S, S), but {what}")
     out.mkdir(parents=True, exist_ok=True)
     task = GanTask(images, config, device)
-    identity = {"config": config.to_dict(), "images": digest}
+    identity = {"config": config.to_dict(), "images": origin["images"]}
 
     def show(index: int, _: dict[str, float]) -> None:
         if (index + 1) % sample_every == 0 or index + 1 == config.steps:
@@ -70,7 +71,7 @@ def train_zoo(
         track=track,
     )
     path = out / "generator.safetensors"
-    export(task.generator, path, {**identity, "command": command})
+    export(task.generator, path, {**identity, **origin})
     return path
 
 

@@ -88,7 +88,7 @@ class GanTask:
         real = self.images[chosen].to(self.device).float().div(127.5).sub(1.0)
         z = torch.randn(c.batch, c.latent, generator=rng).to(self.device)
         mix = torch.rand(c.batch, 1, 1, 1, generator=rng).to(self.device)
-        # Dropout knows no generator argument: its seed is set in a scope that restores the old one.
+        # Dropout takes no generator argument: its seed is set in a scope that restores the old one.
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(derive_seed(c.seed, "zoo", "dropout", index))

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.data.files.sorting import part_files
+from wherefrom.data.notebook import rows_as_frame, rows_as_html
 from wherefrom.inversion.model import FittedInverter
 
 DEAD = 0.01
@@ -50,12 +51,11 @@ class Clustering:
     looked_for: int
 
     @property
-    def found(self) -> int:
+    def living(self) -> int:
         """K, the number of living classes."""
         return sum(cluster.alive for cluster in self.clusters)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         shares = [len(cluster.members) / max(self.images, 1) for cluster in self.clusters]
         rows = [
             {**asdict(cluster), "share": share}
@@ -63,10 +63,23 @@ class Clustering:
         ]
         return {
             "images": self.images,
-            "found": self.found,
+            "found": self.living,
             "looked_for": self.looked_for,
             "clusters": rows,
         }
+
+    def to_dataframe(self) -> Any:
+        """A pandas frame with a line per class; a `MissingExtraError` without pandas."""
+        return rows_as_frame(self._rows())
+
+    def _repr_html_(self) -> str:
+        return rows_as_html(self._rows(), caption=f"{self.images} images by class")
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [
+            {"class": c.name, "P(C)": c.prior, "images": len(c.members), "alive": c.alive}
+            for c in self.clusters
+        ]
 
 
 def class_probabilities(fitted: FittedInverter, images: Tensor, *, label: int = 0) -> Tensor:
@@ -76,7 +89,7 @@ def class_probabilities(fitted: FittedInverter, images: Tensor, *, label: int = 
         raise InputError(f"{fitted.config.method} finds no classes; train cgpgan")
     labels = fitted.classes.labels
     if not 0 <= label < labels:
-        raise InputError(f"label {label} is asked for; this model has labels 0 to {labels - 1}")
+        raise InputError(f"label {label} does not exist; this model has labels 0 to {labels - 1}")
     return (q if labels == 1 else q[:, label]).cpu()
 
 
@@ -99,15 +112,17 @@ def cluster_images(fitted: FittedInverter, images: Tensor, *, label: int = 0) ->
 
 
 def sort_into_classes(
-    found: Clustering, paths: Sequence[Path], out: Path, *, copy: bool = False
+    clustering: Clustering, paths: Sequence[Path], out: Path, *, copy: bool = False
 ) -> None:
     """Link each file into `out`/class-<label>.
 
     `out` is a new folder, there whole or not at all; with `copy` the files are copied.
     """
-    if len(paths) != found.images:
-        raise InputError(f"{found.images} images were sorted, but there are {len(paths)} paths")
-    parts = {c.name: [paths[row] for row in c.members] for c in found.clusters if c.members}
+    if len(paths) != clustering.images:
+        raise InputError(
+            f"{clustering.images} images were sorted, but there are {len(paths)} paths"
+        )
+    parts = {c.name: [paths[row] for row in c.members] for c in clustering.clusters if c.members}
     part_files(parts, out, copy=copy)
 
 

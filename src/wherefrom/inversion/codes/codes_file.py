@@ -6,22 +6,39 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import write_file
+from wherefrom.core.saving.store import write_file
+from wherefrom.inversion.model import FittedInverter
 
 NAMES = "names"
 
 
-def write_codes(path: Path, codes: Tensor, nll: Tensor, names: Sequence[str]) -> None:
-    """Write codes (N, d_z) float32, nll (N,) float64 and N names, whole or not at all."""
-    if not len(codes) == len(nll) == len(names):
-        raise InputError(f"{len(codes)} codes, {len(nll)} likelihoods and {len(names)} names")
-    tensors = {"codes": codes.cpu().contiguous(), "nll": nll.cpu().contiguous()}
-    blob = save(tensors, metadata={NAMES: json.dumps(list(names))})
+def save_codes(
+    path: Path, fitted: FittedInverter, images: Tensor, names: Sequence[str]
+) -> list[str]:
+    """Encode images (N, C, S, S) and write their codes; the names of images that have none.
+
+    The file holds codes (n, d_z) float32, nll (n,) float64 and n names, and is there whole or not
+    at all.  Images whose codes are not finite are left out; an `InputError` if that is all of them.
+    """
+    codes = fitted.encode(images)
+    finite = codes.isfinite().all(dim=1).cpu().tolist()
+    lost = [name for name, usable in zip(names, finite, strict=True) if not usable]
+    if len(lost) == len(codes):
+        raise InputError(f"no image has a finite code; the first: {lost[0]}; train the model again")
+    codes = codes[torch.tensor(finite, device=codes.device)]
+    nll = fitted.negative_log_likelihood(codes)
+    used = [name for name, usable in zip(names, finite, strict=True) if usable]
+    blob = save(
+        {"codes": codes.cpu().contiguous(), "nll": nll.cpu().contiguous()},
+        metadata={NAMES: json.dumps(used)},
+    )
     try:
         write_file(path, blob)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from error
+    return lost

@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
+from wherefrom.data.writing import image_grid, to_uint8
 from wherefrom.inversion.codes.latent_report import report_latents
 from wherefrom.inversion.equations_latent import attribute_direction, edited
 from wherefrom.inversion.model import FittedInverter
 
-FEWEST_EXAMPLES = 2
+MIN_EXAMPLES = 2
 PARALLEL = 1e-3  # what must be left of a direction once others are projected out
 
 
@@ -46,19 +47,53 @@ class Direction:
 class Edit:
     """One image moved in steps.  Leakage: change of another score per change of the wanted one."""
 
+    image: Tensor  # (C, S, S), as it was given
     positions: tuple[float, ...]
     images: Tensor  # (steps, C, S, S), float32 in [0, 1]
     recovered: Tensor  # (C, S, S), the image as it comes back without an edit
     reached: tuple[float, ...]  # scores of the edited images, encoded again
     leakage: Mapping[str, float]
 
+    def strip(self) -> Tensor:
+        """The image, what comes back of it, then every edit in a row: uint8 (C, S, W)."""
+        shown = torch.cat([self.image[None].cpu(), self.recovered[None].cpu(), self.images.cpu()])
+        return image_grid(to_uint8(shown), len(shown))
+
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return {
             "positions": list(self.positions),
             "reached": list(self.reached),
             "leakage": dict(self.leakage),
         }
+
+
+def edit(
+    fitted: FittedInverter,
+    image: Tensor,
+    *,
+    attribute: str | None = None,
+    between: tuple[Tensor, Tensor] | None = None,
+    keep: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+    steps: int = 9,
+) -> Edit:
+    """Move one property of an image (C, S, S), in `steps` from "has it not" to "has it".
+
+    The property is an `attribute` that an AEDLSGAN was trained with, by name or number, or the
+    difference `between` images with it and images without it, (N, C, S, S) each.  `keep`: such
+    pairs, by name, of properties that shall stay as they are.
+    """
+    if attribute is not None and (between is not None or keep):
+        raise InputError("both an attribute and examples are given; give one of them")
+    if attribute is not None:
+        label, wanted = fitted.find_attribute(attribute)
+        return edit_attribute(fitted, image, label=label, wanted=wanted, steps=steps)
+    if between is None:
+        raise InputError(
+            "nothing says what to edit; give an attribute, or examples with and without"
+        )
+    others = {name: find_direction(fitted, *sides) for name, sides in (keep or {}).items()}
+    direction = find_direction(fitted, *between, keep=others)
+    return edit_along(fitted, image, direction, steps=steps, keep=others)
 
 
 def edit_attribute(
@@ -93,6 +128,7 @@ def edit_attribute(
     }
     reached = again @ direction / root
     return Edit(
+        image,
         positions,
         images,
         fitted.decode(code)[0],
@@ -113,8 +149,8 @@ def find_direction(
     `keep`: directions that an edit shall leave alone; they are projected out.
     """
     for images, what in ((examples, "examples"), (counterexamples, "counterexamples")):
-        if len(images) < FEWEST_EXAMPLES:
-            raise InputError(f"{len(images)} {what}; give at least {FEWEST_EXAMPLES}")
+        if len(images) < MIN_EXAMPLES:
+            raise InputError(f"{len(images)} {what}; give at least {MIN_EXAMPLES}")
     live = _live(fitted)
     y_1, y_0 = (
         standardised(fitted, fitted.encode(x))[:, live] for x in (examples, counterexamples)
@@ -161,7 +197,7 @@ def edit_along(
     reached = direction.score(again)
     leakage = {name: _leak(d.score(again), reached) for name, d in (keep or {}).items()}
     recovered = fitted.decode(code, label)[0]
-    return Edit(positions, images, recovered, tuple(reached.tolist()), leakage)
+    return Edit(image, positions, images, recovered, tuple(reached.tolist()), leakage)
 
 
 def standardised(fitted: FittedInverter, codes: Tensor) -> Tensor:
@@ -189,13 +225,13 @@ def _projected(u: Tensor, keep: Mapping[str, Direction]) -> tuple[Tensor, dict[s
     others = torch.stack([d.vector for d in keep.values()])
     overlap = {name: float((u @ d.vector).abs()) for name, d in keep.items()}
     basis = torch.linalg.qr(others.T).Q
-    left = u - basis @ (basis.T @ u)
-    if float(left.norm()) < PARALLEL:
+    rest = u - basis @ (basis.T @ u)
+    if float(rest.norm()) < PARALLEL:
         raise InputError(
             f"the direction is one of those to keep ({', '.join(keep)}); keep fewer, or give "
             "examples that differ in nothing else"
         )
-    return left / left.norm(), overlap
+    return rest / rest.norm(), overlap
 
 
 def _positions(steps: int) -> tuple[float, ...]:

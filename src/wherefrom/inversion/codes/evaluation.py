@@ -1,4 +1,4 @@
-"""How good a fitted inverter is: what it makes, what it gives back, and what it notices.
+"""Measures a fitted inverter: its samples, its reconstructions, and its scores of outliers.
 
 Cho: PhD thesis, Concordia University, 2025, Sections 4.2 and 4.3 (Table 4 and Table 6).
 
@@ -21,17 +21,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wherefrom.core.compute.passes import in_passes
 from wherefrom.core.errors import InputError
-from wherefrom.core.passes import in_passes
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
 from wherefrom.data.splits import sample_indices
-from wherefrom.data.writing import float_parts, to_float
-from wherefrom.detectors.protocol import Detector
+from wherefrom.data.writing import to_float
 from wherefrom.inversion.equations_latent import encoder_loss, latent_entropy
 from wherefrom.inversion.latents import draw_latents
 from wherefrom.inversion.model import FittedInverter
-from wherefrom.inversion.outliers.detecting import available_scores, fit_constant, make_detector
+from wherefrom.inversion.outliers.detecting import (
+    available_scores,
+    fit_constant,
+    make_detector,
+    score_images,
+)
 from wherefrom.inversion.outliers.self_test import FULL, run_self_test
 from wherefrom.metrics.detection import finite_auroc, finite_mean
 from wherefrom.metrics.frechet import frechet_distance
@@ -44,7 +48,7 @@ MAX_IMAGES = 2000  # of each kind
 MAX_TESTED = 200  # of these in the test of scores
 NEAR = 0.3
 LIVE = 0.5  # a latent with more variance in its codes is alive
-FEWEST = NEIGHBOURS + 1
+MIN_IMAGES = NEIGHBOURS + 1
 OWN = "real"  # the images whose scores the others are compared with
 Features = Callable[[Tensor], Tensor]
 
@@ -96,7 +100,6 @@ class InverterEvaluation:
     detection: tuple[Detection, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return {**asdict(self), "detection": [asdict(row) for row in self.detection]}
 
 
@@ -118,8 +121,8 @@ def evaluate_inverter(
     they also name the random streams of damage.  `foreign`: sets that should be noticed, by name.
     Fewer than 6 images, or another number of keys, is an `InputError`.
     """
-    if len(images) < FEWEST:
-        raise InputError(f"{len(images)} real images; give at least {FEWEST}, better hundreds")
+    if len(images) < MIN_IMAGES:
+        raise InputError(f"{len(images)} real images; give at least {MIN_IMAGES}, better hundreds")
     if len(keys) != len(images):
         raise InputError(f"there are {len(images)} images, but {len(keys)} keys")
     rows = sample_indices(keys, MAX_IMAGES, seed=seed)
@@ -132,7 +135,7 @@ def evaluate_inverter(
         distance, manifold = frechet_distance(*pair), manifold_metrics(*pair)
         precision, recall = manifold.precision, manifold.recall
     recovers = "reconstruction" in available_scores(fitted)
-    scaled = fitted.networks.inverter is not None and fitted.config.method != "autoencoder"
+    scaled = fitted.networks.inverter is not None and fitted.config.recipe.has_prior
     kind = fitted.config.latents
     return InverterEvaluation(
         method=fitted.config.method,
@@ -153,16 +156,16 @@ def evaluate_inverter(
 
 
 def examples(fitted: FittedInverter, images: Tensor, *, seed: int = 0) -> dict[str, Tensor]:
-    """Images (N, C, H, W), what they become, and as many generated ones, by what they show."""
-    found = {"real": images}
+    """Images (N, C, H, W), their reconstructions, and as many generated ones, by title."""
+    sheets = {"real": images}
     if "reconstruction" in available_scores(fitted):
-        found["the same, given back"] = fitted.reconstruct(images).cpu()
+        sheets["reconstructed"] = fitted.reconstruct(images).cpu()
     generated = _generated(fitted, len(images), seed)
-    return found if generated is None else {**found, "generated": generated}
+    return sheets if generated is None else {**sheets, "generated": generated}
 
 
 def network_features(source: str) -> tuple[Features, str]:
-    """The features of a network that `load_feature_encoder` knows, and its name.
+    """The features of a network that `load_feature_encoder` loads, and its name.
 
     Images are shown at the network's own side, a grey channel three times.
     """
@@ -187,13 +190,6 @@ def _generated(fitted: FittedInverter, count: int, seed: int) -> Tensor | None:
     return fitted.sample(count, seed=seed).cpu()
 
 
-def _scores_of(detector: Detector, images: Tensor) -> Tensor:
-    """Scores of images (N, C, H, W); uint8 ones become floats part by part."""
-    if images.dtype != torch.uint8:
-        return detector.score(images)
-    return torch.cat([detector.score(part) for part in float_parts(images)])
-
-
 def _finite_rows(rows: Tensor) -> Tensor:
     return rows[rows.isfinite().all(dim=1)]
 
@@ -208,8 +204,7 @@ def _similarity(fitted: FittedInverter, x: Tensor) -> Similarity:
 
 def _encoder_loss(fitted: FittedInverter, count: int, seed: int) -> float | None:
     """L_enc, Eq. 33, on fresh latents; None where the generator needs classes."""
-    generator = fitted.networks.generator
-    if generator is None or generator.classes > 1:
+    if fitted.networks.generator is None or fitted.needs_classes:
         return None
     z = torch.cat(
         [
@@ -234,7 +229,7 @@ def _detection(
     seed: int,
     track: Track,
 ) -> tuple[Detection, ...]:
-    """One half of x fixes what a score needs, the other is told from damage and from others.
+    """AUROC per score: one half of x fixes its constant, the other is compared with damage.
 
     Which image is in which half follows from its key.
     """
@@ -257,19 +252,24 @@ def _detection(
         seed=seed,
         track=track,
     )
-    found = []
+    rows = []
     for name, detector in detectors.items():
         scores = detector.score(own)
         strengths = {
             w: [row.auroc[name] for row in test.rows if row.intensity == w] for w in (NEAR, FULL)
         }
         near, far = (finite_mean(values) for values in strengths.values())
-        theirs = {key: _scores_of(detector, value) for key, value in foreign.items()}
+        theirs = {
+            key: score_images(detector, value)
+            if value.dtype == torch.uint8
+            else detector.score(value)
+            for key, value in foreign.items()
+        }
         others = {key: finite_auroc(scores, value) for key, value in theirs.items()}
         missing = {key: _unscored(value) for key, value in {OWN: scores, **theirs}.items()}
         counts = {key: count for key, count in missing.items() if count}
-        found.append(Detection(name, near, far, others, counts))
-    return tuple(found)
+        rows.append(Detection(name, near, far, others, counts))
+    return tuple(rows)
 
 
 def _unscored(scores: Tensor) -> int:

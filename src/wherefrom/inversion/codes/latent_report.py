@@ -1,4 +1,4 @@
-"""The spectrum of v as a read-out of intrinsic dimension, and the code cut down to what lives.
+"""The spectrum of v as an estimate of intrinsic dimension, and codes cut to the live dimensions.
 
 In DLSGAN (Cho, PhD thesis, 2025, Section 3.2) v splits: some dimensions carry the image, the rest a
 floor, and little lies between.  The thesis does not use the gap; this module does.
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.data.writing import image_grid, to_float, to_uint8
-from wherefrom.inversion.equations_latent import SMALLEST_VARIANCE, latent_entropy
+from wherefrom.inversion.equations_latent import MIN_VARIANCE, latent_entropy
 from wherefrom.inversion.model import FittedInverter
 from wherefrom.metrics.image_quality import psnr
 
@@ -30,7 +30,7 @@ TRAVERSED = 2.0  # deviations to both sides, as in Fig. 23-25
 
 @dataclass(frozen=True)
 class LatentReport:
-    """What v says about a trained code."""
+    """The spectrum of v of a trained code, and what is derived from it."""
 
     spectrum: tuple[float, ...]  # v, largest first
     order: tuple[int, ...]  # the dimensions in that order
@@ -47,7 +47,6 @@ class LatentReport:
         return self.order[: self.live]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return {
             "live": self.live,
             "of": len(self.spectrum),
@@ -76,18 +75,18 @@ def report_latents(
     live, gap = largest_gap(spectrum)
     clear = gap >= CLEAR_GAP
     live = live if clear else len(v)
-    kept = sorted({*keep, live, len(v)})
-    if kept[0] < 1 or kept[-1] > len(v):
-        raise InputError(f"codes cut to {kept[0]}; choose 1 to {len(v)} dimensions")
-    measured = [] if images is None else _pruning(fitted, images, order, kept)
-    scale = fitted.scale.double().clamp_min(SMALLEST_VARIANCE)
+    counts = sorted({*keep, live, len(v)})
+    if counts[0] < 1 or counts[-1] > len(v):
+        raise InputError(f"codes cut to {counts[0]}; choose 1 to {len(v)} dimensions")
+    measured = [] if images is None else _pruning(fitted, images, order, counts)
+    scale = fitted.scale.double().clamp_min(MIN_VARIANCE)
     return LatentReport(
         tuple(spectrum.tolist()),
         tuple(order.tolist()),
         live,
         gap,
         clear,
-        float(v.sum().square() / v.square().sum().clamp_min(SMALLEST_VARIANCE)),
+        float(v.sum().square() / v.square().sum().clamp_min(MIN_VARIANCE)),
         float(latent_entropy(scale, fitted.config.latents)),
         tuple(measured),
     )
@@ -97,16 +96,16 @@ def largest_gap(spectrum: Tensor) -> tuple[int, float]:
     """How many values of a falling spectrum lie above its largest ratio, and that ratio."""
     if len(spectrum) < 2:
         return len(spectrum), 1.0
-    steps = -spectrum.clamp_min(SMALLEST_VARIANCE).log().diff()
+    steps = -spectrum.clamp_min(MIN_VARIANCE).log().diff()
     place = int(steps.argmax())
     return place + 1, float(steps[place].exp())
 
 
 def pruned_codes(fitted: FittedInverter, codes: Tensor, dimensions: Sequence[int]) -> Tensor:
     """The codes with every other dimension at its mean, (N, d_z)."""
-    kept = torch.zeros(codes.shape[1], dtype=torch.bool, device=codes.device)
-    kept[list(dimensions)] = True
-    return torch.where(kept, codes, fitted.mean.to(codes.device))
+    chosen = torch.zeros(codes.shape[1], dtype=torch.bool, device=codes.device)
+    chosen[list(dimensions)] = True
+    return torch.where(chosen, codes, fitted.mean.to(codes.device))
 
 
 def traversal_sheet(
@@ -131,19 +130,18 @@ def traversal_sheet(
         codes[:, dimension] = fitted.mean[dimension] + span * fitted.trace[dimension].sqrt()
         rows.append(codes)
     codes = torch.cat(rows)
-    generator = fitted.networks.generator
     labels = None
-    if generator is not None and generator.classes > 1:
+    if fitted.needs_classes:
         labels = fitted.prior.argmax(dim=1).expand(len(codes), -1)
     return image_grid(to_uint8(fitted.decode(codes, labels)).cpu(), steps)
 
 
 def _pruning(
-    fitted: FittedInverter, images: Tensor, order: Tensor, kept: Sequence[int]
+    fitted: FittedInverter, images: Tensor, order: Tensor, counts: Sequence[int]
 ) -> list[tuple[int, float]]:
     codes, labels = fitted.encode(images), fitted.likeliest(images)
-    found = []
-    for count in kept:
+    measured = []
+    for count in counts:
         cut = pruned_codes(fitted, codes, order[:count].tolist())
         decibels = []
         for part in torch.split(torch.arange(len(images)), PART):
@@ -151,5 +149,5 @@ def _pruning(
             x = images[part]
             x = to_float(x) if x.dtype == torch.uint8 else x.float()
             decibels.append(psnr(x, recovered.to(x.device)))
-        found.append((count, float(torch.cat(decibels).mean())))
-    return found
+        measured.append((count, float(torch.cat(decibels).mean())))
+    return measured

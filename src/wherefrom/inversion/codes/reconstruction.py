@@ -1,4 +1,4 @@
-"""How well images come back: PSNR and SSIM of G(E(x)), of real and of generated images.
+"""Reconstructs images as G(E(x)), and measures PSNR and SSIM, of real and of generated images.
 
 Cho: PhD thesis, Concordia University, 2025, Section 4.2.1.  On generated images it measures the
 inversion alone, on real ones generation and inversion.  Larger = better.
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
+from wherefrom.data.notebook import rows_as_frame, rows_as_html
 from wherefrom.data.writing import image_grid, to_uint8
 from wherefrom.inversion.model import FittedInverter
 from wherefrom.metrics.image_quality import psnr, ssim
@@ -62,6 +63,13 @@ class Reconstruction:
             ],
         }
 
+    def to_dataframe(self) -> Any:
+        """A pandas frame with a line per image; a `MissingExtraError` without pandas."""
+        return rows_as_frame(self.to_dict()["images"])
+
+    def _repr_html_(self) -> str:
+        return rows_as_html(self.to_dict()["images"], caption="reconstructions", image="name")
+
 
 def reconstruct(
     fitted: FittedInverter, images: Tensor, *, names: Sequence[str] | None = None
@@ -69,12 +77,13 @@ def reconstruct(
     """G(E(x)) of images (N, C, S, S) in [0, 1], with PSNR and SSIM."""
     if not len(images):
         raise InputError("no image to reconstruct")
-    recovered = fitted.reconstruct(images).to(images.device)
+    return compare(images, fitted.reconstruct(images), names)
+
+
+def compare(
+    images: Tensor, recovered: Tensor, names: Sequence[str] | None = None
+) -> Reconstruction:
+    """Images (N, C, S, S) in [0, 1] beside their reconstructions; without names by number."""
     shown = tuple(names) if names else tuple(f"image {i}" for i in range(len(images)))
-    pair = images.float(), recovered
+    pair = images.float(), recovered.to(images.device)
     return Reconstruction(shown, *pair, psnr(*pair), ssim(*pair))
-
-
-def reconstruct_samples(fitted: FittedInverter, count: int, *, seed: int = 0) -> Reconstruction:
-    """The same of `count` generated images: the inversion alone."""
-    return reconstruct(fitted, fitted.sample(count, seed=seed))

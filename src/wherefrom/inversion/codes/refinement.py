@@ -1,6 +1,6 @@
-"""Moving a code so that more of its image comes back, and what that costs in likelihood.
+"""Moves codes so that their images are reconstructed better, and measures the lost likelihood.
 
-Not in the thesis, whose encoder answers in one pass.  Symbols as in `model`; u = (z - mu) / sqrt v,
+Not in the thesis, whose encoder needs one pass.  Symbols as in `model`; u = (z - mu) / sqrt v,
 the standardised code.
 
 The most probable code of an image x whose pixels have normal noise of deviation `noise`:
@@ -19,14 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wherefrom.core.compute.passes import in_passes
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
-from wherefrom.core.passes import in_passes
 from wherefrom.core.progress import Track, quiet
-from wherefrom.inversion.codes.reconstruction import EQUAL_PSNR, Reconstruction
-from wherefrom.inversion.equations_latent import SMALLEST_VARIANCE
+from wherefrom.inversion.codes.reconstruction import EQUAL_PSNR, Reconstruction, compare
+from wherefrom.inversion.equations_latent import MIN_VARIANCE
 from wherefrom.inversion.model import PASS_ROWS, FittedInverter
-from wherefrom.metrics.image_quality import psnr, ssim
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +33,7 @@ class RefinementConfig(Config):
     """Settings of `refine`."""
 
     steps: int = setting(50, "steps of Adam", low=0)
-    learning_rate: float = setting(0.05, "of the standardised code", low=1e-6)
+    learning_rate: float = setting(0.05, "Adam's step on the standardised code", low=1e-6)
     noise: float = setting(
         0.1, "deviation of pixels in [0, 1]; larger keeps the code likelier", low=1e-6
     )
@@ -64,16 +63,20 @@ class Refinement:
         """
         return self.nll_after - self.nll_before
 
+    def grid(self, columns: int = 8) -> Tensor:
+        """Pairs side by side, uint8 (C, H, W): an image, then what came back after the steps."""
+        return self.after.grid(columns)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON values: those of the result, and what the steps changed."""
-        told = self.after.to_dict()
+        values = self.after.to_dict()
         changes = zip(self.psnr_gained.tolist(), self.likelihood_lost.tolist(), strict=True)
-        for row, (gained, lost) in zip(told["images"], changes, strict=True):
+        for row, (gained, lost) in zip(values["images"], changes, strict=True):
             row |= {"psnr_gained": gained, "nats_lost": lost}
         finite = self.psnr_gained.isfinite() & self.likelihood_lost.to(self.psnr_gained).isfinite()
         known = bool(finite.any())
         return {
-            **told,
+            **values,
             "mean_psnr_gained": float(self.psnr_gained[finite].mean()) if known else None,
             "mean_nats_lost": float(self.likelihood_lost[finite.cpu()].mean()) if known else None,
             "refinement": self.config.to_dict(),
@@ -95,7 +98,6 @@ def refine(
         raise InputError("no image to reconstruct")
     if generator is None or fitted.networks.inverter is None:
         raise InputError(f"{fitted.config.method} cannot reconstruct; train dlsgan or pvdgan")
-    shown = tuple(names) if names else tuple(f"image {i}" for i in range(len(images)))
     first, labels = fitted.encode(images), fitted.likeliest(images)
     given = [images.to(fitted.device, torch.float32), first]
     if labels is not None:
@@ -108,26 +110,29 @@ def refine(
         label="refining codes",
     )
 
-    def seen(z: Tensor) -> Reconstruction:
-        pair = images.float(), fitted.decode(z, labels).to(images.device)
-        return Reconstruction(shown, *pair, psnr(*pair), ssim(*pair))
-
-    before, after = (fitted.negative_log_likelihood(z).cpu() for z in (first, codes))
-    return Refinement(seen(first), seen(codes), codes, before, after, config)
+    before, after = (compare(images, fitted.decode(z, labels), names) for z in (first, codes))
+    return Refinement(
+        before=before,
+        after=after,
+        codes=codes,
+        nll_before=fitted.negative_log_likelihood(first).cpu(),
+        nll_after=fitted.negative_log_likelihood(codes).cpu(),
+        config=config,
+    )
 
 
 def _refined(
     fitted: FittedInverter, x: Tensor, z: Tensor, c: Tensor | None, config: RefinementConfig
 ) -> Tensor:
     """The best codes of the images of one pass, none of which sees the others."""
-    deviation = fitted.trace.clamp_min(SMALLEST_VARIANCE).sqrt()
+    deviation = fitted.trace.clamp_min(MIN_VARIANCE).sqrt()
     u = ((z - fitted.mean) / deviation).requires_grad_(True)
     adam = torch.optim.Adam([u], lr=config.learning_rate)
     best, least = u.detach().clone(), torch.full((len(x),), torch.inf, device=x.device)
     with torch.enable_grad():
         for step in range(config.steps + 1):
-            made = fitted.generate((fitted.mean + u * deviation) * fitted.scale, c)
-            errors = (made - x).square().flatten(1).sum(dim=1) / (2 * config.noise**2)
+            decoded = fitted.generate((fitted.mean + u * deviation) * fitted.scale, c)
+            errors = (decoded - x).square().flatten(1).sum(dim=1) / (2 * config.noise**2)
             objective = errors + 0.5 * u.square().sum(dim=1)
             now = objective.detach()
             better = now < least

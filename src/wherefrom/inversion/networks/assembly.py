@@ -1,8 +1,6 @@
-"""Which networks a method has, made and initialised from one seed.
+"""Makes the networks of a method, as `recipes` lists them, initialised from one seed.
 
-Cho: PhD thesis, Concordia University, 2025.  In DLSGAN and its kin the encoder is a head of the
-critic; VAEGAN, the autoencoder and the baseline's GAN have one of their own, CGPGAN and InfoGAN a
-classifier.
+Cho: PhD thesis, Concordia University, 2025.
 """
 
 from __future__ import annotations
@@ -16,23 +14,17 @@ from torch import nn
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.inversion.config import (
-    CLASS_METHODS,
-    DISCOVERY_METHODS,
-    InversionConfig,
-    gain_of,
-)
+from wherefrom.inversion.config import InversionConfig, gain_of
 from wherefrom.inversion.networks.bodies import Architecture
 from wherefrom.inversion.networks.heads import (
-    Generator,
+    ConditionalGenerator,
     Headed,
     Heads,
     RectifiedCode,
     count_features,
 )
 from wherefrom.inversion.networks.layers import initialise, set_gain
-
-CAN_INVERT = ("cagan", "cgpgan")
+from wherefrom.inversion.recipes import CAN_INVERT, Head
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -56,7 +48,7 @@ class Networks(nn.Module):
     def __init__(
         self,
         *,
-        generator: Generator | None = None,
+        generator: ConditionalGenerator | None = None,
         critic: Headed | None = None,
         encoder: Headed | None = None,
         classifier: Headed | None = None,
@@ -89,63 +81,56 @@ def build_networks(
     seed: int,
 ) -> Networks:
     """All networks of `config.method`, untrained.  A user's own bodies keep their own start."""
-    if config.inverts and config.method not in CAN_INVERT:
+    recipe, latent, gain = config.recipe, config.latent, gain_of(config, shape)
+    if config.inverts and not recipe.may_invert:
         raise InputError(
             f"inverts adds an encoder to {' and '.join(CAN_INVERT)}; {config.method} needs none or "
             "takes none"
         )
 
-    gain = gain_of(config, shape)
-
-    def headed(name: str, heads: Heads) -> Headed:
+    def headed(name: str, heads: tuple[Head, ...]) -> Headed | None:
+        if not heads:
+            return None
         body = _seeded(architecture.critic, seed, name)
-        return _started(Headed(body, count_features(body, shape), heads), gain, seed, name)
+        features = count_features(body, shape)
+        if recipe.rectified:
+            body, features = RectifiedCode(body, features, latent), latent
+        sizes = _head_sizes(heads, classes, latent)
+        return _started(Headed(body, features, sizes), gain, seed, name)
 
-    method, latent = config.method, config.latent
-    if method == "classifier":
-        body = _seeded(architecture.critic, seed, "classifier")
-        code = RectifiedCode(body, count_features(body, shape), latent)
-        sorter = Headed(code, latent, Heads(logits=classes.shape))
-        return Networks(classifier=_started(sorter, gain, seed, "classifier"))
-    generator = _generator(config, classes, architecture, gain, seed)
-    if method == "autoencoder":
-        return Networks(generator=generator, encoder=headed("encoder", Heads(code=latent)))
-    critic = headed("critic", _critic_heads(config, classes))
-    encoder = classifier = None
-    if method == "gan":
-        encoder = headed("encoder", Heads(code=latent))
-    if method == "vaegan":
-        encoder = headed("encoder", Heads(code=latent, log_variance=latent))
-    if method in DISCOVERY_METHODS:
-        classifier = headed("classifier", Heads(logits=classes.shape))
-    return Networks(generator=generator, critic=critic, encoder=encoder, classifier=classifier)
+    extra = (Head.CODE,) if config.inverts else ()
+    return Networks(
+        generator=_generator(config, classes, architecture, gain, seed),
+        critic=headed("critic", (*recipe.critic, *extra)),
+        encoder=headed("encoder", recipe.encoder),
+        classifier=headed("classifier", recipe.classifier),
+    )
 
 
-def _critic_heads(config: InversionConfig, classes: Classes) -> Heads:
-    method, latent = config.method, config.latent
-    if method in ("acgan", "revised-acgan"):
-        return Heads(scores=(1, 1), logits=classes.shape)
-    if method in ("cagan", "cgpgan"):
-        return Heads(scores=classes.shape, code=latent if config.inverts else 0)
-    if method in ("infogan-classes", "elastic-infogan", "vaegan", "gan"):
-        return Heads(scores=(1, 1))
+def _head_sizes(heads: tuple[Head, ...], classes: Classes, latent: int) -> Heads:
+    single = (1, 1) if Head.SCORE in heads else (0, 0)
     return Heads(
-        scores=classes.shape, code=latent, log_variance=latent if method == "infogan" else 0
+        scores=classes.shape if Head.SCORES in heads else single,
+        code=latent if Head.CODE in heads else 0,
+        log_variance=latent if Head.LOG_VARIANCE in heads else 0,
+        logits=classes.shape if Head.LOGITS in heads else (0, 0),
     )
 
 
 def _generator(
     config: InversionConfig, classes: Classes, architecture: Architecture, gain: float, seed: int
-) -> Generator:
-    given = config.method in (*CLASS_METHODS, *DISCOVERY_METHODS)  # AEDLSGAN's class is in its z
-    labels, count = classes.shape if given else (1, 1)
-    if config.codebook and not given:
+) -> ConditionalGenerator | None:
+    recipe = config.recipe
+    labels, count = classes.shape if recipe.generates_classes else (1, 1)
+    if not recipe.generates:
+        return None
+    if config.codebook and not recipe.generates_classes:
         raise InputError(f"a codebook holds pages of classes, and {config.method} gives it none")
 
     def make(inputs: int) -> nn.Module:
         return _seeded(lambda: architecture.generator(inputs), seed, "generator")
 
-    generator = Generator(
+    generator = ConditionalGenerator(
         make, latent=config.latent, labels=labels, classes=count, codebook=config.codebook
     )
     return _started(generator, gain, seed, "generator")

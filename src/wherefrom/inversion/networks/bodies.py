@@ -26,7 +26,7 @@ from wherefrom.inversion.networks.layers import (
     leaky,
 )
 
-MLP_WIDTH, CONV_WIDTH, MLP_DEPTH, MOST_WIDENING = 128, 32, 4, 8
+MLP_WIDTH, CONV_WIDTH, MLP_DEPTH, MAX_WIDENING = 128, 32, 4, 8
 SMALL, LARGE = (8, 16, 28, 32), (64, 128, 256)
 
 
@@ -84,7 +84,7 @@ class ConvGenerator(nn.Module):
     def __init__(self, inputs: int, shape: tuple[int, int, int], width: int, *, skip: bool) -> None:
         super().__init__()
         self.side, stages = _start(shape)
-        widths = [width * min(2**k, MOST_WIDENING) for k in reversed(range(stages + 1))]
+        widths = [width * min(2**k, MAX_WIDENING) for k in reversed(range(stages + 1))]
         self.skip, self.start, self.after = skip, widths[0], widths[1]
         self.page_size = widths[0] * self.side**2
         hidden = 2 * inputs + 8 if skip else inputs
@@ -129,7 +129,7 @@ class ConvCritic(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         side, stages = _start(shape)
-        widths = [width * min(2**k, MOST_WIDENING) for k in range(stages + 1)]
+        widths = [width * min(2**k, MAX_WIDENING) for k in range(stages + 1)]
         self.entry = EqualisedConv(shape[0], width, 1)
         pairs = list(pairwise(widths))
         self.first = nn.ModuleList(EqualisedConv(a, a, 3) for a, _ in pairs)

@@ -1,4 +1,4 @@
-"""What a critic, encoder or classifier reads from data, and what a generator is given.
+"""The heads of critics, encoders and classifiers, and the generator with its class input.
 
 Cho: PhD thesis, Concordia University, 2025.  Images are in [-1, 1] here, the generator's output is
 not bounded.  The bodies behind are in `bodies`.
@@ -22,7 +22,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.inversion.networks.layers import EqualisedLinear
 
 
-class Outputs(NamedTuple):
+class HeadOutputs(NamedTuple):
     """What a headed network reads from images; a head that it lacks gives (N, 0)."""
 
     scores: Tensor  # (N, L, K) adversarial values, one per class
@@ -59,14 +59,16 @@ class Headed(nn.Module):
         self.body, self.heads = body, heads
         self.head = EqualisedLinear(features, sum(heads.sizes()))
 
-    def forward(self, x: Tensor) -> Outputs:
-        """(N, *shape) -> `Outputs`."""
+    def forward(self, x: Tensor) -> HeadOutputs:
+        """(N, *shape) -> `HeadOutputs`."""
         f = self.body(x).flatten(1)
         with torch.autocast(x.device.type, enabled=False):
             f = f.float()
             parts = torch.split(self.head(f), self.heads.sizes(), dim=1)
         scores = parts[0].reshape(len(f), *self.heads.scores)
-        return Outputs(scores, parts[1], parts[2], parts[3].reshape(len(f), *self.heads.logits), f)
+        return HeadOutputs(
+            scores, parts[1], parts[2], parts[3].reshape(len(f), *self.heads.logits), f
+        )
 
     def logits_of(self, features: Tensor) -> Tensor:
         """(N, F) -> (N, L, K), the last step of `forward` alone, for features that were changed."""
@@ -86,7 +88,7 @@ class RectifiedCode(nn.Module):
         return torch.relu(self.code(self.body(x).flatten(1)))
 
 
-class Generator(nn.Module):
+class ConditionalGenerator(nn.Module):
     """(z o s, c) -> images (N, *shape).  c reaches the synthesis standardised, or as pages.
 
     Standardised: (K c - 1) / sqrt(K - 1), mean 0 and variance 1 per element for uniform c.  With a

@@ -137,7 +137,7 @@ def set_gain(module: nn.Module, gain: float) -> None:
 def depends_on_batch(module: nn.Module) -> bool:
     """Whether an output may depend on the other items of the batch while the network trains.
 
-    It knows `BatchDeviation` and PyTorch's batch normalisation, also inside a user's networks; a
+    It recognises `BatchDeviation` and PyTorch's batch normalisation, also in a user's networks; a
     dependence that a user's network makes by itself is not seen.
     """
     kinds = (BatchDeviation, nn.modules.batchnorm._BatchNorm)

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -22,12 +21,15 @@ from torch import Tensor
 from wherefrom.calibration.conformal import require_rate, threshold_at_rate, upper_p_values
 from wherefrom.calibration.discovery import discoveries
 from wherefrom.core.config import Config, setting
-from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.core.store import digest_tensors, load_artifact, save_artifact
+from wherefrom.core.saving.artifact import Artifact, Saved
+from wherefrom.core.saving.store import digest_tensors
 from wherefrom.data.batches import ImageBatch
+from wherefrom.data.files.opening import SkippedFile
+from wherefrom.data.notebook import rows_as_frame, rows_as_html
 from wherefrom.data.splits import split_indices
-from wherefrom.data.writing import float_parts, to_float
+from wherefrom.data.writing import to_float
 from wherefrom.detectors.protocol import Detector
 from wherefrom.inversion.model import FittedInverter
 from wherefrom.inversion.outliers.detecting import (
@@ -35,13 +37,13 @@ from wherefrom.inversion.outliers.detecting import (
     available_scores,
     fit_constant,
     make_detector,
+    score_images,
 )
-from wherefrom.inversion.outliers.self_test import SelfTest, run_self_test
+from wherefrom.inversion.outliers.self_test import run_self_test
 
-SCHEMA = 1
-LEAST_OWN = 8  # two images for the self-test, and a few to calibrate
-MOST_SELF_TEST = 200
-NOT_FINITE = "its score is not a finite number, so it cannot be judged; leave it out"
+MIN_OWN = 8  # two images for the self-test, and a few to calibrate
+MAX_SELF_TEST = 200
+NOT_FINITE = "its score is not a finite number; leave it out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,17 +56,21 @@ class OutlierConfig(Config):
     near: float = setting(
         0.3, "weak intensity of the self-test", source="4.3: .1 and .5", low=0.01, high=1.0
     )
-    temperature: float = setting(1.0, "of the energy", source="4.3.2: 1 and 10", low=1e-3)
+    temperature: float = setting(
+        1.0, "temperature of the energy", source="4.3.2: 1 and 10", low=1e-3
+    )
     percentile: float = setting(
-        1.0, "ReAct cuts activations there; 1: no cut", source="4.3.2: .85 to 1", low=0.01, high=1.0
+        1.0, "where ReAct cuts activations; 1: no cut", source="4.3.2: .85 to 1", low=0.01, high=1.0
     )
 
 
 @dataclass(frozen=True, eq=False)
-class OutlierCalibration:
-    """What own images said of a model's scores.  Larger score = more anomalous."""
+class OutlierCalibration(Artifact):
+    """A score of one model, calibrated on own images.  Larger score = more anomalous."""
 
     kind: ClassVar[str] = "inversion/outliers"
+    schema: ClassVar[int] = 1
+    again: ClassVar[str] = "calibrate again"
     config: OutlierConfig
     score: str
     constant: float  # the centre or cap of the score
@@ -78,7 +84,7 @@ class OutlierCalibration:
         return str(self.self_test["warning"])
 
     def fits(self, fitted: FittedInverter) -> bool:
-        """Whether it was made of this very model."""
+        """Whether it belongs to this model."""
         return model_digest(fitted) == self.model
 
     def detector(self, fitted: FittedInverter) -> Detector:
@@ -92,8 +98,8 @@ class OutlierCalibration:
         require_rate(rate, len(self.own_scores), what="false-alarm rate")
         return threshold_at_rate(self.own_scores, rate)
 
-    def save(self, path: Path, *, overwrite: bool = False) -> None:
-        """Write the folder, whole or not at all."""
+    def to_saved(self) -> Saved:
+        """The score, its constant, the own scores and the self-test."""
         meta = {
             "config": self.config.to_dict(),
             "score": self.score,
@@ -101,30 +107,35 @@ class OutlierCalibration:
             "model": self.model,
         }
         constant = torch.tensor(self.constant, dtype=torch.float64)
-        save_artifact(
-            path,
-            kind=self.kind,
-            schema=SCHEMA,
-            meta=meta,
-            tensors={"own_scores": self.own_scores, "constant": constant},
-            overwrite=overwrite,
-        )
+        return Saved(meta, {"own_scores": self.own_scores, "constant": constant})
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """The inverse of `save`."""
-        meta, tensors = load_artifact(Path(path), kind=cls.kind, schema=SCHEMA)
-        try:
-            return cls(
-                OutlierConfig.from_dict(meta["config"]),
-                str(meta["score"]),
-                float(tensors["constant"]),
-                tensors["own_scores"],
-                meta["self_test"],
-                str(meta["model"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(f"{path} is damaged ({error}); calibrate again") from error
+    def from_saved(cls, saved: Saved) -> Self:
+        """The calibration again."""
+        meta, tensors = saved.meta, saved.tensors
+        return cls(
+            config=OutlierConfig.from_dict(meta["config"]),
+            score=str(meta["score"]),
+            constant=float(tensors["constant"]),
+            own_scores=tensors["own_scores"],
+            self_test=meta["self_test"],
+            model=str(meta["model"]),
+        )
+
+
+class OwnImages(NamedTuple):
+    """Normal images that the model was not trained on, each content once."""
+
+    images: Tensor  # (N, C, H, W) uint8
+    keys: list[str]  # a digest of each
+
+    @classmethod
+    def distinct(cls, images: Tensor) -> Self:
+        """Each content of `images` once."""
+        row_of = {digest_tensors({"": image}): row for row, image in enumerate(images)}
+        rows = list(row_of.values())
+        # Indexing copies: a large folder stays where it is, in a file.
+        return cls(images if rows == list(range(len(images))) else images[rows], list(row_of))
 
 
 @dataclass(frozen=True)
@@ -152,12 +163,22 @@ class OutlierReport:
     threshold: float
     score: str
     calibrated_on: int
-    skipped: tuple[tuple[str, str], ...]
+    skipped: tuple[SkippedFile, ...]
     warning: str
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return asdict(self)
+        return {**asdict(self), "skipped": [file.to_dict() for file in self.skipped]}
+
+    def to_dataframe(self) -> Any:
+        """A pandas frame with a line per image; a `MissingExtraError` without pandas."""
+        return rows_as_frame(self.to_dict()["rows"])
+
+    def _repr_html_(self) -> str:
+        return rows_as_html(
+            self.to_dict()["rows"],
+            caption=f"outliers at a false-alarm rate of {self.rate:g}",
+            image="name",
+        )
 
 
 def calibrate_outliers(
@@ -176,8 +197,8 @@ def calibrate_outliers(
     """
     config = config or OutlierConfig()
     names = _candidates(fitted, config.score)
-    if len(images) < LEAST_OWN:
-        raise InputError(f"{len(images)} own images; give at least {LEAST_OWN}, better hundreds")
+    if len(images) < MIN_OWN:
+        raise InputError(f"{len(images)} own images; give at least {MIN_OWN}, better hundreds")
     parts = own_parts(keys, seed=seed)
     reference, tested = (to_float(images[parts[use]]) for use in ("reference", "test"))
     constants = {
@@ -195,10 +216,15 @@ def calibrate_outliers(
         seed=seed,
         track=track,
     )
-    chosen = detectors[test.chosen]
-    rest = float_parts(images, parts["calibration"])
-    scores = torch.cat([chosen.score(part) for part in rest])
-    return _calibrated(fitted, config, test, constants, scores[scores.isfinite()])
+    scores = score_images(detectors[test.chosen], images, parts["calibration"])
+    return OutlierCalibration(
+        config=config,
+        score=test.chosen,
+        constant=constants[test.chosen],
+        own_scores=scores[scores.isfinite()],
+        self_test=test.to_dict(),
+        model=model_digest(fitted),
+    )
 
 
 def own_parts(keys: Sequence[str], *, seed: int = 0) -> dict[str, list[int]]:
@@ -208,17 +234,17 @@ def own_parts(keys: Sequence[str], *, seed: int = 0) -> dict[str, list[int]]:
     latter up to 200; `calibration` has the rest.  `curve` is for measuring: it decides nothing.
     """
     quarter = len(keys) // 4
-    curve = min(quarter // 2, MOST_SELF_TEST)
+    curve = min(quarter // 2, MAX_SELF_TEST)
     sizes = {
         "reference": quarter - curve,
         "curve": curve,
-        "test": min(quarter, MOST_SELF_TEST),
+        "test": min(quarter, MAX_SELF_TEST),
     }
     sizes["calibration"] = len(keys) - sum(sizes.values())
     return split_indices(keys, sizes, seed=seed)
 
 
-def judge_outliers(
+def find_outliers(
     fitted: FittedInverter,
     calibration: OutlierCalibration,
     batch: ImageBatch,
@@ -227,40 +253,40 @@ def judge_outliers(
 ) -> OutlierReport:
     """Rank the images of a folder; `rate` is the false-alarm rate and that of false discoveries.
 
-    An image whose score is not a finite number is not judged: it is `skipped`, with the reason.
+    An image whose score is not a finite number is `skipped`, with the reason.
     """
     threshold = calibration.threshold(rate)
-    detector = calibration.detector(fitted)
-    scores = torch.cat([detector.score(part) for part in float_parts(batch.images)])
+    scores = score_images(calibration.detector(fitted), batch.images)
+    usable = scores.isfinite().tolist()
     unscored = [
-        (str(path), NOT_FINITE)
-        for path, finite in zip(batch.paths, scores.isfinite().tolist(), strict=True)
-        if not finite
+        SkippedFile(path, NOT_FINITE)
+        for path, is_usable in zip(batch.paths, usable, strict=True)
+        if not is_usable
     ]
-    scored_rows = scores.isfinite().nonzero()[:, 0].tolist()
-    scores = scores[scored_rows]
+    used = [row for row, is_usable in enumerate(usable) if is_usable]
+    scores = scores[used]
     p_values = upper_p_values(scores, calibration.own_scores)
-    found = discoveries(p_values.tolist(), rate) if len(scores) else torch.empty(0)
+    discovered = discoveries(p_values.tolist(), rate) if len(scores) else torch.empty(0)
     rows = [
-        OutlierRow(str(path), float(score), float(p), bool(p <= rate), bool(both), digest)
-        for path, digest, score, p, both in zip(
-            [batch.paths[i] for i in scored_rows],
-            [batch.digests[i] for i in scored_rows],
-            scores,
-            p_values,
-            found,
-            strict=True,
+        OutlierRow(
+            name=str(batch.paths[row]),
+            score=float(score),
+            p_value=float(p),
+            flagged=bool(p <= rate),
+            discovery=bool(both),
+            digest=batch.digests[row],
         )
+        for row, score, p, both in zip(used, scores, p_values, discovered, strict=True)
     ]
     rows.sort(key=lambda row: (-row.score, row.name))
     return OutlierReport(
-        tuple(rows),
-        rate,
-        threshold,
-        calibration.score,
-        len(calibration.own_scores),
-        (*((str(path), reason) for path, reason in batch.skipped), *unscored),
-        calibration.warning,
+        rows=tuple(rows),
+        rate=rate,
+        threshold=threshold,
+        score=calibration.score,
+        calibrated_on=len(calibration.own_scores),
+        skipped=(*batch.skipped, *unscored),
+        warning=calibration.warning,
     )
 
 
@@ -277,20 +303,3 @@ def _candidates(fitted: FittedInverter, score: str) -> tuple[str, ...]:
     if not names:
         raise InputError(f"{fitted.config.method} has no score of outliers; train dlsgan or pvdgan")
     return names
-
-
-def _calibrated(
-    fitted: FittedInverter,
-    config: OutlierConfig,
-    test: SelfTest,
-    constants: Mapping[str, float],
-    own_scores: Tensor,
-) -> OutlierCalibration:
-    return OutlierCalibration(
-        config,
-        test.chosen,
-        constants[test.chosen],
-        own_scores,
-        test.to_dict(),
-        model_digest(fitted),
-    )

@@ -15,11 +15,14 @@ test images.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
+from wherefrom.data.writing import float_parts
 from wherefrom.detectors.energy import energy, react_cap, rectify
 from wherefrom.detectors.protocol import Detector
 from wherefrom.inversion.model import FittedInverter
@@ -36,8 +39,8 @@ class LikelihoodDetector:
 
     def score(self, x: Tensor) -> Tensor:
         """(N,) float64."""
-        found = self.fitted.negative_log_likelihood(self.fitted.encode(x)).cpu()
-        return found if self.centre is None else (found - self.centre).abs()
+        scores = self.fitted.negative_log_likelihood(self.fitted.encode(x)).cpu()
+        return scores if self.centre is None else (scores - self.centre).abs()
 
 
 @dataclass(frozen=True)
@@ -68,24 +71,29 @@ class EnergyDetector:
         return energy(logits.cpu(), temperature=self.temperature)
 
 
+def score_images(detector: Detector, images: Tensor, rows: Sequence[int] | None = None) -> Tensor:
+    """Scores of uint8 images (N, C, H, W), or those at `rows`; they become floats part by part."""
+    return torch.cat([detector.score(part) for part in float_parts(images, rows)])
+
+
 def available_scores(fitted: FittedInverter) -> tuple[str, ...]:
     """Which of `SCORES` this model can give."""
     networks = fitted.networks
-    found: list[str] = []
+    scores: list[str] = []
     if networks.inverter is not None:
-        found += ["nll", "two-sided"]
-        conditional = networks.generator is not None and networks.generator.classes > 1
-        if networks.generator is not None and (not conditional or networks.sorter is not None):
-            found.append("reconstruction")
+        scores += ["nll", "two-sided"]
+        sorts = not fitted.needs_classes or networks.sorter is not None
+        if networks.generator is not None and sorts:
+            scores.append("reconstruction")
     if networks.sorter is not None:
-        found.append("energy")
-    return tuple(found)
+        scores.append("energy")
+    return tuple(scores)
 
 
 def fit_constant(
     fitted: FittedInverter, score: str, reference: Tensor, *, percentile: float = 1.0
 ) -> float:
-    """What a score needs of own images (N, C, H, W) that it never judges later.
+    """The constant of a score, from own images (N, C, H, W) that are not scored later.
 
     Two-sided: the mean likelihood score, which is its centre.  Energy: ReAct's cap, the
     `percentile` of all activations.  The others need nothing: 0.  Images that give no finite number

@@ -1,7 +1,7 @@
-"""Does a score see damage to the user's own images?  Asked before any verdict, of built-in damage.
+"""Tests which score sees built-in damage to the user's own images best, and chooses that one.
 
-The ten corruptions of MNIST-C, at any image size, weak and full.  Their answers choose the score;
-real outliers never do, because the choice would then be fitted to them.
+The damage: the ten corruptions of MNIST-C, at any image size, weak and full.  Real outliers do
+not take part, because the choice would then be fitted to them.
 
 Symbols:
     w    intensity: share of the corrupted image in the mixture, (0, 1]
@@ -37,7 +37,7 @@ class SelfTestRow:
 
 @dataclass(frozen=True)
 class SelfTest:
-    """Which score sees built-in damage best, and whether it is to be trusted.
+    """The score that sees built-in damage best, and a warning if even that one sees little.
 
     `means`: mean AUROC per score.  `warning` is empty where nothing is wrong.
     """
@@ -49,7 +49,6 @@ class SelfTest:
     warning: str
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return {**asdict(self), "rows": [asdict(row) for row in self.rows]}
 
 

@@ -1,4 +1,4 @@
-"""How small a defect would a score still catch?  Asked of ten kinds of damage to own images.
+"""How small a defect a score still catches, by ten kinds of damage to own images.
 
 AUROC and the share caught at a false-alarm rate, against the intensity of the damage.
 
@@ -17,7 +17,11 @@ from torch import Tensor
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.altering.mnist_corruptions import MNIST_CORRUPTIONS, mnist_corrupt, near_out
+from wherefrom.data.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.writing import to_float
 from wherefrom.detectors.protocol import Detector
+from wherefrom.inversion.model import FittedInverter
+from wherefrom.inversion.outliers.calibrated import OutlierCalibration, OwnImages, own_parts
 from wherefrom.metrics.detection import finite_auroc
 
 CURVE = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
@@ -52,27 +56,55 @@ class SubtletyCurve:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
         return {**asdict(self), "half_caught_from": self.least}
 
+    def to_dataframe(self) -> Any:
+        """A pandas frame with a line per damage and intensity."""
+        return rows_as_frame(self.to_dict()["points"])
 
-def subtlety_curve(
-    detector: Detector,
-    images: Tensor,
-    threshold: float,
+    def _repr_html_(self) -> str:
+        return rows_as_html(self.to_dict()["points"], caption=f"damage seen by {self.score}")
+
+
+def measure_subtlety(
+    fitted: FittedInverter,
+    calibration: OutlierCalibration,
+    own: OwnImages,
     *,
-    score: str,
     rate: float,
-    keys: Sequence[str],
     intensities: Sequence[float] = CURVE,
     seed: int = 0,
     track: Track = quiet,
 ) -> SubtletyCurve:
-    """AUROC and share above `threshold` of own images (N, C, H, W), damaged ever more strongly.
+    """The curve of a calibrated score at the false-alarm `rate`.
 
-    `threshold` belongs to the false-alarm `rate`; give images that neither set it nor chose the
-    score, as `own_parts` keeps them for the curve.  Fewer than 2 are an `InputError`.
+    Of the own images it is calibrated on, the part is damaged that neither set the threshold nor
+    chose the score (`own_parts`, of the same `seed`).  Fewer than 2 are an `InputError`.
     """
+    rows = own_parts(own.keys, seed=seed)["curve"]
+    points = subtlety_points(
+        calibration.detector(fitted),
+        to_float(own.images[rows]),
+        calibration.threshold(rate),
+        keys=[own.keys[row] for row in rows],
+        intensities=intensities,
+        seed=seed,
+        track=track,
+    )
+    return SubtletyCurve(calibration.score, rate, len(rows), points)
+
+
+def subtlety_points(
+    detector: Detector,
+    images: Tensor,
+    threshold: float,
+    *,
+    keys: Sequence[str],
+    intensities: Sequence[float] = CURVE,
+    seed: int = 0,
+    track: Track = quiet,
+) -> tuple[SubtletyPoint, ...]:
+    """AUROC and share above `threshold` of images (N, C, H, W) float, damaged at `intensities`."""
     if len(images) < 2:
         raise InputError(f"a subtlety curve needs 2 own images or more, there are {len(images)}")
     own = detector.score(images)
@@ -82,17 +114,17 @@ def subtlety_curve(
     ):
         far = mnist_corrupt(images, kind, keys=keys, seed=seed)
         for intensity in sorted(intensities):
-            seen = detector.score(near_out(far, images, intensity))
-            caught = float((seen > threshold).double().mean())
-            points.append(SubtletyPoint(kind, intensity, finite_auroc(own, seen), caught))
-    return SubtletyCurve(score, rate, len(images), tuple(points))
+            scores = detector.score(near_out(far, images, intensity))
+            caught = float((scores > threshold).double().mean())
+            points.append(SubtletyPoint(kind, intensity, finite_auroc(own, scores), caught))
+    return tuple(points)
 
 
 def _least(points: Sequence[SubtletyPoint]) -> float | None:
     """The start of the run of points, up to the strongest, at which half are caught."""
-    found = None
+    start = None
     for point in sorted(points, key=lambda p: -p.intensity):
         if point.caught < HALF:
             break
-        found = point.intensity
-    return found
+        start = point.intensity
+    return start

@@ -1,4 +1,4 @@
-"""What a run leaves behind: a checkpoint, a table of losses, sample grids, TensorBoard events."""
+"""Records a run: checkpoint, table of losses, sample grids, TensorBoard events."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wherefrom.core.errors import InputError, MissingExtraError
-from wherefrom.core.store import write_file
+from wherefrom.core.errors import InputError
+from wherefrom.core.optional import need
+from wherefrom.core.saving.store import write_file
 from wherefrom.data.writing import image_grid, save_png, to_uint8
 from wherefrom.inversion.equations_latent import latent_entropy
 from wherefrom.inversion.model import FittedInverter
@@ -47,13 +48,13 @@ class Recorder:
         return self.path / "metrics.csv"
 
     def prepare(self) -> None:
-        """Make the folder and open the event file; an `InputError` if either cannot be."""
+        """Make the folder; an `InputError` if it cannot be made, or if TensorBoard is missing."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot use {self.path} as a folder: {error.strerror}") from error
         if self.tensorboard:
-            self._events = _event_writer()
+            _event_writer()
 
     def add(
         self,
@@ -84,8 +85,8 @@ class Recorder:
         if self.metrics.exists():
             with self.metrics.open(newline="") as file:
                 self._rows = [row for row in csv.DictReader(file) if int(row["step"]) <= index]
-        if self._events is not None:
-            self._events = self._events(str(self.path), purge_step=index + 1)
+        if self.tensorboard:
+            self._events = _event_writer()(str(self.path), purge_step=index + 1)
 
     def _log(self, done: int, fitted: FittedInverter) -> None:
         row = {"step": str(done)}
@@ -130,8 +131,10 @@ def sample_grid(fitted: FittedInverter, *, seed: int = 0) -> Tensor:
 
 
 def _event_writer() -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise MissingExtraError("tensorboard", "inversion", "a TensorBoard event file") from error
-    return SummaryWriter
+    module = need(
+        "torch.utils.tensorboard",
+        "a TensorBoard event file",
+        extra="inversion",
+        called="tensorboard",
+    )
+    return module.SummaryWriter

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from wherefrom.inversion import equations as eq
 from wherefrom.inversion.config import penalties_of
-from wherefrom.inversion.networks.heads import Outputs
+from wherefrom.inversion.networks.heads import HeadOutputs
 from wherefrom.inversion.training.steps_latent import Logged
-from wherefrom.inversion.training.training_state import Given, Players
+from wherefrom.inversion.training.training_state import StepInput, TrainingState
 
 
 def mixed(first: Tensor, second: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -34,7 +34,7 @@ def mixed_rows(config_share: float, done: float, count: int) -> int:
     return int(rate * count)
 
 
-def labelled_step(p: Players, given: Given) -> Logged:
+def labelled_step(p: TrainingState, given: StepInput) -> Logged:
     """CAGAN, Eq. 29 and 30; ACGAN, Eq. 1 and 2; revised ACGAN, Eq. 7 and 8."""
     c, x, count = p.config, given.x, len(given.x)
     c_r = _known(given.c)
@@ -44,26 +44,26 @@ def labelled_step(p: Players, given: Given) -> Logged:
     s = p.scale()
     with torch.no_grad():
         fake = p.generate(z * s, c_f)
-    real, made = _judge_both(p, x, fake, k)
-    l_adv = p.critic_loss(p.active(real, c_r), p.active(made, c_f))
-    l_d = _with_classes(p, l_adv, (real, c_r), (made, c_f))
-    l_d = eq.weighted_loss(l_d, p.encoder_loss(z, made, s), c.encoder_weight)
+    real, fakes = _read_both(p, x, fake, k)
+    l_adv = p.critic_loss(p.active(real, c_r), p.active(fakes, c_f))
+    l_d = _with_classes(p, l_adv, (real, c_r), (fakes, c_f))
+    l_d = eq.weighted_loss(l_d, p.encoder_loss(z, fakes, s), c.encoder_weight)
     p.minimise(l_d + _penalties(p, given, (x, c_r), (fake, c_f), k), "critic")
-    v_1 = made.code.square()
+    v_1 = fakes.code.square()
     # update G
     z, c_f = p.latents(count, given), _wanted_classes(p, given)
     fake = p.generate(z * s, c_f)
-    made = p.judge(fake) if k is None else _judge_both(p, x, fake, k)[1]
-    l_g = p.generator_loss(p.active(made, c_f), given)
-    joint = _with_classes(p, l_g, None, (made, c_f))
-    l_enc = p.encoder_loss(z, made, s)
+    fakes = p.read(fake) if k is None else _read_both(p, x, fake, k)[1]
+    l_g = p.generator_loss(p.active(fakes, c_f), given)
+    joint = _with_classes(p, l_g, None, (fakes, c_f))
+    l_enc = p.encoder_loss(z, fakes, s)
     p.minimise(eq.weighted_loss(joint, l_enc, c.encoder_weight), "generator")
-    p.trace(v_1, made.code.square())
+    p.trace(v_1, fakes.code.square())
     logged = {"critic": l_adv, "generator": l_g}
     return logged | ({"encoder": l_enc} if p.inverts else {})
 
 
-def cgpgan_step(p: Players, given: Given) -> Logged:
+def cgpgan_step(p: TrainingState, given: StepInput) -> Logged:
     """Alg. 5.  The penalty of Q is exact and in every step, because it decides the clusters."""
     c, x, count = p.config, given.x, len(given.x)
     r1, r2 = penalties_of(c)
@@ -73,31 +73,31 @@ def cgpgan_step(p: Players, given: Given) -> Logged:
     s = p.scale()
     with torch.no_grad():
         fake = p.generate(z * s, c_f)  # 4
-        q_r = p.judge(x, p.classifier).logits.softmax(dim=2)  # 6
-    real, made = p.judge_pair(x, fake)  # 5, 7
+        q_r = p.read(x, p.classifier).logits.softmax(dim=2)  # 6
+    real, fakes = p.read_pair(x, fake)  # 5, 7
     l_cls, l_cgp = _classifier_losses(p, fake, c_f)  # 8, 13, 14
     if given.share < c.uniform_share:  # 9: early in training
         q_r = eq.prob_normalise(q_r)  # 10
     c_r = eq.argmax_onehot(q_r)  # 12
-    l_adv = p.critic_loss(p.active(real, c_r), p.active(made, c_f))  # 15
+    l_adv = p.critic_loss(p.active(real, c_r), p.active(fakes, c_f))  # 15
     l_q = c.class_weight * l_cls + c.class_penalty * l_cgp  # 16
-    l_d = eq.weighted_loss(l_adv, p.encoder_loss(z, made, s), c.encoder_weight)
+    l_d = eq.weighted_loss(l_adv, p.encoder_loss(z, fakes, s), c.encoder_weight)
     p.minimise(l_d + p.penalty(given, (x, c_r, r1), (fake, c_f, r2)), "critic")  # 17
     p.minimise(l_q, "classifier")  # 18
-    v_1 = made.code.square()
+    v_1 = fakes.code.square()
     # update G
     z = p.latents(count, given)  # 19
     c_f = p.sample_classes(count, given)  # 20
-    made = p.judge(p.generate(z * s, c_f))  # 21, 22
-    l_g = p.generator_loss(p.active(made, c_f), given)  # 23
-    joint = eq.weighted_loss(l_g, p.encoder_loss(z, made, s), c.encoder_weight)
+    fakes = p.read(p.generate(z * s, c_f))  # 21, 22
+    l_g = p.generator_loss(p.active(fakes, c_f), given)  # 23
+    joint = eq.weighted_loss(l_g, p.encoder_loss(z, fakes, s), c.encoder_weight)
     p.minimise(joint, "generator")  # 24
-    p.trace(v_1, made.code.square())
+    p.trace(v_1, fakes.code.square())
     p.trace_prior(q_r)  # 25
     return {"critic": l_adv, "generator": l_g, "classes": l_cls, "class_penalty": l_cgp}
 
 
-def infogan_classes_step(p: Players, given: Given) -> Logged:
+def infogan_classes_step(p: TrainingState, given: StepInput) -> Logged:
     """InfoGAN, Eq. 9-14; Elastic InfoGAN learns P(C) by the slope of L_g, after `uniform_share`."""
     c, x, count = p.config, given.x, len(given.x)
     r1, r2 = penalties_of(c)
@@ -105,16 +105,16 @@ def infogan_classes_step(p: Players, given: Given) -> Logged:
     z, c_f = p.latents(count, given), _softened_classes(p, count, given).detach()
     with torch.no_grad():
         fake = p.generate(z, c_f)
-    real, made = p.judge_pair(x, fake)
-    l_adv = p.critic_loss(p.active(real, None), p.active(made, None))  # Eq. 10, 13
+    real, fakes = p.read_pair(x, fake)
+    l_adv = p.critic_loss(p.active(real, None), p.active(fakes, None))  # Eq. 10, 13
     p.minimise(l_adv + p.penalty(given, (x, None, r1), (fake, None, r2)), "critic")
-    l_cls = eq.classification_loss(p.judge(fake, p.classifier).logits, c_f)  # Eq. 12
+    l_cls = eq.classification_loss(p.read(fake, p.classifier).logits, c_f)  # Eq. 12
     p.minimise(c.class_weight * l_cls, "classifier")  # Eq. 9
     # update G
     z, c_f = p.latents(count, given), _softened_classes(p, count, given)
     fake = p.generate(z, c_f)
-    l_g = p.generator_loss(p.active(p.judge(fake), None), given)  # Eq. 14
-    l_cls = eq.classification_loss(p.judge(fake, p.classifier).logits, c_f)
+    l_g = p.generator_loss(p.active(p.read(fake), None), given)  # Eq. 14
+    l_cls = eq.classification_loss(p.read(fake, p.classifier).logits, c_f)
     joint = eq.weighted_loss(l_g, l_cls, c.class_weight)  # Eq. 11
     if p.traces.log_prior is None:
         p.minimise(joint, "generator")
@@ -127,17 +127,17 @@ def infogan_classes_step(p: Players, given: Given) -> Logged:
     return {"critic": l_adv, "generator": l_g, "classes": l_cls}
 
 
-def classifier_step(p: Players, given: Given) -> Logged:
+def classifier_step(p: TrainingState, given: StepInput) -> Logged:
     """Cross-entropy of real labels: the network behind energy scores, Section 4.3."""
-    l_cls = eq.classification_loss(p.judge(given.x, p.classifier).logits, _known(given.c))
+    l_cls = eq.classification_loss(p.read(given.x, p.classifier).logits, _known(given.c))
     p.minimise(l_cls, "classifier")
     return {"classes": l_cls}
 
 
-def _classifier_losses(p: Players, fake: Tensor, c_f: Tensor) -> tuple[Tensor, Tensor]:
+def _classifier_losses(p: TrainingState, fake: Tensor, c_f: Tensor) -> tuple[Tensor, Tensor]:
     """L_cls and L_cgp of one pass over the generated images."""
     if not p.config.class_penalty:
-        l_cls = eq.classification_loss(p.judge(fake, p.classifier).logits, c_f)
+        l_cls = eq.classification_loss(p.read(fake, p.classifier).logits, c_f)
         return l_cls, fake.new_zeros(())
     x = fake.detach().requires_grad_(True)
     with torch.autocast(x.device.type, enabled=False):
@@ -145,59 +145,61 @@ def _classifier_losses(p: Players, fake: Tensor, c_f: Tensor) -> tuple[Tensor, T
         return eq.classification_loss(logits, c_f), eq.class_gradient_penalty(logits, c_f, x)
 
 
-def _wanted_classes(p: Players, given: Given) -> Tensor:
+def _wanted_classes(p: TrainingState, given: StepInput) -> Tensor:
     """c_f: from P(C); relativistic: those of the real images, so that pairs are of one class."""
     if p.config.adversarial == "relativistic":
         return _known(given.c)
     return p.sample_classes(len(given.x), given)
 
 
-def _softened_classes(p: Players, count: int, given: Given) -> Tensor:
+def _softened_classes(p: TrainingState, count: int, given: StepInput) -> Tensor:
     if p.traces.log_prior is None:
         return p.sample_classes(count, given)
     uniform = torch.rand(count, *p.classes.shape, generator=given.rng).to(p.device)
     return eq.gumbel_softmax(p.traces.log_prior, uniform, p.config.temperature)
 
 
-def _judge_both(p: Players, x: Tensor, fake: Tensor, k: int | None) -> tuple[Outputs, Outputs]:
+def _read_both(
+    p: TrainingState, x: Tensor, fake: Tensor, k: int | None
+) -> tuple[HeadOutputs, HeadOutputs]:
     """D of real and generated images, k rows of either in the other's batch."""
     if k is None:
-        return p.judge_pair(x, fake)
-    first, second = (p.judge(batch) for batch in mixed(x, fake, k))
+        return p.read_pair(x, fake)
+    first, second = (p.read(batch) for batch in mixed(x, fake, k))
     pairs = [mixed(a, b, k) for a, b in zip(first, second, strict=True)]
-    return Outputs(*(real for real, _ in pairs)), Outputs(*(made for _, made in pairs))
+    return HeadOutputs(*(real for real, _ in pairs)), HeadOutputs(*(fakes for _, fakes in pairs))
 
 
 def _penalties(
-    p: Players,
-    given: Given,
+    p: TrainingState,
+    given: StepInput,
     real: tuple[Tensor, Tensor],
-    made: tuple[Tensor, Tensor],
+    fakes: tuple[Tensor, Tensor],
     k: int | None,
 ) -> Tensor:
     r1, r2 = penalties_of(p.config)
     if k is not None:
-        images, classes = mixed(real[0], made[0], k), mixed(real[1], made[1], k)
+        images, classes = mixed(real[0], fakes[0], k), mixed(real[1], fakes[1], k)
         items = [(x, c, r1) for x, c in zip(images, classes, strict=True)]
         return p.penalty(given, *items)
-    return p.penalty(given, (*real, r1), (*made, r2))
+    return p.penalty(given, (*real, r1), (*fakes, r2))
 
 
 def _with_classes(
-    p: Players,
+    p: TrainingState,
     l_adv: Tensor,
-    real: tuple[Outputs, Tensor] | None,
-    made: tuple[Outputs, Tensor],
+    real: tuple[HeadOutputs, Tensor] | None,
+    fakes: tuple[HeadOutputs, Tensor],
 ) -> Tensor:
     """The adversarial loss and what the method adds of classification; for G `real` is None."""
-    method = p.config.method
-    if method not in ("acgan", "revised-acgan"):
+    kind = p.config.recipe.class_loss
+    if not kind:
         return l_adv
-    if method == "revised-acgan":  # Eq. 7 and 8
-        outputs, c = made if real is None else real
+    if kind == "revised":  # Eq. 7 and 8
+        outputs, c = fakes if real is None else real
         l_cls = eq.classification_loss(outputs.logits, c)
         return eq.weighted_loss(l_adv, l_cls, p.config.class_weight)
-    l_fake = eq.classification_loss(made[0].logits, made[1])
+    l_fake = eq.classification_loss(fakes[0].logits, fakes[1])
     if real is None:
         return eq.acgan_generator_loss(l_adv, l_fake)  # Eq. 2
     l_real = eq.classification_loss(real[0].logits, real[1])

@@ -1,4 +1,4 @@
-"""Networks in training with their optimisers and running averages, and the moves of every step.
+"""The state of a training run: networks, optimisers, running averages, and shared operations.
 
 Cho: PhD thesis, Concordia University, 2025.  The steps themselves are in `steps_latent` and
 `steps_classes`, line by line.
@@ -23,22 +23,23 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from wherefrom.core.precision import halves
+from wherefrom.core.compute.precision import halves
 from wherefrom.core.rng import stream
 from wherefrom.inversion import equations as eq
 from wherefrom.inversion import equations_latent as le
 from wherefrom.inversion.config import InversionConfig, penalty_every_of
 from wherefrom.inversion.latents import draw_classes, draw_latents
 from wherefrom.inversion.networks.assembly import Classes, Networks
-from wherefrom.inversion.networks.heads import Generator, Headed, Outputs
+from wherefrom.inversion.networks.heads import ConditionalGenerator, Headed, HeadOutputs
 from wherefrom.inversion.networks.layers import depends_on_batch
+from wherefrom.inversion.recipes import Head
 
 N = TypeVar("N", bound=nn.Module)
 Penalised = tuple[Tensor, Tensor | None, float]  # images, their classes, weight
 
 
 @dataclass(frozen=True)
-class Given:
+class StepInput:
     """What a step is given: images x in [-1, 1], classes or None, and where the run stands."""
 
     x: Tensor  # (B, *shape)
@@ -59,8 +60,7 @@ class Traces(nn.Module):
         self.register_buffer("v", torch.full((config.latent,), config.trace_start))
         uniform = torch.full(classes.shape, 1 / classes.classes)
         self.register_buffer("prior", uniform)
-        elastic = config.method == "elastic-infogan"
-        self.log_prior = nn.Parameter(uniform.clone()) if elastic else None
+        self.log_prior = nn.Parameter(uniform.clone()) if config.recipe.learns_prior else None
 
     @torch.no_grad()
     def begin(self, v: Tensor, prior: Tensor) -> None:
@@ -71,7 +71,7 @@ class Traces(nn.Module):
             self.log_prior.copy_(prior.clamp_min(1e-8).log())
 
 
-class Players:
+class TrainingState:
     """Everything that a step changes."""
 
     def __init__(
@@ -95,7 +95,7 @@ class Players:
         self.optimisers = self._make_optimisers()
 
     @property
-    def generator(self) -> Generator:
+    def generator(self) -> ConditionalGenerator:
         """G."""
         return _there(self.networks.generator)
 
@@ -122,20 +122,20 @@ class Players:
     @property
     def traces_codes(self) -> bool:
         """Whether v is averaged in training; what stays 1 otherwise has a prior of N(0, 1)."""
-        return self.inverts or self.config.method == "gan"
+        return self.inverts or self.config.recipe.traces_codes
 
-    def latents(self, count: int, given: Given) -> Tensor:
+    def latents(self, count: int, given: StepInput) -> Tensor:
         """z <- sample(Z)."""
         z = draw_latents(count, self.config.latent, self.config.latents, given.rng)
         return z.to(self.device)
 
-    def sample_classes(self, count: int, given: Given) -> Tensor:
+    def sample_classes(self, count: int, given: StepInput) -> Tensor:
         """c_f <- sample(C), (count, L, K)."""
         return draw_classes(count, self.traces.prior, given.rng).to(self.device)
 
     def scale(self) -> Tensor:
         """s of the dynamic scale, Eq. 32; 1 for methods without it."""
-        dynamic = self.config.method in ("dlsgan", "aedlsgan", "pvdgan") or self.config.inverts
+        dynamic = self.config.recipe.dynamic_scale or self.config.inverts
         return le.latent_scale(self.traces.v) if dynamic else torch.ones_like(self.traces.v)
 
     def generate(self, scaled: Tensor, c: Tensor | None = None) -> Tensor:
@@ -144,21 +144,21 @@ class Players:
             images: Tensor = self.generator(scaled, c)
         return images.float()
 
-    def judge(self, x: Tensor, network: Headed | None = None) -> Outputs:
+    def read(self, x: Tensor, network: Headed | None = None) -> HeadOutputs:
         """D*(x), or another headed network."""
         with self._arithmetic():
-            outputs: Outputs = (network or self.critic)(self._laid_out(x))
+            outputs: HeadOutputs = (network or self.critic)(self._laid_out(x))
         return outputs
 
-    def judge_pair(self, real: Tensor, fake: Tensor) -> tuple[Outputs, Outputs]:
+    def read_pair(self, real: Tensor, fake: Tensor) -> tuple[HeadOutputs, HeadOutputs]:
         """D* of both: `fused` in one pass, but in two where D* sees its batch."""
         if not self.config.fused or self.sees_batch:
-            return self.judge(real), self.judge(fake)
-        joint = self.judge(torch.cat([real, fake]))
+            return self.read(real), self.read(fake)
+        joint = self.read(torch.cat([real, fake]))
         count = len(real)
-        return Outputs(*(o[:count] for o in joint)), Outputs(*(o[count:] for o in joint))
+        return HeadOutputs(*(o[:count] for o in joint)), HeadOutputs(*(o[count:] for o in joint))
 
-    def active(self, outputs: Outputs, c: Tensor | None) -> Tensor:
+    def active(self, outputs: HeadOutputs, c: Tensor | None) -> Tensor:
         """a . c, (N, L); the only score where D* has one."""
         if outputs.scores.shape[1:] == (1, 1) or c is None:
             return outputs.scores[:, :, 0]
@@ -170,23 +170,23 @@ class Players:
             return eq.relativistic_critic_loss(a_r, a_f)
         return eq.nsgan_critic_loss(a_r, a_f)
 
-    def generator_loss(self, a_f: Tensor, given: Given) -> Tensor:
+    def generator_loss(self, a_f: Tensor, given: StepInput) -> Tensor:
         """A_g; relativistic: against D*(x) as it is now."""
         if self.config.adversarial == "relativistic":
             with torch.no_grad():
-                a_r = self.active(self.judge(given.x), given.c)
+                a_r = self.active(self.read(given.x), given.c)
             return eq.relativistic_generator_loss(a_r, a_f)
         return eq.nsgan_generator_loss(a_f)
 
-    def encoder_loss(self, z: Tensor, made: Outputs, s: Tensor) -> Tensor:
+    def encoder_loss(self, z: Tensor, fakes: HeadOutputs, s: Tensor) -> Tensor:
         """L_enc of the method; 0 where D* has no code head."""
         if not self.inverts:
             return z.new_zeros(())
-        if self.config.method == "infogan":
-            return le.infogan_encoder_loss(z, made.code, made.log_variance)
-        return le.encoder_loss(z, made.code, s)
+        if Head.LOG_VARIANCE in self.config.recipe.critic:
+            return le.infogan_encoder_loss(z, fakes.code, fakes.log_variance)
+        return le.encoder_loss(z, fakes.code, s)
 
-    def penalty(self, given: Given, *items: Penalised) -> Tensor:
+    def penalty(self, given: StepInput, *items: Penalised) -> Tensor:
         """The gradient penalties of a step, weighted, a scalar.  Eq. 51.
 
         Their mean runs over one in `penalty_every` images, other ones in every step; over all of
@@ -202,7 +202,7 @@ class Players:
         return total
 
     def minimise(self, loss: Tensor, *names: str) -> None:
-        """One step of these players' optimisers down `loss`; nobody else's gradient is computed."""
+        """One optimiser step of the networks `names` down `loss`, and of no others."""
         weights = [w for name in names for w in self._weights(name)]
         slopes = torch.autograd.grad(loss, weights, allow_unused=True)
         for name in names:
@@ -211,7 +211,7 @@ class Players:
             slopes = slopes[count:]
 
     def descend(self, name: str, slopes: Sequence[Tensor | None]) -> None:
-        """One step of a player's optimiser along given gradients; None: not in the loss."""
+        """One optimiser step of the network `name` along given gradients; None: not in the loss."""
         for weight, slope in zip(self._weights(name), slopes, strict=True):
             weight.grad = None if slope is None else _laid_out_as(weight, slope)
         self.optimisers[name].step()
@@ -250,12 +250,12 @@ class Players:
             for group in optimiser.param_groups:
                 group["lr"] = rate
 
-    def _penalty_of(self, x: Tensor, c: Tensor | None, given: Given) -> Tensor:
+    def _penalty_of(self, x: Tensor, c: Tensor | None, given: StepInput) -> Tensor:
         x = self._laid_out(x.detach())
         if self.config.penalty == "difference":
             noise = self.config.penalty_noise
             drawn = torch.randn(x.shape, generator=given.rng).to(x.device)
-            still, moved = self.judge(x), self.judge(x + noise * drawn)
+            still, moved = self.read(x), self.read(x + noise * drawn)
             return eq.difference_penalty(self.active(still, c), self.active(moved, c), noise)
         x = x.requires_grad_(True)
         # Second derivatives are for float32.
@@ -301,7 +301,7 @@ def penalised_rows(count: int, every: int, index: int) -> Tensor:
 
 def make_directions(config: InversionConfig, classes: Classes, *, seed: int) -> Tensor:
     """AEDLSGAN's fixed w ~ N(0, 1), (d_z, L, K); of a binary label (-w, w).  Section 4.2.3."""
-    if config.method != "aedlsgan":
+    if not config.recipe.fixed_directions:
         return torch.zeros(config.latent, 0, 0)
     rng = stream(seed, "inversion", "directions")
     if classes.classes == 2:

@@ -1,1 +1,1 @@
-"""Null scores from queries whose origin is left out; evaluation; folders as a whole."""
+"""Calibration, evaluation, and the false-discovery rate of a folder."""

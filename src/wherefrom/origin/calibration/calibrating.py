@@ -1,4 +1,4 @@
-"""What a calibration and an evaluation ask of pairs of known origin."""
+"""Searches for pairs of known origin, as a calibration and an evaluation need them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wherefrom.core.contents import are_known, content_of
 from wherefrom.core.errors import InputError
+from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
+from wherefrom.core.saving.contents import are_known, content_of
 from wherefrom.data.files.archives import digest_anywhere
-from wherefrom.data.files.opening import UnusableFile, show_path
+from wherefrom.data.files.opening import SkippedFile, UnusableFile
 from wherefrom.data.images import read_image
 from wherefrom.origin.edit_map.fitted import FittedEditMap
 from wherefrom.origin.index.index import Index
 from wherefrom.origin.searching.cascade import why_unopened
-from wherefrom.origin.searching.decision import standing_out
+from wherefrom.origin.searching.decision import measure_prominence
 from wherefrom.origin.searching.matching import Matcher
 from wherefrom.origin.searching.reader import Reader
 
@@ -35,7 +36,7 @@ class WithoutOrigin:
     """How far the best match of each edit stands out, its own origin left out."""
 
     values: tuple[float, ...]
-    skipped: tuple[tuple[str, str], ...]  # path and reason of the edits that have no value
+    skipped: tuple[SkippedFile, ...]  # edits that have no value
 
 
 def one_edit_per_origin(
@@ -103,20 +104,20 @@ def search_without_origins(
     progress = track([*pairs], "searching without the origin", total=len(pairs))
     for some, _, pictures in reader.images(progress):
         left_out = ids_of(matcher.index, [pairs[name] for name in some])
-        standings = matcher.ask(pictures, left_out=left_out)
-        for name, standing in zip(some, standings, strict=True):
-            reason = standing if isinstance(standing, str) else why_unopened(standing)
-            if isinstance(standing, str) or reason:
-                reader.skipped.append((name, reason))
+        rankings = matcher.rank(pictures, left_out=left_out)
+        for name, ranking in zip(some, rankings, strict=True):
+            reason = ranking if isinstance(ranking, str) else why_unopened(ranking)
+            if isinstance(ranking, str) or reason:
+                reader.skipped.append(SkippedFile(name, reason))
             else:
-                values.append(standing_out(standing.scores, matcher.config.statistic))
+                values.append(measure_prominence(ranking.scores, matcher.config.statistic))
     if reader.skipped and not values:
         first, reason = reader.skipped[0]
         raise InputError(
             f"none of the {len(pairs)} edits could be compared; the first: {show_path(first)}: "
             f"{reason}"
         )
-    return WithoutOrigin(tuple(values), tuple((str(p), why) for p, why in reader.skipped))
+    return WithoutOrigin(tuple(values), tuple(reader.skipped))
 
 
 def ids_of(index: Index, origins: Sequence[Path]) -> list[Tensor]:

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
+from wherefrom.data.files.opening import SkippedFile
 from wherefrom.metrics import retrieval
 from wherefrom.origin.calibration.calibrating import ids_of
 from wherefrom.origin.searching.cascade import p_value_of, why_unopened
 from wherefrom.origin.searching.decision import NullScores
-from wherefrom.origin.searching.matching import Matcher, Standing
+from wherefrom.origin.searching.matching import Matcher, RankedCandidates
 from wherefrom.origin.searching.reader import Reader
 from wherefrom.origin.searching.result import ModelRow, RetrievalReport
 
@@ -50,17 +51,17 @@ def evaluate_edits(
                 )
         for row, ids in enumerate(wanted):
             # One at a time: a full ranking per view is large.
-            (standing,) = matcher.ask(pictures[row : row + 1], matcher.index.count())
-            reason = standing if isinstance(standing, str) else why_unopened(standing)
-            if isinstance(standing, str) or reason:
-                reader.skipped.append((some[row], reason))
+            (ranking,) = matcher.rank(pictures[row : row + 1], matcher.index.count())
+            reason = ranking if isinstance(ranking, str) else why_unopened(ranking)
+            if isinstance(ranking, str) or reason:
+                reader.skipped.append(SkippedFile(some[row], reason))
                 continue
-            ranks.append(rank_of(standing, ids))
-            right.append(int(standing.ids[0]) in ids.tolist())
+            ranks.append(rank_of(ranking, ids))
+            right.append(int(ranking.ids[0]) in ids.tolist())
             if null is not None:
-                p_values.append(p_value_of(standing, matcher.config, null))
+                p_values.append(p_value_of(ranking, matcher.config, null))
             named.append(models[place[some[row]]])
-    skipped = tuple((str(path), reason) for path, reason in reader.skipped)
+    skipped = tuple(reader.skipped)
     if not ranks:
         first = "; the first: {}: {}".format(*skipped[0]) if skipped else ""
         raise InputError(
@@ -77,11 +78,11 @@ def evaluate_edits(
     )
 
 
-def rank_of(standing: Standing, right: Tensor) -> int:
+def rank_of(ranking: RankedCandidates, right: Tensor) -> int:
     """Rank of the best placed right image; equal scores of others rank before it."""
-    mine = torch.isin(standing.ids, right)
+    mine = torch.isin(ranking.ids, right)
     first = int(mine.nonzero()[0])
-    others = ~mine & (standing.scores == standing.scores[first])
+    others = ~mine & (ranking.scores == ranking.scores[first])
     others[:first] = ~mine[:first]
     return int(others.sum()) + 1
 

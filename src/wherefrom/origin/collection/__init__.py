@@ -1,1 +1,1 @@
-"""A folder of references kept as an index: add, bring up to date, remove."""
+"""Indexes of images: build, add, bring up to date, remove, search."""

@@ -1,46 +1,64 @@
-"""What an index was built with: its encoder, where that lies, and its edit map.
+"""What an index was built with: its encoder and its edit map.
 
-An encoder's folder is kept as an absolute path and as the way to it from the index, so that it is
-found by an index that was moved alone and by one that was moved together with it.
+The folder of an encoder is stored as an absolute path and as a path relative to the index, so that
+it is found by an index that was moved alone and by one that was moved together with it.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 from wherefrom.core.errors import InputError, WherefromError
-from wherefrom.core.store import load_artifact, save_artifact
-from wherefrom.data.files.opening import show_path
+from wherefrom.core.paths import show_path
+from wherefrom.core.saving.artifact import Artifact, Saved
 from wherefrom.encoders import DEFAULT, Encoder, EncoderIdentity, load_encoder
 from wherefrom.origin.edit_map.fitted import FittedEditMap
 from wherefrom.origin.index.index import Index
 
 SETUP = "setup"
-KIND, SCHEMA = "origin/setup", 2
 
 
-def save_setup(index: Path, source: str) -> None:
-    """Keep in the folder of an index where its encoder is: a name, a folder, or "" if unknown."""
-    meta = _meta(source, index)
-    save_artifact(index / SETUP, kind=KIND, schema=SCHEMA, meta=meta, tensors={})
+@dataclass(frozen=True)
+class BuildRecord(Artifact):
+    """Where the encoder of an index is: a name or a folder, "" if unknown.
 
+    `from_index`: of a folder, the relative path to it from the index.
+    """
 
-def _meta(source: str, index: Path) -> dict[str, str]:
-    """What an index keeps of where its encoder is: a name, or a folder and the way to it."""
-    if source in ("", DEFAULT) or not Path(source).is_dir():
-        return {"encoder": source, "from_index": ""}
-    folder = os.path.realpath(source)
-    try:
-        way = os.path.relpath(folder, os.path.realpath(index))
-    except ValueError:  # on another drive
-        way = folder
-    return {"encoder": folder, "from_index": way}
+    kind = "origin/setup"
+    schema = 2
+    again = "build the index again"
+
+    encoder: str
+    from_index: str = ""
+
+    @classmethod
+    def of(cls, source: str, index: Path) -> Self:
+        """The record of the encoder `source` for the index in the folder `index`."""
+        if source in ("", DEFAULT) or not Path(source).is_dir():
+            return cls(source)
+        folder = os.path.realpath(source)
+        try:
+            return cls(folder, os.path.relpath(folder, os.path.realpath(index)))
+        except ValueError:  # on another drive
+            return cls(folder, folder)
+
+    def to_saved(self) -> Saved:
+        """Both texts as JSON values."""
+        return Saved(asdict(self))
+
+    @classmethod
+    def from_saved(cls, saved: Saved) -> Self:
+        """The record that `to_saved` describes."""
+        return cls(str(saved.meta["encoder"]), str(saved.meta["from_index"]))
 
 
 def identity_of(encoder: Encoder, edit_map: FittedEditMap | None) -> dict[str, object]:
-    """What made the vectors of an index, as JSON values."""
+    """The identities of encoder and edit map, as JSON values."""
     return {
         "encoder": encoder.identity.to_dict(),
         "edit_map": None if edit_map is None else edit_map.digest,
@@ -56,10 +74,10 @@ def require_same(index: Index, encoder: Encoder, edit_map: FittedEditMap | None)
 
 
 def remembered_encoder(index: Index, edit_map: FittedEditMap | None) -> Encoder:
-    """The encoder that the index was built with, where the index remembers it."""
+    """Load the encoder that the index was built with; an `InputError` if it cannot be found."""
     path = index.path
-    meta, _ = load_artifact(path / SETUP, kind=KIND, schema=SCHEMA)
-    source, way = str(meta["encoder"]), str(meta["from_index"])
+    record = BuildRecord.load(path / SETUP)
+    source, way = record.encoder, record.from_index
     if not source:
         raise InputError(f"{show_path(path)} does not say where its encoder is; pass --encoder")
     if not way:

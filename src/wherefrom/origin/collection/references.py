@@ -1,10 +1,10 @@
-"""A folder of reference images that can be searched: index, encoder, edit map, calibration.
+"""An index of images with its encoder, edit map and calibration: `References`.
 
 Wang et al.: Generalizable Origin Identification for Text-Guided Image-to-Image Diffusion Models,
 2025.  Larger score = more likely the origin.
 
     refs.index/            the exact index (`index`)
-    refs.index/setup/      where the encoder was, as a hint
+    refs.index/setup/      where the encoder is (`build_record`)
     refs.index/edit_map/   W, if there is one
     refs.index/calibration the null scores behind "no origin in this index"
     refs.index/copies.sqlite   perceptual hashes, for copies that are other files
@@ -21,7 +21,7 @@ import torch
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.core.store import is_artifact
+from wherefrom.core.saving.store import is_artifact
 from wherefrom.data.folders import list_images
 from wherefrom.encoders import Encoder
 from wherefrom.encoders.bulk import BulkEmbedding, embed_here
@@ -35,38 +35,36 @@ from wherefrom.origin.calibration.discovery import control_discoveries
 from wherefrom.origin.calibration.evaluation import evaluate_edits
 from wherefrom.origin.collection.adding import add_images
 from wherefrom.origin.collection.build_record import (
+    SETUP,
+    BuildRecord,
     identity_of,
     remembered_encoder,
     require_same,
-    save_setup,
 )
-from wherefrom.origin.edit_map.fitted import FittedEditMap, load_edit_map
+from wherefrom.origin.edit_map.fitted import FittedEditMap
 from wherefrom.origin.index.index import Index
 from wherefrom.origin.other_indexes.accelerator import Accelerator
 from wherefrom.origin.reranking.scores import Originals
-from wherefrom.origin.searching.cascade import (
-    Basis,
-    CopySearch,
-    answer_of,
-    cannot_say,
-    copy_of,
-    find_copy,
-    same_file,
-)
+from wherefrom.origin.searching.answering import answer_files
+from wherefrom.origin.searching.cascade import Basis
 from wherefrom.origin.searching.config import SearchConfig
 from wherefrom.origin.searching.copies import CopyHashes
 from wherefrom.origin.searching.decision import NullScores, make_null
-from wherefrom.origin.searching.evidence import Evidence, gather_evidence
+from wherefrom.origin.searching.evidence import CandidateOverlay, gather_evidence
 from wherefrom.origin.searching.matching import Matcher
-from wherefrom.origin.searching.reader import Reader
-from wherefrom.origin.searching.result import AddReport, OriginAnswer, RetrievalReport
+from wherefrom.origin.searching.result import (
+    AddReport,
+    OriginAnswer,
+    OriginAnswers,
+    RetrievalReport,
+)
 
 EDIT_MAP, CALIBRATION = "edit_map", "calibration"
 
 
 @dataclass(frozen=True, eq=False)
 class References:
-    """An open folder of references; `create` or `open` it, best in a `with` statement."""
+    """An open index with all that a search needs; `create` or `open` it in a `with` statement."""
 
     index: Index
     encoder: Encoder
@@ -84,15 +82,12 @@ class References:
         edit_map: FittedEditMap | None = None,
         source: str = "",
     ) -> Self:
-        """A new, empty folder.  `source` says where the encoder is, for those who open it.
-
-        A folder is kept both as an absolute path and as the way to it from the index.
-        """
+        """Make a new, empty index; `source`: the name or folder of the encoder, for `open`."""
         if edit_map is not None:
             edit_map.require_encoder(encoder.identity)
         dim = encoder.dimension if edit_map is None else edit_map.rank
         index = Index.create(path, dim=dim, identity=identity_of(encoder, edit_map))
-        save_setup(index.path, source)
+        BuildRecord.of(source, index.path).save(index.path / SETUP)
         if edit_map is not None:
             edit_map.save(index.path / EDIT_MAP)
         return cls(index, encoder, edit_map, None, CopyHashes(index.path, writable=True))
@@ -108,7 +103,7 @@ class References:
         base: Path | None = None,
         device: torch.device | str | None = None,
     ) -> Self:
-        """A folder that exists; `encoder` if it is no longer where it was, moved to the `device`.
+        """Open an index; `encoder` if it is no longer where it was, moved to the `device`.
 
         `roots`: folders in which the pictures lie now, with the folders inside as they were.
         """
@@ -116,7 +111,7 @@ class References:
         try:
             index.pictures.follow(roots, writable=writable)
             place = index.path / EDIT_MAP
-            edit_map = load_edit_map(place) if is_artifact(place) else None
+            edit_map = FittedEditMap.load(place) if is_artifact(place) else None
             embedder = encoder or remembered_encoder(index, edit_map)
             embedder = embedder if device is None else embedder.to(device)
             require_same(index, embedder, edit_map)
@@ -134,7 +129,7 @@ class References:
 
     def evidence(
         self, answers: Sequence[OriginAnswer], *, track: Track = quiet
-    ) -> dict[tuple[str, str], Evidence]:
+    ) -> dict[tuple[str, str], CandidateOverlay]:
         """Where the first candidates differ from their query, by names of query and candidate."""
         return gather_evidence(answers, self.encoder, track=track)
 
@@ -160,7 +155,7 @@ class References:
         self.close()
 
     def close(self) -> None:
-        """Let go of the files, and of the writer's lock."""
+        """Close the files and release the writer's lock."""
         self.hashes.close()
         self.index.close()
 
@@ -180,13 +175,13 @@ class References:
     ) -> AddReport:
         """Add files and folders; what is there unchanged is not embedded again.
 
-        Kept as it goes: an interrupted `add` continues where it was.  An image that is there but
-        has no perceptual hash, in an index made before there were any, gets one.  `by` says who
-        embeds, as `encoders.bulk.RayEmbedding`.  A file that cannot be read, or whose embedding is
-        not finite or all zeros, is left out and named with the reason in `skipped`.  Folders are
-        remembered, for `synchronise`.
+        Images are stored as they are embedded: an interrupted `add` continues where it was.  An
+        image without a perceptual hash, in an index made before there were any, gets one.  `by`
+        says where images are embedded, as `encoders.bulk.RayEmbedding`.  A file that cannot be
+        read, or whose embedding is not finite or all zeros, is in `skipped`, with the reason.
+        Folders are remembered for `synchronise`.
         """
-        return add_images(self, paths, by=by, track=track)
+        return add_images(self.matcher(), self.hashes, paths, by=by, track=track)
 
     def search(
         self,
@@ -196,12 +191,12 @@ class References:
         accelerated: bool = False,
         false_discovery_rate: float | None = None,
         track: Track = quiet,
-    ) -> tuple[OriginAnswer, ...]:
+    ) -> OriginAnswers:
         """An answer per image file, in the order in which they are listed.
 
         A cascade: the same file, then a copy of it by its perceptual hash and its picture, then the
         search by W.  `config`: by default that of the calibration; another one is an `InputError`.
-        `accelerated`: by way of the index's `Accelerator`, which may miss an image.
+        `accelerated`: with the index's `Accelerator`, which may miss an image.
         A file that cannot be read, or whose embedding is not finite, is answered "cannot say".
         `false_discovery_rate`: judge all files together (`discovery.control_discoveries`); an
         `InputError` without a calibration.
@@ -216,37 +211,12 @@ class References:
                 f"{matcher.config.statistic} is not valid; calibrate with the statistic z"
             )
         if accelerated:
-            matcher = replace(matcher, by=Accelerator.load(self.index))
-        reader = Reader(self.encoder)
+            matcher = replace(matcher, searcher=Accelerator.load(self.index))
         basis = Basis(self.index, self.null, matcher.config, self.base)
-        answers: dict[Path, OriginAnswer] = {}
-        for some, digests, pictures in reader.images(
-            track(files, "searching the index", total=len(files))
-        ):
-            searches: dict[int, CopySearch] = {}
-            for row, (path, digest) in enumerate(zip(some, digests, strict=True)):
-                answer = same_file(path, digest, basis)
-                if answer is None:
-                    copy_search = find_copy(pictures[row], basis, self.hashes)
-                    answer = copy_of(path, digest, copy_search, basis)
-                if answer is None:
-                    searches[row] = copy_search
-                else:
-                    answers[path] = answer
-            standings = matcher.ask(pictures[[*searches]]) if searches else []
-            for (row, copy_search), standing in zip(searches.items(), standings, strict=True):
-                path, digest = some[row], digests[row]
-                answers[path] = (
-                    cannot_say(path, standing, digest, copy_search)
-                    if isinstance(standing, str)
-                    else answer_of(path, digest, standing, copy_search, basis)
-                )
-        for path, reason in reader.skipped:
-            answers[path] = cannot_say(path, reason)
-        listed = tuple(answers[path] for path in files)
+        answers = answer_files(files, matcher, basis, self.hashes, track=track)
         if false_discovery_rate is None:
-            return listed
-        return control_discoveries(listed, false_discovery_rate)
+            return answers
+        return OriginAnswers(control_discoveries(answers, false_discovery_rate))
 
     def calibrate(
         self,
@@ -281,7 +251,7 @@ class References:
                 "edits": len(result.values),
                 "seed": seed,
                 "skipped": len(result.skipped),
-                "left_out": [list(pair) for pair in result.skipped],
+                "left_out": [file.to_dict() for file in result.skipped],
                 "note": note,
             },
         )
@@ -309,7 +279,7 @@ class References:
         )
 
     def matcher(self, config: SearchConfig | None = None) -> Matcher:
-        """As asked for, if the calibration allows it."""
+        """A matcher with this config; an `InputError` if the calibration has another one."""
         return self._new_matcher(self.configured({} if config is None else config.to_dict()))
 
     def _new_matcher(self, config: SearchConfig) -> Matcher:
@@ -323,22 +293,3 @@ class References:
                 "calibrated; run calibrate with edits of known origin first"
             )
         control_discoveries((), rate)  # refuses a rate that is none
-
-
-def search(
-    index: Path | str,
-    paths: Sequence[Path],
-    *,
-    encoder: Encoder | None = None,
-    config: SearchConfig | None = None,
-    false_discovery_rate: float | None = None,
-    track: Track = quiet,
-) -> tuple[OriginAnswer, ...]:
-    """Which images of a folder of references were these files made from?  One answer per file.
-
-    `encoder` if it is no longer where it was; the rest as in `References.search`.
-    """
-    with References.open(index, encoder=encoder) as references:
-        return references.search(
-            paths, config=config, false_discovery_rate=false_discovery_rate, track=track
-        )

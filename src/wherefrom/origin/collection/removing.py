@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.files.opening import show_path
+from wherefrom.core.paths import show_path
 from wherefrom.origin.index.index import Index
 from wherefrom.origin.index.places import absolute_folder, absolute_names, is_below
 from wherefrom.origin.searching.copies import CopyHashes
@@ -19,9 +19,9 @@ Paths = dict[int, bytes]  # of images by id
 
 
 def remove(index: Index, paths: Sequence[Path | str]) -> int:
-    """Forget the images that `paths` name, as `select` does; how many there were.
+    """Remove the images that `paths` name, as in `select`; returns how many there were.
 
-    A later synchronisation leaves them out; `add` takes them back.
+    A later synchronisation leaves them out; `add` adds them again.
     """
     ids = select(index, paths)
     images = index.get(ids)
@@ -96,5 +96,5 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 
 
 def _composed(path: bytes) -> bytes:
-    """A path with composed characters: systems differ in how they keep an é."""
+    """A path with composed characters: systems differ in how they store an é."""
     return os.fsencode(unicodedata.normalize("NFC", os.fsdecode(path)))

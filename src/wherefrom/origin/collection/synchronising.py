@@ -1,9 +1,9 @@
-"""An index is brought up to date with its pictures: what is new, gone, moved or changed.
+"""Bring an index up to date with its pictures: new, gone, moved and changed ones.
 
 Every picture of the index and of its folders is read, and compared by its content.  Nothing is
-written before all of that is done.  Then one transaction keeps what has moved and forgets what is
-gone, and pictures that are new or have changed are embedded and added, some at a time.  Killed at
-any moment, the index is whole, and the next call does the rest.
+written before all of that is done.  Then one transaction stores the new paths of what has moved and
+removes what is gone, and pictures that are new or have changed are embedded and added, some at a
+time.  If the process is killed at any moment, the index is whole, and the next call does the rest.
 """
 
 # pathlib takes no bytes, and not every path is text.
@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.paths import entry_names
+from wherefrom.core.paths import entry_names, show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.files.archives import is_archive
-from wherefrom.data.files.opening import UnusableFile, is_folder, show_path
+from wherefrom.data.files.opening import SkippedFile, UnusableFile, is_folder
 from wherefrom.data.folders import list_images
 from wherefrom.encoders.bulk import BulkEmbedding, embed_here
 from wherefrom.origin.index.pictures import Pictures
@@ -31,12 +31,10 @@ from wherefrom.origin.searching.result import SyncReport
 if TYPE_CHECKING:
     from wherefrom.origin.collection.references import References
 
-Skipped = list[tuple[str, str]]
-
 
 @dataclass
-class Findings:
-    """What is different; paths as bytes, by the id of the image but for `added`.
+class Changes:
+    """Differences between an index and its pictures: paths as bytes, by id but for `added`.
 
     `changed` pictures have another content under their path.  The content of `vanished` ones is
     found nowhere; `gone` are those of them whose path holds nothing, or another image's content.
@@ -48,17 +46,17 @@ class Findings:
     gone: dict[int, bytes] = field(default_factory=dict)
     unchanged: int = 0
     removed: int = 0
-    skipped: Skipped = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
 
 
 def find_changes(
     references: References, folders: Sequence[Path] = (), *, track: Track = quiet
-) -> Findings:
-    """What is different from when the pictures were added; nothing is changed.
+) -> Changes:
+    """Compare the pictures with what they were when they were added; nothing is changed.
 
-    Looked through are the folders that were given to be added, and further `folders`.
+    The folders that were given to be added, and `folders`, are searched for pictures.
     """
-    changes, pictures = Findings(), references.index.pictures
+    changes, pictures = Changes(), references.index.pictures
     images = pictures.images()
     listed = _listed(pictures, folders, changes.skipped)
     taken_out = listed & {*pictures.removed()}
@@ -96,20 +94,20 @@ def synchronise(
     by: BulkEmbedding = embed_here,
     track: Track = quiet,
 ) -> SyncReport:
-    """Bring the index up to date with its pictures, and with those of further `folders`.
+    """Bring the index up to date with its pictures, and with those in `folders`.
 
     Pictures whose whole folder is not there are an `InputError` unless `missing_folders`: it may
     be on a disk that is not mounted.  What cannot be read is named in `skipped` and stays.
     """
-    index, kept = references.index, references.index.pictures.kept()
+    index, stored = references.index, references.index.pictures.stored_paths()
     index.pictures.refuse_reader()
     changes = find_changes(references, folders, track=track)
-    moved = _moved(index.pictures, kept, changes)
+    moved = _moved(index.pictures, stored, changes)
     if not missing_folders:
         _refuse_missing_folders(index.pictures, changes.gone)
     skipped = _apply(references, folders, changes, by=by, track=track)
-    index.pictures.forget_folders(_left(index.pictures, kept.values()))
-    unusable = {path for path, _ in skipped}
+    index.pictures.forget_folders(_emptied_folders(index.pictures, stored.values()))
+    unusable = {str(path) for path, _ in skipped}
     return SyncReport(
         tuple(path for path in _names(changes.added) if path not in unusable),
         tuple(path for path in _names(changes.changed.values()) if path not in unusable),
@@ -126,14 +124,14 @@ def synchronise(
 def preview(
     references: References, folders: Sequence[Path] = (), *, track: Track = quiet
 ) -> SyncReport:
-    """What `synchronise` would find and do; nothing is changed."""
-    index, kept = references.index, references.index.pictures.kept()
+    """The report that `synchronise` would give; nothing is changed."""
+    index, stored = references.index, references.index.pictures.stored_paths()
     changes = find_changes(references, folders, track=track)
     return SyncReport(
         _names(changes.added),
         _names(changes.changed.values()),
         _names(changes.gone.values()),
-        _moved(index.pictures, kept, changes),
+        _moved(index.pictures, stored, changes),
         changes.unchanged,
         changes.removed,
         tuple(changes.skipped),
@@ -143,23 +141,23 @@ def preview(
 
 
 def _moved(
-    pictures: Pictures, kept: Mapping[int, bytes], changes: Findings
+    pictures: Pictures, stored: Mapping[int, bytes], changes: Changes
 ) -> tuple[tuple[str, str], ...]:
-    """The kept and the new path of every picture that is elsewhere now."""
+    """The stored and the new path of every picture that has moved."""
     now = pictures.current_paths() | changes.moved
-    pairs = ((kept[image], now[image]) for image in kept if image not in changes.gone)
+    pairs = ((stored[image], now[image]) for image in stored if image not in changes.gone)
     return tuple(sorted((os.fsdecode(old), os.fsdecode(new)) for old, new in pairs if old != new))
 
 
 def _apply(
     references: References,
     folders: Sequence[Path],
-    changes: Findings,
+    changes: Changes,
     *,
     by: BulkEmbedding,
     track: Track,
-) -> tuple[tuple[str, str], ...]:
-    """Write what was found; path and reason of new and changed pictures that cannot be used."""
+) -> tuple[SkippedFile, ...]:
+    """Write the changes; returns the new and changed pictures that cannot be used."""
     index = references.index
     gone = index.get([*changes.gone])
     index.relocate(changes.moved, [image.id for image in gone])
@@ -169,7 +167,7 @@ def _apply(
     return references.add(fresh, by=by, track=track).skipped if fresh else ()
 
 
-def _listed(pictures: Pictures, folders: Sequence[Path], skipped: Skipped) -> set[bytes]:
+def _listed(pictures: Pictures, folders: Sequence[Path], skipped: list[SkippedFile]) -> set[bytes]:
     """The images below the folders of the index that can be listed, and below `folders`."""
     given = list_images(folders) if folders else []  # what is given must be there
     usable = [Path(os.fsdecode(folder)) for folder in pictures.folders()]
@@ -181,17 +179,17 @@ def _listed(pictures: Pictures, folders: Sequence[Path], skipped: Skipped) -> se
     return set(absolute_names([*images, *given]))
 
 
-def _can_be_listed(folder: Path, skipped: Skipped) -> bool:
+def _can_be_listed(folder: Path, skipped: list[SkippedFile]) -> bool:
     try:
         list_images([folder])
     except InputError as problem:
         reason = problem.reason if isinstance(problem, UnusableFile) else "is not there"
-        skipped.append((str(folder), reason))
+        skipped.append(SkippedFile(folder, reason))
         return False
     return True
 
 
-def _digests(paths: Sequence[bytes], skipped: Skipped, track: Track) -> dict[bytes, str]:
+def _digests(paths: Sequence[bytes], skipped: list[SkippedFile], track: Track) -> dict[bytes, str]:
     """The digest of each file, "" for one that is not there; without what cannot be read."""
     digests = {}
     for path in track(paths, "reading pictures", total=len(paths)):
@@ -202,12 +200,12 @@ def _digests(paths: Sequence[bytes], skipped: Skipped, track: Track) -> dict[byt
             if missing_now(name) == GONE:
                 digests[path] = ""
             else:
-                skipped.append((name, problem.reason))
+                skipped.append(SkippedFile(Path(name), problem.reason))
     return digests
 
 
 def _without_moved(
-    fresh: Mapping[bytes, str], lost: Mapping[str, dict[int, bytes]], changes: Findings
+    fresh: Mapping[bytes, str], lost: Mapping[str, dict[int, bytes]], changes: Changes
 ) -> dict[bytes, str]:
     """What is `fresh` (digest by path) without the contents that were `lost`: these have moved.
 
@@ -253,10 +251,10 @@ def _has_entries(folder: Path) -> bool:
         return False
 
 
-def _left(pictures: Pictures, kept: Iterable[bytes]) -> set[bytes]:
-    """Folders that are not there any more and whose pictures have all left them."""
+def _emptied_folders(pictures: Pictures, stored: Iterable[bytes]) -> set[bytes]:
+    """Folders that no longer exist and of whose pictures the index has none there any more."""
     closed = [f for f in pictures.folders() if not os.path.exists(f)]
-    before, now = [*kept], [*pictures.kept().values()]
+    before, now = [*stored], [*pictures.stored_paths().values()]
     return {
         folder
         for folder in closed

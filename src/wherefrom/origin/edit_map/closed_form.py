@@ -27,13 +27,13 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.encoders.identity import EncoderIdentity
 from wherefrom.origin.edit_map.fitted import EditMapConfig
 from wherefrom.origin.edit_map.moments import LIMIT, ROWS, PairMoments
+from wherefrom.origin.edit_map.pairs import EmbeddedPairs
 
 Columns = Callable[[slice], tuple[Tensor, Tensor]]
 COLUMNS = 2048  # turned into float64 at once
-SMALLEST = 1e-12  # share of the largest eigenvalue below which a direction is rounding
+MIN_SHARE = 1e-12  # of the largest eigenvalue; a direction with less is rounding
 
 
 @dataclass(frozen=True)
@@ -56,50 +56,35 @@ class Shape:
 
     @property
     def fits_moments(self) -> bool:
-        """Whether moments stay within it."""
+        """Whether moments stay within `LIMIT`."""
         return self.dimension <= LIMIT
 
 
-def solve(
-    origins: Tensor,
-    edits: Tensor,
-    owner: Tensor,
-    *,
-    config: EditMapConfig,
-    track: Track = quiet,
-) -> Tensor:
-    """W (n, m) float64 on the CPU, of origins (N, n) and edits (M, n) with owners (M,).
+def solve(pairs: EmbeddedPairs, config: EditMapConfig, track: Track = quiet) -> Tensor:
+    """W (n, m) float64 on the CPU, of N origins and M edits.
 
     Through the moments, or where n is more than N and M through inner products of images: the same
     W, from matrices as wide as N and M instead of n.  `InputError` if all three pass `LIMIT`.
     """
-    shape = Shape(len(origins), len(edits), origins.shape[1])
+    shape = Shape(len(pairs.origins), len(pairs.edits), pairs.origins.shape[1])
     if shape.fits_moments and not shape.prefers_samples:
-        nobody = EncoderIdentity("", "", "")
-        return from_moments(moments_of(origins, edits, owner, encoder=nobody, track=track), config)
+        return from_moments(moments_of(pairs, track), config)
 
     def columns(part: slice) -> tuple[Tensor, Tensor]:
-        z_o = origins[:, part].double()
-        return z_o, edits[:, part].double() - z_o[owner]
+        z_o = pairs.origins[:, part].double()
+        return z_o, pairs.edits[:, part].double() - z_o[pairs.owner]
 
     return from_samples(columns, shape, config, track)
 
 
-def moments_of(
-    origins: Tensor,
-    edits: Tensor,
-    owner: Tensor,
-    *,
-    encoder: EncoderIdentity,
-    track: Track = quiet,
-) -> PairMoments:
-    """The moments of origins (N, n) and edits (M, n) with their owners (M,)."""
-    moments = PairMoments(encoder, origins.shape[1])
-    moments.add_origins(origins)
-    places = range(0, len(edits), ROWS)
+def moments_of(pairs: EmbeddedPairs, track: Track = quiet) -> PairMoments:
+    """The moments of all origins and edits."""
+    moments = PairMoments.empty(pairs.encoder, pairs.origins.shape[1])
+    moments.add_origins(pairs.origins)
+    places = range(0, len(pairs.edits), ROWS)
     for first in track(places, "summing over pairs", total=len(places)):
         part = slice(first, first + ROWS)
-        moments.add_edits(edits[part], origins[owner[part]])
+        moments.add_edits(pairs.edits[part], pairs.origins[pairs.owner[part]])
     return moments
 
 
@@ -196,8 +181,8 @@ def _root(matrix: Tensor, edits: int) -> Tensor:
     L, failed = torch.linalg.cholesky_ex(matrix)  # noqa: N806
     if int(failed):
         raise _too_few(edits)
-    found: Tensor = L
-    return found
+    root: Tensor = L
+    return root
 
 
 def _too_few(edits: int) -> InputError:
@@ -210,9 +195,9 @@ def _largest(matrix: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
     size = len(matrix)
     symmetric = ((matrix + matrix.T) / 2).numpy()
-    found, vectors = eigh(symmetric, subset_by_index=[size - count, size - 1], driver="evr")
-    values = torch.from_numpy(found).flip(0)
-    if not float(values[-1]) > SMALLEST * float(values[0]):
+    ascending, vectors = eigh(symmetric, subset_by_index=[size - count, size - 1], driver="evr")
+    values = torch.from_numpy(ascending).flip(0)
+    if not float(values[-1]) > MIN_SHARE * float(values[0]):
         raise InputError(
             f"the origins are too alike to span {count} directions; leave duplicates out, or give "
             "a lower rank"

@@ -1,4 +1,4 @@
-"""The fitted map W: what it is, what it does to an embedding, and how it is kept.
+"""The fitted map W, and its settings.
 
 Wang et al.: Generalizable Origin Identification for Text-Guided Image-to-Image Diffusion Models,
 2025.  Larger cosine of two projections = more likely that one image was made from the other.
@@ -12,21 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wherefrom.core.compute.passes import in_passes
 from wherefrom.core.config import Config, setting
-from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.core.passes import in_passes
-from wherefrom.core.store import digest_tensors, load_artifact, save_artifact
+from wherefrom.core.errors import InputError
+from wherefrom.core.saving.artifact import Artifact, Saved
+from wherefrom.core.saving.store import digest_tensors
 from wherefrom.encoders.identity import EncoderIdentity
 from wherefrom.origin.equations import transform
 
-SCHEMA = 1
 PROJECT_ROWS = 64  # of every product with W
 SEEN = "seen"  # the tensor's name; not in `digest`, because it decides no projection
 
@@ -74,10 +73,12 @@ class EditMapConfig(Config):
 
 
 @dataclass(frozen=True, eq=False)
-class FittedEditMap:
-    """A fitted W.  It exists only once it can project."""
+class FittedEditMap(Artifact):
+    """A fitted map W from embeddings to rows that are compared by their cosine."""
 
-    kind: ClassVar[str] = "origin/edit-map"
+    kind = "origin/edit-map"
+    schema = 1
+
     config: EditMapConfig
     weight: Tensor  # W, (n, m) float32
     layers: tuple[Tensor, ...]  # (m, m) each, of the MLP in the ablation; () for the paper's W
@@ -130,21 +131,29 @@ class FittedEditMap:
         weight, mean = self.weight.to(device), self.mean.to(device)
         return replace(self, weight=weight, layers=layers, mean=mean)
 
-    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
-        """Write the artifact folder `path`."""
+    def to_saved(self) -> Saved:
+        """Settings and encoder as JSON values; W, mean and layers as tensors."""
         meta = {
             "config": self.config.to_dict(),
             "encoder": self.encoder.to_dict(),
             "history": [dict(row) for row in self.history],
             "provenance": dict(self.provenance),
         }
-        save_artifact(
-            Path(path),
-            kind=self.kind,
-            schema=SCHEMA,
-            meta=meta,
-            tensors=self._tensors() | ({} if self.seen is None else {SEEN: self.seen}),
-            overwrite=overwrite,
+        return Saved(meta, self._tensors() | ({} if self.seen is None else {SEEN: self.seen}))
+
+    @classmethod
+    def from_saved(cls, saved: Saved) -> Self:
+        """The map that `to_saved` describes, on the CPU."""
+        config = EditMapConfig.from_dict(saved.meta["config"])
+        return cls(
+            config=config,
+            weight=saved.tensors["weight"],
+            layers=tuple(saved.tensors[f"layer.{i}"] for i in range(config.layers - 1)),
+            mean=saved.tensors["mean"],
+            encoder=EncoderIdentity.from_dict(saved.meta["encoder"]),
+            history=tuple(saved.meta["history"]),
+            provenance=saved.meta["provenance"],
+            seen=saved.tensors.get(SEEN),
         )
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -160,22 +169,3 @@ def through_layers(f: Tensor, layers: tuple[Tensor, ...]) -> Tensor:
     for layer in layers:
         f = f + f.relu() @ layer
     return f
-
-
-def load_edit_map(path: Path | str, *, device: torch.device | str = "cpu") -> FittedEditMap:
-    """Read an edit map's folder; an `ArtifactError` says what is wrong with it."""
-    meta, tensors = load_artifact(Path(path), kind=FittedEditMap.kind, schema=SCHEMA)
-    try:
-        config = EditMapConfig.from_dict(meta["config"])
-        return FittedEditMap(
-            config,
-            tensors["weight"].to(device),
-            tuple(tensors[f"layer.{index}"].to(device) for index in range(config.layers - 1)),
-            tensors["mean"].to(device),
-            EncoderIdentity.from_dict(meta["encoder"]),
-            tuple(meta["history"]),
-            meta["provenance"],
-            tensors.get(SEEN),
-        )
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ArtifactError(f"{path} is damaged ({error}); fit it again") from error

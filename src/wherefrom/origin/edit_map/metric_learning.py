@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.origin.edit_map.fitted import EditMapConfig, through_layers
+from wherefrom.origin.edit_map.pairs import EmbeddedPairs
 from wherefrom.origin.equations import (
     circle_loss,
     class_cosines,
@@ -32,17 +33,18 @@ from wherefrom.origin.equations import (
 ORIGIN = torch.tensor([-1])  # in the place of an edit's row
 
 
-class Pairs:
-    """Origins (N, n), edits (M, n) and their owners (M,), as classes of images.
+class OriginClasses:
+    """Embedded pairs as classes of images, centred by `mean` (n,).
 
     A class is an origin with at least one edit: its members are the origin itself and the edits.
     """
 
-    def __init__(self, origins: Tensor, edits: Tensor, owner: Tensor, mean: Tensor) -> None:
-        self.origins, self.edits, self.mean = origins, edits, mean
+    def __init__(self, pairs: EmbeddedPairs, mean: Tensor) -> None:
+        self.origins, self.edits, self.mean = pairs.origins, pairs.edits, mean
+        owner = pairs.owner
         self.ids = (torch.bincount(owner) > 0).nonzero()[:, 0]  # (K,), sorted
         order = owner.argsort(stable=True).cpu()
-        counts = torch.bincount(owner.cpu(), minlength=len(origins))[self.ids.cpu()]
+        counts = torch.bincount(owner.cpu(), minlength=len(self.origins))[self.ids.cpu()]
         of_class = torch.split(order, counts.tolist())
         self.members = [torch.cat([edits_of, ORIGIN]) for edits_of in of_class]
 
@@ -90,14 +92,14 @@ class EditMapTask:
     """W in training: PK batches, Adam on the schedule of `learning_rate_factor`, averaged W."""
 
     def __init__(
-        self, pairs: Pairs, config: EditMapConfig, seed: int, start: Tensor | None = None
+        self, classes: OriginClasses, config: EditMapConfig, seed: int, start: Tensor | None = None
     ) -> None:
-        self.pairs, self.config, self.seed = pairs, config, seed
-        self.per_batch = min(config.ids_per_batch, len(pairs.ids))
-        dimension, device = pairs.origins.shape[1], pairs.origins.device
+        self.classes, self.config, self.seed = classes, config, seed
+        self.per_batch = min(config.ids_per_batch, len(classes.ids))
+        dimension, device = classes.origins.shape[1], classes.origins.device
         self.map = MapModule(dimension, config.rank, config.layers)
         self.averaged = MapModule(dimension, config.rank, config.layers).requires_grad_(False)
-        self.head = nn.ParameterList([torch.zeros(len(pairs.ids), config.rank)])
+        self.head = nn.ParameterList([torch.zeros(len(classes.ids), config.rank)])
         for module in (self.map, self.averaged, self.head):
             module.to(device)
         self._initialise(start)
@@ -113,7 +115,7 @@ class EditMapTask:
     def step(self, index: int) -> dict[str, float]:
         c = self.config
         rng = stream(self.seed, "edit-map", "images", index)
-        z, y = self.pairs.draw(self._classes(index), c.images_per_id, rng)
+        z, y = self.classes.draw(self._classes(index), c.images_per_id, rng)
         factor = learning_rate_factor(index // c.steps_per_epoch, c)
         for group in self._adam.param_groups:
             group["lr"] = c.learning_rate * factor
@@ -126,10 +128,10 @@ class EditMapTask:
 
     def _classes(self, index: int) -> Tensor:
         """The classes of step `index`, (P,): each class once per pass, in a new order."""
-        per_pass = len(self.pairs.ids) // self.per_batch
+        per_pass = len(self.classes.ids) // self.per_batch
         number, place = divmod(index, per_pass)
         rng = stream(self.seed, "edit-map", "order", number)
-        order = torch.randperm(len(self.pairs.ids), generator=rng)
+        order = torch.randperm(len(self.classes.ids), generator=rng)
         return order[place * self.per_batch : (place + 1) * self.per_batch]
 
     @torch.no_grad()
@@ -151,7 +153,7 @@ class EditMapTask:
         else:
             # As long as a random start is, so that a step of Adam turns it as far.
             weight.copy_(start * (draw.norm() / start.norm()))
-            head.copy_(transform(self.pairs.centred_origins(), weight))
+            head.copy_(transform(self.classes.centred_origins(), weight))
         self.averaged.load_state_dict(self.map.state_dict())
 
 

@@ -1,7 +1,6 @@
 """Streaming second moments of origins and of what edits change: all that the closed form needs.
 
-They are sums, so they can be taken in any order, in parts, on several machines, and one pair can be
-taken out again.
+They are sums, so they can be taken in any order, in parts and on several machines.
 
 Symbols:
     z_o   embeddings of origins, (N, n)
@@ -12,73 +11,90 @@ Symbols:
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
-from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.core.store import load_artifact, save_artifact
+from wherefrom.core.errors import InputError
+from wherefrom.core.saving.artifact import Artifact, Saved
 from wherefrom.encoders.identity import EncoderIdentity
 
-SCHEMA = 1
+SUMS = ("origin_sum", "origin_gram", "difference_gram")
 ROWS = 4096  # turned into float64 at once
 LIMIT = 8192  # side of a square matrix: half a gigabyte, and minutes for its eigenvectors
 
 
-class PairMoments:
+@dataclass(eq=False)
+class PairMoments(Artifact):
     """Counts, sums and second moments of (origin, edit) pairs of one encoder."""
 
-    kind: ClassVar[str] = "origin/moments"
+    kind = "origin/moments"
+    schema = 1
+    again = "gather it again"
 
-    def __init__(self, encoder: EncoderIdentity, dimension: int) -> None:
+    encoder: EncoderIdentity
+    origin_sum: Tensor  # (n,) float64
+    origin_gram: Tensor  # (n, n) float64
+    difference_gram: Tensor  # (n, n) float64
+    origin_count: int = 0
+    edit_count: int = 0
+
+    @classmethod
+    def empty(cls, encoder: EncoderIdentity, dimension: int) -> Self:
+        """Moments of no pair; an `InputError` if n is above `LIMIT`."""
         if dimension > LIMIT:
             raise InputError(
                 f"moments of {dimension} dimensions would take {16 * dimension**2 / 1e9:.0f} GB; "
                 "gather rows (PairRows) instead"
             )
-        self.encoder, self.dimension = encoder, dimension
-        self.origin_count = self.edit_count = 0
-        self.origin_sum = torch.zeros(dimension, dtype=torch.float64)
-        self.origin_gram = torch.zeros(dimension, dimension, dtype=torch.float64)
-        self.difference_gram = torch.zeros(dimension, dimension, dtype=torch.float64)
+        total, gram, difference = (
+            torch.zeros(shape, dtype=torch.float64)
+            for shape in ((dimension,), (dimension, dimension), (dimension, dimension))
+        )
+        return cls(encoder, total, gram, difference)
+
+    @property
+    def dimension(self) -> int:
+        """n, the length of an embedding."""
+        return len(self.origin_sum)
 
     def add_origins(self, origins: Tensor) -> None:
         """Count origins (N, n), each image once however many edits it has."""
-        self._put_origins(origins, 1)
-
-    def remove_origins(self, origins: Tensor) -> None:
-        """Take out origins (N, n) that were added; their edits go by `remove_edits`."""
-        self._put_origins(origins, -1)
+        check_rows(origins, self.dimension, "origins")
+        self._move_to(origins.device)
+        for part in torch.split(origins, ROWS):
+            rows = part.double()
+            self.origin_sum += rows.sum(dim=0)
+            self.origin_gram.addmm_(rows.T, rows)
+        self.origin_count += len(origins)
 
     def add_edits(self, edits: Tensor, origins: Tensor) -> None:
         """Count edits (M, n), row i made from row i of `origins` (M, n)."""
-        self._put_edits(edits, origins, 1)
-
-    def remove_edits(self, edits: Tensor, origins: Tensor) -> None:
-        """Take out edits (M, n) of `origins` (M, n) that were added."""
-        self._put_edits(edits, origins, -1)
+        check_pairs(edits, origins, self.dimension)
+        self._move_to(edits.device)
+        for part, source in zip(torch.split(edits, ROWS), torch.split(origins, ROWS), strict=True):
+            rows = part.double() - source.double()
+            self.difference_gram.addmm_(rows.T, rows)
+        self.edit_count += len(edits)
 
     def merge(self, other: PairMoments) -> PairMoments:
         """The moments of both parts together.  `InputError` if they are of two encoders."""
-        self.encoder.require_same(other.encoder, what="the first part of the moments")
-        if self.dimension != other.dimension:
-            raise InputError(
-                f"moments of {self.dimension} and of {other.dimension} dimensions do not merge"
-            )
-        both = PairMoments(self.encoder, self.dimension)
-        both.origin_count = self.origin_count + other.origin_count
-        both.edit_count = self.edit_count + other.edit_count
-        both.origin_sum = self.origin_sum + other.origin_sum.to(self.origin_sum.device)
-        both.origin_gram = self.origin_gram + other.origin_gram.to(self.origin_gram.device)
-        other_difference = other.difference_gram.to(self.difference_gram.device)
-        both.difference_gram = self.difference_gram + other_difference
-        return both
+        require_mergeable(self, other)
+        device = self.origin_sum.device
+        return PairMoments(
+            self.encoder,
+            self.origin_sum + other.origin_sum.to(device),
+            self.origin_gram + other.origin_gram.to(device),
+            self.difference_gram + other.difference_gram.to(device),
+            self.origin_count + other.origin_count,
+            self.edit_count + other.edit_count,
+        )
 
     def mean(self) -> Tensor:
         """Mean of the origins, (n,) float64."""
-        self._require_any()
+        require_any(self)
         return self.origin_sum / self.origin_count
 
     def total(self) -> Tensor:
@@ -88,78 +104,69 @@ class PairMoments:
 
     def difference(self) -> Tensor:
         """S_d = E[(z - z_o) (z - z_o)^T], (n, n) float64."""
-        self._require_any()
+        require_any(self)
         return self.difference_gram / self.edit_count
 
-    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
-        """Write the artifact folder `path`."""
-        names = ("origin_sum", "origin_gram", "difference_gram")
-        save_artifact(
-            Path(path),
-            kind=self.kind,
-            schema=SCHEMA,
-            meta={
-                "encoder": self.encoder.to_dict(),
-                "origins": self.origin_count,
-                "edits": self.edit_count,
-            },
-            tensors={name: getattr(self, name) for name in names},
-            overwrite=overwrite,
+    def to_saved(self) -> Saved:
+        """Encoder and counts as JSON values, the sums as tensors."""
+        counts = {"origins": self.origin_count, "edits": self.edit_count}
+        return Saved(
+            {"encoder": self.encoder.to_dict(), **counts},
+            {name: getattr(self, name) for name in SUMS},
         )
 
     @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Read what `save` wrote; `ArtifactError` if anything is off."""
-        meta, tensors = load_artifact(Path(path), kind=cls.kind, schema=SCHEMA)
-        try:
-            found = cls(EncoderIdentity.from_dict(meta["encoder"]), len(tensors["origin_sum"]))
-            found.origin_count, found.edit_count = int(meta["origins"]), int(meta["edits"])
-            for name in ("origin_sum", "origin_gram", "difference_gram"):
-                getattr(found, name).copy_(tensors[name])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ArtifactError(f"{path} is damaged ({error}); fit it again") from error
-        return found
-
-    def _put_origins(self, origins: Tensor, sign: int) -> None:
-        check_rows(origins, self.dimension, "origins")
-        count = self.origin_count + sign * len(origins)
-        if count < 0:
-            raise InputError(f"{len(origins)} origins to remove, but {self.origin_count} are held")
-        self._move_to(origins.device)
-        for part in torch.split(origins, ROWS):
-            rows = part.double()
-            self.origin_sum.add_(rows.sum(dim=0), alpha=sign)
-            self.origin_gram.addmm_(rows.T, rows, alpha=sign)
-        self.origin_count = count
-        if not count:  # what rounding left
-            self.origin_sum.zero_()
-            self.origin_gram.zero_()
-
-    def _put_edits(self, edits: Tensor, origins: Tensor, sign: int) -> None:
-        check_rows(edits, self.dimension, "edits")
-        check_rows(origins, self.dimension, "origins")
-        if len(edits) != len(origins):
-            raise InputError(f"{len(edits)} edits and {len(origins)} origins; give one for each")
-        count = self.edit_count + sign * len(edits)
-        if count < 0:
-            raise InputError(f"{len(edits)} edits to remove, but {self.edit_count} are held")
-        self._move_to(edits.device)
-        for part, source in zip(torch.split(edits, ROWS), torch.split(origins, ROWS), strict=True):
-            rows = part.double() - source.double()
-            self.difference_gram.addmm_(rows.T, rows, alpha=sign)
-        self.edit_count = count
-        if not count:
-            self.difference_gram.zero_()
+    def from_saved(cls, saved: Saved) -> Self:
+        """The moments that `to_saved` describes."""
+        return cls(
+            encoder=EncoderIdentity.from_dict(saved.meta["encoder"]),
+            **{name: saved.tensors[name] for name in SUMS},
+            origin_count=int(saved.meta["origins"]),
+            edit_count=int(saved.meta["edits"]),
+        )
 
     def _move_to(self, device: torch.device) -> None:
-        for name in ("origin_sum", "origin_gram", "difference_gram"):
+        for name in SUMS:
             setattr(self, name, getattr(self, name).to(device))
 
-    def _require_any(self) -> None:
-        if not (self.origin_count and self.edit_count):
-            raise InputError(
-                f"{self.origin_count} origins and {self.edit_count} edits are held; add more"
-            )
+
+class Gathered(Protocol):
+    """What moments and rows of pairs have in common."""
+
+    encoder: EncoderIdentity
+
+    @property
+    def dimension(self) -> int: ...
+    @property
+    def origin_count(self) -> int: ...
+    @property
+    def edit_count(self) -> int: ...
+
+
+def require_mergeable(first: Gathered, second: Gathered) -> None:
+    """An `InputError` if the parts are of two encoders or dimensions."""
+    first.encoder.require_same(second.encoder, what="the first part of the pairs")
+    if first.dimension != second.dimension:
+        raise InputError(
+            f"pairs of {first.dimension} and of {second.dimension} dimensions do not merge; "
+            "embed both parts with one encoder"
+        )
+
+
+def require_any(pairs: Gathered) -> None:
+    """An `InputError` if there is no origin or no edit."""
+    if not (pairs.origin_count and pairs.edit_count):
+        raise InputError(
+            f"{pairs.origin_count} origins and {pairs.edit_count} edits are held; add more"
+        )
+
+
+def check_pairs(edits: Tensor, origins: Tensor, dimension: int) -> None:
+    """An `InputError` unless both are embeddings (M, dimension), with one M."""
+    check_rows(edits, dimension, "edits")
+    check_rows(origins, dimension, "origins")
+    if len(edits) != len(origins):
+        raise InputError(f"{len(edits)} edits and {len(origins)} origins; give one for each")
 
 
 def check_rows(rows: Tensor, dimension: int, what: str) -> None:

@@ -6,29 +6,46 @@ them, as long as they are no more than `LIMIT`.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.core.store import load_artifact, save_artifact
+from wherefrom.core.errors import InputError
+from wherefrom.core.saving.artifact import Artifact, Saved
 from wherefrom.encoders.identity import EncoderIdentity
-from wherefrom.origin.edit_map.moments import LIMIT, check_rows
+from wherefrom.origin.edit_map.moments import (
+    LIMIT,
+    check_pairs,
+    check_rows,
+    require_any,
+    require_mergeable,
+)
 
-SCHEMA = 1
 
-
-class PairRows:
+@dataclass(eq=False)
+class PairRows(Artifact):
     """Origins, and what each edit changed, of one encoder; added in parts and merged."""
 
-    kind: ClassVar[str] = "origin/rows"
+    kind = "origin/rows"
+    schema = 1
+    again = "gather it again"
 
-    def __init__(self, encoder: EncoderIdentity, dimension: int) -> None:
-        self.encoder, self.dimension = encoder, dimension
-        self.origins = torch.zeros(0, dimension)  # (N, n) float32
-        self.changes = torch.zeros(0, dimension, dtype=torch.float64)  # z - z_o, (M, n)
+    encoder: EncoderIdentity
+    origins: Tensor  # (N, n) float32
+    changes: Tensor  # z - z_o, (M, n) float64
+
+    @classmethod
+    def empty(cls, encoder: EncoderIdentity, dimension: int) -> Self:
+        """No origin and no edit yet."""
+        nothing = torch.zeros(0, dimension)
+        return cls(encoder, nothing, nothing.double())
+
+    @property
+    def dimension(self) -> int:
+        """n, the length of an embedding."""
+        return self.origins.shape[1]
 
     @property
     def origin_count(self) -> int:
@@ -41,72 +58,50 @@ class PairRows:
         return len(self.changes)
 
     def add_origins(self, origins: Tensor) -> None:
-        """Keep origins (N, n), each image once however many edits it has."""
+        """Store origins (N, n), each image once however many edits it has."""
         check_rows(origins, self.dimension, "origins")
-        _require_room(self.origin_count + len(origins), "origins")
-        self.origins = torch.cat([self.origins, origins.float().cpu()])
+        self.origins = _joined(self.origins, origins.float().cpu(), "origins")
 
     def add_edits(self, edits: Tensor, origins: Tensor) -> None:
-        """Keep what edits (M, n) changed, row i made from row i of `origins` (M, n)."""
-        check_rows(edits, self.dimension, "edits")
-        check_rows(origins, self.dimension, "origins")
-        if len(edits) != len(origins):
-            raise InputError(f"{len(edits)} edits and {len(origins)} origins; give one for each")
-        _require_room(self.edit_count + len(edits), "edits")
-        self.changes = torch.cat([self.changes, (edits.double() - origins.double()).cpu()])
+        """Store what edits (M, n) changed, row i made from row i of `origins` (M, n)."""
+        check_pairs(edits, origins, self.dimension)
+        self.changes = _joined(self.changes, (edits.double() - origins.double()).cpu(), "edits")
 
     def merge(self, other: PairRows) -> PairRows:
         """The rows of both parts.  `InputError` if they are of two encoders, or too many."""
-        self.encoder.require_same(other.encoder, what="the first part of the rows")
-        if self.dimension != other.dimension:
-            raise InputError(
-                f"rows of {self.dimension} and of {other.dimension} dimensions do not merge"
-            )
-        both = PairRows(self.encoder, self.dimension)
-        _require_room(self.origin_count + other.origin_count, "origins")
-        _require_room(self.edit_count + other.edit_count, "edits")
-        both.origins = torch.cat([self.origins, other.origins])
-        both.changes = torch.cat([self.changes, other.changes])
-        return both
+        require_mergeable(self, other)
+        return PairRows(
+            self.encoder,
+            _joined(self.origins, other.origins, "origins"),
+            _joined(self.changes, other.changes, "edits"),
+        )
 
     def mean(self) -> Tensor:
         """Mean of the origins, (n,) float64."""
-        if not (self.origin_count and self.edit_count):
-            raise InputError(
-                f"{self.origin_count} origins and {self.edit_count} edits are held; add more"
-            )
+        require_any(self)
         return self.origins.mean(dim=0, dtype=torch.float64)
 
     def columns(self, part: slice) -> tuple[Tensor, Tensor]:
         """z_o (N, c) and z - z_o (M, c), float64, of a slice of c dimensions."""
         return self.origins[:, part].double(), self.changes[:, part]
 
-    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
-        """Write the artifact folder `path`."""
-        save_artifact(
-            Path(path),
-            kind=self.kind,
-            schema=SCHEMA,
-            meta={"encoder": self.encoder.to_dict()},
-            tensors={"origins": self.origins, "changes": self.changes},
-            overwrite=overwrite,
-        )
+    def to_saved(self) -> Saved:
+        """The encoder as JSON values, the rows as tensors."""
+        tensors = {"origins": self.origins, "changes": self.changes}
+        return Saved({"encoder": self.encoder.to_dict()}, tensors)
 
     @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Read what `save` wrote; `ArtifactError` if anything is off."""
-        meta, tensors = load_artifact(Path(path), kind=cls.kind, schema=SCHEMA)
-        try:
-            found = cls(EncoderIdentity.from_dict(meta["encoder"]), tensors["origins"].shape[1])
-            found.origins, found.changes = tensors["origins"], tensors["changes"]
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ArtifactError(f"{path} is damaged ({error}); gather it again") from error
-        return found
+    def from_saved(cls, saved: Saved) -> Self:
+        """The rows that `to_saved` describes."""
+        encoder = EncoderIdentity.from_dict(saved.meta["encoder"])
+        return cls(encoder, saved.tensors["origins"], saved.tensors["changes"])
 
 
-def _require_room(count: int, what: str) -> None:
+def _joined(rows: Tensor, more: Tensor, what: str) -> Tensor:
+    count = len(rows) + len(more)
     if count > LIMIT:
         raise InputError(
             f"{count} {what} are more than the {LIMIT} whose rows are kept; leave some out, or "
             "take an encoder with smaller latents and gather moments (PairMoments)"
         )
+    return torch.cat([rows, more])

@@ -1,4 +1,4 @@
-"""W in closed form where a few hundred pairs must do: cosine waves on the latent grid.
+"""W in closed form from a few hundred pairs: cosine waves on the latent grid.
 
 The generalised eigenproblem of `closed_form`, S_t v = lambda S_d v, with both matrices taken to be
 diagonal in the basis of cosine waves (DCT-II) of each channel, as they are where a photograph may
@@ -28,22 +28,17 @@ from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
 from wherefrom.origin.edit_map.fitted import EditMapConfig
+from wherefrom.origin.edit_map.pairs import EmbeddedPairs
 
 ROWS = 256  # embeddings turned into waves at once
 AROUND = 3  # frequencies, a side of the square over which variances are averaged
 
 
 def fit_waves(
-    origins: Tensor,
-    edits: Tensor,
-    owner: Tensor,
-    latent_shape: tuple[int, int, int],
-    config: EditMapConfig,
+    pairs: EmbeddedPairs, latent_shape: tuple[int, int, int], config: EditMapConfig
 ) -> Tensor:
-    """W (n, m) float64 on the CPU, of origins (N, n) and edits (M, n) with owners (M,).
-
-    `latent_shape` is (c, h, w) with c * h * w = n.
-    """
+    """W (n, m) float64 on the CPU; `latent_shape` is (c, h, w) with c * h * w = n."""
+    origins, edits, owner = pairs.origins, pairs.edits, pairs.owner
     c, h, w = latent_shape
     if c * h * w != origins.shape[1]:
         raise InputError(
@@ -71,8 +66,8 @@ def _squares(rows: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """Sums over rows (N, n) of squared coefficients, (c, h, w)."""
     from scipy.fft import dctn  # slow to import
 
-    found = dctn(rows.cpu().reshape(-1, *shape).numpy(), axes=(2, 3), norm="ortho")
-    return torch.from_numpy(found).square().sum(0).to(rows.device)
+    coefficients = dctn(rows.cpu().reshape(-1, *shape).numpy(), axes=(2, 3), norm="ortho")
+    return torch.from_numpy(coefficients).square().sum(0).to(rows.device)
 
 
 def _around(variances: Tensor) -> Tensor:
@@ -87,5 +82,5 @@ def _waves(chosen: Tensor, shape: tuple[int, int, int]) -> Tensor:
 
     n = shape[0] * shape[1] * shape[2]
     single = F.one_hot(chosen, n).double().reshape(-1, *shape)
-    found: Tensor = torch.from_numpy(idctn(single.numpy(), axes=(2, 3), norm="ortho"))
-    return found.flatten(1)
+    waves: Tensor = torch.from_numpy(idctn(single.numpy(), axes=(2, 3), norm="ortho"))
+    return waves.flatten(1)

@@ -1,4 +1,4 @@
-"""Whether the theorems hold: the quantities of Fig. 7, Table 1 and Table 3 for maps and encoders.
+"""How well the paper's theorems hold for a map: the quantities of Fig. 7 and Table 1.
 
 Wang et al.: Generalizable Origin Identification for Text-Guided Image-to-Image Diffusion Models,
 2025.  Larger cosines = the theorems hold better; a smaller distance ratio likewise.
@@ -13,20 +13,18 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.encoders.encoder import Encoder
 from wherefrom.origin.edit_map.fitted import FittedEditMap, through_layers
 from wherefrom.origin.equations import (
     distance_ratio,
     row_cosines,
     singular_value_cosine,
     transform,
-    weight_cosine,
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class PairReport:
-    """How near edits lie to their origins, without W and with it.  Theorem 1, Theorem 2, Fig. 7."""
+    """How near edits lie to their origins, without W and with it.  Theorems 1 and 2, Fig. 7."""
 
     pairs: int
     cosine_raw: float  # mean cosine of the embeddings as they are
@@ -35,19 +33,7 @@ class PairReport:
     distance_ratio: float  # the same after W
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return dataclasses.asdict(self)
-
-
-@dataclasses.dataclass(frozen=True)
-class VaeSimilarity:
-    """Table 3.  None where the shapes differ, as the dash in the paper's table."""
-
-    conv: float | None  # cosine of the weights of the encoders' last convolutions
-    embed: float | None  # mean cosine of the embeddings of the same images
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The fields by name."""
         return dataclasses.asdict(self)
 
 
@@ -83,13 +69,3 @@ def compare_maps(first: FittedEditMap, second: FittedEditMap) -> float:
             f"maps of rank {first.rank} and {second.rank} cannot be compared; fit one rank"
         )
     return float(singular_value_cosine(first.weight, second.weight))
-
-
-def compare_encoders(first: Encoder, second: Encoder, images: Tensor) -> VaeSimilarity:
-    """Cosines of two encoders' last weights and of their embeddings of images (N, 3, H, W)."""
-    a, b = first.last_convolution(), second.last_convolution()
-    conv = float(weight_cosine(a, b)) if a.shape == b.shape else None
-    if first.dimension != second.dimension:
-        return VaeSimilarity(conv, None)
-    embedded = row_cosines(first.embed(images), second.embed(images))
-    return VaeSimilarity(conv, float(embedded.double().mean()))

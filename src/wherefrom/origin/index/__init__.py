@@ -1,1 +1,1 @@
-"""The vector index on disk: its promises, files, database and places of pictures."""
+"""The exact vector index on disk: files, database, and where its pictures lie."""

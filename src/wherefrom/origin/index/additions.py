@@ -1,25 +1,27 @@
-"""What an addition to the index amounts to, decided before anything is written."""
+"""Plan what adding images to an index will write and return, before anything is written."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.files.opening import show_path
-from wherefrom.origin.index.manifest import NewImage
+from wherefrom.core.paths import show_path
+from wherefrom.origin.index.manifest import NewImage, as_json
 from wherefrom.origin.index.places import absolute_names
 from wherefrom.origin.index.result import AddResult
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-class Ledger(Protocol):
-    """What is there already: a manifest, or what stands for one."""
+class KnownImages(Protocol):
+    """Which images an index holds already: `Manifest`, or an index on Milvus."""
 
     def live_paths(self, paths: Iterable[bytes]) -> dict[bytes, tuple[int, str]]:
         """(id, digest) of the images among `paths`."""
@@ -31,7 +33,7 @@ class Ledger(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class AdditionPlan:
     """What to write, and what to answer.
 
     `images` are new; image i is the item `given[i]` of the call.  `answers` has an entry per item:
@@ -66,36 +68,69 @@ def checked_names(paths: Sequence[str | os.PathLike[str]], digests: Sequence[str
     return names
 
 
-def plan(names: Sequence[bytes], digests: Sequence[str], ledger: Ledger) -> Plan:
-    """Compare what is given with what is there."""
-    there = ledger.live_paths(set(names))
-    copies = ledger.live_digests(set(digests))
-    made = Plan([], [], [], [], {})
+def refuse_shape(vectors: Tensor, wanted: tuple[int | None, int], where: str) -> None:
+    """An `InputError` unless vectors are floats of shape `wanted`, where None is any number."""
+    rows, dim = wanted
+    shape = tuple(vectors.shape)
+    expected = len(vectors) if rows is None and shape else rows, dim
+    if not vectors.is_floating_point() or shape != expected:
+        number = "any number" if rows is None else rows
+        raise InputError(
+            f"the vectors are {vectors.dtype} of shape {shape}, but {where} takes floats of shape "
+            f"({number}, {dim}); use the encoder it was built with"
+        )
+
+
+def require_built_with(
+    built: tuple[int, Mapping[str, Any]],
+    dim: int | None,
+    identity: Mapping[str, Any] | None,
+    where: str,
+) -> None:
+    """An `InputError` if an index was `built` with another dimension or identity than is given."""
+    for what, actual, wanted in (
+        ("dimension", built[0], dim),
+        ("identity", as_json(built[1]), identity and as_json(identity)),
+    ):
+        if wanted is not None and actual != wanted:
+            raise InputError(
+                f"{where} holds vectors of {what} {actual}, not {wanted}; use what it was built "
+                "with, or build another index"
+            )
+
+
+def plan_addition(
+    names: Sequence[bytes], digests: Sequence[str], known: KnownImages
+) -> AdditionPlan:
+    """Compare the images that are given with those that the index holds."""
+    there = known.live_paths(set(names))
+    copies = known.live_digests(set(digests))
+    plan = AdditionPlan([], [], [], [], {})
     mine: dict[bytes, int] = {}
     for item, (name, digest) in enumerate(zip(names, digests, strict=True)):
-        known = there.get(name)
-        if known is not None and known[1] == digest:
-            made.answers.append(known[0])
+        earlier = there.get(name)
+        if earlier is not None and earlier[1] == digest:
+            plan.answers.append(earlier[0])
         elif name in mine:
-            made.answers.append(mine[name])
+            plan.answers.append(mine[name])
         else:
-            number = len(made.images)
-            made.images.append(NewImage(name, digest, number))
-            made.given.append(item)
-            made.answers.append(~number)
+            number = len(plan.images)
+            plan.images.append(NewImage(name, digest, number))
+            plan.given.append(item)
+            plan.answers.append(~number)
             mine[name] = ~number
-            if known is not None:
-                made.replaced.append(known[0])
+            if earlier is not None:
+                plan.replaced.append(earlier[0])
             if digest in copies:
-                made.earlier[number] = copies[digest]
+                plan.earlier[number] = copies[digest]
             copies.setdefault(digest, ~number)
-    gone = set(made.replaced)
-    for number in [n for n, other in made.earlier.items() if other in gone]:
-        del made.earlier[number]
-    return made
+    gone = set(plan.replaced)
+    for number in [n for n, other in plan.earlier.items() if other in gone]:
+        del plan.earlier[number]
+    return plan
 
 
-def result(plan: Plan, fresh: Sequence[int]) -> AddResult:
+def addition_result(plan: AdditionPlan, fresh: Sequence[int]) -> AddResult:
     """The answer, once the new images have the ids `fresh`."""
 
     def id_of(answer: int) -> int:

@@ -1,4 +1,4 @@
-"""Which segments become one, how they are written, and what is swept away.
+"""Merge small segments, and remove files that no manifest row names.
 
 Small segments are merged as in a log-structured tree: as soon as `FAN_IN` segments have about the
 same size.  A vector is then rewritten once per factor of `FAN_IN` in size, and an index that grew
@@ -22,12 +22,12 @@ from wherefrom.origin.index.segments import (
     SCRATCH_SUFFIX,
     SUFFIX,
     Float16,
-    Segment,
+    SegmentFile,
     SegmentInfo,
     write_segment,
 )
 
-Held = tuple[Place, Segment]
+Held = tuple[Place, SegmentFile]
 FAN_IN = 8
 SEGMENT_ROWS = 2**20  # a merged segment has at most so many rows
 COPY_ROWS = 8192
@@ -46,7 +46,7 @@ def like_sized(held: Sequence[Held]) -> list[Held]:
     return tiers[min(full)] if full else []
 
 
-def is_worthwhile(place: Place, segment: Segment) -> bool:
+def is_worthwhile(place: Place, segment: SegmentFile) -> bool:
     """Whether a full compaction rewrites a segment: it is small, or holds deleted vectors."""
     return place.info.rows < SEGMENT_ROWS or len(place.ids) < place.info.rows
 

@@ -4,9 +4,9 @@
     refs.index/segments/*.segment  the vectors
     refs.index/writer.lock         held while somebody writes
 
-Every `add`, `delete` and `compact` is durable when it returns, and is there whole or not at all if
-the process is killed.  There is one writer at a time and any number of readers, in other processes
-too; a reader sees a change at its next call.
+Every `add`, `delete` and `compact` is durable when it returns.  If the process is killed, the
+change is there whole or not at all.  There is one writer at a time and any number of readers, in
+other processes too; a reader sees a change at its next call.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -24,31 +23,35 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.core.store import scratch_beside
-from wherefrom.data.files.opening import show_path
-from wherefrom.origin.index import additions as intake
-from wherefrom.origin.index import compaction as merging
+from wherefrom.core.paths import show_path
+from wherefrom.core.saving.store import scratch_beside
+from wherefrom.origin.index import compaction
+from wherefrom.origin.index.additions import (
+    addition_result,
+    checked_names,
+    plan_addition,
+    refuse_shape,
+    require_built_with,
+)
 from wherefrom.origin.index.manifest import Manifest, Place, as_json
 from wherefrom.origin.index.pictures import Pictures
 from wherefrom.origin.index.places import absolute_folder
-from wherefrom.origin.index.protocol import VectorIndex
 from wherefrom.origin.index.result import (
     AddResult,
+    IndexCheck,
     IndexedImage,
-    ScanStatistics,
     SearchResult,
-    Verification,
 )
-from wherefrom.origin.index.segments import Segment, refuse_unusable, unit_rows, write_segment
+from wherefrom.origin.index.segments import SegmentFile, refuse_unusable, unit_rows, write_segment
 from wherefrom.origin.scanning import scan
-from wherefrom.origin.scanning.exact import Part, gather
+from wherefrom.origin.scanning.exact import RowBlock, gather
 from wherefrom.origin.scanning.rough import TILE_ROWS, Rows
 
 SEGMENTS = "segments"
 REFRESH_ATTEMPTS = 10
 
 
-class Index(VectorIndex):
+class Index:
     """An open index: `Index.create` or `Index.open`.  Use it from the thread that opened it."""
 
     def __init__(self, path: Path, *, writable: bool) -> None:
@@ -59,7 +62,7 @@ class Index(VectorIndex):
         self.identity: Mapping[str, Any] = self._manifest.identity
         self.pictures = Pictures(self._manifest)
         self._seen: int | None = None
-        self._held: list[tuple[Place, Segment]] = []
+        self._held: list[tuple[Place, SegmentFile]] = []
         self._rows: dict[torch.device, Rows] = {}
         try:
             self._refresh()
@@ -110,15 +113,7 @@ class Index(VectorIndex):
         """
         index = cls(Path(path), writable=writable)
         try:
-            for what, seen, wanted in (
-                ("dimension", index.dim, dim),
-                ("identity", as_json(index.identity), identity and as_json(identity)),
-            ):
-                if wanted is not None and seen != wanted:
-                    raise InputError(
-                        f"{show_path(index.path)} holds vectors of {what} {seen}, not {wanted}; "
-                        "use what it was built with, or build another index"
-                    )
+            require_built_with((index.dim, index.identity), dim, identity, show_path(index.path))
         except BaseException:
             index.close()
             raise
@@ -129,19 +124,19 @@ class Index(VectorIndex):
     ) -> AddResult:
         """Add images: paths, digests of their files (`sha256:<hex>`) and vectors (N, dim).
 
-        Paths are kept as `places.absolute_names` makes them.  One that is there with the same
-        digest is left as it is, with another it is replaced.  Images with one digest under several
-        paths are all kept, and reported.  Each call writes a file and waits for the disk, so give
-        it hundreds of images rather than one.
+        Paths are stored as `places.absolute_names` makes them.  A path that is there with the same
+        digest is left as it is; with another digest it is replaced.  Images with one digest under
+        several paths are all stored, and reported.  Each call writes a file and waits for the
+        disk, so give it hundreds of images rather than one.
 
         An `InputError` naming the image, before anything is written, for a vector that is NaN,
         infinite or all zeros, or a path given twice with different digests.
         """
         self._manifest.refuse_reader()
-        names = intake.checked_names(paths, digests)
-        self._refuse_shape(vectors, "vectors", count=len(names))
+        names = checked_names(paths, digests)
+        refuse_shape(vectors, (len(names), self.dim), show_path(self.path))
         unit = unit_rows(vectors, lambda i: show_path(Path(paths[i])))
-        plan = intake.plan(names, digests, self._manifest)
+        plan = plan_addition(names, digests, self._manifest)
         if plan.images:
             info = write_segment(
                 self.path / SEGMENTS, [unit[plan.given]], dim=self.dim, rows=len(plan.images)
@@ -156,12 +151,12 @@ class Index(VectorIndex):
                 self._merge_like_sized()
         else:
             fresh = []
-        return intake.result(plan, fresh)
+        return addition_result(plan, fresh)
 
     def delete(self, ids: Sequence[int], *, by_hand: bool = False) -> None:
         """Delete images.  An id that is not there is an `InputError`, and nothing is deleted.
 
-        What is deleted `by_hand` is not added again by a synchronisation.
+        A synchronisation does not add again what was deleted `by_hand`.
         """
         self.get(ids)
         numbers = [int(image) for image in ids]
@@ -169,9 +164,9 @@ class Index(VectorIndex):
         self._changed()
 
     def relocate(self, paths: Mapping[int, bytes], gone: Sequence[int]) -> None:
-        """Keep new absolute paths of images by id, and delete those that are `gone`, in one step.
+        """Store new absolute paths of images by id, and delete those `gone`, in one transaction.
 
-        Whatever `pictures.follow` found is kept too.
+        Whatever `pictures.follow` found is stored too.
         """
         self.pictures.relocate(paths, gone)
         self._changed()
@@ -191,18 +186,11 @@ class Index(VectorIndex):
         if k < 1:
             raise InputError(f"k is {k}, but at least one image must be asked for")
         rows = self.rows_on(torch.device(device) if device is not None else queries.device)
-        # Two at least, for the statistics.
-        ids, scores, spread = scan.scan(rows, unit, min(max(k, 2), rows.count))
-        top2 = scores[:, 1] if rows.count > 1 else torch.full_like(scores[:, 0], torch.nan)
-        return SearchResult(
-            ids=ids[:, :k],
-            scores=scores[:, :k],
-            statistics=ScanStatistics(spread.mean, spread.std, scores[:, 0], top2, rows.count),
-        )
+        return SearchResult(*scan.scan(rows, unit, min(k, rows.count)))
 
     def unit_queries(self, queries: Tensor) -> Tensor:
         """Queries (Q, dim) at unit norm, float64 on the CPU; `InputError` for unusable ones."""
-        self._refuse_shape(queries, "queries")
+        refuse_shape(queries, (None, self.dim), show_path(self.path))
         exact: Tensor = queries.detach().cpu().double()
         norms: Tensor = torch.linalg.vector_norm(exact, dim=1, keepdim=True)
         refuse_unusable(norms.squeeze(1), lambda i: f"query {i}")
@@ -258,9 +246,6 @@ class Index(VectorIndex):
         """How many images there are."""
         return self._manifest.count()
 
-    def flush(self) -> None:
-        """Nothing: `add` and `delete` have already waited for the disk."""
-
     def compact(self) -> None:
         """Merge the segments into as few as may be, in order of id, without deleted vectors.
 
@@ -268,9 +253,9 @@ class Index(VectorIndex):
         """
         self._manifest.refuse_reader()
         self._refresh()
-        self._merge([held for held in self._held if merging.is_worthwhile(*held)])
+        self._merge([held for held in self._held if compaction.is_worthwhile(*held)])
 
-    def verify(self) -> Verification:
+    def verify(self) -> IndexCheck:
         """Read every byte of every segment; an `ArtifactError` names what is damaged."""
         self._refresh()
         self._manifest.verify()
@@ -283,40 +268,25 @@ class Index(VectorIndex):
         if damage:
             raise ArtifactError("; ".join(damage))
         rows = sum(place.info.rows for place, _ in self._held)
-        return Verification(images=self.count(), segments=len(self._held), rows=rows)
+        return IndexCheck(images=self.count(), segments=len(self._held), rows=rows)
 
     def close(self) -> None:
-        """Let go of the files, and of the writer's lock."""
+        """Close the files and release the writer's lock."""
         self._manifest.close()
         self._held, self._rows = [], {}
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _refuse_shape(self, vectors: Tensor, what: str, *, count: int | None = None) -> None:
-        shape = tuple(vectors.shape)
-        rows = shape[0] if count is None and len(shape) == 2 else count
-        if not vectors.is_floating_point() or shape != (rows, self.dim):
-            number = "any number" if count is None else count
-            raise InputError(
-                f"the {what} are {vectors.dtype} of shape {shape}, but {show_path(self.path)} "
-                f"takes floats of shape ({number}, {self.dim}); use the encoder it was built with"
-            )
 
     def _changed(self) -> None:
         self._seen = None
         self._refresh()
 
     def _refresh(self) -> None:
-        """Hold the segments that the manifest now names."""
+        """Open the segments that the manifest now names."""
         version = self._manifest.version()
         if version == self._seen:
             return
@@ -333,16 +303,20 @@ class Index(VectorIndex):
             )
         self._seen, self._rows = version, {}
 
-    def _hold(self, places: Sequence[Place]) -> list[tuple[Place, Segment]]:
+    def _hold(self, places: Sequence[Place]) -> list[tuple[Place, SegmentFile]]:
         known = {segment.info.name: segment for _, segment in self._held}
         folder = self.path / SEGMENTS
         return [
-            (p, known.get(p.info.name) or Segment(folder / p.info.name, dim=self.dim, info=p.info))
+            (
+                p,
+                known.get(p.info.name)
+                or SegmentFile(folder / p.info.name, dim=self.dim, info=p.info),
+            )
             for p in places
         ]
 
     def rows_on(self, device: torch.device) -> Rows:
-        """What is to be scanned on `device`: at least one image, of intact segments."""
+        """The rows to scan, on `device`; an `InputError` if there are none."""
         self._refresh()
         if not any(len(place.ids) for place, _ in self._held):
             raise InputError(
@@ -356,13 +330,13 @@ class Index(VectorIndex):
         return self._rows[device]
 
     def _merge_like_sized(self) -> None:
-        while chosen := merging.like_sized(self._held):
+        while chosen := compaction.like_sized(self._held):
             self._merge(chosen)
 
-    def _merge(self, chosen: Sequence[tuple[Place, Segment]]) -> None:
-        if not chosen or not merging.would_change(chosen):
+    def _merge(self, chosen: Sequence[tuple[Place, SegmentFile]]) -> None:
+        if not chosen or not compaction.would_change(chosen):
             return
-        written = merging.write_merged(self.path / SEGMENTS, chosen, dim=self.dim)
+        written = compaction.write_merged(self.path / SEGMENTS, chosen, dim=self.dim)
         self._manifest.switch([place.key for place, _ in chosen], written)
         self._changed()
         for _, segment in chosen:
@@ -371,10 +345,10 @@ class Index(VectorIndex):
 
     def _sweep(self) -> None:
         """Remove what a killed writer left: files that no manifest row names."""
-        merging.sweep(self.path / SEGMENTS, {place.info.name for place, _ in self._held})
+        compaction.sweep(self.path / SEGMENTS, {place.info.name for place, _ in self._held})
 
 
-def _part(place: Place, segment: Segment, device: torch.device) -> Part:
+def _part(place: Place, segment: SegmentFile, device: torch.device) -> RowBlock:
     ids = np.full(place.info.rows, -1, dtype=np.int64)
     ids[place.rows] = place.ids
     dead = torch.from_numpy(np.flatnonzero(ids < 0))
@@ -382,4 +356,4 @@ def _part(place: Place, segment: Segment, device: torch.device) -> Part:
     for some in torch.split(dead, TILE_ROWS):
         total -= segment.rows[some].double().sum(0)
     rows = segment.rows_on(device)
-    return Part(rows, torch.from_numpy(ids).to(device), dead.to(device), total)
+    return RowBlock(rows, torch.from_numpy(ids).to(device), dead.to(device), total)

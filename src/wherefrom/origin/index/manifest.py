@@ -1,13 +1,12 @@
-"""The manifest of an index: one SQLite database, and the only word on what the index holds.
+"""The manifest of an index: one SQLite database that says what the index holds.
 
 A segment file that no committed row names does not exist.  Every change is one transaction.
 
 The journal is SQLite's rollback journal, not a write-ahead log: a folder at rest then has one
-manifest file, complete in itself, that can be copied, read from a read-only medium, or shared by
-network file systems that lack the shared memory of the log.  Its price, that a commit waits for
-reads under way, is small because reads are short: a reader takes a snapshot and lets go.  With this
-journal only `synchronous=EXTRA` survives a power cut right after a commit (FULL does not flush the
-folder from which the journal was removed, so that the journal could return and undo the commit).
+manifest file that can be copied, read from a read-only medium, or shared by network file systems
+that lack the shared memory of the log.  A commit waits for reads under way, which are short.  With
+this journal only `synchronous=EXTRA` survives a power cut right after a commit (FULL does not
+flush the folder from which the journal was removed, so that it could return and undo the commit).
 
 The writer's lock is a transaction held open on a database of its own.  It works wherever SQLite
 does, and ends with the process, however that ends.
@@ -29,13 +28,13 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
-from wherefrom.core.database import database_errors, transaction
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.data.files.opening import show_path
+from wherefrom.core.paths import show_path
+from wherefrom.core.saving.database import database_errors, transaction
 from wherefrom.origin.index.segments import SegmentInfo
 
 NAME, LOCK_NAME = "manifest.sqlite", "writer.lock"
-SCHEMA = 2  # 1 kept paths as they were given, relative to a folder that it did not keep
+SCHEMA = 2  # 1 stored paths as they were given, relative to a folder that it did not store
 APPLICATION_ID = 0x57464958  # "WFIX", so that another program's database is told apart
 WAIT_SECONDS = 30.0
 TABLES = """
@@ -134,7 +133,7 @@ class Manifest:
         base.close()
 
     def close(self) -> None:
-        """Let go of the database and of the writer's lock."""
+        """Close the database and release the writer's lock."""
         for connection in (getattr(self, "_base", None), self._lock):
             if connection is not None:
                 connection.close()
@@ -213,10 +212,10 @@ class Manifest:
 
     def live_digests(self, digests: Iterable[str]) -> dict[str, int]:
         """The first live image of each digest that has one."""
-        found: dict[str, int] = {}
+        first: dict[str, int] = {}
         for digest, (image,) in self._look_up("digest, id", "digest", digests):
-            found[digest] = min(image, found.get(digest, image))
-        return found
+            first[digest] = min(image, first.get(digest, image))
+        return first
 
     def insert(
         self, info: SegmentInfo, images: Sequence[NewImage], *, replaced: Sequence[int], now: float
@@ -311,7 +310,7 @@ class Manifest:
         if schema < SCHEMA:
             raise ArtifactError(
                 f"{show_path(self.folder)} was written by an earlier wherefrom (index schema "
-                f"{schema}, this version reads {SCHEMA}), which did not keep where its pictures "
+                f"{schema}, this version reads {SCHEMA}), which did not store where its pictures "
                 "lie; build the index again: wherefrom origin build FOLDER --out NEW.index"
             )
         if schema > SCHEMA:

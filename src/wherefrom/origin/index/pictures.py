@@ -1,4 +1,4 @@
-"""The pictures that an open index names: where they lie, and which folders were given."""
+"""The paths of the pictures of an open index, and the folders that were added."""
 
 # pathlib takes no bytes, and not every path is text.
 # ruff: noqa: PTH120
@@ -23,7 +23,7 @@ class Pictures:
     """The paths of an index's pictures, which follow folders that have moved."""
 
     def __init__(self, manifest: Manifest) -> None:
-        """Paths as they are kept; `follow` looks whether folders have moved."""
+        """Paths as they are stored; `follow` looks whether folders have moved."""
         self._manifest = manifest
         self.moves = Moves()
 
@@ -32,8 +32,8 @@ class Pictures:
     ) -> None:
         """Look where the pictures lie if the index has moved, or where `roots` hold them now.
 
-        What moved together with the index is kept if `writable`.  What lies below a root is known
-        to this object only, until `relocate` keeps it.  A root that holds no picture is an
+        What moved together with the index is stored if `writable`.  What lies below a root is
+        known to this object only, until `relocate` stores it.  A root that holds no picture is an
         `InputError`.
         """
         here = absolute_folder(self._manifest.folder)
@@ -52,14 +52,14 @@ class Pictures:
             return images
         return [(image, self.moves.current(path), digest) for image, path, digest in images]
 
-    def current(self, kept: bytes) -> str:
-        """Where the picture with a kept path is now."""
-        return os.fsdecode(self.moves.current(kept))
+    def current(self, stored: bytes) -> str:
+        """Where the picture with a stored path is now."""
+        return os.fsdecode(self.moves.current(stored))
 
     def find(self, paths: Sequence[str | os.PathLike[str]]) -> tuple[int | None, ...]:
         """The id of the image at each path, None where there is none."""
         names = absolute_names(paths)
-        candidates = [[*self.moves.kept(name), name] for name in names]
+        candidates = [[*self.moves.stored(name), name] for name in names]
         there = self._manifest.live_paths({name for some in candidates for name in some})
         ids = ([there[name][0] for name in some if name in there] for some in candidates)
         return tuple(next(iter(some), None) for some in ids)
@@ -70,7 +70,7 @@ class Pictures:
         return list(dict.fromkeys(self.moves.current_folder(folder) for folder in noted))
 
     def note_folders(self, folders: Sequence[str | os.PathLike[str]]) -> None:
-        """Keep that these folders were given to be added."""
+        """Store that these folders were given to be added."""
         known = set(self._manifest.noted_paths("folders"))
         fresh = {absolute_folder(folder) for folder in folders} - known
         if fresh:
@@ -83,10 +83,10 @@ class Pictures:
         would be now if its folder went along with the one above.
         """
         noted = self._manifest.noted_paths("removed")
-        return list(dict.fromkeys(path for kept in noted for path in self.moves.either(kept)))
+        return list(dict.fromkeys(path for removed in noted for path in self.moves.either(removed)))
 
-    def kept(self) -> dict[int, bytes]:
-        """The paths of all images by id as they are kept, wherever the pictures are now."""
+    def stored_paths(self) -> dict[int, bytes]:
+        """The stored paths of all images by id, wherever the pictures are now."""
         return {image: path for image, path, _ in self._manifest.live_images()}
 
     def current_paths(self) -> dict[int, bytes]:
@@ -98,17 +98,17 @@ class Pictures:
         self._manifest.refuse_reader()
 
     def forget_folders(self, folders: Collection[bytes]) -> None:
-        """Keep no longer that these folders were given."""
+        """Remove these folders from those that were given."""
         if folders:
             self._commit({}, (), [path for path in self.folders() if path not in folders])
 
     def relocate(self, paths: Mapping[int, bytes], gone: Sequence[int]) -> None:
-        """Keep where all pictures lie now, `paths` by id besides; those `gone` are deleted.
+        """Store where all pictures lie now, `paths` by id besides; those `gone` are deleted.
 
         A path that two pictures would have stays with the one that had it.
         """
         dropped = set(gone)
-        by_id = {image: path for image, path in self.kept().items() if image not in dropped}
+        by_id = {image: path for image, path in self.stored_paths().items() if image not in dropped}
         wanted = {
             image: paths.get(image, self.moves.current(path)) for image, path in by_id.items()
         }
@@ -125,17 +125,17 @@ class Pictures:
         self._manifest.relocate(change, now=time.time())
         self.moves = Moves()
 
-    def _with(self, further: Moves) -> Moves:
-        """What has moved already, and from there `further`."""
-        folders = {os.path.dirname(path) for path in self.kept().values()}
+    def _with(self, later: Moves) -> Moves:
+        """The moves known so far, followed by `later` ones."""
+        folders = {os.path.dirname(path) for path in self.stored_paths().values()}
         now = {old: self.moves.folders.get(old, old) for old in folders}
-        both = {old: further.folders.get(new, new) for old, new in now.items()}
+        both = {old: later.folders.get(new, new) for old, new in now.items()}
         return Moves({old: new for old, new in both.items() if old != new})
 
 
-def _clashing(moved: Mapping[int, bytes], kept: Mapping[int, bytes]) -> set[int]:
+def _clashing(moved: Mapping[int, bytes], stored: Mapping[int, bytes]) -> set[int]:
     """The images among `moved` whose new path another image has, or has got before them."""
-    taken = {path for image, path in kept.items() if image not in moved}
+    taken = {path for image, path in stored.items() if image not in moved}
     clashing = set()
     for image, path in moved.items():
         if path in taken:

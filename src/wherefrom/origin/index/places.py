@@ -1,13 +1,12 @@
-"""Where the pictures of an index lie: absolute paths, and what follows when folders move.
+"""Find the pictures of an index again after folders have moved.
 
-An index keeps the absolute path of every picture and the folder that it stood in itself, its home.
-An index that was moved alone finds its pictures by their absolute paths; one that was moved
-together with them finds them by the way that led from it to them.  Paths that are only absolute, or
-only relative, would fail in one of the two cases.  Which case it is, is decided for each folder by
-looking: a picture is there or it is not, and where both places hold one, its content decides.
+An index stores the absolute path of every picture, and its own folder, its home.  If the index was
+moved alone, the absolute paths hold.  If it was moved together with its pictures, the paths
+relative to its home hold.  Which of the two it is, is decided for each folder by looking for the
+pictures; where both places hold pictures of these names, their content decides.
 
-The folder of a picture is resolved, its own name is not: a picture that is reached by several ways
-counts once, and a folder of links to files stays that folder.
+Links in the folder of a picture are resolved, the picture's own name is not: a picture that is
+reached by several paths counts once, and a folder of links to files stays that folder.
 """
 
 # pathlib takes no bytes, and not every path is text.
@@ -22,9 +21,11 @@ from pathlib import Path
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.limits import limits_in_force
-from wherefrom.core.store import digest_bytes
+from wherefrom.core.paths import show_path
+from wherefrom.core.saving.store import digest_bytes
 from wherefrom.data.files.archives import is_file
-from wherefrom.data.files.opening import UnusableFile, read_regular, show_path
+from wherefrom.data.files.opening import UnusableFile
+from wherefrom.data.files.reading import read_file
 
 SAMPLES = 3  # pictures of a folder that are looked at, to see whether it has moved
 GONE = "is gone"
@@ -82,7 +83,7 @@ def missing_now(path: str, digest: str | None = None) -> str:
 
 def digest_now(path: Path) -> str:
     """SHA-256 of a picture's bytes, as `sha256:<hex>`; `UnusableFile` if it cannot be read."""
-    return digest_bytes(read_regular(path, max_bytes=limits_in_force().max_bytes))
+    return digest_bytes(read_file(path, max_bytes=limits_in_force().max_bytes))
 
 
 def _absent(path: str) -> str:
@@ -105,12 +106,12 @@ class Moves:
     folders: Mapping[bytes, bytes] = field(default_factory=dict)
 
     def current(self, path: bytes) -> bytes:
-        """Where the picture with this kept path is now."""
+        """Where the picture with this stored path is now."""
         folder, name = os.path.split(path)
         return os.path.join(self.folders[folder], name) if folder in self.folders else path
 
     def either(self, path: bytes) -> tuple[bytes, ...]:
-        """Where a file may be now that is no picture of the index, so that nobody has looked."""
+        """Where a file may be now that is no picture of the index: its place was not looked for."""
         folder, tail = os.path.split(path)
         if folder in self.folders:
             return (os.path.join(self.folders[folder], tail),)
@@ -121,8 +122,8 @@ class Moves:
             (path, os.path.join(self.folders[folder], tail)) if folder in self.folders else (path,)
         )
 
-    def kept(self, path: bytes) -> list[bytes]:
-        """The kept paths of a picture that is at this path now."""
+    def stored(self, path: bytes) -> list[bytes]:
+        """The stored paths of a picture that is at this path now."""
         folder, name = os.path.split(path)
         return [os.path.join(old, name) for old, new in self.folders.items() if new == folder]
 
@@ -168,11 +169,11 @@ def below_roots(
 ) -> Moves:
     """What lies below one of the `roots` now, by its content; earlier roots come first.
 
-    How much of a kept path remains below a root is found by looking, the longest part first.  A
+    How much of a stored path remains below a root is found by looking, the longest part first.  A
     root below which no picture lies is an `InputError`.
     """
     moved: dict[bytes, bytes] = {}
-    heads: list[tuple[bytes, bytes]] = []  # a folder of kept paths, and the root in its place
+    heads: list[tuple[bytes, bytes]] = []  # a folder of stored paths, and the root in its place
     for given in roots:
         root, count = absolute_folder(given), len(heads)
         for folder, some in folders.items():

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from wherefrom.origin.scanning.scan import ScanStatistics
+
 
 @dataclass(frozen=True)
 class IndexedImage:
@@ -36,22 +38,6 @@ class AddResult:
 
 
 @dataclass(frozen=True)
-class ScanStatistics:
-    """How a query's scores are spread over all images of the index; float64, one per query.
-
-    `mean` is that of the exact scores.  `std` (divided by the count, not by one less) comes from
-    rounded scores: see `origin.scanning.scan.STD_TOLERANCE`.  `top1` and `top2` are the two
-    largest exact scores; `top2` is NaN in an index of one image.
-    """
-
-    mean: Tensor
-    std: Tensor
-    top1: Tensor
-    top2: Tensor
-    count: int
-
-
-@dataclass(frozen=True)
 class SearchResult:
     """The most similar images of each query, best first, ties by smaller id.
 
@@ -66,8 +52,8 @@ class SearchResult:
 
 
 @dataclass(frozen=True)
-class Verification:
-    """What `verify` read and found whole."""
+class IndexCheck:
+    """What `Index.verify` has read and found undamaged."""
 
     images: int
     segments: int

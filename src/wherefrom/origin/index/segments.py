@@ -1,4 +1,4 @@
-"""Segment files: unit vectors as float16, written once, never changed, mapped instead of read.
+"""Segment files: unit vectors as float16, written once and memory-mapped.
 
     bytes 0-63     magic, format version, dimension, number of rows, SHA-256, eight zeros
     then           the rows, float16, little-endian, row by row
@@ -8,9 +8,9 @@ A vector is brought to unit norm once, before it is rounded; every later score i
 of what stands here.  The sum makes the mean score of a query over a whole segment one inner product
 instead of a pass over all scores.  The digest covers every other byte of the file.
 
-Opening checks the header and the size, which costs nothing.  The digest is checked by `verify`,
-and by the index before a process first computes with a segment: later than at opening, so that
-listing or deleting does not read gigabytes, but before any number leaves.
+Opening checks the header and the size.  The digest is checked by `verify`, and by the index before
+a process first computes with a segment: not at opening, so that listing or deleting does not read
+gigabytes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from torch import Tensor
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.reading import read_at
-from wherefrom.core.store import flush_file, flush_folder
+from wherefrom.core.saving.store import flush_file, flush_folder
 
 Float16 = npt.NDArray[np.float16]
 
@@ -49,7 +49,7 @@ SLICE_ROWS = 4096
 
 @dataclass(frozen=True)
 class SegmentInfo:
-    """What the manifest keeps of a segment file: its name, rows and digest (`sha256:<hex>`)."""
+    """A segment file as the manifest names it: name, rows and digest (`sha256:<hex>`)."""
 
     name: str
     rows: int
@@ -108,7 +108,7 @@ def write_segment(folder: Path, chunks: Iterable[Float16], *, dim: int, rows: in
 def _write(path: Path, chunks: Iterable[Float16], blank_header: bytes) -> str:
     _, _, dim, rows, _ = HEADER.unpack(blank_header)
     digest = hashlib.sha256(blank_header)
-    total, left = np.zeros(dim, dtype="<f8"), rows
+    total, written = np.zeros(dim, dtype="<f8"), 0
     with path.open("xb") as file:
         file.write(blank_header)
         for chunk in chunks:
@@ -116,9 +116,9 @@ def _write(path: Path, chunks: Iterable[Float16], blank_header: bytes) -> str:
             digest.update(body)
             file.write(body)
             total += chunk.sum(axis=0, dtype=np.float64)
-            left -= len(chunk)
-        if left:
-            raise ValueError(f"{rows} rows were announced, {rows - left} came")
+            written += len(chunk)
+        if written != rows:
+            raise ValueError(f"{rows} rows were announced, {written} came")
         digest.update(total.tobytes())
         file.write(total.tobytes())
         file.seek(0)
@@ -128,7 +128,7 @@ def _write(path: Path, chunks: Iterable[Float16], blank_header: bytes) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-class Segment:
+class SegmentFile:
     """A segment file, mapped.  What is mapped stays readable after the file is removed."""
 
     def __init__(self, path: Path, *, dim: int, info: SegmentInfo) -> None:
@@ -185,7 +185,7 @@ class Segment:
 
 def _opened(path: Path) -> int:
     try:
-        # Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
+        # Without O_NONBLOCK, opening a pipe without a writer would never return.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         handle = os.open(path, flags)
     except FileNotFoundError:

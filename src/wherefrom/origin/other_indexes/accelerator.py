@@ -1,6 +1,6 @@
 """Approximate search for large indexes: FAISS proposes, the stored vectors decide.
 
-FAISS keeps one bit per number of each vector (RaBitQ) in inverted lists.  What it proposes is
+FAISS stores one bit per number of each vector (RaBitQ) in inverted lists.  What it proposes is
 scored exactly from the index's own segments, so every score returned is exact; only an image that
 FAISS does not propose can be missing.  How often that happens is measured when the accelerator is
 built, against the exact scan, and a build that finds less than `floor` of it is refused.
@@ -9,13 +9,13 @@ The queries of that measurement are stored vectors, each with the difference of 
 its own length: about as far from their origins (cosine 0.7) as edits are, in directions in which
 images differ.
 
-The statistics are exact too: mean m and covariance C of all stored vectors are kept beside the
+The statistics are exact too: mean m and covariance C of all stored vectors are stored beside the
 lists, and a query q scores q.m on average, with the variance q'Cq.  A missed image can only lower
 the best score, and with it the z-score: false alarms do not become more frequent, and of the
 origins as many more are missed as the recall says.
 
-The accelerator stands inside the index's folder, is never the source of anything, and is refused
-once the index has changed.
+The accelerator stands inside the index's folder, holds no data of its own, and is refused once the
+index has changed.
 """
 
 from __future__ import annotations
@@ -29,20 +29,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wherefrom.core.errors import ArtifactError, InputError, MissingExtraError
+from wherefrom.core.errors import InputError
+from wherefrom.core.optional import need
+from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
-from wherefrom.core.store import load_artifact, save_artifact
-from wherefrom.data.files.opening import show_path
+from wherefrom.core.saving.artifact import Artifact, Saved, damage_named
 from wherefrom.origin.index.index import Index
-from wherefrom.origin.index.result import ScanStatistics, SearchResult
+from wherefrom.origin.index.result import SearchResult
 from wherefrom.origin.scanning.exact import digits_of, exact_scores, rank
 from wherefrom.origin.scanning.rough import Rows, Tile, tiles
+from wherefrom.origin.scanning.scan import ScanStatistics
 
-FOLDER, KIND, SCHEMA = "accelerator", "origin/accelerator", 1
+FOLDER = "accelerator"
 FLOOR = 0.99
-FEWEST = 1000  # images; the exact scan of fewer takes milliseconds
-LARGEST = 4096  # numbers per vector: the covariance has the square of it
+MIN_IMAGES = 1000  # the exact scan of fewer takes milliseconds
+MAX_DIMENSION = 4096  # of a vector: the covariance has the square of it
 PROBES, NEIGHBOURS = 256, 10  # of the measurement
 DEPTHS = (200, 800, 3200)  # proposals per query, tried in this order
 CHUNK = 32_768
@@ -73,21 +75,21 @@ class Accelerator:
         if not 0 < floor <= 1:
             raise InputError(f"the floor is {floor:g}, but it must be above 0 and at most 1")
         rows = index.rows_on(torch.device("cpu"))
-        if rows.count < FEWEST:
+        if rows.count < MIN_IMAGES:
             raise InputError(
-                f"{show_path(index.path)} holds {rows.count} images; an accelerator needs {FEWEST} "
-                "and would gain nothing below"
+                f"{show_path(index.path)} holds {rows.count} images; an accelerator needs "
+                f"{MIN_IMAGES} and would gain nothing below"
             )
-        if index.dim > LARGEST:
+        if index.dim > MAX_DIMENSION:
             raise InputError(
-                f"the vectors have {index.dim} numbers, but at most {LARGEST} can be accelerated; "
-                "build the index with an edit map"
+                f"the vectors have {index.dim} numbers, but at most {MAX_DIMENSION} can be "
+                "accelerated; build the index with an edit map"
             )
         lists, covariance = _filled(faiss, rows, seed, track)
-        made = cls(index, lists, rows.mean, covariance, 0.0, 0, _state(rows))
-        made = made._tuned(floor, seed)
-        made._save()
-        return made
+        depth, recall = _tune(lists, index, floor, seed)
+        accelerator = cls(index, lists, rows.mean, covariance, recall, depth, _state(rows))
+        accelerator._save()
+        return accelerator
 
     @classmethod
     def load(cls, index: Index) -> Self:
@@ -99,95 +101,116 @@ class Accelerator:
                 f"{show_path(index.path)} has no accelerator; make one with accelerate, or search "
                 "without it"
             )
-        meta, tensors = load_artifact(place, kind=KIND, schema=SCHEMA)
-        try:
-            lists = faiss.deserialize_index(tensors["lists"].numpy())
-        except (RuntimeError, KeyError) as error:
-            raise ArtifactError(f"{show_path(place)} cannot be read; accelerate again") from error
-        lists.nprobe = meta["nprobe"]
-        return cls(
+        saved = SavedLists.load(place)
+        with damage_named(place, again=saved.again):
+            lists = faiss.deserialize_index(saved.lists.numpy())
+        lists.nprobe = saved.nprobe
+        accelerator = cls(
             index,
             lists,
-            tensors["mean"],
-            tensors["covariance"],
-            meta["recall"],
-            meta["depth"],
-            meta["state"],
-        )._current()
+            saved.mean,
+            saved.covariance,
+            recall=saved.recall,
+            depth=saved.depth,
+            state=saved.state,
+        )
+        accelerator._refuse_changed()
+        return accelerator
 
     def search(self, queries: Tensor, k: int = 10) -> SearchResult:
         """As `Index.search`, but that an image may be missing; statistics as of the whole index."""
-        self._current()
+        self._refuse_changed()
         unit = self.index.unit_queries(queries)
         if k < 1:
             raise InputError(f"k is {k}, but at least one image must be asked for")
         rows = self.index.rows_on(torch.device("cpu"))
-        # Two at least, for the statistics.
-        ids, scores = self._nearest(rows, unit, min(max(k, 2), rows.count))
+        ids, scores = _nearest(self.lists, self.depth, rows, unit, min(k, rows.count))
         mean = unit @ self.mean
         std = ((unit @ self.covariance) * unit).sum(1).clamp(min=0).sqrt()
-        statistics = ScanStatistics(mean, std, scores[:, 0], scores[:, 1], rows.count)
-        return SearchResult(ids[:, :k], scores[:, :k], statistics)
-
-    def _nearest(self, rows: Rows, unit: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        _, proposed = self.lists.search(unit.float().numpy(), min(max(self.depth, k), rows.count))
-        places = torch.from_numpy(proposed)
-        missing = places < 0  # FAISS found fewer
-        scores, ids = exact_scores(rows.parts, places.clamp(min=0), digits_of(unit))
-        scores[missing] = -torch.inf
-        return rank(scores, ids, k)
-
-    def _tuned(self, floor: float, seed: int) -> Self:
-        """With the fewest lists looked into that reach the floor."""
-        rows = self.index.rows_on(torch.device("cpu"))
-        unit = self.index.unit_queries(_probes(rows, seed))
-        exact = self.index.search(unit.float(), NEIGHBOURS).ids
-        best = 0.0
-        for depth in DEPTHS:
-            made = type(self)(
-                self.index, self.lists, self.mean, self.covariance, 0.0, depth, self.state
-            )
-            probed = 1
-            while True:
-                self.lists.nprobe = min(probed, self.lists.nlist)
-                found, _ = made._nearest(rows, unit, NEIGHBOURS)
-                hits = (found.unsqueeze(2) == exact.unsqueeze(1)).any(1)
-                recall = float(hits.double().mean())
-                best = max(best, recall)
-                if recall >= floor:
-                    fields = (self.lists, self.mean, self.covariance, recall, depth, self.state)
-                    return type(self)(self.index, *fields)
-                if probed >= self.lists.nlist:
-                    break
-                probed *= 2
-        raise InputError(
-            f"the accelerator finds {best:.4f} of what the exact scan finds, less than the floor "
-            f"of {floor:g}, so it was not saved; search without it, or lower the floor"
-        )
+        return SearchResult(ids, scores, ScanStatistics(mean, std, rows.count))
 
     def _save(self) -> None:
         blob = torch.from_numpy(np.asarray(_faiss().serialize_index(self.lists)))
-        save_artifact(
-            self.index.path / FOLDER,
-            kind=KIND,
-            schema=SCHEMA,
-            meta={
-                "state": self.state,
-                "recall": self.recall,
-                "depth": self.depth,
-                "nprobe": int(self.lists.nprobe),
-            },
-            tensors={"lists": blob, "mean": self.mean, "covariance": self.covariance},
-            overwrite=True,
-        )
+        SavedLists(
+            lists=blob,
+            mean=self.mean,
+            covariance=self.covariance,
+            state=self.state,
+            recall=self.recall,
+            depth=self.depth,
+            nprobe=int(self.lists.nprobe),
+        ).save(self.index.path / FOLDER, overwrite=True)
 
-    def _current(self) -> Self:
+    def _refuse_changed(self) -> None:
         if _state(self.index.rows_on(torch.device("cpu"))) != self.state:
             raise InputError(
                 f"{show_path(self.index.path)} has changed since its accelerator was made; "
                 "accelerate again, or search without it"
             )
-        return self
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SavedLists(Artifact):
+    """What stands in the accelerator's folder."""
+
+    kind = "origin/accelerator"
+    schema = 1
+    again = "accelerate again"
+
+    lists: Tensor  # uint8, FAISS's own format
+    mean: Tensor
+    covariance: Tensor
+    state: str
+    recall: float
+    depth: int
+    nprobe: int  # lists that are searched per query
+
+    def to_saved(self) -> Saved:
+        """The figures as JSON values, lists and moments as tensors."""
+        meta = {name: getattr(self, name) for name in ("state", "recall", "depth", "nprobe")}
+        tensors = {"lists": self.lists, "mean": self.mean, "covariance": self.covariance}
+        return Saved(meta, tensors)
+
+    @classmethod
+    def from_saved(cls, saved: Saved) -> Self:
+        """The lists that `to_saved` describes."""
+        values: dict[str, Any] = {**saved.meta, **saved.tensors}
+        return cls(**values)
+
+
+def _nearest(lists: Any, depth: int, rows: Rows, unit: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Ids and exact scores (Q, k) of the `depth` images per query that FAISS proposes."""
+    _, proposed = lists.search(unit.float().numpy(), min(max(depth, k), rows.count))
+    places = torch.from_numpy(proposed)
+    missing = places < 0  # FAISS proposed fewer
+    scores, ids = exact_scores(rows.parts, places.clamp(min=0), digits_of(unit))
+    scores[missing] = -torch.inf
+    return rank(scores, ids, k)
+
+
+def _tune(lists: Any, index: Index, floor: float, seed: int) -> tuple[int, float]:
+    """Depth and recall with the fewest lists searched that reach the floor; sets `lists.nprobe`."""
+    rows = index.rows_on(torch.device("cpu"))
+    unit = index.unit_queries(_probes(rows, seed))
+    exact = index.search(unit.float(), NEIGHBOURS).ids
+    best = 0.0
+    for depth in DEPTHS:
+        probed = 1
+        while True:
+            lists.nprobe = min(probed, lists.nlist)
+            ids, _ = _nearest(lists, depth, rows, unit, NEIGHBOURS)
+            hits = (ids.unsqueeze(2) == exact.unsqueeze(1)).any(1)
+            recall = float(hits.double().mean())
+            best = max(best, recall)
+            if recall >= floor:
+                return depth, recall
+            if probed >= lists.nlist:
+                break
+            probed *= 2
+    raise InputError(
+        f"the accelerator finds {best:.4f} of what the exact scan finds, less than the floor "
+        f"of {floor:g}, so it was not saved; search without it, or lower the floor"
+    )
 
 
 def _filled(faiss: Any, rows: Rows, seed: int, track: Track) -> tuple[Any, Tensor]:
@@ -210,7 +233,7 @@ def _filled(faiss: Any, rows: Rows, seed: int, track: Track) -> tuple[Any, Tenso
 
 
 def _alive(tile: Tile) -> Tensor:
-    """Which rows of a tile are no dead ones."""
+    """Places of the rows of a tile that are not dead."""
     here = torch.ones(len(tile.rows), dtype=torch.bool)
     here[tile.gone[tile.gone < len(here)]] = False
     return here.nonzero().squeeze(1)
@@ -236,9 +259,9 @@ def _probes(rows: Rows, seed: int) -> Tensor:
     generator = stream(seed, "accelerator", "probes")
     drawn = _some(rows, 3 * PROBES, generator).float()
     drawn = drawn[torch.randperm(len(drawn), generator=generator)]
-    origin, one, other = torch.split(drawn, PROBES)
+    origin, minuend, subtrahend = torch.split(drawn, PROBES)
     length: Tensor = torch.linalg.vector_norm(origin, dim=1, keepdim=True)
-    return origin + torch.nn.functional.normalize(one - other) * length
+    return origin + torch.nn.functional.normalize(minuend - subtrahend) * length
 
 
 def _state(rows: Rows) -> str:
@@ -251,10 +274,7 @@ def _state(rows: Rows) -> str:
 
 
 def _faiss() -> Any:
-    try:
-        import faiss
-    except ImportError as error:
-        raise MissingExtraError("faiss", "faiss", "an accelerator") from error
+    faiss = need("faiss", "an accelerator", extra="faiss")
     # One pool of threads' worth for both; torch knows what the user wants.
     faiss.omp_set_num_threads(torch.get_num_threads())
     return faiss

@@ -1,7 +1,7 @@
 """The index on Milvus, for more images than one machine holds.
 
-Milvus keeps the vectors and finds the most similar ones; `uri` is a server's or a cluster's address
-or, for milvus-lite, the path of a file that ends in `.db`.  Every request asks for Strong
+Milvus stores the vectors and finds the most similar ones; `uri` is the address of a server or
+cluster, or, for milvus-lite, the path of a file that ends in `.db`.  Every request asks for Strong
 consistency: what was added or deleted before is seen.  Vectors are rounded to float16 as in
 `Index`, and the scores of what Milvus finds are computed again, exactly.
 
@@ -29,16 +29,24 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from wherefrom.core.errors import InputError, MissingExtraError
-from wherefrom.core.store import write_file
-from wherefrom.data.files.opening import show_path
-from wherefrom.origin.index import additions as intake
+from wherefrom.core.errors import InputError
+from wherefrom.core.optional import need
+from wherefrom.core.paths import show_path
+from wherefrom.core.saving.store import write_file
+from wherefrom.origin.index.additions import (
+    AdditionPlan,
+    addition_result,
+    checked_names,
+    plan_addition,
+    refuse_shape,
+    require_built_with,
+)
 from wherefrom.origin.index.index import Index
 from wherefrom.origin.index.manifest import as_json
-from wherefrom.origin.index.protocol import VectorIndex
-from wherefrom.origin.index.result import AddResult, IndexedImage, ScanStatistics, SearchResult
-from wherefrom.origin.index.segments import refuse_unusable, unit_rows
+from wherefrom.origin.index.result import AddResult, IndexedImage, SearchResult
+from wherefrom.origin.index.segments import unit_rows
 from wherefrom.origin.scanning.exact import digits_of, inner, rank
+from wherefrom.origin.scanning.scan import ScanStatistics
 
 FIELDS = ["id", "path", "digest", "added"]
 PATH_BYTES = 4096  # of a path; Milvus holds it as hexadecimal digits
@@ -49,11 +57,11 @@ SAMPLING = "sampling.json"  # beside the sample's own files
 REQUEST_BYTES = 2**24  # a request with more than 64 MiB is refused
 REQUEST_KEYS = 1000
 SPARE = 64  # candidates beyond k, since Milvus scores are rounded
-MOST = 16_384  # that Milvus returns
+MAX_RETURNED = 16_384  # images, by Milvus
 TIMEOUT = 10.0
 
 
-class MilvusIndex(VectorIndex):
+class MilvusIndex:
     """An open index on Milvus: `MilvusIndex.create` or `MilvusIndex.open`."""
 
     def __init__(
@@ -120,16 +128,8 @@ class MilvusIndex(VectorIndex):
             if not client.has_collection(name):
                 raise InputError(f"{uri} has no collection {name}; create it, or check the name")
             settings = _settings(client.describe_collection(name), name)
-        for what, seen, wanted in (
-            ("dimension", settings["dim"], dim),
-            ("identity", as_json(settings["identity"]), identity and as_json(identity)),
-        ):
-            if wanted is not None and seen != wanted:
-                raise InputError(
-                    f"the collection {name} holds vectors of {what} {seen}, not {wanted}; use what "
-                    "it was built with, or build another"
-                )
-        with _errors(uri):
+            built = settings["dim"], settings["identity"]
+            require_built_with(built, dim, identity, f"the collection {name}")
             client.load_collection(name)
         local = Index.open(
             sample, writable=writable, dim=settings["dim"], identity=settings["identity"]
@@ -141,14 +141,14 @@ class MilvusIndex(VectorIndex):
     ) -> AddResult:
         """As `Index.add`."""
         self._refuse_reader()
-        names = intake.checked_names(paths, digests)
+        names = checked_names(paths, digests)
         for name in names:
             if len(name) > PATH_BYTES:
                 shown = show_path(Path(os.fsdecode(name)))
                 raise InputError(f"{shown}: its path is longer than {PATH_BYTES} bytes")
-        self._refuse_shape(vectors, "vectors", len(names))
+        refuse_shape(vectors, (len(names), self.dim), self.name)
         unit = torch.from_numpy(unit_rows(vectors, lambda i: show_path(Path(paths[i]))))
-        plan = intake.plan(names, digests, self)
+        plan = plan_addition(names, digests, self)
         rows, now = unit[plan.given].float(), time.time()
         records = [
             {"path": i.path.hex(), "digest": i.digest, "added": now, "vector": rows[i.row].tolist()}
@@ -162,7 +162,7 @@ class MilvusIndex(VectorIndex):
         # New before old: a path that is replaced is never without an image.
         self._remove(plan.replaced)
         self._enter(plan, rows)
-        return intake.result(plan, fresh)
+        return addition_result(plan, fresh)
 
     def delete(self, ids: Sequence[int]) -> None:
         """As `Index.delete`."""
@@ -172,35 +172,26 @@ class MilvusIndex(VectorIndex):
         self._leave([image.path for image in gone])
 
     def search(self, queries: Tensor, k: int = 10) -> SearchResult:
-        """As `Index.search`, but that the statistics are those over the sample.
-
-        `top1` and `top2` are those of all images, and so is the count.
-        """
+        """As `Index.search`, but that mean and standard deviation are those over the sample."""
         if k < 1:
             raise InputError(f"k is {k}, but at least one image must be asked for")
-        self._refuse_shape(queries, "queries", len(queries) if queries.ndim else 0)
         count = self.count()
         if not count or not self._sample.count():
             what = self.name if not count else "the sample"
             raise InputError(f"{what} is empty, so there is nothing to search; add images first")
-        exact = queries.detach().cpu().double()
-        norms = torch.linalg.vector_norm(exact, dim=1, keepdim=True)
-        refuse_unusable(norms.squeeze(1), lambda i: f"query {i}")
+        unit = self._sample.unit_queries(queries)
         spread = self._sample.search(queries.cpu(), 1).statistics
-        # Two at least, for the statistics.
-        ids, scores = self._nearest(exact / norms, min(max(k, 2), count))
-        top2 = scores[:, 1] if count > 1 else torch.full_like(scores[:, 0], torch.nan)
-        statistics = ScanStatistics(spread.mean, spread.std, scores[:, 0], top2, count)
-        return SearchResult(ids[:, :k], scores[:, :k], statistics)
+        ids, scores = self._nearest(unit, min(k, count))
+        return SearchResult(ids, scores, ScanStatistics(spread.mean, spread.std, count))
 
     def get(self, ids: Sequence[int]) -> tuple[IndexedImage, ...]:
         """As `Index.get`."""
         wanted = [int(image) for image in ids]
-        found = {int(row["id"]): row for row in self._rows("id", wanted)}
+        rows = {int(row["id"]): row for row in self._rows("id", wanted)}
         for image in wanted:
-            if image not in found:
+            if image not in rows:
                 raise InputError(f"{self.name} has no image with the id {image}")
-        return tuple(_image(found[image]) for image in wanted)
+        return tuple(_image(rows[image]) for image in wanted)
 
     def count(self) -> int:
         """How many images there are."""
@@ -217,20 +208,18 @@ class MilvusIndex(VectorIndex):
 
     def live_paths(self, paths: Iterable[bytes]) -> dict[bytes, tuple[int, str]]:
         """(id, digest) of the images among `paths`; the newest where there are two."""
-        found: dict[bytes, tuple[int, str]] = {}
-        for row in sorted(self._rows("path", [path.hex() for path in paths]), key=_age):
-            found[bytes.fromhex(row["path"])] = int(row["id"]), row["digest"]
-        return found
+        rows = sorted(self._rows("path", [path.hex() for path in paths]), key=_age)
+        return {bytes.fromhex(row["path"]): (int(row["id"]), row["digest"]) for row in rows}
 
     def live_digests(self, digests: Iterable[str]) -> dict[str, int]:
         """The image with the smallest id of each digest that has one."""
-        found: dict[str, int] = {}
+        first: dict[str, int] = {}
         for row in self._rows("digest", list(digests)):
-            found[row["digest"]] = min(int(row["id"]), found.get(row["digest"], 2**63))
-        return found
+            first[row["digest"]] = min(int(row["id"]), first.get(row["digest"], 2**63))
+        return first
 
     def close(self) -> None:
-        """Let go of the connection and of the sample."""
+        """Close the connection and the sample."""
         self._sample.close()
         with suppress(Exception):
             self._client.close()
@@ -245,8 +234,8 @@ class MilvusIndex(VectorIndex):
         """Ids and exact scores (Q, k) of what Milvus finds for unit queries (Q, D) float64."""
         if not len(unit):
             return torch.empty(0, k, dtype=torch.int64), torch.empty(0, k, dtype=torch.float64)
-        if k + SPARE > MOST:
-            raise InputError(f"k is {k}, but Milvus returns at most {MOST - SPARE} images")
+        if k + SPARE > MAX_RETURNED:
+            raise InputError(f"k is {k}, but Milvus returns at most {MAX_RETURNED - SPARE} images")
         with _errors(self.name):
             answers = self._client.search(
                 self.name,
@@ -289,7 +278,7 @@ class MilvusIndex(VectorIndex):
             for some in _split(ids, REQUEST_KEYS):
                 self._client.delete(self.name, ids=list(some))
 
-    def _enter(self, plan: intake.Plan, rows: Tensor) -> None:
+    def _enter(self, plan: AdditionPlan, rows: Tensor) -> None:
         """Let new images into the sample, those that belong to it."""
         rate = self._rate()
         chosen = [i for i in plan.images if _draw(i.path, i.digest) < rate]
@@ -316,22 +305,11 @@ class MilvusIndex(VectorIndex):
         if not self._writable:
             raise InputError(f"{self.name} was opened for reading; open it with writable=True")
 
-    def _refuse_shape(self, vectors: Tensor, what: str, count: int) -> None:
-        shape = tuple(vectors.shape)
-        if not vectors.is_floating_point() or shape != (count, self.dim):
-            raise InputError(
-                f"the {what} are {vectors.dtype} of shape {shape}, but {self.name} takes floats of "
-                f"shape ({count}, {self.dim}); use the encoder it was built with"
-            )
-
 
 def _connected(uri: str, token: str) -> Any:
-    try:
-        from pymilvus import MilvusClient
-    except ImportError as error:
-        raise MissingExtraError("pymilvus", "milvus", "an index on Milvus") from error
+    pymilvus = need("pymilvus", "an index on Milvus", extra="milvus")
     with _errors(uri):
-        return MilvusClient(uri=uri, token=token, timeout=TIMEOUT)
+        return pymilvus.MilvusClient(uri=uri, token=token, timeout=TIMEOUT)
 
 
 def _create_collection(client: Any, name: str, dim: int, settings: str) -> None:
@@ -358,9 +336,9 @@ def _settings(described: Mapping[str, Any], name: str) -> dict[str, Any]:
     # Twice there: milvus-lite forgets descriptions.
     text = described.get("properties", {}).get(PROPERTY) or described.get("description", "")
     try:
-        found = json.loads(text)
-        if isinstance(found, dict) and {"dim", "identity", "sample_size"} <= set(found):
-            return found
+        settings = json.loads(text)
+        if isinstance(settings, dict) and {"dim", "identity", "sample_size"} <= set(settings):
+            return settings
     except ValueError:
         pass
     raise InputError(f"the collection {name} was not made by wherefrom; choose another name")
@@ -368,7 +346,7 @@ def _settings(described: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 @contextmanager
 def _errors(where: str) -> Iterator[None]:
-    """What Milvus complains of, as an `InputError` of one line."""
+    """Turn errors of Milvus into an `InputError` of one line."""
     from pymilvus.exceptions import MilvusException
 
     try:

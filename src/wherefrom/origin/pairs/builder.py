@@ -1,4 +1,4 @@
-"""Pairs of origins and edits, made with a diffusion pipeline; a killed build goes on where it was.
+"""Make pairs of origins and edits with a diffusion pipeline; a killed build can be continued.
 
 Wang et al.: Generalizable Origin Identification for Text-Guided Image-to-Image Diffusion Models,
 2025, Section 3: triples of an origin, a prompt and its translation.
@@ -25,10 +25,12 @@ from PIL import Image
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.limits import limits_in_force
+from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.core.store import digest_bytes, digest_file
-from wherefrom.data.files.opening import UnusableFile, read_regular, show_path
+from wherefrom.core.saving.store import digest_bytes, digest_file
+from wherefrom.data.files.opening import SkippedFile, UnusableFile
+from wherefrom.data.files.reading import read_file
 from wherefrom.data.folders import list_images
 from wherefrom.data.images import decode_image
 from wherefrom.data.shaping import to_image
@@ -61,25 +63,23 @@ def build_pairs(
     prompts: Prompts,
     out: Path,
     *,
-    per_origin: int = 1,
     captioner: Captioner | None = None,
     config: PairsConfig | None = None,
     seed: int = 0,
     track: Track = quiet,
 ) -> PairsManifest:
-    """Make `per_origin` edits of each photo (files and folders) in the pairs folder `out`.
+    """Make edits of each photo (files and folders) in the pairs folder `out`.
 
-    A folder that exists goes on: edits that are there are kept, whichever pipeline made them, and
-    the result lists them all.  Prompts that quote a caption need a `captioner`, which is asked once
-    per photo.  A photo that cannot be read or described, or is there twice, and an edit that
+    A folder that exists is continued: edits that are there stay, whichever pipeline made them, and
+    the result lists them all.  Prompts that quote a caption need a `captioner`, which runs once per
+    photo.  A photo that cannot be read or described, or is there twice, and an edit that
     overflowed, failed or was withheld by a safety checker are named in `skipped`; what would fail
     again is not tried by later builds (`pairs_failures`).
     """
-    if per_origin < 1:
-        raise InputError(f"per_origin is {per_origin}; give at least 1")
     _require_matching(prompts, captioner)
     out = Path(out)
-    settings = resolve(config or PairsConfig(), pipeline)
+    config = config or PairsConfig()
+    settings = resolve(config, pipeline)
     home = out.resolve()
     paths = [path for path in list_images(photos) if not _real(path).is_relative_to(home)]
     if not paths:
@@ -87,7 +87,7 @@ def build_pairs(
     with opened(out):
         rows = recover(out)
         build = _Build(out, pipeline, settings, prompts, captioner, seed, rows)
-        steps = [(path, number) for path in paths for number in range(per_origin)]
+        steps = [(path, number) for path in paths for number in range(config.per_origin)]
         for path, number in track(steps, "editing photos", total=len(steps)):
             build.make(path, number)
         return build.finish()
@@ -127,7 +127,7 @@ class _Build:
     captioner: Captioner | None
     seed: int
     rows: dict[str, PairRow]
-    skipped: list[tuple[Path, str]] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
     seen: dict[str, Path] = field(default_factory=dict)
     captions: dict[str, str] = field(init=False)  # by the digest of the photo
     opened: Path | None = None
@@ -153,17 +153,19 @@ class _Build:
             edit_id = row.id
             earlier = self.failures.earlier(edit_id)
             if self._is_done(row) or earlier is not None:
-                self.skipped += [] if earlier is None else [(path, earlier)]
+                self.skipped += [] if earlier is None else [SkippedFile(path, earlier)]
                 return
             pixels = self.pipeline.edit(
                 self.photo.square, seed=row.seed or 0, **call_arguments(row, self.pipeline.defaults)
             )
         except UnusableFile as problem:
-            self.skipped.append((path, problem.reason))
+            self.skipped.append(SkippedFile(path, problem.reason))
             self.photo = None
             return
         except InputError as problem:
-            self.skipped.append((path, self.failures.failed(edit_id, str(path), problem)))
+            self.skipped.append(
+                SkippedFile(path, self.failures.failed(edit_id, str(path), problem))
+            )
             return
         self.failures.succeeded()
         save_png(pixels, self.out / row.edit)
@@ -180,14 +182,14 @@ class _Build:
 
     def _open(self, path: Path) -> _Photo | None:
         try:
-            data = read_regular(path, max_bytes=limits_in_force().max_bytes)
+            data = read_file(path, max_bytes=limits_in_force().max_bytes)
         except UnusableFile as problem:
-            self.skipped.append((path, problem.reason))
+            self.skipped.append(SkippedFile(path, problem.reason))
             return None
         digest = digest_bytes(data)
         if digest in self.seen:
             same = show_path(self.seen[digest])
-            self.skipped.append((path, f"has the same bytes as {same}"))
+            self.skipped.append(SkippedFile(path, f"has the same bytes as {same}"))
             return None
         self.seen[digest] = path
         return _Photo(path, data, digest, self.settings.size)

@@ -24,7 +24,7 @@ from wherefrom.components.libraries import (
     silence,
 )
 from wherefrom.core.errors import InputError
-from wherefrom.data.files.opening import show_path
+from wherefrom.core.paths import show_path
 
 KINDS = ("blip", "git", "vision-encoder-decoder")  # need nothing but the picture
 MAX_TOKENS = 40

@@ -33,6 +33,7 @@ class PairsConfig(Config):
     image_guidance: float | None = setting(
         None, "weight of the photo, for InstructPix2Pix alone", source=CLASS_DEFAULT, low=0
     )
+    per_origin: int = setting(1, "edits of each photograph", low=1)
     size: int = setting(512, "side of the square that a photo is squashed to, in px", low=8)
     negative: str = setting("", "what an edit should not show")
 
@@ -142,5 +143,5 @@ def _least(strength: float) -> int:
 def _choose(name: str, given: float | None, argument: str, pipeline: EditPipeline) -> float | None:
     if argument not in pipeline.defaults and given is not None:
         raise InputError(f"{pipeline.kind} takes no {argument}; leave {name!r} out")
-    found = pipeline.defaults.get(argument) if given is None else given
-    return None if found is None else float(found)
+    value = pipeline.defaults.get(argument) if given is None else given
+    return None if value is None else float(value)

@@ -1,4 +1,4 @@
-"""Edits that a pipeline could not make, so that a build that goes on does not try them again.
+"""Edits that a pipeline could not make, which a continued build does not try again.
 
 `skipped.jsonl` lies beside the manifest and has one line of JSON per edit.  An edit follows from
 its id alone, so what failed once fails again; whoever wants another try removes the line.
@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.files.opening import UnusableFile, read_regular, show_path
+from wherefrom.core.paths import show_path
+from wherefrom.data.files.opening import UnusableFile
+from wherefrom.data.files.reading import read_file
 from wherefrom.origin.pairs.pipelines import UnusableEdit
 
 SKIPPED_NAME = "skipped.jsonl"
@@ -74,7 +76,7 @@ def read_failures(folder: Path) -> Failures:
     reasons: dict[str, str] = {}
     if os.path.lexists(path):
         try:
-            lines = read_regular(path, max_bytes=MAX_BYTES).split(b"\n")
+            lines = read_file(path, max_bytes=MAX_BYTES).split(b"\n")
         except UnusableFile as error:
             raise InputError(f"{show_path(path)} {error.reason}; remove it") from error
         for row in map(_parsed, lines):

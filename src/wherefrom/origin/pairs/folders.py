@@ -9,10 +9,12 @@ from pathlib import Path
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.limits import limits_in_force
-from wherefrom.core.store import digest_bytes
-from wherefrom.data.files.opening import UnusableFile, read_regular, show_path
+from wherefrom.core.paths import show_path
+from wherefrom.core.saving.store import digest_bytes
+from wherefrom.data.files.opening import SkippedFile, UnusableFile
+from wherefrom.data.files.reading import read_file
 from wherefrom.data.folders import list_images
-from wherefrom.data.tables.matching_names import found_file, spelled
+from wherefrom.data.tables.matching_names import find_file, spelled
 from wherefrom.data.tables.records import read_records
 from wherefrom.origin.pairs.manifest import UNKNOWN_MODEL, PairRow, PairsManifest, origin_entry
 
@@ -42,7 +44,7 @@ def pairs_from_folders(origins: Path, edits: Path, *, table: Path | None = None)
     """
     origins, edits = Path(origins), Path(edits)
     matches = {} if table is None else _read_table(Path(table), origins, edits)
-    skipped: list[tuple[Path, str]] = []
+    skipped: list[SkippedFile] = []
     by_stem: dict[str, list[Path]] = {}
     for origin in list_images([origins]):
         by_stem.setdefault(spelled(origin.stem), []).append(origin)
@@ -53,7 +55,7 @@ def pairs_from_folders(origins: Path, edits: Path, *, table: Path | None = None)
         if len(fitting) == 1:
             matches[edit] = _Match(edit, fitting[0])
         else:
-            skipped.append((edit, _reason(fitting)))
+            skipped.append(SkippedFile(edit, _reason(fitting)))
     rows = _rows(matches.values(), edits, skipped)
     if not rows:
         path, reason = skipped[0]
@@ -80,9 +82,7 @@ def _reason(fitting: list[Path]) -> str:
     return f"fits several origins: {show_path(fitting[0])} and {show_path(fitting[1])}"
 
 
-def _rows(
-    matches: Iterable[_Match], folder: Path, skipped: list[tuple[Path, str]]
-) -> list[PairRow]:
+def _rows(matches: Iterable[_Match], folder: Path, skipped: list[SkippedFile]) -> list[PairRow]:
     """A row per pair of which both files can be read; the others go to `skipped`."""
     rows, digests = list[PairRow](), dict[Path, str]()
     for match in matches:
@@ -91,14 +91,14 @@ def _rows(
                 if path not in digests:
                     digests[path] = _digest(path)
         except UnusableFile as problem:
-            skipped.append((problem.path, problem.reason))
+            skipped.append(SkippedFile(problem.path, problem.reason))
             continue
         rows.append(_row(match, digests, folder))
     return rows
 
 
 def _digest(path: Path) -> str:
-    return digest_bytes(read_regular(path, max_bytes=limits_in_force().max_bytes))
+    return digest_bytes(read_file(path, max_bytes=limits_in_force().max_bytes))
 
 
 def _row(match: _Match, digests: Mapping[Path, str], folder: Path) -> PairRow:
@@ -155,7 +155,7 @@ def _inside(folder: Path, name: str, where: str) -> Path:
     inside = Path(os.path.normpath(name.strip().replace("\\", "/")))
     if inside.is_absolute() or ".." in inside.parts:
         raise InputError(f"{where}: {name!r} lies outside {show_path(folder)}; move it inside")
-    path = found_file(folder, name)
+    path = find_file(folder, name)
     if path is None:
-        raise InputError(f"{where}: there is no file {show_path(folder / name)}; mend the table")
+        raise InputError(f"{where}: there is no file {show_path(folder / name)}; correct the table")
     return path

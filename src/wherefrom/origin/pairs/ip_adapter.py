@@ -13,7 +13,7 @@ from typing import Any
 from wherefrom.components.folders import refuse_pickles
 from wherefrom.components.libraries import digest_files, readable_files
 from wherefrom.core.errors import InputError
-from wherefrom.data.files.opening import show_path
+from wherefrom.core.paths import show_path
 
 ENCODER = "image_encoder"
 WEIGHTS = ".safetensors"
@@ -42,10 +42,10 @@ class IpAdapter:
         if self.encoder is not None:
             from transformers import CLIPVisionModelWithProjection
 
-            found = CLIPVisionModelWithProjection.from_pretrained(
+            encoder = CLIPVisionModelWithProjection.from_pretrained(
                 self.encoder, local_files_only=True, use_safetensors=True
             )
-            pipe.register_modules(image_encoder=found.to(pipe.device, pipe.dtype))
+            pipe.register_modules(image_encoder=encoder.to(pipe.device, pipe.dtype))
         elif getattr(pipe, ENCODER, None) is None:
             raise InputError(
                 f"neither {show_path(self.weights.parent)} nor the pipeline holds an {ENCODER}; "

@@ -19,10 +19,12 @@ from types import UnionType
 from typing import Any, Self
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
-from wherefrom.core.store import flush_file, write_file
+from wherefrom.core.saving.store import flush_file, write_file
 from wherefrom.data.files.archives import digest_anywhere
-from wherefrom.data.files.opening import UnusableFile, read_regular, show_path
+from wherefrom.data.files.opening import SkippedFile, UnusableFile
+from wherefrom.data.files.reading import read_file
 
 MANIFEST_NAME = "pairs.jsonl"
 EDITS_NAME = "edits"
@@ -63,14 +65,14 @@ class PairRow:
     edit_digest: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The fields by name."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Any, where: str) -> Self:
         """The inverse of `to_dict`; `where` names the line in the `InputError` it may raise."""
         if not isinstance(values, Mapping):
-            raise InputError(f"{where} is no JSON object; make the pairs anew")
+            raise InputError(f"{where} is no JSON object; make the pairs again")
         kinds = _kinds()
         for name in values:
             if name not in kinds:
@@ -80,7 +82,7 @@ class PairRow:
         for field in dataclasses.fields(cls):
             given = values.get(field.name, field.default)
             if given is dataclasses.MISSING:
-                raise InputError(f"{where} has no entry {field.name!r}; make the pairs anew")
+                raise InputError(f"{where} has no entry {field.name!r}; make the pairs again")
             if type(given) not in kinds[field.name]:
                 wanted = " or ".join(kind.__name__ for kind in kinds[field.name])
                 raise InputError(f"{where}: {field.name} is {given!r:.60}, expected {wanted}")
@@ -97,7 +99,7 @@ class PairsManifest:
 
     folder: Path
     rows: tuple[PairRow, ...]
-    skipped: tuple[tuple[Path, str], ...] = ()
+    skipped: tuple[SkippedFile, ...] = ()
 
     @cached_property
     def origins(self) -> tuple[Path, ...]:
@@ -119,6 +121,11 @@ class PairsManifest:
         return tuple(place.setdefault(row.origin_digest, len(place)) for row in self.rows)
 
     @cached_property
+    def origin_of(self) -> tuple[Path, ...]:
+        """The origin of each row."""
+        return tuple(self.origins[number] for number in self.owner)
+
+    @cached_property
     def model_of(self) -> tuple[str, ...]:
         """For each row the name of the model; models of one name get a piece of their digest.
 
@@ -133,11 +140,6 @@ class PairsManifest:
     def out_of_scope(self) -> int:
         """How many edits are of a paradigm that the method does not cover."""
         return sum(row.paradigm in OUT_OF_SCOPE for row in self.rows)
-
-    @cached_property
-    def models(self) -> tuple[str, ...]:
-        """The name of each generating model once, in order of first appearance."""
-        return tuple(dict.fromkeys(self.model_of))
 
 
 def read_pairs(folder: Path, *, verify: bool = True, track: Track = quiet) -> PairsManifest:
@@ -174,7 +176,7 @@ def scan_manifest(folder: Path) -> tuple[tuple[PairRow, ...], bool]:
     """The rows of a manifest, and whether it ends well: False if its last line was cut short."""
     path = folder / MANIFEST_NAME
     try:
-        data = read_regular(path, max_bytes=MAX_MANIFEST_BYTES)
+        data = read_file(path, max_bytes=MAX_MANIFEST_BYTES)
     except UnusableFile as error:
         raise InputError(
             f"{show_path(folder)} is no pairs folder: {MANIFEST_NAME} {error.reason}"
@@ -234,7 +236,7 @@ def _parse(line: bytes, where: str) -> Any:
         return json.loads(line, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{where} is not JSON ({error}); remove that line, or make the pairs anew"
+            f"{where} is not JSON ({error}); remove that line, or make the pairs again"
         ) from error
 
 
@@ -264,18 +266,18 @@ def _require_inside(folder: Path, row: PairRow, where: str) -> None:
 def _verify(path: Path, digest: str, what: str, known: dict[Path, str]) -> None:
     if path not in known:
         if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise InputError(f"the {what} {show_path(path)} is no file; build the pairs anew")
+            raise InputError(f"the {what} {show_path(path)} is no file; build the pairs again")
         try:
             known[path] = digest_anywhere(path)
         except OSError as error:
             raise InputError(
                 f"the {what} {show_path(path)} cannot be read: {error.strerror}; put it back, or "
-                "build the pairs anew"
+                "build the pairs again"
             ) from error
     if known[path] != digest:
         raise InputError(
             f"the {what} {show_path(path)} has changed: its digest is {_brief(known[path])}, the "
-            f"manifest says {_brief(digest)}; put the file back, or build the pairs anew"
+            f"manifest says {_brief(digest)}; put the file back, or build the pairs again"
         )
 
 
@@ -294,6 +296,6 @@ def _kinds() -> dict[str, tuple[type, ...]]:
     hints = typing.get_type_hints(PairRow)
     kinds = {}
     for name, hint in hints.items():
-        found = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
-        kinds[name] = (*found, int) if float in found else found
+        types = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        kinds[name] = (*types, int) if float in types else types
     return kinds

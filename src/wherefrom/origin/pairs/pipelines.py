@@ -37,8 +37,8 @@ from wherefrom.components.libraries import (
     silence,
 )
 from wherefrom.core.errors import InputError
-from wherefrom.core.store import digest_bytes
-from wherefrom.data.files.opening import show_path
+from wherefrom.core.paths import show_path
+from wherefrom.core.saving.store import digest_bytes
 from wherefrom.data.writing import to_uint8
 from wherefrom.origin.pairs.ip_adapter import IpAdapter, find_adapter
 from wherefrom.origin.pairs.manifest import IMAGE_TO_IMAGE, IP_ADAPTER
@@ -52,7 +52,7 @@ _VARIANT = re.compile(r"\.(\w+?)(-\d+-of-\d+)?\.safetensors")
 
 
 class UnusableEdit(InputError):  # noqa: N818 (it is the edit that is unusable)
-    """An edit that the pipeline made and nobody can use: another try ends alike."""
+    """An edit that is unusable; another try would give the same one."""
 
 
 class WithheldEdit(UnusableEdit):
@@ -75,8 +75,8 @@ class EditPipeline:
     @property
     def scheduler(self) -> str | None:
         """The class of its noise schedule."""
-        found = getattr(self.pipe, "scheduler", None)
-        return None if found is None else type(found).__name__
+        scheduler = getattr(self.pipe, "scheduler", None)
+        return None if scheduler is None else type(scheduler).__name__
 
     def require_size(self, size: int) -> None:
         """An `InputError` if images of this side do not fit the pipeline's latents."""
@@ -97,13 +97,13 @@ class EditPipeline:
         given = {IMAGE_ARGUMENT[self.paradigm]: image, **settings}
         try:
             with silence():
-                made = self.pipe(generator=generator, output_type="pt", **given)
+                result = self.pipe(generator=generator, output_type="pt", **given)
         except Exception as error:  # diffusers raises anything on settings that do not fit
             raise InputError(f"{self.kind} of {self.name} failed: {first_line(error)}") from error
-        flags = getattr(made, "nsfw_content_detected", None)
+        flags = getattr(result, "nsfw_content_detected", None)
         if flags is not None and any(flags):
             raise WithheldEdit("the pipeline's safety checker withheld this edit")
-        pixels = made.images[0].detach().float().cpu()
+        pixels = result.images[0].detach().float().cpu()
         if not bool(torch.isfinite(pixels).all()):
             raise UnusableEdit(
                 f"{self.kind} of {self.name} made NaN or infinite pixels in {self.dtype}; "
@@ -306,9 +306,9 @@ def _variant(folder: Path, index: Mapping[str, Any]) -> str | None:
     variants: dict[str, set[str]] = {}
     for part in _parts(index):
         weights = list((folder / part).glob("[!.]*.safetensors"))
-        found = [match[1] for path in weights if (match := _VARIANT.search(path.name))]
-        if weights and len(found) == len(weights):
-            variants[part] = set(found)
+        suffixes = [match[1] for path in weights if (match := _VARIANT.search(path.name))]
+        if weights and len(suffixes) == len(weights):
+            variants[part] = set(suffixes)
     if not variants:
         return None
     shared = set.intersection(*variants.values())
@@ -325,21 +325,21 @@ def _call_defaults(pipe: Any, folder: Path, image: str) -> dict[str, Any]:
     """The arguments of the pipeline's call and their defaults; None where it has none."""
     empty = inspect.Parameter.empty
     parameters = inspect.signature(type(pipe).__call__).parameters
-    found = {
+    defaults = {
         name: None if parameter.default is empty else parameter.default
         for name, parameter in parameters.items()
     }
     kind = type(pipe).__name__
-    absent = [name for name in (image, *NEEDED) if name not in found]
+    absent = [name for name in (image, *NEEDED) if name not in defaults]
     if absent:
         raise InputError(
             f"{show_path(folder)} holds a {kind}, which takes no {absent[0]!r}; give an "
             "image-to-image pipeline that follows a prompt"
         )
-    more = next((name for name in BEYOND if name in found), None)
+    more = next((name for name in BEYOND if name in defaults), None)
     if more is not None:
         raise InputError(
             f"{show_path(folder)} holds a {kind}, which needs a {more!r} beside each photo; give "
             "a plain image-to-image pipeline"
         )
-    return found
+    return defaults

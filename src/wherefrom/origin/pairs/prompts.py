@@ -18,7 +18,9 @@ import torch
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.notes import add_note
-from wherefrom.data.files.opening import UnusableFile, read_regular, show_path
+from wherefrom.core.paths import show_path
+from wherefrom.data.files.opening import UnusableFile
+from wherefrom.data.files.reading import read_file
 from wherefrom.data.tables.records import decode_text
 
 MAX_BYTES = 64 * 2**20
@@ -52,11 +54,6 @@ class Prompts:
     """Where prompts come from.  Each template is as likely as any other, whatever it stands for."""
 
     templates: tuple[Template, ...]
-
-    @property
-    def count(self) -> int:
-        """How many prompts there are, repeats included."""
-        return sum(template.count for template in self.templates)
 
     @property
     def needs_caption(self) -> bool:
@@ -103,7 +100,7 @@ def _text_of(source: Path | str) -> tuple[str, str]:
         return source, "the template"
     path = Path(source)
     try:
-        data = read_regular(path, max_bytes=MAX_BYTES)
+        data = read_file(path, max_bytes=MAX_BYTES)
     except UnusableFile as error:
         raise InputError(
             f"{error}; give a file with one prompt per line, or a template of several words"
@@ -127,12 +124,12 @@ def _lists(lines: list[tuple[int, str]], where: str) -> Iterator[tuple[str, tupl
     for number, line in lines:
         if not line.startswith("@"):
             continue
-        found = _LIST.fullmatch(line)
-        if found is None or not found[2].strip():
+        match = _LIST.fullmatch(line)
+        if match is None or not match[2].strip():
             raise InputError(
                 f"{where}, line {number}: {line[:60]!r} is no list; write @name = one | two"
             )
-        yield found[1], tuple(option.strip() for option in found[2].split("|"))
+        yield match[1], tuple(option.strip() for option in match[2].split("|"))
 
 
 def _parse(line: str, lists: Mapping[str, tuple[str, ...]], where: str) -> Template:

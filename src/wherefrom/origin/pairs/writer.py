@@ -1,4 +1,4 @@
-"""A pairs folder while it is written: by one process at a time, and mended after a killed one."""
+"""Write a pairs folder: one process at a time, and repaired after one that was killed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.notes import add_note
-from wherefrom.core.paths import entry_names
-from wherefrom.data.files.opening import show_path
+from wherefrom.core.paths import entry_names, show_path
 from wherefrom.origin.pairs.failures import SKIPPED_NAME
 from wherefrom.origin.pairs.manifest import (
     EDITS_NAME,
@@ -35,7 +34,7 @@ def recover(out: Path) -> dict[str, PairRow]:
 def opened(out: Path) -> Iterator[None]:
     """The pairs folder, made if need be and for this process alone; gone again if left empty."""
     manifest, edits, skipped = (out / name for name in (MANIFEST_NAME, EDITS_NAME, SKIPPED_NAME))
-    is_new, made = not os.path.lexists(manifest), not os.path.lexists(out)
+    is_new, is_new_folder = not os.path.lexists(manifest), not os.path.lexists(out)
     _refuse_other(out, is_new=is_new)
     try:
         out.mkdir(exist_ok=True)
@@ -50,7 +49,7 @@ def opened(out: Path) -> Iterator[None]:
                     manifest.unlink()
                     with suppress(OSError):  # not empty: then it is not ours to remove
                         edits.rmdir()
-                        if made:
+                        if is_new_folder:
                             out.rmdir()
     except OSError as error:
         raise InputError(f"cannot write {show_path(out)}: {error.strerror or error}") from error

@@ -1,1 +1,1 @@
-"""Comparing a query with a candidate place by place, in several views."""
+"""Views of a query, and its comparison with a candidate place by place."""

@@ -1,7 +1,7 @@
-"""Candidates compared again with the query, by the latents of their files.
+"""Re-rank candidates by comparing the latents of their files with those of the query.
 
-An index keeps projections, not latents: at query time the files of the candidates are decoded and
-encoded again.  64 encodings per query are its cost; files that come up again are remembered.
+An index holds projections, not latents: at query time the files of the candidates are decoded and
+encoded again, up to 64 per query.  Their latents are cached.
 """
 
 from __future__ import annotations
@@ -56,18 +56,18 @@ class Originals:
 def read_indexed(image: IndexedImage) -> Tensor | str:
     """An indexed file's picture (3, 256, 256), or why it is not what was indexed."""
     try:
-        found = read_image(Path(image.path), channels=3)
+        read = read_image(Path(image.path), channels=3)
     except UnusableFile as problem:
         return GONE if missing_now(image.path) == GONE else problem.reason
-    if found.digest != image.digest:
+    if read.digest != image.digest:
         return CHANGED
-    return prepare(to_float(found.pixels[None]))[0]
+    return prepare(to_float(read.pixels[None]))[0]
 
 
 def rerank(
     frames: Tensor, ids: Sequence[int], index: Index, originals: Originals
 ) -> tuple[Tensor, dict[int, Alignment], tuple[tuple[str, str], ...]]:
-    """What is added to the scores of the candidates `ids`, (K,) float64; alignments; the unread.
+    """Added scores (K,) float64 of the candidates `ids`, their alignments, and the unread ones.
 
         WEIGHT (a - median a) / (1.4826 median |a - median a|),   a the agreement of a candidate
 

@@ -1,4 +1,4 @@
-"""Where in a candidate a query lies, and how well the two agree there, on the grid of latents.
+"""Align a query with a candidate on the grid of latents, and measure how well they agree.
 
 W compares a whole picture with a whole picture, cell by cell; a flip, a shift or a crop moves the
 cells.  Here the query's latent and its mirror image are laid over each candidate's latent at
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wherefrom.core.precision import full_precision
+from wherefrom.core.compute.precision import full_precision
 
 SURROUNDINGS = 9  # cells
 SHIFT = 2  # cells by which a picture of equal scale may be moved
@@ -40,22 +40,23 @@ TINY = 1e-9
 class Alignment:
     """How a query lies on a candidate.
 
-    `agreement`: correlation over the overlap, -1 to 1.  `top`, `left`, `bottom`, `right`: the
-    query's edges in the candidate, as shares of its height and width; below 0 or above 1 where the
-    query shows more than the candidate.  `mirrored`: it is the query's mirror image that lies so.
+    `agreement`: correlation over the overlap, -1 to 1.  `y0`, `x0`, `y1`, `x1`: the query's top,
+    left, bottom and right edge in the candidate, as shares of its height and width; below 0 or
+    above 1 where the query shows more than the candidate.  `mirrored`: the edges are those of
+    the query's mirror image.
     """
 
     agreement: float
     mirrored: bool
-    top: float
-    left: float
-    bottom: float
-    right: float
+    y0: float
+    x0: float
+    y1: float
+    x1: float
 
     @property
     def is_whole(self) -> bool:
         """Whether the two show the same extent, but for a shift of cells."""
-        sides = self.bottom - self.top, self.right - self.left
+        sides = self.y1 - self.y0, self.x1 - self.x0
         return all(math.isclose(side, 1) for side in sides)
 
     @property
@@ -81,9 +82,9 @@ def _align(q: Tensor, o: Tensor) -> list[Alignment]:
     for height, width in SCALES:
         size = round(h / height), round(w / width)
         best.append(_correlate(mine, _high_passed(_resized(o.float() / spread, size))))
-    agreement = torch.stack([found[0] for found in best])  # (scales, F, K)
+    agreement = torch.stack([correlation for correlation, _, _ in best])  # (scales, F, K)
     flat = agreement.flatten(0, 1).argmax(0).tolist()
-    table = torch.stack([torch.stack(found) for found in best]).double()  # (scales, 3, F, K)
+    table = torch.stack([torch.stack(triple) for triple in best]).double()  # (scales, 3, F, K)
     listed = table.permute(3, 0, 2, 1).flatten(1, 2).tolist()  # K rows of (scale, frame) triples
     return [_alignment(listed[k][place], place, len(q), (h, w)) for k, place in enumerate(flat)]
 
@@ -163,10 +164,10 @@ def _correlate(q: Tensor, o: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     first = [SHIFT if a == b else 0 for a, b in zip(o.shape[-2:], q.shape[-2:], strict=True)]
     tall, wide = (size - 2 * cut for size, cut in zip(template.shape[-2:], first, strict=True))
     y, x = first
-    found = _slide(template[..., y : y + tall, x : x + wide], field)  # (templates, fields, Y, X)
-    found = found if larger else found.transpose(0, 1)
-    agreement, place = found.flatten(2).max(-1)
-    down, right = place // found.shape[-1], place % found.shape[-1]
+    cosines = _slide(template[..., y : y + tall, x : x + wide], field)  # (templates, fields, Y, X)
+    cosines = cosines if larger else cosines.transpose(0, 1)
+    agreement, place = cosines.flatten(2).max(-1)
+    down, right = place // cosines.shape[-1], place % cosines.shape[-1]
     return (agreement, down - y, right - x) if larger else (agreement, y - down, x - right)
 
 
@@ -186,24 +187,24 @@ def _slide(template: Tensor, field: Tensor) -> Tensor:
     return cosines
 
 
-def _alignment(found: Sequence[float], place: int, frames: int, size: tuple[int, int]) -> Alignment:
-    """Agreement, top and left, found at `place` among scales and frames."""
+def _alignment(best: Sequence[float], place: int, frames: int, size: tuple[int, int]) -> Alignment:
+    """The alignment with the agreement, row and column in `best`, at `place` among scales."""
     number, frame = divmod(place, frames)
-    agreement, top, left = found
+    agreement, row, column = best
     height, width = (round(n / s) for n, s in zip(size, SCALES[number], strict=True))
     return Alignment(
         agreement,
         frame == 1,
-        top / height,
-        left / width,
-        (top + size[0]) / height,
-        (left + size[1]) / width,
+        row / height,
+        column / width,
+        (row + size[0]) / height,
+        (column + size[1]) / width,
     )
 
 
 def _grid(alignment: Alignment, size: torch.Size) -> tuple[Tensor, Tensor]:
     """Where each cell of the query lies in the candidate, for `grid_sample`; and if it does."""
-    edges = ((alignment.top, alignment.bottom), (alignment.left, alignment.right))
+    edges = ((alignment.y0, alignment.y1), (alignment.x0, alignment.x1))
     y, x = (
         low + (torch.arange(n) + 0.5) / n * (high - low)
         for n, (low, high) in zip(size, edges, strict=True)

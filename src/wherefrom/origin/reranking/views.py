@@ -1,4 +1,4 @@
-"""Other ways to look at a query, so that a flip or a crop does not hide its origin.
+"""Views of a query, so that a flip or a crop does not hide its origin.
 
 The query's mirror image is encoded on its own, because an encoder's latent of a mirror image is not
 the mirror image of its latent.  Crops are made of the latents: a query that shows four fifths of
@@ -46,16 +46,16 @@ def look(frames: Tensor, views: str, blank: Tensor | None) -> Tensor:
 def _laid(frames: Tensor, nothing: Tensor, y: float, x: float) -> Tensor:
     h, w = frames.shape[-2:]
     tall, wide = round(h * SHOWN), round(w * SHOWN)
-    top, left = round((h - tall) * y), round((w - wide) * x)
+    y_0, x_0 = round((h - tall) * y), round((w - wide) * x)
     out = nothing.clone()
     small = F.interpolate(frames, (tall, wide), mode="bilinear", antialias=True)
-    out[..., top : top + tall, left : left + wide] = small
+    out[..., y_0 : y_0 + tall, x_0 : x_0 + wide] = small
     return out
 
 
 def _enlarged(frames: Tensor) -> Tensor:
     h, w = frames.shape[-2:]
     tall, wide = round(h * MIDDLE), round(w * MIDDLE)
-    top, left = (h - tall) // 2, (w - wide) // 2
-    middle = frames[..., top : top + tall, left : left + wide]
+    y_0, x_0 = (h - tall) // 2, (w - wide) // 2
+    middle = frames[..., y_0 : y_0 + tall, x_0 : x_0 + wide]
     return F.interpolate(middle, (h, w), mode="bilinear")

@@ -1,4 +1,4 @@
-"""Scores without any rounding but the last one, and the order that they make.
+"""Exact scores, rounded only once, and the order that they give.
 
 A float16 is a multiple of 2^-24 and a query is rounded to multiples of 2^-36, split into two halves
 of 18 bits: both sums of products then fit into the 53 bits of a float64.  No order of summation,
@@ -18,7 +18,7 @@ EXACT_ELEMENTS = 2**19  # multiplied at a time: 4 MiB of float64 stay in a cache
 
 
 @dataclass(frozen=True)
-class Part:
+class RowBlock:
     """One stretch of rows.  `dead` rows are skipped; their id does not matter."""
 
     rows: Tensor  # (n, D) float16, unit norm
@@ -43,7 +43,9 @@ def inner(rows: Tensor, digits: Tensor) -> Tensor:
     return (rows.float().double() @ digits).sum(-1)
 
 
-def exact_scores(parts: Sequence[Part], places: Tensor, digits: Tensor) -> tuple[Tensor, Tensor]:
+def exact_scores(
+    parts: Sequence[RowBlock], places: Tensor, digits: Tensor
+) -> tuple[Tensor, Tensor]:
     """Exact scores (Q, C) float64 and ids (Q, C) of the rows at `places` (Q, C)."""
     scores = torch.empty(places.shape, dtype=torch.float64, device=places.device)
     ids = torch.empty_like(places)
@@ -55,7 +57,7 @@ def exact_scores(parts: Sequence[Part], places: Tensor, digits: Tensor) -> tuple
     return scores, ids
 
 
-def gather(parts: Sequence[Part], places: Tensor) -> tuple[Tensor, Tensor]:
+def gather(parts: Sequence[RowBlock], places: Tensor) -> tuple[Tensor, Tensor]:
     """The rows (*places.shape, D) float16 and ids (places.shape) at places among all rows."""
     rows = parts[0].rows.new_empty(*places.shape, parts[0].rows.shape[1])
     ids = torch.empty_like(places)

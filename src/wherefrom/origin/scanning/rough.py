@@ -1,4 +1,4 @@
-"""Scores of all rows that are nearly right, and by how much they can be wrong.
+"""Approximate scores of all rows, with a bound on their error.
 
 The products are in float32, or, for enough queries where the processor multiplies it, in bfloat16.
 Rows that all point about the same way lose their mean row first, so that their roundings are small.
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wherefrom.core.precision import multiplies_bfloat16
-from wherefrom.origin.scanning.exact import Part
+from wherefrom.core.compute.precision import multiplies_bfloat16
+from wherefrom.origin.scanning.exact import RowBlock
 from wherefrom.origin.scanning.top_rows import GROUP
 
 CONVERT_ELEMENTS = 2**18  # at a time: 1 MiB of float32 stays in a core's cache, between two passes
@@ -32,7 +32,7 @@ CENTRED_FROM = 1 / 8  # norm of the mean row
 class Rows:
     """All parts, on one device; at least one row is alive."""
 
-    parts: Sequence[Part]
+    parts: Sequence[RowBlock]
 
     @property
     def device(self) -> torch.device:
@@ -65,7 +65,7 @@ class Rows:
 class Tile:
     """Some neighbouring rows (n, D) of a part: `first` is their place in it, `place` among all."""
 
-    part: Part
+    part: RowBlock
     rows: Tensor
     first: int
     place: int
@@ -84,7 +84,7 @@ def padded(rows: int) -> int:
     return -(-rows // GROUP) * GROUP
 
 
-def tiles(parts: Sequence[Part], size: int) -> Iterator[Tile]:
+def tiles(parts: Sequence[RowBlock], size: int) -> Iterator[Tile]:
     """All rows in order, at most `size` at a time."""
     place = 0
     for part in parts:
@@ -177,15 +177,15 @@ class Rough:
         """Products (n, Q) of rows with all queries."""
         # Rows before queries: so matrix products are faster, and the scores of a group of rows
         # stand below each other, where their maximum is found many queries at a time.
-        found = rows.new_empty(len(rows), len(self.queries), dtype=self.queries.dtype)
-        low = found.dtype == torch.bfloat16
-        wide = rows.new_empty(rows.shape if low else 0, dtype=found.dtype)
+        products = rows.new_empty(len(rows), len(self.queries), dtype=self.queries.dtype)
+        low = products.dtype == torch.bfloat16
+        wide = rows.new_empty(rows.shape if low else 0, dtype=products.dtype)
         for where, piece in _pieces(rows, self.centre):
             if low:
                 wide[where].copy_(piece)
             else:
-                torch.mm(piece, self._across, out=found[where])
-        return torch.mm(wide, self._across, out=found) if low else found
+                torch.mm(piece, self._across, out=products[where])
+        return torch.mm(wide, self._across, out=products) if low else products
 
 
 def _multiplies_all_of_float32() -> bool:

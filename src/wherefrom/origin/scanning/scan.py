@@ -16,17 +16,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wherefrom.core.precision import full_precision
+from wherefrom.core.compute.precision import full_precision
 from wherefrom.origin.scanning.exact import (
     EXACT_ELEMENTS,
-    Part,
+    RowBlock,
     digits_of,
     exact_scores,
     inner,
     rank,
 )
 from wherefrom.origin.scanning.rough import Rough, Rows, Tile, dtype_for
-from wherefrom.origin.scanning.top_rows import Candidates
+from wherefrom.origin.scanning.top_rows import TopRows
 
 QUERY_BLOCK = 1024  # queries per pass over the rows
 MIN_CANDIDATES = 64
@@ -38,15 +38,20 @@ STD_TOLERANCE, STD_FLOOR = 1e-3, 1e-6
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Mean and standard deviation (Q,) float64 of each query's scores over all rows."""
+class ScanStatistics:
+    """How the scores of each query are spread over all rows.
 
-    mean: Tensor
-    std: Tensor
+    `mean` is that of the exact scores.  `std` (divided by the count, not by one less) comes from
+    rounded scores: see `STD_TOLERANCE`.
+    """
+
+    mean: Tensor  # (Q,) float64
+    std: Tensor  # (Q,) float64
+    count: int  # of rows
 
 
-def scan(rows: Rows, queries: Tensor, k: int) -> tuple[Tensor, Tensor, Spread]:
-    """Ids (Q, k) int64, exact scores (Q, k) float64, spread; best first, ties by smaller id.
+def scan(rows: Rows, queries: Tensor, k: int) -> tuple[Tensor, Tensor, ScanStatistics]:
+    """Ids (Q, k) int64, exact scores (Q, k) float64, statistics; best first, ties by smaller id.
 
     `queries`: (Q, D) float64 at unit norm, on the CPU; the work is done where the rows are.
     At least k rows must be alive.  All results are on the CPU.
@@ -56,13 +61,13 @@ def scan(rows: Rows, queries: Tensor, k: int) -> tuple[Tensor, Tensor, Spread]:
         return (
             torch.empty(0, k, dtype=torch.int64),
             nothing.expand(k, 0).T,
-            Spread(nothing, nothing),
+            ScanStatistics(nothing, nothing, rows.count),
         )
     dtype = dtype_for(rows, len(queries))
     with full_precision(rows.device):
         blocks = [_scan_block(rows, some, k, dtype) for some in torch.split(queries, QUERY_BLOCK)]
     ids, scores, std = (torch.cat(columns).cpu() for columns in zip(*blocks, strict=True))
-    return ids, scores, Spread((queries * rows.mean).sum(1), std)
+    return ids, scores, ScanStatistics((queries * rows.mean).sum(1), std, rows.count)
 
 
 def _scan_block(
@@ -71,14 +76,14 @@ def _scan_block(
     rough = Rough(rows, queries, dtype)
     queries = queries.to(rows.device)
     wanted = min(max(MIN_CANDIDATES, 4 * k), rows.count)
-    candidates: dict[int, Candidates] = {}
+    candidates: dict[int, TopRows] = {}
     sums = torch.zeros(2, len(queries), dtype=torch.float64, device=rows.device)
     for tile, some, rated in rough.scores():
         if some.start not in candidates:
-            candidates[some.start] = Candidates(rated.shape[1], wanted, rows.device)
+            candidates[some.start] = TopRows(rated.shape[1], wanted, rows.device)
         candidates[some.start].offer(rated, tile.place)
         sums[:, some] += _sums(rated, tile)
-    columns = zip(*(found.best() for found in candidates.values()), strict=True)
+    columns = zip(*(top.best() for top in candidates.values()), strict=True)
     best, places = (torch.cat(column) for column in columns)
     ids, scores = rank(*exact_scores(rows.parts, places, digits_of(queries)), k)
     if wanted < rows.count:
@@ -116,7 +121,7 @@ def _settle(rows: Rows, queries: Tensor, ids: Tensor, scores: Tensor, doubtful: 
                 _insert(ids[where], scores[where], tile.part, image, digits[query])
 
 
-def _insert(ids: Tensor, scores: Tensor, part: Part, at: Tensor, digits: Tensor) -> None:
+def _insert(ids: Tensor, scores: Tensor, part: RowBlock, at: Tensor, digits: Tensor) -> None:
     """Let the rows `at` of a part compete for one query's answer, ids (k,) and scores (k,)."""
     at = at[~torch.isin(part.ids[at], ids)]
     every = torch.cat([scores, inner(part.rows[at], digits)])

@@ -1,4 +1,4 @@
-"""The rows with the best rough scores so far, gathered while the scores stream by.
+"""Select the rows with the best rough scores from a stream of scores.
 
 A score is looked at once, as one of a group of neighbours: only a group whose largest score is
 above the query's threshold is looked into.  The threshold is the score of the last of the
@@ -16,15 +16,15 @@ CROWDED = 0.25
 POOL = 4  # times the candidates wanted are kept before all but the best are dropped
 
 
-class Candidates:
-    """The `wanted` best of each of some queries; `offer` all scores, then ask for the `best`."""
+class TopRows:
+    """The `wanted` best rows of each query: `offer` all scores, then take the `best`."""
 
     def __init__(self, queries: int, wanted: int, device: torch.device) -> None:
         """For so many queries, on `device`."""
         self.wanted = wanted
         self._threshold = torch.full((queries,), -torch.inf, device=device)
         nothing = torch.empty(0, dtype=torch.int64, device=device)
-        self._found = [(self._threshold[:0], nothing, nothing)]
+        self._parts = [(self._threshold[:0], nothing, nothing)]
         self._count, self._most = 0, wanted * queries
 
     def offer(self, scores: Tensor, place: int) -> None:
@@ -41,7 +41,7 @@ class Candidates:
         if group.shape[0]:
             inside = groups[group, :, query]
             hit, at = (inside > self._threshold[query].unsqueeze(1)).nonzero(as_tuple=True)
-            self._found.append((inside[hit, at], query[hit], group[hit] * GROUP + at + place))
+            self._parts.append((inside[hit, at], query[hit], group[hit] * GROUP + at + place))
             self._count += hit.shape[0]
             if self._count >= self._most:
                 self._drop()
@@ -62,7 +62,7 @@ class Candidates:
 
         At least `wanted` rows must have been offered to each query.
         """
-        values, query, places = (torch.cat(column) for column in zip(*self._found, strict=True))
+        values, query, places = (torch.cat(column) for column in zip(*self._parts, strict=True))
         order = query.argsort()
         counts = torch.bincount(query, minlength=len(self._threshold))
         first = counts.cumsum(0) - counts
@@ -78,5 +78,5 @@ class Candidates:
             self._threshold = best[:, -1].clone()
         query = torch.arange(len(best), device=best.device).unsqueeze(1).expand_as(places)
         real = best > -torch.inf
-        self._found = [(best[real], query[real], places[real])]
-        self._count, self._most = len(self._found[0][0]), POOL * self.wanted * len(best)
+        self._parts = [(best[real], query[real], places[real])]
+        self._count, self._most = len(self._parts[0][0]), POOL * self.wanted * len(best)

@@ -1,1 +1,1 @@
-"""One query from file to answer: same file, copy, W, re-ranking, decision."""
+"""The steps of a search: same file, copy, W, re-ranking, decision."""

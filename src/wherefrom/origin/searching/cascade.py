@@ -1,4 +1,4 @@
-"""From the steps of a search to one answer: the same file, a copy, an edit, or none of these."""
+"""Answers for one query: the same file, a copy, an edit, or no origin in the index."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from wherefrom.origin.index.places import missing_now, shown_path
 from wherefrom.origin.index.result import IndexedImage
 from wherefrom.origin.reranking.scores import read_indexed
 from wherefrom.origin.searching.config import SearchConfig
-from wherefrom.origin.searching.copies import MOST_DIFFERENT, CopyHashes, difference, hash_picture
-from wherefrom.origin.searching.decision import Answer, NullScores, decide, standing_out
-from wherefrom.origin.searching.matching import Standing
+from wherefrom.origin.searching.copies import MAX_DIFFERENCE, CopyHashes, difference, hash_picture
+from wherefrom.origin.searching.decision import AnswerKind, NullScores, decide, measure_prominence
+from wherefrom.origin.searching.matching import RankedCandidates
 from wherefrom.origin.searching.result import Candidate, CopyEvidence, OriginAnswer
 
 SHOWN = 10  # candidates of an answer
@@ -25,9 +25,9 @@ GROWTH = 1.5  # change of the index's size from which a calibration is called ol
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """What answers rest on, but for the query; `base`: where paths in their texts begin.
+    """The index, calibration and settings that answers are given with.
 
-    `base` is None for the current folder.
+    `base`: the folder in which paths in their texts begin; None: the current folder.
     """
 
     index: Index
@@ -42,7 +42,7 @@ class Basis:
 
 @dataclass(frozen=True)
 class CopySearch:
-    """The image that a picture is a copy of, if any, and what was not taken for one.
+    """The image that a picture is a copy of, if any; `notes`: near images that are no copy.
 
     `consulted`: paths of the images whose pictures were compared.
     """
@@ -52,6 +52,9 @@ class CopySearch:
     consulted: tuple[str, ...] = ()
 
 
+NO_COPY = CopySearch(None)
+
+
 def find_copy(picture: Tensor, basis: Basis, hashes: CopyHashes) -> CopySearch:
     """Look for the image that `picture` (3, 256, 256) is a copy of.
 
@@ -59,19 +62,19 @@ def find_copy(picture: Tensor, basis: Basis, hashes: CopyHashes) -> CopySearch:
     """
     notes: list[str] = []
     consulted: list[str] = []
-    for found in hashes.near(hash_picture(picture)):
-        twins = basis.index.twins(found.digest)
+    for near in hashes.near(hash_picture(picture)):
+        twins = basis.index.twins(near.digest)
         if not twins:
             continue
         image, other = _first_readable(twins)
         consulted.append(image.path)
-        looks = f"{basis.shown(image.path)} looks the same ({found.distance} of 256 bits differ)"
+        looks = f"{basis.shown(image.path)} looks the same ({near.distance} of 256 bits differ)"
         if isinstance(other, str):
             notes.append(f"{looks}, but could not be compared: it {other}")
             continue
-        apart = difference(picture, other.flip(-1) if found.mirrored else other)
-        if apart <= MOST_DIFFERENT:
-            evidence = CopyEvidence(found.distance, found.mirrored, apart)
+        apart = difference(picture, other.flip(-1) if near.mirrored else other)
+        if apart <= MAX_DIFFERENCE:
+            evidence = CopyEvidence(near.distance, near.mirrored, apart)
             return CopySearch((image, evidence), (), tuple(consulted))
         notes.append(f"{looks}, but is no copy: the pictures differ in places")
     return CopySearch(None, tuple(notes), tuple(consulted))
@@ -86,9 +89,9 @@ def _first_readable(twins: Sequence[IndexedImage]) -> tuple[IndexedImage, Tensor
     return next(((i, picture) for i, picture in pictures if not isinstance(picture, str)), first)
 
 
-def p_value_of(standing: Standing, config: SearchConfig, null: NullScores) -> float:
+def p_value_of(ranking: RankedCandidates, config: SearchConfig, null: NullScores) -> float:
     """The p-value of a query's best match."""
-    value = standing_out(standing.scores, config.statistic)
+    value = measure_prominence(ranking.scores, config.statistic)
     return float(null.p_values(torch.tensor([value], dtype=torch.float64)))
 
 
@@ -103,14 +106,14 @@ def same_file(path: Path, digest: str, basis: Basis) -> OriginAnswer | None:
     return _copy(path, digest, candidate, basis)
 
 
-def copy_of(path: Path, digest: str, found: CopySearch, basis: Basis) -> OriginAnswer | None:
+def copy_of(path: Path, digest: str, search: CopySearch, basis: Basis) -> OriginAnswer | None:
     """The answer for a picture that is a copy of an image, None if it is none."""
-    if found.copy is None:
+    if search.copy is None:
         return None
-    image, evidence = found.copy
+    image, evidence = search.copy
     candidate = Candidate(image.path, image.digest, 1.0, None)
     answer = _copy(path, digest, candidate, basis, evidence)
-    return replace(answer, consulted=found.consulted)
+    return replace(answer, consulted=search.consulted)
 
 
 def _copy(
@@ -120,40 +123,39 @@ def _copy(
     basis: Basis,
     evidence: CopyEvidence | None = None,
 ) -> OriginAnswer:
-    answer = OriginAnswer(str(path), Answer.COPY, None, None, (candidate,), "", digest, evidence)
+    answer = OriginAnswer(
+        str(path), AnswerKind.COPY, None, None, (candidate,), "", digest, evidence
+    )
     return replace(answer, notes=_missing_notes(candidate, basis), consulted=(candidate.path,))
 
 
 def cannot_say(
-    path: Path, reason: str, digest: str | None = None, found: CopySearch | None = None
+    path: Path, reason: str, digest: str | None = None, search: CopySearch = NO_COPY
 ) -> OriginAnswer:
     """The answer for a file that cannot be read (no `digest`) or compared, without candidates."""
-    notes, consulted = ((), ()) if found is None else (found.notes, found.consulted)
-    name = str(path)
-    return OriginAnswer(
-        name, Answer.UNKNOWN, None, None, (), reason, digest, notes=notes, consulted=consulted
-    )
+    answer = OriginAnswer(str(path), AnswerKind.UNKNOWN, None, None, (), reason, digest)
+    return replace(answer, notes=search.notes, consulted=search.consulted)
 
 
 def answer_of(
-    path: Path, digest: str, standing: Standing, found: CopySearch, basis: Basis
+    path: Path, digest: str, ranking: RankedCandidates, search: CopySearch, basis: Basis
 ) -> OriginAnswer:
     """The answer for a picture that is no copy, by the conformal test of its best match."""
-    laid_over = basis.index.get([*standing.alignments])
+    laid_over = basis.index.get([*ranking.alignments])
     consulted = (
-        *found.consulted,
+        *search.consulted,
         *(image.path for image in laid_over),
-        *(name for name, _ in standing.unread),
+        *(name for name, _ in ranking.unread),
     )
-    unopened = why_unopened(standing, basis.base)
+    unopened = why_unopened(ranking, basis.base)
     if unopened:
-        return replace(cannot_say(path, unopened, digest, found), consulted=consulted)
+        return replace(cannot_say(path, unopened, digest, search), consulted=consulted)
     index, null = basis.index, basis.null
-    candidates = _candidates(standing, basis)
+    candidates = _candidates(ranking, basis)
     best = candidates[0]
     if null is None or best.p_value is None:
         reason = "this index is not calibrated; run calibrate with edits of known origin"
-        answer_kind = Answer.UNKNOWN
+        answer_kind = AnswerKind.UNKNOWN
     else:
         answer_kind, reason = decide(best.p_value, null)
         ratio = index.count() / null.indexed
@@ -161,18 +163,18 @@ def answer_of(
             old = f"calibrated when the index held {null.indexed} images; calibrate again"
             reason = f"{reason}; {old}" if reason else old
     unread = (
-        f"{basis.shown(name)} was not laid over again: {why}" for name, why in standing.unread
+        f"{basis.shown(name)} could not be compared again: {why}" for name, why in ranking.unread
     )
-    named = _missing_notes(best, basis) if answer_kind is Answer.EDIT else ()
+    named = _missing_notes(best, basis) if answer_kind is AnswerKind.EDIT else ()
     return OriginAnswer(
         str(path), answer_kind, best.p_value, best.deviations, candidates, reason, digest,
-        notes=(*named, *found.notes, *unread),
+        notes=(*named, *search.notes, *unread),
         consulted=tuple(dict.fromkeys([*consulted, *(c.path for c in candidates)])),
     )  # fmt: skip
 
 
 def _missing_notes(named: Candidate, basis: Basis) -> tuple[str, ...]:
-    """What to do where the picture that an answer names is not at its path any more."""
+    """A note if the picture that an answer names is not at its path any more."""
     if not named.missing:
         return ()
     shown = basis.shown(named.path)
@@ -182,34 +184,34 @@ def _missing_notes(named: Candidate, basis: Basis) -> tuple[str, ...]:
     )
 
 
-def why_unopened(standing: Standing, base: Path | None = None) -> str:
-    """Why nothing is said where most of the nearest images are gone, "" where they are not.
+def why_unopened(ranking: RankedCandidates, base: Path | None = None) -> str:
+    """Why there is no answer if most of the nearest images are gone; "" if they are not.
 
     Scores without the comparison of pictures are smaller, and no calibration holds for both.
     """
-    if len(standing.unread) <= len(standing.alignments):
+    if len(ranking.unread) <= len(ranking.alignments):
         return ""
-    name, why = standing.unread[0]
-    count = len(standing.unread) + len(standing.alignments)
+    name, why = ranking.unread[0]
+    count = len(ranking.unread) + len(ranking.alignments)
     return (
-        f"{len(standing.unread)} of its {count} nearest images could not be compared with it "
+        f"{len(ranking.unread)} of its {count} nearest images could not be compared with it "
         f"({shown_path(name, base)}: {why}), and the calibration does not hold without; put the "
         "files back, say with --root where they are now, or run `wherefrom origin sync`"
     )
 
 
-def _candidates(standing: Standing, basis: Basis) -> tuple[Candidate, ...]:
-    """The first images, and for the very first whether its content is still what was compared."""
+def _candidates(ranking: RankedCandidates, basis: Basis) -> tuple[Candidate, ...]:
+    """The first candidates; only for the very first the content of its file is checked again."""
     null, config = basis.null, basis.config
-    images = basis.index.get(standing.ids[:SHOWN].tolist())
-    scores = standing.scores[: len(images)]
+    images = basis.index.get(ranking.ids[:SHOWN].tolist())
+    scores = ranking.scores[: len(images)]
     p_values: list[float | None] = [None] * len(images)
     if null is not None and config.statistic == "z":
         p_values[:] = null.p_values(scores).tolist()
     if null is not None:
-        p_values[0] = p_value_of(standing, config, null)
+        p_values[0] = p_value_of(ranking, config, null)
     missing = [
         missing_now(image.path, None if rank else image.digest) for rank, image in enumerate(images)
     ]
-    rows = zip(images, standing.cosines.tolist(), scores.tolist(), p_values, missing, strict=False)
+    rows = zip(images, ranking.cosines.tolist(), scores.tolist(), p_values, missing, strict=False)
     return tuple(Candidate(image.path, image.digest, *values) for image, *values in rows)

@@ -1,4 +1,4 @@
-"""How an index is asked.  A calibration holds for the settings it was made with, and no others."""
+"""Settings of a search.  A calibration holds for searches with the same settings only."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from wherefrom.origin.searching.decision import STATISTICS
 class SearchConfig(Config):
     """Settings of `References.search`, `calibrate` and `evaluate`."""
 
-    views: str = setting("flip", "ways in which a query is looked at", choices=VIEWS)
+    views: str = setting("flip", "views of a query that are searched for", choices=VIEWS)
     rerank: bool = setting(
-        True, "lay the query over the files of the best 64: decodes and encodes them again"
+        True,
+        "compare a query place by place with the files of the best 64, which are encoded again",
     )
     statistic: str = setting(
         "z",

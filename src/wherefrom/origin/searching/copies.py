@@ -1,13 +1,12 @@
-"""Copies that are other files: re-encoded, resized, slightly compressed, mirrored.
+"""Find copies of a picture in other files: re-encoded, resized, compressed or mirrored ones.
 
-Two steps, because a perceptual hash alone cannot tell a copy from a gentle edit: PDQ finds what may
-be a copy (Hamming distance of 256 bits, exact, over all images), and the two pictures themselves,
-compared in coarse cells, say whether it is one.
+Two steps, because a perceptual hash alone cannot tell a copy from a gentle edit: PDQ proposes
+copies (Hamming distance of 256 bits, exact, over all images), and a comparison of the two pictures
+in coarse cells decides.
 
-`copies.sqlite` holds a hash per content digest and is never more than a cache of the image files:
-what the index no longer holds is not found, and what has no hash yet gets one at the next `add`.
-It is written before the images are added, so that a crash between the two leaves a hash too many
-and never an image without one.
+`copies.sqlite` holds a hash per content digest, and is a cache of the image files: an image without
+a hash gets one at the next `add`.  It is written before the images are added, so that a crash
+between the two leaves a hash too many and never an image without one.
 
 Deviation: PDQ is computed from the picture at 256 x 256 px, as the encoder sees it, and not from
 the full one; distances between such hashes are what PDQ's threshold is used for, but the hashes
@@ -28,19 +27,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wherefrom.core.database import database_errors, transaction
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.data.files.opening import show_path
+from wherefrom.core.paths import show_path
+from wherefrom.core.saving.database import database_errors, transaction
 from wherefrom.origin.index.manifest import connect
 
 NAME = "copies.sqlite"
 SCHEMA = 1
-BITS = 256
-MOST_BITS = 31  # PDQ's documentation: a match differs in at most so many bits
+MAX_BITS = 31  # PDQ's documentation: a match differs in at most so many bits
 FLAT = 49  # and a hash of at most this quality (0 to 100) is to be dropped
 # Of 30 photographs: at most 0.08 after JPEG at quality 30; at most 0.10 for nine in ten at a
 # quarter of the size; at least 0.10 after a change within a twentieth of the picture.
-MOST_DIFFERENT = 0.08
+MAX_DIFFERENCE = 0.08
 CELLS = 32  # a side of the grid on which two pictures are compared
 TABLE = "CREATE TABLE hashes (digest TEXT PRIMARY KEY, bits BLOB NOT NULL, quality INT NOT NULL)"
 
@@ -65,7 +63,7 @@ class Near:
 
 def hash_picture(image: Tensor) -> PictureHash:
     """PDQ of a picture (3, H, W) float in [0, 1]; at 256 px a side it takes 2 ms."""
-    import pdqhash
+    import pdqhash  # slow to import
 
     pixels = image.mul(255).round().to(torch.uint8).permute(1, 2, 0)
     # PDQ can derive the mirror image's hash from the same transform, but that one is tens of bits
@@ -112,7 +110,7 @@ class CopyHashes:
             )
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._base is not None:
             self._base.close()
         self._base, self._loaded = None, None
@@ -126,8 +124,8 @@ class CopyHashes:
             return {d for d in digests if self._base.execute(sql, (d,)).fetchone() is None}
 
     def put(self, hashes: Mapping[str, PictureHash]) -> None:
-        """Keep hashes by digest; they are on disk when this returns."""
-        rows = [(digest, found.bits, found.quality) for digest, found in hashes.items()]
+        """Store hashes by digest; they are on disk when this returns."""
+        rows = [(digest, each.bits, each.quality) for digest, each in hashes.items()]
         self._write("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", rows)
 
     def forget(self, digests: Sequence[str]) -> None:
@@ -142,7 +140,7 @@ class CopyHashes:
         self.forget([digest for digest in digests if digest not in still])
 
     def near(self, given: PictureHash) -> list[Near]:
-        """All images within `MOST_BITS` of a picture or its mirror image, the nearest first.
+        """All images within `MAX_BITS` of a picture or its mirror image, the nearest first.
 
         Exact.  Flat pictures, which all hash alike, are neither searched for nor found.
         """
@@ -151,11 +149,11 @@ class CopyHashes:
             return []
         both = np.stack([_distances(table, bits) for bits in (given.bits, given.mirrored)])
         best = both.min(0)
-        found = [
+        matches = [
             Near(digests[i], int(best[i]), bool(both[1, i] < both[0, i]))
-            for i in np.flatnonzero(best <= MOST_BITS)
+            for i in np.flatnonzero(best <= MAX_BITS)
         ]
-        return sorted(found, key=lambda near: (near.distance, near.mirrored, near.digest))
+        return sorted(matches, key=lambda near: (near.distance, near.mirrored, near.digest))
 
     def _table(self) -> tuple[list[str], npt.NDArray[np.uint64]]:
         """Digests, and bits (N, 4), of all hashes that are not flat."""
@@ -202,5 +200,5 @@ def _packed(bits: npt.NDArray[np.int64]) -> bytes:
 
 def _distances(table: npt.NDArray[np.uint64], bits: bytes) -> npt.NDArray[np.int64]:
     wanted = np.frombuffer(bits, dtype=np.uint64)
-    found: npt.NDArray[np.int64] = np.bitwise_count(table ^ wanted).sum(1, dtype=np.int64)
-    return found
+    distances: npt.NDArray[np.int64] = np.bitwise_count(table ^ wanted).sum(1, dtype=np.int64)
+    return distances

@@ -1,16 +1,17 @@
-"""From the best match to an answer: did this index hold the origin at all?
+"""Decide whether the index holds the origin: a conformal test of the best match.
 
-The best match always exists.  How far it stands out is one number, and it is compared with that of
-edits whose origins are *not* in the index: a conformal p-value, so that an image without an origin
-here is given one in at most the share `rate` of cases, whatever the number is.  Three are offered,
-of the scores s_1 >= s_2 >= ... of the best candidates (deviations above the index's mean):
+Every query has a best match.  How far it stands out is one number, the statistic.  It is compared
+with that of edits whose origins are *not* in the index, which gives a conformal p-value: an image
+without an origin here is given one in at most the share `rate` of cases, whatever the statistic is.
+There are three, of the scores s_1 >= s_2 >= ... of the best candidates (deviations above the
+index's mean):
 
     z      s_1
     gap    s_1 - s_2
     tail   (s_1 - s_m) / mean(s_2 - s_m, ..., s_{m-1} - s_m),   m = 32 or the number there are
 
-`tail` is minus the logarithm of the chance of s_1 if the best scores fall off exponentially.  That
-they do is not relied on: the number is used inside the conformal test only.
+`tail` is minus the logarithm of the chance of s_1 if the best scores fall off exponentially.  The
+test holds whether they do or not.
 """
 
 from __future__ import annotations
@@ -18,25 +19,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from wherefrom.calibration.conformal import require_rate, upper_p_values
-from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.core.store import load_artifact, save_artifact
-from wherefrom.origin.index.result import ScanStatistics
+from wherefrom.core.errors import InputError
+from wherefrom.core.saving.artifact import Artifact, Saved
+from wherefrom.origin.scanning.scan import ScanStatistics
 
-SCHEMA = 2
 STATISTICS = ("z", "gap", "tail")
 TAIL = 32  # the best scores that say how the others fall off
-FEWEST = 20  # images below which a mean and a deviation over the index say little
+MIN_IMAGES = 20  # with fewer, a mean and a deviation over the index say little
 
 
-class Answer(StrEnum):
-    """What a search can say of one image."""
+class AnswerKind(StrEnum):
+    """The kinds of answers to a search."""
 
     COPY = "copy of"
     EDIT = "made from"
@@ -45,13 +44,16 @@ class Answer(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class NullScores:
+class NullScores(Artifact):
     """How far the best matches of edits without an origin here stand out, and the rate asked for.
 
     It holds for searches with the same `settings` (JSON values), and is refused for others.
     """
 
-    kind: ClassVar[str] = "origin/calibration"
+    kind = "origin/calibration"
+    schema = 2
+    again = "calibrate again"
+
     values: Tensor  # (n,) float64, one per origin
     rate: float  # false alarms: images without an origin here that are given one
     indexed: int  # images in the index at that time
@@ -62,31 +64,22 @@ class NullScores:
         """Share of null values at least as large, (Q,) float64, conformal."""
         return upper_p_values(values, self.values)
 
-    def save(self, path: Path, *, overwrite: bool = False) -> None:
-        """Write the artifact folder."""
-        save_artifact(
-            path,
-            kind=self.kind,
-            schema=SCHEMA,
-            meta={
-                "rate": self.rate,
-                "indexed": self.indexed,
-                "settings": dict(self.settings),
-                "provenance": dict(self.provenance),
-            },
-            tensors={"values": self.values},
-            overwrite=overwrite,
-        )
+    def to_saved(self) -> Saved:
+        """All but the scores as JSON values, the scores as a tensor."""
+        meta = {
+            "rate": self.rate,
+            "indexed": self.indexed,
+            "settings": dict(self.settings),
+            "provenance": dict(self.provenance),
+        }
+        return Saved(meta, {"values": self.values})
 
     @classmethod
-    def load(cls, path: Path) -> NullScores:
-        """Read the artifact folder; an `ArtifactError` says what is wrong with it."""
-        meta, tensors = load_artifact(path, kind=cls.kind, schema=SCHEMA)
-        try:
-            settings, provenance = meta["settings"], meta["provenance"]
-            return cls(tensors["values"], meta["rate"], meta["indexed"], settings, provenance)
-        except KeyError as error:
-            raise ArtifactError(f"{path} is damaged ({error}); calibrate again") from error
+    def from_saved(cls, saved: Saved) -> Self:
+        """The calibration that `to_saved` describes."""
+        meta = saved.meta
+        settings, provenance = meta["settings"], meta["provenance"]
+        return cls(saved.tensors["values"], meta["rate"], meta["indexed"], settings, provenance)
 
 
 def make_null(
@@ -108,7 +101,7 @@ class TooFewImages(InputError):  # noqa: N818 (it is the index that has too few)
     """An index with too few images to say whether one stands out, until more are added."""
 
 
-def standing_out(scores: Tensor, statistic: str) -> float:
+def measure_prominence(scores: Tensor, statistic: str) -> float:
     """How far the best of one query's scores (m,), descending, stands out.  Larger = more so."""
     if len(scores) < 3:
         raise TooFewImages(
@@ -129,10 +122,10 @@ def moments_without(statistics: ScanStatistics, left_out: Tensor) -> tuple[Tenso
     `left_out` (Q, K): the scores of the images that are not to count.  A deviation of 0 is NaN.
     """
     n, k = statistics.count, left_out.shape[1]
-    if n - k < FEWEST:
+    if n - k < MIN_IMAGES:
         raise TooFewImages(
-            f"the index holds {n - k} images to compare with; an answer needs at least {FEWEST}, "
-            "add more"
+            f"the index holds {n - k} images to compare with; an answer needs at least "
+            f"{MIN_IMAGES}, add more"
         )
     squares = (statistics.std.square() + statistics.mean.square()) * n
     mean = (statistics.mean * n - left_out.sum(1)) / (n - k)
@@ -141,11 +134,11 @@ def moments_without(statistics: ScanStatistics, left_out: Tensor) -> tuple[Tenso
     return mean, torch.where(std > 0, std, torch.nan)
 
 
-def decide(p: float, null: NullScores) -> tuple[Answer, str]:
+def decide(p: float, null: NullScores) -> tuple[AnswerKind, str]:
     """The answer for the best match, and the reason where there is none."""
     if p <= null.rate:
-        return Answer.EDIT, ""
-    return Answer.NONE, (
+        return AnswerKind.EDIT, ""
+    return AnswerKind.NONE, (
         f"the best match stands out no more than in {p:.3g} of searches for images whose origin is "
         f"not here (asked for: {null.rate:g})"
     )

@@ -1,4 +1,4 @@
-"""Image files as embeddings, a few at a time: memory does not grow with the folder."""
+"""Read and embed image files, a few at a time, so that memory does not grow with the folder."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wherefrom.core.contents import content_of, content_set
-from wherefrom.core.errors import InputError
-from wherefrom.core.progress import Track, quiet
-from wherefrom.data.files.opening import UnusableFile
+from wherefrom.core.saving.contents import content_of
+from wherefrom.data.files.opening import SkippedFile, UnusableFile
 from wherefrom.data.images import read_image
 from wherefrom.data.writing import to_float
 from wherefrom.encoders import Encoder, prepare
-from wherefrom.origin.pairs.manifest import PairsManifest
 
 CHUNK = 64
 NOT_FINITE = (
@@ -43,16 +40,16 @@ def faults(rows: Tensor) -> list[str]:
 
 @dataclass(eq=False)
 class Reader:
-    """Reads and embeds files; the ones it cannot use gather in `skipped`, with the reason."""
+    """Reads and embeds files; `skipped` collects those that cannot be used."""
 
     encoder: Encoder
-    skipped: list[tuple[Path, str]] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
     contents: dict[Path, int] | None = None  # `core.contents` by path, where they are asked for
 
     def usable(self, paths: Sequence[Path], rows: Tensor) -> list[int]:
         """Places of the embeddings (N, ...) that can be compared; the others' paths are skipped."""
         reasons = faults(rows)
-        self.skipped += [(p, why) for p, why in zip(paths, reasons, strict=True) if why]
+        self.skipped += [SkippedFile(p, why) for p, why in zip(paths, reasons, strict=True) if why]
         return [place for place, why in enumerate(reasons) if not why]
 
     def images(
@@ -60,14 +57,14 @@ class Reader:
     ) -> Iterator[tuple[list[Path], list[str], Tensor]]:
         """Paths, digests and pictures (n, 3, 256, 256), n at most 64.
 
-        A file is decoded only once, and kept only if it is `wanted` by its path and digest.
+        A file is decoded only once, and left out unless it is `wanted` by its path and digest.
         """
         held: list[tuple[Path, str, Tensor]] = []
         for path in paths:
             try:
                 image = read_image(path, channels=3)
             except UnusableFile as problem:
-                self.skipped.append((path, problem.reason))
+                self.skipped.append(SkippedFile(path, problem.reason))
                 continue
             if self.contents is not None:
                 self.contents[path] = content_of(image.pixels)
@@ -89,52 +86,14 @@ class Reader:
 
     def embed(self, paths: Iterable[Path]) -> tuple[list[Path], list[str], Tensor]:
         """All usable files at once: paths, digests, embeddings (N, D)."""
-        found = list(self.chunks(paths))
-        if not found:
+        chunks = list(self.chunks(paths))
+        if not chunks:
             return [], [], torch.zeros(0, self.encoder.dimension)
-        names = [name for some, _, _ in found for name in some]
-        digests = [digest for _, some, _ in found for digest in some]
-        return names, digests, torch.cat([rows for _, _, rows in found])
+        names = [name for some, _, _ in chunks for name in some]
+        digests = [digest for _, some, _ in chunks for digest in some]
+        return names, digests, torch.cat([rows for _, _, rows in chunks])
 
 
 def _columns(held: list[tuple[Path, str, Tensor]]) -> tuple[list[Path], list[str], Tensor]:
     paths, digests, pictures = zip(*held, strict=True)
     return list(paths), list(digests), torch.cat(pictures)
-
-
-@dataclass(frozen=True, eq=False)
-class EmbeddedPairs:
-    """What `fit_edit_map` takes: origins (N, D), edits (M, D), and whose each edit is (M,).
-
-    `seen`: `core.contents` of all these images, sorted int64.
-    """
-
-    origins: Tensor
-    edits: Tensor
-    owner: Tensor
-    skipped: tuple[tuple[str, str], ...]
-    seen: Tensor
-
-
-def embed_pairs(
-    manifest: PairsManifest, encoder: Encoder, *, track: Track = quiet
-) -> EmbeddedPairs:
-    """Embed every origin and every edit; an edit counts only if both could be read."""
-    reader = Reader(encoder, contents={})
-    everything = [*manifest.origins, *manifest.edits]
-    paths, _, rows = reader.embed(track(everything, "embedding pairs", total=len(everything)))
-    place = {path: i for i, path in enumerate(paths)}
-    origins = [path for path in manifest.origins if path in place]
-    number = {path: i for i, path in enumerate(origins)}
-    kept = [
-        (place[edit], number[manifest.origins[whose]])
-        for edit, whose in zip(manifest.edits, manifest.owner, strict=True)
-        if edit in place and manifest.origins[whose] in number
-    ]
-    if not kept:
-        raise InputError(f"{manifest.folder}: no pair could be read; see what is skipped")
-    edits, owner = (torch.tensor(column, dtype=torch.int64) for column in zip(*kept, strict=True))
-    skipped = tuple((str(path), reason) for path, reason in reader.skipped)
-    used = [*origins, *(paths[place] for place in edits.tolist())]
-    seen = content_set(torch.tensor([(reader.contents or {})[path] for path in used]))
-    return EmbeddedPairs(rows[[place[path] for path in origins]], rows[edits], owner, skipped, seen)

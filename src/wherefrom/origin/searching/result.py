@@ -1,4 +1,7 @@
-"""What `search` and `evaluate` return.  Larger score = more likely the origin."""
+"""Results of searching, adding, synchronising and evaluating.
+
+Larger score = more likely the origin.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from wherefrom.core.errors import InputError
+from wherefrom.data.files.opening import SkippedFile
+from wherefrom.data.notebook import rows_as_frame, rows_as_html
 from wherefrom.origin.index.places import shown_path
-from wherefrom.origin.searching.decision import Answer
+from wherefrom.origin.searching.decision import AnswerKind
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class OriginAnswer:
     """
 
     name: str
-    answer: Answer
+    answer: AnswerKind
     p_value: float | None
     z: float | None
     candidates: tuple[Candidate, ...]  # best first
@@ -67,12 +73,12 @@ class OriginAnswer:
 
     def sentence(self, base: Path | None = None) -> str:
         """The answer as a person says it; paths below `base` (the current folder) start there."""
-        if self.answer not in (Answer.COPY, Answer.EDIT):
+        if self.answer not in (AnswerKind.COPY, AnswerKind.EDIT):
             return f"{self.answer}: {self.reason}"
         best = self.candidates[0]
         missing = f", which {best.missing}" if best.missing else ""
         shown = shown_path(best.path, base)
-        if self.answer is Answer.COPY:
+        if self.answer is AnswerKind.COPY:
             return f"copy of {shown} ({self.kind_of_copy()}){missing}"
         return f"made from {shown} (p = {self.p_value:.3g}){missing}"
 
@@ -84,17 +90,58 @@ class OriginAnswer:
         return f"{how}; {self.copy.bits} of 256 bits differ"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """The fields but `consulted`, and the `sentence`, as JSON values."""
         values = asdict(self) | {"answer": str(self.answer), "sentence": self.sentence()}
         del values["consulted"]
         return values
+
+
+class OriginAnswers(tuple[OriginAnswer, ...]):
+    """One answer per image that was searched for, in the order in which they are listed."""
+
+    __slots__ = ()
+
+    def require_compared(self) -> None:
+        """An `InputError` if not a single image could be read and compared."""
+        if not any(answer.candidates for answer in self):
+            failed = "read" if all(answer.digest is None for answer in self) else "compared"
+            first = self[0]
+            raise InputError(f"no image could be {failed}; the first: {first.name}: {first.reason}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answers as JSON values."""
+        return {"answers": [answer.to_dict() for answer in self]}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Per image its path, the answer, the best candidate's path and score, and the reason."""
+        rows = []
+        for answer in self:
+            best = answer.candidates[0] if answer.candidates else None
+            rows.append(
+                {
+                    "image": answer.name,
+                    "answer": str(answer.answer),
+                    "best candidate": None if best is None else best.path,
+                    "cosine": None if best is None else best.score,
+                    "p-value": answer.p_value,
+                    "reason": answer.reason,
+                }
+            )
+        return rows
+
+    def to_dataframe(self) -> Any:
+        """`rows` as a pandas data frame; a `MissingExtraError` without pandas."""
+        return rows_as_frame(self.rows())
+
+    def _repr_html_(self) -> str:
+        return rows_as_html(self.rows(), caption="Origins", image="image")
 
 
 @dataclass(frozen=True)
 class ModelRow:
     """How well origins are found among edits of one generating model.
 
-    `found` and `wrong`: shares of queries called "made from" the right and another image; None
+    `right` and `wrong`: shares of queries called "made from" the right and another image; None
     without a calibration.
     """
 
@@ -103,8 +150,14 @@ class ModelRow:
     mean_average_precision: float
     accuracy: float
     curve: Mapping[int, float]  # k -> share of right origins among the first k
-    found: float | None
+    right: float | None
     wrong: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name; `right` is called `found`."""
+        values = asdict(self)
+        values["found"] = values.pop("right")
+        return values
 
 
 @dataclass(frozen=True)
@@ -118,12 +171,24 @@ class RetrievalReport:
     rows: tuple[ModelRow, ...]
     indexed: int
     ranks: tuple[int, ...]
-    skipped: tuple[tuple[str, str], ...]
+    skipped: tuple[SkippedFile, ...]
     trained_on: int | None = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return asdict(self)
+        """The fields by name, as JSON values."""
+        rows = [row.to_dict() for row in self.rows]
+        return asdict(self) | {"rows": rows, "skipped": [file.to_dict() for file in self.skipped]}
+
+    def to_dataframe(self) -> Any:
+        """A pandas data frame with a line per model; a `MissingExtraError` without pandas."""
+        return rows_as_frame(self._table())
+
+    def _repr_html_(self) -> str:
+        return rows_as_html(self._table(), caption=f"{self.indexed} images in the index")
+
+    def _table(self) -> list[dict[str, Any]]:
+        rows = [row.to_dict() for row in self.rows]
+        return [row | {f"first {k}": v for k, v in row.pop("curve").items()} for row in rows]
 
 
 @dataclass(frozen=True)
@@ -134,16 +199,25 @@ class AddReport:
     unchanged: int
     replaced: int
     duplicates: int
-    skipped: tuple[tuple[str, str], ...]
+    skipped: tuple[SkippedFile, ...]
 
     @property
     def usable(self) -> int:
         """How many of the files stand in the index now."""
         return self.added + self.unchanged + self.replaced
 
+    def require_usable(self) -> None:
+        """An `InputError` if every file was left out."""
+        if not self.usable:
+            path, reason = self.skipped[0]
+            raise InputError(
+                f"no image was added: {len(self.skipped)} files were left out; the first: {path}: "
+                f"{reason}"
+            )
+
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return asdict(self)
+        """The fields by name, as JSON values."""
+        return asdict(self) | {"skipped": [file.to_dict() for file in self.skipped]}
 
 
 @dataclass(frozen=True)
@@ -163,10 +237,10 @@ class SyncReport:
     moved: tuple[tuple[str, str], ...]
     unchanged: int
     removed: int
-    skipped: tuple[tuple[str, str], ...]
+    skipped: tuple[SkippedFile, ...]
     images: int
     dry_run: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return asdict(self)
+        """The fields by name, as JSON values."""
+        return asdict(self) | {"skipped": [file.to_dict() for file in self.skipped]}

@@ -1,4 +1,4 @@
-"""An audit as a folder: one HTML page, two CSV tables, one JSON file, and the heat maps as PNG."""
+"""The folder of an audit: one HTML page, two CSV tables, one JSON file, and heat maps as PNG."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wherefrom.anomaly.auditing import Audit, AuditedImage
-from wherefrom.anomaly.comparison.generators import Comparison, anomaly_vectors
+from wherefrom.anomaly.comparison.generators import Comparison, comparison_points
 from wherefrom.core.errors import InputError
-from wherefrom.core.json_text import to_json
+from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
+from wherefrom.core.saving.json_text import to_json
 from wherefrom.data.notebook import encode_picture
 from wherefrom.data.shaping import to_image
 from wherefrom.data.writing import save_png
-from wherefrom.report.anomaly import wording
-from wherefrom.report.anomaly.tables import generator_table, image_table, pair_table, show_rank
-from wherefrom.report.pages import figures
+from wherefrom.report.anomaly import figures, wording
+from wherefrom.report.anomaly.tables import generator_table, image_table, pair_table
 from wherefrom.report.pages.describe import flatten, settings_with_sources
 from wherefrom.report.pages.files import write_text
 from wherefrom.report.pages.html import (
@@ -42,54 +42,54 @@ LISTED = 100  # images on the page; the CSV holds all
 HEAT_SIDE = 224
 
 
-def write_audit(folder: Path, found: Audit, *, track: Track = quiet) -> None:
+def write_audit(folder: Path, audit: Audit, *, track: Track = quiet) -> None:
     """Write or replace the files of an audit in `folder`, each whole or not at all."""
-    shown = found.images[:LISTED]
+    shown = audit.images[:LISTED]
     pictures = thumbnails([image.judgement for image in shown], track=track)
     try:
         (folder / HEAT).mkdir(exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror}") from error
-    for place, heat in enumerate(found.heat_maps, start=1):
+    for place, heat in enumerate(audit.heat_maps, start=1):
         save_png(heat.picture, folder / HEAT / f"{place:03d}.png")
-    write_text(folder / GENERATORS, to_csv(generator_table(found)))
-    write_text(folder / IMAGES, to_csv(image_table(found.images)))
-    write_text(folder / WHOLE, to_json(found.to_dict()) + "\n")
+    write_text(folder / GENERATORS, to_csv(generator_table(audit)))
+    write_text(folder / IMAGES, to_csv(image_table(audit.images)))
+    write_text(folder / WHOLE, to_json(audit.to_dict()) + "\n")
     write_report(
         folder / PAGE,
         "Which generator is best, and which images are broken?",
-        audit_sections(found, pictures),
+        audit_sections(audit, pictures),
         footer=page_footer(),
     )
 
 
-def audit_sections(found: Audit, pictures: Mapping[str, str]) -> list[Section]:
+def audit_sections(audit: Audit, pictures: Mapping[str, str]) -> list[Section]:
     """The page of an audit; `pictures` are data addresses by image name."""
     return [
-        Section("Answer", (*_warnings(found), Prose(wording.answer(found)), _cards(found))),
-        Section("Generators", _generators(found)),
-        Section("Real and generated images", (_scatter(found),)),
-        Section("Images, worst first", _images(found, pictures)),
-        Section("Does AS-i point the right way here?", _assumption(found)),
-        Section("What the figures mean", (Points(wording.meanings(found)),)),
-        Section("What they do not show", (Points(wording.limits(found)),)),
-        *_left_out(found),
-        *_method(found),
+        Section("Answer", (*_warnings(audit), Prose(wording.answer(audit)), _cards(audit))),
+        Section("Generators", _generators(audit)),
+        Section("Real and generated images", (_scatter(audit),)),
+        Section("Images, worst first", _images(audit, pictures)),
+        Section("Does AS-i point the right way here?", _assumption(audit)),
+        Section("What the figures mean", (Points(wording.meanings(audit)),)),
+        Section("What they do not show", (Points(wording.limits(audit)),)),
+        *_left_out(audit),
+        *_method(audit),
     ]
 
 
-def _warnings(found: Audit) -> tuple[Block, ...]:
-    if not found.warnings:
+def _warnings(audit: Audit) -> tuple[Block, ...]:
+    if not audit.warnings:
         return ()
-    heads = ("Read this first", *["And this"] * len(found.warnings))
-    told = tuple(zip(heads, found.warnings, strict=False))
-    return (Points(told),)
+    heads = ("Read this first", *["And this"] * len(audit.warnings))
+    points = tuple(zip(heads, audit.warnings, strict=False))
+    return (Points(points),)
 
 
-def _cards(found: Audit) -> Cards:
-    flagged = sum(flags.flagged for flags in found.flags.values())
-    real = plural(found.comparison.real_count, "real image")
-    best = found.comparison.ranking.best
+def _cards(audit: Audit) -> Cards:
+    flagged = sum(flags.flagged for flags in audit.flags.values())
+    real = plural(audit.comparison.real_count, "real image")
+    best = audit.comparison.ranking.best
     return Cards(
         (
             (
@@ -99,35 +99,34 @@ def _cards(found: Audit) -> Cards:
             ),
             (
                 str(flagged),
-                f"of {plural(len(found.images), 'generated image')} flagged; of as many real ones "
-                f"at most {found.config.false_alarms * len(found.images):.3g} would be",
+                f"of {plural(len(audit.images), 'generated image')} flagged; of as many real ones "
+                f"at most {audit.config.false_alarms * len(audit.images):.3g} would be",
                 "unsure" if flagged else "",
             ),
-            (str(len(found.comparison.generators)), f"generators, {real}", ""),
+            (str(len(audit.comparison.generators)), f"generators, {real}", ""),
         )
     )
 
 
-def _generators(found: Audit) -> tuple[Block, ...]:
-    comparison = found.comparison
-    blocks: tuple[Block, ...] = (_scores(found), Prose(wording.order(comparison)))
+def _generators(audit: Audit) -> tuple[Block, ...]:
+    comparison = audit.comparison
+    blocks: tuple[Block, ...] = (_scores(audit), Prose(wording.order(comparison)))
     if len(comparison.generators) > 1:
         blocks = (*blocks, table_grid(pair_table(comparison)))
     return (*blocks, _shifts(comparison), _other_metrics(comparison))
 
 
-def _scores(found: Audit) -> Grid:
-    comparison = found.comparison
-    ranks = dict(zip(comparison.ranking.names, comparison.ranking.ranks, strict=True))
+def _scores(audit: Audit) -> Grid:
+    comparison = audit.comparison
     rows = tuple(
         (
-            Cell(show_rank(ranks[row.name]), numeric=True),
+            Cell(comparison.ranking.show_ranks(row.name), numeric=True),
             Cell(row.name),
             Cell(str(row.count), numeric=True),
             Cell(f"{row.anomaly_score:.3f} ({row.low:.3f} to {row.high:.3f})"),
             Cell(f"{row.baseline:.3f} (95%: {row.baseline_high:.3f})"),
             Cell(f"p = {row.p_together:.3g}"),
-            Cell(percent(round(found.flags[row.name].flagged / row.count, 4)), numeric=True),
+            Cell(percent(round(audit.flags[row.name].flagged / row.count, 4)), numeric=True),
         )
         for row in comparison.generators
     )
@@ -166,10 +165,10 @@ def _other_metrics(comparison: Comparison) -> Grid:
     return Grid((*columns, "IS"), tuple(rows), (False, *[True] * 8))
 
 
-def _scatter(found: Audit) -> Figure:
-    generated = {name: anomaly_vectors(s, name) for name, s in found.generated.items()}
+def _scatter(audit: Audit) -> Figure:
+    generated = {name: comparison_points(s, name) for name, s in audit.generated.items()}
     light, dark = figures.anomaly_scatter(
-        anomaly_vectors(found.real, "real"),
+        comparison_points(audit.real, "real"),
         generated,
         ("complexity C, radians", "vulnerability V, units of the features"),
     )
@@ -180,32 +179,32 @@ def _scatter(found: Audit) -> Figure:
     return Figure(light, dark, "Scatter plot of complexity and vulnerability", caption)
 
 
-def _images(found: Audit, pictures: Mapping[str, str]) -> tuple[Block, ...]:
+def _images(audit: Audit, pictures: Mapping[str, str]) -> tuple[Block, ...]:
     heat = {
         item.name: encode_picture(to_image(item.picture), side=HEAT_SIDE)
-        for item in found.heat_maps
+        for item in audit.heat_maps
     }
-    parts = {item.name: item.localisation for item in found.heat_maps}
+    parts = {item.name: item.localisation for item in audit.heat_maps}
     rows = []
-    for image in found.images[:LISTED]:
+    for image in audit.images[:LISTED]:
         name = image.judgement.name
-        told = image.judgement.reason
+        text = image.judgement.reason
         if name in parts:
-            told += f". {wording.heat(parts[name])}"
-        rows.append(_image_row(image, pictures.get(name, ""), heat.get(name, ""), told))
+            text += f". {wording.heat(parts[name])}"
+        rows.append(_image_row(image, pictures.get(name, ""), heat.get(name, ""), text))
     columns = ("rank", "", "where", "image", "", "p-value", "C", "V", "AS-i")
     numeric = (True, False, False, False, False, True, True, True, True)
-    notes = (wording.listed(found, min(LISTED, len(found.images))),)
+    notes = (wording.listed(audit, min(LISTED, len(audit.images))),)
     return Prose(notes), Grid(columns, tuple(rows), numeric)
 
 
-def _image_row(image: AuditedImage, picture: str, heat: str, told: str) -> tuple[Cell, ...]:
+def _image_row(image: AuditedImage, picture: str, heat: str, text: str) -> tuple[Cell, ...]:
     row = image.judgement
     return (
         Cell(str(image.rank), numeric=True),
         Cell("", image=picture, large=bool(heat)),
         Cell("", image=heat, large=True),
-        Cell(f"{image.generator}: {Path(row.name).name}", below=told),
+        Cell(f"{image.generator}: {Path(row.name).name}", below=text),
         Cell("flagged" if row.flagged else "not flagged", tone="unsure" if row.flagged else "no"),
         Cell(f"{row.p_value:.3g}", numeric=True),
         Cell(f"{row.complexity:.3g}", numeric=True),
@@ -214,8 +213,8 @@ def _image_row(image: AuditedImage, picture: str, heat: str, told: str) -> tuple
     )
 
 
-def _assumption(found: Audit) -> tuple[Block, ...]:
-    check = found.calibration.check
+def _assumption(audit: Audit) -> tuple[Block, ...]:
+    check = audit.calibration.check
     if check is None:
         return (Prose(("This was not checked.",)),)
     scores = ("as_i", "complexity", "vulnerability", "joint")
@@ -233,22 +232,23 @@ def _assumption(found: Audit) -> tuple[Block, ...]:
     )
 
 
-def _left_out(found: Audit) -> tuple[Section, ...]:
-    rows = [(name, *pair) for name, pairs in found.skipped.items() for pair in pairs]
+def _left_out(audit: Audit) -> tuple[Section, ...]:
+    rows = [(name, file) for name, files in audit.skipped.items() for file in files]
     if not rows:
         return ()
-    shown = tuple((Cell(name), Cell(file), Cell(reason)) for name, file, reason in rows[:LISTED])
-    text = f"{plural(len(rows), 'file')} could not be used; the first {len(shown)} stand here."
+    shown = tuple(
+        (Cell(name), Cell(show_path(file.path)), Cell(file.reason)) for name, file in rows[:LISTED]
+    )
+    text = f"{plural(len(rows), 'file')} could not be used; the first {len(shown)} are listed here."
     return (Section("Files left out", (Prose((text,)), Grid(("set", "file", "why"), shown))),)
 
 
-def _method(found: Audit) -> tuple[Section, ...]:
-    told = found.calibration.describe()
-    rest = {
-        key: value for key, value in told.items() if key not in ("config", "assumption", "kind")
-    }
+def _method(audit: Audit) -> tuple[Section, ...]:
+    described = audit.calibration.describe()
+    elsewhere = ("config", "assumption", "kind")
+    rest = {key: value for key, value in described.items() if key not in elsewhere}
     facts = tuple((name, value, "") for name, value in flatten(rest))
     return (
         Section("What this rests on", (Facts(facts),)),
-        Section("Settings and their sources", (Facts(tuple(settings_with_sources(found.config))),)),
+        Section("Settings and their sources", (Facts(tuple(settings_with_sources(audit.config))),)),
     )

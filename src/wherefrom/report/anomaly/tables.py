@@ -11,7 +11,7 @@ from wherefrom.report.pages.text import percent
 if TYPE_CHECKING:  # importing a question's package imports torch
     from wherefrom.anomaly.auditing import Audit, AuditedImage
     from wherefrom.anomaly.calibration.judgement import ImageJudgement
-    from wherefrom.anomaly.comparison.generators import Comparison, GeneratorScore
+    from wherefrom.anomaly.comparison.generators import Comparison
     from wherefrom.anomaly.paper.human import Correlation
     from wherefrom.anomaly.paper.reproduce import ReproducedRow, Reproduction
 
@@ -40,7 +40,6 @@ GENERATOR_COLUMNS = (
     _p("p-value, all generators together"),
     _number("AS of real images"),
     _number("AS at equal size"),
-    Column("flagged", _share, numeric=True),
     _number("C"),
     _number("V"),
     _number("FD"),
@@ -52,6 +51,7 @@ GENERATOR_COLUMNS = (
     _number("realism"),
     _number("IS"),
     Column("left out", numeric=True),
+    Column("flagged", _share, numeric=True),
 )
 GENERATOR_SHOWN = (
     *("generator", "rank", "group", "images", "AS", "95% from", "to"),
@@ -61,46 +61,11 @@ GENERATOR_SHOWN = (
 
 def generator_table(audit: Audit) -> Table:
     """One row per generator, nearest to the real images first."""
-    rows = tuple(
-        _generator_row(audit.comparison, row, audit.flags[row.name].flagged)
-        for row in audit.comparison.generators
-    )
+    generators = audit.comparison.generators
+    flagged = [audit.flags[row.name].flagged / row.count for row in generators]
+    values = (row.values() for row in audit.comparison.rows())
+    rows = tuple((*row, share) for row, share in zip(values, flagged, strict=True))
     return Table(GENERATOR_COLUMNS, rows)
-
-
-def show_rank(ranks: tuple[int, int]) -> str:
-    """`2`, or `1-3` where the data do not tell."""
-    return str(ranks[0]) if ranks[0] == ranks[1] else f"{ranks[0]}-{ranks[1]}"
-
-
-def _generator_row(found: Comparison, row: GeneratorScore, flagged: int) -> tuple[Cell, ...]:
-    ranks = dict(zip(found.ranking.names, found.ranking.ranks, strict=True))
-    m = row.metrics
-    return (
-        row.name,
-        show_rank(ranks[row.name]),
-        found.ranking.group_letters(row.name),
-        row.count,
-        row.anomaly_score,
-        row.low,
-        row.high,
-        row.test.p_value,
-        row.p_together,
-        row.baseline,
-        row.as_at_equal_size,
-        flagged / row.count,
-        row.complexity.generated,
-        row.vulnerability.generated,
-        m.frechet_distance,
-        m.kernel_distance,
-        m.precision,
-        m.recall,
-        m.density,
-        m.coverage,
-        m.realism,
-        m.inception_score,
-        row.left_out,
-    )
 
 
 JUDGEMENT_COLUMNS = (
@@ -157,7 +122,7 @@ def image_table(images: Sequence[AuditedImage]) -> Table:
     return Table(columns, rows)
 
 
-def pair_table(found: Comparison) -> Table:
+def pair_table(comparison: Comparison) -> Table:
     """Every pair of generators, and whether the data tell them apart."""
     columns = (
         Column("nearer"),
@@ -165,11 +130,12 @@ def pair_table(found: Comparison) -> Table:
         _p("p-value, all pairs together"),
         Column("told apart"),
     )
-    rate = found.ranking.error_rate
-    return Table(
-        columns,
-        tuple((a, b, p, "yes" if p <= rate else "no") for (a, b), p in found.ranking.pairs.items()),
+    ranking = comparison.ranking
+    rows = tuple(
+        (nearer, farther, p, "yes" if p <= ranking.error_rate else "no")
+        for (nearer, farther), p in ranking.pairs.items()
     )
+    return Table(columns, rows)
 
 
 def mean_table(rows: Sequence[ReproducedRow]) -> Table:
@@ -226,7 +192,7 @@ def agreement_table(rows: Sequence[Correlation]) -> Table:
     )
 
 
-def reproduction_tables(found: Reproduction) -> tuple[Table, ...]:
+def reproduction_tables(result: Reproduction) -> tuple[Table, ...]:
     """Tab. B.1 with its tests, then the agreement with people if there is one."""
-    grid = mean_table(found.grid)
-    return (grid, agreement_table(found.agreement)) if found.agreement else (grid,)
+    grid = mean_table(result.grid)
+    return (grid, agreement_table(result.agreement)) if result.agreement else (grid,)

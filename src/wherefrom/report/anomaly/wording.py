@@ -1,4 +1,4 @@
-"""What an audit's figures mean, for a reader who knows no statistics."""
+"""Sentences that explain an audit's figures to a reader who knows no statistics."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ DECIDING = {
 }
 
 
-def answer(found: Audit) -> tuple[str, ...]:
+def answer(audit: Audit) -> tuple[str, ...]:
     """The result in a few sentences."""
-    ranking, rows = found.comparison.ranking, found.comparison.generators
+    ranking, rows = audit.comparison.ranking, audit.comparison.generators
     best = ranking.best
     if len(rows) == 1:
         first = f"{rows[0].name} was compared with the real images."
@@ -29,32 +29,32 @@ def answer(found: Audit) -> tuple[str, ...]:
             f"These images do not tell which generator is the nearest to the real ones: "
             f"{', '.join(best)} cannot be told apart at the top."
         )
-    rate = found.comparison.config.error_rate
+    rate = audit.comparison.config.error_rate
     alike = [row.name for row in rows if row.p_together > rate]
     second = (
         f"{', '.join(alike)}: not told from the real images by C and V with this many images."
         if alike
         else "The images of every generator differ from the real ones in C and V."
     )
-    flags = " ".join(f"{name}: {flags.message}." for name, flags in found.flags.items())
+    flags = " ".join(f"{name}: {flags.message}." for name, flags in audit.flags.items())
     return first, second, flags
 
 
-def order(found: Comparison) -> tuple[str, ...]:
-    """How the order of the generators is to be read."""
-    groups = "; ".join(" = ".join(group) for group in found.ranking.groups)
+def order(comparison: Comparison) -> tuple[str, ...]:
+    """How to read the order of the generators."""
+    groups = "; ".join(" = ".join(group) for group in comparison.ranking.groups)
     sizes = (
-        f"The order is that of AS at {found.equal_size} images of each generator. "
-        if len({row.count for row in found.generators}) > 1
+        f"The order is that of AS at {comparison.equal_size} images of each generator. "
+        if len({row.count for row in comparison.generators}) > 1
         else ""
     )
-    if len(found.generators) == 1:
+    if len(comparison.generators) == 1:
         return (sizes.strip() or "One generator has no order.",)
     return (
         f"{sizes}A rank such as 1-2 means that the data leave it open. Nearest first, and joined "
         f"by = where they cannot be told apart: {groups}. Two generators count as told apart if "
-        f"chance would do so in at most {percent(found.ranking.error_rate)} of cases, over all "
-        f"pairs together (bootstrap, {found.config.draws} draws, Holm).",
+        f"chance would do so in at most {percent(comparison.ranking.error_rate)} of cases, over "
+        f"all pairs together (bootstrap, {comparison.config.draws} draws, Holm).",
     )
 
 
@@ -68,21 +68,30 @@ def shift(test: MeanTest) -> str:
     )
 
 
-def heat(found: Localisation) -> str:
-    """How much the three outlined segments explain, and whether two attacks agree on them."""
-    shares = ", ".join(percent(round(float(found.shares[i]), 2)) for i in found.top)
+def heat(localisation: Localisation) -> str:
+    """The shares of the three outlined segments, and how far two attacks agree on them."""
+    shares = ", ".join(percent(round(float(localisation.shares[i]), 2)) for i in localisation.top)
     return (
-        f"Outlined: {shares} of V; from another start {percent(round(found.stability, 2))} of "
-        "these segments are the same"
+        f"Outlined: {shares} of V; from another start {percent(round(localisation.stability, 2))} "
+        "of these segments are the same"
     )
 
 
-def listed(found: Audit, shown: int) -> str:
-    """What the list of images shows, and by which score."""
-    decides = DECIDING[found.calibration.decides]
+def outlined(localisation: Localisation) -> str:
+    """V, the shares of the three outlined segments, and how many of them another start repeats."""
+    shares = ", ".join(percent(round(float(localisation.shares[i]), 3)) for i in localisation.top)
     return (
-        f"The first {shown} of {plural(len(found.images), 'image')}; images.csv holds all. They "
-        f"are ranked by {decides}. Flagged: at most {percent(found.config.false_alarms)} of images "
+        f"V = {localisation.vulnerability:.4g}; the three segments outlined: {shares} of it; "
+        f"{percent(localisation.stability)} of them are the same from another start"
+    )
+
+
+def listed(audit: Audit, shown: int) -> str:
+    """What the list of images shows, and by which score it is ordered."""
+    decides = DECIDING[audit.calibration.decides]
+    return (
+        f"The first {shown} of {plural(len(audit.images), 'image')}; images.csv holds all. They "
+        f"are ranked by {decides}. Flagged: at most {percent(audit.config.false_alarms)} of images "
         "like the real ones would be. The heat maps show where the vulnerability lies: yellow, "
         "cyan and white outline the three segments with the largest share of V."
     )
@@ -97,9 +106,9 @@ def assumption(check: AssumptionCheck) -> str:
     )
 
 
-def meanings(found: Audit) -> tuple[tuple[str, str], ...]:
-    """Each figure of the page."""
-    held = len(found.calibration.held_points)
+def meanings(audit: Audit) -> tuple[tuple[str, str], ...]:
+    """The meaning of each figure on the page."""
+    held = len(audit.calibration.held_points)
     return (
         (
             "AS, the anomaly score of a generator",
@@ -136,8 +145,8 @@ def meanings(found: Audit) -> tuple[tuple[str, str], ...]:
     )
 
 
-def limits(found: Audit) -> tuple[tuple[str, str], ...]:
-    """What must not be read into the page."""
+def limits(audit: Audit) -> tuple[tuple[str, str], ...]:
+    """What the page does not show."""
     return (
         (
             "Unusual is not the same as wrong",
@@ -151,7 +160,7 @@ def limits(found: Audit) -> tuple[tuple[str, str], ...]:
         ),
         (
             "The real images decide",
-            f"Everything is relative to the {found.comparison.real_count} real images given: "
+            f"Everything is relative to the {audit.comparison.real_count} real images given: "
             "another subject, size or file format changes every figure. Real and generated images "
             "should have gone through the same scaling and compression.",
         ),

@@ -16,10 +16,9 @@ from torch import Tensor
 from wherefrom.attribution.checking.explaining import HALF_LEVEL, Explanation
 from wherefrom.attribution.result import CheckResult
 from wherefrom.calibration.verdict import Verdict
-from wherefrom.core.json_text import to_json
+from wherefrom.core.saving.json_text import to_json
 from wherefrom.data.notebook import data_uri
-from wherefrom.report.attribution import wording
-from wherefrom.report.pages import figures
+from wherefrom.report.attribution import figures, wording
 from wherefrom.report.pages.files import write_text
 from wherefrom.report.pages.html import (
     Block,
@@ -45,51 +44,57 @@ TONES = {Verdict.OURS: "yes", Verdict.NOT_OURS: "no", Verdict.CANNOT_SAY: "unsur
 
 
 def write_evidence_report(
-    path: Path, found: Explanation, result: CheckResult, *, picture: str
+    path: Path, explanation: Explanation, result: CheckResult, *, picture: str
 ) -> Path:
     """Write the page, and `path` with .json beside it; returns the latter.
 
     `result` is the check that the explanation is of; `picture` a data address of the image.
     """
     sections = [
-        Section("Answer", (_cards(found), Prose((wording.answer(result),)), _picture(picture))),
-        Section("How its score compares", (_position(found), Prose((wording.p_value_meaning(),)))),
-        *_activations(found),
-        *_pixels(found),
-        *_pieces(found),
-        Section("After being shipped once more", _shipped(found)),
-        Section("What the answers mean", (Points(_meanings(found, result)),)),
+        Section(
+            "Answer", (_cards(explanation), Prose((wording.answer(result),)), _picture(picture))
+        ),
+        Section(
+            "How its score compares", (_position(explanation), Prose((wording.p_value_meaning(),)))
+        ),
+        *_activations(explanation),
+        *_pixels(explanation),
+        *_pieces(explanation),
+        Section("After being shipped once more", _shipped(explanation)),
+        Section("What the answers mean", (Points(_meanings(explanation, result)),)),
         Section(
             "What they do not mean",
             (Points(wording.limits(result.attributor.get("further_conditions", ()))),),
         ),
-        Section("Digests", (Facts(tuple((k, v, "") for k, v in found.digests.items())),)),
+        Section("Digests", (Facts(tuple((k, v, "") for k, v in explanation.digests.items())),)),
     ]
     beside = path.with_suffix(".json")
     write_report(path, "What does this verdict rest on?", sections, footer=page_footer())
-    text = to_json(evidence_dict(found, result))
+    text = to_json(evidence_dict(explanation, result))
     write_text(beside, text + "\n")
     return beside
 
 
-def evidence_dict(found: Explanation, result: CheckResult) -> Mapping[str, Any]:
+def evidence_dict(explanation: Explanation, result: CheckResult) -> Mapping[str, Any]:
     """JSON values: the explanation, and the check's rates and attributor."""
-    return {**found.to_dict(), "check": result.to_dict()}
+    return {**explanation.to_dict(), "check": result.to_dict()}
 
 
-def _cards(found: Explanation) -> Cards:
-    row = found.image
+def _cards(explanation: Explanation) -> Cards:
+    row = explanation.image
     p_value = "-" if row.p_value is None else show_p_value(row.p_value)
     items = [
         (str(row.verdict), f"state of the file: {row.condition or 'not calibrated'}", ""),
         (p_value, "p-value among the model's own images", ""),
     ]
     items[0] = (*items[0][:2], TONES[row.verdict])
-    if found.out_of_reach is not None:
+    if explanation.out_of_reach is not None:
         label = "of its pixels the inversion leaves more than half a level off"
-        items.append((percent(found.out_of_reach), label, ""))
-    kept = f"of {plural(len(found.reencodings), 're-encoding')} do not turn the verdict around"
-    items.append((percent(found.stable), kept, ""))
+        items.append((percent(explanation.out_of_reach), label, ""))
+    label = (
+        f"of {plural(len(explanation.reencodings), 're-encoding')} do not turn the verdict around"
+    )
+    items.append((percent(explanation.stable), label, ""))
     return Cards(tuple(items))
 
 
@@ -97,9 +102,9 @@ def _picture(picture: str) -> Block:
     return Strip((Panel(picture, "The image that was asked about."),))
 
 
-def _position(found: Explanation) -> Figure:
-    own, other = (found.calibration[k].double().cpu().numpy() for k in ("own", "other"))
-    score = float(found.image.score or 0.0)
+def _position(explanation: Explanation) -> Figure:
+    own, other = (explanation.calibration[k].double().cpu().numpy() for k in ("own", "other"))
+    score = float(explanation.image.score or 0.0)
     light, dark = figures.p_value_position(own, other, score)
     caption = (
         "The p-value that any score would get: among the model's own held-out images (falling "
@@ -108,8 +113,8 @@ def _position(found: Explanation) -> Figure:
     return Figure(light, dark, "p-values as curves over the score, with this image", caption)
 
 
-def _activations(found: Explanation) -> list[Section]:
-    if not found.channels:
+def _activations(explanation: Explanation) -> list[Section]:
+    if not explanation.channels:
         return []
     panels = tuple(
         Panel(
@@ -117,7 +122,7 @@ def _activations(found: Explanation) -> list[Section]:
             f"Channel {channel.index}: {channel.difference:.2g} deviations on average; red above "
             f"own images, blue below, full at {FULL:g}",
         )
-        for channel in found.channels
+        for channel in explanation.channels
     )
     text = (
         "The activations before the model's last layer that best explain the image, against those "
@@ -127,28 +132,29 @@ def _activations(found: Explanation) -> list[Section]:
     return [Section("Activations that differ most", (Strip(panels), Prose((text,))))]
 
 
-def _pixels(found: Explanation) -> list[Section]:
-    if found.unexplained is None or found.out_of_reach is None:
+def _pixels(explanation: Explanation) -> list[Section]:
+    if explanation.unexplained is None or explanation.out_of_reach is None:
         return []
     panel = Panel(
-        heat(found.unexplained, signed=False),
+        heat(explanation.unexplained, signed=False),
         "Difference from the nearest image that the layer was found to make: black for none, "
         f"brightest from {FULL:g} levels of 255 up",
     )
     text = (
-        f"{percent(found.out_of_reach)} of the pixels differ by more than {HALF_LEVEL:g} of a "
-        "level, more than rounding explains. The inversion prefers likely activations to an exact "
-        "fit and stops after a fixed number of steps, so a small difference alone proves nothing; "
-        "the score compares it with what own images show."
+        f"{percent(explanation.out_of_reach)} of the pixels differ by more than {HALF_LEVEL:g} of "
+        "a level, more than rounding explains. The inversion prefers likely activations to an "
+        "exact fit and stops after a fixed number of steps, so a small difference alone proves "
+        "nothing; the score compares it with what own images show."
     )
     return [Section("Pixels that the layer does not reach", (Strip((panel,)), Prose((text,))))]
 
 
-def _pieces(found: Explanation) -> list[Section]:
-    if not found.pieces:
+def _pieces(explanation: Explanation) -> list[Section]:
+    if not explanation.pieces:
         return []
     rows = tuple(
-        (Cell(name), Cell(f"{value:.2f}", numeric=True)) for name, value in found.pieces.items()
+        (Cell(name), Cell(f"{value:.2f}", numeric=True))
+        for name, value in explanation.pieces.items()
     )
     text = (
         "Each piece of evidence in its upper spreads above the model's median; above 2.3 lies one "
@@ -158,16 +164,16 @@ def _pieces(found: Explanation) -> list[Section]:
     return [Section("Pieces of evidence", (grid, Prose((text,))))]
 
 
-def _shipped(found: Explanation) -> tuple[Block, ...]:
+def _shipped(explanation: Explanation) -> tuple[Block, ...]:
     rows = tuple(
         (
-            Cell(one.change),
-            Cell(str(one.verdict), tone=TONES[one.verdict]),
-            Cell("" if one.p_value is None else show_p_value(one.p_value), numeric=True),
-            Cell(one.condition or "not calibrated"),
-            Cell(one.reason),
+            Cell(again.change),
+            Cell(str(again.verdict), tone=TONES[again.verdict]),
+            Cell("" if again.p_value is None else show_p_value(again.p_value), numeric=True),
+            Cell(again.condition or "not calibrated"),
+            Cell(again.reason),
         )
-        for one in found.reencodings
+        for again in explanation.reencodings
     )
     columns = ("change", "verdict", "p-value", "state of the file", "reason")
     text = (
@@ -177,8 +183,8 @@ def _shipped(found: Explanation) -> tuple[Block, ...]:
     return Grid(columns, rows, (False, False, True, False, False)), Prose((text,))
 
 
-def _meanings(found: Explanation, result: CheckResult) -> tuple[tuple[str, str], ...]:
-    own, other = (len(found.calibration[k]) for k in ("own", "other"))
+def _meanings(explanation: Explanation, result: CheckResult) -> tuple[tuple[str, str], ...]:
+    own, other = (len(explanation.calibration[k]) for k in ("own", "other"))
     return wording.verdict_meanings(result, own, other)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,9 +15,10 @@ from wherefrom.attribution.result import CheckResult, EvaluationResult, ImageVer
 from wherefrom.calibration.conformal import upper_p_values
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.config import Config
-from wherefrom.report.attribution import wording
-from wherefrom.report.pages import figures
+from wherefrom.report.attribution import figures, wording
+from wherefrom.report.attribution.tables import check_table, evaluation_table
 from wherefrom.report.pages.describe import flatten, settings_with_sources
+from wherefrom.report.pages.figures import Scores
 from wherefrom.report.pages.html import (
     Block,
     Cards,
@@ -31,33 +32,16 @@ from wherefrom.report.pages.html import (
     page_footer,
     write_report,
 )
-from wherefrom.report.pages.tables import check_table, evaluation_table
 from wherefrom.report.pages.text import percent, plural
+
+if TYPE_CHECKING:
+    from wherefrom.attribution.fitted import Attributor
 
 TONES = {
     str(Verdict.OURS): "yes",
     str(Verdict.NOT_OURS): "no",
     str(Verdict.CANNOT_SAY): "unsure",
 }
-
-
-class Attributor(Protocol):
-    """What a page needs of a fitted attributor besides the result."""
-
-    @property
-    def config(self) -> Config:
-        """The settings of the fit."""
-        ...
-
-    @property
-    def own_scores(self) -> Tensor:
-        """Scores of the held-out own images, (n,) float64."""
-        ...
-
-    @property
-    def other_scores(self) -> Tensor:
-        """Scores of the held-out other images, (m,) float64."""
-        ...
 
 
 def write_check_report(
@@ -182,8 +166,8 @@ def _p_value_figure(result: EvaluationResult, fitted: Attributor) -> Figure:
 
 
 def _method_card(attributor: Mapping[str, Any], config: Config) -> tuple[Section, Section]:
-    told = {key: value for key, value in attributor.items() if key != "config"}
-    facts = tuple((name, value, "") for name, value in flatten(told))
+    described = {key: value for key, value in attributor.items() if key != "config"}
+    facts = tuple((name, value, "") for name, value in flatten(described))
     versions = (
         ("this report: wherefrom", __version__, ""),
         ("this report: PyTorch", str(torch.__version__), ""),
@@ -197,14 +181,14 @@ def _method_card(attributor: Mapping[str, Any], config: Config) -> tuple[Section
 
 
 def _states(result: CheckResult | EvaluationResult) -> Sequence[str]:
-    found: Sequence[str] = result.attributor.get("further_conditions", ())
-    return found
+    states: Sequence[str] = result.attributor.get("further_conditions", ())
+    return states
 
 
-def _array(values: Tensor) -> figures.Scores:
-    array: figures.Scores = values.detach().cpu().double().numpy()
+def _array(values: Tensor) -> Scores:
+    array: Scores = values.detach().cpu().double().numpy()
     return array
 
 
-def _values(values: tuple[float, ...]) -> figures.Scores:
+def _values(values: tuple[float, ...]) -> Scores:
     return _array(torch.tensor(values, dtype=torch.float64))

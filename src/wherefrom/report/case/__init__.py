@@ -1,1 +1,1 @@
-"""Pages of inspections: one image, a folder, signed, the demo."""
+"""Reports of inspections: of one image, of a folder, signed, of the demo."""

@@ -1,17 +1,17 @@
-"""The demo's answers beside the truth: one table, what went wrong and why, sections of its page."""
+"""The demo's answers beside the truth: a table, explanations of errors, sections of its page."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from wherefrom.case.demo.config import DemoConfig
 from wherefrom.case.demo.grading import NOTHING, Grade, GradedAnswer, GradedSuspect
+from wherefrom.core.paths import printable
 from wherefrom.report.pages.html import Cell, Grid, Points, Prose, Section
 from wherefrom.report.pages.tables import Column, Table
-from wherefrom.report.pages.text import plural, printable
-from wherefrom.report.pages.thumbnails import thumbnails
+from wherefrom.report.pages.text import plural
+from wherefrom.report.pages.thumbnails import PicturedFile, thumbnails
 
 SETTINGS = DemoConfig()
 WIDTH = 110  # characters of a line below the table
@@ -25,13 +25,7 @@ HEADINGS = {
     "outlier": "outlier?",
     "credit": "credit, %",
 }
-NAMES = {
-    "model": "my model",
-    "origin": "made from",
-    "naturalness": "natural",
-    "outlier": "outlier",
-    "credit": "credit",
-}
+NAMES = {question: heading.rstrip("?, %") for question, heading in HEADINGS.items()}
 TONES = {Grade.RIGHT: "yes", Grade.WRONG: "no", Grade.NO_ANSWER: "unsure", Grade.UNGRADED: ""}
 LEGEND = (
     ("my model?", "did my model make it?  My model is a small GAN of clothes, 32 x 32 px"),
@@ -91,18 +85,12 @@ OTHER_SIZE = (
     "a file of another size than the model's 32 x 32 px is no direct output of it, and scaling "
     "removes the trace that is looked for"
 )
-PAGE_NOTE = f"{WRONG_MARK}marks a wrong answer, colour a right one."
+PAGE_NOTE = f"{WRONG_MARK}marks a wrong answer, colour a right row."
 HONEST = (
     "The models are small and quickly fitted; docs/ says how well the methods do.",
     "The edits were made with filters and one small network, none with a diffusion model.",
     "The study trains a tiny model of clothes, which stands in for my model.",
 )
-
-
-@dataclass(frozen=True)
-class _Pictured:
-    name: str
-    digest: str | None
 
 
 def demo_table(graded: Sequence[GradedSuspect]) -> Table:
@@ -113,24 +101,24 @@ def demo_table(graded: Sequence[GradedSuspect]) -> Table:
         *(Column(heading) for heading in HEADINGS.values()),
         Column("right or wrong", folds=True),
     )
-    rows = tuple((one.name, one.suspect.truth, *_texts(one), result_text(one)) for one in graded)
+    rows = tuple((row.name, row.suspect.truth, *_texts(row), result_text(row)) for row in graded)
     return Table(columns, rows)
 
 
-def result_text(one: GradedSuspect) -> str:
+def result_text(row: GradedSuspect) -> str:
     """How many answers are right, and which are not."""
-    if one.unreadable:
+    if row.unreadable:
         return "not read"
-    parts = [f"{len(one.graded(Grade.RIGHT))} right"]
+    parts = [f"{len(row.graded(Grade.RIGHT))} right"]
     for grade in (Grade.WRONG, Grade.NO_ANSWER):
-        names = [NAMES[question] for question in one.graded(grade)]
+        names = [NAMES[question] for question in row.graded(grade)]
         parts += [f"{grade}: {', '.join(names)}"] if names else []
     return "; ".join(parts)
 
 
 def count_line(graded: Sequence[GradedSuspect]) -> str:
-    """All answers in one line."""
-    counts = {grade: sum(len(one.graded(grade)) for one in graded) for grade in Grade}
+    """How many answers are right, wrong or open, in one line."""
+    counts = {grade: sum(len(row.graded(grade)) for row in graded) for grade in Grade}
     known = sum(counts[grade] for grade in (Grade.RIGHT, Grade.WRONG, Grade.NO_ANSWER))
     return (
         f"Of {known} questions with a known truth, {counts[Grade.RIGHT]} were answered right, "
@@ -139,18 +127,18 @@ def count_line(graded: Sequence[GradedSuspect]) -> str:
 
 
 def explanations(graded: Sequence[GradedSuspect]) -> list[tuple[str, str]]:
-    """What went wrong, and why; then what was not answered or not read.  Like cases are joined."""
+    """What is wrong, not answered or not read, and why; one line per reason."""
     names: dict[tuple[str, str], list[str]] = {}
-    for one in graded:
-        for question in one.graded(Grade.WRONG):
-            why = WHY.get((question, one.suspect.kind)) or WHY[question, ""]
-            names.setdefault((f"{NAMES[question]} wrong", why), []).append(one.name)
-        for question in one.graded(Grade.NO_ANSWER):
+    for row in graded:
+        for question in row.graded(Grade.WRONG):
+            why = WHY.get((question, row.suspect.kind)) or WHY[question, ""]
+            names.setdefault((f"{NAMES[question]} wrong", why), []).append(row.name)
+        for question in row.graded(Grade.NO_ANSWER):
             if question != "credit":  # it follows from the model question
                 what = f"{NAMES[question]} cannot be said"
-                names.setdefault((what, _reason(one.answers[question])), []).append(one.name)
-        if one.unreadable:
-            names.setdefault(("not read", one.unreadable), []).append(one.name)
+                names.setdefault((what, _reason(row.answers[question])), []).append(row.name)
+        if row.unreadable:
+            names.setdefault(("not read", row.unreadable), []).append(row.name)
     order = sorted(names, key=lambda key: not key[0].endswith("wrong"))
     return [(f"{_listed(names[key])}: {key[0]}", f"{key[1]}.") for key in order]
 
@@ -162,8 +150,8 @@ def demo_lines(graded: Sequence[GradedSuspect], left_out: Sequence[str]) -> Iter
     yield count_line(graded)
     yield ""
     yield "What went wrong, and why:"
-    found = [f"{what}: {why}" for what, why in explanations(graded)]
-    for line in [*found, *(f"left out, {line}" for line in left_out)]:
+    reasons = [f"{what}: {why}" for what, why in explanations(graded)]
+    for line in [*reasons, *(f"left out, {line}" for line in left_out)]:
         yield from textwrap.wrap(
             printable(line), WIDTH, initial_indent="- ", subsequent_indent="  ",
             break_on_hyphens=False,
@@ -174,14 +162,14 @@ def demo_lines(graded: Sequence[GradedSuspect], left_out: Sequence[str]) -> Iter
 
 def demo_sections(graded: Sequence[GradedSuspect]) -> tuple[Section, ...]:
     """The same for a page."""
-    pictures = thumbnails([_Pictured(one.path, one.digest) for one in graded])
+    pictures = thumbnails([PicturedFile(row.path, row.digest) for row in graded])
     rows = tuple(
         (
-            Cell("", image=pictures.get(one.path, "")),
-            Cell(one.name, below=one.suspect.truth),
-            *(_cell(one.answers.get(question)) for question in HEADINGS),
+            Cell("", image=pictures.get(row.path, "")),
+            Cell(row.name, below=row.suspect.truth),
+            *(_cell(row.answers.get(question)) for question in HEADINGS),
         )
-        for one in graded
+        for row in graded
     )
     columns = ("", "image and truth", *HEADINGS.values())
     return (
@@ -193,9 +181,9 @@ def demo_sections(graded: Sequence[GradedSuspect]) -> tuple[Section, ...]:
     )
 
 
-def _texts(one: GradedSuspect) -> Iterator[str]:
+def _texts(row: GradedSuspect) -> Iterator[str]:
     for question in HEADINGS:
-        answer = one.answers.get(question)
+        answer = row.answers.get(question)
         yield NOTHING if answer is None else answer.text
 
 

@@ -1,4 +1,4 @@
-"""Plots and pictures of an inspection's exhibits, as data addresses."""
+"""Plots and pictures of an inspection's exhibits, as data URIs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure as Canvas
 
-from wherefrom.anomaly.localisation.segments import overlay
+from wherefrom.anomaly.localisation.pictures import overlay
 from wherefrom.case.questions.exhibits import (
     HeatShown,
     ReconstructionShown,
@@ -31,22 +31,21 @@ from wherefrom.report.pages.html import Figure, Panel
 from wherefrom.report.pages.text import percent
 
 HEAT_SIDE = 320
-SMALLEST = 160  # px that a small picture is enlarged to
+MIN_SIDE = 160  # px that a small picture is enlarged to
 
 
 def score_figure(place: ScorePlace) -> Figure:
     """Calibration scores as histograms, the threshold, and a line where the image lies."""
-    own, other = place.own.double().numpy(), place.other.double().numpy()
-    found, heavy = bins(np.concatenate([own, other, [place.threshold, place.score]]))
-    edges = found.tolist()
+    own = place.own.double().numpy()
+    other = np.empty(0) if place.other is None else place.other.double().numpy()
+    edges, heavy = bins(np.concatenate([own, other, [place.threshold, place.score]]))
 
     def draw(canvas: Canvas, scheme: Scheme) -> None:
         ax = canvas.subplots()
         rows = ((own, scheme.own, place.own_label), (other, scheme.other, place.other_label))
         for values, colour, label in rows:
             if len(values):
-                told = f"{label} ({len(values)})"
-                outlined_histogram(ax, values, edges, colour, told)
+                outlined_histogram(ax, values, edges, colour, f"{label} ({len(values)})")
         ax.axvline(place.threshold, color=scheme.accent, linestyle="--", label="threshold")
         ax.axvline(place.score, color=scheme.ink, linewidth=2.4, label="this image")
         ax.set_ylabel("share of images, %")
@@ -86,20 +85,21 @@ def shares_figure(shown: SharesShown) -> Figure:
 
 def heat_panels(shown: HeatShown) -> list[Panel]:
     """The image with the parts outlined that its vulnerability comes from."""
-    shares = [float(shown.found.shares[i]) for i in shown.found.top]
-    told = ", ".join(percent(round(share, 3)) for share in shares)
+    located = shown.localisation
+    shares = [float(located.shares[i]) for i in located.top]
+    listed = ", ".join(percent(round(share, 3)) for share in shares)
     caption = (
-        f"{shown.name}: parts that the score rests on; the three outlined hold {told} of it. "
-        f"{percent(round(shown.found.stability, 2))} of them are the same from another start."
+        f"{shown.name}: parts that the score rests on; the three outlined hold {listed} of it. "
+        f"{percent(round(located.stability, 2))} of them are the same from another start."
     )
-    picture = encode_picture(to_image(overlay(shown.pixels, shown.found)), side=HEAT_SIDE)
+    picture = encode_picture(to_image(overlay(shown.pixels, located)), side=HEAT_SIDE)
     return [Panel(picture, caption, alt="The image with a heat map over it")]
 
 
 def reconstruction_panels(shown: ReconstructionShown) -> list[Panel]:
     """The image as the inverter sees it, beside what comes back of it."""
     pair = to_uint8(torch.stack([shown.image, shown.recovered]))
-    times = max(1, -(-SMALLEST // pair.shape[-1]))
+    times = max(1, -(-MIN_SIDE // pair.shape[-1]))
     larger = pair.repeat_interleave(times, dim=2).repeat_interleave(times, dim=3)
     picture = encode_picture(to_image(image_grid(larger, 2, gap=8)), side=2 * HEAT_SIDE)
     caption = (

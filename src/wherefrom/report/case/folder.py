@@ -1,15 +1,14 @@
-"""Inspections of a folder: a table, worst and most certain first; as page, CSV and JSON."""
+"""Inspections of a folder: a table, the most certain findings first; as page, CSV and JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from wherefrom.case.folder import FolderInspection, Row
+from wherefrom.case.folder import FolderInspection, InspectedFile
 from wherefrom.case.result import State
-from wherefrom.core.json_text import to_json
 from wherefrom.core.progress import Track, quiet
+from wherefrom.core.saving.json_text import to_json
 from wherefrom.report.case.page import PAGE
 from wherefrom.report.case.wording import TONES, limits
 from wherefrom.report.pages.files import remove_signature, write_text
@@ -25,20 +24,14 @@ from wherefrom.report.pages.html import (
 )
 from wherefrom.report.pages.tables import Column, Table, show_p_value, to_csv
 from wherefrom.report.pages.text import plural
-from wherefrom.report.pages.thumbnails import thumbnails
+from wherefrom.report.pages.thumbnails import PicturedFile, thumbnails
 
 CSV, WHOLE = "inspections.csv", "inspections.json"
 LISTED = 200
 SHOWN = ("model", "origin", "naturalness", "outlier")
 
 
-@dataclass(frozen=True)
-class _Pictured:
-    name: str
-    digest: str | None
-
-
-def folder_table(found: FolderInspection) -> Table:
+def folder_table(inspected: FolderInspection) -> Table:
     """One row per file."""
     columns = (
         Column("image", folds=True),
@@ -46,20 +39,20 @@ def folder_table(found: FolderInspection) -> Table:
         Column("p-value", show_p_value, numeric=True),
         Column("found", folds=True),
     )
-    return Table(columns, tuple(_cells(row) for row in found.rows))
+    return Table(columns, tuple(_cells(row) for row in inspected.rows))
 
 
-def folder_line(found: FolderInspection) -> str:
-    """How it ended, in one line."""
-    hits = sum(bool(row.found()) for row in found.rows)
-    bad = sum(row.inspection is None for row in found.rows)
+def folder_line(inspected: FolderInspection) -> str:
+    """How many files have a finding, and how many could not be read, in one line."""
+    hits = sum(bool(row.findings()) for row in inspected.rows)
+    bad = sum(row.inspection is None for row in inspected.rows)
     tail = f"; {plural(bad, 'file')} could not be read" if bad else ""
-    return f"something was found about {hits} of {plural(len(found.rows), 'image')}{tail}"
+    return f"something was found about {hits} of {plural(len(inspected.rows), 'image')}{tail}"
 
 
 def write_folder(
     folder: Path,
-    found: FolderInspection,
+    inspected: FolderInspection,
     case: str,
     *,
     first: Sequence[Section] = (),
@@ -70,23 +63,23 @@ def write_folder(
     `first` are sections that stand at the top of the page.
     """
     remove_signature(folder)
-    write_text(folder / WHOLE, to_json(found.to_dict()) + "\n")
-    write_text(folder / CSV, to_csv(folder_table(found)))
-    shown = found.rows[:LISTED]
-    few = [_Pictured(row.path, _digest(row)) for row in shown]
+    write_text(folder / WHOLE, to_json(inspected.to_dict()) + "\n")
+    write_text(folder / CSV, to_csv(folder_table(inspected)))
+    shown = inspected.rows[:LISTED]
+    few = [PicturedFile(row.path, _digest(row)) for row in shown]
     pictures = thumbnails(few, track=track)
     counts = {
-        state: sum(_worst(row) == state for row in found.rows)
+        state: sum(_worst(row) == state for row in inspected.rows)
         for state in (State.FOUND, State.UNSURE, State.CLEAR)
     }
     cards = Cards(tuple((str(n), str(state), TONES[str(state)]) for state, n in counts.items()))
-    line = folder_line(found)
-    left = len(found.rows) - len(shown)
-    more = f" The page lists the first {len(shown)}; {CSV} holds all." if left else ""
+    line = folder_line(inspected)
+    is_cut = len(shown) < len(inspected.rows)
+    more = f" The page lists the first {len(shown)}; {CSV} holds all." if is_cut else ""
     note = (
-        f"{line[0].upper()}{line[1:]}. They were asked of the case “{case}”, the worst and most "
-        f"certain first.{more} The rates of the answers are about one image each: among many "
-        "images some answers are wrong."
+        f"{line[0].upper()}{line[1:]}. They were inspected with the case “{case}”; the most "
+        f"certain findings come first.{more} The rates of the answers are about one image each: "
+        "among many images some answers are wrong."
     )
     sections = [
         *first,
@@ -98,14 +91,14 @@ def write_folder(
     return folder / PAGE
 
 
-def _cells(row: Row) -> tuple[str | float | None, ...]:
-    hits = row.found()
+def _cells(row: InspectedFile) -> tuple[str | float | None, ...]:
+    hits = row.findings()
     p_value = hits[0]["certainty"] if hits else None
-    told = " ".join(hit["sentence"] for hit in hits) or row.reason
-    return (row.path, *(row.state(question) for question in SHOWN), p_value, told)
+    text = " ".join(hit["sentence"] for hit in hits) or row.reason
+    return (row.path, *(row.state(question) for question in SHOWN), p_value, text)
 
 
-def _grid(rows: tuple[Row, ...], pictures: Mapping[str, str]) -> Grid:
+def _grid(rows: tuple[InspectedFile, ...], pictures: Mapping[str, str]) -> Grid:
     body = tuple(
         (
             Cell("", image=pictures.get(row.path, "")),
@@ -122,7 +115,7 @@ def _state_cell(state: str) -> Cell:
     return Cell(state, tone=TONES[state]) if state else Cell("")
 
 
-def _worst(row: Row) -> State | None:
+def _worst(row: InspectedFile) -> State | None:
     states = [row.state(question) for question in SHOWN]
     for state in (State.FOUND, State.UNSURE):
         if state in states:
@@ -130,5 +123,5 @@ def _worst(row: Row) -> State | None:
     return State.CLEAR if {State.CLEAR, State.UNFLAGGED} & set(states) else None
 
 
-def _digest(row: Row) -> str | None:
+def _digest(row: InspectedFile) -> str | None:
     return None if row.inspection is None else str(row.inspection["image"]["digest"])

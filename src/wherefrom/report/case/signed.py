@@ -1,4 +1,4 @@
-"""A signed report: a picture of the answers that vouches for the page and the JSON beside it.
+"""Signed reports: a picture of the answers, which holds the digests of the page and the JSON.
 
 C2PA signs no HTML.  So the report gets a picture, `signed.png`, whose Content Credentials hold the
 answers, the digest of the image, and those of `report.html` and `inspection.json`.
@@ -17,96 +17,98 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from wherefrom import __version__
-from wherefrom.case.result import KIND, Answer, Inspection
+from wherefrom.case.result import KIND, Inspection, QuestionAnswer
 from wherefrom.case.signing import LABEL, ReportSigner, Signature, read_signature, sign_picture
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.core.store import digest_bytes
-from wherefrom.data.files.opening import UnusableFile, read_regular
+from wherefrom.core.paths import printable, show_path
+from wherefrom.core.saving.store import digest_bytes
+from wherefrom.data.files.opening import UnusableFile
+from wherefrom.data.files.reading import read_file
 from wherefrom.report.case.wording import summary_lines
 from wherefrom.report.pages.files import INSPECTION, PAGE, SIGNED
 from wherefrom.report.pages.fonts import drawable, font_for
 from wherefrom.report.pages.overlay import open_picture
-from wherefrom.report.pages.text import printable
 
 SCHEMA = 1
 VOUCHED = (PAGE, INSPECTION)
 MAX_BYTES = 256 * 2**20
 SIDE, MARGIN, LETTER, LINE = 240, 24, 15, 21  # px
-COLUMNS, MOST_LINES = 96, 60  # a line is at most about 800 px wide
+COLUMNS, MAX_LINES = 96, 60  # a line is at most about 800 px wide
 WIDTH = 2 * MARGIN + 820
 INK, PAPER = (28, 28, 30), (255, 255, 255)
 
 
 @dataclass(frozen=True)
 class VerifiedReport:
-    """A signature that holds over a report whose files are those that were signed."""
+    """A signed report whose signature is valid and whose files are unchanged."""
 
     folder: Path
     signature: Signature
     digests: Mapping[str, str]  # by file name
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        made = self.signature
+        signature = self.signature
         return {
             "folder": str(self.folder),
-            "name": made.name,
-            "issuer": made.issuer,
-            "algorithm": made.algorithm,
-            "trusted": made.trusted,
+            "name": signature.name,
+            "issuer": signature.issuer,
+            "algorithm": signature.algorithm,
+            "trusted": signature.trusted,
             "files": dict(self.digests),
-            "statement": dict(made.statement),
+            "statement": dict(signature.statement),
         }
 
 
 def sign_report(
-    found: Inspection, image: Path, files: Mapping[str, bytes], signer: ReportSigner
+    inspection: Inspection, image: Path, files: Mapping[str, bytes], signer: ReportSigner
 ) -> bytes:
-    """The signed PNG file that vouches for `files`, by name; `image` is the file in question.
+    """A signed PNG file that holds the digests of `files`, by name; `image`: the inspected file.
 
     An `InputError` if C2PA refuses the signer.
     """
-    statement = make_statement(found, {name: digest_bytes(data) for name, data in files.items()})
-    title = f"What is known of {printable(found.image.name)}?"
-    return sign_picture(draw_answers(found, image, title), statement, signer, title=title)
+    statement = make_statement(
+        inspection, {name: digest_bytes(data) for name, data in files.items()}
+    )
+    title = f"What is known of {printable(inspection.image.name)}?"
+    return sign_picture(draw_answers(inspection, image, title), statement, signer, title=title)
 
 
-def make_statement(found: Inspection, digests: Mapping[str, str]) -> dict[str, Any]:
+def make_statement(inspection: Inspection, digests: Mapping[str, str]) -> dict[str, Any]:
     """What is signed, as JSON values: answers, image, case, and the digests of files by name."""
-    image = found.image
+    image = inspection.image
     return {
         "kind": KIND,
         "schema": SCHEMA,
         "wherefrom": __version__,
         "signed_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",  # the signer's own clock
         "image": {"name": printable(image.name), "digest": image.digest, "bytes": image.bytes},
-        "case": {"name": str(found.case["name"]), "digest": str(found.case["digest"])},
-        "answers": [_answer(answer) for answer in found.answers],
+        "case": {"name": str(inspection.case["name"]), "digest": str(inspection.case["digest"])},
+        "answers": [_answer(answer) for answer in inspection.answers],
         "files": dict(digests),
     }
 
 
-def draw_answers(found: Inspection, image: Path, title: str) -> bytes:
-    """A PNG file with the image and a sentence per question, for people."""
-    told = (
-        *summary_lines(found.to_dict()),
-        f"Whether this still is what was signed is told by the Content Credentials of the picture, "
-        f"which hold the digests of {PAGE} and {INSPECTION}. Ask: wherefrom case verify FOLDER",
+def draw_answers(inspection: Inspection, image: Path, title: str) -> bytes:
+    """A PNG file with the image and a sentence per question."""
+    lines = (
+        *summary_lines(inspection.to_dict()),
+        f"The Content Credentials of this picture hold the digests of {PAGE} and {INSPECTION}. To "
+        f"check that nothing was changed, run: wherefrom case verify FOLDER",
     )
-    rows = [row for line in told for row in (*textwrap.wrap(drawable(line), COLUMNS), "")]
-    shown = open_picture(str(image), found.image.digest, SIDE)
+    rows = [row for line in lines for row in (*textwrap.wrap(drawable(line), COLUMNS), "")]
+    shown = open_picture(str(image), inspection.image.digest, SIDE)
     if shown is not None:  # a small one enlarged, pixel by pixel
         times = max(1, SIDE // max(shown.size))
         size = (shown.width * times, shown.height * times)
         shown = shown.convert("RGB").resize(size, Image.Resampling.NEAREST)
     top = 2 * MARGIN + LINE + (0 if shown is None else shown.height + MARGIN)
-    canvas = Image.new("RGB", (WIDTH, top + LINE * len(rows[:MOST_LINES]) + MARGIN), PAPER)
+    canvas = Image.new("RGB", (WIDTH, top + LINE * len(rows[:MAX_LINES]) + MARGIN), PAPER)
     draw = ImageDraw.Draw(canvas)
     heading = textwrap.shorten(drawable(title), COLUMNS)
     draw.text((MARGIN, MARGIN), heading, fill=INK, font=font_for(heading, LETTER + 3))
     if shown is not None:
         canvas.paste(shown, (MARGIN, 2 * MARGIN + LINE))
-    for index, row in enumerate(rows[:MOST_LINES]):
+    for index, row in enumerate(rows[:MAX_LINES]):
         place = (MARGIN, top + LINE * index)
         draw.text(place, row, fill=INK, font=font_for(row, LETTER))
     buffer = io.BytesIO()
@@ -115,39 +117,39 @@ def draw_answers(found: Inspection, image: Path, title: str) -> bytes:
 
 
 def verify_report(folder: Path, *, anchors: Path | None = None) -> VerifiedReport:
-    """Whether a report is as it was signed, by whom; `anchors`: certificates to trust (PEM).
+    """Check that a report is unchanged since it was signed; `anchors`: certificates to trust (PEM).
 
     An `ArtifactError` if it is not signed, was changed since, or leads to none of the anchors.
     """
     if not folder.is_dir():
-        raise InputError(f"{printable(str(folder))} is no folder; give that of a report")
+        raise InputError(f"{show_path(folder)} is not a folder; give the folder of a report")
     place = folder / SIGNED
     if not place.exists():
         raise ArtifactError(
-            f"{printable(str(folder))} holds no {SIGNED}, so the report is not signed; "
+            f"{show_path(folder)} holds no {SIGNED}, so the report is not signed; "
             "`wherefrom inspect --sign-key` signs one"
         )
-    called = printable(str(place))
-    signature = read_signature(read_regular(place, max_bytes=MAX_BYTES), called, anchors=anchors)
+    called = show_path(place)
+    signature = read_signature(read_file(place, max_bytes=MAX_BYTES), called, anchors=anchors)
     digests = _vouched(signature.statement, called)
     for name, digest in digests.items():
         _refuse_other(folder / name, digest)
     if anchors is not None and not signature.trusted:
         raise ArtifactError(
             f"the report is as {signer_line(signature)} signed it, but that certificate is not "
-            f"trusted: it leads to none in {printable(str(anchors))}, and anybody can make one in "
+            f"trusted: it leads to none in {show_path(anchors)}, and anybody can make one in "
             "that name"
         )
     return VerifiedReport(folder, signature, digests)
 
 
-def verified_line(found: VerifiedReport) -> str:
+def verified_line(verified: VerifiedReport) -> str:
     """What was verified, in one line."""
     trust = "the certificate is trusted"
-    if not found.signature.trusted:
+    if not verified.signature.trusted:
         trust = "the certificate is not trusted: anybody can make one in that name (see --trust)"
-    names = " and ".join(found.digests)
-    return f"{names} are as {signer_line(found.signature)} signed them; {trust}"
+    names = " and ".join(verified.digests)
+    return f"{names} are as {signer_line(verified.signature)} signed them; {trust}"
 
 
 def signer_line(signature: Signature) -> str:
@@ -155,12 +157,14 @@ def signer_line(signature: Signature) -> str:
     return f"“{signature.name}” of “{signature.issuer}” ({signature.algorithm})"
 
 
-def _answer(answer: Answer) -> dict[str, Any]:
-    told = answer.to_dict()
-    texts = {key: printable(told[key]) for key in ("sentence", "error_of", "reason")}
+def _answer(answer: QuestionAnswer) -> dict[str, Any]:
+    values = answer.to_dict()
+    texts = {key: printable(values[key]) for key in ("sentence", "error_of", "reason")}
     # Six digits: c2pa-python reads longer ones a little differently.
-    rates = {key: told[key] and float(f"{told[key]:.6g}") for key in ("error_rate", "certainty")}
-    return {key: told[key] for key in ("question", "asked", "state")} | texts | rates
+    rates = {
+        key: values[key] and float(f"{values[key]:.6g}") for key in ("error_rate", "certainty")
+    }
+    return {key: values[key] for key in ("question", "asked", "state")} | texts | rates
 
 
 def _vouched(statement: Mapping[str, Any], called: str) -> dict[str, str]:
@@ -176,10 +180,11 @@ def _vouched(statement: Mapping[str, Any], called: str) -> dict[str, str]:
 
 def _refuse_other(path: Path, digest: str) -> None:
     try:
-        data = read_regular(path, max_bytes=MAX_BYTES)
+        data = read_file(path, max_bytes=MAX_BYTES)
     except UnusableFile as error:
         raise ArtifactError(f"{error}; it was signed with the report") from error
     if digest_bytes(data) != digest:
         raise ArtifactError(
-            f"{printable(str(path))} was changed after it was signed; ask for the report anew"
+            f"{show_path(path)} was changed after it was signed; ask the signer for "
+            "the report again"
         )

@@ -1,12 +1,13 @@
-"""What an inspection means, in words for a reader who knows no statistics."""
+"""What an inspection and a case mean, in words for a reader who knows no statistics."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from wherefrom.case.result import QUESTIONS, Answer, State
-from wherefrom.report.pages.text import percent
+from wherefrom.case.file import KINDS, Case
+from wherefrom.case.result import QUESTIONS, QuestionAnswer, State
+from wherefrom.report.pages.text import percent, plural
 
 TONES = {
     str(State.FOUND): "yes",
@@ -29,14 +30,20 @@ def summary_lines(inspection: Mapping[str, Any]) -> list[str]:
     image = inspection["image"]
     lines = [f"{image['name']}  {image['digest']}"]
     for answer in inspection["answers"]:
-        told = error_sentence(answer["error_rate"], answer["error_of"])
-        lines.append(f"{answer['asked']} {answer['sentence']}{' ' if told else ''}{told}")
+        error = error_sentence(answer["error_rate"], answer["error_of"])
+        lines.append(f"{answer['asked']} {answer['sentence']} {error}".rstrip())
     claims = len(inspection["claims"])
-    lines.append(f"The file says {claims} things of itself; they are claims, no proof.")
+    lines.append(f"The file makes {claims} statements about itself; they prove nothing.")
     return lines
 
 
-def unanswered(answers: tuple[Answer, ...]) -> tuple[tuple[str, str], ...]:
+def count_parts(case: Case) -> str:
+    """How many parts of each kind a case has, as `2 attributors, 1 origin`."""
+    counts = [(len(case.of(kind)), kind) for kind in KINDS]
+    return ", ".join(plural(count, kind) for count, kind in counts if count) or "nothing yet"
+
+
+def unanswered(answers: tuple[QuestionAnswer, ...]) -> tuple[tuple[str, str], ...]:
     """Each question without an answer, and why."""
     open_ones = [a for a in answers if a.state in (State.UNSURE, State.UNASKED)]
     return tuple((QUESTIONS[a.question], a.reason) for a in open_ones)
@@ -52,13 +59,13 @@ def limits() -> tuple[tuple[str, str], ...]:
         ),
         (
             "Unaltered files",
-            "Whether a model made an image is told from traces that scaling, cropping and lossy "
+            "Whether a model made an image is decided by traces that scaling, cropping and lossy "
             "compression remove. “Made by none” then means that this file is no direct output.",
         ),
         (
             "Images like those of the calibrations",
             "Every rate holds for images like those that the parts of the case were calibrated on. "
-            "Another kind of image, or a rival model that nobody gave, can differ.",
+            "Another kind of image, or an unknown rival model, can differ.",
         ),
         (
             "Likeness is no history",

@@ -1,4 +1,4 @@
-"""Shares and payouts as one HTML page."""
+"""Shares and payouts as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -68,8 +68,10 @@ def write_credit_report(
     groups: Table | None = None,
     remarks: Sequence[str] = (),
 ) -> None:
-    """Write the page.  `basis`: the study in JSON values; `more`: sections after the shares;
-    `remarks`: what has to be known about the study.
+    """Write the page of shares, with the payments of a `payout` where there is one.
+
+    `basis`: facts of the study as JSON values; `more`: sections after the shares; `groups`: a table
+    of sums; `remarks`: sentences about the study.
     """
     order = order_of(shares, names)
     drawn = share_intervals(
@@ -98,7 +100,7 @@ def write_credit_report(
 
 
 def inside_section(shares: Shares, names: Sequence[str]) -> Section:
-    """The members of unions: parts of contributors, or contributors."""
+    """The section with the shares of the members of unions."""
     return Section("Inside", (Prose((INSIDE,)), grid_of(shares_table(shares, names))))
 
 
@@ -120,7 +122,7 @@ def _cards(shares: Shares) -> Cards:
 
 
 def grid_of(table: Table) -> Grid:
-    """A table as a part of a page."""
+    """A table as a grid of a page."""
     numeric = tuple(column.numeric for column in table.columns)
     rows = tuple(
         tuple(Cell(text, numeric=number) for text, number in zip(cells, numeric, strict=True))

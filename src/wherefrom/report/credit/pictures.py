@@ -1,4 +1,4 @@
-"""Sections of the credit page that show who the top contributors are, and what lies behind it."""
+"""Sections of the credit page with the top contributors' images, and figures that explain them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from wherefrom.credit.result import Shares
 from wherefrom.data.notebook import encode_picture
 from wherefrom.data.shaping import to_image
 from wherefrom.data.writing import image_grid
+from wherefrom.report.credit.figures import cluster_bars, contributor_bars
 from wherefrom.report.credit.tables import is_ranked, rank_of, sign_of
-from wherefrom.report.pages.figures import cluster_bars, contributor_bars
 from wherefrom.report.pages.html import Figure, Panel, Prose, Section, Strip
 from wherefrom.report.pages.text import percent, plural
 
@@ -28,9 +28,12 @@ MAX_BARS = 60  # contributors in one figure
 def picture_sections(
     portrait: Portrait, shares: Shares, names: Sequence[str], *, command: str
 ) -> list[Section]:
-    """The sections.  `command` makes the runs whose images are not there yet."""
+    """Sections of images and figures; `command` makes the runs whose images are missing."""
     title = "Top contributors" if is_ranked(shares) else "Contributors"
-    blocks: list[Any] = [Prose((_who(portrait, shares),)), _contributors(portrait, shares, names)]
+    blocks: list[Any] = [
+        Prose((_selection_text(portrait, shares),)),
+        _contributors(portrait, shares, names),
+    ]
     sections = [Section(title, tuple(blocks))]
     if portrait.scenes:
         sections.append(_scenes(portrait, names, command))
@@ -38,14 +41,14 @@ def picture_sections(
 
 
 def sheet(images: Tensor) -> str:
-    """Images uint8 (k, C, H, W) as one picture, a whole number of px for each of theirs."""
+    """Images uint8 (k, C, H, W) as one picture, each pixel enlarged by a whole number."""
     grid = to_image(image_grid(images, COLUMNS))
     scale = max(1, SIDE // max(grid.size))
     larger = grid.resize((grid.width * scale, grid.height * scale), Image.Resampling.NEAREST)
     return encode_picture(larger, side=max(SIDE, *larger.size))
 
 
-def _who(portrait: Portrait, shares: Shares) -> str:
+def _selection_text(portrait: Portrait, shares: Shares) -> str:
     count = plural(portrait.top, "contributor")
     if is_ranked(shares):
         return (
@@ -62,13 +65,13 @@ def _who(portrait: Portrait, shares: Shares) -> str:
 def _contributors(portrait: Portrait, shares: Shares, names: Sequence[str]) -> Strip:
     panels = []
     for player in portrait.order[:SHOWN]:
-        told = [
+        facts = [
             f"share {shares.values[player]:.4g}",
             f"sign {sign_of(shares, player)}",
             f"rank {rank_of(shares, player)}",
             plural(int(portrait.counts[player]), "image"),
         ]
-        caption = f"{names[player]}: {', '.join(told)}"
+        caption = f"{names[player]}: {', '.join(facts)}"
         panels.append(Panel(sheet(portrait.samples[player]), caption))
     return Strip(tuple(panels))
 
@@ -81,7 +84,7 @@ def _scenes(portrait: Portrait, names: Sequence[str], command: str) -> Section:
             missing.append(scene.title)
         else:
             images = scene.images[: 2 * COLUMNS]
-            panels.append(Panel(sheet(images), _told(scene, first)))
+            panels.append(Panel(sheet(images), _caption(scene, first)))
     paragraphs = [
         "Images at one place began at the same noise; the models differ by the data that they "
         "were made of, and by the seed of training where no run with the same one is there.",
@@ -97,47 +100,49 @@ def _scenes(portrait: Portrait, names: Sequence[str], command: str) -> Section:
     return Section("What the model makes", (*blocks, *([Strip(tuple(panels))] if panels else [])))
 
 
-def _told(scene: Scene, first: float | None) -> str:
+def _caption(scene: Scene, first: float | None) -> str:
     if scene.value is None:
         return f"{scene.title}: the property has no value"
-    told = f"{scene.title}: {scene.value:.4g} in {plural(scene.runs, 'run')}"
+    caption = f"{scene.title}: {scene.value:.4g} in {plural(scene.runs, 'run')}"
     if first and scene.value != first:
         change = (scene.value - first) / abs(first)
-        told += f", {'+' if change > 0 else ''}{percent(change)}"
-    return told
+        caption += f", {'+' if change > 0 else ''}{percent(change)}"
+    return caption
 
 
 def _analysis(portrait: Portrait, names: Sequence[str]) -> Section:
     order = np.array(portrait.order)
-    kept = order if len(order) <= MAX_BARS else order[np.arange(MAX_BARS) * len(order) // MAX_BARS]
-    ordered, top = [names[i] for i in kept], portrait.top_players[kept]
+    chosen = (
+        order if len(order) <= MAX_BARS else order[np.arange(MAX_BARS) * len(order) // MAX_BARS]
+    )
+    ordered, top = [names[i] for i in chosen], portrait.top_players[chosen]
     blocks: list[Any] = []
-    if len(kept) < len(order):
-        blocks.append(Prose((f"{len(kept)} of {len(order)} contributors, evenly by rank.",)))
+    if len(chosen) < len(order):
+        blocks.append(Prose((f"{len(chosen)} of {len(order)} contributors, evenly by rank.",)))
     if portrait.uncertainty is not None:
         label = "entropy of the classifier over the images, nats"
         blocks.append(
             Figure(
-                *contributor_bars(ordered, portrait.uncertainty[kept], top, label=label),
+                *contributor_bars(ordered, portrait.uncertainty[chosen], top, label=label),
                 alt="entropy of the classifier by contributor",
                 caption="How unsure the classifier is about each contributor's images: clear "
                 "objects have a low entropy.",
             )
         )
     if portrait.clusters.shape[1]:
-        blocks += _cluster_figures(portrait, kept, ordered)
+        blocks += _cluster_figures(portrait, chosen, ordered)
     else:
         blocks.append(Prose(("All images look the same, so there are no clusters of them.",)))
     return Section("What lies behind it", tuple(blocks))
 
 
-def _cluster_figures(portrait: Portrait, kept: Any, ordered: list[str]) -> list[Figure]:
+def _cluster_figures(portrait: Portrait, chosen: Any, ordered: list[str]) -> list[Figure]:
     top = portrait.top_players
     variety = contributor_bars(
-        ordered, portrait.variety[kept], top[kept], label="entropy over clusters, nats"
+        ordered, portrait.variety[chosen], top[chosen], label="entropy over clusters, nats"
     )
     clusters = portrait.clusters.astype(np.float64)
-    made = None if portrait.generated is None else portrait.generated.astype(np.float64)
+    generated = None if portrait.generated is None else portrait.generated.astype(np.float64)
     number = clusters.shape[1]
     space = f"{number} Ward clusters of the training images by {portrait.space}"
     return [
@@ -147,7 +152,7 @@ def _cluster_figures(portrait: Portrait, kept: Any, ordered: list[str]) -> list[
             caption=f"How many kinds of images each contributor gave: 0 is one only ({space}).",
         ),
         Figure(
-            *cluster_bars(clusters[top].sum(axis=0), clusters[~top].sum(axis=0), made),
+            *cluster_bars(clusters[top].sum(axis=0), clusters[~top].sum(axis=0), generated),
             alt="images by cluster",
             caption=f"Where the images of the top and of the rest fall ({space}).",
         ),

@@ -1,4 +1,4 @@
-"""Credit results as tables, and the sentence that stands above each."""
+"""Credit results as tables, and their summaries in one sentence."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from wherefrom.credit.estimators.planning import Plan
-from wherefrom.credit.evaluation.audit import AuditRow
+from wherefrom.core.saving.json_text import finite
+from wherefrom.credit.estimators.planning import RunsPlan
+from wherefrom.credit.evaluation.audit import AuditRow, SplitReport
+from wherefrom.credit.evaluation.fidelity import Certificate
 from wherefrom.credit.payout.division import Payout
 from wherefrom.credit.payout.money import show_money
 from wherefrom.credit.result import Shares
@@ -17,7 +19,7 @@ from wherefrom.report.pages.text import percent, plural
 
 
 def shares_table(shares: Shares, names: Sequence[str]) -> Table:
-    """One row per contributor, most credit first where the data carry an order, else by name."""
+    """One row per contributor, most credit first where the ranking is resolved, else by name."""
     columns = (
         Column("contributor", folds=True),
         Column("share", show_score, numeric=True),
@@ -41,7 +43,7 @@ def shares_table(shares: Shares, names: Sequence[str]) -> Table:
 
 
 def order_of(shares: Shares, names: Sequence[str]) -> list[int]:
-    """Most credit first, if any two contributors can be told apart; else alphabetically."""
+    """Places of contributors: most credit first if any two can be told apart, else by name."""
     if is_ranked(shares):
         return [int(i) for i in np.argsort(-shares.values, kind="stable")]
     return sorted(range(len(names)), key=lambda i: names[i])
@@ -53,14 +55,14 @@ def is_ranked(shares: Shares) -> bool:
 
 
 def sign_of(shares: Shares, i: int) -> str:
-    """For, against, or not resolved."""
+    """The sign of a share: for, against, or not resolved."""
     if not shares.resolved[i]:
         return "not resolved"
     return "for" if shares.centers[i] > 0 else "against"
 
 
 def rank_of(shares: Shares, i: int) -> str:
-    """The ranks that the data allow; empty where they allow all."""
+    """The ranks that the intervals allow, as `2-4`; not resolved where they allow all."""
     low, high = int(shares.rank_low[i]), int(shares.rank_high[i])
     if high - low == shares.players - 1:
         return "not resolved"
@@ -68,7 +70,7 @@ def rank_of(shares: Shares, i: int) -> str:
 
 
 def shares_line(shares: Shares) -> str:
-    """What the runs say, in one sentence."""
+    """How much of the signs and of the ranking is resolved, in one sentence."""
     gain = f"{shares.anchors.gain:.4g} of gain, {plural(shares.runs, 'run')}, {shares.method}"
     known = f"{shares.resolved.sum()} of {shares.players} signs resolved"
     if not np.isfinite(shares.low).all():
@@ -78,7 +80,25 @@ def shares_line(shares: Shares) -> str:
     return f"{known} at {percent(shares.level)} for all at once ({gain})"
 
 
-def plan_table(plan: Plan) -> Table:
+def certificate_line(certificate: Certificate) -> str:
+    """How well the proxy game predicts full retraining, in one sentence."""
+    return (
+        f"{certificate.matches} subsets in both games: Pearson {certificate.pearson:.3f}, "
+        f"Spearman {certificate.spearman:.3f}, bias {certificate.bias:.4g} "
+        f"(standard deviation {certificate.spread:.4g}); corrected shares: "
+        f"{shares_line(certificate.corrected)}"
+    )
+
+
+def split_line(split: SplitReport) -> str:
+    """What a contributor would gain by several names, in one sentence."""
+    return (
+        f"{split.name}: {split.before:.4g} alone, {split.after:.4g} under several names; "
+        f"change {split.change:.4g} {'is resolved' if split.resolved else 'is not resolved'}"
+    )
+
+
+def plan_table(plan: RunsPlan) -> Table:
     """One row per budget."""
     columns = (
         Column("runs", numeric=True),
@@ -113,7 +133,7 @@ def cost_table(cost: Cost, budgets: Iterable[int]) -> Table:
 
 
 def show_two(value: float) -> str:
-    """Two digits: an estimate carries no more."""
+    """A number with two digits, as an estimate deserves."""
     return f"{value:.2g}"
 
 
@@ -160,7 +180,3 @@ def audit_table(rows: Sequence[AuditRow]) -> Table:
     return Table(
         columns, tuple((r.check, h, r.value, r.says) for r, h in zip(rows, held, strict=True))
     )
-
-
-def finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

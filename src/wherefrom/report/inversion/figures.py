@@ -52,7 +52,7 @@ def tree_plot(tree: MergeTree) -> tuple[str, str]:
         for edge in tree.edges:
             here, there = places[edge.level][edge.child], places[edge.level + 1][edge.parent]
             steps = [edge.level, edge.level + 1]
-            ax.plot(steps, [here, there], color=scheme.own, linewidth=0.5 + 2.5 * edge.kept)
+            ax.plot(steps, [here, there], color=scheme.own, linewidth=0.5 + 2.5 * edge.share)
         for index, level in enumerate(tree.levels):
             for node in level.nodes:
                 y = places[index][node.label]
@@ -65,7 +65,9 @@ def tree_plot(tree: MergeTree) -> tuple[str, str]:
                     fontsize=7,
                     color=scheme.ink,
                 )
-        labels = [_told(level.penalty, level.found, level.stability) for level in tree.levels]
+        labels = [
+            _level_label(level.penalty, level.living, level.stability) for level in tree.levels
+        ]
         ax.set_xticks(range(len(labels)), labels)
         ax.set_yticks([])
         ax.set_ylabel("classes, as numbers: P(C)")
@@ -91,7 +93,7 @@ def _spread(nodes: Sequence[object], place: int) -> float:
     return (place + 0.5) / len(nodes)
 
 
-def _told(penalty: float, found: Sequence[int], stability: float | None) -> str:
-    counts = "/".join(map(str, found))
+def _level_label(penalty: float, living: Sequence[int], stability: float | None) -> str:
+    counts = "/".join(map(str, living))
     agree = "" if stability is None else f"\nagreement {stability:.2f}"
     return f"penalty {penalty:g}\n{counts} classes{agree}"

@@ -51,42 +51,42 @@ WIDEST = 640
 
 def write_outliers(
     path: Path,
-    found: OutlierReport,
+    report: OutlierReport,
     calibration: OutlierCalibration,
     *,
     curve: SubtletyCurve | None = None,
     track: Track = quiet,
 ) -> None:
     """Write or replace the page of a folder's outliers."""
-    pictures = thumbnails(found.rows[:LISTED], track=track)
+    pictures = thumbnails(report.rows[:LISTED], track=track)
     sections = [
-        Section("Answer", _answer(found)),
-        Section("Images, most unusual first", (_ranking(found.rows, pictures),)),
+        Section("Answer", _answer(report)),
+        Section("Images, most unusual first", (_ranking(report.rows, pictures),)),
         *([] if curve is None else [Section("How small a defect is seen", _subtlety(curve))]),
         Section("Does the score see damage at all?", _self_test(calibration)),
-        Section("What the words mean", (Points(_meanings(found)),)),
-        *_left_out(found),
+        Section("What the words mean", (Points(_meanings(report)),)),
+        *_left_out(report),
     ]
     write_report(path, "Which images are unlike the others?", sections, footer=page_footer())
 
 
-def _answer(found: OutlierReport) -> tuple[Block, ...]:
-    flagged = sum(row.flagged for row in found.rows)
+def _answer(report: OutlierReport) -> tuple[Block, ...]:
+    flagged = sum(row.flagged for row in report.rows)
     cards = Cards(
         (
-            (str(flagged), f"of {plural(len(found.rows), 'image')} flagged", "unsure"),
-            (str(sum(row.discovery for row in found.rows)), "stand out within the folder", ""),
+            (str(flagged), f"of {plural(len(report.rows), 'image')} flagged", "unsure"),
+            (str(sum(row.discovery for row in report.rows)), "stand out within the folder", ""),
             (
-                f"{found.rate * len(found.rows):.3g}",
+                f"{report.rate * len(report.rows):.3g}",
                 "would be flagged if all were normal, at most, on average",
                 "",
             ),
         )
     )
-    told = Prose((f"{outlier_line(found)}.",))
-    if not found.warning:
-        return told, cards
-    return Points((("Read this first", found.warning),)), told, cards
+    text = Prose((f"{outlier_line(report)}.",))
+    if not report.warning:
+        return text, cards
+    return Points((("Read this first", report.warning),)), text, cards
 
 
 def _ranking(rows: Sequence[OutlierRow], pictures: Mapping[str, str]) -> Grid:
@@ -125,78 +125,77 @@ def _self_test(calibration: OutlierCalibration) -> tuple[Block, ...]:
         )
         for row in calibration.self_test["rows"]
     )
-    told = (
-        f"Own images were told from the same images, damaged. The score in use is "
+    text = (
+        "Own images were compared with the same images, damaged. The score in use is "
         f"{calibration.score}: mean AUROC {means[calibration.score]:.2f}. "
         "0.5 is chance. Real outliers had no say in this choice.",
     )
     columns = ("damage", "intensity", *means)
-    return Prose(told), Grid(columns, rows, (False, *[True] * (1 + len(means))))
+    return Prose(text), Grid(columns, rows, (False, *[True] * (1 + len(means))))
 
 
-def _meanings(found: OutlierReport) -> tuple[tuple[str, str], ...]:
+def _meanings(report: OutlierReport) -> tuple[tuple[str, str], ...]:
     return (
         (
             "Outlier",
-            f"its score is so large that at most {percent(found.rate)} of normal images would be "
-            f"flagged; this rests on {plural(found.calibrated_on, 'own image')}, not on labels.",
+            f"its score is so large that at most {percent(report.rate)} of normal images would be "
+            f"flagged; this rests on {plural(report.calibrated_on, 'own image')}, not on labels.",
         ),
         (
             "Stands out within the folder",
-            f"of all images so marked, at most {percent(found.rate)} are normal ones, on average "
+            f"of all images so marked, at most {percent(report.rate)} are normal ones, on average "
             "(Benjamini-Hochberg).",
         ),
         ("p-value", "the share of own images with a score as large, counting this image too."),
-        ("Score", f"{found.score}; larger is more unusual. Unusual is not the same as broken."),
+        ("Score", f"{report.score}; larger is more unusual. Unusual is not the same as broken."),
     )
 
 
-def _left_out(found: OutlierReport) -> tuple[Section, ...]:
-    if not found.skipped:
+def _left_out(report: OutlierReport) -> tuple[Section, ...]:
+    if not report.skipped:
         return ()
-    rows = tuple((Cell(name), Cell(reason)) for name, reason in found.skipped[:LISTED])
-    text = f"{plural(len(found.skipped), 'file')} could not be judged; the first {len(rows)}:"
+    rows = tuple((Cell(str(path)), Cell(reason)) for path, reason in report.skipped[:LISTED])
+    text = f"{plural(len(report.skipped), 'file')} were left out; the first {len(rows)}:"
     return (Section("Files left out", (Prose((text,)), Grid(("file", "why"), rows))),)
 
 
 def write_clusters(
     path: Path,
-    found: Clustering,
+    clustering: Clustering,
     images: Tensor,
     generated: Mapping[int, Tensor],
-    *,
-    tree: MergeTree | None = None,
 ) -> None:
     """Write the page of discovered classes.
 
     `images` are uint8 (N, C, H, W) as they were sorted, `generated` float (n, C, H, W) by label.
     """
-    told = (
-        f"{found.found} of {found.looked_for} classes are in use; "
-        f"{plural(found.images, 'image')} sorted.",
+    text = (
+        f"{clustering.living} of {clustering.looked_for} classes are in use; "
+        f"{plural(clustering.images, 'image')} sorted.",
         "P(C) is how often the model makes a class, learnt while it was trained. A class with "
         "P(C) below 1% counts as dead.",
     )
     sections = [
-        Section("Answer", (Prose(told), table_grid(cluster_table(found)))),
-        *(_class_section(cluster, images, generated) for cluster in found.clusters),
-        *([] if tree is None else [tree_section(tree)]),
+        Section("Answer", (Prose(text), table_grid(cluster_table(clustering)))),
+        *(_class_section(cluster, images, generated) for cluster in clustering.clusters),
     ]
     write_report(path, "Which kinds of images are there?", sections, footer=page_footer())
 
 
-def write_evaluation(path: Path, found: InverterEvaluation, pictures: Mapping[str, Tensor]) -> None:
+def write_evaluation(
+    path: Path, evaluation: InverterEvaluation, pictures: Mapping[str, Tensor]
+) -> None:
     """Write the page of an evaluation; `pictures` are float (n, C, H, W) by what they show."""
     panels = tuple(
         Panel(_sheet(to_uint8(images)), name) for name, images in pictures.items() if len(images)
     )
-    told = (
+    text = (
         "Smaller is better for the Frechet distance and the encoder loss, larger for the rest; "
-        f"distances on {found.features} compare with each other only.",
-        "AUROC: how well a score tells real images from damaged or foreign ones; 0.5 is chance.",
+        f"distances on {evaluation.features} compare with each other only.",
+        "AUROC: how well a score separates real from damaged or foreign images; 0.5 is chance.",
     )
     sections = [
-        Section("Figures", (Prose(told), table_grid(evaluation_table(found)))),
+        Section("Figures", (Prose(text), table_grid(evaluation_table(evaluation)))),
         Section("Images", (Strip(panels),)),
     ]
     write_report(path, "How good is this generator?", sections, footer=page_footer())
@@ -204,14 +203,14 @@ def write_evaluation(path: Path, found: InverterEvaluation, pictures: Mapping[st
 
 def write_tree(path: Path, tree: MergeTree) -> None:
     """Write the page of a merge tree."""
-    write_report(path, "How many kinds are there?", [tree_section(tree)], footer=page_footer())
+    write_report(path, "How many kinds are there?", [_tree_section(tree)], footer=page_footer())
 
 
-def tree_section(tree: MergeTree) -> Section:
+def _tree_section(tree: MergeTree) -> Section:
     """The tree as a plot and a table."""
     light, dark = tree_plot(tree)
     level = tree.suggested
-    told = (
+    text = (
         f"The stronger the penalty, the fewer classes; {plural(tree.images, 'image')} sorted at "
         f"each. The most stable level has the penalty {level.penalty:g}.",
         "The agreement of seeds is the adjusted Rand index: 1 is the same classes from every "
@@ -219,7 +218,7 @@ def tree_section(tree: MergeTree) -> Section:
     )
     caption = "Lines lead to the class that most images of a class are in at the next penalty."
     figure = Figure(light, dark, "Classes by penalty, and where they merge", caption)
-    return Section("What merges", (Prose(told), figure, table_grid(tree_table(tree))))
+    return Section("What merges", (Prose(text), figure, table_grid(tree_table(tree))))
 
 
 def _class_section(cluster: Cluster, images: Tensor, generated: Mapping[int, Tensor]) -> Section:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from wherefrom.report.pages.tables import (
     CANNOT_SAY,
@@ -18,9 +19,13 @@ from wherefrom.report.pages.text import percent, plural
 if TYPE_CHECKING:  # importing a question's package imports torch
     from wherefrom.inversion.classes.clusters import Clustering
     from wherefrom.inversion.classes.merge_tree import MergeTree
+    from wherefrom.inversion.codes.editing import Edit
     from wherefrom.inversion.codes.evaluation import InverterEvaluation
+    from wherefrom.inversion.codes.latent_report import LatentReport
     from wherefrom.inversion.outliers.calibrated import OutlierReport
     from wherefrom.inversion.outliers.subtlety import SubtletyCurve
+
+Fact = tuple[str, str, str]  # name, value, remark
 
 
 def _number(title: str) -> Column:
@@ -31,7 +36,7 @@ def _share(value: Cell) -> str:
     return percent(round(float(value or 0), 4))
 
 
-def outlier_table(found: OutlierReport) -> Table:
+def outlier_table(report: OutlierReport) -> Table:
     """One row per image, most anomalous first, then those that could not be read."""
     columns = (
         Column("image", folds=True),
@@ -42,7 +47,7 @@ def outlier_table(found: OutlierReport) -> Table:
         Column("in the folder"),
         Column("digest"),
     )
-    judged = tuple(
+    verdicts = tuple(
         (
             row.name,
             "outlier" if row.flagged else "normal",
@@ -52,24 +57,24 @@ def outlier_table(found: OutlierReport) -> Table:
             "discovery" if row.discovery else "",
             row.digest,
         )
-        for row in found.rows
+        for row in report.rows
     )
     skipped = tuple(
-        (name, "not judged", None, None, reason, "", None) for name, reason in found.skipped
+        (str(path), "not judged", None, None, reason, "", None) for path, reason in report.skipped
     )
-    return Table(columns, (*judged, *skipped))
+    return Table(columns, (*verdicts, *skipped))
 
 
 OUTLIER_SHOWN = ("image", "verdict", "p-value", "score", "reason")
 
 
-def outlier_line(found: OutlierReport) -> str:
+def outlier_line(report: OutlierReport) -> str:
     """The counts as one line."""
-    flagged = sum(row.flagged for row in found.rows)
-    discovered = sum(row.discovery for row in found.rows)
+    flagged = sum(row.flagged for row in report.rows)
+    discovered = sum(row.discovery for row in report.rows)
     return (
-        f"{plural(len(found.rows), 'image')}: {flagged} outliers at a false-alarm rate of "
-        f"{found.rate:g}; {discovered} of them stand out within the whole folder"
+        f"{plural(len(report.rows), 'image')}: {flagged} outliers at a false-alarm rate of "
+        f"{report.rate:g}; {discovered} of them stand out within the whole folder"
     )
 
 
@@ -94,26 +99,26 @@ def least_table(curve: SubtletyCurve) -> Table:
     return Table(columns, rows)
 
 
-def evaluation_table(found: InverterEvaluation) -> Table:
+def evaluation_table(evaluation: InverterEvaluation) -> Table:
     """Names and values; what a method lacks is left out, what no image has is "cannot say"."""
     pairs: list[tuple[str, float | int | str | None]] = [
-        ("real images given", found.given if found.given > found.images else None),
-        ("real images", found.images),
-        ("generated images", found.generated),
-        (f"Frechet distance ({found.features})", found.frechet_distance),
-        ("precision", found.precision),
-        ("recall", found.recall),
+        ("real images given", evaluation.given if evaluation.given > evaluation.images else None),
+        ("real images", evaluation.images),
+        ("generated images", evaluation.generated),
+        (f"Frechet distance ({evaluation.features})", evaluation.frechet_distance),
+        ("precision", evaluation.precision),
+        ("recall", evaluation.recall),
     ]
-    for name, likeness in (("real", found.real), ("generated", found.fake)):
+    for name, likeness in (("real", evaluation.real), ("generated", evaluation.fake)):
         if likeness is not None:
             pairs += [(f"PSNR of {name} images, dB", likeness.psnr)]
             pairs += [(f"SSIM of {name} images", likeness.ssim)]
     pairs += [
-        ("encoder loss", found.encoder_loss),
-        ("latent entropy, nats", found.latent_entropy),
-        ("live latents", found.live),
+        ("encoder loss", evaluation.encoder_loss),
+        ("latent entropy, nats", evaluation.latent_entropy),
+        ("live latents", evaluation.live),
     ]
-    for row in found.detection:
+    for row in evaluation.detection:
         pairs += [(f"AUROC of {row.score}, weak damage", row.near)]
         pairs += [(f"AUROC of {row.score}, full damage", row.far)]
         pairs += [(f"AUROC of {row.score}, {name}", value) for name, value in row.foreign.items()]
@@ -129,7 +134,43 @@ def _shown(value: float | int | str) -> str:
     return show_score(value) if math.isfinite(value) else CANNOT_SAY
 
 
-def cluster_table(found: Clustering) -> Table:
+def reconstruction_facts(values: Mapping[str, Any]) -> list[Fact]:
+    """PSNR and SSIM per image, their means, and what refinement changed; `values` of `to_dict`."""
+    facts = [
+        (row["name"], CANNOT_SAY, row["reason"])
+        if row["psnr"] is None
+        else (row["name"], f"{row['psnr']:.2f} dB", f"SSIM {row['ssim']:.3f}")
+        for row in values["images"]
+    ]
+    if values["mean_psnr"] is not None:
+        facts.append(("mean", f"{values['mean_psnr']:.2f} dB", f"SSIM {values['mean_ssim']:.3f}"))
+    if values.get("mean_psnr_gained") is not None:
+        gained, lost = values["mean_psnr_gained"], values["mean_nats_lost"]
+        change = f"{abs(lost):.1f} nats {'less likely' if lost > 0 else 'likelier'}"
+        facts.append(("refinement", f"{gained:+.2f} dB", change))
+    return facts
+
+
+def edit_facts(edit: Edit) -> list[Fact]:
+    """The wanted and the reached score per step, and the leakage."""
+    pairs = zip(edit.positions, edit.reached, strict=True)
+    facts = [(f"{wanted:+.2f}", f"reached {reached:+.2f}", "") for wanted, reached in pairs]
+    return [*facts, *((f"leakage into {k}", f"{v:.3f}", "") for k, v in edit.leakage.items())]
+
+
+def latent_facts(report: LatentReport) -> list[Fact]:
+    """The live dimensions, the gap, and what cutting the rest costs."""
+    gap = "a clear gap" if report.clear else "no clear gap, so all are counted"
+    return [
+        ("live dimensions", f"{report.live} of {len(report.spectrum)}", gap),
+        ("largest ratio of neighbours in v", f"{report.gap:.3g}", ""),
+        ("effective dimension", f"{report.effective:.1f}", "(sum v)^2 / sum v^2"),
+        ("latent entropy", f"{report.entropy:.1f} nats", ""),
+        *((f"PSNR with {k} dimensions", f"{p:.2f} dB", "") for k, p in report.pruned),
+    ]
+
+
+def cluster_table(clustering: Clustering) -> Table:
     """One row per class, most frequent first."""
     columns = (
         Column("class"),
@@ -143,10 +184,10 @@ def cluster_table(found: Clustering) -> Table:
             cluster.name,
             cluster.prior,
             len(cluster.members),
-            len(cluster.members) / max(found.images, 1),
+            len(cluster.members) / max(clustering.images, 1),
             "" if cluster.alive else "dead",
         )
-        for cluster in found.clusters
+        for cluster in clustering.clusters
     )
     return Table(columns, rows)
 
@@ -162,7 +203,7 @@ def tree_table(tree: MergeTree) -> Table:
     rows = tuple(
         (
             level.penalty,
-            " ".join(map(str, level.found)),
+            " ".join(map(str, level.living)),
             level.stability,
             " ".join(f"{node.prior:.3f}" for node in level.nodes),
         )

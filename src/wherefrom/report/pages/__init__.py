@@ -1,1 +1,1 @@
-"""What all pages share: HTML, figures, tables, thumbnails, fonts."""
+"""Parts of every report: HTML, figures, tables, thumbnails, fonts."""

@@ -1,4 +1,4 @@
-"""What a fitted thing says about itself, as names and values for people."""
+"""Nested values and settings as pairs of a name and a text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
         if isinstance(value, Mapping):
             yield from flatten(value, f"{name}: ")
         else:
-            yield name, _told(value, " × " if name.endswith("shape") else ", ")
+            yield name, _text_of(value, " × " if name.endswith("shape") else ", ")
 
 
 def settings_with_sources(config: Config, prefix: str = "") -> Iterator[tuple[str, str, str]]:
@@ -27,16 +27,16 @@ def settings_with_sources(config: Config, prefix: str = "") -> Iterator[tuple[st
             yield from settings_with_sources(value, f"{name}: ")
         else:
             source = f" [{info.source}]" if info.source else ""
-            yield name, _told(value), f"{info.help}{source}"
+            yield name, _text_of(value), f"{info.help}{source}"
 
 
-def _told(value: Any, between: str = ", ") -> str:
+def _text_of(value: Any, between: str = ", ") -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, Mapping):
-        return between.join(f"{key} {_told(item)}" for key, item in value.items())
+        return between.join(f"{key} {_text_of(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return between.join(_told(item) for item in value)
+        return between.join(_text_of(item) for item in value)
     return "none" if value is None else str(value)

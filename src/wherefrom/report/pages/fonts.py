@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import ImageFont
 
-from wherefrom.report.pages.text import printable
+from wherefrom.core.paths import printable
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _NO_LETTER = "\U0010fffd"  # of the area for private use: no font draws it

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import ClassVar, TypeAlias
 
 from wherefrom import __version__
+from wherefrom.core.paths import printable
 from wherefrom.report.pages.files import check_target, write_text
 from wherefrom.report.pages.tables import Table
-from wherefrom.report.pages.text import printable
 
 PAGE_SUFFIXES = (".html", ".htm")
 

@@ -14,7 +14,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.data.images import read_image
 from wherefrom.data.notebook import data_uri
 from wherefrom.data.shaping import to_image
-from wherefrom.origin.searching.evidence import Evidence
+from wherefrom.origin.searching.evidence import CandidateOverlay
 
 SIDE, SMALL = 360, 96  # px, the longer one
 # Of unrelated photographs the median cell is about 1.1 apart, with the encoder of the package.
@@ -31,7 +31,7 @@ def draw_picture(path: str, digest: str | None) -> str | None:
 
 
 def draw_difference(
-    path: str, digest: str | None, evidence: Evidence, *, side: int = SIDE
+    path: str, digest: str | None, evidence: CandidateOverlay, *, side: int = SIDE
 ) -> str | None:
     """The query, grey, tinted where its latent differs; paler where the candidate ends."""
     image = open_picture(path, digest, side)
@@ -47,16 +47,16 @@ def draw_difference(
     return _encode(Image.fromarray(pale.round().clip(0, 255).astype(np.uint8)))
 
 
-def draw_candidate(path: str, digest: str, evidence: Evidence | None) -> str | None:
+def draw_candidate(path: str, digest: str, evidence: CandidateOverlay | None) -> str | None:
     """The candidate, with a frame around what the query shows of it if that is not all."""
     image = open_picture(path, digest)
     if image is None:
         return None
     if evidence is not None and not evidence.alignment.is_plain:
         place, (width, height) = evidence.alignment, image.size
-        left, right = (round(x * (width - 1)) for x in (place.left, place.right))
-        top, bottom = (round(y * (height - 1)) for y in (place.top, place.bottom))
-        box = (max(left, 0), max(top, 0), min(right, width - 1), min(bottom, height - 1))
+        x0, x1 = (round(x * (width - 1)) for x in (place.x0, place.x1))
+        y0, y1 = (round(y * (height - 1)) for y in (place.y0, place.y1))
+        box = (max(x0, 0), max(y0, 0), min(x1, width - 1), min(y1, height - 1))
         ImageDraw.Draw(image).rectangle(box, outline=FRAME, width=3)
     return _encode(image)
 

@@ -1,8 +1,9 @@
-"""Small pictures of checked files, bounded in number and size."""
+"""Thumbnails of checked files, bounded in number and size."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -17,25 +18,29 @@ MAX_COUNT = 200
 
 
 class Pictured(Protocol):
-    """A row about a file; `digest` of its bytes when it was read, None if it could not be."""
+    """A row about a file: `name` is its path, `digest` that of its bytes, None if unreadable."""
 
     @property
-    def name(self) -> str:
-        """The file's path."""
-        ...
+    def name(self) -> str: ...
 
     @property
-    def digest(self) -> str | None:
-        """SHA-256."""
-        ...
+    def digest(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class PicturedFile:
+    """A file to be shown as a thumbnail, where no result is at hand."""
+
+    name: str
+    digest: str | None
 
 
 def thumbnails(rows: Sequence[Pictured], *, track: Track = quiet) -> dict[str, str]:
     """PNG data addresses by name, for the first `MAX_COUNT` rows that name a readable file.
 
-    A file that changed since it was checked gets none: the picture must show what was judged.
+    A file that changed since it was checked gets none.
     """
-    found = {}
+    pictures = {}
     few = rows[:MAX_COUNT]
     for row in track(few, "drawing thumbnails", total=len(few)):
         try:
@@ -43,5 +48,5 @@ def thumbnails(rows: Sequence[Pictured], *, track: Track = quiet) -> dict[str, s
         except InputError:
             continue  # the row itself says what is wrong with the file
         if row.digest is None or row.digest == image.digest:
-            found[row.name] = encode_picture(to_image(image.pixels), side=MAX_SIDE)
-    return found
+            pictures[row.name] = encode_picture(to_image(image.pixels), side=MAX_SIDE)
+    return pictures

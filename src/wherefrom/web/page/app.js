@@ -16,8 +16,8 @@ async function ask(path, options = {}) {
   const response = await fetch(path, options);
   if (response.status === 401) showLogin();
   if (!response.ok) {
-    const told = await response.json().catch(() => ({}));
-    const detail = typeof told.detail === "string" ? told.detail : `error ${response.status}`;
+    const body = await response.json().catch(() => ({}));
+    const detail = typeof body.detail === "string" ? body.detail : `error ${response.status}`;
     throw new Error(detail);
   }
   return response.status === 204 ? null : response.json();
@@ -129,11 +129,11 @@ function answerOf(answer) {
   const state = document.createElement("span");
   state.textContent = answer.state;
   state.className = `tone ${answer.state.replaceAll(" ", "-")}`;
-  const told = document.createElement("dd");
+  const body = document.createElement("dd");
   const rate = answer.error_rate === null ? "" :
     ` At most ${+(100 * answer.error_rate).toPrecision(4)}% of the time ${answer.error_of}.`;
-  told.append(state, ` ${answer.sentence}${rate}`);
-  return [asked, told];
+  body.append(state, ` ${answer.sentence}${rate}`);
+  return [asked, body];
 }
 
 async function history() {
@@ -149,7 +149,7 @@ async function history() {
 
 async function start() {
   service = await ask("/api/service");
-  get("about").textContent = `Asked of the case ${service.case}. Nothing leaves this service.`;
+  get("about").textContent = `Images are inspected with the case ${service.case}. Nothing leaves this service.`;
   get("limit").textContent = `at most ${Math.floor(service.max_upload_bytes / 2 ** 20)} MiB each`;
   get("login").hidden = true;
   get("work").hidden = false;

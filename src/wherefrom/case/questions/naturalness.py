@@ -1,0 +1,95 @@
+"""How natural is the image, compared with the real images of the case's calibrations?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from wherefrom.anomaly.calibration.judgement import ImageJudgement
+from wherefrom.anomaly.localisation.heat_maps import LocalisationConfig, explain
+from wherefrom.anomaly.measuring.items import load_image
+from wherefrom.anomaly.method import score_progressively
+from wherefrom.calibration.conformal import threshold_at_rate
+from wherefrom.case.file import AnomalyPart
+from wherefrom.case.opened import Naturalness, OpenCase
+from wherefrom.case.questions.asked import Asked, FlagWords, combine_flags
+from wherefrom.case.questions.exhibits import HeatShown, ScorePlace
+from wherefrom.case.result import PartAnswer
+from wherefrom.core.errors import InputError, WherefromError
+
+HEAT = LocalisationConfig(repeats=2)
+WORDS = FlagWords(
+    "Less natural than real images",
+    "As natural as real images",
+    "How natural it is",
+    "a real image like those of the calibrations is flagged",
+)
+
+
+def ask_naturalness(path: Path, opened: OpenCase, *, heat: bool) -> Asked:
+    """Whether the image is less natural than real images; `heat` also shows which parts are."""
+    parts, rates, doubts = [], [], []
+    exhibits: list[object] = []
+    for part, fitted in opened.naturalness:
+        try:
+            judgement = _judge(path, part, fitted)
+        except WherefromError as error:
+            parts.append(PartAnswer.failed(part, str(error)))
+            continue
+        rates.append(part.false_alarms)
+        parts.append(_answer_of(part, judgement, fitted))
+        check = fitted.calibration.check
+        if check is not None and check.verdict != "holds":
+            doubts.append(check.message)
+        exhibits.append(_score_place(part, judgement, fitted))
+        if heat:
+            exhibits.append(_heat_map(path, part, fitted))
+    return Asked(combine_flags("naturalness", parts, rates, WORDS, doubts), tuple(exhibits))
+
+
+def _judge(path: Path, part: AnomalyPart, fitted: Naturalness) -> ImageJudgement:
+    calibration, rate = fitted.calibration, part.false_alarms
+    scores = score_progressively([path], fitted.encoder, calibration, false_alarms=rate)
+    if scores.skipped:
+        raise InputError(scores.skipped[0].reason)
+    return calibration.judge(scores, false_alarms=rate)[0]
+
+
+def _answer_of(part: AnomalyPart, judgement: ImageJudgement, fitted: Naturalness) -> PartAnswer:
+    return PartAnswer.of(
+        part,
+        "flagged" if judgement.flagged else "not flagged",
+        judgement.p_value,
+        reason=judgement.reason,
+        numbers={
+            "complexity": judgement.complexity,
+            "vulnerability": judgement.vulnerability,
+            "anomaly_score": judgement.as_i,
+            "held_out_real_images": len(fitted.calibration.held_points),
+        },
+        details={"decided_by": fitted.calibration.decides, "false_alarms": part.false_alarms},
+    )
+
+
+def _score_place(part: AnomalyPart, judgement: ImageJudgement, fitted: Naturalness) -> ScorePlace:
+    calibration = fitted.calibration
+    held = calibration.scores(calibration.held_points)[calibration.decides]
+    point = torch.tensor([[judgement.complexity, judgement.vulnerability]], dtype=torch.float64)
+    return ScorePlace(
+        part.name,
+        own=held,
+        own_label="held-out real images",
+        threshold=threshold_at_rate(held, part.false_alarms),
+        score=float(calibration.scores(point)[calibration.decides]),
+        axis="score that decides (larger = less natural)",
+    )
+
+
+def _heat_map(path: Path, part: AnomalyPart, fitted: Naturalness) -> HeatShown:
+    pixels = load_image(path, fitted.encoder.resolution)
+    calibration = fitted.calibration
+    localisation = explain(
+        pixels, fitted.encoder, config=calibration.config, localisation=HEAT, seed=calibration.seed
+    )
+    return HeatShown(part.name, pixels, localisation)

@@ -1,0 +1,186 @@
+"""`wherefrom inversion train`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wherefrom.cli.console.options import (
+    FILE,
+    ConfigCommand,
+    device_option,
+    gathered,
+    resolve_device,
+)
+from wherefrom.cli.console.session import Session
+from wherefrom.cli.inversion.inputs import note_skipped, out_option, seed_option
+from wherefrom.core.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wherefrom.inversion.config import InversionConfig
+    from wherefrom.inversion.training.dataset import TrainingLabels
+
+
+@dataclass(frozen=True, kw_only=True)
+class InverterTrainOptions:
+    """The options of `train`."""
+
+    images: Path
+    out: Path
+    size: int
+    channels: str
+    label_file: Path | None
+    limit: int | None
+    hold_out: float
+    seed: int
+    sample_every: int
+    checkpoint_every: int
+    log_every: int
+    tensorboard: bool
+    device: str
+    config: InversionConfig
+
+
+def _defaults() -> Mapping[str, InversionConfig]:
+    from wherefrom.inversion.config import InversionConfig
+
+    return {"default": InversionConfig()}
+
+
+@click.command(cls=ConfigCommand, presets=_defaults)
+@click.argument("images", type=FILE)
+@out_option("Folder of the model, its checkpoint, losses and sample grids.")
+@click.option("--size", default=32, show_default=True, help="Side in px, 8 to 256.")
+@click.option(
+    "--channels",
+    type=click.Choice(["1", "3"]),
+    default="3",
+    show_default=True,
+    help="1: grey; 3: colour.",
+)
+@click.option("--label-file", type=FILE, help="A CSV file: image, class; or image, attributes 0/1.")
+@click.option("--limit", type=click.IntRange(2), help="Use that many images, spread evenly.")
+@click.option(
+    "--hold-out",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="Share of the images that is not trained on, kept for `outliers`.",
+)
+@seed_option
+@click.option(
+    "--sample-every",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Steps between two grids of samples.",
+)
+@click.option(
+    "--checkpoint-every",
+    type=click.IntRange(1),
+    default=500,
+    show_default=True,
+    help="Steps between two checkpoints.",
+)
+@click.option(
+    "--log-every",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="Steps that a row of losses is the mean of.",
+)
+@click.option("--tensorboard", is_flag=True, help="Write an event file too.")
+@device_option
+@click.pass_obj
+@gathered(InverterTrainOptions)
+def train(session: Session, options: InverterTrainOptions) -> None:
+    """Train a generator and what inverts it on a folder, .tar, .npz or idx file.
+
+    Labels come from --label-file, from sub-folders, or from the data set; only aedlsgan, cagan,
+    acgan, revised-acgan and classifier use them.  The same command given again continues where it
+    stopped.  With --hold-out, `outliers` needs no other images to set its threshold.
+
+    \b
+    Example:
+      wherefrom inversion train photos/ --size 64 --method pvdgan --steps 50000 --out model/
+    """
+    from wherefrom.inversion.method import fit
+    from wherefrom.inversion.model import FITTED
+    from wherefrom.inversion.outliers import holding_out
+    from wherefrom.inversion.training.recording import Recorder
+
+    place, out, seed = resolve_device(options.device), options.out, options.seed
+    recorder = Recorder(
+        out,
+        checkpoint_every=options.checkpoint_every,
+        sample_every=options.sample_every,
+        log_every=options.log_every,
+        tensorboard=options.tensorboard,
+    )
+    recorder.prepare()  # what is missing shows before the images are read
+    images, labels = _training_data(session, options)
+    held = None
+    if options.hold_out:
+        images, values, held = holding_out.hold_out(
+            images, labels.values, options.hold_out, seed=seed
+        )
+        labels = replace(labels, values=values)
+        session.note(f"{len(held.images)} images are held out, {len(images)} are trained on")
+    fitted = fit(
+        images,
+        config=options.config,
+        labels=labels,
+        seed=seed,
+        device=place,
+        recorder=recorder,
+        track=session.track,
+    )
+    fitted.save(out / FITTED, overwrite=True)
+    if held is not None:
+        held.save(out / holding_out.PLACE, overwrite=True)
+    click.echo(out)
+
+
+def _training_data(
+    session: Session, options: InverterTrainOptions
+) -> tuple[Tensor, TrainingLabels]:
+    """Images uint8 (N, C, S, S), and their labels if the method learns from any."""
+    from wherefrom.data import load_training_images, read_images
+    from wherefrom.data.files.archive_listing import holds_many
+    from wherefrom.data.folders import list_images, subfolders
+    from wherefrom.data.tables.labels import read_labels
+    from wherefrom.inversion.recipes import LABELLED
+    from wherefrom.inversion.training.dataset import TrainingLabels
+
+    path, file, side = options.images, options.label_file, options.size
+    channels, takes = int(options.channels), options.config.recipe.labelled
+    if file is None:
+        source = load_training_images(
+            path, size=side, channels=channels, limit=options.limit, track=session.track
+        )
+        session.note(source.description)
+        if takes and source.labels is not None and path.is_dir():
+            for folder in subfolders(path):
+                list_images([folder])  # an `InputError` where a class has none
+        return source.images, TrainingLabels(values=source.labels if takes else None)
+    if not takes:
+        raise InputError(
+            f"{options.config.method} takes no labels; leave out --label-file, or choose one of "
+            + ", ".join(LABELLED)
+        )
+    if options.limit is not None or not holds_many(path):
+        raise InputError("--label-file goes with a whole folder of images, without --limit")
+    batch = read_images(
+        (path,), channels=channels, size=(side, side), resize=True, track=session.track
+    )
+    note_skipped(session, batch)
+    labels = read_labels(file, batch.paths, path)
+    if labels.unused:
+        session.note(f"note: {file}: {labels.unused} rows name no image that is used")
+    return batch.images, TrainingLabels(values=labels.values, names=labels.names)

@@ -1,0 +1,1 @@
+"""Devices, threads, precision, passes of one fixed size, and Ray clusters."""

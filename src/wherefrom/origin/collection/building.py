@@ -1,0 +1,71 @@
+"""An index from images, and answers from an index, in one call each."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from wherefrom.core.progress import Track, quiet
+from wherefrom.data.folders import list_images
+from wherefrom.encoders import DEFAULT, Encoder, load_encoder
+from wherefrom.encoders.bulk import BulkEmbedding, embed_here
+from wherefrom.origin.collection.references import References
+from wherefrom.origin.edit_map.fitted import FittedEditMap
+from wherefrom.origin.searching.config import SearchConfig
+from wherefrom.origin.searching.result import AddReport, OriginAnswers
+
+
+def build(
+    folder: Path | str,
+    images: Sequence[Path | str],
+    *,
+    encoder: Encoder | Path | str = DEFAULT,
+    edit_map: FittedEditMap | None = None,
+    by: BulkEmbedding = embed_here,
+    track: Track = quiet,
+) -> AddReport:
+    """Make a searchable index in `folder` of image files, folders and archives.
+
+    In a folder that is an index already it continues: what is there unchanged is not embedded
+    again.  `encoder`: one that `load_encoder` finds by this name or folder and the index remembers,
+    or a loaded one, which `search` must then be given again.  `by` says where images are embedded.
+    If no image can be used, no new folder is left, and the report says why.
+    """
+    target, paths = Path(folder), [Path(image) for image in images]
+    list_images(paths)  # refuse impossible paths before the folder is made
+    source = "" if isinstance(encoder, Encoder) else str(encoder)
+    loaded = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
+    is_new = not target.is_dir()
+    if is_new:
+        references = References.create(target, loaded, edit_map=edit_map, source=source)
+    else:
+        references = References.open(target, encoder=loaded, writable=True)
+    with references:
+        references.require_map(edit_map)
+        report = references.add(paths, by=by, track=track)
+    if is_new and not report.usable:
+        shutil.rmtree(target)  # an index of nothing would only mislead
+    return report
+
+
+def search(
+    index: Path | str,
+    images: Sequence[Path | str],
+    *,
+    encoder: Encoder | None = None,
+    config: SearchConfig | None = None,
+    false_discovery_rate: float | None = None,
+    track: Track = quiet,
+) -> OriginAnswers:
+    """Which images of an index were these files made from?  One answer per file.
+
+    `encoder` if it is no longer where it was; the rest as in `References.search`.
+    """
+    with References.open(index, encoder=encoder) as references:
+        return references.search(
+            [Path(image) for image in images],
+            config=config,
+            false_discovery_rate=false_discovery_rate,
+            track=track,
+        )

@@ -1,0 +1,162 @@
+"""Verdicts, evaluations and comparisons of attribution as tables, and each in one line."""
+
+from __future__ import annotations
+
+import math
+
+from wherefrom.attribution.checking.explaining import Explanation
+from wherefrom.attribution.evaluation.comparison import ComparisonResult, Series
+from wherefrom.attribution.result import CheckResult, EvaluationResult, SourceRow, Together
+from wherefrom.report.pages.tables import (
+    CANNOT_SAY,
+    Cell,
+    Column,
+    Table,
+    show_p_value,
+    show_percent,
+    show_score,
+)
+from wherefrom.report.pages.text import percent, plural
+
+CHECK_COLUMNS = (
+    Column("image", folds=True),
+    Column("verdict"),
+    Column("p-value", show_p_value, numeric=True),
+    Column("score", show_score, numeric=True),
+    Column("reason", folds=True),
+    Column("p-value of the others", show_p_value, numeric=True),
+    Column("p-value of siblings", show_p_value, numeric=True),
+    Column("digest"),
+)
+CHECK_SHOWN = ("image", "verdict", "p-value", "score", "reason")
+
+
+def explanation_table(explanation: Explanation) -> Table:
+    """One row per re-encoding of an image."""
+    columns = (
+        Column("after"),
+        Column("verdict"),
+        Column("p-value", show_p_value, numeric=True),
+        Column("state of the file"),
+    )
+    rows = tuple(
+        (again.change, str(again.verdict), again.p_value, again.condition)
+        for again in explanation.reencodings
+    )
+    return Table(columns, rows)
+
+
+def check_table(result: CheckResult) -> Table:
+    """One row per image; larger score = less likely made by the model."""
+    rows = tuple(
+        (
+            image.name,
+            str(image.verdict),
+            image.p_value,
+            image.score,
+            image.reason,
+            image.p_other,
+            image.p_sibling,
+            image.digest,
+        )
+        for image in result.images
+    )
+    return Table(CHECK_COLUMNS, rows)
+
+
+def evaluation_table(result: EvaluationResult) -> Table:
+    """The own row first, then one row per other source."""
+    verdicts = tuple(result.own.verdicts)
+    columns = (
+        Column("source"),
+        Column("images", numeric=True),
+        Column("rejected", show_percent, numeric=True),
+        Column("95% from", show_percent, numeric=True),
+        Column("to", show_percent, numeric=True),
+        Column("accuracy", show_percent, numeric=True),
+        Column("AUROC", show_score, numeric=True),
+        *(Column(verdict, numeric=True) for verdict in verdicts),
+    )
+    rows = tuple(_source_row(row, verdicts) for row in (result.own, *result.others))
+    return Table(columns, rows)
+
+
+def _source_row(row: SourceRow, verdicts: tuple[str, ...]) -> tuple[Cell, ...]:
+    return (
+        row.source,
+        row.count,
+        row.rejected,
+        row.low,
+        row.high,
+        row.accuracy,
+        row.auroc,
+        *(row.verdicts[verdict] for verdict in verdicts),
+    )
+
+
+def comparison_table(result: ComparisonResult, measure: str) -> Table:
+    """One row per method: `accuracy` or `auroc` by source and their mean, in %, ± deviation."""
+    titles = ("method", *result.sources, "mean", "own rejected")
+    rows = tuple(
+        (
+            row.title,
+            *(_spread(series) for series in getattr(row, measure).values()),
+            _spread(getattr(row, f"mean_{measure}")),
+            _spread(row.own_rejected),
+        )
+        for row in result.rows
+    )
+    return Table(tuple(Column(title, numeric=i > 0) for i, title in enumerate(titles)), rows)
+
+
+def altered_table(result: ComparisonResult, measure: str) -> Table:
+    """One row per method: mean `accuracy` or `auroc` over the sources, by alteration, in %."""
+    titles = ("method", *dict.fromkeys(row.alteration for row in result.altered))
+    cells_by_method: dict[str, list[str]] = {}
+    for row in result.altered:
+        cells_by_method.setdefault(row.title, []).append(_spread(getattr(row, f"mean_{measure}")))
+    rows = tuple((title, *cells) for title, cells in cells_by_method.items())
+    return Table(tuple(Column(title, numeric=i > 0) for i, title in enumerate(titles)), rows)
+
+
+def comparison_cells(result: ComparisonResult) -> Table:
+    """One row per method, alteration and source, unrounded, for spreadsheets."""
+    titles = ("accuracy", "accuracy ±", "AUROC", "AUROC ±")
+    columns = (
+        Column("method"),
+        Column("alteration"),
+        Column("source"),
+        *(Column(title, show_score, numeric=True) for title in titles),
+    )
+    return Table(columns, tuple(tuple(row.values()) for row in result.to_rows()))
+
+
+def _spread(series: Series) -> str:
+    """`97.5 ± 0.3`, both in per cent; without a deviation the mean alone."""
+    if not math.isfinite(series.mean):
+        return CANNOT_SAY
+    mean = f"{100 * series.mean:.1f}"
+    return mean if series.deviation is None else f"{mean} ± {100 * series.deviation:.1f}"
+
+
+def count_line(result: CheckResult) -> str:
+    """How many images got which verdict, as one line."""
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in result.counts().items())
+    noun = "image" if result.together is None else "row"
+    return f"{plural(len(result.images), noun)}: {counts}"
+
+
+def together_line(together: Together) -> str:
+    """What the rows of a table say together, as one line."""
+    return (
+        f"together: {together.rejected} of {plural(together.samples, 'row')} do not fit, "
+        f"{together.expected:.3g} would be expected; were all of them made by this model, so many "
+        f"or more would be seen with probability {together.p_value:.2g}"
+    )
+
+
+def accuracy_line(result: EvaluationResult) -> str:
+    """The headline of an evaluation, as one line."""
+    mean = result.mean_accuracy
+    said = percent(mean) if math.isfinite(mean) else f"{CANNOT_SAY} (no image has a finite score)"
+    return f"mean accuracy over {plural(len(result.others), 'other source')}: {said}"
