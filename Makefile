@@ -19,8 +19,8 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-compile $(P
 TORCH_PIN := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest $(PYTEST_FLAGS)
 PARALLEL := -n $(PROCESSES) --dist loadfile
-# Tests of files, not of behaviour: docs, generated tables, docs/cli.md, who imports whom.
-TESTS_OF_FILES := tests/test_docs.py tests/test_arrows.py
+# Tests of files, not of behaviour: docs, generated tables, docs/cli.md, imports, names.
+TESTS_OF_FILES := tests/test_docs.py tests/test_arrows.py tests/test_names.py
 INPUTS := constraints.txt pyproject.toml
 # What the commands of the README need, `wherefrom demo` and `wherefrom serve` among them.
 EXTRAS := anomaly,attribution,c2pa,credit,diffusers,inversion,web

@@ -42,7 +42,7 @@ def test_a_phones_folder_is_indexed_and_the_rest_named__closed_form(
     out, err = capsys.readouterr()
     report = json.loads(out)
     assert report["added"] == 2
-    assert [Path(path).name for path, _ in report["skipped"]] == [
+    assert [Path(skipped["path"]).name for skipped in report["skipped"]] == [
         "IMG_1.HEIC",
         "IMG_2.HEIC",
         "x.jxl",

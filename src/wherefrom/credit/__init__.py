@@ -44,14 +44,35 @@ Without [game] `kind = "callable"` the runs train a diffusion model: minutes on 
    `verify` makes a receipt again.
 """
 
-from wherefrom.credit.estimators.choose import METHODS, Credit
-from wherefrom.credit.method import OpenStudy, open_study
-from wherefrom.credit.method import run_study as run
-from wherefrom.credit.payout.division import PayoutConfig
-from wherefrom.credit.payout.of_study import StudyPayout, settle, verify
-from wherefrom.credit.payout.receipt import read_receipt
-from wherefrom.credit.result import Shares
-from wherefrom.credit.session import pay, shares
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wherefrom.credit.estimators.choose import METHODS, Credit
+    from wherefrom.credit.method import OpenStudy, open_study
+    from wherefrom.credit.payout.division import PayoutConfig
+    from wherefrom.credit.payout.of_study import StudyPayout, settle, verify
+    from wherefrom.credit.payout.receipt import read_receipt
+    from wherefrom.credit.result import Shares
+    from wherefrom.credit.session import pay, run, shares
+
+# Where each name stands.  It is imported when it is used: the processes that make runs of a
+# callable game, and there may be many, do not wait for torch.
+_HOMES = {
+    "METHODS": "estimators.choose",
+    "Credit": "estimators.choose",
+    "OpenStudy": "method",
+    "open_study": "method",
+    "run": "session",
+    "PayoutConfig": "payout.division",
+    "StudyPayout": "payout.of_study",
+    "settle": "payout.of_study",
+    "verify": "payout.of_study",
+    "read_receipt": "payout.receipt",
+    "Shares": "result",
+    "pay": "session",
+    "shares": "session",
+}
 
 __all__ = [
     "METHODS",
@@ -68,3 +89,13 @@ __all__ = [
     "shares",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

@@ -1,4 +1,4 @@
-"""The shares of a study, and a payout by them, from Python."""
+"""Runs, shares and a payout of a study from Python."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 from wherefrom.credit.estimators.choose import Credit
 from wherefrom.credit.estimators.paired import LEVEL
 from wherefrom.credit.finished import finished_runs
-from wherefrom.credit.method import OpenStudy
+from wherefrom.credit.method import OpenStudy, run_study
 from wherefrom.credit.payout.division import PayoutConfig
 from wherefrom.credit.payout.of_study import StudyPayout, Terms, divide
 from wherefrom.credit.payout.receipt import balances_of, read_receipt
+
+run = run_study
 
 
 def shares(
