@@ -3,13 +3,15 @@
     python experiments/anomaly_images.py --data ../shared/data/cifar10/train.tar
     python experiments/anomaly_tables.py --photos ../shared/data/photos
     python experiments/anomaly_tables.py --resolution 224 --preset paper --limit 60
+    python experiments/anomaly_tables.py --from-points     # who is told apart, again
 
 Stages: every folder that anomaly_images.py made is scored and compared with the held-out real
 images, each training seed by itself; "real-other" are real images that stand in as one more
 generator.  Damage: graded corruptions of the small real images and of photographs, in turn against
 the same images undamaged.  The last command asks whether the encoder's own input side changes the
-answer, with fewer images and draws; its results end in _224.  Scores are
-cached by content, so it continues where it stopped.
+answer, with fewer images and draws; its results end in _224.  Scores are cached by content, so it
+continues where it stopped.  --from-points compares the generators again from anomaly_points.csv,
+which holds C and V of every image, and reads no image.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from scipy.stats import kendalltau
 from torch import Tensor
@@ -37,7 +40,9 @@ from wherefrom.anomaly.comparison.generators import (
     ComparisonConfig,
     GeneratorScore,
     compare_generators,
+    compare_pairs,
 )
+from wherefrom.anomaly.comparison.ranking import rank
 from wherefrom.anomaly.config import PRESETS
 from wherefrom.anomaly.equations import anomaly_vectors
 from wherefrom.anomaly.measuring.cache import FolderCache
@@ -153,6 +158,27 @@ def write_points(folders: dict[str, ImageScores], path: Path) -> None:
                 writer.writerow([name, f"{c:.5g}", f"{v:.5g}"])
 
 
+def compare_again(draws: int) -> None:
+    """Order the stages of each seed in anomaly_stages.json again, from the points of all images."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    with (RESULTS / "anomaly_points.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            point = float(row["complexity"]), float(row["vulnerability"])
+            points.setdefault(row["set"], []).append(point)
+    sets = {name: np.array(rows) for name, rows in points.items()}
+    path = RESULTS / "anomaly_stages.json"
+    outcome = json.loads(path.read_text())
+    for seed in outcome["seeds"]:
+        names = [row["name"] for row in seed["rows"]]
+        stages = {n: sets.get(f"stage-{n}-seed-{seed['seed']}", sets["real-other"]) for n in names}
+        pairs = compare_pairs(sets["real"], stages, draws=draws)
+        ranking = rank(names, pairs, seed["ranking"]["error_rate"])
+        seed["ranking"] = ranking.to_dict()
+        seed["letters"] = {name: ranking.group_letters(name) for name in names}
+    path.write_text(json.dumps(outcome, indent=1) + "\n")
+    print(f"wrote {path}")
+
+
 def stage_seeds(folders: Sequence[str]) -> list[int]:
     return sorted({int(name.rsplit("-", 1)[1]) for name in folders if name.startswith("stage-")})
 
@@ -167,7 +193,13 @@ def main() -> None:
     parser.add_argument("--damaged", type=int, default=40, help="images that are damaged")
     parser.add_argument("--draws", type=int, default=999)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument(
+        "--from-points", action="store_true", help="compare again; no image is read"
+    )
     args = parser.parse_args()
+    if args.from_points:
+        compare_again(args.draws)
+        return
     names = ["real", "real-other", *sorted(p.name for p in args.work.glob("stage-*-seed-*"))]
     names = [name for name in names if not name.endswith(".part")]
     jobs = {

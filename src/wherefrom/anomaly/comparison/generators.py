@@ -264,7 +264,8 @@ def compare_generators(
     rows = [replace(row, p_together=p) for row, p in zip(rows, together, strict=True)]
     rows.sort(key=lambda row: (row.as_at_equal_size, row.name))
     points = comparison_points(real, "real")
-    pairs = _compare_pairs(points, vectors, rows, chosen.draws, seed, track)
+    vectors = {row.name: vectors[row.name] for row in rows}
+    pairs = compare_pairs(points, vectors, draws=chosen.draws, seed=seed, track=track)
     return Comparison(
         real_count=len(real),
         generators=tuple(rows),
@@ -293,19 +294,25 @@ def require_comparable(real: ImageScores, generated: ImageScores) -> None:
         raise InputError("the real and the generated images were scored with different settings")
 
 
-def _compare_pairs(
+def compare_pairs(
     real: Reals,
-    vectors: Mapping[str, Reals],
-    rows: list[GeneratorScore],
+    generated: Mapping[str, Reals],
+    *,
     draws: int,
-    seed: int,
-    track: Track,
+    seed: int = 0,
+    track: Track = quiet,
 ) -> dict[tuple[str, str], float]:
-    """Adjusted p-value of each pair, the nearer generator first."""
-    names = [row.name for row in rows]
+    """P-value of each pair of generators, adjusted for the number of pairs (Holm).
+
+    `generated`: the points A = [C, V], (n, 2) float64, of each generator, the nearest to the points
+    of the real images first; `draws` of the bootstrap.
+    """
+    names = list(generated)
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
     p_values = [
-        equal_distance_p_value(real, vectors[a], vectors[b], draws=draws, seed=seed, track=track)
+        equal_distance_p_value(
+            real, generated[a], generated[b], draws=draws, seed=seed, track=track
+        )
         for a, b in track(pairs, "comparing generators", total=len(pairs))
     ]
     return dict(zip(pairs, holm_adjusted(p_values).tolist(), strict=True))
