@@ -6,8 +6,9 @@ from known_fields import ConvNet, encoder, pictures
 from torch import nn
 
 from wherefrom.anomaly import AnomalyConfig, explain
-from wherefrom.anomaly.localisation.heat_maps import Localisation, LocalisationConfig, regress
+from wherefrom.anomaly.localisation.heat_maps import Localisation, LocalisationConfig
 from wherefrom.anomaly.localisation.pictures import overlay
+from wherefrom.anomaly.localisation.regression import regress
 from wherefrom.anomaly.localisation.segments import grid_segments, slic_segments
 from wherefrom.anomaly.measuring.features import attacked_image
 from wherefrom.core.errors import InputError

@@ -70,7 +70,7 @@ def dual_objective(r: Tensor, o_shift: Tensor, correlation: Tensor, lam: float |
 
 
 def duality_gap(
-    z_shift: Tensor, r: Tensor, o_shift: Tensor, gradient: Tensor, lam: float
+    z_shift: Tensor, r: Tensor, o_shift: Tensor, gradient: Tensor, lam: Tensor | float
 ) -> tuple[Tensor, Tensor]:
     """Primal value and duality gap of Eq. 8, two (N,) float64 tensors.  `gradient` is G_L^T r.
 

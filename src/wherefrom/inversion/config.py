@@ -61,7 +61,10 @@ class InversionConfig(Config):
         "nsgan", "loss of the critic, Eq. 49", choices=("nsgan", "relativistic")
     )
     r1: float | None = setting(
-        None, "weight of the penalty on real images, no 1/2; none: by method", low=0.0
+        None,
+        "weight of the penalty on real images, no 1/2; none: 0.1, or 1 and 0 for some methods "
+        "(inversion/recipes.py)",
+        low=0.0,
     )
     r2: float | None = setting(
         None, "weight of the penalty on generated images; none: by method", low=0.0

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from wherefrom.anomaly import equations
 from wherefrom.anomaly.config import DEFAULT, AnomalyConfig
+from wherefrom.anomaly.localisation.regression import regress
 from wherefrom.anomaly.localisation.segments import grid_segments, slic_segments
 from wherefrom.anomaly.measuring.features import attacked_image
 from wherefrom.anomaly.measuring.items import check_images, digest_pixels
@@ -217,14 +218,6 @@ def _contributions(
         game.count, trials, config, stream(seed, "localise", digest_pixels(game.image), which)
     )
     return regress(v, game.changes(v)), trials
-
-
-def regress(v: Tensor, Y: Tensor) -> Tensor:  # noqa: N803
-    """W (S,) of Y = v W + b by least squares, the solution of least norm; v (T, S), Y (T,)."""
-    A = torch.cat([v.double(), torch.ones(len(v), 1, dtype=torch.float64)], dim=1)  # noqa: N806
-    solved = torch.linalg.lstsq(A, Y.double()[:, None], driver="gelsd").solution
-    weights: Tensor = solved[:-1, 0]
-    return weights
 
 
 def _trials(count: int, trials: int, config: LocalisationConfig, rng: torch.Generator) -> Tensor:

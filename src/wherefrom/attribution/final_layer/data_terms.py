@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from wherefrom.attribution.equations import (
-    dual_objective,
+    duality_gap,
     interval_distance,
     interval_dual,
     interval_misfit,
-    shifted_objective,
 )
 
 
@@ -59,9 +58,7 @@ class Square:
     ) -> tuple[Tensor, Tensor]:
         """Primal value and duality gap of Eq. 8."""
         r = u - self.target
-        primal = shifted_objective(z, r, lam)
-        correlation = adjoint(r).flatten(1).abs().amax(dim=1)
-        return primal, primal - dual_objective(r, self.target, correlation, lam)
+        return duality_gap(z, r, self.target, adjoint(r), lam)
 
 
 @dataclass(frozen=True, eq=False)
