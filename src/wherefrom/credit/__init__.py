@@ -24,7 +24,7 @@ size = 8
 kind = "callable"
 callable = "my_game:quality"
 [design]
-kind = "exact"
+runs = 40
 payout = true
 [[property]]
 kind = "callable"
