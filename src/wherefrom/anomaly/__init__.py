@@ -11,7 +11,7 @@ from wherefrom.data import save_png, to_uint8
 from wherefrom.encoders import make_feature_encoder
 
 for name, noise in {"real": 0.1, "model-a": 0.1, "model-b": 0.3}.items():  # your own folders
-    Path(name).mkdir()
+    Path(name).mkdir(exist_ok=True)
     for i in range(15):
         image = 0.5 + noise * torch.randn(3, 16, 16, generator=torch.manual_seed(i))
         save_png(to_uint8(image.clamp(0, 1)), f"{name}/{i}.png")

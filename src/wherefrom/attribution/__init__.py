@@ -6,7 +6,7 @@ image whether the generator made it.  With the attributor that the package ships
 ```python
 from importlib.resources import files
 from wherefrom import attribution
-from wherefrom.generators.loading import load_generator
+from wherefrom.generators import load_generator
 
 shipped = attribution.load(files("wherefrom") / "assets" / "demo" / "dcgan.attributor")
 images = load_generator("zoo:fashion-dcgan-0").sample(3, seed=1)

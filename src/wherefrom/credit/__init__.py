@@ -12,7 +12,7 @@ from PIL import Image
 from wherefrom import credit
 
 for number, name in enumerate(["ann", "bob", "eve"]):
-    Path("images", name).mkdir(parents=True)
+    Path("images", name).mkdir(parents=True, exist_ok=True)
     Image.new("L", (8, 8), 80 * number).save(Path("images", name, "1.png"))
 Path("my_game.py").write_text("def quality(names, seed): return len(names) + ('ann' in names)")
 Path("study.toml").write_text('''
