@@ -10,7 +10,7 @@ from the stated range.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -205,3 +205,11 @@ def _codec(carrier: Carrier) -> tuple[str, str]:
         f"the file is a JPEG of quality {carrier.quality}; calibrated are "
         f"{JPEG_BANDS[-1][0]} to {JPEG_BANDS[0][1]}"
     )
+
+
+def rows_by(labels: Sequence[str]) -> dict[str, list[int]]:
+    """The numbers of the rows of each label, in the order in which labels first occur."""
+    rows: dict[str, list[int]] = {}
+    for row, label in enumerate(labels):
+        rows.setdefault(label, []).append(row)
+    return rows

@@ -23,6 +23,7 @@ from wherefrom.attribution.conditions import (
     NoiseRange,
     change_by_file,
     condition_of,
+    rows_by,
 )
 from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.methods import METHODS
@@ -126,7 +127,7 @@ class Attributor:
         """As `score`, each image in its own condition."""
         kinds = [KIND_OF.get(condition, "") if self.experts else "" for condition in conditions]
         scores = torch.empty(len(pixels), dtype=torch.float64)
-        for rows in _rows_by(kinds).values():
+        for rows in rows_by(kinds).values():
             scores[rows] = self.score(pixels[rows], condition=conditions[rows[0]], track=track)
         return scores
 
@@ -155,7 +156,7 @@ class Attributor:
         conditions = [condition for condition, _ in arrivals]
         scores = self._score_each(pixels, conditions, track)
         p_values: dict[int, tuple[float, float, float | None]] = {}
-        for condition, numbers in _rows_by(conditions).items():
+        for condition, numbers in rows_by(conditions).items():
             among = self.calibration_of(condition)
             p_values |= zip(numbers, among.p_values(scores[numbers]), strict=True)
         rows = []
@@ -301,14 +302,6 @@ class Attributor:
             return torch.zeros(len(pixels))
         extreme = (pixels == 0) | (pixels == 255)
         return extreme.flatten(1).double().mean(dim=1)
-
-
-def _rows_by(labels: Sequence[str]) -> dict[str, list[int]]:
-    """The numbers of the rows of each label, in the order in which labels first occur."""
-    rows: dict[str, list[int]] = {}
-    for row, label in enumerate(labels):
-        rows.setdefault(label, []).append(row)
-    return rows
 
 
 def _description(

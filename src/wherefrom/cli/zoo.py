@@ -14,6 +14,7 @@ import click
 from wherefrom.cli.console.options import (
     FILE,
     ConfigCommand,
+    course_options,
     device_option,
     gathered,
     generator_options,
@@ -96,20 +97,7 @@ def _defaults() -> Mapping[str, ZooTrainingConfig]:
     help="Use only these images of the source, counted from 0; the rest stays for tests.",
 )
 @click.option("--limit", type=click.IntRange(1), help="Use that many images, spread evenly.")
-@click.option(
-    "--sample-every",
-    type=click.IntRange(1),
-    default=1000,
-    show_default=True,
-    help="Steps between two grids of samples.",
-)
-@click.option(
-    "--checkpoint-every",
-    type=click.IntRange(1),
-    default=500,
-    show_default=True,
-    help="Steps between two checkpoints.",
-)
+@course_options
 @device_option
 @click.pass_obj
 @gathered(ZooTrainOptions)

@@ -266,3 +266,25 @@ def device_option(command: F) -> F:
         show_default=True,
         help="auto, cpu, cuda, cuda:1 or mps; auto is the fastest available.",
     )(command)
+
+
+def course_options(command: F) -> F:
+    """`--sample-every` and `--checkpoint-every`, for the commands that train a generator."""
+    for option in (
+        click.option(
+            "--checkpoint-every",
+            type=click.IntRange(1),
+            default=500,
+            show_default=True,
+            help="Steps between two checkpoints.",
+        ),
+        click.option(
+            "--sample-every",
+            type=click.IntRange(1),
+            default=1000,
+            show_default=True,
+            help="Steps between two grids of samples.",
+        ),
+    ):
+        command = option(command)
+    return command

@@ -12,6 +12,7 @@ import click
 from wherefrom.cli.console.options import (
     FILE,
     ConfigCommand,
+    course_options,
     device_option,
     gathered,
     resolve_device,
@@ -74,20 +75,7 @@ def _defaults() -> Mapping[str, InversionConfig]:
     help="Share of the images that is not trained on, kept for `outliers`.",
 )
 @seed_option
-@click.option(
-    "--sample-every",
-    type=click.IntRange(1),
-    default=1000,
-    show_default=True,
-    help="Steps between two grids of samples.",
-)
-@click.option(
-    "--checkpoint-every",
-    type=click.IntRange(1),
-    default=500,
-    show_default=True,
-    help="Steps between two checkpoints.",
-)
+@course_options
 @click.option(
     "--log-every",
     type=click.IntRange(1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ class Saved:
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class Artifact:
+class Artifact(ABC):
     """Base of values with `save` and `load`.
 
     A class states its `kind`, its `schema` (a number that goes up when the saved parts change),
@@ -37,20 +38,20 @@ class Artifact:
     schema: ClassVar[int]
     again: ClassVar[str] = "fit it again"
 
+    @abstractmethod
     def to_saved(self) -> Saved:
         """The parts to save, from which `from_saved` rebuilds this value."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def from_saved(cls, saved: Saved) -> Self:
         """Rebuild the value.  Errors of missing or wrong parts are translated by `load`."""
-        raise NotImplementedError
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write the folder `path`, whole or not at all.
 
-        An `InputError` if `path` is no artifact, or is one and `overwrite` is False, or if the disk
-        raises an `OSError`.
+        An `InputError` if something else than an artifact stands at `path`, if an artifact does and
+        `overwrite` is False, or if the disk cannot be written.
         """
         saved = self.to_saved()
         save_artifact(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -62,7 +63,7 @@ def pair_law(n: int) -> Floats:
 
 
 @dataclass(frozen=True)
-class SeededDesign:
+class SeededDesign(ABC):
     """A design whose runs are the beginning of one sequence, which its seed decides."""
 
     players: int
@@ -73,8 +74,9 @@ class SeededDesign:
         require_players(self.players)
         return list(islice(self._all(), max(runs, 0)))
 
+    @abstractmethod
     def _all(self) -> Iterator[Planned]:
-        raise NotImplementedError
+        """The whole sequence."""
 
 
 @dataclass(frozen=True)
