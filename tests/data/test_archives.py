@@ -22,7 +22,7 @@ from wherefrom.data.files import archives, members
 from wherefrom.data.files.archive_listing import holds_many
 from wherefrom.data.files.opening import UnusableFile
 from wherefrom.data.files.reading import read_file
-from wherefrom.data.files.sorting import part_files
+from wherefrom.data.sorting import part_files
 from wherefrom.data.tables.arrays import read_moments
 from wherefrom.data.tables.labels import read_labels
 from wherefrom.data.writing import save_png

@@ -13,8 +13,8 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.paths import entry_names, is_system_name
 from wherefrom.data import list_images, read_images, save_png
 from wherefrom.data.files.kinds import kind_of
-from wherefrom.data.files.sorting import part_files
 from wherefrom.data.folders import subfolders
+from wherefrom.data.sorting import part_files
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wherefrom.anomaly.calibration.judgement import ImageJudgement
-from wherefrom.data.files.sorting import part_files
+from wherefrom.data.sorting import part_files
 
 KEEP, BROKEN = "keep", "broken"
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.files.sorting import part_files
 from wherefrom.data.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.sorting import part_files
 from wherefrom.inversion.model import FittedInverter
 
 DEAD = 0.01
