@@ -24,7 +24,7 @@ import torch
 from wherefrom import __version__
 from wherefrom.credit.game import Planned, members_of
 from wherefrom.credit.method import open_study
-from wherefrom.credit.running.diffusion_run import DiffusionPlay
+from wherefrom.credit.study.diffusion_run import DiffusionPlay
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments"))
 

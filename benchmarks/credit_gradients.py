@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from wherefrom import __version__
-from wherefrom.credit.baselines.gradients import (
+from wherefrom.credit.diffusion.gradients import (
     GradientConfig,
     NoisyInputs,
     noise_images,

@@ -27,9 +27,9 @@ from wherefrom import __version__
 from wherefrom.credit.estimators.design import PairedDesign
 from wherefrom.credit.game import Bools, Planned
 from wherefrom.credit.ledger.ledger import Ledger
+from wherefrom.credit.ledger.local import run_local
 from wherefrom.credit.ledger.records import GameIdentity, Outcome
-from wherefrom.credit.running.local import run_local
-from wherefrom.credit.running.worker import Play, work
+from wherefrom.credit.ledger.worker import Play, work
 
 PLAYERS = 20
 GAME = GameIdentity("benchmark", PLAYERS, {"kind": "answers at once"})

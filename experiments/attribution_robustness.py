@@ -28,9 +28,8 @@ from torch import Tensor
 from unseen_clothes import unseen_clothes
 
 from wherefrom import __version__
-from wherefrom.attribution.conditions import KIND_OF, condition_after, specialties
+from wherefrom.attribution.conditions import KIND_OF, NONE, Immunity, condition_after, specialties
 from wherefrom.attribution.evaluation.robustness import judge_altered
-from wherefrom.attribution.immunity import NONE, Immunity
 from wherefrom.attribution.methods import METHODS
 from wherefrom.attribution.protocol import FitMaterial, Scorer, stored_samples
 from wherefrom.core.rng import derive_seed, stream

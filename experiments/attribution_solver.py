@@ -33,8 +33,7 @@ from wherefrom import __version__
 from wherefrom.attribution.config import PRESETS
 from wherefrom.attribution.final_layer.config import LassoConfig
 from wherefrom.attribution.methods.features import FeatureMap
-from wherefrom.attribution.methods.flipad import mean_activation
-from wherefrom.attribution.methods.flipad_scorer import combine, pre_activations
+from wherefrom.attribution.methods.flipad import combine, mean_activation, pre_activations
 from wherefrom.attribution.protocol import stored_samples
 from wherefrom.attribution.training.impostors import make_impostors
 from wherefrom.attribution.training.other_layers import draw_by_other_layers

@@ -55,19 +55,19 @@ from torch import Tensor
 
 from wherefrom import __version__
 from wherefrom.core.saving.store import write_file
-from wherefrom.credit.baselines.gradients import GradientConfig
-from wherefrom.credit.baselines.of_study import (
+from wherefrom.credit.diffusion.gradients import GradientConfig
+from wherefrom.credit.diffusion.properties import NetworkEmbedder, RunOutput
+from wherefrom.credit.estimators.design import Design
+from wherefrom.credit.evaluation.lds import SubsetsDesign
+from wherefrom.credit.game import Planned
+from wherefrom.credit.method import OpenStudy
+from wherefrom.credit.study.baselines import (
     TrainingSet,
     generate,
     gradient_baselines,
     similarity_baselines,
 )
-from wherefrom.credit.estimators.design import Design
-from wherefrom.credit.evaluation.lds import SubsetsDesign
-from wherefrom.credit.game import Planned
-from wherefrom.credit.method import OpenStudy
-from wherefrom.credit.properties import NetworkEmbedder, RunOutput
-from wherefrom.credit.running.diffusion_run import DiffusionPlay
+from wherefrom.credit.study.diffusion_run import DiffusionPlay
 from wherefrom.credit.study.models import make_models
 
 CLASSES = ("T-shirts", "trousers", "pullovers", "dresses", "coats", "sandals", "shirts",

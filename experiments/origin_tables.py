@@ -21,7 +21,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,7 @@ from wherefrom import __version__
 from wherefrom.core.rng import stream
 from wherefrom.core.saving.store import write_file
 from wherefrom.data.datasets import load_training_images
-from wherefrom.data.images import read_image
-from wherefrom.data.shaping import to_image, to_pixels
+from wherefrom.data.images import read_image, to_image, to_pixels
 from wherefrom.data.writing import to_float
 from wherefrom.encoders import Encoder, load_encoder
 from wherefrom.metrics.retrieval import accuracy, mean_average_precision, worst_ranks
@@ -332,7 +331,7 @@ class Tables:
         for editor in EDITORS:
             edits, origins, _ = self.data.edits(editor, "test")
             report = report_pairs(maps[SEEN], edits, self.data.photo_rows[origins])
-            rows.append({"editor": editor, **report.to_dict()})
+            rows.append({"editor": editor, **asdict(report)})
         between = {e: compare_maps(maps[SEEN], maps[e]) for e in EDITORS if e != SEEN}
         return {"pairs": rows, "singular_values": between}
 

@@ -43,8 +43,13 @@ from wherefrom import __version__
 from wherefrom.attribution.config import PRESETS, AttributionConfig, FlipadConfig
 from wherefrom.attribution.methods import METHODS
 from wherefrom.attribution.methods.features import FeatureMap
-from wherefrom.attribution.methods.flipad import add_classifier, mean_activation
-from wherefrom.attribution.methods.flipad_scorer import FlipadScorer, combine, pre_activations
+from wherefrom.attribution.methods.flipad import (
+    FlipadScorer,
+    add_classifier,
+    combine,
+    mean_activation,
+    pre_activations,
+)
 from wherefrom.attribution.protocol import FitMaterial, stored_samples
 from wherefrom.attribution.training.impostors import make_impostors
 from wherefrom.calibration.conformal import threshold_at_rate

@@ -23,7 +23,8 @@ def blocks():
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     texts = [(path, path.read_text(encoding="utf-8")) for path in pages]
     for path in sorted((ROOT / "src").rglob("*.py")):
-        texts += [(path, text) for text in docstrings(path)]
+        if "```python" in path.read_text(encoding="utf-8"):  # else 500 files are parsed in vain
+            texts += [(path, text) for text in docstrings(path)]
     for path, text in texts:
         for number, block in enumerate(BLOCK.findall(text)):
             yield pytest.param(block, id=f"{path.relative_to(ROOT)}-{number}")

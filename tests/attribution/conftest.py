@@ -19,6 +19,26 @@ from wherefrom.generators.last_layer.layer import LastLayer
 from wherefrom.generators.zoo.networks import initialise, make_generator
 
 
+def _kkt_violation(z_shift, gradient, lam):
+    """Largest violation of the optimality conditions of Eq. 8, (N,), in units of lam / 2.
+
+    `gradient` is half that of the data term: G^T r, or G^T (w^2 d) for intervals.
+
+    2 G^T r + lam * d||z'||_1 contains 0:  G^T r = -(lam/2) sign(z') on the support,
+    |G^T r| <= lam/2 elsewhere.
+    """
+    half = lam / 2
+    on_support = (gradient + half * z_shift.sign()).abs()
+    off_support = (gradient.abs() - half).clamp_min(0)
+    worst = torch.where(z_shift != 0, on_support, off_support)
+    return worst.flatten(1).amax(dim=1) / half
+
+
+@pytest.fixture(scope="session")
+def kkt_violation():
+    return _kkt_violation
+
+
 def _layer_of(module, input_shape):
     out = module(torch.zeros(1, *input_shape, dtype=module.weight.dtype))
     shapes = {"input_shape": input_shape, "output_shape": tuple(out.shape[1:])}

@@ -16,7 +16,7 @@ from wherefrom.calibration.conformal import threshold_at_rate
 from wherefrom.core.rng import stream
 from wherefrom.detectors.deep_sad import DeepSadConfig, fit_deep_sad
 
-TINY = DeepSadConfig(epochs=8, batch=32, representation=8)
+TINY = DeepSadConfig(epochs=4, batch=32, representation=8)
 
 
 def features(count=80, dimension=6, seed=0):

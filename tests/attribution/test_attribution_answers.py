@@ -30,13 +30,13 @@ def folder(tmp_path, smooth):
 def judged(monkeypatch):
     """How many images were scored."""
     counts = []
-    original = Attributor.check
+    original = Attributor.judge
 
     def spy(self, images, **options):
         counts.append(len(images))
         return original(self, images, **options)
 
-    monkeypatch.setattr(Attributor, "check", spy)
+    monkeypatch.setattr(Attributor, "judge", spy)
     return counts
 
 

@@ -9,11 +9,8 @@ import torch
 from PIL import Image
 
 from wherefrom.attribution.checking import paths as checking
-from wherefrom.attribution.checking import processes as scanning
 from wherefrom.attribution.checking.cache import Answers
-from wherefrom.attribution.checking.paths import check_files, check_paths
-from wherefrom.attribution.checking.processes import check_in_processes
-from wherefrom.attribution.checking.samples import check
+from wherefrom.attribution.checking.paths import check, check_files, check_in_processes, check_paths
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
 from wherefrom.core.saving.store import digest_file
@@ -69,7 +66,7 @@ def test_a_missing_path_or_an_empty_folder__rejects_paths(fitted, tmp_path):
 def imported_once(monkeypatch):
     """The processes are forked from one that has imported what they need: that takes seconds."""
     forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(["wherefrom.attribution.checking.processes"])
+    forks.set_forkserver_preload(["wherefrom.attribution.checking.paths"])
     monkeypatch.setattr(multiprocessing, "get_context", lambda method: forks)
 
 
@@ -94,7 +91,7 @@ def test_several_processes_say_the_same_in_the_same_order__identity_processes(
     with sqlite3.connect(tmp_path / "answers") as base:
         assert base.execute("SELECT count(*) FROM answers").fetchone() == (6,)
     (tmp_path / "images" / "5.png").unlink()  # a broken file is read again
-    monkeypatch.setattr(scanning, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(checking, "ProcessPoolExecutor", None)
     with Answers(tmp_path / "answers", fitted) as answers:
         files = list_images([tmp_path / "images"])
         known = check_in_processes(tmp_path / "a", files, processes=2, answers=answers)
@@ -147,7 +144,7 @@ def test_a_result_shows_itself_and_becomes_a_frame__closed_form(fitted, folder):
 
 def test_a_process_that_dies_is_told_in_one_line__bad_input(fitted, tmp_path, monkeypatch):
     monkeypatch.setattr(checking, "PART", 1)
-    monkeypatch.setattr(scanning, "_begin", os._exit)  # called with the path: dies at once
+    monkeypatch.setattr(checking, "_begin", os._exit)  # called with the path: dies at once
     fitted.save(tmp_path / "a")
     (tmp_path / "images").mkdir()
     for index in range(2):

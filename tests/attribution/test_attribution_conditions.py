@@ -12,12 +12,12 @@ from wherefrom.attribution.conditions import (
     CLEAN,
     CONDITIONS,
     NOISY,
+    Immunity,
     NoiseRange,
     condition_of,
     conditions_for,
 )
 from wherefrom.attribution.fitted import HeldOutScores
-from wherefrom.attribution.immunity import Immunity
 from wherefrom.attribution.methods.features import FeatureMap
 from wherefrom.attribution.protocol import stored_samples
 from wherefrom.calibration.conformal import lower_p_values, upper_p_values
@@ -25,8 +25,7 @@ from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.rng import derive_seed
 from wherefrom.data.altering.degradations import CHAIN, KINDS, jpeg
 from wherefrom.data.decoding.images import Carrier
-from wherefrom.data.images import read_image
-from wherefrom.data.shaping import crop_and_resize, to_image
+from wherefrom.data.images import crop_and_resize, read_image, to_image
 from wherefrom.data.writing import save_png, to_float, to_uint8
 from wherefrom.metrics.noise_level import noise_level
 

@@ -7,7 +7,7 @@ import torch
 
 from wherefrom.attribution import fit
 from wherefrom.attribution.methods.ensemble import EnsembleConfig
-from wherefrom.attribution.methods.flipad_scorer import combine
+from wherefrom.attribution.methods.flipad import combine
 from wherefrom.attribution.methods.pad import dct_features
 from wherefrom.data.writing import to_float
 

@@ -10,7 +10,6 @@ from torch import nn
 from wherefrom.attribution.equations import (
     dual_objective,
     duality_gap,
-    kkt_violation,
     lasso_objective,
     shifted_objective,
     soft_threshold,
@@ -139,7 +138,9 @@ def test_gap_vanishes_at_the_optimum__reference_solvers(problem, solver):
 
 
 @SOLVERS
-def test_optimality_conditions_hold_at_the_solution_only__reference_solvers(problem, solver):
+def test_optimality_conditions_hold_at_the_solution_only__reference_solvers(
+    problem, solver, kkt_violation
+):
     """alpha = lam / (2 D_out): the mapping to other libraries that the module states."""
     best = solved(problem, solver)
     assert bool((best == 0).any()) and bool((best != 0).any())
@@ -149,7 +150,7 @@ def test_optimality_conditions_hold_at_the_solution_only__reference_solvers(prob
         assert bool((kkt_violation(elsewhere, gradient, LAM) > 0.01).all())
 
 
-def test_kkt_violation_by_hand__closed_form():
+def test_kkt_violation_by_hand__closed_form(kkt_violation):
     z_shift = torch.tensor([[1.0, -2.0, 0.0, 0.0]])
     gradient = torch.tensor([[-0.5, 0.5, 0.2, -0.5]])
     assert kkt_violation(z_shift, gradient, 1.0).tolist() == [0.0]

@@ -9,7 +9,7 @@ from torch import nn
 from wherefrom import attribution
 from wherefrom.attribution.final_layer.config import LassoConfig
 from wherefrom.attribution.methods.features import FeatureMap
-from wherefrom.attribution.methods.flipad_scorer import combine, pre_activations, reference_of
+from wherefrom.attribution.methods.flipad import combine, pre_activations, reference_of
 from wherefrom.attribution.protocol import stored_samples
 from wherefrom.data import to_float
 from wherefrom.generators.generator import wrap_generator

@@ -11,11 +11,12 @@ from wherefrom.attribution.conditions import (
     CLEAN,
     CONDITIONS,
     NOISY,
+    NONE,
+    Immunity,
     NoiseRange,
     condition_after,
     specialties,
 )
-from wherefrom.attribution.immunity import NONE, Immunity
 from wherefrom.attribution.methods import flipad
 from wherefrom.attribution.protocol import FitMaterial, stored_samples
 from wherefrom.calibration.conformal import upper_p_values

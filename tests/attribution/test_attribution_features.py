@@ -8,6 +8,7 @@ import torch
 from wherefrom.attribution.final_layer.intervals import pixel_intervals
 from wherefrom.attribution.final_layer.lasso import Inverter
 from wherefrom.attribution.methods.features import pool_to, select_channels
+from wherefrom.attribution.protocol import SavedScorer
 from wherefrom.data.writing import to_float
 from wherefrom.metrics.noise_level import noise_level
 
@@ -100,13 +101,7 @@ def test_clean_noise_is_what_own_images_have__closed_form(fitted, smooth):
     level = robust(fitted).with_clean_noise(own).clean_noise
     assert level == pytest.approx(float(torch.quantile(noise_level(own), 0.95)))
     kept = dataclasses.replace(robust(fitted), clean_noise=level)
-    meta, tensors = kept.to_saved()
-    again = type(kept).from_saved(
-        meta,
-        tensors,
-        {k.removeprefix("last_layer."): v for k, v in tensors.items()},
-        dataclasses.replace(fitted.config, lasso=kept.lasso),
-        "cpu",
-    )
+    config = dataclasses.replace(fitted.config, lasso=kept.lasso)
+    again = type(kept).from_saved(SavedScorer(config, *kept.to_saved()))
     assert again.clean_noise == level
     assert torch.equal(again.extract(own[:2]), kept.extract(own[:2]))

@@ -12,7 +12,6 @@ from wherefrom.attribution.equations import (
     interval_distance,
     interval_dual,
     interval_misfit,
-    kkt_violation,
 )
 from wherefrom.attribution.final_layer.config import LassoConfig
 from wherefrom.attribution.final_layer.intervals import (
@@ -162,7 +161,7 @@ def test_the_solver_finds_the_minimum__reference_scipy(layer, matrix_of):
         assert float(found.objective[i]) == pytest.approx(best.fun, rel=NEAR)
 
 
-def test_certificate_and_optimality__identity_gap(layer):
+def test_certificate_and_optimality__identity_gap(layer, kkt_violation):
     intervals, z_bar = drawn(layer, 5)
     inverter = Inverter(layer, z_bar, EXACT)
     found = inverter.invert_within(intervals)

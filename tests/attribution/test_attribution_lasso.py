@@ -9,7 +9,7 @@ import sklearn.linear_model
 import torch
 from torch import nn
 
-from wherefrom.attribution.equations import kkt_violation, lasso_objective, soft_threshold
+from wherefrom.attribution.equations import lasso_objective, soft_threshold
 from wherefrom.attribution.final_layer.config import LassoConfig
 from wherefrom.attribution.final_layer.lasso import Inverter
 from wherefrom.attribution.final_layer.operator import squared_norm
@@ -94,7 +94,7 @@ def test_objective_and_solution_agree__reference_solvers(
 @SOLVERS
 @PROBLEMS
 def test_exact_effort_meets_its_certificate_and_the_optimality_conditions__identity_gap(
-    layer_of, module, shape, solver
+    layer_of, module, shape, solver, kkt_violation
 ):
     layer = layer_of(seeded(module), shape)
     o, z_bar = drawn(layer, 3)

@@ -80,7 +80,7 @@ def test_a_folder_is_sorted__closed_form(here, capsys, tmp_path):
 
 def test_the_grid_of_the_paper_is_printed__closed_form(here, capsys):
     light = ["--device", "cpu", "--directions", "1"]
-    assert run(["anomaly", "reproduce", "real", "gen_b", *light]) == 0
+    assert run(["anomaly", "reproduce", "gen_a", "gen_b", *light]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 9
     assert [line.split()[1:4] for line in lines[1:3]] == [["0.05", "10", "C"], ["0.05", "10", "V"]]

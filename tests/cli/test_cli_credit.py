@@ -1,7 +1,6 @@
 """`wherefrom credit run` as a person types it."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,8 +11,8 @@ sys.path.append(str(Path(__file__).parents[1] / "credit"))
 from studies import PROPERTIES, write_study
 
 from wherefrom.cli.main import run
-from wherefrom.credit.running.local import EXECUTORS
-from wherefrom.credit.running.worker import work
+from wherefrom.credit.ledger.local import EXECUTORS
+from wherefrom.credit.ledger.worker import work
 
 pytestmark = pytest.mark.needs("diffusers")
 
@@ -60,12 +59,3 @@ def test_what_the_user_has_to_mend__rejects_it(tmp_path, capsys):
     path = write_study(tmp_path)
     assert run(["credit", "run", str(path), "--devices", "cpu", "--executor", "slurm"]) == 2
     assert "choose local or ray" in capsys.readouterr().err
-
-
-def test_the_help_needs_no_torch__identity_lazy():
-    code = (
-        "import sys; from wherefrom.cli.main import run; run(['credit', 'run', '--help']); "
-        "print('torch' in sys.modules)"
-    )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.splitlines()[-1] == "False"

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from wherefrom.cli.main import run
-from wherefrom.credit.running.local import EXECUTORS
-from wherefrom.credit.running.worker import work
+from wherefrom.credit.ledger.local import EXECUTORS
+from wherefrom.credit.ledger.worker import work
 
 STUDY = """
 [contributors]

@@ -13,9 +13,9 @@ sys.path.append(str(Path(__file__).parents[1] / "credit"))
 from studies import NETWORK, write_images, write_study
 
 from wherefrom.cli.main import run
+from wherefrom.credit.ledger.local import EXECUTORS
+from wherefrom.credit.ledger.worker import work
 from wherefrom.credit.method import open_study
-from wherefrom.credit.running.local import EXECUTORS
-from wherefrom.credit.running.worker import work
 
 pytestmark = pytest.mark.needs("diffusers")
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from wherefrom.cli.main import cli, run
-from wherefrom.cli.origin.index import embedding_by
+from wherefrom.cli.origin.inputs import embedding_by
 from wherefrom.core.errors import InputError
 from wherefrom.encoders import bulk
 

@@ -28,7 +28,8 @@ def child(code, **kwargs):
 
 def test_help_imports_no_library__closed_form():
     code = START + (
-        "codes = [run(['--help']), run(['attribution', 'check', '--help']), run(['doctor', '-h'])];"
+        "told = (['--help'], ['attribution', 'check', '--help'], ['credit', 'run', '--help'], "
+        "['doctor', '-h']); codes = [run(arguments) for arguments in told]; "
         "found = [m for m in ('torch', 'numpy', 'matplotlib', 'jinja2') if m in sys.modules];"
         "sys.exit(f'{codes} {found}' if any(codes) or found else 0)"
     )

@@ -10,8 +10,8 @@ import numpy as np
 
 from wherefrom.credit.game import Planned
 from wherefrom.credit.ledger.ledger import Ledger
+from wherefrom.credit.ledger.local import run_local
 from wherefrom.credit.ledger.records import GameIdentity, Outcome
-from wherefrom.credit.running.local import run_local
 
 PLAYERS = 5
 GAME = GameIdentity("toy", PLAYERS, {"data": {"a": "1", "b": "2"}, "steps": 3})

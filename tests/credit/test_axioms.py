@@ -4,7 +4,7 @@ import numpy as np
 from synthetic_games import played
 
 from wherefrom.credit.estimators.design import EnumerationDesign, PairedDesign
-from wherefrom.credit.evaluation.audit import audit_shares
+from wherefrom.credit.evaluation.study_audit import audit_shares
 from wherefrom.report.credit.tables import audit_table
 
 EFFECT = np.array([3.0, 3.0, 0.0, -1.0, 2.0])
@@ -53,7 +53,7 @@ def test_twins_are_found_by_their_images__closed_form(tmp_path):
     from studies import write_images
 
     from wherefrom.credit.contributors.reading import contributors_from_folders
-    from wherefrom.credit.evaluation.audit import twins_of
+    from wherefrom.credit.evaluation.study_audit import twins_of
 
     write_images(tmp_path / "data", players=3)
     shutil.copytree(tmp_path / "data" / "c1", tmp_path / "data" / "c9")

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.baselines import gradients
-from wherefrom.credit.baselines.gradients import (
+from wherefrom.credit.diffusion import gradients
+from wherefrom.credit.diffusion.gradients import (
     GradientConfig,
     GradientRows,
     image_gradients,
@@ -15,7 +15,14 @@ from wherefrom.credit.baselines.gradients import (
     project,
     projected_gradients,
 )
-from wherefrom.credit.baselines.scores import (
+from wherefrom.credit.diffusion.model import (
+    Diffusion,
+    SamplingConfig,
+    make_unet,
+    sample,
+    simple_losses,
+)
+from wherefrom.credit.study.baselines import (
     cosine_scores,
     distance_scores,
     gather,
@@ -23,13 +30,6 @@ from wherefrom.credit.baselines.scores import (
     relative_scores,
     renormalised_scores,
     trak_scores,
-)
-from wherefrom.credit.diffusion.model import (
-    Diffusion,
-    SamplingConfig,
-    make_unet,
-    sample,
-    simple_losses,
 )
 
 pytestmark = pytest.mark.needs("diffusers")

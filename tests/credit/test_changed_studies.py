@@ -8,8 +8,8 @@ from studies import NETWORK, write_study
 from wherefrom.core.errors import InputError
 from wherefrom.credit import method
 from wherefrom.credit.ledger.ledger import MAX_ATTEMPTS
+from wherefrom.credit.ledger.worker import work
 from wherefrom.credit.method import open_study, play_of, run_study
-from wherefrom.credit.running.worker import work
 
 pytestmark = pytest.mark.needs("diffusers")
 

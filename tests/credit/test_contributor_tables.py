@@ -1,6 +1,7 @@
 """Contributors from tables, folders and archives as people have them."""
 
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +10,9 @@ from studies import write_study
 
 from wherefrom.core.errors import InputError
 from wherefrom.credit.contributors.reading import contributors_from_csv, contributors_from_folders
-from wherefrom.credit.properties import RunOutput
+from wherefrom.credit.diffusion.properties import RunOutput
 from wherefrom.credit.study.file import load_study
-from wherefrom.credit.study.properties import Measures
+from wherefrom.credit.study.tools import Lab
 
 
 @pytest.fixture
@@ -134,8 +135,9 @@ def test_statistics_serve_a_frechet_property__closed_form(tmp_path):
     data = contributors_from_folders(tmp_path / "data", channels=1, size=8)
     rows = data.images.flatten(1).double() / 255
     np.savez(tmp_path / "stats.npz", mu=rows.mean(0).numpy(), sigma=np.cov(rows.numpy().T))
-    (measure,) = Measures(study, data, None, data.labels, "cpu").properties()
+    models = SimpleNamespace(full=None, conditions=data.labels)
+    (measure,) = Lab(study, data, models, "cpu").properties
     assert measure(RunOutput(data.images)) == pytest.approx(0.0, abs=1e-6)
     np.savez(tmp_path / "stats.npz", mu=np.zeros(65), sigma=np.eye(65))
     with pytest.raises(InputError, match="65 features, and the encoder 'pixels' gives 64; name"):
-        Measures(study, data, None, data.labels, "cpu").properties()
+        _ = Lab(study, data, models, "cpu").properties

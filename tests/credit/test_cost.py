@@ -4,6 +4,7 @@ import pytest
 from studies import write_images, write_study
 
 from wherefrom.core.errors import InputError
+from wherefrom.credit.evaluation.foresight import plan_steps
 from wherefrom.credit.study import cost
 from wherefrom.credit.study.file import load_study
 
@@ -41,3 +42,19 @@ def test_a_design_that_cannot_be_run_is_not_timed__rejects_players(tmp_path):
     study = load_study(write_study(tmp_path))
     with pytest.raises(InputError, match=r"2\^17 subsets of 17 contributors"):
         cost.measure_cost(study, study.contributors())
+
+
+@pytest.mark.parametrize(("ledger", "pilot", "kind", "steps"), [
+    (False, False, "sparsified", ["cost"]),
+    (False, True, "sparsified", ["cost", "pilot", "intervals"]),
+    (True, False, "sparsified", ["intervals"]),
+    (True, True, "sparsified", ["cost", "pilot", "intervals"]),
+    (False, True, "callable", ["pilot", "intervals"]),
+    (False, False, "callable", ["intervals"]),
+])  # fmt: skip
+def test_what_a_plan_consists_of__closed_form(tmp_path, ledger, pilot, kind, steps):
+    (tmp_path / "study.toml").write_text(f'[game]\nkind = "{kind}"\n[[property]]\n')
+    study = load_study(tmp_path / "study.toml")
+    if ledger:
+        study.ledger.touch()
+    assert list(plan_steps(study, pilot=pilot)) == steps

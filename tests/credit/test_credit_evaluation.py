@@ -13,12 +13,6 @@ from wherefrom.credit.estimators.paired import estimate_exact, estimate_paired, 
 from wherefrom.credit.estimators.planning import plan_runs
 from wherefrom.credit.estimators.regression import sum_zero_basis
 from wherefrom.credit.estimators.tables import anchors_of, pairs_of
-from wherefrom.credit.evaluation.audit import (
-    audit_shares,
-    check_halves,
-    check_linearity,
-    compare_split,
-)
 from wherefrom.credit.evaluation.fidelity import certify_proxy
 from wherefrom.credit.evaluation.lds import (
     SubsetsDesign,
@@ -28,6 +22,12 @@ from wherefrom.credit.evaluation.lds import (
     lds_rows,
     t_interval,
     variance_split,
+)
+from wherefrom.credit.evaluation.study_audit import (
+    audit_shares,
+    check_halves,
+    check_linearity,
+    compare_split,
 )
 
 EFFECT = np.array([5.0, 3.0, -2.0, 1.0, 0.5, 4.0, 0.0, 2.0])

@@ -13,9 +13,9 @@ from wherefrom.credit.estimators.bounds import error_of_look
 from wherefrom.credit.estimators.design import PairedDesign
 from wherefrom.credit.estimators.intervals import bonferroni
 from wherefrom.credit.estimators.paired import estimate_paired
-from wherefrom.credit.payout.chain import build_chain, canonical, verify_chain
 from wherefrom.credit.payout.division import History, PayoutConfig, divide_pool
 from wherefrom.credit.payout.money import parse_money, round_to, show_money
+from wherefrom.credit.payout.receipt import build_chain, canonical, verify_chain
 
 NAMES = list("abcdef")
 

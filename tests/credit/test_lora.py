@@ -12,8 +12,8 @@ from tiny_pipelines import WIDTH, parts, write_stable_diffusion
 from wherefrom.core.errors import InputError
 from wherefrom.credit.diffusion.model import DiffusionTask, SamplingConfig, TrainingConfig, sample
 from wherefrom.credit.diffusion.text_to_image import load_base
+from wherefrom.credit.ledger.worker import work
 from wherefrom.credit.method import open_study
-from wherefrom.credit.running.worker import work
 from wherefrom.credit.study.lora import (
     add_lora,
     initial_matrices,

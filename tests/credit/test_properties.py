@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.properties import (
+from wherefrom.credit.diffusion.properties import (
     Measure,
     PixelEmbedder,
     RunOutput,

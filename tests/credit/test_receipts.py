@@ -10,8 +10,8 @@ from wherefrom.core.errors import ArtifactError
 from wherefrom.credit.estimators.design import PairedDesign
 from wherefrom.credit.estimators.paired import estimate_paired
 from wherefrom.credit.payout.division import PayoutConfig, divide_pool
+from wherefrom.credit.payout.of_study import look_after
 from wherefrom.credit.payout.receipt import compare_receipts, make_receipt, runs_digest
-from wherefrom.credit.payout.settlement import look_after
 
 
 @pytest.fixture(scope="module")

@@ -6,17 +6,21 @@ import torch
 from studies import NETWORK, write_study
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.baselines.gradients import GradientConfig
-from wherefrom.credit.baselines.of_study import (
+from wherefrom.credit.diffusion.gradients import GradientConfig
+from wherefrom.credit.diffusion.model import SamplingConfig
+from wherefrom.credit.diffusion.properties import (
+    PixelEmbedder,
+    diversity_measure,
+    percentile_measure,
+)
+from wherefrom.credit.method import open_study
+from wherefrom.credit.study.baselines import (
     TrainingSet,
     application_baselines,
     generate,
     gradient_baselines,
     similarity_baselines,
 )
-from wherefrom.credit.diffusion.model import SamplingConfig
-from wherefrom.credit.method import open_study
-from wherefrom.credit.properties import PixelEmbedder, diversity_measure, percentile_measure
 
 pytestmark = pytest.mark.needs("diffusers")
 

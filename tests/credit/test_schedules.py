@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.baselines.gradients import GradientConfig, image_gradients
+from wherefrom.credit.diffusion.gradients import GradientConfig, image_gradients
 from wherefrom.credit.diffusion.model import Diffusion, SamplingConfig, sample, simple_losses
 from wherefrom.credit.diffusion.schedules import (
     BETAS,

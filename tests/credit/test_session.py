@@ -9,16 +9,18 @@ from wherefrom.core.errors import InputError
 from wherefrom.credit.equations import all_subsets, shapley_value
 
 
-@pytest.fixture
-def study(tmp_path):
-    """A game of three contributors, every subset of which is run."""
-    return credit.open_study(callable_study(tmp_path, design="kind = 'exact'\npayout = true"))
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A game of three contributors, every subset of which is run; no test changes it."""
+    home = tmp_path_factory.mktemp("session")
+    opened = credit.open_study(callable_study(home, design="kind = 'exact'\npayout = true"))
+    credit.run(opened)
+    return opened
 
 
 def test_runs_and_shares_in_this_process__closed_form(study):
-    counts = credit.run(study)
+    counts = credit.run(study)  # again, which changes nothing
     assert counts == {"planned": 0, "leased": 0, "done": 6 + 2 * 8, "failed": 0}
-    assert credit.run(study) == counts
     result = credit.shares(study, property="worth")
     game = np.array([study.play(row, 0).values["worth"] for row in all_subsets(3)])
     assert result.names == ("c0", "c1", "c2")
@@ -26,7 +28,6 @@ def test_runs_and_shares_in_this_process__closed_form(study):
 
 
 def test_shares_as_rows__roundtrip(study):
-    credit.run(study)
     result = credit.shares(study)
     frame = result.to_dataframe()
     assert frame["contributor"].tolist() == ["c0", "c1", "c2"]
@@ -35,7 +36,6 @@ def test_shares_as_rows__roundtrip(study):
 
 
 def test_payments_add_up_to_the_pool__identity_sum(study):
-    credit.run(study)
     payment = credit.pay(study, "1000.00", policy=credit.PayoutConfig(uncertain="pay"))
     assert sum(each["paid"] for each in payment.receipt["records"]["payout"]["payments"]) == 100_000
 

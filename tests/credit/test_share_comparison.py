@@ -7,24 +7,25 @@ from studies import NETWORK, write_study
 from synthetic_games import played
 
 from wherefrom.core.errors import InputError
+from wherefrom.credit.diffusion.properties import Measure, PixelEmbedder, RunOutput
 from wherefrom.credit.estimators.design import PairedDesign
 from wherefrom.credit.evaluation import comparison
 from wherefrom.credit.evaluation.comparison import (
     EvaluationConfig,
     MakeRuns,
     evaluate_shares,
+    image_variance,
     leave_one_out_runs,
+    sampling_variance,
 )
 from wherefrom.credit.evaluation.lds import (
     SubsetsDesign,
     counterfactual_runs,
 )
-from wherefrom.credit.evaluation.noise import image_variance, sampling_variance
 from wherefrom.credit.evaluation.table_one import family_of, recipe_of, study_baselines
 from wherefrom.credit.finished import without_evaluation
+from wherefrom.credit.ledger.worker import work
 from wherefrom.credit.method import open_study
-from wherefrom.credit.properties import Measure, PixelEmbedder, RunOutput
-from wherefrom.credit.running.worker import work
 
 pytestmark = pytest.mark.needs("diffusers")
 

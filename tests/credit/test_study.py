@@ -1,5 +1,7 @@
 """Studies from their file to finished runs, in this process."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,9 @@ from wherefrom.core.saving.store import digest_tensors
 from wherefrom.credit.contributors.reading import contributors_from_csv, contributors_from_folders
 from wherefrom.credit.diffusion.model import sample, start_weight
 from wherefrom.credit.ledger.records import run_key
+from wherefrom.credit.ledger.worker import work
 from wherefrom.credit.method import open_study, rescore
-from wherefrom.credit.running.diffusion_run import EMPTIES
-from wherefrom.credit.running.worker import work
+from wherefrom.credit.study.diffusion_run import EMPTIES
 from wherefrom.credit.study.file import load_study
 from wherefrom.data.writing import to_uint8
 
@@ -58,7 +60,7 @@ def test_fine_tuning_begins_at_the_full_model__identity_start(tmp_path, kind):
     assert (counts[0] < counts[1]) == (kind == "sparsified")
 
 
-def images_by_mask(folder, kind, empty, *, keep="images", masks=range(4)):
+def images_by_mask(folder, kind, empty, *, keep="images", masks):
     """Digests of what the runs made, of a study of two contributors in a folder of its own."""
     folder.mkdir()
     extra = f"empty = '{empty}'\nkeep = '{keep}'\n"
@@ -70,13 +72,14 @@ def images_by_mask(folder, kind, empty, *, keep="images", masks=range(4)):
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory):
     """What retraining makes of each subset."""
-    return images_by_mask(tmp_path_factory.mktemp("truth") / "s", "retrain", "untrained")[1]
+    folder = tmp_path_factory.mktemp("truth") / "s"
+    return images_by_mask(folder, "retrain", "untrained", masks=(0, 1, 3))[1]
 
 
 @pytest.mark.parametrize("kind", ["fine-tune", "sparsified"])
 def test_what_the_empty_set_is__identity_retraining(tmp_path, kind, truth):
     """Untrained as in retraining; retrained: the full set too; start: the model of all data."""
-    masks = {"untrained": range(4), "retrained": (0, 3), "start": range(4)}
+    masks = {"untrained": (0, 1, 3), "retrained": (0, 3), "start": (0, 1, 3)}
     by_empty = {
         name: images_by_mask(tmp_path / name, kind, name, masks=masks[name]) for name in EMPTIES
     }
@@ -85,8 +88,8 @@ def test_what_the_empty_set_is__identity_retraining(tmp_path, kind, truth):
     )
     assert untrained[0] == retrained[0] == truth[0] != start[0]
     assert retrained[3] == truth[3] != untrained[3] == start[3]
-    parts = (1, 2)  # everybody else's runs are the same, whatever nobody's is
-    assert [untrained[m] for m in parts] == [start[m] for m in parts] != [truth[m] for m in parts]
+    # A part's run is the same, whatever the empty set's is.
+    assert untrained[1] == start[1] != truth[1]
     opened = by_empty["start"][0]
     images = to_uint8(sample(opened.play.start(9), opened.play.sampling))
     assert digest_tensors({"images": images}) == start[0]
@@ -135,7 +138,7 @@ def test_unlearning_makes_the_loss_on_removed_images_larger__identity_sign(tmp_p
     )
     whole = unlearn(play.start(0), play.latents, opened.data.labels, gone & False, config,
                     kind=kind, seed=0)  # fmt: skip
-    from wherefrom.credit.properties import RunOutput
+    from wherefrom.credit.diffusion.properties import RunOutput
 
     images = opened.data.images
     values = [loss(RunOutput(images, model)) for model in (before, after, whole)]
@@ -144,7 +147,7 @@ def test_unlearning_makes_the_loss_on_removed_images_larger__identity_sign(tmp_p
 
 
 def _measures(opened, text):
-    from wherefrom.credit.study.properties import Measures
+    from wherefrom.credit.study.tools import Lab
 
     path = write_study(opened.study.path.parent, kind="fine-tune", properties=text)
     study = load_study(path)
@@ -155,7 +158,8 @@ def _measures(opened, text):
         labels=opened.data.labels[:2],
         paths=(),
     )
-    return Measures(study, first_two, None, first_two.labels, "cpu").properties()
+    models = SimpleNamespace(full=None, conditions=first_two.labels)
+    return Lab(study, first_two, models, "cpu").properties
 
 
 def test_latent_diffusion__identity_seed(tmp_path):

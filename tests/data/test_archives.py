@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from wherefrom.core.errors import InputError
-from wherefrom.data import batches, list_images, load_training_images, pixel_store, read_images
+from wherefrom.data import batches, list_images, load_training_images, read_images
 from wherefrom.data.files import archives, members
 from wherefrom.data.files.archive_listing import holds_many
 from wherefrom.data.files.opening import UnusableFile
@@ -373,7 +373,7 @@ def test_many_images_lie_in_a_file__identity_memory(
     folder = write_folder(tmp_path / "f", files() | {"bad.png": b"x", "same.png": png(COLOUR[0])})
     in_memory = read_images([folder], channels=3, size=(8, 8))
     loaded = load_training_images(folder, size=8, channels=3)
-    monkeypatch.setattr(pixel_store, "MAX_IN_MEMORY", 100)
+    monkeypatch.setattr(batches, "MAX_IN_MEMORY", 100)
     two = read_images([folder], channels=3, size=(8, 8))
     assert len(two.images) == 6 and torch.equal(in_memory.images, two.images)
     assert load_training_images(folder, size=8, channels=3).digest == loaded.digest
@@ -381,7 +381,7 @@ def test_many_images_lie_in_a_file__identity_memory(
     assert int(two.images[0].sum()) == 0
     none = read_images([folder / "bad.png"], channels=3, size=(8, 8), at_least=0)
     assert none.images.shape == (0, 3, 8, 8)
-    monkeypatch.setattr(pixel_store, "KEPT_FREE_BYTES", 2**60)
+    monkeypatch.setattr(batches, "KEPT_FREE_BYTES", 2**60)
     with pytest.raises(InputError, match=r"need 1.5 KiB in the temporary folder .* set TMPDIR"):
         read_images([folder], channels=3, size=(8, 8))
 

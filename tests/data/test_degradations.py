@@ -23,7 +23,7 @@ from wherefrom.data.altering.degradations import (
     webp,
 )
 from wherefrom.data.decoding.jpeg_quality import jpeg_quality
-from wherefrom.data.shaping import to_image
+from wherefrom.data.images import to_image
 
 
 def pictures(count=6, channels=3, side=32):

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from wherefrom.data import UnusableFile
+from wherefrom.data.decoding.metadata.exif import read_fields, values_overlap
 from wherefrom.data.images import decode_image
-from wherefrom.data.metadata.exif import read_fields, values_overlap
 
 HERE = Path("picture")
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wherefrom.attribution.training.reading import SampleReader
+from wherefrom.attribution.training.others import SampleReader
 from wherefrom.data import images as reading
 from wherefrom.data import save_png, to_float
 from wherefrom.data.writing import float_parts

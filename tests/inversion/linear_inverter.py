@@ -5,7 +5,7 @@ from torch import nn
 
 from wherefrom.core.rng import stream
 from wherefrom.inversion import FittedInverter, InversionConfig
-from wherefrom.inversion.equations_latent import latent_scale
+from wherefrom.inversion.equations import latent_scale
 from wherefrom.inversion.networks.assembly import Classes, build_networks
 
 SIDE, CODE = 8, 6

@@ -6,7 +6,7 @@ from untrained_inverters import blobs
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.saving.store import digest_tensors
-from wherefrom.inversion.outliers.holding_out import HeldOut, hold_out
+from wherefrom.inversion.outliers.of_run import HeldOut, hold_out
 
 
 def pictures(count=40):

@@ -234,7 +234,7 @@ def test_averages_follow_fast_at_first_then_at_their_rate__naive_loop():
 
 
 def pulled(every, *, lazy=""):
-    """By what factor 40 steps of the penalty alone lower it; its slopes are all Adam sees.
+    """By what factor 24 steps of the penalty alone lower it; its slopes are all Adam sees.
 
     `lazy`: the whole batch in every so many steps, so many times as strong: "added" to the step
     that is due, or in a step "apart" with StyleGAN2's factor k / (k + 1) on rate and decay.
@@ -253,7 +253,7 @@ def pulled(every, *, lazy=""):
         return float(norm_squared(players.critic(given).scores[:, 0, 0], given).detach())
 
     before = steepness()
-    for index in range(40):
+    for index in range(24):
         penalty = players.penalty(
             StepInput(x, None, index, 0.0, stream(0, "step", index)), (x, None, 1.0)
         )

@@ -66,7 +66,7 @@ def test_more_noise_keeps_the_code_likelier__limit(fitted):
     images = 1 - blobs(6, seed=8)
     lost = [
         float(
-            refine(fitted, images, config=RefinementConfig(steps=30, noise=noise)).nll_after.mean()
+            refine(fitted, images, config=RefinementConfig(steps=15, noise=noise)).nll_after.mean()
         )
         for noise in (0.05, 10.0)
     ]

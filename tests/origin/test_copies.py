@@ -23,7 +23,7 @@ from wherefrom.origin.index.index import Index
 from wherefrom.origin.searching import copies
 from wherefrom.origin.searching.copies import CopyHashes, PictureHash, difference, hash_picture
 
-COUNT = 25
+COUNT = 21
 ENCODER = cells_encoder(8)
 
 

@@ -22,7 +22,7 @@ from wherefrom.encoders import EncoderIdentity
 from wherefrom.origin import EditMapConfig, FittedEditMap, fit_edit_map
 from wherefrom.origin.edit_map.closed_form import from_moments, moments_of
 from wherefrom.origin.edit_map.fitting import fit_from_moments
-from wherefrom.origin.edit_map.moments import PairMoments
+from wherefrom.origin.edit_map.gathered import PairMoments
 from wherefrom.origin.edit_map.pairs import EmbeddedPairs
 from wherefrom.origin.edit_map.theory import report_pairs
 

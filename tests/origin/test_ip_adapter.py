@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from refusing import refused
 from tiny_captioners import write_captioner
-from tiny_pipelines import write_adapter, write_instruct, write_photos, write_stable_diffusion
+from tiny_pipelines import write_adapter, write_photos
 
 from wherefrom.cli.main import run
 from wherefrom.components.libraries import silence
@@ -26,12 +26,10 @@ CONFIG = PairsConfig(size=32, steps=2, strength="0.9", guidance=2.0)
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
+def home(models, sd, tmp_path_factory):
     """Folders `sd`, `instruct`, `adapter`, and two photos."""
-    folder = tmp_path_factory.mktemp("models")
-    write_stable_diffusion(folder / "sd")
-    write_instruct(folder / "instruct")
-    write_adapter(folder / "adapter", load_pipeline(folder / "sd").pipe)
+    folder = shutil.copytree(models, tmp_path_factory.mktemp("home") / "models")
+    write_adapter(folder / "adapter", sd.pipe)
     write_photos(folder / "photos", 2)
     return folder
 
@@ -77,8 +75,8 @@ def test_photo_and_weight_decide_the_edit__identity(home, pipeline):
     assert torch.equal(first, second)
 
 
-def test_a_row_says_how_the_photo_was_seen__closed_form(made, home, pipeline):
-    (row, _), plain = made.rows, load_pipeline(home / "sd")
+def test_a_row_says_how_the_photo_was_seen__closed_form(made, home, pipeline, sd):
+    (row, _), plain = made.rows, sd
     assert (row.paradigm, row.adapter_scale, row.strength) == ("ip-adapter", 0.7, None)
     assert (row.pipeline, row.model) == ("StableDiffusionPipeline", "sd+tiny-ip")
     assert row.model_digest == pipeline.digest != plain.digest
@@ -110,10 +108,9 @@ def test_another_weight_is_another_edit__identity_resume(made, home, tmp_path):
     assert len({row.id for row in both.rows}) == 4
 
 
-def test_out_of_scope_is_in_the_name_and_counted__closed_form(made, home, tmp_path):
+def test_out_of_scope_is_in_the_name_and_counted__closed_form(made, home, sd, tmp_path):
     out = shutil.copytree(made.folder, tmp_path / "pairs")
-    plain = load_pipeline(home / "sd")
-    build_pairs([home / "photos" / "photo-0.png"], plain, PROMPTS, out, config=CONFIG)
+    build_pairs([home / "photos" / "photo-0.png"], sd, PROMPTS, out, config=CONFIG)
     both = read_pairs(out)
     assert (*dict.fromkeys(both.model_of),) == ("sd+tiny-ip (ip-adapter: out of scope)", "sd")
     assert both.out_of_scope == 2

@@ -39,7 +39,7 @@ def pairs():
     [
         ({"steps_per_epoch": 25}, 0.98),
         ({"loss": "circle", "steps_per_epoch": 25}, 0.98),
-        ({"loss": "softmax", "steps_per_epoch": 45}, 0.78),
+        ({"loss": "softmax", "epochs": 4, "steps_per_epoch": 15, "learning_rate": 5e-2}, 0.78),
         ({"layers": 2, "steps_per_epoch": 20}, 0.9),
         ({"start": "closed", "epochs": 1, "warm_up": 0, "steps_per_epoch": 10}, 0.98),
     ],

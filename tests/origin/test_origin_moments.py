@@ -7,9 +7,8 @@ from latent_model import DIMENSION, ENCODER, make_pairs
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.encoders import EncoderIdentity
-from wherefrom.origin.edit_map import moments
-from wherefrom.origin.edit_map.moments import PairMoments
-from wherefrom.origin.edit_map.pair_rows import PairRows
+from wherefrom.origin.edit_map import gathered
+from wherefrom.origin.edit_map.gathered import PairMoments, PairRows
 
 # 400 float64 terms of size about 1 in another order.
 ROUNDING = 1e-11
@@ -30,7 +29,7 @@ def assert_equal(a, b):
 
 @pytest.mark.parametrize("rows", [4096, 7])
 def test_moments_are_those_of_the_whole__reference_numpy(monkeypatch, rows):
-    monkeypatch.setattr(moments, "ROWS", rows)
+    monkeypatch.setattr(gathered, "ROWS", rows)
     origins, edits, owner = make_pairs(50, 3, 0)
     found = gather(origins, edits, owner)
     x, d = origins.double().numpy(), (edits.double() - origins.double()[owner]).numpy()

@@ -17,7 +17,7 @@ from wherefrom.origin.reranking import spatial
 from wherefrom.origin.reranking.scores import NO_AGREEMENT, Originals, rerank
 
 PLAIN = SearchConfig(views="none", rerank=False)
-PHOTOS, EDITS = 22, 10
+PHOTOS, EDITS = 20, 9
 
 
 class Fragile(nn.Module):

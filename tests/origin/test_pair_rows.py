@@ -6,11 +6,10 @@ from latent_model import DIMENSION, ENCODER, make_pairs
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.origin import EditMapConfig, fit_edit_map
-from wherefrom.origin.edit_map import closed_form, moments, pair_rows
+from wherefrom.origin.edit_map import closed_form, gathered
 from wherefrom.origin.edit_map.closed_form import Shape, from_moments, from_samples, moments_of
 from wherefrom.origin.edit_map.fitting import fit_from_moments
-from wherefrom.origin.edit_map.moments import PairMoments
-from wherefrom.origin.edit_map.pair_rows import PairRows
+from wherefrom.origin.edit_map.gathered import PairMoments, PairRows
 from wherefrom.origin.edit_map.pairs import EmbeddedPairs
 
 CONFIG = EditMapConfig(rank=20)
@@ -76,7 +75,7 @@ def test_the_smaller_matrices_are_used__identity_dual(monkeypatch, origins, edit
 
 
 def test_beyond_the_limit_it_says_what_to_do__rejects(monkeypatch):
-    for module in (closed_form, moments, pair_rows):
+    for module in (closed_form, gathered):
         monkeypatch.setattr(module, "LIMIT", 60)
     data = make_pairs(30, 2, 0)
     fit_edit_map(EmbeddedPairs(*data, encoder=ENCODER), config=CONFIG)  # 60 edits of 128 dimensions
@@ -107,9 +106,9 @@ def test_rows_of_two_parts_fit_the_map_of_the_whole__identity_merge():
 
 def test_without_a_ridge_few_edits_leave_no_answer__rejects():
     data, config = make_pairs(30, 2, 0), CONFIG.with_values({"ridge": 0.0})
-    for gathered in (moments_of(EmbeddedPairs(*data, encoder=ENCODER)), gather(*data)):
+    for pairs in (moments_of(EmbeddedPairs(*data, encoder=ENCODER)), gather(*data)):
         with pytest.raises(InputError, match="60 edits do not vary in every direction"):
-            fit_from_moments(gathered, config=config)
+            fit_from_moments(pairs, config=config)
 
 
 def test_saved_rows_come_back__roundtrip(tmp_path):

@@ -11,9 +11,10 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.saving.store import digest_file
 from wherefrom.origin.pairs.folders import pairs_from_folders
 from wherefrom.origin.pairs.manifest import (
+    MANIFEST_NAME,
     PairRow,
     PairsManifest,
-    append_row,
+    append_line,
     origin_entry,
     read_pairs,
     scan_manifest,
@@ -73,7 +74,7 @@ def test_rows_come_back_as_written__roundtrip(pairs):
     manifest = read_pairs(pairs)
     again = manifest.folder / "again"
     fill(again / "edits", ["0.png"])
-    append_row(again, manifest.rows[0])
+    append_line(again / MANIFEST_NAME, manifest.rows[0].to_dict())
     assert scan_manifest(again) == ((manifest.rows[0],), True)
     assert manifest.rows[0].seed == 2**62
     assert manifest.skipped == ()

@@ -38,7 +38,7 @@ from wherefrom.origin.scanning.scan import ScanStatistics
 from wherefrom.origin.searching.decision import NullScores, make_null, moments_without
 
 SMALL = TinyConvConfig(latent_channels=2, width_half=4, width_quarter=4, width_eighth=4, blocks=0)
-KNOWN, UNKNOWN, EDITED = 30, 20, 8
+KNOWN, UNKNOWN, EDITED = 22, 10, 8
 PLAIN = SearchConfig(views="none", rerank=False)
 
 

@@ -20,7 +20,7 @@ from wherefrom.origin.searching.result import AnswerKind
 
 SIDE = 16  # of the grid of cells
 ENCODER = cells_encoder(SIDE)
-KNOWN, NULL, RATE = 24, 9, 0.1
+KNOWN, NULL, RATE = 21, 9, 0.1
 RERANKED, FLIPPED = SearchConfig(), SearchConfig(rerank=False)
 
 

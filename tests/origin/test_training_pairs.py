@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,7 +21,8 @@ from wherefrom.origin.edit_map.pairs import EmbeddedPairs
 from wherefrom.origin.pairs.embedding import embed_pairs
 from wherefrom.origin.pairs.manifest import PairRow, PairsManifest
 
-TRAINED, HELD = range(3), range(100, 120)
+TRAINED, HELD = range(3), range(100, 110)
+OTHERS = range(110, 120)  # photographs that fill the index
 PLAIN = SearchConfig(views="none", rerank=False)
 
 
@@ -38,6 +40,8 @@ def world(tmp_path_factory):
         (home / name).mkdir()
         for n in (*TRAINED, *HELD):
             save_png(picture(n, factor), home / name / f"{n:03d}.png")
+    for n in OTHERS:
+        save_png(picture(n), home / "photos" / f"{n:03d}.png")
     rows = []
     for n in TRAINED:
         origin, edit = (home / name / f"{n:03d}.png" for name in ("photos", "edits"))
@@ -107,7 +111,7 @@ def test_a_training_pair_cannot_calibrate__rejects_it(world, references, tmp_pat
         with Image.open(origins[0]) as image:
             image.save(tmp_path / "again.bmp")
         origins[0] = tmp_path / "again.bmp"
-    with pytest.raises(InputError, match=r"1 of the 20 pairs .* trained on .* give other pairs"):
+    with pytest.raises(InputError, match=r"1 of the 10 pairs .* trained on .* give other pairs"):
         references.calibrate(edits, origins, rate=0.1, config=PLAIN)
 
 
@@ -122,13 +126,11 @@ def test_pairs_that_are_new_calibrate__closed_form(world, references):
     assert report.trained_on == 2 and json.loads(json.dumps(report.to_dict()))
 
 
-def test_a_map_without_a_record_is_told__closed_form(world, tmp_path):
-    from dataclasses import replace
-
+def test_a_map_without_a_record_is_told__closed_form(world, index_of_photos, tmp_path):
     home, encoder, fitted = world
-    bare = replace(fitted, seen=None)
-    with References.create(tmp_path / "refs.index", encoder, edit_map=bare) as references:
-        references.add([home / "photos"])
+    copy = shutil.copytree(index_of_photos, tmp_path / "refs.index")
+    replace(fitted, seen=None).save(copy / "edit_map", overwrite=True)
+    with References.open(copy, encoder=encoder, writable=True) as references:
         lists = files(home, "edits", HELD), files(home, "photos", HELD)
         null = references.calibrate(*lists, rate=0.1, config=PLAIN).null
         assert null.provenance["note"] == NO_RECORD

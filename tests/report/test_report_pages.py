@@ -122,7 +122,7 @@ def test_file_names_and_source_names_are_shown_and_never_run__closed_form(pages)
 
 def test_every_kind_of_text_is_escaped__closed_form():
     page = render_page(
-        "<b>", [Section("<i>", (Prose(("<u>",)), Grid(("<s>",), ((Cell("<em>", below="<q>"),),))))]
+        "<b>", [Section("<i>", Prose("<u>"), Grid(("<s>",), ((Cell("<em>", below="<q>"),),)))]
     )
     names = {tag for tag, _ in Tags(page).tags}
     assert not names & {"b", "i", "u", "s", "em", "q"}

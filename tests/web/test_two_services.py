@@ -16,8 +16,7 @@ from test_service import hold
 from wherefrom.core.errors import ArtifactError, InputError, MissingExtraError
 from wherefrom.web import crew, databases
 from wherefrom.web.databases import HistoryAwayError
-from wherefrom.web.history import MAX_ATTEMPTS, JobHistory
-from wherefrom.web.jobs import JobState
+from wherefrom.web.history import MAX_ATTEMPTS, JobHistory, JobState
 
 psycopg = pytest.importorskip("psycopg")
 

@@ -21,7 +21,7 @@ In the order of use: `fit` (methods: `METHODS`, settings: `FlipadConfig` and the
 
 from wherefrom.attribution.checking.explaining import explain
 from wherefrom.attribution.checking.open_set import identify
-from wherefrom.attribution.checking.samples import check
+from wherefrom.attribution.checking.paths import check
 from wherefrom.attribution.config import FlipadConfig
 from wherefrom.attribution.evaluation.comparison import compare
 from wherefrom.attribution.evaluation.per_source import evaluate

@@ -6,22 +6,38 @@ is the same for own images and for others: Mondrian conformal prediction, Vovk, 
 Algorithmic Learning in a Random World, 2005, Section 4.5.  The promise holds within a condition for
 images whose alteration is like that of the calibration images: a quality, a scale, a noise level
 from the stated range.
+
+Immunisation (`Immunity`) trains on images that were altered like those that will be checked.
+Laszkiewicz et al., ICML 2024, Section 5.2 and Table 3: a detector that has seen an alteration in
+training stands it better.
+
+Deviation: the paper trains one detector per alteration, the very one that is then tested; here one
+detector sees all kinds, strengths at random, and chains of two, and any kind may be left out to
+test on.  With `experts` there is one per kind that a file shows (`Specialty`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from wherefrom.attribution.immunity import Immunity
+from wherefrom.attribution.config import AttributionConfig, TrainedConfig
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.data.altering.degradations import Alteration, jpeg, noise, webp
+from wherefrom.data.altering.degradations import (
+    CHAIN,
+    KINDS,
+    Alteration,
+    degrade_all,
+    jpeg,
+    noise,
+    webp,
+)
 from wherefrom.data.decoding.images import Carrier
-from wherefrom.data.shaping import crop_and_resize
+from wherefrom.data.images import crop_and_resize
 from wherefrom.metrics.noise_level import noise_level
 
 CLEAN = "clean"
@@ -59,8 +75,13 @@ def _share(low: float, high: float, rng: torch.Generator) -> float:
 
 def _scaled(image: Tensor, rng: torch.Generator) -> Tensor:
     """Scaled by a random factor, as somebody may, and back, as `check` does."""
-    height, width = image.shape[1:]
     scale = SCALES[0] * (SCALES[1] / SCALES[0]) ** float(torch.rand((), generator=rng))
+    return rescaled(image, scale)
+
+
+def rescaled(image: Tensor, scale: float) -> Tensor:
+    """The image (C, H, W) made `scale` times as large, and scaled back."""
+    height, width = image.shape[1:]
     size = max(1, round(height * scale)), max(1, round(width * scale))
     return crop_and_resize(crop_and_resize(image, size), (height, width))
 
@@ -79,6 +100,42 @@ CONDITIONS: tuple[Condition, ...] = (
 
 
 KIND_OF = {condition.name: condition.kind for condition in CONDITIONS}
+
+
+@dataclass(frozen=True)
+class Immunity:
+    """The alterations of the images that a method learns from, the same for every class.
+
+    Own images, the others and self-made negatives pass the same kinds at the same rate, so that no
+    trace of an alteration tells one class from another.
+    """
+
+    share: float = 0.0
+    kinds: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, config: AttributionConfig) -> Self:
+        """What the settings ask for; nothing for a method that does not learn."""
+        if not isinstance(config, TrainedConfig) or config.immunise == 0:
+            return cls()
+        kinds = tuple(kind for kind in (*KINDS, CHAIN) if kind != config.left_out)
+        if config.left_out in KINDS:  # a chain may hold any kind
+            kinds = tuple(kind for kind in kinds if kind != CHAIN)
+        return cls(config.immunise, kinds)
+
+    def applied(self, images: Tensor, seed: int, *path: object) -> Tensor:
+        """uint8 (N, C, H, W) after it; image i depends on itself, i and the path only."""
+        if not self.kinds:
+            return images
+        return degrade_all(
+            images,
+            self.kinds,
+            seed=derive_seed(seed, "immunity", *path),
+            clean_share=1 - self.share,
+        )
+
+
+NONE = Immunity()
 
 
 @dataclass(frozen=True)
@@ -137,15 +194,6 @@ class NoiseRange:
         """From own images and noisy ones, float (N, C, H, W) in [0, 1]."""
         clean = float(torch.quantile(noise_level(own), NOISE_QUANTILE))
         return cls(clean, max(clean, float(noise_level(noisy).max())))
-
-    def to_meta(self) -> dict[str, Any]:
-        """The levels as JSON values."""
-        return {"clean": self.clean, "most": self.most}
-
-    @classmethod
-    def from_meta(cls, meta: Mapping[str, Any]) -> Self:
-        """The inverse of `to_meta`."""
-        return cls(float(meta["clean"]), float(meta["most"]))
 
 
 def change_by_file(carrier: Carrier, size: tuple[int, ...]) -> str:

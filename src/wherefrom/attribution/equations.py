@@ -110,18 +110,3 @@ def interval_dual(
     limit = (lam / 2) / correlation.double().clamp_min(tiny)
     s = torch.minimum((inner / square.clamp_min(tiny)).clamp_min(0), limit)
     return 2 * s * inner - s.square() * square
-
-
-def kkt_violation(z_shift: Tensor, gradient: Tensor, lam: float) -> Tensor:
-    """Largest violation of the optimality conditions of Eq. 8, (N,), in units of lam / 2.
-
-    `gradient` is half that of the data term: G^T r, or G^T (w^2 d) for intervals.
-
-    2 G^T r + lam * d||z'||_1 contains 0:  G^T r = -(lam/2) sign(z') on the support,
-    |G^T r| <= lam/2 elsewhere.
-    """
-    half = lam / 2
-    on_support = (gradient + half * z_shift.sign()).abs()
-    off_support = (gradient.abs() - half).clamp_min(0)
-    worst = torch.where(z_shift != 0, on_support, off_support)
-    return worst.flatten(1).amax(dim=1) / half

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,19 @@ class Attributor:
         carriers: Sequence[Carrier] | None = None,
         track: Track = quiet,
     ) -> CheckResult:
+        """The verdicts of `judge`, with the rates and the attributor behind them."""
+        rows = self.judge(images, names=names, digests=digests, carriers=carriers, track=track)
+        return self.result(rows)
+
+    def judge(
+        self,
+        images: Tensor,
+        *,
+        names: Sequence[str] | None = None,
+        digests: Sequence[str] | None = None,
+        carriers: Sequence[Carrier] | None = None,
+        track: Track = quiet,
+    ) -> list[ImageVerdict]:
         """A verdict per image, calibrated for the state in which its file arrived.
 
         `carriers` are the files (default: none, pixels as the model gave them out).
@@ -184,7 +197,7 @@ class Attributor:
                     p_sibling=sibling,
                 )
             )
-        return self.result(rows)
+        return rows
 
     def result(self, rows: Sequence[ImageVerdict]) -> CheckResult:
         """The rows with the rates and the attributor behind them."""
@@ -212,7 +225,7 @@ class Attributor:
         """Write the attributor folder, whole or not at all."""
         meta = {
             "further": sorted(self.altered),
-            "noise": None if self.noise is None else self.noise.to_meta(),
+            "noise": None if self.noise is None else asdict(self.noise),
             "config": self.config.to_dict(),
             "evidence": self.scorer.to_saved()[0],
             "experts": {kind: expert.to_saved()[0] for kind, expert in self.experts.items()},
@@ -339,21 +352,14 @@ def load(
     method, config, meta, tensors = _read(Path(path))
     require_generator(path, generator, meta, needed=method.needs_generator(config))
     with damage_named(Path(path)):
-
-        def scorer(saved: Mapping[str, Any], head: str) -> Scorer:
-            own = {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
-            return method.read(
-                SavedScorer(
-                    config=config, meta=saved, tensors=own, generator=generator, device=device
-                )
-            )
-
+        saved = SavedScorer(config, meta, tensors, generator, device)
+        experts = replace(saved, meta=meta.get("experts", {}))
         c, h, w = meta["image_shape"]
         clean = HeldOutScores.from_tensors(tensors, "")
         return Attributor(
             method=method.name,
             config=config,
-            scorer=scorer(meta["evidence"], SCORER),
+            scorer=method.read(saved.part("evidence", config, head=SCORER)),
             image_shape=(c, h, w),
             own_scores=clean.own,
             other_scores=clean.other,
@@ -362,10 +368,12 @@ def load(
                 name: HeldOutScores.from_tensors(tensors, f"{ALTERED}{name}.")
                 for name in meta["further"]
             },
-            noise=None if meta["noise"] is None else NoiseRange.from_meta(meta["noise"]),
+            noise=None
+            if meta["noise"] is None
+            else NoiseRange(**{k: float(v) for k, v in meta["noise"].items()}),
             experts={
-                kind: scorer(saved, f"{EXPERT}{kind}.")
-                for kind, saved in meta.get("experts", {}).items()
+                kind: method.read(experts.part(kind, config, head=f"{EXPERT}{kind}."))
+                for kind in experts.meta
             },
             provenance=meta["provenance"],
             seen=tensors.get("seen"),

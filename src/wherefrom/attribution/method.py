@@ -15,7 +15,9 @@ from wherefrom.attribution.conditions import (
     CONDITIONS,
     KIND_OF,
     NOISY,
+    NONE,
     Condition,
+    Immunity,
     NoiseRange,
     Specialty,
     conditions_for,
@@ -23,7 +25,6 @@ from wherefrom.attribution.conditions import (
 )
 from wherefrom.attribution.config import AttributionConfig, TrainedConfig
 from wherefrom.attribution.fitted import Attributor, score_stored
-from wherefrom.attribution.immunity import NONE, Immunity
 from wherefrom.attribution.methods import find_method
 from wherefrom.attribution.protocol import (
     FitMaterial,

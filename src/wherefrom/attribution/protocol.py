@@ -22,8 +22,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from wherefrom.attribution.conditions import NONE, Immunity
 from wherefrom.attribution.config import AttributionConfig
-from wherefrom.attribution.immunity import NONE, Immunity
 from wherefrom.core.config import Config
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
@@ -109,9 +109,12 @@ class SavedScorer:
     generator: Generator | None = None  # where the caller has it
     device: torch.device | str = "cpu"
 
-    def part(self, name: str, config: Any) -> SavedScorer:
-        """The scorer saved as a part of this one: meta under `name`, tensors as `name.*`."""
-        meta, head = self.meta[name], f"{name}."
+    def part(self, name: str, config: Any, *, head: str = "") -> SavedScorer:
+        """The scorer saved as a part of this one: meta under `name`, tensors after `head`.
+
+        The default head is `name` and a dot.
+        """
+        meta, head = self.meta[name], head or f"{name}."
         if not isinstance(meta, Mapping):
             raise TypeError(f"{meta!r} is not a mapping")
         tensors = {k.removeprefix(head): v for k, v in self.tensors.items() if k.startswith(head)}
@@ -124,16 +127,6 @@ class SavedScorer:
         return self.generator.to(self.device)
 
 
-def never(config: Any) -> bool:
-    """False: a method that scores without the generator, whatever its settings."""
-    return False
-
-
-def always(config: Any) -> bool:
-    """True: a method that scores with the whole generator, whatever its settings."""
-    return True
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Method:
     """One method behind `attribution.fit`."""
@@ -144,7 +137,7 @@ class Method:
     fit: Callable[[FitMaterial, Any], Scorer]
     read: Callable[[SavedScorer], Scorer]
     # Whether scoring by these settings runs the whole model: the artifact then does not hold it.
-    needs_generator: Callable[[Any], bool] = never
+    needs_generator: Callable[[Any], bool] = lambda config: False
     needs: str = ""  # "latent" or "encoder": what not every generator has
 
     def lacks(self, generator: Generator) -> str:

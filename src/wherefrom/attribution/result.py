@@ -175,7 +175,7 @@ class SourceRow:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON values."""
-        return asdict(self) | {"verdicts": dict(self.verdicts)}
+        return asdict(self)
 
 
 @dataclass(frozen=True)

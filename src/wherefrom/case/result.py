@@ -62,9 +62,6 @@ class PartAnswer:
         """A part that could not judge the image, and why."""
         return cls.of(part, "cannot say", reason=reason)
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class QuestionAnswer:
@@ -95,7 +92,7 @@ class QuestionAnswer:
             "state": str(self.state),
             "asked": QUESTIONS[self.question],
             "caveats": list(self.caveats),
-            "parts": [part.to_dict() for part in self.parts],
+            "parts": [asdict(part) for part in self.parts],
         }
 
 
@@ -111,9 +108,6 @@ class Claim:
     text: str
     signed: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class ImageFacts:
@@ -128,9 +122,6 @@ class ImageFacts:
     channels: int
     lossless: bool
     notes: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"notes": list(self.notes)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,10 +155,10 @@ class Inspection:
         return {
             "kind": KIND,
             "schema": SCHEMA,
-            "image": self.image.to_dict(),
+            "image": asdict(self.image) | {"notes": list(self.image.notes)},
             "case": dict(self.case),
             "answers": [answer.to_dict() for answer in self.answers],
-            "claims": [claim.to_dict() for claim in self.claims],
+            "claims": [asdict(claim) for claim in self.claims],
             "unread_claims": list(self.unread_claims),
             "versions": dict(self.versions),
         }

@@ -54,7 +54,9 @@ MEMBERS = {
 
 
 @click.group(
-    cls=LazyGroup, members=MEMBERS, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=LazyGroup,
+    members=MEMBERS,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.version_option(__version__, prog_name=PROGRAM)
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress and no notes.")
@@ -62,7 +64,6 @@ MEMBERS = {
     "--log-level",
     type=click.Choice(LEVELS),
     default="warning",
-    show_default=True,
     help="Least severe messages of libraries that reach stderr.",
 )
 @click.pass_context

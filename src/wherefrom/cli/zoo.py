@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +13,13 @@ import click
 from wherefrom.cli.console.options import (
     FILE,
     ConfigCommand,
+    GeneratorOptions,
     course_options,
+    default_of,
     device_option,
     gathered,
     generator_options,
+    json_option,
     resolve_device,
 )
 from wherefrom.cli.console.session import Session, print_json, print_table
@@ -52,13 +54,9 @@ class ZooTrainOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ZooSampleOptions:
+class ZooSampleOptions(GeneratorOptions):
     """The options of `sample`."""
 
-    spec: str
-    weights: Path | None
-    latent: tuple[int, ...] | None
-    value_range: tuple[float, float] | None
     count: int
     out: Path
     seed: int
@@ -77,13 +75,7 @@ def _parse_span(
     return int(start), int(stop)
 
 
-def _defaults() -> Mapping[str, ZooTrainingConfig]:
-    from wherefrom.generators.zoo.training import ZooTrainingConfig
-
-    return {"default": ZooTrainingConfig()}
-
-
-@zoo.command(cls=ConfigCommand, presets=_defaults)
+@zoo.command(cls=ConfigCommand, presets=default_of("generators.zoo.training:ZooTrainingConfig"))
 @click.option(
     "--data", type=FILE, required=True, help="A folder of images, a .tar, .npz or idx file."
 )
@@ -145,14 +137,11 @@ def train(session: Session, options: ZooTrainOptions) -> None:
 @generator_options
 @click.option("--count", type=click.IntRange(1), required=True, help="How many images.")
 @click.option("--out", type=FILE, required=True, help="Folder for the PNG files.")
-@click.option(
-    "--seed", default=0, show_default=True, help="Image i depends on the seed and i only."
-)
+@click.option("--seed", default=0, help="Image i depends on the seed and i only.")
 @click.option("--overwrite", is_flag=True, help="Write into a folder that is not empty.")
 @click.option(
     "--device",
     default="cpu",
-    show_default=True,
     help="auto, cpu, cuda, cuda:1 or mps; another device may round a pixel otherwise.",
 )
 @click.pass_obj
@@ -168,17 +157,11 @@ def sample(session: Session, options: ZooSampleOptions) -> None:
       wherefrom zoo sample zoo: --weights runs/dcgan/generator.safetensors --count 8 --out own/
     """
     from wherefrom.data import save_png, to_uint8
-    from wherefrom.generators.loading import load_generator
 
     out, count = options.out, options.count
     _refuse_filled(out, overwrite=options.overwrite)
     place = resolve_device(options.device)
-    generator = load_generator(
-        options.spec,
-        weights=options.weights,
-        latent=options.latent,
-        value_range=options.value_range,
-    )
+    generator = options.load()
     if generator.makes_numbers:
         raise InputError(
             f"{options.spec} makes rows of numbers, and this command writes images; use Python"
@@ -192,7 +175,7 @@ def sample(session: Session, options: ZooSampleOptions) -> None:
 
 
 @zoo.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@json_option
 def list_models(as_json: bool) -> None:
     """List the models inside the package; `zoo:NAME` loads one.
 

@@ -49,12 +49,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wherefrom.credit.estimators.choose import METHODS, Credit
-    from wherefrom.credit.method import OpenStudy, open_study
+    from wherefrom.credit.finished import shares
+    from wherefrom.credit.method import OpenStudy, open_study, run
     from wherefrom.credit.payout.division import PayoutConfig
-    from wherefrom.credit.payout.of_study import StudyPayout, settle, verify
+    from wherefrom.credit.payout.of_study import StudyPayout, pay, settle, verify
     from wherefrom.credit.payout.receipt import read_receipt
     from wherefrom.credit.result import Shares
-    from wherefrom.credit.session import pay, run, shares
 
 # Where each name stands.  It is imported when it is used: the processes that make runs of a
 # callable game, and there may be many, do not wait for torch.
@@ -63,15 +63,15 @@ _HOMES = {
     "Credit": "estimators.choose",
     "OpenStudy": "method",
     "open_study": "method",
-    "run": "session",
+    "run": "method",
     "PayoutConfig": "payout.division",
     "StudyPayout": "payout.of_study",
     "settle": "payout.of_study",
     "verify": "payout.of_study",
     "read_receipt": "payout.receipt",
     "Shares": "result",
-    "pay": "session",
-    "shares": "session",
+    "pay": "payout.of_study",
+    "shares": "finished",
 }
 
 __all__ = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
 from wherefrom.credit.estimators.choose import Credit, estimate_credit
+from wherefrom.credit.estimators.paired import LEVEL
 from wherefrom.credit.game import RunTable
 from wherefrom.credit.method import OpenStudy
 
@@ -70,6 +70,23 @@ def finished_runs(opened: OpenStudy, name: str | None = None) -> FinishedRuns:
     return FinishedRuns(opened, chosen, table, seconds)
 
 
+def shares(
+    study: OpenStudy,
+    *,
+    property: str | None = None,  # noqa: A002 (the word of the study file)
+    method: str = "auto",
+    level: float = LEVEL,
+    accept_shrinkage: bool = False,
+) -> Credit:
+    """Each contributor's share of a property, by default the study's first, from finished runs.
+
+    `level`: probability that the intervals hold for all contributors at once.  `accept_shrinkage`:
+    allow fewer than 2 (n - 1) runs; shares are then drawn toward the equal split.
+    """
+    finished = finished_runs(study, property)
+    return finished.credit(method, level=level, accept_shrinkage=accept_shrinkage)
+
+
 def without_evaluation(table: RunTable, seed: int) -> RunTable:
     """The runs of the design alone, without those that were made to evaluate shares.
 
@@ -83,9 +100,3 @@ def without_evaluation(table: RunTable, seed: int) -> RunTable:
         for replicate in range(MAX_REPLICATES)
     ]
     return table.at(~np.isin(table.seeds, np.array(seeds, dtype=np.int64)))
-
-
-def require_same_contributors(names: Sequence[str], others: Sequence[str]) -> None:
-    """An `InputError` unless two studies have the same players, in the same order."""
-    if tuple(names) != tuple(others):
-        raise InputError("the two studies have other contributors; both need the same data")

@@ -20,9 +20,10 @@ from wherefrom.credit.estimators.owen import numbered
 from wherefrom.credit.game import Bools, Design
 from wherefrom.credit.ledger.file import refuse_other_data
 from wherefrom.credit.ledger.ledger import Ledger
+from wherefrom.credit.ledger.local import EXECUTORS
 from wherefrom.credit.ledger.records import GameIdentity, Outcome
-from wherefrom.credit.properties import Property
-from wherefrom.credit.running.diffusion_run import (
+from wherefrom.credit.ledger.worker import Play, run_here
+from wherefrom.credit.study.diffusion_run import (
     BEGUN,
     RETRAINED,
     START,
@@ -31,13 +32,9 @@ from wherefrom.credit.running.diffusion_run import (
     UNTRAINED,
     DiffusionPlay,
 )
-from wherefrom.credit.running.local import EXECUTORS
-from wherefrom.credit.running.worker import Play, run_here
 from wherefrom.credit.study.file import Study, load_study
 from wherefrom.credit.study.models import Models, make_models
-from wherefrom.credit.study.named import load_named
-from wherefrom.credit.study.properties import Measures
-from wherefrom.credit.study.tools import Lab
+from wherefrom.credit.study.tools import Lab, load_named
 
 REVISION = 1  # of the games; to be increased when the same study file gives other results
 
@@ -108,12 +105,10 @@ def open_study(
         models = make_lora_models(study, data, device=device, train=train, track=track)
     else:
         models = make_models(study, data, device=device, train=train, track=track)
-    measures = Measures(study, data, models.full, models.conditions, device)
-    properties = measures.properties()
+    lab = Lab(study, data, models, device)
     identity = _identity(study.config.game.kind, data, _spec(study, data, models))
-    play = _play(study, data, models, properties, identity)
-    lab = Lab(study, data, models, tuple(properties), measures.embedder)
-    return OpenStudy(study, data, identity, {p.name: p.spec for p in properties}, play, lab)
+    specs = {p.name: p.spec for p in lab.properties}
+    return OpenStudy(study, data, identity, specs, _play(lab, identity), lab)
 
 
 def run_study(
@@ -148,6 +143,9 @@ def run_study(
         return ledger.counts()
 
 
+run = run_study  # its name in `wherefrom.credit`
+
+
 def rescore(opened: OpenStudy, ledger: Ledger, *, track: Track = quiet) -> int:
     """Measure the properties of which finished runs have no value; how many runs."""
     missing = {key for name in opened.specs for key in ledger.unscored(name)}
@@ -177,26 +175,20 @@ def play_of(path: Path, digest: str, device: str) -> Play:
     return opened.play
 
 
-def _play(
-    study: Study,
-    data: Contributors,
-    models: Models,
-    properties: list[Property],
-    identity: GameIdentity,
-) -> DiffusionPlay:
-    c = study.config
+def _play(lab: Lab, identity: GameIdentity) -> DiffusionPlay:
+    c, models = lab.study.config, lab.models
     return DiffusionPlay(
         kind=c.game.kind,
         game=identity.digest,
-        contributors=data,
+        contributors=lab.data,
         latents=models.latents,
         conditions=models.conditions,
         start=models.start,
         blank=models.blank,
         training=c.training if c.game.kind == "retrain" else c.finetuning,
         sampling=c.sampling,
-        properties=properties,
-        outputs=study.work / "runs",
+        properties=lab.properties,
+        outputs=lab.study.work / "runs",
         unlearning=c.unlearning,
         keep_weights=c.game.keep == "weights",
         checkpoint_every=c.game.checkpoint_every,

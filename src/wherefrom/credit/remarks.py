@@ -11,7 +11,7 @@ from wherefrom.credit.contributors.reading import Contributors
 from wherefrom.credit.game import Run
 from wherefrom.credit.method import OpenStudy
 from wherefrom.credit.result import Shares
-from wherefrom.credit.running.diffusion_run import BEGUN
+from wherefrom.credit.study.diffusion_run import BEGUN
 
 MAX_START = 0.01  # coefficient of the starting weights above which a remark is made
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,15 +26,15 @@ from wherefrom.core.progress import Track, quiet
 from wherefrom.data.decoding.images import Carrier
 from wherefrom.data.decoding.strictness import strict_pillow
 from wherefrom.data.files.opening import SkippedFile, UnusableFile, show_bytes
-from wherefrom.data.images import ReadImage, read_image
+from wherefrom.data.images import ReadImage, crop_and_resize, read_image, too_little
 from wherefrom.data.notebook import rows_as_frame, rows_as_html
-from wherefrom.data.pixel_store import PixelStore
-from wherefrom.data.shaping import crop_and_resize, too_little
 
 WRONG_SIZE = " px, expected "
 LARGE = f" px; above {FULL_PIXELS} px an image is read only where it is scaled to a size"
 _THREADS = min(8, os.cpu_count() or 1)
 AHEAD = 4  # images per thread that are decoded before they are stored
+MAX_IN_MEMORY = 512 * 2**20
+KEPT_FREE_BYTES = 2**30  # of the disk with the temporary folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,3 +229,61 @@ def _prepare(options: BatchOptions, path: Path) -> ReadImage | UnusableFile:
 def _wrong_size(actual: tuple[int, int], size: tuple[int, ...]) -> str:
     height, width = actual
     return f"is {width}x{height}{WRONG_SIZE}{size[1]}x{size[0]} px"
+
+
+class PixelStore:
+    """A growing batch of at most `count` uint8 images (C, H, W) of one shape.
+
+    A folder of 70,000 images at 256 px is 13 GiB.  So many are written to a temporary file without
+    a name and mapped from there, and the system can drop from memory what is not read at the
+    moment.  An `InputError` if the disk with the temporary folder has no room for them.
+    """
+
+    def __init__(self, count: int, shape: tuple[int, ...]) -> None:
+        self.shape, self._count, self._added = shape, count, 0
+        needed = count * int(np.prod(shape))
+        self._file: IO[bytes] | None = None
+        if needed > MAX_IN_MEMORY:
+            self._file = _scratch(needed, f"{count} images of {shape[2]}x{shape[1]} px")
+            self._memory = torch.empty((0, *shape), dtype=torch.uint8)
+        else:  # memory that is not touched is not taken
+            self._memory = torch.empty((count, *shape), dtype=torch.uint8)
+
+    def add(self, pixels: Tensor) -> None:
+        """Append one image."""
+        if self._file is None:
+            self._memory[self._added] = pixels
+        else:
+            try:
+                self._file.write(pixels.contiguous().numpy().data)
+            except OSError as error:
+                raise InputError(f"cannot write {tempfile.gettempdir()}: {error}") from error
+        self._added += 1
+
+    def images(self) -> Tensor:
+        """All images that were added, (N, C, H, W); the last call, after which none can be added.
+
+        Where they are mapped from a file, writing to them changes the tensor alone.
+        """
+        if self._file is None:
+            return (
+                self._memory if self._added == self._count else self._memory[: self._added].clone()
+            )
+        with self._file as file:
+            file.flush()
+            if not self._added:
+                return self._memory
+            mapped = np.memmap(file, np.uint8, mode="c", shape=(self._added, *self.shape))
+        return torch.from_numpy(mapped)
+
+
+def _scratch(needed: int, what: str) -> IO[bytes]:
+    place = tempfile.gettempdir()
+    free = max(0, shutil.disk_usage(place).free - KEPT_FREE_BYTES)
+    if needed > free:
+        raise InputError(
+            f"{what} need {show_bytes(needed)} in the temporary folder {place}, which has "
+            f"{show_bytes(free)} to spare; set TMPDIR to a folder on a larger disk, or give fewer "
+            "images or a smaller size"
+        )
+    return tempfile.TemporaryFile()

@@ -17,14 +17,12 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.saving.store import digest_tensors
-from wherefrom.data.batches import BatchOptions, read_files
+from wherefrom.data.batches import BatchOptions, PixelStore, read_files
 from wherefrom.data.files.archive_listing import holds_images
 from wherefrom.data.files.array_members import picture_of
 from wherefrom.data.files.opening import UnusableFile
 from wherefrom.data.folders import list_images
-from wherefrom.data.images import decode_image
-from wherefrom.data.pixel_store import PixelStore
-from wherefrom.data.shaping import crop_and_resize, with_channels
+from wherefrom.data.images import crop_and_resize, decode_image, with_channels
 from wherefrom.data.splits import spread_indices
 from wherefrom.data.tables.annotations import labels_beside
 from wherefrom.data.tables.arrays import IDX_IMAGES, IDX_LABELS, open_arrays, read_idx

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -100,7 +100,6 @@ class ConvClassifier(nn.Module):
 class FittedClassifier:
     """Trained networks.  Larger score = more like the negatives."""
 
-    kind: ClassVar[str] = "detectors/classifier"
     config: ClassifierConfig
     channels: int
     members: tuple[ConvClassifier, ...]

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,6 @@ class DeepSadConfig(Config):
 class FittedDeepSad:
     """A trained Deep SAD detector.  Larger score = more anomalous."""
 
-    kind: ClassVar[str] = "detectors/deep-sad"
     config: DeepSadConfig
     shape: tuple[int, ...]
     mean: Tensor  # (*shape), subtracted from the inputs
@@ -88,11 +87,7 @@ class FittedDeepSad:
 
     def to(self, device: torch.device | str) -> FittedDeepSad:
         """The same detector on another device."""
-        mean, scale, centre = (t.to(device) for t in (self.mean, self.scale, self.centre))
-        network = make_network(self.shape, self.config.representation)
-        network.load_state_dict(self.network.state_dict())
-        network.to(device).eval().requires_grad_(False)
-        return FittedDeepSad(self.config, self.shape, mean, scale, centre, network)
+        return type(self).from_saved(*self.to_saved(), device)
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Settings as JSON values, and the weights; `from_saved` takes both."""
@@ -101,7 +96,12 @@ class FittedDeepSad:
         return {"config": self.config.to_dict(), "shape": list(self.shape)}, tensors
 
     @classmethod
-    def from_saved(cls, meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+    def from_saved(
+        cls,
+        meta: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+        device: torch.device | str = "cpu",
+    ) -> Self:
         """The inverse of `to_saved`."""
         config = DeepSadConfig.from_dict(meta["config"])
         shape = tuple(meta["shape"])
@@ -109,8 +109,9 @@ class FittedDeepSad:
         prefix = "network."
         state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         network.load_state_dict(state)
-        network.eval().requires_grad_(False)
-        return cls(config, shape, tensors["mean"], tensors["scale"], tensors["centre"], network)
+        network.to(device).eval().requires_grad_(False)
+        mean, scale, centre = (tensors[name].to(device) for name in ("mean", "scale", "centre"))
+        return cls(config, shape, mean, scale, centre, network)
 
 
 def fit_deep_sad(

@@ -5,32 +5,40 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from wherefrom.core.compute.cluster import ray_cluster, require_room, start_actor
 from wherefrom.core.errors import InputError
-from wherefrom.encoders.encoder import Encoder
 
 MAX_ATTEMPTS = 3  # a batch whose actor dies is given to another one
 
 Key = TypeVar("Key")
 
 
+class Embedder(Protocol):
+    """What embeds images, as an `Encoder` does."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Embeddings (N, D) of images (N, 3, H, W) in [0, 1]."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+
+
 class BulkEmbedding(Protocol):
     """Embeds batches, in their order; it reads ahead at most two batches per worker."""
 
     def __call__(
-        self, encoder: Encoder, batches: Iterable[tuple[Key, Tensor]]
+        self, encoder: Embedder, batches: Iterable[tuple[Key, Tensor]]
     ) -> Iterator[tuple[Key, Tensor]]:
         """Pairs (key, images (n, 3, H, W) in [0, 1]) to pairs (key, embeddings (n, D))."""
-        ...
 
 
 def embed_here(
-    encoder: Encoder, batches: Iterable[tuple[Key, Tensor]]
+    encoder: Embedder, batches: Iterable[tuple[Key, Tensor]]
 ) -> Iterator[tuple[Key, Tensor]]:
     """One batch after the other, in this process."""
     return ((key, encoder.embed(images)) for key, images in batches)
@@ -56,7 +64,7 @@ class RayEmbedding:
     gpus: float = 1.0  # of one GPU, per actor of a device other than cpu
 
     def __call__(
-        self, encoder: Encoder, batches: Iterable[tuple[Key, Tensor]]
+        self, encoder: Embedder, batches: Iterable[tuple[Key, Tensor]]
     ) -> Iterator[tuple[Key, Tensor]]:
         """As `BulkEmbedding`."""
         if not self.devices:
@@ -69,7 +77,7 @@ class RayEmbedding:
 class EmbeddingActor:
     """The encoder on the device of a Ray actor."""
 
-    def __init__(self, device: str, encoder: Encoder) -> None:
+    def __init__(self, device: str, encoder: Embedder) -> None:
         self.device, self.encoder = device, encoder.to(device)
 
     def embed(self, images: Tensor) -> Tensor:

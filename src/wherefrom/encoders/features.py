@@ -32,42 +32,34 @@ class FeatureEncoder(Protocol):
     @property
     def identity(self) -> EncoderIdentity:
         """Which model it is; `identity.digest` stands in every calibration and cache key."""
-        ...
 
     @property
     def dimension(self) -> int:
         """D, the length of a feature vector."""
-        ...
 
     @property
     def resolution(self) -> int:
         """The side in px at which images are read for it."""
-        ...
 
     @property
     def device(self) -> torch.device:
         """Where images must live."""
-        ...
 
     @property
     def differentiable(self) -> bool:
         """Whether `features` passes gradients to its images."""
-        ...
 
     def features(self, images: Tensor) -> Tensor:
         """Features (N, D) float32 of images (N, 3, H, W) float in [0, 1], with their gradient.
 
         Images in float64 give float64 features where `in_double` made the encoder.
         """
-        ...
 
     def in_double(self) -> FeatureEncoder | None:
         """The same model computed in float64; None where it cannot be."""
-        ...
 
     def logits(self, features: Tensor) -> Tensor | None:
         """Class logits (N, K) of features (N, D); None of a model without classes."""
-        ...
 
 
 class Preprocess(nn.Module):

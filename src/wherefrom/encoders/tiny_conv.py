@@ -75,12 +75,13 @@ class TinyConv(nn.Module):
         widths = config.widths
         down: list[nn.Module] = []
         for before, after in zip((3, *widths), widths, strict=False):
-            down += [nn.Conv2d(before, after, 4, 2, 1), *_residuals(after, config.blocks)]
+            down += [nn.Conv2d(before, after, 4, 2, 1)]
+            down += [Residual(after) for _ in range(config.blocks)]
         self.encoder = nn.Sequential(*down, nn.Conv2d(widths[-1], config.latent_channels, 3, 1, 1))
         up: list[nn.Module] = [nn.Conv2d(config.latent_channels, widths[-1], 3, 1, 1)]
         for before, after in zip(widths[::-1], (*widths[-2::-1], 3), strict=True):
-            up += [*_residuals(before, config.blocks), nn.Upsample(scale_factor=2)]
-            up += [nn.Conv2d(before, after, 3, 1, 1)]
+            up += [Residual(before) for _ in range(config.blocks)]
+            up += [nn.Upsample(scale_factor=2), nn.Conv2d(before, after, 3, 1, 1)]
         self.decoder = nn.Sequential(*up)
         shape = (1, config.latent_channels, 1, 1)
         self.register_buffer("latent_mean", torch.zeros(shape))
@@ -109,22 +110,17 @@ class TinyConv(nn.Module):
         self.latent_std *= std.float().clamp_min(1e-6)
 
 
-class _EncodingHalf(nn.Module):
-    """The encoder of a `TinyConv`, without the decoder, which does not count for the identity."""
-
-    latent_mean: Tensor
-    latent_std: Tensor
+class _EncodingHalf(TinyConv):
+    """A copy of a `TinyConv` without the decoder, which does not count for the identity."""
 
     def __init__(self, whole: TinyConv) -> None:
-        super().__init__()
-        self.encoder = whole.encoder
-        self.register_buffer("latent_mean", whole.latent_mean)
-        self.register_buffer("latent_std", whole.latent_std)
+        super().__init__(whole.config)
+        self.load_state_dict(whole.state_dict())
+        del self.decoder
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `TinyConv.encode`."""
-        z: Tensor = self.encoder(2 * x - 1)
-        return (z - self.latent_mean) / self.latent_std
+        """As `encode`."""
+        return self.encode(x)
 
 
 def make_autoencoder(config: TinyConvConfig | None = None, *, seed: int = 0) -> TinyConv:
@@ -195,10 +191,4 @@ def load_tiny_conv(folder: Path) -> Encoder:
 
 def as_encoder(module: TinyConv) -> Encoder:
     """The encoder of an autoencoder at hand, with weights of its own."""
-    copy = TinyConv(module.config)
-    copy.load_state_dict(module.state_dict())
-    return make_encoder(_EncodingHalf(copy), kind=KIND, config=module.config.to_dict())
-
-
-def _residuals(width: int, count: int) -> list[nn.Module]:
-    return [Residual(width) for _ in range(count)]
+    return make_encoder(_EncodingHalf(module), kind=KIND, config=module.config.to_dict())

@@ -2,11 +2,11 @@
 
 ResNet, ViT and DINO, ConvNeXt, CLIP, DINOv2, and what timm publishes (Inception-V3, ViT-S), the
 last with timm installed.  Weights are read from safetensors only, in float32; nothing is unpickled
-and no code is loaded.  Attention is computed plainly, so that one result does not depend on which
-fused kernel a machine has.
+and no code is loaded.  Attention is computed plainly (`EAGER`), so that one result does not depend
+on which fused kernel a machine has.
 
-A feature vector is the pooled map of a convolutional network, the
-normalised class token of a ViT, DINO or DINOv2, the projected embedding of CLIP.
+A feature vector is the pooled map of a convolutional network, the normalised class token of a ViT,
+DINO or DINOv2, the projected embedding of CLIP.
 
 Deviation: the paper names its six feature models, but neither their layers nor their weights.
 """
@@ -14,9 +14,8 @@ Deviation: the paper names its six feature models, but neither their layers nor 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,67 +30,37 @@ from wherefrom.encoders.features import FeatureNetwork, Preprocess, make_feature
 EXTRA = "diffusers"
 PREPROCESSING = "preprocessor_config.json"
 PATTERNS = ("config.json", PREPROCESSING, "model*.safetensors", "model.safetensors.index.json")
+UNIMPORTANT = ("transformers_version", "dtype")  # settings that change no feature
+POOLED, TOKENS, EMBEDDED = "pooler_output", "last_hidden_state", "image_embeds"
+EAGER = {"attn_implementation": "eager"}
+EAGER_WITHOUT_POOLING = {**EAGER, "add_pooling_layer": False}
 
-
-def _pooled(output: Any) -> Tensor:
-    rows: Tensor = output.pooler_output
-    return rows.flatten(1)
-
-
-def _class_token(output: Any) -> Tensor:
-    rows: Tensor = output.last_hidden_state
-    return rows[:, 0]
-
-
-def _embedded(output: Any) -> Tensor:
-    rows: Tensor = output.image_embeds
-    return rows
-
-
-@dataclass(frozen=True)
-class _Recipe:
-    """Which class reads a model, and which of its outputs is the feature vector."""
-
-    cls: str
-    take: Callable[[Any], Tensor]
-    options: Mapping[str, Any] = field(default_factory=dict)
-    attention: bool = True
-
-
-# `model_type` in config.json -> how it is read.
-RECIPES: dict[str, _Recipe] = {
-    "resnet": _Recipe("ResNetModel", _pooled, attention=False),
-    "convnext": _Recipe("ConvNextModel", _pooled, attention=False),
-    "convnextv2": _Recipe("ConvNextV2Model", _pooled, attention=False),
-    "vit": _Recipe("ViTModel", _class_token, {"add_pooling_layer": False}),
-    "deit": _Recipe("DeiTModel", _class_token, {"add_pooling_layer": False}),
-    "clip": _Recipe("CLIPVisionModelWithProjection", _embedded),
-    "clip_vision_model": _Recipe("CLIPVisionModelWithProjection", _embedded),
-    "dinov2": _Recipe("Dinov2Model", _class_token),
-    "dinov2_with_registers": _Recipe("Dinov2WithRegistersModel", _class_token),
-    "timm_wrapper": _Recipe("TimmWrapperModel", _pooled, attention=False),
+# `model_type` in config.json -> the class that reads it, the output with the features, options.
+RECIPES: dict[str, tuple[str, str, Mapping[str, Any]]] = {
+    "resnet": ("ResNetModel", POOLED, {}),
+    "convnext": ("ConvNextModel", POOLED, {}),
+    "convnextv2": ("ConvNextV2Model", POOLED, {}),
+    "vit": ("ViTModel", TOKENS, EAGER_WITHOUT_POOLING),
+    "deit": ("DeiTModel", TOKENS, EAGER_WITHOUT_POOLING),
+    "clip": ("CLIPVisionModelWithProjection", EMBEDDED, EAGER),
+    "clip_vision_model": ("CLIPVisionModelWithProjection", EMBEDDED, EAGER),
+    "dinov2": ("Dinov2Model", TOKENS, EAGER),
+    "dinov2_with_registers": ("Dinov2WithRegistersModel", TOKENS, EAGER),
+    "timm_wrapper": ("TimmWrapperModel", POOLED, {}),
 }
 
 
-class _Taken(nn.Module):
-    """A model of the library, and the output that is wanted of it."""
+class _Features(nn.Module):
+    """The feature vectors of a model of transformers, from one of its outputs."""
 
-    def __init__(self, model: nn.Module, take: Callable[[Any], Tensor]) -> None:
+    def __init__(self, model: nn.Module, output: str) -> None:
         super().__init__()
-        self.model, self.take = model, take
+        self.model, self.output = model, output
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, S, S) in the model's range -> (N, D)."""
-        return self.take(self.model(pixel_values=x))
-
-
-@dataclass(frozen=True)
-class _Input:
-    """What a model expects: square side in px, mean and deviation per channel."""
-
-    resolution: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+        values: Tensor = getattr(self.model(pixel_values=x), self.output)
+        return values[:, 0] if self.output == TOKENS else values.flatten(1)  # class token first
 
 
 def load_vision_model(folder: Path, *, resolution: int | None = None) -> FeatureNetwork:
@@ -100,25 +69,23 @@ def load_vision_model(folder: Path, *, resolution: int | None = None) -> Feature
     `MissingExtraError` without transformers; `InputError` in one line for any fault of the folder.
     """
     config = _read_json(folder / "config.json")
-    kind = "timm_wrapper" if _is_timm(config) else str(config.get("model_type"))
+    is_timm = "model_type" not in config and isinstance(config.get("architecture"), str)
+    kind = "timm_wrapper" if is_timm else str(config.get("model_type"))
     if kind not in RECIPES:
         raise InputError(f"{folder} holds a {kind!r}, expected one of {', '.join(RECIPES)}")
-    wanted = _read_input(folder, config, resolution)
+    side, mean, std = _read_input(folder, config, resolution)
     transformers = need("transformers", f"the feature network {kind}", extra=EXTRA)
     if not any(folder.glob("model*.safetensors")):
         raise InputError(
             f"{folder} holds no model.safetensors; pickled weights are not opened (they can run "
             "code): save the model as safetensors"
         )
-    recipe = RECIPES[kind]
-    options = dict(recipe.options)
-    if recipe.attention:
-        options["attn_implementation"] = "eager"
+    name, output, options = RECIPES[kind]
     if kind == "clip" and "projection_dim" in config:  # its image half defaults to another
-        options["projection_dim"] = config["projection_dim"]
+        options = {**options, "projection_dim": config["projection_dim"]}
     try:
         with _silent(transformers):
-            model, report = getattr(transformers, recipe.cls).from_pretrained(
+            model, report = getattr(transformers, name).from_pretrained(
                 folder,
                 local_files_only=True,
                 use_safetensors=True,
@@ -130,10 +97,10 @@ def load_vision_model(folder: Path, *, resolution: int | None = None) -> Feature
         absent = [*sorted(report["missing_keys"]), *sorted(report["mismatched_keys"])]
         if absent:
             raise InputError(f"{folder} lacks weights of its own {kind}: {absent[0]} and others")
-        module = Preprocess(wanted.resolution, wanted.mean, wanted.std, _Taken(model, recipe.take))
-        settings = {"mean": wanted.mean, "std": wanted.std, "model": model.config.to_diff_dict()}
+        module = Preprocess(side, mean, std, _Features(model, output))
+        settings = {"mean": mean, "std": std, "model": model.config.to_diff_dict()}
         return make_feature_encoder(
-            module, kind=kind, resolution=wanted.resolution, config=_identifying(settings)
+            module, kind=kind, resolution=side, config=_identifying(settings)
         )
     except InputError:
         raise
@@ -141,8 +108,13 @@ def load_vision_model(folder: Path, *, resolution: int | None = None) -> Feature
         raise InputError(f"{folder} cannot be loaded as {kind}: {first_line(error)}") from error
 
 
-def _read_input(folder: Path, config: Mapping[str, Any], resolution: int | None) -> _Input:
-    """The model's input by its preprocessor_config.json, or timm's own notes."""
+def _read_input(
+    folder: Path, config: Mapping[str, Any], resolution: int | None
+) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
+    """Side in px of the model's input, mean and deviation per channel.
+
+    By its preprocessor_config.json, or timm's own notes.
+    """
     if "pretrained_cfg" in config and not (folder / PREPROCESSING).is_file():
         notes = config["pretrained_cfg"]
         preprocessing = {
@@ -160,7 +132,7 @@ def _read_input(folder: Path, config: Mapping[str, Any], resolution: int | None)
         raise InputError(
             f"{folder}/{PREPROCESSING} does not say size, image_mean and image_std; add them"
         )
-    return _Input(side, mean, std)
+    return side, mean, std
 
 
 def _side(size: Any) -> int | None:
@@ -172,15 +144,9 @@ def _side(size: Any) -> int | None:
 
 def _triple(values: Any) -> tuple[float, ...]:
     """Three numbers, () for anything else."""
-    if not isinstance(values, (list, tuple)) or len(values) != 3:
-        return ()
-    return (
-        tuple(float(v) for v in values) if all(isinstance(v, float | int) for v in values) else ()
-    )
-
-
-def _is_timm(config: Mapping[str, Any]) -> bool:
-    return "model_type" not in config and isinstance(config.get("architecture"), str)
+    is_triple = isinstance(values, list | tuple) and len(values) == 3
+    numbers = is_triple and all(isinstance(value, float | int) for value in values)
+    return tuple(map(float, values)) if numbers else ()
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -197,9 +163,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _identifying(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as JSON values, without those that do not change a feature."""
-    model = {
-        k: v for k, v in settings["model"].items() if k not in ("transformers_version", "dtype")
-    }
+    model = {k: v for k, v in settings["model"].items() if k not in UNIMPORTANT}
     values: dict[str, Any] = json.loads(json.dumps({**settings, "model": model}, default=str))
     return values
 

@@ -47,8 +47,8 @@ MAX_REASON = 120  # characters of what a model raised
 class Generator:
     """A wrapped generator.  Make one with `wrap_generator` or `loading.load_generator`.
 
-    Image i of a seed depends on (seed, i) only: the module always runs on the same `batch_size`
-    neighbours, so that a sample of one image or of a thousand holds the same bits.
+    Image i of a seed depends on (seed, i) only: the module always runs on batches of `batch_size`
+    that start at the same numbers, so the first images of a long sample are those of a short one.
     """
 
     module: nn.Module
@@ -109,9 +109,7 @@ class Generator:
             raise InputError(
                 f"latents of shape {tuple(latents.shape[1:])}, the model takes {self.latent_shape}"
             )
-        home = next(chain(self.module.parameters(), self.module.buffers()), latents)
-        dtype = home.dtype if home.is_floating_point() else torch.float32
-        output: Tensor = carried(self.module(latents.to(dtype)))
+        output: Tensor = carried(self.module(latents.to(_dtype_of(self.module))))
         return self.output_map.normalise(output.float())
 
     @property
@@ -122,7 +120,7 @@ class Generator:
     @property
     def device(self) -> torch.device:
         """Where the module lives."""
-        return next(chain(self.module.parameters(), self.module.buffers()), torch.empty(0)).device
+        return _first_tensor(self.module).device
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor) -> Tensor:
@@ -190,11 +188,11 @@ def wrap_generator(
     """Put `module` in evaluation mode, find its last linear layer and check that it can be undone.
 
     The module maps latents (N, *latent) ~ N(0, 1) to images (N, C, H, W), rows (N, D) or signals
-    (N, C, T).  The latent shape is
-    `latent`, or the module's `latent_shape`, `latent_dim`, `z_dim` or `nz`, or what its first
-    layer takes.  Any other way to draw goes through `sample(n, seed)`, given here or a method of
-    the module: it returns n outputs of the module that depend on the seed only (it is called with
-    a seed of its own per batch of fixed size).  An `InputError` says why a generator does not fit.
+    (N, C, T).  The latent shape is `latent`, or the module's `latent_shape`, `latent_dim`, `z_dim`
+    or `nz`, or what its first layer takes.  A module that draws in another way needs a function
+    `sample(n, seed)`, given here or a method of the module: it returns n outputs that depend on the
+    seed only, and is called with another seed for every batch.  An `InputError` says why a
+    generator does not fit.
     """
     module = without_compiling(module)
     refuse_unready(module)
@@ -205,11 +203,15 @@ def wrap_generator(
     method = getattr(module, "sample", None)
     if sample is None and latent is None and callable(method):
         sample = method
-    if sample is not None:
-        sample = _carrying(sample)
-        shape, split = None, introspect(sample, value_range=value_range)
-    else:
-        shape, split = _split_of_latents(module, latent, value_range)
+    shape = None if sample is not None else _latent_shape(module, latent)
+
+    def draw(n: int, seed: int) -> Tensor:
+        if sample is None:
+            return _run_on_latents(module, shape or (), range(n), seed)
+        output: Tensor = carried(sample(n, seed))
+        return output
+
+    split = introspect(draw, value_range=value_range)
     c, h, w = split.image_shape
     if not holds_numbers(split.image_shape):
         refuse_channels(c)
@@ -217,7 +219,7 @@ def wrap_generator(
         module=module,
         split=split,
         latent_shape=shape,
-        sample_function=sample,
+        sample_function=None if sample is None else draw,
         batch_size=max(1, min(MAX_BATCH, _power_of_two(BATCH_VALUES // (c * h * w)))),
         was_training=was_training,
         digest=digest_tensors(state),
@@ -231,17 +233,6 @@ def check_finite(state: dict[str, Tensor]) -> None:
             raise InputError(
                 f"the weight {key!r} contains NaN or infinity; train or export it again"
             )
-
-
-def _split_of_latents(
-    module: nn.Module, latent: tuple[int, ...] | None, value_range: Range | None
-) -> tuple[tuple[int, ...], FinalLayerSplit]:
-    shape = _latent_shape(module, latent)
-
-    def draw(n: int, seed: int) -> Tensor:
-        return _run_on_latents(module, shape, range(n), seed)
-
-    return shape, introspect(draw, value_range=value_range)
 
 
 def _latent_shape(module: nn.Module, latent: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -296,15 +287,11 @@ def _problem(module: nn.Module, shape: tuple[int, ...]) -> str:
 
 
 def carried(output: Any) -> Any:
-    """Rows (N, D) as (N, 1, 1, D), signals (N, C, T) as (N, C, 1, T), anything else as it is."""
+    """Rows (N, D) as (N, 1, 1, D), signals (N, C, T) as (N, C, 1, T), anything else unchanged."""
     if isinstance(output, Tensor) and output.ndim in (2, 3):
         channels = 1 if output.ndim == 2 else output.shape[1]
         return output.reshape(-1, channels, 1, output.shape[-1])
     return output
-
-
-def _carrying(sample: SampleFunction) -> SampleFunction:
-    return lambda n, seed: carried(sample(n, seed))
 
 
 def _checked_shape(shape: Any, what: str) -> tuple[int, ...]:
@@ -316,10 +303,20 @@ def _checked_shape(shape: Any, what: str) -> tuple[int, ...]:
 
 def _run_on_latents(module: nn.Module, shape: tuple[int, ...], numbers: range, seed: int) -> Tensor:
     latents = [torch.randn(shape, generator=stream(seed, "latent", i)) for i in numbers]
-    home = next(chain(module.parameters(), module.buffers()), latents[0])
-    dtype = home.dtype if home.is_floating_point() else torch.float32
-    output: Tensor = carried(module(torch.stack(latents).to(device=home.device, dtype=dtype)))
+    home = _first_tensor(module).device
+    output: Tensor = carried(module(torch.stack(latents).to(home, _dtype_of(module))))
     return output
+
+
+def _first_tensor(module: nn.Module) -> Tensor:
+    """A weight that says where the module lives; one on the CPU where it has none."""
+    return next(chain(module.parameters(), module.buffers()), torch.empty(0))
+
+
+def _dtype_of(module: nn.Module) -> torch.dtype:
+    """The floating-point type that the module computes in."""
+    dtype = _first_tensor(module).dtype
+    return dtype if dtype.is_floating_point else torch.float32
 
 
 def _power_of_two(limit: int) -> int:

@@ -18,6 +18,7 @@ Deviation: a fixed number of steps instead of 500 epochs, so that a scaled-down 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed, stream
+from wherefrom.training.loop import descend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +69,7 @@ class KlWganTask:
     def __init__(self, rows: Tensor, config: KlWganConfig) -> None:
         self.config = config
         self.mean, self.scale = rows.mean(dim=0), rows.std(dim=0)
-        if (
-            rows.ndim != 2
-            or not bool(torch.isfinite(rows).all())
-            or not bool(self.scale.gt(0).all())
-        ):
+        if rows.ndim != 2 or not bool(rows.isfinite().all() & self.scale.gt(0).all()):
             raise InputError(
                 f"rows of shape {tuple(rows.shape)}, expected finite numbers (N, D) of which no "
                 "column is constant"
@@ -119,18 +117,15 @@ class KlWganTask:
             critic_loss = (
                 F.relu(1 - on_real).mean() + (ratios(on_fake) * F.relu(1 + on_fake)).mean()
             )
-            _descend(self._d, critic_loss)
+            descend(self._d, critic_loss)
         on_fake = self.critic(self._draw(rng))[:, 0]
         loss = -(ratios(on_fake) * on_fake).mean()
-        _descend(self._g, loss)
+        descend(self._g, loss)
         return {"critic": critic_loss.item(), "generator": loss.item()}
 
     def finished(self) -> RowGenerator:
         """The generator in evaluation mode, with the table's units in its last layer."""
-        trained = RowGenerator(
-            self.rows.shape[1], width=self.config.width, latent=self.config.latent
-        )
-        trained.load_state_dict(self.generator.state_dict())
+        trained = copy.deepcopy(self.generator)
         with torch.no_grad():
             trained.last.weight.mul_(self.scale[:, None])
             trained.last.bias.mul_(self.scale).add_(self.mean)
@@ -145,9 +140,3 @@ class KlWganTask:
 def ratios(scores: Tensor) -> Tensor:
     """w = exp T / mean exp T, (N,), without gradient."""
     return scores.detach().softmax(dim=0) * len(scores)
-
-
-def _descend(adam: torch.optim.Optimizer, loss: Tensor) -> None:
-    adam.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    adam.step()

@@ -36,6 +36,11 @@ from wherefrom.generators.readiness import device_hint
 from wherefrom.generators.zoo.files import load_zoo
 
 SUFFIXES = {".pt": "torchscript", ".pth": "torchscript", ".ts": "torchscript", ".pt2": "export"}
+HAS_WEIGHTS = {
+    "torchscript": "a TorchScript file",
+    "export": "an exported program",
+    "diffusers": "a diffusers folder",
+}
 FORMS = (
     "expected file.py:factory, a TorchScript file (.pt, .ts), a torch.export file (.pt2) or the "
     "folder of a diffusers VAE"
@@ -87,7 +92,10 @@ def load_generator(
     scheme, _, rest = spec.partition(":")
     name = rest if scheme in LOADERS else spec
     path = None if weights is None else Path(weights)
-    source = LOADERS[_kind(spec)](Request(name, path, latent))
+    kind = _kind(spec)
+    if path is not None and kind in HAS_WEIGHTS:
+        raise InputError(f"{HAS_WEIGHTS[kind]} carries its own weights; leave {path} out")
+    source = LOADERS[kind](Request(name, path, latent))
     return wrap_generator(
         source.module,
         latent=latent if latent is not None else source.latent,
@@ -173,7 +181,6 @@ def _running_user_code(path: Path) -> Iterator[None]:
 
 
 def _load_torchscript(request: Request) -> LoadedModule:
-    _refuse_weights(request, "a TorchScript file")
     path = Path(request.name)
     try:
         with warnings.catch_warnings():
@@ -210,7 +217,6 @@ class _Exported(nn.Module):
 
 
 def _load_export(request: Request) -> LoadedModule:
-    _refuse_weights(request, "an exported program")
     path = Path(request.name)
     try:
         program = torch.export.load(path)
@@ -258,23 +264,13 @@ def _contiguous(_part: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, .
 
 
 def _load_diffusers(request: Request) -> LoadedModule:
-    _refuse_weights(request, "a diffusers folder")
     autoencoder = load_autoencoder(Path(request.name), purpose="loading a diffusers VAE")
     latent = request.latent or autoencoder.latent_shape()
     return LoadedModule(_DiffusersDecoder(autoencoder), latent=latent)
 
 
-def _refuse_weights(request: Request, what: str) -> None:
-    if request.weights is not None:
-        raise InputError(f"{what} carries its own weights; leave {request.weights} out")
-
-
-def _load_zoo(request: Request) -> LoadedModule:
-    return LoadedModule(load_zoo(request.name, request.weights))
-
-
 LOADERS: dict[str, Loader] = {
-    "zoo": _load_zoo,
+    "zoo": lambda request: LoadedModule(load_zoo(request.name, request.weights)),
     "python": _load_python,
     "torchscript": _load_torchscript,
     "export": _load_export,

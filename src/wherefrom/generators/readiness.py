@@ -1,4 +1,4 @@
-"""Whether a module can be split at all: refused at once, before anything is sampled or fitted."""
+"""Refuses modules that cannot be split, before anything is sampled or fitted."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ HALF = {torch.float16, torch.bfloat16}
 
 
 def without_compiling(module: nn.Module) -> nn.Module:
-    """The module behind `torch.compile`, which shares its weights; others as they are.
+    """The module that `torch.compile` wrapped (the weights are shared); other modules unchanged.
 
-    Parts of a module may be compiled as well; they are unwrapped in place.
+    Compiled parts of a module are unwrapped in place.
     """
     module = _original(module)
     for part in list(module.modules()):

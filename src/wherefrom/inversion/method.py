@@ -18,7 +18,7 @@ from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
 from wherefrom.core.saving.store import digest_tensors
 from wherefrom.inversion.config import InversionConfig, penalties_of
-from wherefrom.inversion.latents import draw_latents
+from wherefrom.inversion.equations import draw_latents
 from wherefrom.inversion.model import FittedInverter
 from wherefrom.inversion.networks.assembly import Networks, build_networks
 from wherefrom.inversion.networks.bodies import Architecture, StandardArchitecture

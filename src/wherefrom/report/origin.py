@@ -11,21 +11,7 @@ from wherefrom.origin.index.places import shown_path
 from wherefrom.origin.searching.decision import AnswerKind
 from wherefrom.origin.searching.evidence import CandidateOverlay
 from wherefrom.origin.searching.result import Candidate, OriginAnswer, RetrievalReport
-from wherefrom.report.pages.describe import flatten
-from wherefrom.report.pages.html import (
-    Block,
-    Cards,
-    Cell,
-    Facts,
-    Grid,
-    Panel,
-    Points,
-    Prose,
-    Section,
-    Strip,
-    page_footer,
-    write_report,
-)
+from wherefrom.report.pages import html
 from wherefrom.report.pages.overlay import (
     SCALE,
     SMALL,
@@ -70,17 +56,17 @@ def write_search_report(
     counts = Counter(answer.answer for answer in answers)
     cards = tuple((str(counts[kind]), str(kind), TONES[kind]) for kind in AnswerKind)
     sections = [
-        Section("Answer", (Prose((_headline(answers),)), Cards(cards))),
-        *([Section("Images", (_overview(answers, thumbnails),))] if len(answers) > 1 else []),
+        html.Section("Answer", html.Prose(_headline(answers)), html.Cards(*cards)),
+        *([html.Section("Images", _overview(answers, thumbnails))] if len(answers) > 1 else []),
         *_looked_at(answers, thumbnails, evidence),
-        Section("What the answers mean", (Points(_meanings(basis)),)),
-        Section("What they do not prove", (Points(_limits()),)),
-        Section(
+        html.Section("What the answers mean", html.Points(*_meanings(basis))),
+        html.Section("What they do not prove", html.Points(*_limits())),
+        html.Section(
             "What was compared",
-            (Facts(tuple((name, value, "") for name, value in flatten(basis))),),
+            html.facts_of(basis),
         ),
     ]
-    write_report(path, "Which image was this made from?", sections, footer=page_footer())
+    html.write_report(path, "Which image was this made from?", sections)
 
 
 def _headline(answers: Sequence[OriginAnswer]) -> str:
@@ -89,47 +75,50 @@ def _headline(answers: Sequence[OriginAnswer]) -> str:
     return f"{plural(len(answers), 'image')} were searched for. The answer for each stands below."
 
 
-def _overview(answers: Sequence[OriginAnswer], thumbnails: Mapping[str, str]) -> Grid:
+def _overview(answers: Sequence[OriginAnswer], thumbnails: Mapping[str, str]) -> html.Grid:
     rows = []
     for answer in answers:
         named = answer.answer in (AnswerKind.COPY, AnswerKind.EDIT)
         best = answer.candidates[0] if named else None
         rows.append(
             (
-                Cell("", image=thumbnails.get(answer.name, "")),
-                Cell(answer.name, below=answer.digest or ""),
-                Cell(str(answer.answer), tone=TONES[answer.answer]),
-                Cell("", image="" if best is None else thumbnails.get(best.path, "")),
+                html.Cell("", image=thumbnails.get(answer.name, "")),
+                html.Cell(answer.name, below=answer.digest or ""),
+                html.Cell(str(answer.answer), tone=TONES[answer.answer]),
+                html.Cell("", image="" if best is None else thumbnails.get(best.path, "")),
                 # What is said instead of an origin stands in its place, where there is room.
-                Cell(answer.reason) if best is None else Cell(_called(best), below=best.digest),
-                Cell("" if answer.p_value is None else f"{answer.p_value:.3g}", numeric=True),
+                answer.reason if best is None else html.Cell(_called(best), below=best.digest),
+                "" if answer.p_value is None else f"{answer.p_value:.3g}",
             )
         )
     columns = ("", "image", "answer", "", "origin, or why none is named", "p-value")
-    return Grid(columns, tuple(rows), (False, False, False, False, False, True))
+    return html.Grid(columns, tuple(rows), (False, False, False, False, False, True))
 
 
 def _looked_at(
     answers: Sequence[OriginAnswer],
     thumbnails: Mapping[str, str],
     evidence: Mapping[tuple[str, str], CandidateOverlay],
-) -> Iterator[Section]:
+) -> Iterator[html.Section]:
     """A section per answer: the pictures side by side, and the candidates."""
     for answer in [answer for answer in answers if answer.candidates][:LISTED]:
         panels = answer_panels(answer, evidence)
         sentences = tuple(
             f"{said[0].upper()}{said[1:]}." for said in (answer.sentence(), *answer.notes)
         )
-        blocks: list[Block] = [Prose(sentences), *([Strip(panels)] if panels else [])]
+        blocks: list[html.Block] = [
+            html.Prose(*sentences),
+            *([html.Strip(*panels)] if panels else []),
+        ]
         if len(answer.candidates) > 1:
             blocks.append(_candidates(answer, thumbnails, evidence))
         title = f"{'A copy' if answer.answer is AnswerKind.COPY else 'Most similar'}: {answer.name}"
-        yield Section(title, tuple(blocks))
+        yield html.Section(title, *blocks)
 
 
 def answer_panels(
     answer: OriginAnswer, evidence: Mapping[tuple[str, str], CandidateOverlay], *, called: str = ""
-) -> tuple[Panel, ...]:
+) -> tuple[html.Panel, ...]:
     """The image asked for (`called` so, if not by its path), the best match, where they differ."""
     best = answer.candidates[0]
     overlay = evidence.get((answer.name, best.path))
@@ -140,7 +129,7 @@ def answer_panels(
     if overlay is not None:
         caption = "Where the latents differ once the candidate is laid over; paler where it ends."
         drawn.append((draw_difference(answer.name, answer.digest, overlay), caption, SCALE))
-    return tuple(Panel(image, text, scale, alt=text) for image, text, scale in drawn if image)
+    return tuple(html.Panel(image, text, scale, alt=text) for image, text, scale in drawn if image)
 
 
 def _caption(answer: OriginAnswer, evidence: CandidateOverlay | None) -> str:
@@ -159,13 +148,13 @@ def _candidates(
     answer: OriginAnswer,
     thumbnails: Mapping[str, str],
     evidence: Mapping[tuple[str, str], CandidateOverlay],
-) -> Grid:
+) -> html.Grid:
     rows = tuple(
         _candidate_row(rank, candidate, answer, thumbnails, evidence)
         for rank, candidate in enumerate(answer.candidates, start=1)
     )
     columns = ("rank", "", "difference", "image", "cosine", "deviations", "p-value", "agreement")
-    return Grid(columns, rows, (True, False, False, False, True, True, True, True))
+    return html.Grid(columns, rows, (True, False, False, False, True, True, True, True))
 
 
 def _candidate_row(
@@ -174,7 +163,7 @@ def _candidate_row(
     answer: OriginAnswer,
     thumbnails: Mapping[str, str],
     evidence: Mapping[tuple[str, str], CandidateOverlay],
-) -> tuple[Cell, ...]:
+) -> html.Row:
     overlay = evidence.get((answer.name, candidate.path))
     drawn = overlay and draw_difference(answer.name, answer.digest, overlay, side=SMALL)
     figures = (
@@ -184,11 +173,11 @@ def _candidate_row(
         "" if overlay is None else f"{overlay.alignment.agreement:.2f}",
     )
     return (
-        Cell(str(rank), numeric=True),
-        Cell("", image=thumbnails.get(candidate.path, "")),
-        Cell("", image=drawn or ""),
-        Cell(_called(candidate), below=candidate.digest),
-        *(Cell(figure, numeric=True) for figure in figures),
+        str(rank),
+        html.Cell("", image=thumbnails.get(candidate.path, "")),
+        html.Cell("", image=drawn or ""),
+        html.Cell(_called(candidate), below=candidate.digest),
+        *figures,
     )
 
 

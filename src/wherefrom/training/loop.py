@@ -85,6 +85,13 @@ def run(
     return log
 
 
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step of the optimiser down the gradient of `loss`, a scalar."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
 def _named_tensors(task: Task) -> Iterator[tuple[str, Tensor]]:
     for name, module in task.modules().items():
         for key, value in module.state_dict().items():

@@ -1,4 +1,7 @@
-"""The REST interface and the page; `service` does the work."""
+"""The REST interface and the page; `service` does the work.
+
+The answers are pydantic models, which give the OpenAPI schema.
+"""
 
 from collections.abc import AsyncIterable
 from importlib.resources import files
@@ -8,6 +11,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Req
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
 from wherefrom import __version__
@@ -15,24 +19,91 @@ from wherefrom.core.errors import InputError
 from wherefrom.report.pages.files import INSPECTION, PAGE
 from wherefrom.web.databases import HistoryAwayError
 from wherefrom.web.guard import CLOSE, COOKIE, Guard, is_token, session_of
-from wherefrom.web.jobs import Job, JobState
+from wherefrom.web.history import Job, JobState
 from wherefrom.web.service import Service, UploadRefusedError
 from wherefrom.web.settings import LOOPBACK
-from wherefrom.web.views import (
-    HealthView,
-    JobsView,
-    JobView,
-    ProblemView,
-    ServiceView,
-    TokenView,
-    job_view,
-)
 
 # A report loads nothing and runs nothing; the sandbox takes even the page's own origin from it.
 REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 STATIC = {"app.js": "text/javascript; charset=utf-8", "style.css": "text/css; charset=utf-8"}
 MAX_NUMBER = 2**63 - 1  # SQLite's largest integer
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
+
+
+class AnswerView(BaseModel):
+    """One question's answer in short; the report holds the rest."""
+
+    question: str
+    asked: str
+    state: str = Field(description="found, not found, not flagged, cannot say or not asked")
+    sentence: str
+    error_rate: float | None
+    error_of: str
+
+
+class StepView(BaseModel):
+    """What is being done."""
+
+    step: str
+    done: int
+    total: int | None
+
+
+class JobView(BaseModel):
+    """One uploaded image."""
+
+    id: str
+    number: int
+    name: str
+    bytes: int
+    state: str = Field(description="queued, running, done, failed or cancelled")
+    created: float = Field(description="seconds since 1970, as all times")
+    started: float | None
+    finished: float | None
+    error: str
+    step: StepView | None
+    summary: list[AnswerView]
+
+
+class JobsView(BaseModel):
+    """A page of the history, newest first."""
+
+    jobs: list[JobView]
+    before: int | None = Field(description="give it as `before` for the next page; null at the end")
+
+
+class HealthView(BaseModel):
+    """Whether jobs are worked on."""
+
+    healthy: bool
+    version: str
+    waiting: int | None = Field(description="null while the history does not answer")
+
+
+class ServiceView(BaseModel):
+    """What a client needs to know."""
+
+    version: str
+    case: str
+    max_upload_bytes: int
+    needs_token: bool
+
+
+class ProblemView(BaseModel):
+    """What is wrong with a request, in one line."""
+
+    detail: str
+
+
+class TokenView(BaseModel):
+    """What a browser exchanges for a cookie."""
+
+    token: str = Field(max_length=512)
+
+
+def job_view(job: Job) -> JobView:
+    """A job as it is sent."""
+    return JobView.model_validate(job, from_attributes=True)
 
 
 def create_app(service: Service, *, case: str, token: str | None, host: str) -> FastAPI:
@@ -107,11 +178,8 @@ def _jobs(service: Service) -> APIRouter:
         """Upload one image: its bytes are the body.  It is queued, and is not lost from then on."""
         _check_kind(request)
         announced = request.headers.get("content-length", "0")
-        limit = service.config.max_upload_mib * 2**20
-        if announced.isdecimal() and int(announced) > limit:
-            raise UploadRefusedError(
-                413, f"the file is larger than {service.config.max_upload_mib} MiB"
-            )
+        if announced.isdecimal() and int(announced) > service.config.max_upload_bytes:
+            raise service.too_large()
         job = await service.accept(name, request.stream())
         response.headers["Location"] = f"/api/jobs/{job.id}"
         return job_view(job)
@@ -196,7 +264,7 @@ def _session(service: Service, case: str, token: str | None) -> APIRouter:
     @router.get("/api/service")
     async def about() -> ServiceView:
         """What a client needs to know before it uploads an image."""
-        limit = service.config.max_upload_mib * 2**20
+        limit = service.config.max_upload_bytes
         return ServiceView(
             version=__version__, case=case, max_upload_bytes=limit, needs_token=token is not None
         )

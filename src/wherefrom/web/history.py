@@ -23,19 +23,115 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Select, func, insert, inspect, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    func,
+    insert,
+    inspect,
+    select,
+    update,
+)
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.paths import show_path
 from wherefrom.web.databases import CONNECTIONS, open_database
-from wherefrom.web.jobs import ABOUT, OPEN, ROWS, SCHEMA, TABLES, Job, JobState, job_of
 
 JOBS, UPLOAD = "jobs", "upload"
 MAX_ATTEMPTS = 3
 OLD_TABLE = "jobs"  # of format 1
+SCHEMA = 2
+TABLES = MetaData()
+ABOUT = Table("wherefrom_history", TABLES, Column("format", Integer), Column("folder", Text))
+ROWS = Table(
+    "wherefrom_jobs",
+    TABLES,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("started", Double),
+    Column("finished", Double),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("error", Text, nullable=False, default=""),
+    Column("summary", Text, nullable=False, default="[]"),
+    Column("step", Text),  # JSON
+    Column("claim", Text, unique=True),  # of running jobs
+    Column("lease", Double),  # until when the claim lasts unless it is renewed
+    Index("wherefrom_waiting", "state", "number"),
+    sqlite_autoincrement=True,
+)
+
+
+class JobState(StrEnum):
+    """The states of a job."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+OPEN = (JobState.QUEUED, JobState.RUNNING)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One uploaded image.  Times are seconds since 1970."""
+
+    number: int
+    id: str
+    name: str
+    bytes: int
+    state: JobState
+    created: float
+    started: float | None
+    finished: float | None
+    attempts: int
+    error: str
+    summary: Sequence[dict[str, Any]]
+    step: dict[str, Any] | None
+    claim: str | None
+    lease: float | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job is done, failed or cancelled."""
+        return self.state in ENDED
+
+
+def job_of(row: Any) -> Job:
+    """The job of a row of `ROWS`."""
+    values = dict(row._mapping)
+    step = values["step"]
+    return Job(
+        **values
+        | {
+            "state": JobState(values["state"]),
+            "summary": json.loads(values["summary"]),
+            "step": None if step is None else json.loads(step),
+        }
+    )
+
+
 COLUMN = ROWS.c
 FREED: dict[str, Any] = {"claim": None, "lease": None, "step": None}
 

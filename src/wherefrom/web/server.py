@@ -52,7 +52,7 @@ def worker_command(where: Listening) -> list[str]:
     settings = {
         "device": where.device,
         "heat": config.heat_map,
-        "max_bytes": config.max_upload_mib * 2**20,
+        "max_bytes": config.max_upload_bytes,
         "max_pixels": config.max_pixels,
         "memory_gib": config.memory_gib,
         "threads": threads_per_process(config.workers),

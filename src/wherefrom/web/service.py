@@ -11,11 +11,9 @@ from typing import Any
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.saving.store import flush_file, flush_folder
-from wherefrom.web.bell import Bell
-from wherefrom.web.crew import Crew
+from wherefrom.web.crew import Bell, Crew
 from wherefrom.web.databases import HistoryAwayError
-from wherefrom.web.history import UPLOAD, JobHistory
-from wherefrom.web.jobs import Job, JobState
+from wherefrom.web.history import UPLOAD, Job, JobHistory, JobState
 from wherefrom.web.metrics import Metrics
 from wherefrom.web.settings import ServiceConfig
 
@@ -132,16 +130,19 @@ class Service:
             503, f"{self.config.queue} images wait already; come back", again=30
         )
 
+    def too_large(self) -> UploadRefusedError:
+        """The refusal of an upload above the limit."""
+        return UploadRefusedError(413, f"the file is larger than {self.config.max_upload_mib} MiB")
+
     async def _write(self, path: Path, body: AsyncIterator[bytes]) -> int:
-        size, limit = 0, self.config.max_upload_mib * 2**20
+        size = 0
         try:
             async with asyncio.timeout(self.config.upload_seconds):
                 with path.open("xb") as file:
                     async for chunk in body:
                         size += len(chunk)
-                        if size > limit:
-                            mib = self.config.max_upload_mib
-                            raise UploadRefusedError(413, f"the file is larger than {mib} MiB")
+                        if size > self.config.max_upload_bytes:
+                            raise self.too_large()
                         await asyncio.to_thread(file.write, chunk)
         except TimeoutError as error:
             raise UploadRefusedError(408, "the upload took too long and was given up") from error

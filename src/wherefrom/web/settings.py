@@ -38,6 +38,11 @@ class ServiceConfig(Config):
     )
     heat_map: bool = setting(False, "show which parts look unnatural; takes longest")
 
+    @property
+    def max_upload_bytes(self) -> int:
+        """The size of the largest upload."""
+        return self.max_upload_mib * 2**20
+
 
 def check_token(host: str, token: str | None) -> None:
     """An `InputError` unless a host that others can reach is guarded by a token."""

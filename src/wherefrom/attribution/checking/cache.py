@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Self
 
@@ -114,7 +114,7 @@ def basis_of(fitted: Attributor) -> str:
         "reading": reading_key(),
         "method": fitted.method,
         "config": fitted.config.to_dict(),
-        "noise": None if fitted.noise is None else fitted.noise.to_meta(),
+        "noise": None if fitted.noise is None else asdict(fitted.noise),
         "shape": list(fitted.image_shape),
         "numbers": fitted.digest,
         "generator": fitted.provenance["generator"]["digest"],

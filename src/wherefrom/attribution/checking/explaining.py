@@ -18,6 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
+from wherefrom.attribution.conditions import rescaled
 from wherefrom.attribution.fitted import Attributor
 from wherefrom.attribution.protocol import Channel, as_stored
 from wherefrom.attribution.result import ImageVerdict
@@ -26,7 +27,6 @@ from wherefrom.core.errors import InputError
 from wherefrom.data.altering.degradations import blur, crop, jpeg, webp
 from wherefrom.data.decoding.images import Carrier
 from wherefrom.data.notebook import rows_as_frame, rows_as_html
-from wherefrom.data.shaping import crop_and_resize
 from wherefrom.data.writing import to_float
 
 HALF_LEVEL = 0.5  # of 255: what rounding alone leaves over
@@ -103,28 +103,15 @@ class Explanation:
         return rows_as_html(self.to_dict()["reencodings"], caption=caption)
 
 
-def _saved_as(quality: int, kind: str) -> Callable[[Tensor], Tensor]:
-    return lambda x: (jpeg if kind == "JPEG" else webp)(x, quality)
-
-
-def _rescaled(share: float) -> Callable[[Tensor], Tensor]:
-    def change(x: Tensor) -> Tensor:
-        height, width = x.shape[1:]
-        size = max(1, round(height * share)), max(1, round(width * share))
-        return crop_and_resize(crop_and_resize(x, size), (height, width))
-
-    return change
-
-
 # What is done, how, and the file that it would arrive in: (format, quality, scale).
 REENCODINGS: tuple[tuple[str, Callable[[Tensor], Tensor], tuple[str, int | None, float]], ...] = (
     ("saved again without loss", lambda x: x, ("PNG", None, 1.0)),
-    ("JPEG, quality 95", _saved_as(95, "JPEG"), ("JPEG", 95, 1.0)),
-    ("JPEG, quality 85", _saved_as(85, "JPEG"), ("JPEG", 85, 1.0)),
-    ("JPEG, quality 75", _saved_as(75, "JPEG"), ("JPEG", 75, 1.0)),
-    ("WebP, quality 80", _saved_as(80, "WEBP"), ("WEBP", None, 1.0)),
-    ("scaled to three quarters", _rescaled(0.75), ("PNG", None, 0.75)),
-    ("scaled to one and a half", _rescaled(1.5), ("PNG", None, 1.5)),
+    ("JPEG, quality 95", lambda x: jpeg(x, 95), ("JPEG", 95, 1.0)),
+    ("JPEG, quality 85", lambda x: jpeg(x, 85), ("JPEG", 85, 1.0)),
+    ("JPEG, quality 75", lambda x: jpeg(x, 75), ("JPEG", 75, 1.0)),
+    ("WebP, quality 80", lambda x: webp(x, 80), ("WEBP", None, 1.0)),
+    ("scaled to three quarters", lambda x: rescaled(x, 0.75), ("PNG", None, 0.75)),
+    ("scaled to one and a half", lambda x: rescaled(x, 1.5), ("PNG", None, 1.5)),
     ("cropped by a sixteenth, scaled back", lambda x: crop(x, 15 / 16), ("PNG", None, 1.0)),
     ("softened (0.6 px)", lambda x: blur(x, 0.6), ("PNG", None, 1.0)),
 )
@@ -143,12 +130,12 @@ def explain(
     An `InputError` for an image without a finite score: there is nothing to explain.
     """
     pixels = as_stored(image[None], fitted.image_shape)
-    row = fitted.check(
+    (row,) = fitted.judge(
         pixels,
         names=[name],
         digests=None if digest is None else [digest],
         carriers=None if carrier is None else [carrier],
-    ).images[0]
+    )
     if row.score is None:
         raise InputError(f"{name} cannot be explained: it {row.reason}")
     scores = fitted.calibration_of(row.condition or "")
@@ -180,5 +167,5 @@ def _reencoded(
     height, width = fitted.image_shape[1:]
     size = round(height * scale), round(width * scale)
     carrier = Carrier(kind, kind == "PNG", quality, size)
-    row = fitted.check(apply(pixels)[None], carriers=[carrier]).images[0]
+    (row,) = fitted.judge(apply(pixels)[None], carriers=[carrier])
     return Reencoding(change, row.verdict, row.p_value, row.condition, row.reason)

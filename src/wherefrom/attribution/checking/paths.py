@@ -1,18 +1,30 @@
-"""Verdicts for files, folders and tables; a file that cannot be judged is a row with a reason."""
+"""`check`: verdicts on images, files, folders or tables, by an attributor or its folder.
+
+A file that cannot be judged is a row with a reason.  Several processes, each with one thread, judge
+a large folder sooner: the inversion of an image is many small products, which gain little from
+threads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from wherefrom.attribution.checking.cache import Answers
+from wherefrom.attribution.checking.discovery import control_discoveries
 from wherefrom.attribution.checking.explaining import Explanation, explain
 from wherefrom.attribution.conditions import CLEAN
-from wherefrom.attribution.fitted import Attributor
+from wherefrom.attribution.fitted import Attributor, load
 from wherefrom.attribution.result import CheckResult, ImageVerdict, cannot_say, judge_together
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
@@ -20,30 +32,59 @@ from wherefrom.data.batches import BatchOptions, read_files
 from wherefrom.data.folders import list_images, read_images
 from wherefrom.data.tables.numbers import read_rows
 
+Place = Path | str
+
 PART = 64  # files that are read and judged together
 
+_loaded: list[Attributor] = []  # of a worker process: its one attributor
 
-def explain_path(fitted: Attributor, path: Path) -> tuple[Explanation, Tensor]:
-    """What the verdict on one image file rests on, and its pixels as they were judged.
 
-    An `InputError` if the file cannot be judged: there is nothing to explain then.
+def check(
+    attributor: Attributor | Place,
+    samples: Tensor | Place | Sequence[Place],
+    *,
+    processes: int = 1,
+    answers: Place | None = None,
+    false_discovery_rate: float | None = None,
+    track: Track = quiet,
+) -> CheckResult:
+    """Say of every image, or row of numbers, whether the attributor's model made it.
+
+    `attributor` is a fitted one or the folder of one; one that needs its generator is loaded first
+    (`load`).  `samples` are a tensor, as `Attributor.check` takes it, or files and folders.  A file
+    that cannot be judged gets "cannot say" and the reason.
+
+    `processes` divide the files among them (spawned: a script needs the guard
+    `if __name__ == "__main__"`), for which `attributor` must be a folder.  `answers` is an SQLite
+    file, made if it is missing, that stores verdicts by digest: what it holds is not judged again.
+    `false_discovery_rate` judges all samples together (`control_discoveries`).
     """
-    path = Path(path)
-    _refuse_numbers(fitted)
-    channels, height, width = fitted.image_shape
-    batch = read_images(
-        [path], channels=channels, size=(height, width), resize="scaled" in fitted.altered
-    )
-    if len(batch.paths) > 1:
-        raise InputError(f"{path} is a folder of {len(batch.paths)} images; name one of them")
-    explanation = explain(
-        fitted,
-        batch.images[0],
-        name=str(batch.paths[0]),
-        digest=batch.digests[0],
-        carrier=batch.carriers[0],
-    )
-    return explanation, batch.images[0]
+    fitted = attributor if isinstance(attributor, Attributor) else load(attributor)
+    if processes < 1:
+        raise InputError(f"{processes} processes; give at least 1")
+    if processes > 1 and isinstance(attributor, Attributor):
+        raise InputError("several processes each load the attributor; give its folder instead")
+    if isinstance(samples, Tensor):
+        if answers is not None or processes > 1:
+            raise InputError("answers and processes are for files, and these samples are a tensor")
+        result = fitted.check(samples, track=track)
+    else:
+        if answers is not None and fitted.judges_numbers:
+            raise InputError("answers are stored of images, and this attributor judges rows")
+        paths = [Path(p) for p in ([samples] if isinstance(samples, Path | str) else samples)]
+        with nullcontext() if answers is None else Answers(Path(answers), fitted) as known:
+            if isinstance(attributor, Attributor) or processes == 1 or fitted.judges_numbers:
+                result = check_paths(fitted, paths, answers=known, track=track)
+            else:
+                files, folder = list_images(paths), Path(attributor)
+                result = fitted.result(
+                    check_in_processes(
+                        folder, files, processes=processes, answers=known, track=track
+                    )
+                )
+    if false_discovery_rate is not None:
+        result = control_discoveries(result, false_discovery_rate)
+    return result
 
 
 def check_paths(
@@ -102,13 +143,11 @@ def check_files(fitted: Attributor, files: Sequence[Path]) -> list[ImageVerdict]
     batch = read_files(files, "the files", wanted)
     rows = {file.path: cannot_say(str(file.path), file.reason) for file in batch.skipped}
     if batch.paths:
-        checked = fitted.check(
-            batch.images,
-            names=[str(path) for path in batch.paths],
-            digests=batch.digests,
-            carriers=batch.carriers,
+        names = [str(path) for path in batch.paths]
+        verdicts = fitted.judge(
+            batch.images, names=names, digests=batch.digests, carriers=batch.carriers
         )
-        rows |= dict(zip(batch.paths, checked.images, strict=True))
+        rows |= dict(zip(batch.paths, verdicts, strict=True))
     return [rows[path] for path in files]
 
 
@@ -119,9 +158,9 @@ def _check_tables(fitted: Attributor, paths: Sequence[Path], track: Track) -> Ch
     unread = [cannot_say(str(path), reason) for path, reason in batch.skipped]
     if not batch.names:
         return fitted.result(unread)
-    checked = fitted.check(batch.values, names=batch.names, digests=batch.digests, track=track)
-    result = fitted.result([*checked.images, *unread])
-    p_values = [row.p_value for row in checked.images if row.p_value is not None]
+    rows = fitted.judge(batch.values, names=batch.names, digests=batch.digests, track=track)
+    result = fitted.result([*rows, *unread])
+    p_values = [row.p_value for row in rows if row.p_value is not None]
     if not p_values:  # no row has a finite score
         return result
     together = judge_together(
@@ -130,6 +169,73 @@ def _check_tables(fitted: Attributor, paths: Sequence[Path], track: Track) -> Ch
     return replace(result, together=together)
 
 
-def _refuse_numbers(fitted: Attributor) -> None:
+def check_in_processes(
+    attributor: Path,
+    files: Sequence[Path],
+    *,
+    processes: int,
+    answers: Answers | None = None,
+    track: Track = quiet,
+) -> list[ImageVerdict]:
+    """A verdict per image file by the attributor saved in a folder, from `processes` processes.
+
+    The processes are spawned, so that a script that calls this needs the usual guard
+    `if __name__ == "__main__"`.  An `InputError` if a process dies, as it does where memory ends.
+    """
+    done = 0
+
+    def check_each(parts: Sequence[Sequence[Path]]) -> Iterator[list[ImageVerdict]]:
+        nonlocal done
+        if not parts:
+            return
+        with ProcessPoolExecutor(
+            min(processes, len(parts)),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_begin,
+            initargs=(attributor,),
+        ) as pool:
+            for verdicts in pool.map(_check_part, parts):
+                done += len(verdicts)
+                yield verdicts
+
+    try:
+        return check_in_parts(files, check_each, answers, track=track)
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"a process ended before its answer, perhaps for want of memory; {done} of "
+            f"{len(files)} files were judged; use fewer processes"
+        ) from error
+
+
+def _begin(attributor: Path) -> None:
+    logging.captureWarnings(True)  # else a worker's warnings would stand beside a result in JSON
+    torch.set_num_threads(1)
+    _loaded.append(load(attributor))
+
+
+def _check_part(files: Sequence[Path]) -> list[ImageVerdict]:
+    return check_files(_loaded[0], files)
+
+
+def explain_path(fitted: Attributor, path: Path) -> tuple[Explanation, Tensor]:
+    """What the verdict on one image file rests on, and its pixels as they were judged.
+
+    An `InputError` if the file cannot be judged: there is nothing to explain then.
+    """
+    path = Path(path)
     if fitted.judges_numbers:
         raise InputError("an explanation shows pixels, and this attributor judges rows of numbers")
+    channels, height, width = fitted.image_shape
+    batch = read_images(
+        [path], channels=channels, size=(height, width), resize="scaled" in fitted.altered
+    )
+    if len(batch.paths) > 1:
+        raise InputError(f"{path} is a folder of {len(batch.paths)} images; name one of them")
+    explanation = explain(
+        fitted,
+        batch.images[0],
+        name=str(batch.paths[0]),
+        digest=batch.digests[0],
+        carrier=batch.carriers[0],
+    )
+    return explanation, batch.images[0]

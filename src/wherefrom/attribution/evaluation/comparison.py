@@ -179,22 +179,16 @@ def compare(
     refuse_shared(others, rivals, generator.image_shape, whose="the others of the fit")
     rows, altered = [], []
     for name, config in configs.items():
+        fit_method = partial(
+            fit, generator, others, method=name, config=config, track=track, device=device
+        )
         runs = []
         repetitions = range(design.repetitions)
         label = f"fitting and evaluating {name}"
         for number in track(repetitions, label, total=design.repetitions):
-            fit_method = partial(
-                fit,
-                generator,
-                others,
-                method=name,
-                config=config,
-                seed=derive_seed(seed, "comparison", number),
-                track=track,
-                device=device,
-            )
-            images = _Images(generator, design, rivals, seed, number)
-            runs.append(_repeat(fit_method, images, track))
+            seeds = partial(derive_seed, seed, "comparison", number)
+            images = _TestImages(generator, design, rivals, seeds)
+            runs.append(_repeat(partial(fit_method, seed=seeds()), images, track))
         rows.append(
             MethodRow(
                 **_measured(name, [run.clean for run in runs]),
@@ -218,22 +212,17 @@ def compare(
 
 
 @dataclass(frozen=True, eq=False)
-class _Images:
-    """What one repetition judges."""
+class _TestImages:
+    """What one repetition judges; `seeds`: the role of samples in it -> their seed."""
 
     generator: Generator
     design: ComparisonDesign
     rivals: Mapping[str, Tensor]
-    seed: int
-    number: int
+    seeds: Callable[..., int]
 
     def own(self, count: int, role: str) -> Tensor:
         """Own images of this repetition for `role`, as stored."""
-        return stored_samples(self.generator, count, self.seed_of(role))
-
-    def seed_of(self, role: str) -> int:
-        """The seed of this repetition for `role`."""
-        return derive_seed(self.seed, "comparison", self.number, role)
+        return stored_samples(self.generator, count, self.seeds(role))
 
 
 @dataclass(frozen=True)
@@ -244,7 +233,7 @@ class _Repetition:
     score_seconds: float
 
 
-def _repeat(fit_method: Callable[[], Attributor], images: _Images, track: Track) -> _Repetition:
+def _repeat(fit_method: Callable[[], Attributor], images: _TestImages, track: Track) -> _Repetition:
     start = time.perf_counter()
     fitted = fit_method()
     between = time.perf_counter()
@@ -268,7 +257,7 @@ def _repeat(fit_method: Callable[[], Attributor], images: _Images, track: Track)
             name: as_stored(rival, fitted.image_shape) for name, rival in images.rivals.items()
         },
         rate=fitted.config.false_negative_rate,
-        seed=images.seed_of("altered"),
+        seed=images.seeds("altered"),
     )
     altered = tuple(
         judge(partial(fitted.score, condition=condition_after(alteration)), alteration)

@@ -1,14 +1,18 @@
 """The data term of the inversion: distance to one number per output element, or to an interval.
 
 Both terms are convex and smooth with a gradient that moves at most as fast as 2 ||G_L||^2, so that
-one solver (`lasso`) and one certificate serve both.  `u` is G_L z', in the layout of the operator.
+one solver (`lasso`) and one certificate serve both.  A term holds one chunk of images; `u` is
+G_L z', in the layout of the operator.
+
+    slope     half the gradient in u, of u's shape; may overwrite u
+    misfit    the value, (N,) float64
+    bound     misfit + lam ||z||_1, and how far below it the minimum lies at most, (N,) each
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,24 +23,6 @@ from wherefrom.attribution.equations import (
     interval_dual,
     interval_misfit,
 )
-
-
-class DataTerm(Protocol):
-    """The part of the objective that depends on the image, for one chunk of images."""
-
-    def slope(self, u: Tensor) -> Tensor:
-        """Half the gradient in u, of u's shape; may overwrite u."""
-        ...
-
-    def misfit(self, u: Tensor) -> Tensor:
-        """Its value, (N,) float64."""
-        ...
-
-    def bound(
-        self, z: Tensor, u: Tensor, adjoint: Callable[[Tensor], Tensor], lam: Tensor | float
-    ) -> tuple[Tensor, Tensor]:
-        """Value of misfit + lam ||z||_1, and how far below the minimum lies at most, (N,) each."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,3 +72,6 @@ class Interval:
         primal = primal + lam * z.abs().flatten(1).sum(dim=1, dtype=torch.float64)
         correlation = adjoint(d * self.weight.square()).flatten(1).abs().amax(dim=1)
         return primal, primal - interval_dual(u, d, self.weight, correlation, lam)
+
+
+DataTerm = Square | Interval

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.attribution.config import AttributionConfig
-from wherefrom.attribution.protocol import FitMaterial, Method, SavedScorer, Scorer, always
+from wherefrom.attribution.protocol import FitMaterial, Method, SavedScorer, Scorer
 from wherefrom.core.compute.passes import in_passes
 from wherefrom.core.config import setting
 from wherefrom.core.errors import InputError
@@ -103,6 +103,6 @@ AUTOENCODER = Method(
     presets={"default": AutoencoderConfig(), "one-pass": AutoencoderConfig(passes="one")},
     fit=_fit,
     read=read_autoencoder,
-    needs_generator=always,
+    needs_generator=lambda config: True,
     needs="encoder",
 )

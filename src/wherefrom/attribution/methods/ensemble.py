@@ -11,7 +11,7 @@
                   for it: AEDR; checking then needs the model
 
 Each is put in units of its upper spread over own images that nothing else has seen, and
-`flipad_scorer.combine` joins them so that none can hide another.  Calibration, p-values and
+`flipad.combine` joins them so that none can hide another.  Calibration, p-values and
 verdicts are those of every method: the joined score is calibrated, not its pieces.
 
 Deviation: the paper scores by one piece at a time.
@@ -38,10 +38,10 @@ from wherefrom.attribution.methods.fingerprint import (
     fit_fingerprint,
     read_fingerprint,
 )
-from wherefrom.attribution.methods.flipad import fit_flipad
-from wherefrom.attribution.methods.flipad_scorer import (
+from wherefrom.attribution.methods.flipad import (
     FlipadScorer,
     combine,
+    fit_flipad,
     pre_activations,
     read_flipad,
     reference_of,

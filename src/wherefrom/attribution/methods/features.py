@@ -5,7 +5,7 @@ FLIPAD, Section 4.3 and App. G.7: o = sigma^-1(x), final-layer inversion, max-po
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -19,6 +19,7 @@ from wherefrom.attribution.final_layer.config import LassoConfig
 from wherefrom.attribution.final_layer.intervals import CLEAN_QUANTILE, pixel_intervals
 from wherefrom.attribution.final_layer.lasso import Inversion, Inverter
 from wherefrom.attribution.final_layer.window import Window, centre_window
+from wherefrom.attribution.protocol import SavedScorer
 from wherefrom.core.compute.passes import in_passes
 from wherefrom.core.compute.precision import full_precision
 from wherefrom.core.progress import Track, quiet
@@ -98,7 +99,7 @@ class FeatureMap:
         if self.lasso.data == "square":
             o = self.output_map.inverse(x)
             if self.unit is not None:
-                o = _per_channel(o, self.unit)
+                o = o / (self.unit if o.ndim == 2 else self.unit[:, None])  # rows, or signals
             return self._inverter.invert(cut(o))
         intervals = pixel_intervals(x, self.output_map).each(cut)
         budget = None
@@ -150,26 +151,22 @@ class FeatureMap:
         return meta, tensors
 
     @classmethod
-    def from_saved(
-        cls,
-        meta: Mapping[str, Any],
-        tensors: Mapping[str, Tensor],
-        layer: Mapping[str, Tensor],
-        config: FlipadConfig,
-        device: torch.device | str,
-    ) -> Self:
-        """The inverse of `to_saved`; `layer` are the tensors of the last layer by short name."""
-        channels, unit = tensors.get("channels"), tensors.get("unit")
+    def from_saved(cls, saved: SavedScorer) -> Self:
+        """The inverse of `to_saved`."""
+        meta, config = saved.meta, saved.config
+        layer = saved.part("last_layer", config)
+        names = {"mean_activation", "channels", "unit"} & saved.tensors.keys()
+        tensors = {name: saved.tensors[name].to(saved.device) for name in names}
         return cls(
-            LastLayer.from_saved(meta["last_layer"], layer).to(device),
+            LastLayer.from_saved(layer.meta, layer.tensors).to(saved.device),
             OutputMap.from_meta(meta["output_map"]),
-            tensors["mean_activation"].to(device),
+            tensors["mean_activation"],
             config.lasso,
             config.max_side,
-            None if channels is None else channels.to(device),
+            tensors.get("channels"),
             None if meta["window"] is None else Window.from_meta(meta["window"]),
             float(meta["clean_noise"]),
-            None if unit is None else unit.to(device),
+            tensors.get("unit"),
         )
 
     @cached_property
@@ -184,11 +181,6 @@ class FeatureMap:
         if z.ndim > 2:
             z = pool_to(z, self.max_side)
         return z.flatten(1).half() if z.ndim == 3 else z.half()
-
-
-def _per_channel(o: Tensor, unit: Tensor) -> Tensor:
-    """o / unit, along the last axis of rows (N, D) or the channels of signals (N, C, T)."""
-    return o / unit if o.ndim == 2 else o / unit[:, None]
 
 
 def pool_to(z: Tensor, max_side: int) -> Tensor:

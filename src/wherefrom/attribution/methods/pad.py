@@ -136,7 +136,7 @@ def fit_pad(features: Features, material: FitMaterial, config: PadConfig) -> Pad
 
 def read_pad(features: Features, saved: SavedScorer) -> PadScorer:
     """The inverse of `PadScorer.to_saved`."""
-    detector = FittedDeepSad.from_saved(saved.meta, saved.tensors).to(saved.device)
+    detector = FittedDeepSad.from_saved(saved.meta, saved.tensors, saved.device)
     return PadScorer(features, saved.config.side, detector)
 
 

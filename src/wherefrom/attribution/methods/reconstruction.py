@@ -40,7 +40,6 @@ from wherefrom.attribution.protocol import (
     Method,
     SavedScorer,
     Scorer,
-    always,
 )
 from wherefrom.core.compute.passes import in_passes
 from wherefrom.core.config import setting
@@ -269,7 +268,7 @@ INVERSION_L2 = Method(
     },
     fit=lambda material, config: make_scorer(material, pixels, config),
     read=lambda saved: read_scorer(saved, pixels),
-    needs_generator=always,
+    needs_generator=lambda config: True,
     needs="latent",
 )
 INVERSION_FEATURE = Method(
@@ -278,6 +277,6 @@ INVERSION_FEATURE = Method(
     presets={name: FeatureReconstructionConfig(**values) for name, values in PRESETS.items()},
     fit=fit_feature_reconstruction,
     read=read_feature_reconstruction,
-    needs_generator=always,
+    needs_generator=lambda config: True,
     needs="latent",
 )

@@ -1,18 +1,138 @@
-"""How many images that the model did not make a fit needs, and which of them it trains on."""
+"""Images that the model did not make: reading them, how many a fit needs, which it trains on."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
 from wherefrom.attribution.config import AttributionConfig, TrainedConfig
 from wherefrom.calibration.conformal import needed_samples, require_rate
 from wherefrom.core.errors import InputError
+from wherefrom.core.progress import Track, quiet
 from wherefrom.core.saving.store import digest_bytes
-from wherefrom.data.splits import split_indices
+from wherefrom.data.batches import BatchOptions, ImageBatch, read_files
+from wherefrom.data.files.opening import SkippedFile
+from wherefrom.data.folders import list_images
+from wherefrom.data.splits import sample_indices, split_indices
+from wherefrom.data.tables.numbers import read_rows
+from wherefrom.generators.last_layer.introspection import holds_numbers
 
 MIN_TRAINING_OTHERS = 50
+MAX_OTHERS = 20_000  # files of others that are read, unless a fit can use more
+CODEC_SHARE = 0.1  # of the others: so many lossy files say nothing about a class
+SCALED_AWAY = 2  # times the model's size
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleReader:
+    """Reads images, or rows of numbers, of the model's shape; `note` is told what was left out."""
+
+    shape: Shape
+    resize: bool = False  # crop and scale images to the model's size
+    note: Callable[[str], None] = lambda text: None
+    track: Track = quiet
+
+    def read(self, paths: Sequence[Path], *, limit: int | None = None) -> Tensor:
+        """Distinct images as uint8 (N, *shape), or the rows of tables as float32 (N, *shape).
+
+        `limit`: of more image files so many are drawn before any is read.
+        """
+        if holds_numbers(self.shape):
+            return self.read_table(paths)[0]
+        return self._read_images(paths, limit).images
+
+    def read_table(self, paths: Sequence[Path]) -> tuple[Tensor, tuple[str, ...] | None]:
+        """Distinct rows, float32 (N, *shape), and the columns' names where files give some."""
+        if self.resize:
+            raise InputError("--resize scales images, and this model makes rows of numbers")
+        batch = read_rows(paths, self.shape, drop_duplicates=True)
+        self._note_skipped(paths, batch.skipped, "row", " or files")
+        return batch.values, batch.columns
+
+    def read_others(
+        self,
+        paths: Sequence[Path],
+        configs: Collection[AttributionConfig],
+        *,
+        lossy_allowed: bool = False,
+    ) -> Tensor:
+        """The others of fits with these settings; of more files than they can use, a random part.
+
+        Unless `lossy_allowed`, an `InputError` where a fit would learn the codec of lossy files.
+        """
+        if holds_numbers(self.shape):
+            return self.read_table(paths)[0]
+        batch = self._read_images(paths, max(MAX_OTHERS, *map(wanted_others, configs)))
+        if not lossy_allowed and any(_learns_codec(config) for config in configs):
+            refuse_codec_leak(batch, _where(paths))
+        return batch.images
+
+    def read_sources(self, named: Sequence[tuple[str, Path]]) -> Mapping[str, Tensor]:
+        """Images by source, from pairs of the source's name and its folder."""
+        sources: dict[str, Tensor] = {}
+        for name, folder in named:
+            if name in sources:
+                raise InputError(f"two sources are called {name!r}; give each --other its own name")
+            sources[name] = self.read((folder,))
+        return sources
+
+    def _read_images(self, paths: Sequence[Path], limit: int | None) -> ImageBatch:
+        channels, height, width = self.shape
+        where, files = _where(paths), list_images(paths)
+        if limit is not None and limit < len(files):
+            self.note(f"note: {where}: {limit} of {len(files)} files were drawn, enough for a fit")
+            drawn = sample_indices([str(path) for path in files], limit, seed=0)
+            files = [files[row] for row in drawn]
+        options = BatchOptions(channels, (height, width), self.resize)
+        batch = read_files(files, where, options, track=self.track)
+        self._note_skipped(paths, batch.skipped, "file")
+        if batch.lossy:
+            noun = "image" if batch.lossy == 1 else "images"
+            self.note(
+                f"note: {where}: {batch.lossy} {noun} of {len(batch.paths)} come from a lossy "
+                "format such as JPEG"
+            )
+        return batch
+
+    def _note_skipped(
+        self, paths: Sequence[Path], skipped: Sequence[SkippedFile], noun: str, more: str = ""
+    ) -> None:
+        if skipped:
+            count = f"{len(skipped)} {noun}{'' if len(skipped) == 1 else 's'}{more}"
+            self.note(f"note: {_where(paths)}: {count} left out; the first: {skipped[0]}")
+
+
+def refuse_codec_leak(batch: ImageBatch, where: str) -> None:
+    """An `InputError` if the others bear traces of a codec that own images do not.
+
+    Scaling to half the size or less averages blocks of pixels, and most traces with them.
+    """
+    height, width = batch.images.shape[2:]
+    traced = [
+        not file.lossless
+        and (file.size[0] < SCALED_AWAY * height or file.size[1] < SCALED_AWAY * width)
+        for file in batch.carriers
+    ]
+    if sum(traced) > CODEC_SHARE * len(traced):
+        raise InputError(
+            f"{where}: {sum(traced)} of {len(traced)} others are from lossy files, and the model's "
+            "own images never were in one: the fit would learn the codec, not the origin; give "
+            "lossless or larger files, --immunise 0.8, or --lossy-others to do it all the same"
+        )
+
+
+def _learns_codec(config: AttributionConfig) -> bool:
+    return isinstance(config, TrainedConfig) and config.immunise == 0
+
+
+def _where(paths: Sequence[Path]) -> str:
+    return ", ".join(map(str, paths))
 
 
 def split_others(pool: Tensor, config: AttributionConfig, seed: int) -> dict[str, list[int]]:

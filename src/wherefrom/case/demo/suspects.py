@@ -17,7 +17,7 @@ from wherefrom.case.demo.material import (
 )
 from wherefrom.case.demo.parts import MODEL, save_noise
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.data.shaping import to_pixels
+from wherefrom.data.images import to_pixels
 from wherefrom.data.writing import save_png, to_float, to_uint8
 
 SIBLING, RIVAL = "fashion-dcgan-1", "fashion-lsgan-0"

@@ -20,16 +20,22 @@ from wherefrom.cli.anomaly.inputs import (
     cache_option,
     encoder_options,
     false_alarms_option,
-    json_option,
     named_folders,
-    note_skipped,
     open_cache,
     prepare_folder,
     require_images,
     same_encoder_option,
+)
+from wherefrom.cli.console.options import (
+    FILE,
+    ConfigCommand,
+    check_output,
+    default_of,
+    device_option,
+    gathered,
+    json_option,
     seed_option,
 )
-from wherefrom.cli.console.options import FILE, ConfigCommand, device_option, gathered
 from wherefrom.cli.console.session import Session, print_json, print_table
 
 if TYPE_CHECKING:
@@ -168,13 +174,9 @@ class ExplainOptions(AgainstOptions):
     config: LocalisationConfig
 
 
-def _localisation_presets() -> Mapping[str, LocalisationConfig]:
-    from wherefrom.anomaly.localisation.heat_maps import LocalisationConfig
-
-    return {"default": LocalisationConfig()}
-
-
-@anomaly.command(cls=ConfigCommand, presets=_localisation_presets)
+@anomaly.command(
+    cls=ConfigCommand, presets=default_of("anomaly.localisation.heat_maps:LocalisationConfig")
+)
 @click.argument("image", type=FILE)
 @against_option
 @click.option("--out", type=FILE, required=True, help="The .png file for the heat map.")
@@ -197,9 +199,8 @@ def explain(session: Session, options: ExplainOptions) -> None:
     from wherefrom.anomaly.measuring.items import load_image
     from wherefrom.data.writing import save_png
     from wherefrom.report.anomaly.wording import outlined
-    from wherefrom.report.pages.files import check_target
 
-    check_target(options.out, option="--out", suffixes=(".png",))
+    check_output(options.out, "--out", ".png")
     calibration, network = options.load()
     pixels = load_image(options.image, network.resolution)
     result = find(
@@ -328,7 +329,7 @@ def _print_audit(session: Session, result: Audit, as_json: bool) -> None:
     for warning in result.warnings:
         session.note(warning)
     for files in result.skipped.values():
-        note_skipped(session, files)
+        session.note_skipped(files)
     if as_json:
         print_json(result.to_dict())
         return

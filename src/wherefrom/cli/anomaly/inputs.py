@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from wherefrom.cli.console.options import FILE, device_option, resolve_device
+from wherefrom.cli.console.options import FILE, device_option, joined, resolve_device
 from wherefrom.cli.console.session import Session
 from wherefrom.core.errors import InputError
 
@@ -17,15 +17,12 @@ if TYPE_CHECKING:
     from wherefrom.anomaly.calibration.fitted import AnomalyCalibration
     from wherefrom.anomaly.calibration.judgement import Judgements
     from wherefrom.anomaly.measuring.cache import FolderCache
-    from wherefrom.data.files.opening import SkippedFile
     from wherefrom.encoders.features import FeatureNetwork
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 CALIBRATION, CACHE = "calibration", "cache"
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
-seed_option = click.option("--seed", default=0, show_default=True, help="Seed of every draw.")
 against_option = click.option(
     "--against",
     type=FILE,
@@ -36,7 +33,6 @@ false_alarms_option = click.option(
     "--false-alarms",
     type=float,
     default=0.01,
-    show_default=True,
     help="Share of real images that are flagged, at most.",
 )
 same_encoder_option = click.option(
@@ -49,27 +45,22 @@ cache_option = click.option(
 )
 
 
-def encoder_options(command: F) -> F:
-    """`--encoder`, `--resolution`, `--download` and `--device`, for `load`."""
-    for option in (
-        device_option,
-        click.option("--download", is_flag=True, help="Fetch the encoder from the hub if needed."),
-        click.option("--resolution", type=int, help="Side in px at which the encoder sees images."),
-        click.option(
-            "--encoder",
-            default="efficientnet-lite0",
-            show_default=True,
-            help="efficientnet-lite0, dinov2, dino, clip, vit-s, convnext-t, resnet50, "
-            "inception-v3, a folder of transformers, or owner/name of the hub.",
-        ),
-    ):
-        command = option(command)
-    return command
+encoder_options = joined(
+    click.option(
+        "--encoder",
+        default="efficientnet-lite0",
+        help="efficientnet-lite0, dinov2, dino, clip, vit-s, convnext-t, resnet50, "
+        "inception-v3, a folder of transformers, or owner/name of the hub.",
+    ),
+    click.option("--resolution", type=int, help="Side in px at which the encoder sees images."),
+    click.option("--download", is_flag=True, help="Fetch the encoder from the hub if needed."),
+    device_option,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderOptions:
-    """The options of `encoder_options`."""
+    """The values of `encoder_options`."""
 
     encoder: str
     resolution: int | None
@@ -128,7 +119,7 @@ class RankingOptions(AgainstOptions):
         )
         if calibration.check is not None and calibration.check.verdict != "holds":
             session.note(f"note: {calibration.check.message}")
-        note_skipped(session, result.skipped)
+        session.note_skipped(result.skipped)
         return result
 
 
@@ -175,11 +166,3 @@ def prepare_folder(out: Path) -> None:
         out.mkdir()
     except OSError as error:
         raise InputError(f"cannot make the folder {out}: {error.strerror}") from error
-
-
-def note_skipped(session: Session, skipped: Sequence[SkippedFile]) -> None:
-    """One line on stderr about the files that were skipped."""
-    if skipped:
-        from wherefrom.report.pages.text import left_out
-
-        session.note(f"note: {left_out(skipped)}")

@@ -13,18 +13,20 @@ import click
 from wherefrom.cli.attribution.evaluate import compare, evaluate
 from wherefrom.cli.attribution.explain import explain
 from wherefrom.cli.attribution.inputs import (
-    GeneratorOptions,
     OutputOptions,
     generator_option,
     lossy_option,
-    output_options,
     reader_of,
 )
 from wherefrom.cli.console.options import (
     FILE,
+    GeneratorOptions,
     MethodCommand,
+    csv_option,
     device_option,
     gathered,
+    json_option,
+    report_option,
     resolve_device,
 )
 from wherefrom.cli.console.session import Session, print_facts, print_json, print_table
@@ -45,9 +47,8 @@ def attribution() -> None:
     """
 
 
-attribution.add_command(compare)
-attribution.add_command(evaluate)
-attribution.add_command(explain)
+for command in (compare, evaluate, explain):
+    attribution.add_command(command)
 
 
 def _methods() -> Mapping[str, Mapping[str, AttributionConfig]]:
@@ -92,7 +93,7 @@ class FitAttributorOptions(GeneratorOptions):
 @lossy_option
 @click.option("--out", type=FILE, required=True, help="The attributor: a new folder.")
 @click.option("--overwrite", is_flag=True, help="Replace an attributor that exists.")
-@click.option("--seed", default=0, show_default=True, help="Seed of samples, splits and training.")
+@click.option("--seed", default=0, help="Seed of samples, splits and training.")
 @device_option
 @click.pass_obj
 @gathered(FitAttributorOptions)
@@ -162,7 +163,6 @@ class CheckImagesOptions(GeneratorOptions, OutputOptions):
     "--processes",
     type=click.IntRange(min=1),
     default=1,
-    show_default=True,
     help="Processes that share the images of a large folder.",
 )
 @click.option(
@@ -171,7 +171,9 @@ class CheckImagesOptions(GeneratorOptions, OutputOptions):
     help="A file, made if it is not there, that keeps every answer by the digests of image and "
     "attributor: what it holds is not judged again, and a run that was stopped goes on.",
 )
-@output_options
+@json_option
+@report_option
+@csv_option
 @click.pass_obj
 @gathered(CheckImagesOptions)
 def check(session: Session, options: CheckImagesOptions) -> None:
@@ -225,7 +227,7 @@ def check(session: Session, options: CheckImagesOptions) -> None:
 
 @attribution.command()
 @click.argument("attributor", type=FILE)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@json_option
 def show(attributor: Path, as_json: bool) -> None:
     """Say what an attributor is, and which error rates it supports.
 

@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wherefrom.cli.attribution.inputs import (
-    GeneratorOptions,
     OutputOptions,
     generator_option,
     lossy_option,
-    output_options,
     reader_of,
-    result_options,
     source_options,
 )
-from wherefrom.cli.console.options import FILE, device_option, gathered, resolve_device
+from wherefrom.cli.console.options import (
+    FILE,
+    GeneratorOptions,
+    csv_option,
+    device_option,
+    gathered,
+    json_option,
+    report_option,
+    resolve_device,
+)
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.core.errors import InputError
 
@@ -41,7 +47,9 @@ class EvaluateAttributorOptions(GeneratorOptions, OutputOptions):
 @click.option("--own", type=FILE, required=True, help="Images that the model made, unaltered.")
 @source_options
 @generator_option("The model, which an attributor of an inversion method needs.")
-@output_options
+@json_option
+@report_option
+@csv_option
 @click.pass_obj
 @gathered(EvaluateAttributorOptions)
 def evaluate(session: Session, options: EvaluateAttributorOptions) -> None:
@@ -102,9 +110,7 @@ class CompareMethodsOptions(GeneratorOptions, OutputOptions):
     multiple=True,
     help="A method to fit, or 'all': every method that the model has the parts for.  Repeatable.",
 )
-@click.option(
-    "--preset", default="default", show_default=True, help="The set of settings of each method."
-)
+@click.option("--preset", default="default", help="The set of settings of each method.")
 @click.option(
     "--setting",
     "settings",
@@ -133,19 +139,18 @@ class CompareMethodsOptions(GeneratorOptions, OutputOptions):
     "--own-samples",
     type=click.IntRange(min=1),
     default=1000,
-    show_default=True,
     help="Own images to judge, drawn from the generator.",
 )
 @click.option(
     "--repetitions",
     type=click.IntRange(min=1),
     default=5,
-    show_default=True,
     help="Fits per method, each on new images.",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of samples, splits and training.")
+@click.option("--seed", default=0, help="Seed of samples, splits and training.")
 @device_option
-@result_options
+@json_option
+@csv_option
 @click.pass_obj
 @gathered(CompareMethodsOptions)
 def compare(session: Session, options: CompareMethodsOptions) -> None:

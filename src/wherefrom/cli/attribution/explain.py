@@ -7,8 +7,14 @@ from pathlib import Path
 
 import click
 
-from wherefrom.cli.attribution.inputs import GeneratorOptions, generator_option
-from wherefrom.cli.console.options import FILE, gathered
+from wherefrom.cli.attribution.inputs import generator_option
+from wherefrom.cli.console.options import (
+    FILE,
+    GeneratorOptions,
+    check_output,
+    gathered,
+    json_option,
+)
 from wherefrom.cli.console.session import Session, print_json, print_table
 
 
@@ -27,7 +33,7 @@ class ExplainVerdictOptions(GeneratorOptions):
 @click.argument("image", type=FILE)
 @generator_option("The model, which an attributor of an inversion method needs.")
 @click.option("--report", type=FILE, help="Write a page there, and .json beside it.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@json_option
 @click.pass_obj
 @gathered(ExplainVerdictOptions)
 def explain(session: Session, options: ExplainVerdictOptions) -> None:
@@ -43,15 +49,14 @@ def explain(session: Session, options: ExplainVerdictOptions) -> None:
     """
     from wherefrom import attribution as question
     from wherefrom.attribution.checking.paths import explain_path
+    from wherefrom.data.images import to_image
     from wherefrom.data.notebook import encode_picture
-    from wherefrom.data.shaping import to_image
     from wherefrom.report.attribution.evidence import evidence_dict, write_evidence_report
     from wherefrom.report.attribution.tables import explanation_table
-    from wherefrom.report.pages.files import check_target
 
     if options.report is not None:
-        check_target(options.report, option="--report", suffixes=(".html", ".htm"))
-        check_target(options.report.with_suffix(".json"), option="--report", suffixes=(".json",))
+        check_output(options.report, "--report")
+        check_output(options.report.with_suffix(".json"), "--report", ".json")
     fitted = question.load(options.attributor, generator=options.load_if_named())
     explanation, pixels = explain_path(fitted, options.image)
     result = fitted.result([explanation.image])

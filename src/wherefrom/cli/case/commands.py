@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from wherefrom.cli.console.options import FILE, gathered
+from wherefrom.cli.console.options import FILE, gathered, json_option
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.core.errors import InputError
 
@@ -27,12 +27,11 @@ def case() -> None:
 
 @case.command()
 @case_argument
-@click.option("--name", default="case", show_default=True, help="Shown in reports.")
+@click.option("--name", default="case", help="Shown in reports.")
 @click.option(
     "--family-error",
     type=float,
     default=0.01,
-    show_default=True,
     help="Largest chance that an image of none of the models is assigned to any of them.",
 )
 def init(*, case: Path, name: str, family_error: float) -> None:
@@ -107,7 +106,7 @@ def add(session: Session, options: AddOptions) -> None:
 
 @case.command()
 @case_argument
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@json_option
 @click.pass_obj
 def check(session: Session, *, case: Path, as_json: bool) -> None:
     """Open every part of a case, and say which are missing or changed.
@@ -138,7 +137,7 @@ def check(session: Session, *, case: Path, as_json: bool) -> None:
 @click.option(
     "--trust", type=FILE, help="Certificates to trust (PEM), such as an authority's root."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@json_option
 def verify(*, report: Path, trust: Path | None, as_json: bool) -> None:
     """Say whether a signed report is unchanged, and who signed it.
 

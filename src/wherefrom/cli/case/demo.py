@@ -14,15 +14,9 @@ from wherefrom.cli.console.session import Session, print_table
 
 
 @click.command()
-@click.option(
-    "--out",
-    type=FILE,
-    default="wherefrom-demo",
-    show_default=True,
-    help="A new folder for everything.",
-)
+@click.option("--out", type=FILE, default="wherefrom-demo", help="A new folder for everything.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier demo in that folder.")
-@click.option("--seed", default=0, show_default=True, help="Seed of every random draw.")
+@click.option("--seed", default=0, help="Seed of every random draw.")
 @click.pass_obj
 def demo(session: Session, *, out: Path, overwrite: bool, seed: int) -> None:
     """Fit a small case to images in the package, and inspect images of known origin with it.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import FILE, device_option, gathered, resolve_device
+from wherefrom.cli.console.options import FILE, device_option, gathered, json_option, resolve_device
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.core.errors import InputError
 
@@ -52,7 +52,7 @@ class InspectOptions:
     "--sign-certificate", type=FILE, help="The key's certificate, then the issuers' (PEM)."
 )
 @device_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@json_option
 @click.pass_obj
 @gathered(InspectOptions)
 def inspect(session: Session, options: InspectOptions) -> None:

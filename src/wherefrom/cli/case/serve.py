@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import click
 from wherefrom.cli.console.options import (
     FILE,
     ConfigCommand,
+    default_of,
     device_option,
     gathered,
     resolve_device,
@@ -22,12 +22,6 @@ from wherefrom.core.optional import need
 
 if TYPE_CHECKING:
     from wherefrom.web.settings import ServiceConfig
-
-
-def _presets() -> Mapping[str, ServiceConfig]:
-    from wherefrom.web.settings import ServiceConfig
-
-    return {"default": ServiceConfig()}
 
 
 @dataclass(frozen=True)
@@ -45,15 +39,14 @@ class ServeOptions:
     config: ServiceConfig
 
 
-@click.command(cls=ConfigCommand, presets=_presets)
+@click.command(cls=ConfigCommand, presets=default_of("web.settings:ServiceConfig"))
 @click.option("--with", "case", type=FILE, required=True, help="A case file; see `case init`.")
 @click.option(
     "--host",
     default="127.0.0.1",
-    show_default=True,
     help="Address to listen on; others than this machine need a token.",
 )
-@click.option("--port", default=8420, show_default=True, help="Port; 0: any free one.")
+@click.option("--port", default=8420, help="Port; 0: any free one.")
 @click.option(
     "--data", type=FILE, help="Folder of uploads, reports and history; default: beside the case."
 )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -13,6 +15,9 @@ from click.core import ParameterSource
 from wherefrom.core.compute import device
 from wherefrom.core.config import Config, SettingInfo
 from wherefrom.core.errors import InputError
+
+if TYPE_CHECKING:
+    from wherefrom.generators.generator import Generator
 
 C = TypeVar("C", bound=Config)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,6 +45,19 @@ def gathered(options: Callable[..., Any]) -> Callable[[F], Callable[..., Any]]:
     return decorate
 
 
+def default_of(config: str, **values: Any) -> Callable[[], Presets]:
+    """The defaults of a config (`module:Class` in `wherefrom`) for a `ConfigCommand`.
+
+    `values` are defaults of this command that differ from those of the config.
+    """
+
+    def presets() -> Presets:
+        module, _, name = config.partition(":")
+        return {"default": getattr(import_module(f"wherefrom.{module}"), name)(**values)}
+
+    return presets
+
+
 class ConfigCommand(click.Command):
     """A command with one option per setting of a config.
 
@@ -62,7 +80,9 @@ class ConfigCommand(click.Command):
 
     def derive(self) -> Iterator[click.Parameter]:
         """The options that the settings give."""
-        return _derive(self._presets())
+        presets = self._presets()
+        yield from _preset_option(list(presets))
+        yield from _options_of(next(iter(presets.values())), DEST, "--")
 
     def resolve(self, ctx: click.Context, given: Mapping[str, Any]) -> Config:
         """The config of the preset, with the settings that were given by dotted name."""
@@ -100,7 +120,6 @@ class MethodCommand(ConfigCommand):
             ["--method"],
             type=click.Choice(list(methods)),
             default=first,
-            show_default=True,
             help="Method that judges images; the others are baselines to compare with.",
         )
         yield from _preset_option(list(dict.fromkeys(n for p in methods.values() for n in p)))
@@ -143,18 +162,12 @@ def _shared_option(pairs: list[tuple[str, click.Option]], *, everyone: bool) -> 
     return option
 
 
-def _derive(presets: Presets) -> Iterator[click.Option]:
-    yield from _preset_option(list(presets))
-    yield from _options_of(next(iter(presets.values())), DEST, "--")
-
-
 def _preset_option(names: list[str]) -> Iterator[click.Option]:
     if len(names) > 1:
         yield click.Option(
             ["--preset"],
             type=click.Choice(names),
             default=names[0],
-            show_default=True,
             help="Named settings; the options below override single ones.",
         )
 
@@ -239,52 +252,97 @@ class NamedFolder(click.ParamType[tuple[str, Path]]):
         return name, Path(path)
 
 
-def generator_options(command: F) -> F:
-    """`--weights`, `--latent` and `--value-range` of `generators.loading.load_generator`."""
-    for option in (
-        click.option(
-            "--value-range",
-            type=Numbers(float, "-1,1", 2),
-            help="Lowest and highest value of the generator's output; default: detected.",
-        ),
-        click.option(
-            "--latent",
-            type=Numbers(int, "100,1,1"),
-            help="Shape of one latent; default: detected.",
-        ),
-        click.option("--weights", type=FILE, help="A .safetensors file, or plain tensors in .pt."),
-    ):
-        command = option(command)
-    return command
+def joined(*options: Callable[[Any], Any]) -> Callable[[F], F]:
+    """Several options as one decorator; the help shows them in this order."""
+
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
-def device_option(command: F) -> F:
-    """`--device`, to be passed through `resolve_device`."""
-    return click.option(
-        "--device",
-        default="auto",
-        show_default=True,
-        help="auto, cpu, cuda, cuda:1 or mps; auto is the fastest available.",
-    )(command)
+device_option = click.option(  # to be passed through `resolve_device`
+    "--device",
+    default="auto",
+    help="auto, cpu, cuda, cuda:1 or mps; auto is the fastest available.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+seed_option = click.option("--seed", default=0, help="Seed of every draw.")
+csv_option = click.option("--csv", type=FILE, help="Also write the table there (.csv is replaced).")
+report_option = click.option(
+    "--report", type=FILE, help="Also write a page there (.html is replaced)."
+)
+# How `generators.loading.load_generator` reads a generator.
+generator_options = joined(
+    click.option("--weights", type=FILE, help="A .safetensors file, or plain tensors in .pt."),
+    click.option(
+        "--latent", type=Numbers(int, "100,1,1"), help="Shape of one latent; default: detected."
+    ),
+    click.option(
+        "--value-range",
+        type=Numbers(float, "-1,1", 2),
+        help="Lowest and highest value of the generator's output; default: detected.",
+    ),
+)
+# For the commands that train a generator.
+course_options = joined(
+    click.option(
+        "--sample-every",
+        type=click.IntRange(1),
+        default=1000,
+        help="Steps between two grids of samples.",
+    ),
+    click.option(
+        "--checkpoint-every",
+        type=click.IntRange(1),
+        default=500,
+        help="Steps between two checkpoints.",
+    ),
+)
 
 
-def course_options(command: F) -> F:
-    """`--sample-every` and `--checkpoint-every`, for the commands that train a generator."""
-    for option in (
-        click.option(
-            "--checkpoint-every",
-            type=click.IntRange(1),
-            default=500,
-            show_default=True,
-            help="Steps between two checkpoints.",
-        ),
-        click.option(
-            "--sample-every",
-            type=click.IntRange(1),
-            default=1000,
-            show_default=True,
-            help="Steps between two grids of samples.",
-        ),
-    ):
-        command = option(command)
-    return command
+@dataclass(frozen=True, kw_only=True)
+class GeneratorOptions:
+    """The values of `generator_options`, and the generator that they describe."""
+
+    spec: str | None
+    weights: Path | None
+    latent: tuple[int, ...] | None
+    value_range: tuple[float, float] | None
+
+    def load(self) -> Generator:
+        """The generator; an `InputError` if none is named."""
+        from wherefrom.generators.loading import load_generator
+
+        if self.spec is None:
+            raise InputError("no generator is named; give --generator")
+        return load_generator(
+            self.spec, weights=self.weights, latent=self.latent, value_range=self.value_range
+        )
+
+    def load_if_named(self) -> Generator | None:
+        """The generator where one is named; an `InputError` for options that then say nothing."""
+        if self.spec is not None:
+            return self.load()
+        for option, value in {
+            "--weights": self.weights,
+            "--latent": self.latent,
+            "--value-range": self.value_range,
+        }.items():
+            if value is not None:
+                raise InputError(f"{option} says something about a generator; give --generator")
+        return None
+
+
+def check_output(path: Path | None, option: str, *suffixes: str) -> None:
+    """Refuse an impossible output file before the long work; None is not wanted, so possible.
+
+    `suffixes`: endings that its name may have, by default those of a page.
+    """
+    if path is not None:
+        from wherefrom.report.pages.files import check_target
+        from wherefrom.report.pages.html import PAGE_SUFFIXES
+
+        check_target(path, option=option, suffixes=suffixes or PAGE_SUFFIXES)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -17,6 +17,9 @@ from wherefrom.core.paths import printable
 from wherefrom.core.progress import Track
 from wherefrom.core.saving.json_text import to_json
 from wherefrom.report.pages.tables import Column, Table, to_plain
+
+if TYPE_CHECKING:
+    from wherefrom.data.files.opening import SkippedFile
 
 STYLES = {
     "made by this model": "bold cyan",
@@ -42,6 +45,13 @@ class Session:
         """One line on stderr."""
         if not self.quiet:
             click.echo(printable(message), err=True)
+
+    def note_skipped(self, skipped: Sequence[SkippedFile]) -> None:
+        """One note on the files that were left out, if any were."""
+        if skipped:
+            from wherefrom.report.pages.text import left_out
+
+            self.note(f"note: {left_out(skipped)}")
 
 
 def print_json(value: Mapping[str, Any]) -> None:

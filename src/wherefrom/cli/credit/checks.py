@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wherefrom.cli.console.options import FILE, gathered, resolve_device
+from wherefrom.cli.console.options import FILE, gathered, json_option, resolve_device
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.cli.credit.results import (
     StudyOptions,
     device_option,
     finished,
-    json_option,
     level_option,
     method_option,
     opened_study,
@@ -80,10 +79,10 @@ def audit(session: Session, options: ShareAuditOptions) -> None:
 
     if options.split is not None and not (options.player and options.parts):
         raise InputError("--split needs --player and --parts; give both")
-    device, runs = options.device, finished(session, options.study, options.name, options.device)
+    runs = options.finished(session)
 
     def same_property(study: Path | None) -> FinishedRuns | None:
-        return None if study is None else finished(session, study, runs.name, device)
+        return None if study is None else finished(session, study, runs.name, options.device)
 
     split, parts = same_property(options.split), (options.parts or "").split(",")
     report = audit_study(
@@ -129,28 +128,23 @@ class ShareEvaluationOptions(StudyOptions):
 @property_option
 @click.option("--scores", type=FILE, help="JSON: scores by method, one number per contributor.")
 @click.option("--run", "make", is_flag=True, help="Make the evaluation's runs first.")
-@click.option("--subsets", default=100, show_default=True, help="Subsets of each size.")
-@click.option("--seeds", default=3, show_default=True, help="Training seeds of each subset.")
+@click.option("--subsets", default=100, help="Subsets of each size.")
+@click.option("--seeds", default=3, help="Training seeds of each subset.")
 @click.option(
     "--alpha",
     "alphas",
     type=float,
     multiple=True,
     default=(0.25, 0.5, 0.75),
-    show_default=True,
     help="A size of subsets, as a part of all contributors; repeatable.",
 )
 @click.option(
     "--counterfactual",
     default="best",
-    show_default=True,
     help="Methods whose top contributors are removed: best (of each family), all, or none.",
 )
 @click.option(
-    "--baselines/--no-baselines",
-    default=True,
-    show_default=True,
-    help="Compare with the baselines of Table 1.",
+    "--baselines/--no-baselines", default=True, help="Compare with the baselines of Table 1."
 )
 @level_option
 @device_option
@@ -172,7 +166,7 @@ def evaluate(session: Session, options: ShareEvaluationOptions) -> None:
     from wherefrom.report.credit.evaluation import evaluation_notes, evaluation_tables
 
     o = options
-    runs = finished(session, o.study, o.name, o.device)
+    runs = o.finished(session)
     evaluation = evaluate_shares(
         runs.opened,
         runs.name,

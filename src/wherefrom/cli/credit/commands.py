@@ -8,18 +8,17 @@ from typing import Any
 
 import click
 
-from wherefrom.cli.console.options import FILE, gathered, resolve_device
+from wherefrom.cli.console.options import FILE, gathered, json_option, resolve_device
 from wherefrom.cli.console.session import Session, print_facts, print_json
 from wherefrom.cli.credit.checks import audit, evaluate
-from wherefrom.cli.credit.foresight import tell_gain
 from wherefrom.cli.credit.payout import divide, settle, verify
 from wherefrom.cli.credit.results import (
     device_option,
-    json_option,
     opened_study,
     plan,
     report,
     study_argument,
+    tell_gain,
 )
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import printable
@@ -96,15 +95,11 @@ for command in (plan, report, merge, divide, settle, verify, audit, evaluate):
     help="The number of runs; default: that of the study file.",
 )
 @click.option(
-    "--executor",
-    default="local",
-    show_default=True,
-    help="local: processes of this machine; ray: a Ray cluster.",
+    "--executor", default="local", help="local: processes of this machine; ray: a Ray cluster."
 )
 @click.option(
     "--devices",
     default="auto",
-    show_default=True,
     help="Devices of the workers, separated by commas, as in cuda:0,cuda:1 or cpu,cpu.",
 )
 @click.option("--retry-failed", is_flag=True, help="Make failed runs again.")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import FILE, ConfigCommand, gathered
+from wherefrom.cli.console.options import (
+    FILE,
+    ConfigCommand,
+    default_of,
+    gathered,
+    json_option,
+)
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.cli.credit.results import (
     StudyOptions,
     device_option,
-    finished,
-    json_option,
     level_option,
     method_option,
     opened_study,
@@ -27,12 +30,6 @@ from wherefrom.report.pages.text import plural
 if TYPE_CHECKING:
     from wherefrom.credit.payout.division import PayoutConfig
     from wherefrom.credit.payout.of_study import StudyPayout
-
-
-def _policies() -> Mapping[str, PayoutConfig]:
-    from wherefrom.credit.payout.division import PayoutConfig
-
-    return {"default": PayoutConfig()}
 
 
 receipt_argument = click.argument("receipt", type=FILE)
@@ -53,10 +50,10 @@ class DivideOptions(StudyOptions):
     config: PayoutConfig
 
 
-@click.command(cls=ConfigCommand, presets=_policies)
+@click.command(cls=ConfigCommand, presets=default_of("credit.payout.division:PayoutConfig"))
 @study_argument
 @click.option("--pool", required=True, help="The amount to divide, as in 10000.00.")
-@click.option("--currency", default="EUR", show_default=True, help="Its three letters of ISO 4217.")
+@click.option("--currency", default="EUR", help="Its three letters of ISO 4217.")
 @property_option
 @method_option
 @level_option
@@ -88,7 +85,7 @@ def divide(session: Session, options: DivideOptions) -> None:
         policy=o.config,
         balances={} if o.last is None else balances_of(read_receipt(o.last)),
     )
-    paid = of_study.divide(finished(session, o.study, o.name, o.device), terms)
+    paid = of_study.divide(o.finished(session), terms)
     _show(session, paid, o.out, as_json=o.as_json)
 
 

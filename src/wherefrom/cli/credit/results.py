@@ -9,26 +9,27 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import FILE, gathered, resolve_device
+from wherefrom.cli.console.options import FILE, check_output, gathered, json_option, resolve_device
 from wherefrom.cli.console.session import Session, print_json, print_table
-from wherefrom.cli.credit.foresight import tell_cost, tell_gain
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
+    from wherefrom.credit.contributors.reading import Contributors
     from wherefrom.credit.finished import FinishedRuns
     from wherefrom.credit.method import OpenStudy
+    from wherefrom.credit.study.cost import Cost
+    from wherefrom.credit.study.file import Study
 
 study_argument = click.argument("study", type=FILE)
 property_option = click.option(
     "--property", "name", help="The property to use; default: the study's first."
 )
 level_option = click.option(
-    "--level", default=0.95, show_default=True, help="Probability that all intervals hold at once."
+    "--level", default=0.95, help="Probability that all intervals hold at once."
 )
 method_option = click.option(
     "--method",
     default="auto",
-    show_default=True,
     help="Estimator: auto, paired, exact, kernelshap, permutation, banzhaf, loo or owen.",
 )
 shrinkage_option = click.option(
@@ -37,9 +38,8 @@ shrinkage_option = click.option(
     help="Allow fewer than 2(n-1) runs: shares are then drawn toward the equal split.",
 )
 device_option = click.option(
-    "--device", default="auto", show_default=True, help="Where models are computed, as in cuda:0."
+    "--device", default="auto", help="Where models are computed, as in cuda:0."
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,10 @@ class StudyOptions:
     level: float
     device: str
     as_json: bool
+
+    def finished(self, session: Session) -> FinishedRuns:
+        """The finished runs of the property, of a study that has a ledger."""
+        return finished(session, self.study, self.name, self.device)
 
 
 def opened_study(session: Session, study: Path, device: str, *, fresh: bool = False) -> OpenStudy:
@@ -69,6 +73,48 @@ def finished(session: Session, study: Path, name: str | None, device: str) -> Fi
     from wherefrom.credit.finished import finished_runs
 
     return finished_runs(opened_study(session, study, device), name)
+
+
+def tell_gain(session: Session, opened: OpenStudy) -> None:
+    """Note the expected gain of each property, unless runs are finished."""
+    from wherefrom.credit.evaluation.foresight import foresee_gain
+
+    with opened.ledger() as ledger:
+        if ledger.counts()["done"]:
+            return
+    for forecast in foresee_gain(opened, track=session.track):
+        session.note(forecast.line(opened.study.config.game.empty))
+
+
+def tell_cost(
+    session: Session, study: Study, data: Contributors, device: str, *, quiet_table: bool
+) -> Cost:
+    """Measure the cost of a study, and note it."""
+    from wherefrom.credit.estimators.design import anchor_rounds
+    from wherefrom.credit.estimators.planning import pilot_size
+    from wherefrom.credit.study.cost import LIMIT, measure_cost
+    from wherefrom.report.credit.tables import cost_table
+
+    session.note(f"timing a few steps on {device}, for about {LIMIT:g} s; nothing is trained")
+    cost = measure_cost(study, data, device=device, track=session.track)
+    design = study.config.design
+    own, rounds = anchor_rounds(design.kind, design.anchors, payout=design.payout)
+    more = 2 * (rounds - own)  # anchors that come on top
+    runs = pilot_size(data.players) + more
+    pruned = "" if cost.pruned is None else f", {cost.pruned:,} after pruning"
+    session.note(
+        f"{data.players} contributors, {len(data.images)} images; {cost.parameters:,} trained "
+        f"numbers{pruned}; timed in {cost.spent:.0f} s with batches of up to "
+        f"{cost.largest}, larger ones in proportion, scoring left out"
+    )
+    session.note(
+        f"until the pilot's {runs} runs are made: about {cost.hours(runs):.2g} hours; "
+        "--pilot makes them, and then says how wide the intervals would be"
+    )
+    session.note(f"the empty and the full set are run {rounds} times each (`anchors` in [design])")
+    if not quiet_table:
+        print_table(cost_table(cost, {runs, design.runs + more}))
+    return cost
 
 
 @click.command()
@@ -106,7 +152,7 @@ def plan(
       wherefrom credit plan study.toml --pilot
     """
     from wherefrom.credit.estimators.planning import pilot_size
-    from wherefrom.credit.evaluation.foresight import plan_study
+    from wherefrom.credit.evaluation.foresight import COST, INTERVALS, PILOT, plan_steps, plan_study
     from wherefrom.credit.finished import finished_runs
     from wherefrom.credit.method import open_study, run_study
     from wherefrom.credit.remarks import shared_lines
@@ -114,17 +160,18 @@ def plan(
     from wherefrom.report.credit.tables import plan_table
 
     place, loaded = resolve_device(device), load_study(study)
-    if (pilot or not loaded.ledger.exists()) and loaded.config.game.kind != "callable":
+    steps = plan_steps(loaded, pilot=pilot)
+    if COST in steps:
         data = loaded.contributors(track=session.track)
         cost = tell_cost(session, loaded, data, place, quiet_table=pilot or as_json)
-        if not pilot:
+        if INTERVALS not in steps:
             if as_json:
                 facts = {"players": data.players, "same images": data.shared}
                 print_json(facts | {"cost": cost.to_dict()})
             for line in shared_lines(data):
                 session.note(line)
             return
-    if pilot:
+    if PILOT in steps:
         opened = open_study(study, device=place, track=session.track)
         count = pilot_size(opened.data.players)
         tell_gain(session, opened)
@@ -201,17 +248,15 @@ def report(session: Session, options: ShareReportOptions) -> None:
     from wherefrom.credit.evaluation.portrait import make_scenes
     from wherefrom.report.credit.shares import report_shares, write_shares_page
     from wherefrom.report.credit.tables import shares_line
-    from wherefrom.report.pages.files import check_target, write_text
+    from wherefrom.report.pages.files import write_text
     from wherefrom.report.pages.tables import to_csv
 
     o = options
-    if o.html is not None:
-        check_target(o.html, option="--html", suffixes=(".html", ".htm"))
-    if o.csv_path is not None:
-        check_target(o.csv_path, option="--csv", suffixes=(".csv",))
+    check_output(o.html, "--html")
+    check_output(o.csv_path, "--csv", ".csv")
     if o.make and o.html is None:
         raise InputError("--run makes the runs that a page shows; give --html too")
-    runs = finished(session, o.study, o.name, o.device)
+    runs = o.finished(session)
     credit = runs.credit(o.method, level=o.level, accept_shrinkage=o.accept_shrinkage)
     if o.make:
         values, place = credit.players.shares.values, resolve_device(o.device)

@@ -7,11 +7,12 @@ from dataclasses import asdict
 import click
 
 from wherefrom import __version__
+from wherefrom.cli.console.options import json_option
 from wherefrom.cli.console.session import print_json, print_table
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """List installed packages and devices, and check the shipped models.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,18 +12,16 @@ from wherefrom.cli.console.options import (
     FILE,
     ConfigCommand,
     Numbers,
+    check_output,
+    default_of,
     device_option,
     gathered,
-    resolve_device,
-)
-from wherefrom.cli.console.session import Session, print_json, print_table
-from wherefrom.cli.inversion.inputs import (
     json_option,
-    load_model,
-    model_argument,
-    read_batch,
+    resolve_device,
     seed_option,
 )
+from wherefrom.cli.console.session import Session, print_json, print_table
+from wherefrom.cli.inversion.inputs import load_model, model_argument, read_batch
 from wherefrom.core.errors import InputError
 from wherefrom.core.saving.json_text import to_json
 
@@ -56,7 +53,7 @@ PAGE = click.option("--out", type=FILE, required=True, help="The HTML page to wr
 @PAGE
 @click.option("--sorted", "folder", type=FILE, help="A new folder: links, a folder per class.")
 @click.option("--copy", is_flag=True, help="Copy the files to --sorted instead of linking them.")
-@click.option("--label", default=0, show_default=True, help="Which label, if there are several.")
+@click.option("--label", default=0, help="Which label, if there are several.")
 @seed_option
 @device_option
 @json_option
@@ -72,11 +69,9 @@ def cluster(session: Session, options: ClusterOptions) -> None:
     from wherefrom.inversion.classes.clusters import cluster_images, examples, sort_into_classes
     from wherefrom.report.inversion.page import SHOWN, write_clusters
     from wherefrom.report.inversion.tables import cluster_table
-    from wherefrom.report.pages.files import check_target
-    from wherefrom.report.pages.html import PAGE_SUFFIXES
 
     out, folder = options.out, options.folder
-    check_target(out, option="--out", suffixes=PAGE_SUFFIXES)
+    check_output(out, "--out")
     if folder is not None and folder.exists():
         raise InputError(f"{folder} already exists; choose another --sorted")
     fitted = load_model(options.model, options.device)
@@ -111,36 +106,27 @@ class TreeOptions:
     config: InversionConfig
 
 
-def _presets() -> Mapping[str, InversionConfig]:
-    from wherefrom.inversion.config import InversionConfig
-
-    return {"default": InversionConfig(method="cgpgan")}
-
-
-@click.command(name="merge-tree", cls=ConfigCommand, presets=_presets)
+@click.command(
+    name="merge-tree",
+    cls=ConfigCommand,
+    presets=default_of("inversion.config:InversionConfig", method="cgpgan"),
+)
 @click.argument("images", type=FILE)
 @PAGE
 @click.option(
     "--penalties",
     type=Numbers(float, "0.1,1,10"),
     default="0.1,1,10,100",
-    show_default=True,
     help="Values of lambda_cgp; --class-penalty has no effect here.",
 )
-@click.option(
-    "--seeds",
-    type=Numbers(int, "0,1,2"),
-    default="0,1,2",
-    show_default=True,
-    help="One run for each.",
-)
+@click.option("--seeds", type=Numbers(int, "0,1,2"), default="0,1,2", help="One run for each.")
 @click.option(
     "--warm-steps",
     type=click.IntRange(1),
     help="Go on from the penalty before for so many steps, instead of --steps from the start.",
 )
-@click.option("--size", default=32, show_default=True, help="Side of the images in px.")
-@click.option("--channels", default=3, show_default=True, help="1 (grey) or 3 (colour).")
+@click.option("--size", default=32, help="Side of the images in px.")
+@click.option("--channels", default=3, help="1 (grey) or 3 (colour).")
 @click.option("--limit", type=click.IntRange(min=2), help="Use that many images, spread evenly.")
 @click.option("--models", type=FILE, help="A folder that exists: every model is kept in it.")
 @device_option
@@ -159,11 +145,10 @@ def merge_tree(session: Session, options: TreeOptions) -> None:
     from wherefrom.inversion.model import FittedInverter
     from wherefrom.report.inversion.page import write_tree
     from wherefrom.report.inversion.tables import tree_table
-    from wherefrom.report.pages.files import check_target, write_text
-    from wherefrom.report.pages.html import PAGE_SUFFIXES
+    from wherefrom.report.pages.files import write_text
 
     out, models = options.out, options.models
-    check_target(out, option="--out", suffixes=PAGE_SUFFIXES)
+    check_output(out, "--out")
     if models is not None and not models.is_dir():
         raise InputError(f"{models} is not a folder; create it, or choose another --models")
     plan = TreePlan(penalties=options.penalties, seeds=options.seeds, warm_steps=options.warm_steps)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import FILE, device_option, gathered
+from wherefrom.cli.console.options import FILE, device_option, gathered, json_option
 from wherefrom.cli.console.session import Session, print_facts, print_json
 from wherefrom.cli.inversion.inputs import (
-    json_option,
     load_model,
     model_argument,
     named_pairs,
@@ -62,7 +61,6 @@ def encode(
     "steps",
     type=click.IntRange(0),
     default=0,
-    show_default=True,
     help="Steps that move each code towards its image, within what codes are likely.",
 )
 @json_option
@@ -140,9 +138,7 @@ class EditOptions:
     metavar="NAME=WITH:WITHOUT",
     help="Two folders, with and without a property that shall stay.  Repeatable.",
 )
-@click.option(
-    "--steps", type=click.IntRange(2), default=9, show_default=True, help="Edited images."
-)
+@click.option("--steps", type=click.IntRange(2), default=9, help="Edited images.")
 @json_option
 @device_option
 @click.pass_obj
@@ -196,9 +192,7 @@ def edit(session: Session, options: EditOptions) -> None:
 @model_argument
 @click.argument("images", type=FILE, nargs=-1)
 @click.option("--out", type=FILE, help="A PNG file: a row per live dimension, moved by +-2.")
-@click.option(
-    "--rows", type=click.IntRange(1), default=8, show_default=True, help="Rows of the picture."
-)
+@click.option("--rows", type=click.IntRange(1), default=8, help="Rows of the picture.")
 @json_option
 @device_option
 @click.pass_obj

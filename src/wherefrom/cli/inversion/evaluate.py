@@ -7,15 +7,17 @@ from pathlib import Path
 
 import click
 
-from wherefrom.cli.console.options import FILE, NamedFolder, device_option, gathered
-from wherefrom.cli.console.session import Session, print_json, print_table
-from wherefrom.cli.inversion.inputs import (
+from wherefrom.cli.console.options import (
+    FILE,
+    NamedFolder,
+    check_output,
+    device_option,
+    gathered,
     json_option,
-    load_model,
-    model_argument,
-    read_own,
     seed_option,
 )
+from wherefrom.cli.console.session import Session, print_json, print_table
+from wherefrom.cli.inversion.inputs import load_model, model_argument, read_own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +75,9 @@ def evaluate(session: Session, options: InverterEvaluationOptions) -> None:
     from wherefrom.inversion.codes.evaluation import evaluate_inverter, network_features
     from wherefrom.metrics.random_features import NAME, random_features
     from wherefrom.report.inversion.tables import evaluation_table
-    from wherefrom.report.pages.files import check_target
-    from wherefrom.report.pages.html import PAGE_SUFFIXES
 
     report, seed = options.report, options.seed
-    if report is not None:
-        check_target(report, option="--report", suffixes=PAGE_SUFFIXES)
+    check_output(report, "--report")
     fitted = load_model(options.model, options.device)
     encoder = options.encoder
     features, name = (random_features, NAME) if encoder is None else network_features(encoder)

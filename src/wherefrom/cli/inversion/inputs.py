@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 model_argument = click.argument("model", type=FILE)
-seed_option = click.option("--seed", default=0, show_default=True, help="Seed of every draw.")
 
 
 def out_option(text: str) -> Callable[[F], F]:
@@ -54,7 +52,7 @@ def read_batch(session: Session, paths: Sequence[Path], fitted: FittedInverter) 
         drop_duplicates=False,
         track=session.track,
     )
-    note_skipped(session, batch)
+    session.note_skipped(batch.skipped)
     return batch
 
 
@@ -96,11 +94,3 @@ def named_pairs(values: Iterable[str]) -> Iterator[tuple[str, Path, Path]]:
         if not (name and equals and has and colon and lacks):
             raise InputError(f"--keep is {value!r}, expected NAME=WITH:WITHOUT, two folders")
         yield name, Path(has), Path(lacks)
-
-
-def note_skipped(session: Session, batch: ImageBatch) -> None:
-    """Say how many files were left out, and why."""
-    if batch.skipped:
-        from wherefrom.report.pages.text import left_out
-
-        session.note(f"note: {left_out(batch.skipped)}")

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import FILE, ConfigCommand, device_option, gathered
-from wherefrom.cli.console.session import Session, print_json, print_table
-from wherefrom.cli.inversion.inputs import (
+from wherefrom.cli.console.options import (
+    FILE,
+    ConfigCommand,
+    check_output,
+    default_of,
+    device_option,
+    gathered,
     json_option,
-    load_model,
-    model_argument,
-    read_batch,
-    read_own,
     seed_option,
 )
+from wherefrom.cli.console.session import Session, print_json, print_table
+from wherefrom.cli.inversion.inputs import load_model, model_argument, read_batch, read_own
 from wherefrom.core.errors import InputError
 from wherefrom.core.saving.json_text import to_json
 
@@ -51,13 +52,7 @@ class OutlierOptions:
     config: OutlierConfig
 
 
-def _presets() -> Mapping[str, OutlierConfig]:
-    from wherefrom.inversion.outliers.calibrated import OutlierConfig
-
-    return {"default": OutlierConfig()}
-
-
-@click.command(cls=ConfigCommand, presets=_presets)
+@click.command(cls=ConfigCommand, presets=default_of("inversion.outliers.calibrated:OutlierConfig"))
 @model_argument
 @click.argument("images", type=FILE, nargs=-1, required=True)
 @click.option(
@@ -70,7 +65,6 @@ def _presets() -> Mapping[str, OutlierConfig]:
     "--fpr",
     type=float,
     default=0.01,
-    show_default=True,
     help="Share of normal images that may be flagged; of discoveries that may be wrong.",
 )
 @click.option("--report", type=FILE, help="Write an HTML page.")
@@ -101,7 +95,9 @@ def outliers(session: Session, options: OutlierOptions) -> None:
     from wherefrom.report.pages.files import write_text
     from wherefrom.report.pages.tables import to_csv
 
-    _check_targets(options)
+    check_output(options.report, "--report")
+    check_output(options.table, "--csv", ".csv")
+    check_output(options.curve, "--curve", *CURVE_SUFFIXES)
     fitted = load_model(options.model, options.device)
     calibration, own = _calibration(session, fitted, options)
     if options.curve is not None and own is None:
@@ -128,24 +124,11 @@ def outliers(session: Session, options: OutlierOptions) -> None:
     click.echo(outlier_line(result))
 
 
-def _check_targets(options: OutlierOptions) -> None:
-    from wherefrom.report.pages.files import check_target
-    from wherefrom.report.pages.html import PAGE_SUFFIXES
-
-    for path, option, suffixes in (
-        (options.report, "--report", PAGE_SUFFIXES),
-        (options.table, "--csv", (".csv",)),
-        (options.curve, "--curve", CURVE_SUFFIXES),
-    ):
-        if path is not None:
-            check_target(path, option=option, suffixes=suffixes)
-
-
 def _calibration(
     session: Session, fitted: FittedInverter, options: OutlierOptions
 ) -> tuple[OutlierCalibration, OwnImages | None]:
     """The calibration of the model's folder, new or saved, and own images where they were read."""
-    from wherefrom.inversion.outliers.of_run import PLACE, calibration_of_run
+    from wherefrom.inversion.outliers.of_run import CALIBRATION, calibration_of_run
 
     def read() -> OwnImages:
         return read_own(session, options.own, fitted)
@@ -163,7 +146,7 @@ def _calibration(
         means = ", ".join(f"{name} {v:.2f}" for name, v in calibration.self_test["means"].items())
         session.note(
             f"score: {calibration.score} (mean AUROC on built-in damage: {means}); kept in "
-            f"{options.model / PLACE}"
+            f"{options.model / CALIBRATION}"
         )
     return calibration, own
 

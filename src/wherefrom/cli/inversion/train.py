@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +12,14 @@ from wherefrom.cli.console.options import (
     FILE,
     ConfigCommand,
     course_options,
+    default_of,
     device_option,
     gathered,
     resolve_device,
+    seed_option,
 )
 from wherefrom.cli.console.session import Session
-from wherefrom.cli.inversion.inputs import note_skipped, out_option, seed_option
+from wherefrom.cli.inversion.inputs import out_option
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,30 +49,17 @@ class InverterTrainOptions:
     config: InversionConfig
 
 
-def _defaults() -> Mapping[str, InversionConfig]:
-    from wherefrom.inversion.config import InversionConfig
-
-    return {"default": InversionConfig()}
-
-
-@click.command(cls=ConfigCommand, presets=_defaults)
+@click.command(cls=ConfigCommand, presets=default_of("inversion.config:InversionConfig"))
 @click.argument("images", type=FILE)
 @out_option("Folder of the model, its checkpoint, losses and sample grids.")
-@click.option("--size", default=32, show_default=True, help="Side in px, 8 to 256.")
-@click.option(
-    "--channels",
-    type=click.Choice(["1", "3"]),
-    default="3",
-    show_default=True,
-    help="1: grey; 3: colour.",
-)
+@click.option("--size", default=32, help="Side in px, 8 to 256.")
+@click.option("--channels", type=click.Choice(["1", "3"]), default="3", help="1: grey; 3: colour.")
 @click.option("--label-file", type=FILE, help="A CSV file: image, class; or image, attributes 0/1.")
 @click.option("--limit", type=click.IntRange(2), help="Use that many images, spread evenly.")
 @click.option(
     "--hold-out",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.0,
-    show_default=True,
     help="Share of the images that is not trained on, kept for `outliers`.",
 )
 @seed_option
@@ -80,7 +68,6 @@ def _defaults() -> Mapping[str, InversionConfig]:
     "--log-every",
     type=click.IntRange(1),
     default=50,
-    show_default=True,
     help="Steps that a row of losses is the mean of.",
 )
 @click.option("--tensorboard", is_flag=True, help="Write an event file too.")
@@ -100,7 +87,7 @@ def train(session: Session, options: InverterTrainOptions) -> None:
     """
     from wherefrom.inversion.method import fit
     from wherefrom.inversion.model import FITTED
-    from wherefrom.inversion.outliers import holding_out
+    from wherefrom.inversion.outliers.of_run import HELD_OUT, hold_out
     from wherefrom.inversion.training.recording import Recorder
 
     place, out, seed = resolve_device(options.device), options.out, options.seed
@@ -115,9 +102,7 @@ def train(session: Session, options: InverterTrainOptions) -> None:
     images, labels = _training_data(session, options)
     held = None
     if options.hold_out:
-        images, values, held = holding_out.hold_out(
-            images, labels.values, options.hold_out, seed=seed
-        )
+        images, values, held = hold_out(images, labels.values, options.hold_out, seed=seed)
         labels = replace(labels, values=values)
         session.note(f"{len(held.images)} images are held out, {len(images)} are trained on")
     fitted = fit(
@@ -131,7 +116,7 @@ def train(session: Session, options: InverterTrainOptions) -> None:
     )
     fitted.save(out / FITTED, overwrite=True)
     if held is not None:
-        held.save(out / holding_out.PLACE, overwrite=True)
+        held.save(out / HELD_OUT, overwrite=True)
     click.echo(out)
 
 
@@ -167,7 +152,7 @@ def _training_data(
     batch = read_images(
         (path,), channels=channels, size=(side, side), resize=True, track=session.track
     )
-    note_skipped(session, batch)
+    session.note_skipped(batch.skipped)
     labels = read_labels(file, batch.paths, path)
     if labels.unused:
         session.note(f"note: {file}: {labels.unused} rows name no image that is used")

@@ -13,28 +13,26 @@ import click
 from wherefrom.cli.console.options import (
     FILE,
     ConfigCommand,
+    check_output,
+    default_of,
     device_option,
     gathered,
+    json_option,
+    report_option,
     resolve_device,
 )
 from wherefrom.cli.console.session import Session, print_json, print_table
-from wherefrom.cli.origin.index import (
-    add,
-    build,
+from wherefrom.cli.origin.index import add, build, remove
+from wherefrom.cli.origin.inputs import (
+    QueryOptions,
+    ReferencesOptions,
     encoder_option,
-    json_option,
-    opened_references,
-    remove,
+    rerank_option,
     roots_option,
     same_encoder_option,
+    views_option,
 )
-from wherefrom.cli.origin.pairs import (
-    pairs,
-    tell_out_of_scope,
-    tell_skipped,
-    tell_trained_on,
-)
-from wherefrom.cli.origin.settings import asked, rerank_option, search_presets, views_option
+from wherefrom.cli.origin.pairs import pairs, tell_out_of_scope, tell_trained_on
 from wherefrom.cli.origin.sync import sync
 
 if TYPE_CHECKING:
@@ -58,18 +56,12 @@ for _command in (pairs, build, add, sync, remove):
     origin.add_command(_command)
 
 
-def _presets() -> Mapping[str, EditMapConfig]:
-    from wherefrom.origin.edit_map.fitted import EditMapConfig
-
-    return {"default": EditMapConfig()}
-
-
-@origin.command(cls=ConfigCommand, presets=_presets)
+@origin.command(cls=ConfigCommand, presets=default_of("origin.edit_map.fitted:EditMapConfig"))
 @click.argument("pairs", type=FILE)
 @encoder_option
 @click.option("--out", type=FILE, required=True, help="The edit map: a new folder.")
 @click.option("--overwrite", is_flag=True, help="Replace an edit map that exists.")
-@click.option("--seed", default=0, show_default=True, help="Seed of --solver sgd.")
+@click.option("--seed", default=0, help="Seed of --solver sgd.")
 @device_option
 @click.pass_obj
 def train(
@@ -99,7 +91,7 @@ def train(
     loaded, manifest = load_encoder(encoder).to(resolve_device(device)), read_pairs(pairs)
     tell_out_of_scope(session, manifest)
     embedded = embed_pairs(manifest, loaded, track=session.track)
-    tell_skipped(session, embedded.skipped)
+    session.note_skipped(embedded.skipped)
     fitted = fit_edit_map(embedded, config=config, seed=seed, track=session.track)
     fitted.save(out, overwrite=overwrite)
     session.note(f"saved {out}")
@@ -110,20 +102,16 @@ def train(
 
 
 @dataclass(frozen=True, kw_only=True)
-class OriginCalibrateOptions:
+class OriginCalibrateOptions(ReferencesOptions):
     """The options of `calibrate`."""
 
-    index: Path
     pairs: Path
     fpr: float
-    encoder: str | None
-    roots: tuple[Path, ...]
     seed: int
-    device: str
     config: SearchConfig
 
 
-@origin.command(cls=ConfigCommand, presets=search_presets)
+@origin.command(cls=ConfigCommand, presets=default_of("origin.searching.config:SearchConfig"))
 @click.argument("index", type=FILE)
 @click.option("--pairs", type=FILE, required=True, help="A pairs folder: edits of known origin.")
 @click.option(
@@ -134,9 +122,7 @@ class OriginCalibrateOptions:
 )
 @same_encoder_option
 @roots_option
-@click.option(
-    "--seed", default=0, show_default=True, help="Seed of the draw of one edit per origin."
-)
+@click.option("--seed", default=0, help="Seed of the draw of one edit per origin.")
 @device_option
 @click.pass_obj
 @gathered(OriginCalibrateOptions)
@@ -157,9 +143,7 @@ def calibrate(session: Session, options: OriginCalibrateOptions) -> None:
 
     manifest = read_pairs(options.pairs)
     tell_out_of_scope(session, manifest)
-    with opened_references(
-        options.index, options.encoder, writable=True, roots=options.roots, device=options.device
-    ) as references:
+    with options.opened(writable=True) as references:
         null = references.calibrate(
             manifest.edits,
             manifest.origin_of,
@@ -172,27 +156,20 @@ def calibrate(session: Session, options: OriginCalibrateOptions) -> None:
         from wherefrom.data.files.opening import SkippedFile
 
         left_out = null.provenance["left_out"]
-        tell_skipped(session, [SkippedFile(Path(f["path"]), f["reason"]) for f in left_out])
+        session.note_skipped([SkippedFile(Path(f["path"]), f["reason"]) for f in left_out])
         if null.provenance["note"]:
             session.note(f"note: {null.provenance['note']}")
         click.echo(f"calibrated on {len(null.values)} origins for {options.fpr:g} false alarms")
 
 
 @dataclass(frozen=True, kw_only=True)
-class OriginSearchOptions:
+class OriginSearchOptions(QueryOptions):
     """The options of `search`."""
 
-    index: Path
     paths: tuple[Path, ...]
-    encoder: str | None
-    roots: tuple[Path, ...]
-    views: str | None
-    rerank: bool | None
     accelerated: bool
     false_discovery_rate: float | None
     report: Path | None
-    as_json: bool
-    device: str
 
 
 @origin.command()
@@ -212,7 +189,7 @@ class OriginSearchOptions:
     type=float,
     help="Judge all images together: at most this share of the answers 'made from' is false.",
 )
-@click.option("--report", type=FILE, help="Also write a page there (.html is replaced).")
+@report_option
 @json_option
 @device_option
 @click.pass_obj
@@ -226,14 +203,9 @@ def search(session: Session, options: OriginSearchOptions) -> None:
     Example:
       wherefrom origin search refs.index suspect.png --report suspect.html
     """
-    if options.report is not None:
-        from wherefrom.report.pages.files import check_target
-
-        check_target(options.report, option="--report", suffixes=(".html", ".htm"))
-    with opened_references(
-        options.index, options.encoder, roots=options.roots, device=options.device
-    ) as references:
-        config = references.configured(asked(options.views, options.rerank))
+    check_output(options.report, "--report")
+    with options.opened() as references:
+        config = options.config(references)
         answers = references.search(
             options.paths,
             config=config,
@@ -260,10 +232,8 @@ def search(session: Session, options: OriginSearchOptions) -> None:
 
 @origin.command()
 @click.argument("index", type=FILE)
-@click.option(
-    "--floor", default=0.99, show_default=True, help="Least share of the exact ten nearest."
-)
-@click.option("--seed", default=0, show_default=True, help="Seed of the queries that measure it.")
+@click.option("--floor", default=0.99, help="Least share of the exact ten nearest.")
+@click.option("--seed", default=0, help="Seed of the queries that measure it.")
 @click.pass_obj
 def accelerate(session: Session, *, index: Path, floor: float, seed: int) -> None:
     """Make the lists for `search --accelerated`, for indexes of millions.
@@ -285,17 +255,10 @@ def accelerate(session: Session, *, index: Path, floor: float, seed: int) -> Non
 
 
 @dataclass(frozen=True, kw_only=True)
-class OriginEvaluateOptions:
+class OriginEvaluateOptions(QueryOptions):
     """The options of `evaluate`."""
 
     pairs: Path
-    index: Path
-    encoder: str | None
-    roots: tuple[Path, ...]
-    views: str | None
-    rerank: bool | None
-    as_json: bool
-    device: str
 
 
 @origin.command()
@@ -320,17 +283,15 @@ def evaluate(session: Session, options: OriginEvaluateOptions) -> None:
 
     manifest = read_pairs(options.pairs)
     tell_out_of_scope(session, manifest)
-    with opened_references(
-        options.index, options.encoder, roots=options.roots, device=options.device
-    ) as references:
+    with options.opened() as references:
         report = references.evaluate(
             manifest.edits,
             manifest.origin_of,
             manifest.model_of,
-            config=references.configured(asked(options.views, options.rerank)),
+            config=options.config(references),
             track=session.track,
         )
-    tell_skipped(session, report.skipped)
+    session.note_skipped(report.skipped)
     tell_trained_on(session, report)
     if options.as_json:
         print_json(report.to_dict())

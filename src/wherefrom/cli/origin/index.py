@@ -3,88 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import FILE, F, resolve_device
+from wherefrom.cli.console.options import FILE, json_option
 from wherefrom.cli.console.session import Session, print_json
-from wherefrom.cli.origin.pairs import tell_skipped
-from wherefrom.core.errors import InputError
+from wherefrom.cli.origin.inputs import (
+    embedding_by,
+    encoder_option,
+    executor_options,
+    opened_references,
+    same_encoder_option,
+)
 
 if TYPE_CHECKING:
-    from wherefrom.encoders.bulk import BulkEmbedding
-    from wherefrom.origin.collection.references import References
     from wherefrom.origin.searching.result import AddReport
-
-encoder_option = click.option(
-    "--encoder",
-    default="default",
-    show_default="the small one of this package",
-    help="Folder of a VAE (diffusers or the project's own), or owner/name in the hub's cache.",
-)
-same_encoder_option = click.option(
-    "--encoder",
-    show_default="the one that the index was built with",
-    help="Where that encoder is now, if it was moved.",
-)
-
-
-roots_option = click.option(
-    "--root",
-    "roots",
-    type=FILE,
-    multiple=True,
-    help="Where the pictures of the index are now, if their folder was moved; may be repeated.",
-)
-
-
-def executor_options(command: F) -> F:
-    """`--executor` and `--devices`: where images are embedded."""
-    for option in (
-        click.option(
-            "--devices",
-            default="auto",
-            show_default=True,
-            help="Where to embed.  local: one device; ray: a worker for each, separated by commas, "
-            "as in cuda:0,cuda:1 or cpu,cpu.",
-        ),
-        click.option(
-            "--executor",
-            type=click.Choice(["local", "ray"]),
-            default="local",
-            show_default=True,
-            help="Where images are embedded.  local: this process; ray: the machines of a Ray "
-            "cluster.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
-
-
-def opened_references(
-    index: Path,
-    encoder: str | None,
-    *,
-    writable: bool = False,
-    roots: Sequence[Path] = (),
-    device: str | None = None,
-) -> References:
-    """The folder of references, with the encoder in the folder `encoder` if one is named.
-
-    The encoder is moved to the `device` (as `--device` names it) where one is given.
-    """
-    from wherefrom.encoders import load_encoder
-    from wherefrom.origin.collection.references import References
-
-    loaded = None if encoder is None else load_encoder(encoder)
-    where = None if device is None else resolve_device(device)
-    return References.open(index, encoder=loaded, writable=writable, roots=roots, device=where)
 
 
 @click.command()
@@ -178,25 +113,9 @@ def remove(*, index: Path, photos: tuple[Path, ...]) -> None:
         click.echo(f"{count} removed, {opened.count()} left")
 
 
-def embedding_by(*, executor: str, devices: str) -> BulkEmbedding:
-    """How images are embedded, by the values of `executor_options`."""
-    from wherefrom.encoders.bulk import RayEmbedding, embed_on
-
-    names = [name.strip() for name in devices.split(",")]
-    if executor != "ray":
-        if len(names) > 1:
-            raise InputError(
-                f"--devices {devices} names {len(names)} devices, and this process embeds on one; "
-                "name one, or pass --executor ray"
-            )
-        return embed_on(resolve_device(names[0]))
-    # named devices are the cluster's, which this machine need not have
-    return RayEmbedding(tuple(resolve_device(n) if n == "auto" else n for n in names))
-
-
 def _tell_added(session: Session, report: AddReport, as_json: bool) -> None:
     """Print the report; an `InputError` if no image was added."""
-    tell_skipped(session, report.skipped)
+    session.note_skipped(report.skipped)
     if as_json:
         print_json(report.to_dict())
     else:

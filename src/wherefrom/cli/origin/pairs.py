@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import click
 from wherefrom.cli.console.options import (
     FILE,
     ConfigCommand,
+    default_of,
     device_option,
     gathered,
     resolve_device,
@@ -20,7 +20,6 @@ from wherefrom.cli.console.session import Session
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
-    from wherefrom.data.files.opening import SkippedFile
     from wherefrom.origin.pairs.config import PairsConfig
     from wherefrom.origin.pairs.manifest import PairsManifest
     from wherefrom.origin.searching.result import RetrievalReport
@@ -48,13 +47,7 @@ class PairsOptions:
     config: PairsConfig
 
 
-def _presets() -> Mapping[str, PairsConfig]:
-    from wherefrom.origin.pairs.config import PairsConfig
-
-    return {"default": PairsConfig()}
-
-
-@click.command(cls=ConfigCommand, presets=_presets)
+@click.command(cls=ConfigCommand, presets=default_of("origin.pairs.config:PairsConfig"))
 @click.argument("photos", type=FILE, nargs=-1, required=True)
 @click.option("--pipeline", type=FILE, help="Folder of a diffusers image-to-image pipeline.")
 @click.option(
@@ -63,24 +56,19 @@ def _presets() -> Mapping[str, PairsConfig]:
     help="A .safetensors file: an IP-Adapter gives each photo to a text-to-image pipeline.",
 )
 @click.option(
-    "--adapter-scale",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="With --ip-adapter: the weight of the photo.",
+    "--adapter-scale", type=float, default=1.0, help="With --ip-adapter: the weight of the photo."
 )
 @click.option("--prompts", help="A file of prompts, one per line, or one prompt.")
 @click.option("--captioner", type=FILE, help="A captioner's folder, for prompts with {caption}.")
 @click.option("--edits", type=FILE, help="Instead: a folder of edits made elsewhere.")
 @click.option("--table", type=FILE, help="With --edits: CSV of edit,origin[,model,prompt].")
 @click.option("--out", type=FILE, help="The pairs folder; one that exists is continued.")
-@click.option("--seed", default=0, show_default=True, help="Seed of prompts and noise.")
+@click.option("--seed", default=0, help="Seed of prompts and noise.")
 @device_option
 @click.option(
     "--dtype",
     type=click.Choice(DTYPES),
     default=DTYPES[0],
-    show_default=True,
     help="Numbers the pipeline computes with; float16 may overflow, and such edits are left out.",
 )
 @click.option(
@@ -97,7 +85,7 @@ def pairs(session: Session, options: PairsOptions) -> None:
       wherefrom origin pairs photos/ --edits edits/ --table edits.csv
     """
     manifest = _make(session, options) if options.edits is None else _list(options, options.edits)
-    tell_skipped(session, manifest.skipped)
+    session.note_skipped(manifest.skipped)
     click.echo(f"{len(manifest.rows)} edits of {len(manifest.origins)} origins")
 
 
@@ -147,14 +135,6 @@ def _make(session: Session, options: PairsOptions) -> PairsManifest:
         seed=options.seed,
         track=session.track,
     )
-
-
-def tell_skipped(session: Session, skipped: Sequence[SkippedFile]) -> None:
-    """One note on files that were left out, if any were."""
-    if skipped:
-        from wherefrom.report.pages.text import left_out
-
-        session.note(f"note: {left_out(skipped)}")
 
 
 def tell_trained_on(session: Session, report: RetrievalReport) -> None:

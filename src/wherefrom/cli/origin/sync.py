@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import FILE
+from wherefrom.cli.console.options import FILE, json_option
 from wherefrom.cli.console.session import Session, print_json
-from wherefrom.cli.origin.index import (
+from wherefrom.cli.origin.inputs import (
     embedding_by,
     executor_options,
-    json_option,
     opened_references,
     roots_option,
     same_encoder_option,
 )
-from wherefrom.cli.origin.pairs import tell_skipped
 
 if TYPE_CHECKING:
     from wherefrom.origin.searching.result import SyncReport
@@ -76,7 +74,7 @@ def sync(
                 by=embedding_by(**executor),
                 track=session.track,
             )
-    tell_skipped(session, report.skipped)
+    session.note_skipped(report.skipped)
     if as_json:
         print_json(report.to_dict())
     else:

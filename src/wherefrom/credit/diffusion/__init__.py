@@ -1,1 +1,1 @@
-"""Diffusion models: training, sampling, pruning, unlearning and the user's own networks."""
+"""Diffusion models: training, sampling, pruning, unlearning, gradients, properties of samples."""

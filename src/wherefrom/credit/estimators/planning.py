@@ -35,9 +35,6 @@ class BudgetRow:
     separated: float
     hours: float | None
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class RunsPlan:
@@ -87,7 +84,7 @@ class RunsPlan:
         return f"{said}; a payout would refuse it, about {self.anchors_needed} each would tell"
 
     def to_dict(self) -> dict[str, Any]:
-        rows = [row.to_dict() | {"advice": self.advice(row)} for row in self.rows]
+        rows = [asdict(row) | {"advice": self.advice(row)} for row in self.rows]
         return asdict(self) | {"rows": rows}
 
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
 from wherefrom.core.saving.json_text import finite
+from wherefrom.credit.diffusion.properties import Property, RunOutput
 from wherefrom.credit.estimators.choose import METHODS, estimate
+from wherefrom.credit.estimators.tables import checked, pairs_of
 from wherefrom.credit.evaluation.fidelity import require_same_contributors
 from wherefrom.credit.evaluation.lds import (
     FRACTIONS,
@@ -27,14 +30,12 @@ from wherefrom.credit.evaluation.lds import (
     VarianceSplit,
     counterfactual_rows,
     counterfactual_runs,
-    evaluation_scores,
     lds_difference,
     lds_rows,
     left_out,
     only_runs,
     variance_split,
 )
-from wherefrom.credit.evaluation.noise import sampling_variance
 from wherefrom.credit.evaluation.table_one import (
     APPLICATION,
     GIVEN,
@@ -49,11 +50,13 @@ from wherefrom.credit.evaluation.table_one import (
 from wherefrom.credit.finished import COUNTERFACTUAL_SEEDS, without_evaluation
 from wherefrom.credit.game import Floats, Planned, RunTable, mask_of
 from wherefrom.credit.method import OpenStudy, run_study
-from wherefrom.credit.running.diffusion_run import DiffusionPlay
+from wherefrom.credit.study.diffusion_run import DiffusionPlay
 from wherefrom.data.notebook import rows_as_frame, rows_as_html
 
 CHOICES = ("best", "all", "none")
 FAMILIES = (SHARES, LEAVE_ONE_OUT, SIMILARITY, INFLUENCE, APPLICATION, GIVEN)
+GROUPS = 10  # of images that are left out in turn
+RUNS = 8  # that are looked at
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ class ShareEvaluation:
             "lds": [row.to_dict() for row in self.lds],
             "missing": dict(self.missing),
             "differences": [finite(vars(row)) for row in self.gaps],
-            "counterfactual": [row.to_dict() for row in self.changes],
+            "counterfactual": [asdict(row) for row in self.changes],
             "held_out": self.held_out,
             "known_to_shares": self.known,
             "known_left_out": self.dropped,
@@ -216,10 +219,9 @@ def announcement(studies: Sequence[OpenStudy], more: int) -> str:
     waiting, hours, timed = 0, 0.0, True
     for opened in studies:
         with opened.ledger(readonly=True) as ledger:
-            counts = ledger.counts()
+            open_runs = ledger.open_runs()
             spent = [detail.get("seconds") for _, _, detail in ledger.details()]
         seconds = [sum(each.values()) for each in spent if each]
-        open_runs = counts["planned"] + counts["leased"]
         waiting += open_runs
         timed &= bool(seconds) or not open_runs
         hours += open_runs * float(np.mean(seconds)) / 3600 if seconds else 0.0
@@ -247,8 +249,19 @@ def leave_one_out_runs(opened: OpenStudy) -> list[Planned]:
 def shares_by_method(
     runs: RunTable, held_out: list[Planned], seed: int, *, unions: Sequence[str] = ()
 ) -> dict[str, Floats]:
-    """Shares by every estimator that the design's runs carry, and leave-one-out."""
-    scores = evaluation_scores(without_evaluation(runs, seed), held_out, unions=unions)
+    """Shares by every estimator that the design's runs carry, and leave-one-out.
+
+    None but leave-one-out sees a run of the evaluation.
+    """
+    fitted, scores = only_runs(without_evaluation(runs, seed), held_out, rest=True), {}
+    drawn_in_pairs = len(pairs_of(checked(fitted)).halves) > 0
+    for method in METHODS[1:]:
+        if method == "kernelshap" and drawn_in_pairs:
+            continue  # it is right only for subsets drawn alone from the law of Eq. 5
+        with suppress(InputError):  # these runs do not carry that method
+            scores[method] = estimate(fitted, method, accept_shrinkage=True, unions=unions).values
+    if not scores:
+        raise InputError("the study has no runs that carry any shares; run it first")
     scores.pop("loo", None)
     with suppress(InputError):  # the caller says so
         scores["loo"] = estimate(only_runs(runs, held_out, rest=True), "loo").values
@@ -262,6 +275,39 @@ def image_noise(opened: OpenStudy, name: str, *, track: Track = quiet) -> float 
     with opened.ledger(readonly=True) as ledger:
         keys = [key for key, run, _ in ledger.details() if name in run.values]
     return sampling_variance(opened.play, keys, opened.lab.measured(name), track=track)
+
+
+def image_variance(measured: Property, output: RunOutput, groups: int = GROUPS) -> float | None:
+    """Variance of the property over other images of the same model, by the grouped jackknife.
+
+        (g - 1) / g  sum_j (F without group j - their mean)^2
+
+    None with fewer images than two per group.
+    """
+    count = len(output.images)
+    if count < 2 * groups:
+        return None
+    group = torch.arange(count) % groups
+    values = [measured(RunOutput(output.images[group != g], output.model)) for g in range(groups)]
+    return float((groups - 1) * np.var(values))
+
+
+def sampling_variance(
+    play: DiffusionPlay, keys: Sequence[str], measured: Property, *, track: Track = quiet
+) -> float | None:
+    """Mean of `image_variance` over at most `RUNS` runs whose images are there, spread evenly.
+
+    All runs of a study share their noise, so most of it cancels between them: it says what other
+    images would have given.  None where no run's images are there.
+    """
+    there = [key for key in keys if (play.outputs / key).is_dir()]
+    chosen = there[:: max(1, -(-len(there) // RUNS))]
+    variances = []
+    for key in track(chosen, "measuring the noise of images", total=len(chosen)):
+        variance = image_variance(measured, play.load(play.outputs / key)[0])
+        if variance is not None:
+            variances.append(variance)
+    return float(np.mean(variances)) if variances else None
 
 
 def reference_method(scores: Mapping[str, Floats]) -> str | None:

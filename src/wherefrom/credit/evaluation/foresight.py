@@ -1,4 +1,4 @@
-"""Forecasts of a study: the gain before any run is made, and the intervals after a pilot."""
+"""Forecasts of a study: its cost and gain before any run is made, the intervals after a pilot."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.credit.diffusion.model import Diffusion, sample
+from wherefrom.credit.diffusion.properties import RunOutput, measure
 from wherefrom.credit.estimators.paired import LEVEL
 from wherefrom.credit.estimators.planning import RunsPlan, plan_runs
 from wherefrom.credit.finished import FinishedRuns
 from wherefrom.credit.method import OpenStudy
-from wherefrom.credit.properties import RunOutput, measure
-from wherefrom.credit.running.diffusion_run import START, DiffusionPlay
+from wherefrom.credit.study.diffusion_run import START, DiffusionPlay
+from wherefrom.credit.study.file import Study
 from wherefrom.data.writing import to_uint8
 
+COST, PILOT, INTERVALS = "cost", "pilot", "intervals"
 IMAGES = 256  # sampled of each model, at most those of a run
 
 
@@ -77,6 +79,18 @@ def foresee_gain(opened: OpenStudy, *, track: Track = quiet) -> tuple[Foreseen, 
         for name in opened.specs
         if name in empty and name in start
     )
+
+
+def plan_steps(study: Study, *, pilot: bool) -> tuple[str, ...]:
+    """What a plan of the study consists of, in order: some of `COST`, `PILOT` and `INTERVALS`.
+
+    The cost is measured with a `pilot`, which makes runs, and where no run is there; the steps of a
+    callable game cannot be timed.  Intervals are foreseen from runs; the cost alone needs none.
+    """
+    timed = (pilot or not study.ledger.exists()) and study.config.game.kind != "callable"
+    if pilot:
+        return (COST, PILOT, INTERVALS) if timed else (PILOT, INTERVALS)
+    return (COST,) if timed else (INTERVALS,)
 
 
 def plan_study(

@@ -17,7 +17,6 @@ from wherefrom.credit.estimators.intervals import bonferroni
 from wherefrom.credit.estimators.tables import (
     anchors_of,
     checked,
-    pairs_of,
     values_by_subset,
 )
 from wherefrom.credit.finished import COUNTERFACTUAL_SEEDS, LDS_SEEDS, MAX_REPLICATES
@@ -217,9 +216,6 @@ class CounterfactualRow:
     change: float | None
     runs: int
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def counterfactual_masks(scores: Floats) -> list[tuple[str, int, int]]:
     """(remove or keep, how many, mask) for the top contributors of each of `FRACTIONS`.
@@ -255,26 +251,6 @@ def counterfactual_runs(scores: Mapping[str, Floats], players: int, seed: int) -
     masks = [mask for tau in scores.values() for _, _, mask in counterfactual_masks(tau)]
     run_seed = derive_seed(seed, COUNTERFACTUAL_SEEDS, 0)
     return [Planned(mask, run_seed) for mask in dict.fromkeys([*masks, 0, (1 << players) - 1])]
-
-
-def evaluation_scores(
-    table: RunTable, held_out: Sequence[Planned], *, unions: Sequence[str] = ()
-) -> dict[str, Floats]:
-    """Shares by every estimator that the runs carry; none sees a run of the evaluation."""
-    from wherefrom.credit.estimators.choose import METHODS, estimate
-
-    fitted, scores = only_runs(table, held_out, rest=True), {}
-    drawn_in_pairs = len(pairs_of(checked(fitted)).halves) > 0
-    for method in METHODS[1:]:
-        if method == "kernelshap" and drawn_in_pairs:
-            continue  # it is right only for subsets drawn alone from the law of Eq. 5
-        try:
-            scores[method] = estimate(fitted, method, accept_shrinkage=True, unions=unions).values
-        except InputError:
-            continue  # these runs do not carry that method
-    if not scores:
-        raise InputError("the study has no runs that carry any shares; run it first")
-    return scores
 
 
 @dataclass(frozen=True)

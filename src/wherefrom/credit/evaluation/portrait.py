@@ -17,11 +17,16 @@ from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
+from wherefrom.credit.diffusion.properties import (
+    Embedder,
+    PixelEmbedder,
+    nearest_clusters,
+    ward_clusters,
+)
 from wherefrom.credit.evaluation.lds import counterfactual_runs
 from wherefrom.credit.game import Bools, Floats, Ints, Planned, mask_of, members_of
 from wherefrom.credit.method import OpenStudy, run_study
-from wherefrom.credit.properties import Embedder, PixelEmbedder, nearest_clusters, ward_clusters
-from wherefrom.credit.running.diffusion_run import DiffusionPlay
+from wherefrom.credit.study.diffusion_run import DiffusionPlay
 from wherefrom.credit.study.tools import Lab
 
 WITHOUT, ONLY = 0.4, 0.6  # of the contributors, as in the paper
@@ -74,7 +79,9 @@ class Portrait:
     @property
     def variety(self) -> Floats:
         """Entropy in nats of the clusters in which each player's images fall, (n,).  Eq. 8."""
-        return _entropies(self.clusters)
+        total = self.clusters.sum(axis=1, keepdims=True)
+        entropies: Floats = entr(self.clusters / np.maximum(total, 1)).sum(axis=1)
+        return entropies
 
     @property
     def complete(self) -> bool:
@@ -211,9 +218,3 @@ def _few(images: Tensor, count: int) -> Tensor:
     if len(images) <= count:
         return images
     return images[torch.arange(count) * len(images) // count]
-
-
-def _entropies(counts: Ints) -> Floats:
-    total = counts.sum(axis=1, keepdims=True)
-    entropies: Floats = entr(counts / np.maximum(total, 1)).sum(axis=1)
-    return entropies

@@ -18,16 +18,16 @@ from wherefrom.core.progress import Track, quiet
 from wherefrom.core.saving.artifact import Artifact, Saved
 from wherefrom.core.saving.json_text import digest_json
 from wherefrom.core.saving.store import digest_tensors
-from wherefrom.credit.baselines.of_study import (
+from wherefrom.credit.diffusion.properties import Embedder, Property
+from wherefrom.credit.estimators.choose import METHODS
+from wherefrom.credit.game import Floats
+from wherefrom.credit.study.baselines import (
     Generated,
     TrainingSet,
     application_baselines,
     gradient_baselines,
     similarity_baselines,
 )
-from wherefrom.credit.estimators.choose import METHODS
-from wherefrom.credit.game import Floats
-from wherefrom.credit.properties import Embedder, Property
 from wherefrom.credit.study.tools import Lab
 
 REVISION = 2  # of the scores; it changes when the same recipe gives others

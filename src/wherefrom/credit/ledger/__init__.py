@@ -1,1 +1,1 @@
-"""The ledger: a file of all runs and their results, safe if a process is killed."""
+"""The ledger, a file of all runs and their results, and the workers that make the runs."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -224,11 +224,26 @@ class Ledger(LedgerFile):
 
     def all_runs(self) -> list[Run]:
         """Every run with its values, in the order of planning."""
-        return [run for _, run, _ in self._described()]
+        return [run for _, run, _ in self.details()]
 
     def details(self) -> list[tuple[str, Run, dict[str, Any]]]:
-        """(key, run, detail) of every run in the order of planning."""
-        return list(self._described())
+        """(key, run with its values, detail) of every run in the order of planning."""
+        with self.reading() as base:
+            values: dict[str, dict[str, float]] = {}
+            sql = (
+                "SELECT run, p.name, value FROM properties p JOIN scores s ON p.digest = s.property"
+                " WHERE p.game = ? AND value IS NOT NULL ORDER BY p.name"
+            )
+            for key, name, value in base.execute(sql, (self.digest,)):
+                values.setdefault(key, {})[name] = value
+            sql = (
+                "SELECT key, mask, seed, state, detail FROM runs WHERE game = ? ORDER BY place, key"
+            )
+            rows = base.execute(sql, (self.digest,)).fetchall()
+        return [
+            (key, Run(int(mask, 16), seed, values.get(key, {}), state), json.loads(detail))
+            for key, mask, seed, state, detail in rows
+        ]
 
     def counts(self) -> dict[str, int]:
         """How many runs are in each state."""
@@ -244,7 +259,7 @@ class Ledger(LedgerFile):
 
     def problems(self) -> list[Problem]:
         """Every recorded failure of a run, or of a property under its present definition."""
-        runs = {key: run for key, run, _ in self._described()}
+        runs = {key: run for key, run, _ in self.details()}
         failed = "SELECT key, 'run', error FROM runs WHERE game = ? AND state = 'failed'"
         unscored = (
             "SELECT run, p.name, s.error FROM scores s JOIN properties p ON p.digest = s.property "
@@ -291,23 +306,6 @@ class Ledger(LedgerFile):
                 raise _unknown(self.path, name, known)
             sql = "INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?)"
             base.execute(sql, (key, known[name], value, error, now))
-
-    def _described(self) -> Iterator[tuple[str, Run, dict[str, Any]]]:
-        with self.reading() as base:
-            values: dict[str, dict[str, float]] = {}
-            sql = (
-                "SELECT run, p.name, value FROM properties p JOIN scores s ON p.digest = s.property"
-                " WHERE p.game = ? AND value IS NOT NULL ORDER BY p.name"
-            )
-            for key, name, value in base.execute(sql, (self.digest,)):
-                values.setdefault(key, {})[name] = value
-            sql = (
-                "SELECT key, mask, seed, state, detail FROM runs WHERE game = ? ORDER BY place, key"
-            )
-            rows = base.execute(sql, (self.digest,)).fetchall()
-        for key, mask, seed, state, detail in rows:
-            run = Run(int(mask, 16), seed, values.get(key, {}), state)
-            yield key, run, json.loads(detail)
 
     def _digest_of(self, name: str) -> str:
         known = self.properties()

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.saving.store import digest_bytes, digest_file
 from wherefrom.credit.estimators.tables import checked
 from wherefrom.credit.game import RunTable, mask_of
-from wherefrom.credit.payout.chain import build_chain, canonical, verify_chain
 from wherefrom.credit.payout.division import Payout
 from wherefrom.credit.result import Shares
 
+START = digest_bytes(b"wherefrom credit chain 1")
 KIND = "wherefrom credit receipt"
 SCHEMA = 3
 STUDY = ("contributors", "game", "property")
@@ -48,7 +48,7 @@ def make_receipt(
 
     `study` has the records `STUDY`: the names of the contributors, the game with the digests of the
     data and the recipe, and the property.  `settings` is what the payout was asked for, so that it
-    can be asked for again.  `earlier` is the receipt that is settled (`settlement.earlier_of`).
+    can be asked for again.  `earlier` is the receipt that is settled (`of_study.earlier_of`).
     """
     bodies = {
         "earlier": dict(earlier or {}),
@@ -211,3 +211,54 @@ def column_of(receipt: Mapping[str, Any], *columns: str) -> dict[str, int]:
         return {each["name"]: sum(int(each[name]) for name in columns) for each in payments}
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"the receipt's payments are malformed ({error!r})") from error
+
+
+@dataclass(frozen=True)
+class Link:
+    """One record of the chain: `digest` covers the name, the record's content and `previous`."""
+
+    name: str
+    content: str
+    previous: str
+    digest: str
+
+
+def canonical(value: Any) -> bytes:
+    """One byte string per JSON value: sorted names, no spaces, UTF-8.  NaN is a `ValueError`."""
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode()
+
+
+def build_chain(records: Sequence[tuple[str, Any]]) -> tuple[Link, ...]:
+    """Links for named records (JSON values), in order."""
+    links: list[Link] = []
+    for name, record in records:
+        previous = links[-1].digest if links else START
+        content = digest_bytes(canonical(record))
+        links.append(Link(name, content, previous, _digest(name, content, previous)))
+    return tuple(links)
+
+
+def verify_chain(records: Sequence[tuple[str, Any]], links: Sequence[Mapping[str, str]]) -> str:
+    """The last digest, if the links are those of the records; else an `ArtifactError`.
+
+    It names the first record that is not what it was when the chain was made.
+    """
+    built = build_chain(records)
+    if len(built) != len(links):
+        raise ArtifactError(
+            f"the chain has {len(links)} links for {len(built)} records; records were added or "
+            "removed after it was made"
+        )
+    for new, old in zip(built, links, strict=True):
+        if new.name != old.get("name") or new.content != old.get("content"):
+            raise ArtifactError(f"the record {new.name!r} was changed after the chain was made")
+        if (new.previous, new.digest) != (old.get("previous"), old.get("digest")):
+            raise ArtifactError(f"the chain itself was changed at {new.name!r}")
+    return built[-1].digest if built else START
+
+
+def _digest(name: str, content: str, previous: str) -> str:
+    return digest_bytes(canonical([name, content, previous]))

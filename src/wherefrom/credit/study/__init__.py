@@ -1,1 +1,1 @@
-"""The study file, the models and properties that it defines, and what a study costs."""
+"""The study file, the models, properties and baselines it defines, its runs, and its cost."""

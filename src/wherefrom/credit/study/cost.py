@@ -15,7 +15,7 @@ from wherefrom.credit.contributors.reading import Contributors
 from wherefrom.credit.diffusion.model import Diffusion, DiffusionTask, TrainingConfig
 from wherefrom.credit.diffusion.pruning import count_parameters, prune
 from wherefrom.credit.estimators.design import require_playable
-from wherefrom.credit.running.diffusion_run import TRAINED, copies_of
+from wherefrom.credit.study.diffusion_run import TRAINED, copies_of
 from wherefrom.credit.study.file import Study
 from wherefrom.credit.study.models import untrained_model
 
@@ -122,7 +122,7 @@ def _untrained(study: Study, data: Contributors, device: str) -> Diffusion:
         return untrained_model(study, data, device=device)
     from wherefrom.credit.study.lora import untrained_lora
 
-    return untrained_lora(study, data, device=device)
+    return untrained_lora(study, data, device=device)[0]
 
 
 def _per_image(step: Callable[[int], None], batch: int, limit: float) -> tuple[float, int]:

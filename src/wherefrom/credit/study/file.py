@@ -26,20 +26,20 @@ from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
-from wherefrom.credit.baselines.gradients import GradientConfig
-from wherefrom.credit.baselines.scores import DAMPING
+from wherefrom.credit.contributors.grouping import join_unions, play_in_groups, split_into_parts
 from wherefrom.credit.contributors.reading import (
     Contributors,
     contributors_from_csv,
     contributors_from_folders,
 )
-from wherefrom.credit.contributors.seating import join_unions, play_in_groups, split_into_parts
+from wherefrom.credit.diffusion.gradients import GradientConfig
 from wherefrom.credit.diffusion.model import SamplingConfig, TrainingConfig
 from wherefrom.credit.diffusion.pruning import ROUNDINGS
 from wherefrom.credit.diffusion.unlearning import UnlearningConfig
 from wherefrom.credit.estimators.design import DESIGNS
 from wherefrom.credit.result import MAX_ANCHORS
-from wherefrom.credit.running.diffusion_run import EMPTIES, KINDS, UNTRAINED
+from wherefrom.credit.study.baselines import DAMPING
+from wherefrom.credit.study.diffusion_run import EMPTIES, KINDS, UNTRAINED
 
 PROPERTY_KINDS = (
     "inception-score",

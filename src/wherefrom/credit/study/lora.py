@@ -13,6 +13,7 @@ import copy
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ from wherefrom.credit.contributors.reading import Contributors
 from wherefrom.credit.diffusion.codecs import load_autoencoder_codec
 from wherefrom.credit.diffusion.model import Diffusion, DiffusionTask
 from wherefrom.credit.diffusion.text_to_image import load_base
-from wherefrom.credit.running.diffusion_run import checkpoints_beside
+from wherefrom.credit.study.diffusion_run import checkpoints_beside
 from wherefrom.credit.study.file import Study
 from wherefrom.credit.study.models import (
     CHECKPOINT_EVERY,
@@ -56,7 +57,7 @@ def make_lora_models(
 ) -> Models:
     """`make_models` of a LoRA game; `[model] folder` is a Stable Diffusion pipeline's."""
     c = study.config
-    model, latents, conditions, base = _untrained(study, data, device)
+    model, latents, conditions, base = untrained_lora(study, data, device=device)
     spec: dict[str, Any] = {
         "base": base,
         "codec": model.codec.identity,
@@ -68,15 +69,12 @@ def make_lora_models(
         put_matrices(model.network, initial_matrices(model.network, seed))
         return model
 
-    trainer, base_model, spec_of_full = (
-        _LoraTrainer(study, data, latents, conditions),
-        model,
-        {**spec},
-    )
+    base_model, spec_of_full = model, {**spec}
+    trained = partial(_trained_matrices, study, latents, conditions.to(latents.device))
 
     def full_matrices(*, train: bool, track: Track) -> Mapping[str, Tensor]:
         untrained = blank(c.study.seed)
-        return trainer.train(untrained, "full", spec_of_full, allowed=train, track=track)
+        return trained(untrained, "full", spec_of_full, allowed=train, track=track)
 
     def whole(track: Track) -> Diffusion:
         put_matrices(base_model.network, full_matrices(train=True, track=track))
@@ -90,7 +88,7 @@ def make_lora_models(
         put_matrices(model.network, full)
         prune_ranks(model.network, c.pruning.ratio)
         recipe = {**spec, "full": digest_tensors(full), "pruning": c.pruning.to_dict()}
-        start_from = trainer.train(model, "pruned", recipe, allowed=train, track=track)
+        start_from = trained(model, "pruned", recipe, allowed=train, track=track)
     spec["start"] = digest_tensors(start_from)
 
     def start(_seed: int) -> Diffusion:
@@ -101,13 +99,8 @@ def make_lora_models(
     return Models(start, blank, base_model, latents, spec, conditions, whole)
 
 
-def untrained_lora(study: Study, data: Contributors, *, device: str = "cpu") -> Diffusion:
-    """The base model with untrained matrices, to be timed."""
-    return _untrained(study, data, device)[0]
-
-
-def _untrained(
-    study: Study, data: Contributors, device: str
+def untrained_lora(
+    study: Study, data: Contributors, *, device: str = "cpu"
 ) -> tuple[Diffusion, Tensor, Tensor, str]:
     """The base model with matrices, the latents and conditions of all images, the base's digest."""
     folder = study.place(study.config.model.folder)
@@ -226,47 +219,45 @@ def _prompts(study: Study, data: Contributors) -> tuple[list[str], Tensor]:
     return unique, torch.tensor([unique.index(prompt) for prompt in given])
 
 
-class _LoraTrainer:
-    """Trains the matrices of a study on all data once, and saves them in the work folder."""
-
-    def __init__(
-        self, study: Study, data: Contributors, latents: Tensor, conditions: Tensor
-    ) -> None:
-        self.study, self.latents = study, latents
-        self.conditions = conditions.to(latents.device)
-
-    def train(
-        self, model: Diffusion, name: str, spec: Mapping[str, Any], *, allowed: bool, track: Track
-    ) -> Mapping[str, Tensor]:
-        """The matrices of the model `name`, full or pruned, after training on all data."""
-        config = self.study.config
-        training = config.training if name == "full" else config.recovery
-        identity = {
-            **spec,
-            "data": digest_tensors({"latents": self.latents, "conditions": self.conditions}),
-            "training": training.to_dict(),
-            "seed": config.study.seed,
-        }
-        place = self.study.work / f"{name}-lora-{digest_json(identity)[:16]}"
-        if os.path.lexists(place):
-            return TrainedWeights.load(place).weights
-        label = f"the {name} model"
-        require_training(allowed or not training.steps, label)
-        with checkpoints_beside(place, identity, every=CHECKPOINT_EVERY) as checkpoints:
-            if training.steps:
-                seed = config.study.seed
-                task = DiffusionTask(model, self.latents, self.conditions, training, seed=seed)
-                run(
-                    _TrainedOnly(task),
-                    training.steps,
-                    label=f"training {label}",
-                    checkpoints=checkpoints,
-                    track=track,
-                )
-                task.finish()
-            trained = matrices(model.network)
-            TrainedWeights(identity, trained).save(place)
-        return trained
+def _trained_matrices(
+    study: Study,
+    latents: Tensor,
+    conditions: Tensor,
+    model: Diffusion,
+    name: str,
+    spec: Mapping[str, Any],
+    *,
+    allowed: bool,
+    track: Track,
+) -> Mapping[str, Tensor]:
+    """The matrices of the model `name`, full or pruned, trained on all data once and saved."""
+    config = study.config
+    training = config.training if name == "full" else config.recovery
+    identity = {
+        **spec,
+        "data": digest_tensors({"latents": latents, "conditions": conditions}),
+        "training": training.to_dict(),
+        "seed": config.study.seed,
+    }
+    place = study.work / f"{name}-lora-{digest_json(identity)[:16]}"
+    if os.path.lexists(place):
+        return TrainedWeights.load(place).weights
+    label = f"the {name} model"
+    require_training(allowed or not training.steps, label)
+    with checkpoints_beside(place, identity, every=CHECKPOINT_EVERY) as checkpoints:
+        if training.steps:
+            task = DiffusionTask(model, latents, conditions, training, seed=config.study.seed)
+            run(
+                _TrainedOnly(task),
+                training.steps,
+                label=f"training {label}",
+                checkpoints=checkpoints,
+                track=track,
+            )
+            task.finish()
+        trained = matrices(model.network)
+        TrainedWeights(identity, trained).save(place)
+    return trained
 
 
 class _TrainedOnly:

@@ -29,7 +29,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.optional import need
 from wherefrom.core.rng import stream
 from wherefrom.data.altering.degradations import gaussian
-from wherefrom.data.shaping import with_channels
+from wherefrom.data.images import with_channels
 from wherefrom.data.writing import to_float, to_uint8
 
 UNIT = 28  # the side that lengths refer to

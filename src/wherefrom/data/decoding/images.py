@@ -32,6 +32,10 @@ from wherefrom.data.decoding.losses import (
     repeated_pixels,
     stated_change,
 )
+from wherefrom.data.decoding.metadata.exif import exif_bytes, values_overlap
+from wherefrom.data.decoding.metadata.png_chunks import SoundFile
+from wherefrom.data.decoding.metadata.removal import EXIF_LEFT_OUT, bare_jpeg, sound_file
+from wherefrom.data.decoding.metadata.stated_colour import named_space
 from wherefrom.data.decoding.sixteen import is_deep, to_eight_bits
 from wherefrom.data.decoding.strictness import strict_pillow
 from wherefrom.data.files.kinds import (
@@ -44,10 +48,6 @@ from wherefrom.data.files.kinds import (
     stand_in,
 )
 from wherefrom.data.files.opening import UnusableFile, show_bytes
-from wherefrom.data.metadata.exif import exif_bytes, values_overlap
-from wherefrom.data.metadata.png_chunks import SoundFile
-from wherefrom.data.metadata.removal import EXIF_LEFT_OUT, bare_jpeg, sound_file
-from wherefrom.data.metadata.stated_colour import named_space
 
 FORMATS = readable_formats()  # HEIF comes on top where pillow-heif is installed
 _NAMES = {"MPO": "JPEG"}  # a JPEG with more pictures behind the first, as phones write it

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from wherefrom.data.metadata.exif import IMAGE, exif_bytes, read_fields
+from wherefrom.data.decoding.metadata.exif import IMAGE, exif_bytes, read_fields
 
 LOSSY = ("JPEG", "AVIF", "HEIF", "JXL", "JPEG2000")
 _LOSSLESS_TIFF = (

@@ -1,7 +1,8 @@
 """Finds one module's weights among all tensors of a checkpoint, whatever they are wrapped in.
 
-A checkpoint is flattened to dotted names, dictionaries and prefixes alike ("state_dict",
-"generator", "module"), and a network is every place below which all names of the module stand.
+All tensors get dotted names, in which nested dictionaries ("state_dict", "generator") and prefixes
+of keys ("module.") look the same.  A place is the beginning of such names.  A network is a place
+below which all names of the module are found.
 """
 
 from __future__ import annotations
@@ -18,28 +19,29 @@ from torch import Tensor, nn
 from wherefrom.generators.checkpoints.reading import StoredTensor
 from wherefrom.generators.checkpoints.reparametrised import by_weight, converted
 
-# Put between a module's names by wrappers for compiling, several devices, and checkpointing.
+# Parts of names that wrappers insert: for compiling, several devices, and less memory.
 WRAPPERS = frozenset(
     ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"]
 )
-# Names of averaged copies, as a word of a place: g_ema, params_ema, ema_model, swa_state, Gs.
+# Words in a place that mark an averaged copy: g_ema, params_ema, ema_model, swa_state, Gs.
 AVERAGED = frozenset(
     [
         *("ema", "ema1", "averaged", "average", "avg", "swa", "shadow", "gs", "polyak", "running"),
         *("smooth", "smoothed"),
     ]
 )
-# Words of dictionaries with a tensor per weight that is none: moments and gradients of training.
+# Words in a place that mark what training stores per weight: an optimiser's moments, gradients.
 TRAINING = frozenset(
     [
         *("opt", "optim", "optims", "optimizer", "optimizers", "optimiser", "optimisers"),
         *("grad", "grads", "gradient", "gradients"),
     ]
 )
+# Numbers that training stores beside the weights.
 COUNTERS = frozenset(
     ["n_averaged", "num_updates", "decay", "initted", "step", "total_ops", "total_params", "epoch"]
 )
-# Parts of a training module that no generator needs, by their first name.
+# First names of parts that no generator needs: discriminators, losses, metrics.
 OTHER_PARTS = re.compile(
     r"(net_?)?(d|discriminator|critic|disc)(_?\w?|\d*)|\w*(loss|criterion|lpips|metrics?|fid|vgg)\w*"
 )
@@ -50,10 +52,11 @@ Name = tuple[str, ...]
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """What a checkpoint has for a module below one place.
+    """The tensors of a checkpoint at one place, as weights of a module.
 
-    `tensors`: by the module's own key.  `missing`, `unexpected`: keys of one side alone.  `unused`:
-    unexpected ones that belong to a loss, a discriminator or a counter.
+    `tensors`: by the module's own key.  `missing`: keys that only the module has.  `unexpected`:
+    keys that only the place has.  `unused`: such keys of a loss, a discriminator or a counter.
+    `wrong`: keys whose shapes differ.
     """
 
     place: str
@@ -62,7 +65,7 @@ class Network:
     unexpected: tuple[str, ...]
     wrong: tuple[str, ...]
     unused: tuple[str, ...]
-    averaged: int  # how many of its places and counters say that it is an average
+    averaged: int  # how many words of the place and counters say that it is an average
 
     @property
     def is_whole(self) -> bool:
@@ -77,9 +80,9 @@ class Network:
 
 
 class OwnKeys:
-    """The keys of a module as networks in a checkpoint are matched with them.
+    """The keys of a module, in the forms in which they are looked for in a checkpoint.
 
-    `inner`: without the parts that all keys begin with, as if the module wrapped another.
+    `inner`: without the first parts that all keys share, for weights of a network that it wraps.
     """
 
     def __init__(self, module: nn.Module, *, inner: bool = False) -> None:
@@ -97,7 +100,7 @@ class OwnKeys:
 
     @cached_property
     def without_dots(self) -> dict[str, str]:
-        """Key without its dots -> key, of all parameters; empty where two would be one."""
+        """Key without its dots -> key; empty where two keys would become the same."""
         joined = {name.replace(".", ""): name for name in self.key_of}
         return joined if len(joined) == len(self.key_of) else {}
 
@@ -112,14 +115,14 @@ class OwnKeys:
 
 
 def _shared_start(names: Sequence[Name]) -> int:
-    """How many first parts all names share, the last part of a name never being one."""
+    """How many first parts all names share; the last part of a name does not count."""
     first, last = min(names, default=()), max(names, default=())
     pairs = zip(first[:-1], last[:-1], strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(last)) - 1)
 
 
 def bare(parts: Iterable[str]) -> Name:
-    """A dotted name without what wrappers put into it."""
+    """A dotted name without the parts that wrappers insert."""
     return tuple(part for part in parts if part not in WRAPPERS)
 
 
@@ -128,8 +131,8 @@ def find_networks(
 ) -> list[Network]:
     """Every network of the checkpoint that has all keys of the module, averaged copies first.
 
-    With `only` the one at that place.  Where none has all keys, the nearest is the only one, with
-    its faults.
+    With `only` the one at that place.  Where no place has all keys, the result is the one network
+    that lacks least.
     """
     if only is None:
         entries = [entry for entry in entries if not _is_of_training(entry)] or entries
@@ -156,11 +159,12 @@ def find_networks(
 
 
 def _is_of_training(entry: StoredTensor) -> bool:
+    """Whether it is an optimiser's moment or a gradient."""
     return any(word in TRAINING for part in entry.place for word in _words(part))
 
 
 def _with_buffers(network: Network, raw: Network | None, own: OwnKeys) -> Network:
-    """An average of the parameters alone, with the buffers of the raw copy."""
+    """The network; an average that has no buffers gets those of the raw copy."""
     if raw is None or not network.averaged or set(network.missing) & set(own.parameters):
         return network
     more = {key: raw.tensors[key] for key in network.missing}
@@ -182,13 +186,13 @@ def _splits(name: str) -> Iterable[tuple[str, str]]:
 
 
 def _above(place: str) -> list[str]:
-    """A place and all that it lies in."""
+    """All beginnings of a place, the empty one and the place itself included."""
     parts = place.split(".") if place else []
     return [".".join(parts[:count]) for count in range(len(parts) + 1)]
 
 
 def _flattened(entries: Sequence[StoredTensor], own: OwnKeys) -> dict[str, StoredTensor]:
-    """The tensors by their bare dotted name; names of other habits become those of the module."""
+    """The tensors by bare dotted name; keys without dots, and lists, get the module's names."""
     flat: dict[str, StoredTensor] = {}
     for entry in [*entries, *_lists_in_order(entries, own)]:
         parts = [*entry.place, *entry.name.split(".")]
@@ -200,7 +204,7 @@ def _flattened(entries: Sequence[StoredTensor], own: OwnKeys) -> dict[str, Store
 
 
 def _lists_in_order(entries: Sequence[StoredTensor], own: OwnKeys) -> Iterable[StoredTensor]:
-    """Lists of as many tensors as the module has parameters, under the parameters' names."""
+    """The tensors of every list that has the parameters' shapes, with the parameters' names."""
     lists: dict[Name, list[StoredTensor]] = {}
     for entry in entries:
         if entry.in_list:

@@ -26,7 +26,7 @@ from torch import Tensor
 from wherefrom.core.errors import InputError
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".tar", ".ckpt", ".bin", ".th")
-MAX_CLASSES = 64  # foreign ones in a file of before PyTorch 1.6
+MAX_CLASSES = 64  # foreign classes in a file that was written before PyTorch 1.6
 MAX_DEPTH = 8  # of dictionaries and lists inside each other
 LFS_POINTER = b"version https://git-lfs"
 _START_BYTES = 64
@@ -44,7 +44,7 @@ _UNSUPPORTED = re.compile(r"(?i)unsupported global:? (?:GLOBAL )?(\S+) (?:was no
 
 
 class _Ignored:
-    """Stands for an object beside the weights in a torch file; it ignores what it is given."""
+    """Placeholder of an object beside the weights in a torch file; it drops all arguments."""
 
     def __init__(self, *_args: object, **_named: object) -> None:
         pass
@@ -58,10 +58,7 @@ class _Ignored:
 
 
 class _Mapping(_Ignored):
-    """The same for objects that the reader fills by name: settings, and dictionaries of all kinds.
-
-    The reader fills no class but its own.
-    """
+    """Placeholder of settings and dictionaries: an `OrderedDict`, as PyTorch's reader fills it."""
 
     def __new__(cls, *_args: object, **_named: object) -> Any:
         """An empty dictionary, which the reader fills."""
@@ -69,7 +66,7 @@ class _Mapping(_Ignored):
 
 
 class _List(_Ignored):
-    """The same for objects that the reader fills in turn."""
+    """Placeholder of an object that the reader appends to."""
 
     def __new__(cls, *_args: object, **_named: object) -> Any:
         """An empty list, which the reader fills."""
@@ -159,7 +156,7 @@ def _loaded(path: Path, names: list[str], *, is_zip: bool) -> Any:
         raise InputError(_not_plain(path, refused))
     try:
         with torch.serialization.safe_globals([(_placeholder(name), name) for name in names]):
-            # Mapped, so that the optimiser's state beside the weights is never read.
+            # Mapped into memory, so that the optimiser's state beside the weights is never read.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         name = _named_in(error)
@@ -170,7 +167,7 @@ def _loaded(path: Path, names: list[str], *, is_zip: bool) -> Any:
 
 
 def _named_in(error: pickle.UnpicklingError) -> str | None:
-    """The class or function that the reader did not take."""
+    """The class or function that PyTorch's reader refused."""
     match = _UNSUPPORTED.search(str(error))
     if match is None:
         return None

@@ -36,7 +36,7 @@ _OLD_PRUNED = {"orig": "w", "mask": "mask"}
 def part_of(key: str, keys: Container[str]) -> tuple[str, str]:
     """The weight that a key of a state dict belongs to, and which part of it; `keys`: all of them.
 
-    A key of its own is (key, PLAIN); "0.weight_g" beside "0.weight_v" is ("0.weight", "g").
+    A plain weight gives (key, PLAIN); "0.weight_g" beside "0.weight_v" gives ("0.weight", "g").
     """
     return _new_part(key, keys) or _old_part(key, keys) or (key, PLAIN)
 
@@ -81,7 +81,7 @@ def converted(
     """The parts `own` of a weight from the parts `given` of it; None where they do not suffice.
 
     `own` holds the module's present tensors, whose shapes decide the axes.  `layer` is the module
-    that has the weight.  Equal parts pass as they are, of whatever shape.
+    that has the weight.  Parts of the same form are passed on unchanged, whatever their shape.
     """
     if own.keys() <= given.keys():
         return {part: given[part] for part in own}
@@ -123,8 +123,8 @@ def _norm(weight: Tensor, gain: Tensor) -> Tensor:
 
 
 def _matrix(weight: Tensor, u: Tensor, layer: nn.Module | None) -> Tensor | None:
-    """The weight as the matrix whose rows `u` weighs; those of a transposed convolution lie along
-    its second axis.
+    """The weight as a matrix with a row per entry of `u`: per output channel, which is the second
+    axis of a transposed convolution; None where the sizes differ.
     """
     is_transposed = isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
     axis = 1 if is_transposed else 0

@@ -1,4 +1,4 @@
-"""Puts the weights of a checkpoint into a module, however they were saved; runs no code of it."""
+"""Puts the weights of a checkpoint into a module, however they were saved.  Runs no code of it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
     The state dict may lie at any depth of dictionaries, behind prefixes of compiled, distributed,
     averaged or Lightning-wrapped models, and with the keys of either weight_norm or spectral_norm.
-    An averaged copy (EMA) goes before the raw one.  `path` may end in `::PLACE`, the dotted name of
-    one of several networks.  A note (`core.notes`) says what was chosen and what was left out.
+    An averaged copy (EMA) is taken before the raw one.  `path` may end in `::PLACE`, the dotted
+    name of one of several networks.  A note (`core.notes`) says what was chosen and left out.
     `InputError` for keys that fit nowhere, several networks that fit, or an unreadable file.
     """
     refuse_skipped_device(module)

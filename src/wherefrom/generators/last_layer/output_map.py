@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -26,36 +27,30 @@ CLIP = 1e-4
 Range = tuple[float, float]
 
 
-class Step(Protocol):
+class Step(ABC):
     """One invertible step; `n` is the number of images in the batch."""
 
-    kind: ClassVar[str]
+    kind: ClassVar[str]  # its name in a saved map
 
+    def __init_subclass__(cls) -> None:
+        cls.kind = cls.__name__.lower()
+
+    @abstractmethod
     def forward(self, x: Tensor, n: int) -> Tensor:
         """Towards the image."""
-        ...
 
+    @abstractmethod
     def inverse(self, x: Tensor, n: int) -> Tensor:
         """Towards the output activation."""
-        ...
 
     def range(self, before: Range) -> Range:
-        """The range of the values after the step, given the range before it."""
-        ...
-
-
-class _Rearrangement:
-    """Base of the steps that move values and do not change them."""
-
-    def range(self, before: Range) -> Range:
+        """The range of the values after the step; a step that moves values only keeps it."""
         return before
 
 
 @dataclass(frozen=True)
-class Tanh:
+class Tanh(Step):
     """x = tanh(o)."""
-
-    kind: ClassVar[str] = "tanh"
 
     def forward(self, x: Tensor, n: int) -> Tensor:
         return torch.tanh(x)
@@ -68,10 +63,8 @@ class Tanh:
 
 
 @dataclass(frozen=True)
-class Sigmoid:
+class Sigmoid(Step):
     """x = sigmoid(o) = (tanh(o/2) + 1) / 2; clipped so that both inverses treat a pixel alike."""
-
-    kind: ClassVar[str] = "sigmoid"
 
     def forward(self, x: Tensor, n: int) -> Tensor:
         return torch.sigmoid(x)
@@ -85,12 +78,11 @@ class Sigmoid:
 
 
 @dataclass(frozen=True)
-class Clamp:
+class Clamp(Step):
     """x = min(max(o, low), high).  The inverse is the identity: a clipped value stays as it is."""
 
     low: float
     high: float
-    kind: ClassVar[str] = "clamp"
 
     def forward(self, x: Tensor, n: int) -> Tensor:
         return x.clamp(self.low, self.high)
@@ -103,12 +95,11 @@ class Clamp:
 
 
 @dataclass(frozen=True)
-class Affine:
+class Affine(Step):
     """x = scale * o + shift with plain numbers; scale is not 0."""
 
     scale: float
     shift: float
-    kind: ClassVar[str] = "affine"
 
     def forward(self, x: Tensor, n: int) -> Tensor:
         return x * self.scale + self.shift
@@ -122,12 +113,11 @@ class Affine:
 
 
 @dataclass(frozen=True)
-class Reshape(_Rearrangement):
+class Reshape(Step):
     """Another shape for the same values in the same order."""
 
     before: tuple[int, ...]
     after: tuple[int, ...]
-    kind: ClassVar[str] = "reshape"
 
     def forward(self, x: Tensor, n: int) -> Tensor:
         return x.reshape(_sizes(self.after, n))
@@ -137,11 +127,10 @@ class Reshape(_Rearrangement):
 
 
 @dataclass(frozen=True)
-class Permute(_Rearrangement):
+class Permute(Step):
     """Axes in another order."""
 
     dims: tuple[int, ...]
-    kind: ClassVar[str] = "permute"
 
     def forward(self, x: Tensor, n: int) -> Tensor:
         return x.permute(self.dims)
@@ -151,11 +140,10 @@ class Permute(_Rearrangement):
 
 
 @dataclass(frozen=True)
-class Flip(_Rearrangement):
+class Flip(Step):
     """Values in the reverse order along some axes, as from BGR to RGB."""
 
     dims: tuple[int, ...]
-    kind: ClassVar[str] = "flip"
 
     def forward(self, x: Tensor, n: int) -> Tensor:
         return x.flip(self.dims)
@@ -164,9 +152,7 @@ class Flip(_Rearrangement):
         return x.flip(self.dims)
 
 
-STEPS: dict[str, type[Any]] = {
-    step.kind: step for step in (Tanh, Sigmoid, Clamp, Affine, Reshape, Permute, Flip)
-}
+STEPS: dict[str, type[Step]] = {step.kind: step for step in Step.__subclasses__()}
 
 
 def derived_range(steps: tuple[Step, ...]) -> Range:
@@ -269,8 +255,7 @@ def _plain_values(step: Any) -> dict[str, Any]:
 
 def _read_step(values: dict[str, Any]) -> Step:
     kind = STEPS[values.pop("step")]
-    step: Step = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-    return step
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def _sizes(shape: tuple[int, ...], n: int) -> list[int]:

@@ -35,7 +35,7 @@ from wherefrom.generators.last_layer.refusals import (
 )
 from wherefrom.generators.last_layer.tracing import Node, Operand
 
-# A traced pair of batches has this many images, so that sizes that grow with the batch show.
+# Images in the two batches that are traced: a size that grows with the batch differs between them.
 FIRST_BATCH, SECOND_BATCH = 2, 3
 
 # Same values in the same order, as long as no value is dropped or repeated.
@@ -131,7 +131,7 @@ def _bias_operand(node: Node) -> Operand | None:
     """The constant of an addition that is a bias of the linear operation just before it.
 
     For a dense layer: one number per output, along the last axis; for a convolution one per
-    channel.  Reshapes in between count as nothing while they leave that axis alone.
+    channel.  Reshapes in between are allowed if they keep that axis.
     """
     operands = [operand for operand in node.operands() if operand.value is None]
     constants = [o for o in operands if o.constant is not None and not o.varies]
@@ -161,9 +161,9 @@ def skip_place(after: list[Node]) -> tuple[int, int] | None:
 
 
 def _skip_operand(node: Node) -> Operand | None:
-    """What is added, image by image, to the last linear operation or to it with its bias.
+    """The operand that is added, image by image, to the last linear operation (and its bias).
 
-    Of two linear operations that are added the later one is the last.
+    Of two linear operations that are added to each other the later one is the last.
     """
     if node.op != "add" or node.args["alpha"] != 1:
         return None
@@ -183,7 +183,7 @@ def _skip_operand(node: Node) -> Operand | None:
 
 
 def _linear_maker(operand: Operand) -> Node | None:
-    """The linear operation that made an operand, at most a bias of its own in between."""
+    """The linear operation that made an operand, directly or before its bias was added."""
     node = operand.node
     if node is not None and (bias := _bias_operand(node)) is not None:
         node = next(o for o in node.operands() if o is not bias and o.value is None).node

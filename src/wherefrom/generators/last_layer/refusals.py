@@ -38,13 +38,13 @@ def linear_before(node: Node) -> Node | None:
 
 
 def layer_before(node: Node) -> str:
-    """The same in words."""
+    """The nearest linear operation at or before `node`, as messages call it."""
     linear = linear_before(node)
     return "any linear layer" if linear is None else f"the last linear layer {linear_name(linear)}"
 
 
 def unsupported(node: Node) -> str:
-    """An operation that has no invertible step."""
+    """Message: an operation that has no invertible step."""
     if not linear_before(node):
         return DETOUR
     layer = layer_before(node)
@@ -59,7 +59,7 @@ def unsupported(node: Node) -> str:
 
 
 def branches(node: Node, operands: list[Operand]) -> str:
-    """Two tensors that meet after the last linear layer."""
+    """Message: two tensors meet after the last linear layer."""
     layer = layer_before(node)
     verb = _BRANCH_VERB.get(node.op, "divided")
     if all(operand.varies for operand in operands):
@@ -72,7 +72,7 @@ def branches(node: Node, operands: list[Operand]) -> str:
 
 
 def changing(node: Node) -> str:
-    """A number that is not the same for all samples."""
+    """Message: a number is not the same for all samples."""
     return f"{node.op} after {layer_before(node)} uses other numbers for other samples"
 
 

@@ -98,11 +98,11 @@ def operation_name(func: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Operand:
-    """A tensor as an operation met it.
+    """A tensor that an operation was given.
 
-    `node` made it (None: it was there before), `stale` says that its memory was since written
-    through another view, `value` is its value if it is one constant number, `constant` the tensor
-    itself if no random draw reached it.
+    `node`: the operation that made it, None if it existed before.  `stale`: its memory was written
+    later through another view.  `value`: its value if it is one constant number.  `constant`: the
+    tensor itself if no random draw reached it.
     """
 
     shape: tuple[int, ...]
@@ -185,7 +185,7 @@ class Trace(LinearObserver):  # type: ignore[no-untyped-call]
         return out
 
     def operand(self, tensor: Tensor) -> Operand:
-        """How the trace sees a tensor at this moment."""
+        """What the trace knows of a tensor at this moment."""
         node: Node | None = self._makers.get(tensor)  # type: ignore[no-untyped-call]
         since = -1 if node is None else node.index
         constant = node is None or not node.varies

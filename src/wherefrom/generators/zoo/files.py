@@ -23,7 +23,6 @@ from wherefrom.core.rng import stream
 from wherefrom.core.saving.store import write_file
 from wherefrom.data.writing import image_grid, save_png, to_uint8
 from wherefrom.generators.checkpoints.weights import load_weights
-from wherefrom.generators.zoo.networks import make_generator
 from wherefrom.generators.zoo.training import GanTask, ZooTrainingConfig
 from wherefrom.training.loop import Checkpoints, run
 
@@ -124,13 +123,7 @@ def load_zoo(name: str, weights: Path | None) -> nn.Module:
     if not path.is_file():
         raise InputError(f"the weights file {path} does not exist")
     config = ZooTrainingConfig.from_dict(read_origin(path)["config"])
-    module = make_generator(
-        config.architecture,
-        size=config.size,
-        channels=config.channels,
-        width=config.width,
-        latent=config.latent,
-    )
+    module = config.new_generator()
     load_weights(module, path)
     return module
 

@@ -20,8 +20,6 @@ from torch import Tensor, nn
 from wherefrom.core.errors import InputError
 
 ARCHITECTURES = ("dcgan", "wgan-gp", "lsgan", "ebgan")
-
-
 STAGES = {32: 3, 64: 4, 128: 5}
 
 
@@ -75,6 +73,7 @@ class UpsamplingGenerator(nn.Module):
 def _halving_critic(
     *, size: int, channels: int, width: int, norm: Callable[[int, int], nn.Module]
 ) -> nn.Sequential:
+    """Strided convolutions, (N, C, S, S) -> (N,); `norm` makes a layer of (channels, side)."""
     stages = _stages(size)
     layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1, bias=False)]
     layers += [nn.LeakyReLU(0.2, inplace=True)]
@@ -84,20 +83,6 @@ def _halving_critic(
         layers += [nn.LeakyReLU(0.2, inplace=True)]
     last = nn.Conv2d(width * 2 ** (stages - 1), 1, 4, 1, 0, bias=False)
     return nn.Sequential(*layers, last, nn.Flatten(0))
-
-
-def dcgan_discriminator(*, size: int, channels: int, width: int) -> nn.Module:
-    """(N, C, S, S) -> (N,) logits.  The paper's sigmoid lives in the loss (stabler)."""
-    return _halving_critic(
-        size=size, channels=channels, width=width, norm=lambda c, _: nn.BatchNorm2d(c)
-    )
-
-
-def wgan_critic(*, size: int, channels: int, width: int) -> nn.Module:
-    """(N, C, S, S) -> (N,) critic values; layer norm instead of batch norm."""
-    return _halving_critic(
-        size=size, channels=channels, width=width, norm=lambda c, s: nn.LayerNorm([c, s, s])
-    )
 
 
 class LSGANDiscriminator(nn.Module):
@@ -129,25 +114,16 @@ class EBGANDiscriminator(nn.Module):
 
     def __init__(self, *, channels: int, width: int) -> None:
         super().__init__()
-        w = width
-        self.encoder = nn.Sequential(
-            nn.Conv2d(channels, w, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(w),
-            nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(w, 2 * w, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(2 * w),
-            nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(2 * w, 4 * w, 4, 2, 1, bias=False),
-        )
-        self.decoder = nn.Sequential(
-            nn.ConvTranspose2d(4 * w, 2 * w, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(2 * w),
-            nn.ReLU(inplace=True),
-            nn.ConvTranspose2d(2 * w, w, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(w),
-            nn.ReLU(inplace=True),
-            nn.ConvTranspose2d(w, channels, 4, 2, 1, bias=False),
-        )
+        encoder: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1, bias=False)]
+        decoder: list[nn.Module] = []
+        for w in (width, 2 * width):
+            encoder += [nn.BatchNorm2d(w), nn.LeakyReLU(0.2, inplace=True)]
+            encoder += [nn.Conv2d(w, 2 * w, 4, 2, 1, bias=False)]
+        for w in (2 * width, width):
+            decoder += [nn.ConvTranspose2d(2 * w, w, 4, 2, 1, bias=False)]
+            decoder += [nn.BatchNorm2d(w), nn.ReLU(inplace=True)]
+        last = nn.ConvTranspose2d(width, channels, 4, 2, 1, bias=False)
+        self.encoder, self.decoder = nn.Sequential(*encoder), nn.Sequential(*decoder, last)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, C, S, S) -> reconstruction (N, C, S, S), code (N, D)."""
@@ -168,10 +144,10 @@ def make_generator(
 def make_discriminator(architecture: str, *, size: int, channels: int, width: int) -> nn.Module:
     """The untrained discriminator, critic or autoencoder that goes with `make_generator`."""
     shape: dict[str, Any] = {"size": size, "channels": channels, "width": width}
-    if architecture == "dcgan":
-        return dcgan_discriminator(**shape)
+    if architecture == "dcgan":  # logits: the paper's sigmoid is part of the loss (stabler)
+        return _halving_critic(**shape, norm=lambda c, _: nn.BatchNorm2d(c))
     if architecture == "wgan-gp":
-        return wgan_critic(**shape)
+        return _halving_critic(**shape, norm=lambda c, s: nn.LayerNorm([c, s, s]))
     if architecture == "lsgan":
         return LSGANDiscriminator(size=size, channels=channels)
     return EBGANDiscriminator(channels=channels, width=width)

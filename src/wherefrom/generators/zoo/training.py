@@ -10,7 +10,6 @@ Deviation: training lasts a number of steps, not of epochs, so that scaled-down 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from wherefrom.generators.zoo.networks import (
     make_discriminator,
     make_generator,
 )
+from wherefrom.training.loop import descend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,11 @@ class ZooTrainingConfig(Config):
         """The interval in force between two generator updates."""
         return self.generator_every or (1 if self.architecture == "dcgan" else 5)
 
+    def new_generator(self) -> nn.Module:
+        """The untrained generator of these settings."""
+        shape = {"size": self.size, "channels": self.channels, "width": self.width}
+        return make_generator(self.architecture, latent=self.latent, **shape)
+
 
 class GanTask:
     """One GAN in training; `images` is uint8 (N, C, S, S)."""
@@ -61,9 +66,10 @@ class GanTask:
     ) -> None:
         c = config
         self.config, self.images, self.device = config, images, torch.device(device)
-        shape: dict[str, Any] = {"size": c.size, "channels": c.channels, "width": c.width}
-        self.generator = make_generator(c.architecture, latent=c.latent, **shape)
-        self.critic = make_discriminator(c.architecture, **shape)
+        self.generator = c.new_generator()
+        self.critic = make_discriminator(
+            c.architecture, size=c.size, channels=c.channels, width=c.width
+        )
         initialise(self.generator, stream(c.seed, "zoo", "generator"))
         initialise(self.critic, stream(c.seed, "zoo", "critic"))
         self.generator.to(self.device)
@@ -102,16 +108,12 @@ class GanTask:
             with torch.set_grad_enabled(update_generator):
                 fake = self.generator(z)
             critic_loss = self._critic_loss(real, fake.detach(), mix)
-        self._d.zero_grad(set_to_none=True)
-        critic_loss.backward()  # type: ignore[no-untyped-call]
-        self._d.step()
+        descend(self._d, critic_loss)
         logged = {"critic": critic_loss.item()}
         if update_generator:
             with self._precision():
                 generator_loss = self._generator_loss(fake)
-            self._g.zero_grad(set_to_none=True)
-            generator_loss.backward()  # type: ignore[no-untyped-call]
-            self._g.step()
+            descend(self._g, generator_loss)
             logged["generator"] = generator_loss.item()
         return logged
 

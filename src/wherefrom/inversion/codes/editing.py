@@ -22,7 +22,7 @@ from torch import Tensor
 from wherefrom.core.errors import InputError
 from wherefrom.data.writing import image_grid, to_uint8
 from wherefrom.inversion.codes.latent_report import report_latents
-from wherefrom.inversion.equations_latent import attribute_direction, edited
+from wherefrom.inversion.equations import attribute_direction, edited
 from wherefrom.inversion.model import FittedInverter
 
 MIN_EXAMPLES = 2

@@ -27,8 +27,7 @@ from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
 from wherefrom.data.splits import sample_indices
 from wherefrom.data.writing import to_float
-from wherefrom.inversion.equations_latent import encoder_loss, latent_entropy
-from wherefrom.inversion.latents import draw_latents
+from wherefrom.inversion.equations import draw_latents, encoder_loss, latent_entropy
 from wherefrom.inversion.model import FittedInverter
 from wherefrom.inversion.outliers.detecting import (
     available_scores,

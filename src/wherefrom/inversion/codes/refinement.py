@@ -24,7 +24,7 @@ from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.inversion.codes.reconstruction import EQUAL_PSNR, Reconstruction, compare
-from wherefrom.inversion.equations_latent import MIN_VARIANCE
+from wherefrom.inversion.equations import MIN_VARIANCE
 from wherefrom.inversion.model import PASS_ROWS, FittedInverter
 
 

@@ -27,32 +27,36 @@ def leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, SLOPE)
 
 
-class EqualisedLinear(nn.Module):
-    """Dense layer whose weights start as N(0, 1) and are multiplied by fan_in^-1/2 when used.
+class Equalised(nn.Module):
+    """Layer whose weights start as N(0, 1) and are multiplied by fan_in^-1/2 when used.
 
     Karras et al.: Progressive Growing of GANs, Section 4.1, with gain 1 until `set_gain`; the bias
     is not scaled.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
+    def __init__(self, *shape: int, bias: bool) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(outputs, inputs))
-        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
-        self.scale = inputs**-0.5
+        self.weight = nn.Parameter(torch.zeros(shape))
+        self.bias = nn.Parameter(torch.zeros(shape[0])) if bias else None
+        self.scale = self.weight[0].numel() ** -0.5
+
+
+class EqualisedLinear(Equalised):
+    """Dense layer."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
+        super().__init__(outputs, inputs, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs) -> (N, outputs)."""
         return F.linear(x, self.weight * self.scale, self.bias)
 
 
-class EqualisedConv(nn.Module):
-    """Square convolution that keeps the size, weights as in `EqualisedLinear`."""
+class EqualisedConv(Equalised):
+    """Square convolution that keeps the size."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, bias: bool = True) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(outputs, inputs, kernel, kernel))
-        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
-        self.scale = (inputs * kernel**2) ** -0.5
+        super().__init__(outputs, inputs, kernel, kernel, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, outputs, H, W)."""
@@ -121,7 +125,7 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
         pages = getattr(part, "pages", None)
         if isinstance(pages, nn.Parameter):
             pages.normal_(0.0, 1.0, generator=generator)
-        if isinstance(part, EqualisedLinear | EqualisedConv):
+        if isinstance(part, Equalised):
             part.weight.normal_(0.0, 1.0, generator=generator)
             if part.bias is not None:
                 part.bias.zero_()
@@ -130,7 +134,7 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
 def set_gain(module: nn.Module, gain: float) -> None:
     """Multiply every equalised weight by `gain` when used."""
     for part in module.modules():
-        if isinstance(part, EqualisedLinear | EqualisedConv):
+        if isinstance(part, Equalised):
             part.scale = gain * part.weight[0].numel() ** -0.5
 
 

@@ -9,7 +9,7 @@ Symbols:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
@@ -23,6 +23,7 @@ from wherefrom.detectors.protocol import Detector
 from wherefrom.metrics.detection import finite_auroc, finite_mean
 
 FULL = 1.0
+COUNT = len(MNIST_CORRUPTIONS)
 CHANCE = 0.5
 
 
@@ -70,18 +71,29 @@ def run_self_test(
         raise InputError(f"a self-test needs 2 own images and a score, there are {len(images)}")
     own = {name: detector.score(images) for name, detector in detectors.items()}
     rows = []
-    for kind in track(
-        MNIST_CORRUPTIONS, "testing scores on damaged images", total=len(MNIST_CORRUPTIONS)
-    ):
-        far = mnist_corrupt(images, kind, keys=keys, seed=seed)
-        for intensity in (near, FULL):
-            damaged = near_out(far, images, intensity)
-            seen = {n: finite_auroc(own[n], d.score(damaged)) for n, d in detectors.items()}
-            rows.append(SelfTestRow(kind, intensity, seen))
+    kinds = track(MNIST_CORRUPTIONS, "testing scores on damaged images", total=COUNT)
+    for kind, w, damaged in damage(images, kinds, (near, FULL), keys=keys, seed=seed):
+        seen = {n: finite_auroc(own[n], d.score(damaged)) for n, d in detectors.items()}
+        rows.append(SelfTestRow(kind, w, seen))
     means = {name: _mean(rows, name) for name in detectors}
     # max keeps the first of equals, and a score that says nothing comes last.
     chosen = max(means, key=lambda name: means[name] if isfinite(means[name]) else -1.0)
     return SelfTest(tuple(rows), means, chosen, len(images), _warning(rows, means, chosen))
+
+
+def damage(
+    images: Tensor,
+    kinds: Iterable[str],
+    intensities: Sequence[float],
+    *,
+    keys: Sequence[str],
+    seed: int,
+) -> Iterator[tuple[str, float, Tensor]]:
+    """Corruption, w, and the images (N, C, H, W) float damaged so, for every pair of both."""
+    for kind in kinds:
+        far = mnist_corrupt(images, kind, keys=keys, seed=seed)
+        for intensity in intensities:
+            yield kind, intensity, near_out(far, images, intensity)
 
 
 def _mean(rows: Sequence[SelfTestRow], name: str) -> float:

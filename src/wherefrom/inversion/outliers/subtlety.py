@@ -16,12 +16,13 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.data.altering.mnist_corruptions import MNIST_CORRUPTIONS, mnist_corrupt, near_out
+from wherefrom.data.altering.mnist_corruptions import MNIST_CORRUPTIONS
 from wherefrom.data.notebook import rows_as_frame, rows_as_html
 from wherefrom.data.writing import to_float
 from wherefrom.detectors.protocol import Detector
 from wherefrom.inversion.model import FittedInverter
 from wherefrom.inversion.outliers.calibrated import OutlierCalibration, OwnImages, own_parts
+from wherefrom.inversion.outliers.self_test import COUNT, damage
 from wherefrom.metrics.detection import finite_auroc
 
 CURVE = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
@@ -109,14 +110,11 @@ def subtlety_points(
         raise InputError(f"a subtlety curve needs 2 own images or more, there are {len(images)}")
     own = detector.score(images)
     points = []
-    for kind in track(
-        MNIST_CORRUPTIONS, "measuring how small a defect is seen", total=len(MNIST_CORRUPTIONS)
-    ):
-        far = mnist_corrupt(images, kind, keys=keys, seed=seed)
-        for intensity in sorted(intensities):
-            scores = detector.score(near_out(far, images, intensity))
-            caught = float((scores > threshold).double().mean())
-            points.append(SubtletyPoint(kind, intensity, finite_auroc(own, scores), caught))
+    kinds = track(MNIST_CORRUPTIONS, "measuring how small a defect is seen", total=COUNT)
+    for kind, w, damaged in damage(images, kinds, sorted(intensities), keys=keys, seed=seed):
+        scores = detector.score(damaged)
+        caught = float((scores > threshold).double().mean())
+        points.append(SubtletyPoint(kind, w, finite_auroc(own, scores), caught))
     return tuple(points)
 
 

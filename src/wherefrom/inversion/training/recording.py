@@ -16,7 +16,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.optional import need
 from wherefrom.core.saving.store import write_file
 from wherefrom.data.writing import image_grid, save_png, to_uint8
-from wherefrom.inversion.equations_latent import latent_entropy
+from wherefrom.inversion.equations import latent_entropy
 from wherefrom.inversion.model import FittedInverter
 
 GRID_ROWS = 8

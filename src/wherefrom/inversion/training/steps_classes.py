@@ -201,9 +201,8 @@ def _with_classes(
         return eq.weighted_loss(l_adv, l_cls, p.config.class_weight)
     l_fake = eq.classification_loss(fakes[0].logits, fakes[1])
     if real is None:
-        return eq.acgan_generator_loss(l_adv, l_fake)  # Eq. 2
-    l_real = eq.classification_loss(real[0].logits, real[1])
-    return eq.acgan_critic_loss(l_adv, l_real, l_fake)  # Eq. 1
+        return l_adv + l_fake  # Eq. 2
+    return l_adv + eq.classification_loss(real[0].logits, real[1]) + l_fake  # Eq. 1
 
 
 def _known(c: Tensor | None) -> Tensor:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from wherefrom.inversion import equations as eq
-from wherefrom.inversion import equations_latent as le
 from wherefrom.inversion.config import penalties_of
 from wherefrom.inversion.training.training_state import StepInput, TrainingState
 
@@ -54,7 +53,7 @@ def _classes_of(p: TrainingState, z: Tensor, s: Tensor) -> Tensor | None:
     """c_f of Eq. 36; None in Alg. 2."""
     if not p.directions.numel():
         return None
-    return le.fixed_classes(z, s, p.directions)
+    return eq.fixed_classes(z, s, p.directions)
 
 
 def separate_step(p: TrainingState, given: StepInput) -> Logged:
@@ -73,7 +72,7 @@ def separate_step(p: TrainingState, given: StepInput) -> Logged:
     p.minimise(l_adv + p.penalty(given, (x, None, r1), (fake, None, r2)), "critic")
     # update E
     encoded = p.read(fake, p.encoder)
-    l_enc = le.encoder_loss(z, encoded.code)  # Eq. 15
+    l_enc = eq.encoder_loss(z, encoded.code)  # Eq. 15
     p.minimise(l_enc, "encoder")
     # update G
     l_g = p.generator_loss(p.active(p.read(p.generate(p.latents(count, given))), None), given)
@@ -100,19 +99,14 @@ def pvdgan_step(p: TrainingState, given: StepInput) -> Logged:
     v_1 = fakes.code.square()  # 10
     # update G
     z_r, y_r = real.code[:b].detach(), real.features[:b].detach()
-    z_x = le.posterior_latents(z_r, p.latents(b, given), p.traces.v)  # 11
+    z_x = eq.posterior_latents(z_r, p.latents(b, given), p.traces.v)  # 11
     z = torch.cat([z_x, p.latents(count - b, given)])  # 12
     fakes = p.read(p.generate(z * s))  # 13
     l_g = p.generator_loss(p.active(fakes, None), given)  # 14
-    l_enc = le.encoder_loss(z[b:], fakes.code[b:], s)  # 15
-    l_rec = le.reconstruction_loss(y_r, fakes.features[:b])  # 16
-    joint = le.pvdgan_generator_loss(
-        l_g,
-        l_enc,
-        l_rec,
-        encoder_weight=c.encoder_weight,
-        reconstruction_weight=c.reconstruction_weight,
-    )  # 17
+    l_enc = eq.encoder_loss(z[b:], fakes.code[b:], s)  # 15
+    l_rec = eq.reconstruction_loss(y_r, fakes.features[:b])  # 16
+    joint = eq.weighted_loss(l_g, l_enc, c.encoder_weight)
+    joint = eq.weighted_loss(joint, l_rec, c.reconstruction_weight)  # 17
     p.minimise(joint, "generator")  # 18
     v_2 = fakes.code[b:].square()  # 19
     p.trace(v_1, v_2)  # 20
@@ -130,18 +124,18 @@ def vaegan_step(p: TrainingState, given: StepInput) -> Logged:
     # update D
     with torch.no_grad():
         posterior = p.read(x[:b], p.encoder)
-        z_x = le.vae_latents(posterior.code, p.latents(b, given), posterior.log_variance)  # Eq. 19
+        z_x = eq.vae_latents(posterior.code, p.latents(b, given), posterior.log_variance)  # Eq. 19
         fake = p.generate(torch.cat([z_x, p.latents(count - b, given)]))
     real, fakes = p.read_pair(x, fake)
     l_adv = p.critic_loss(p.active(real, None), p.active(fakes, None))  # Eq. 22
     p.minimise(l_adv + p.penalty(given, (x, None, r1), (fake, None, r2)), "critic")
     # update G and E
     posterior = p.read(x[:b], p.encoder)
-    z_x = le.vae_latents(posterior.code, p.latents(b, given), posterior.log_variance)
+    z_x = eq.vae_latents(posterior.code, p.latents(b, given), posterior.log_variance)
     fakes = p.read(p.generate(torch.cat([z_x, p.latents(count - b, given)])))
     l_g = p.generator_loss(p.active(fakes, None), given)
-    l_rec = le.reconstruction_loss(real.features[:b].detach(), fakes.features[:b])  # Eq. 20
-    l_prr = le.prior_loss(posterior.code, posterior.log_variance)  # Eq. 21
+    l_rec = eq.reconstruction_loss(real.features[:b].detach(), fakes.features[:b])  # Eq. 20
+    l_prr = eq.prior_loss(posterior.code, posterior.log_variance)  # Eq. 21
     l_e = c.reconstruction_weight * l_rec + c.prior_weight * l_prr  # Eq. 24
     slopes = torch.autograd.grad(l_e, list(p.encoder.parameters()), retain_graph=True)
     p.minimise(eq.weighted_loss(l_g, l_rec, c.reconstruction_weight), "generator")  # Eq. 23
@@ -152,6 +146,6 @@ def vaegan_step(p: TrainingState, given: StepInput) -> Logged:
 def autoencoder_step(p: TrainingState, given: StepInput) -> Logged:
     """Pixel-wise squared error of G(E(x)), the thesis' baseline of Section 4.3."""
     recovered = p.generate(p.read(given.x, p.encoder).code)
-    l_rec = le.reconstruction_loss(given.x, recovered)
+    l_rec = eq.reconstruction_loss(given.x, recovered)
     p.minimise(l_rec, "encoder", "generator")
     return {"reconstruction": l_rec}

@@ -26,9 +26,8 @@ from torch import Tensor, nn
 from wherefrom.core.compute.precision import halves
 from wherefrom.core.rng import stream
 from wherefrom.inversion import equations as eq
-from wherefrom.inversion import equations_latent as le
 from wherefrom.inversion.config import InversionConfig, penalty_every_of
-from wherefrom.inversion.latents import draw_classes, draw_latents
+from wherefrom.inversion.equations import draw_classes, draw_latents
 from wherefrom.inversion.networks.assembly import Classes, Networks
 from wherefrom.inversion.networks.heads import ConditionalGenerator, Headed, HeadOutputs
 from wherefrom.inversion.networks.layers import depends_on_batch
@@ -136,7 +135,7 @@ class TrainingState:
     def scale(self) -> Tensor:
         """s of the dynamic scale, Eq. 32; 1 for methods without it."""
         dynamic = self.config.recipe.dynamic_scale or self.config.inverts
-        return le.latent_scale(self.traces.v) if dynamic else torch.ones_like(self.traces.v)
+        return eq.latent_scale(self.traces.v) if dynamic else torch.ones_like(self.traces.v)
 
     def generate(self, scaled: Tensor, c: Tensor | None = None) -> Tensor:
         """G(z o s, c), float32."""
@@ -183,8 +182,8 @@ class TrainingState:
         if not self.inverts:
             return z.new_zeros(())
         if Head.LOG_VARIANCE in self.config.recipe.critic:
-            return le.infogan_encoder_loss(z, fakes.code, fakes.log_variance)
-        return le.encoder_loss(z, fakes.code, s)
+            return eq.infogan_encoder_loss(z, fakes.code, fakes.log_variance)
+        return eq.encoder_loss(z, fakes.code, s)
 
     def penalty(self, given: StepInput, *items: Penalised) -> Tensor:
         """The gradient penalties of a step, weighted, a scalar.  Eq. 51.

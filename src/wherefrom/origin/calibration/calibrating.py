@@ -125,8 +125,6 @@ def ids_of(index: Index, origins: Sequence[Path]) -> list[Tensor]:
     digests = {path: digest_anywhere(path) for path in dict.fromkeys(origins)}
     known = index.copies(list(digests.values()))
     by_path = dict(zip(digests, index.find(list(digests)), strict=True))
-    rows = []
-    for path in origins:
-        ids = {known.get(digests[path]), by_path[path]} - {None}
-        rows.append(torch.tensor(sorted(i for i in ids if i is not None), dtype=torch.int64))
-    return rows
+    both = ({known.get(digests[path]), by_path[path]} for path in origins)
+    rows = [sorted(image for image in ids if image is not None) for ids in both]
+    return [torch.tensor(row, dtype=torch.int64) for row in rows]

@@ -39,9 +39,8 @@ def evaluate_edits(
     """
     place = {name: i for i, name in enumerate(edits)}
     reader, ranks, right, p_values, named = Reader(matcher.encoder), [], [], [], []
-    for some, _, pictures in reader.images(
-        track(edits, "searching for known origins", total=len(edits))
-    ):
+    progress = track(edits, "searching for known origins", total=len(edits))
+    for some, _, pictures in reader.images(progress):
         wanted = ids_of(matcher.index, [origins[place[name]] for name in some])
         for name, ids in zip(some, wanted, strict=True):
             if not len(ids):
@@ -69,13 +68,8 @@ def evaluate_edits(
             "be read"
         )
     rows = rows_of(named, ranks, right, p_values, None if null is None else null.rate)
-    return RetrievalReport(
-        rows,
-        matcher.index.count(),
-        tuple(ranks),
-        skipped,
-        None if known is None else len(known),
-    )
+    trained_on = None if known is None else len(known)
+    return RetrievalReport(rows, matcher.index.count(), tuple(ranks), skipped, trained_on)
 
 
 def rank_of(ranking: RankedCandidates, right: Tensor) -> int:

@@ -56,14 +56,14 @@ def add_images(
                 hashes.put(fresh_hashes)
 
     added = replaced = duplicates = 0
-    for (fresh, fresh_hashes), rows in by(matcher.encoder, batches()):
+    for (fresh, fresh_hashes), rows in by(matcher.rows, batches()):
         hashes.put(fresh_hashes)
         names, digests = [*fresh], [*fresh.values()]
         finite = reader.usable(names, rows)
         if not finite:
             continue
         names, digests = [names[i] for i in finite], [digests[i] for i in finite]
-        vectors = matcher.project(rows[finite])
+        vectors = matcher.rows.project(rows[finite])
         places = reader.usable(names, vectors)
         result = index.add(
             [names[i] for i in places], [digests[i] for i in places], vectors[places]

@@ -48,12 +48,10 @@ class BuildRecord(Artifact):
             return cls(folder, folder)
 
     def to_saved(self) -> Saved:
-        """Both texts as JSON values."""
         return Saved(asdict(self))
 
     @classmethod
     def from_saved(cls, saved: Saved) -> Self:
-        """The record that `to_saved` describes."""
         return cls(str(saved.meta["encoder"]), str(saved.meta["from_index"]))
 
 

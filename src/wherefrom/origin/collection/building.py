@@ -10,6 +10,7 @@ from wherefrom.core.progress import Track, quiet
 from wherefrom.data.folders import list_images
 from wherefrom.encoders import DEFAULT, Encoder, load_encoder
 from wherefrom.encoders.bulk import BulkEmbedding, embed_here
+from wherefrom.origin.collection.build_record import require_same
 from wherefrom.origin.collection.references import References
 from wherefrom.origin.edit_map.fitted import FittedEditMap
 from wherefrom.origin.searching.config import SearchConfig
@@ -42,7 +43,7 @@ def build(
     else:
         references = References.open(target, encoder=loaded, writable=True)
     with references:
-        references.require_map(edit_map)
+        require_same(references.index, loaded, edit_map)
         report = references.add(paths, by=by, track=track)
     if is_new and not report.usable:
         shutil.rmtree(target)  # an index of nothing would only mislead

@@ -45,8 +45,7 @@ from wherefrom.origin.edit_map.fitted import FittedEditMap
 from wherefrom.origin.index.index import Index
 from wherefrom.origin.other_indexes.accelerator import Accelerator
 from wherefrom.origin.reranking.scores import Originals
-from wherefrom.origin.searching.answering import answer_files
-from wherefrom.origin.searching.cascade import Basis
+from wherefrom.origin.searching.cascade import Basis, answer_files
 from wherefrom.origin.searching.config import SearchConfig
 from wherefrom.origin.searching.copies import CopyHashes
 from wherefrom.origin.searching.decision import NullScores, make_null
@@ -123,10 +122,6 @@ class References:
             raise
         return cls(index, embedder, edit_map, null, hashes, base)
 
-    def require_map(self, edit_map: FittedEditMap | None) -> None:
-        """An `InputError` if the images were projected by another map."""
-        require_same(self.index, self.encoder, edit_map)
-
     def evidence(
         self, answers: Sequence[OriginAnswer], *, track: Track = quiet
     ) -> dict[tuple[str, str], CandidateOverlay]:
@@ -202,7 +197,13 @@ class References:
         `InputError` without a calibration.
         """
         if false_discovery_rate is not None:
-            self._require_control(false_discovery_rate)
+            if self.null is None:
+                raise InputError(
+                    f"a false-discovery rate of {false_discovery_rate:g} is asked for, but "
+                    f"{self.index.path} is not calibrated; run calibrate with edits of known "
+                    "origin first"
+                )
+            control_discoveries((), false_discovery_rate)  # refuses a rate that is none
         files = list_images(paths)
         matcher = self.matcher(config)
         if accelerated and matcher.config.statistic != "z":
@@ -285,11 +286,3 @@ class References:
     def _new_matcher(self, config: SearchConfig) -> Matcher:
         originals = Originals(self.encoder)
         return Matcher(self.index, self.index, self.encoder, self.edit_map, config, originals)
-
-    def _require_control(self, rate: float) -> None:
-        if self.null is None:
-            raise InputError(
-                f"a false-discovery rate of {rate:g} is asked for, but {self.index.path} is not "
-                "calibrated; run calibrate with edits of known origin first"
-            )
-        control_discoveries((), rate)  # refuses a rate that is none

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,21 +102,18 @@ def synchronise(
     index, stored = references.index, references.index.pictures.stored_paths()
     index.pictures.refuse_reader()
     changes = find_changes(references, folders, track=track)
-    moved = _moved(index.pictures, stored, changes)
+    expected = _report(references, changes)
     if not missing_folders:
         _refuse_missing_folders(index.pictures, changes.gone)
     skipped = _apply(references, folders, changes, by=by, track=track)
     index.pictures.forget_folders(_emptied_folders(index.pictures, stored.values()))
     unusable = {str(path) for path, _ in skipped}
-    return SyncReport(
-        tuple(path for path in _names(changes.added) if path not in unusable),
-        tuple(path for path in _names(changes.changed.values()) if path not in unusable),
-        _names(changes.gone.values()),
-        moved,
-        changes.unchanged,
-        changes.removed,
-        (*changes.skipped, *skipped),
-        index.count(),
+    return replace(
+        expected,
+        added=tuple(path for path in expected.added if path not in unusable),
+        changed=tuple(path for path in expected.changed if path not in unusable),
+        skipped=(*expected.skipped, *skipped),
+        images=index.count(),
         dry_run=False,
     )
 
@@ -125,28 +122,25 @@ def preview(
     references: References, folders: Sequence[Path] = (), *, track: Track = quiet
 ) -> SyncReport:
     """The report that `synchronise` would give; nothing is changed."""
+    return _report(references, find_changes(references, folders, track=track))
+
+
+def _report(references: References, changes: Changes) -> SyncReport:
+    """What writing the changes will come to, if all that is new can be used."""
     index, stored = references.index, references.index.pictures.stored_paths()
-    changes = find_changes(references, folders, track=track)
+    now = index.pictures.current_paths() | changes.moved
+    pairs = ((stored[image], now[image]) for image in stored if image not in changes.gone)
     return SyncReport(
         _names(changes.added),
         _names(changes.changed.values()),
         _names(changes.gone.values()),
-        _moved(index.pictures, stored, changes),
+        tuple(sorted((os.fsdecode(old), os.fsdecode(new)) for old, new in pairs if old != new)),
         changes.unchanged,
         changes.removed,
         tuple(changes.skipped),
         index.count() + len(changes.added) - len(changes.gone),
         dry_run=True,
     )
-
-
-def _moved(
-    pictures: Pictures, stored: Mapping[int, bytes], changes: Changes
-) -> tuple[tuple[str, str], ...]:
-    """The stored and the new path of every picture that has moved."""
-    now = pictures.current_paths() | changes.moved
-    pairs = ((stored[image], now[image]) for image in stored if image not in changes.gone)
-    return tuple(sorted((os.fsdecode(old), os.fsdecode(new)) for old, new in pairs if old != new))
 
 
 def _apply(

@@ -20,7 +20,7 @@ Symbols:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ from torch import Tensor
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.origin.edit_map.fitted import EditMapConfig
-from wherefrom.origin.edit_map.moments import LIMIT, ROWS, PairMoments
+from wherefrom.origin.edit_map.gathered import LIMIT, ROWS, PairMoments
 from wherefrom.origin.edit_map.pairs import EmbeddedPairs
 
 Columns = Callable[[slice], tuple[Tensor, Tensor]]
@@ -36,28 +36,12 @@ COLUMNS = 2048  # turned into float64 at once
 MIN_SHARE = 1e-12  # of the largest eigenvalue; a direction with less is rounding
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(NamedTuple):
     """How many origins N and edits M there are, and of how many dimensions n."""
 
     origins: int
     edits: int
     dimension: int
-
-    @property
-    def prefers_samples(self) -> bool:
-        """Whether inner products of images are the smaller matrices."""
-        return max(self.origins, self.edits) < self.dimension
-
-    @property
-    def fits_samples(self) -> bool:
-        """Whether inner products of images stay within `LIMIT`."""
-        return max(self.origins, self.edits) <= LIMIT
-
-    @property
-    def fits_moments(self) -> bool:
-        """Whether moments stay within `LIMIT`."""
-        return self.dimension <= LIMIT
 
 
 def solve(pairs: EmbeddedPairs, config: EditMapConfig, track: Track = quiet) -> Tensor:
@@ -67,7 +51,7 @@ def solve(pairs: EmbeddedPairs, config: EditMapConfig, track: Track = quiet) -> 
     W, from matrices as wide as N and M instead of n.  `InputError` if all three pass `LIMIT`.
     """
     shape = Shape(len(pairs.origins), len(pairs.edits), pairs.origins.shape[1])
-    if shape.fits_moments and not shape.prefers_samples:
+    if shape.dimension <= min(max(shape.origins, shape.edits), LIMIT):
         return from_moments(moments_of(pairs, track), config)
 
     def columns(part: slice) -> tuple[Tensor, Tensor]:
@@ -119,8 +103,13 @@ def from_samples(
     """
     require_rank(config.rank, shape.dimension)
     _require_origins(shape.origins, config.rank)
-    if not shape.fits_samples:
-        raise _too_large(shape)
+    if max(shape.origins, shape.edits) > LIMIT:
+        raise InputError(
+            f"{shape.origins} origins and {shape.edits} edits of {shape.dimension} dimensions are "
+            f"too many for the closed form (at most {LIMIT} origins and edits, or {LIMIT} "
+            "dimensions); leave edits out, take an encoder with smaller latents, or train with the "
+            "solver 'sgd'"
+        )
 
     def scaled(first: int) -> tuple[Tensor, Tensor]:
         z_o, change = columns(slice(first, first + COLUMNS))
@@ -153,14 +142,6 @@ def require_rank(rank: int, dimension: int) -> None:
         )
 
 
-def _too_large(shape: Shape) -> InputError:
-    return InputError(
-        f"{shape.origins} origins and {shape.edits} edits of {shape.dimension} dimensions are too "
-        f"many for the closed form (at most {LIMIT} origins and edits, or {LIMIT} dimensions); "
-        "leave edits out, take an encoder with smaller latents, or train with the solver 'sgd'"
-    )
-
-
 def _require_origins(count: int, rank: int) -> None:
     if count <= rank:
         raise InputError(
@@ -178,11 +159,11 @@ def _mean_change(trace: Tensor, dimension: int) -> float:
 
 def _root(matrix: Tensor, edits: int) -> Tensor:
     """The Cholesky factor, lower."""
+    L: Tensor  # noqa: N806
     L, failed = torch.linalg.cholesky_ex(matrix)  # noqa: N806
     if int(failed):
         raise _too_few(edits)
-    root: Tensor = L
-    return root
+    return L
 
 
 def _too_few(edits: int) -> InputError:

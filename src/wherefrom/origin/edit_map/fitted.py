@@ -132,7 +132,6 @@ class FittedEditMap(Artifact):
         return replace(self, weight=weight, layers=layers, mean=mean)
 
     def to_saved(self) -> Saved:
-        """Settings and encoder as JSON values; W, mean and layers as tensors."""
         meta = {
             "config": self.config.to_dict(),
             "encoder": self.encoder.to_dict(),
@@ -143,7 +142,6 @@ class FittedEditMap(Artifact):
 
     @classmethod
     def from_saved(cls, saved: Saved) -> Self:
-        """The map that `to_saved` describes, on the CPU."""
         config = EditMapConfig.from_dict(saved.meta["config"])
         return cls(
             config=config,

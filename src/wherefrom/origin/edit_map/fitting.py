@@ -27,9 +27,8 @@ from wherefrom.origin.edit_map.closed_form import (
     solve,
 )
 from wherefrom.origin.edit_map.fitted import EditMapConfig, FittedEditMap, through_layers
+from wherefrom.origin.edit_map.gathered import PairMoments, PairRows
 from wherefrom.origin.edit_map.metric_learning import EditMapTask, OriginClasses
-from wherefrom.origin.edit_map.moments import PairMoments
-from wherefrom.origin.edit_map.pair_rows import PairRows
 from wherefrom.origin.edit_map.pairs import EmbeddedPairs
 from wherefrom.origin.edit_map.stationary import fit_waves
 from wherefrom.origin.equations import row_cosines, transform
@@ -143,15 +142,8 @@ def _train(
     points = None
     if checkpoint is not None:
         points = Checkpoints(path=checkpoint, every=c.steps_per_epoch, identity=identity)
-    steps = c.epochs * c.steps_per_epoch
-    run(
-        task,
-        steps,
-        label="training the edit map",
-        checkpoints=points,
-        after_step=after,
-        track=track,
-    )
+    steps, label = c.epochs * c.steps_per_epoch, "training the edit map"
+    run(task, steps, label=label, checkpoints=points, after_step=after, track=track)
     return tuple(history)
 
 

@@ -6,8 +6,7 @@ Wang et al.: Generalizable Origin Identification for Text-Guided Image-to-Image 
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,7 +21,7 @@ from wherefrom.origin.equations import (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class PairReport:
     """How near edits lie to their origins, without W and with it.  Theorems 1 and 2, Fig. 7."""
 
@@ -31,10 +30,6 @@ class PairReport:
     cosine: float  # mean cosine of the projections
     distance_ratio_raw: float  # E|z - z_o|^2 over that of two unrelated origins
     distance_ratio: float  # the same after W
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields by name."""
-        return dataclasses.asdict(self)
 
 
 @torch.no_grad()

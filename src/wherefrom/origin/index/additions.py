@@ -25,11 +25,9 @@ class KnownImages(Protocol):
 
     def live_paths(self, paths: Iterable[bytes]) -> dict[bytes, tuple[int, str]]:
         """(id, digest) of the images among `paths`."""
-        ...
 
     def live_digests(self, digests: Iterable[str]) -> dict[str, int]:
         """The first image of each digest that has one."""
-        ...
 
 
 @dataclass(frozen=True)

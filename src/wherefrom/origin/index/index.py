@@ -12,7 +12,6 @@ other processes too; a reader sees a change at its next call.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -67,7 +66,8 @@ class Index:
         try:
             self._refresh()
             if writable:
-                self._sweep()
+                # What a killed writer left: files that no manifest row names.
+                compaction.sweep(path / SEGMENTS, {place.info.name for place, _ in self._held})
         except BaseException:
             self._manifest.close()
             raise
@@ -137,20 +137,18 @@ class Index:
         refuse_shape(vectors, (len(names), self.dim), show_path(self.path))
         unit = unit_rows(vectors, lambda i: show_path(Path(paths[i])))
         plan = plan_addition(names, digests, self._manifest)
+        fresh: list[int] = []
         if plan.images:
             info = write_segment(
                 self.path / SEGMENTS, [unit[plan.given]], dim=self.dim, rows=len(plan.images)
             )
-            fresh = self._manifest.insert(
-                info, plan.images, replaced=plan.replaced, now=time.time()
-            )
+            fresh = self._manifest.insert(info, plan.images, replaced=plan.replaced)
             self._changed()
             # What was added is safe.  A damaged old segment is the search's to report, a full disk
             # the next add's.
             with suppress(InputError, ArtifactError):
-                self._merge_like_sized()
-        else:
-            fresh = []
+                while like_sized := compaction.like_sized(self._held):
+                    self._merge(like_sized)
         return addition_result(plan, fresh)
 
     def delete(self, ids: Sequence[int], *, by_hand: bool = False) -> None:
@@ -159,8 +157,7 @@ class Index:
         A synchronisation does not add again what was deleted `by_hand`.
         """
         self.get(ids)
-        numbers = [int(image) for image in ids]
-        self._manifest.delete(numbers, now=time.time(), by_hand=by_hand)
+        self._manifest.delete([int(image) for image in ids], by_hand=by_hand)
         self._changed()
 
     def relocate(self, paths: Mapping[int, bytes], gone: Sequence[int]) -> None:
@@ -207,17 +204,15 @@ class Index:
         for image in wanted:
             if image not in records:
                 raise InputError(f"{show_path(self.path)} has no image with the id {image}")
+        rows = ((image, *records[image]) for image in wanted)
         return tuple(
             IndexedImage(image, self.pictures.current(path), digest, added)
-            for image, (path, digest, added) in ((image, records[image]) for image in wanted)
+            for image, path, digest, added in rows
         )
 
     def images(self) -> tuple[IndexedImage, ...]:
         """All images, in order of id."""
-        ids = np.sort(
-            np.concatenate([p.ids for p in self._manifest.places()] or [np.empty(0, np.int64)])
-        )
-        return self.get(ids.tolist())
+        return self.get([image for image, _, _ in self._manifest.live_images()])
 
     def find(self, paths: Sequence[str | os.PathLike[str]]) -> tuple[int | None, ...]:
         """The id of the image at each path, None where there is none."""
@@ -236,11 +231,16 @@ class Index:
         if not len(ids):
             return torch.empty(0, self.dim)
         self.get(ids)
-        parts = self.rows_on(torch.device("cpu")).parts
-        order = torch.cat([part.ids for part in parts]).sort()
+        rows = self.rows_on(torch.device("cpu"))
+        values, places = rows.by_id
         wanted = torch.tensor([int(image) for image in ids], dtype=torch.int64)
-        at = order.indices[torch.searchsorted(order.values, wanted)]
-        return gather(parts, at)[0].float()
+        return gather(rows.parts, places[torch.searchsorted(values, wanted)])[0].float()
+
+    def live_ids(self) -> Tensor:
+        """The ids of all images, ascending."""
+        self._refresh()
+        ids = np.concatenate([place.ids for place, _ in self._held] or [np.empty(0, np.int64)])
+        return torch.from_numpy(np.sort(ids))
 
     def count(self) -> int:
         """How many images there are."""
@@ -306,14 +306,10 @@ class Index:
     def _hold(self, places: Sequence[Place]) -> list[tuple[Place, SegmentFile]]:
         known = {segment.info.name: segment for _, segment in self._held}
         folder = self.path / SEGMENTS
-        return [
-            (
-                p,
-                known.get(p.info.name)
-                or SegmentFile(folder / p.info.name, dim=self.dim, info=p.info),
-            )
-            for p in places
-        ]
+        for info in (place.info for place in places):
+            if info.name not in known:
+                known[info.name] = SegmentFile(folder / info.name, dim=self.dim, info=info)
+        return [(place, known[place.info.name]) for place in places]
 
     def rows_on(self, device: torch.device) -> Rows:
         """The rows to scan, on `device`; an `InputError` if there are none."""
@@ -329,10 +325,6 @@ class Index:
             self._rows[device] = Rows(parts)
         return self._rows[device]
 
-    def _merge_like_sized(self) -> None:
-        while chosen := compaction.like_sized(self._held):
-            self._merge(chosen)
-
     def _merge(self, chosen: Sequence[tuple[Place, SegmentFile]]) -> None:
         if not chosen or not compaction.would_change(chosen):
             return
@@ -342,10 +334,6 @@ class Index:
         for _, segment in chosen:
             with suppress(OSError):
                 segment.path.unlink()
-
-    def _sweep(self) -> None:
-        """Remove what a killed writer left: files that no manifest row names."""
-        compaction.sweep(self.path / SEGMENTS, {place.info.name for place, _ in self._held})
 
 
 def _part(place: Place, segment: SegmentFile, device: torch.device) -> RowBlock:

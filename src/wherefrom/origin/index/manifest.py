@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -218,26 +219,27 @@ class Manifest:
         return first
 
     def insert(
-        self, info: SegmentInfo, images: Sequence[NewImage], *, replaced: Sequence[int], now: float
+        self, info: SegmentInfo, images: Sequence[NewImage], *, replaced: Sequence[int]
     ) -> list[int]:
         """Commit a new segment and its images, and the deletion of `replaced`: the new ids."""
         with self._writing() as base:
-            self._mark(base, replaced, now)
+            self._mark(base, replaced)
             base.executemany("DELETE FROM removed WHERE path = ?", ((i.path,) for i in images))
             key = _insert_segment(base, info)
             sql = "INSERT INTO images (path, digest, segment, row, added) VALUES (?, ?, ?, ?, ?)"
+            now = time.time()
             return [
                 int(base.execute(sql, (i.path, i.digest, key, i.row, now)).lastrowid or 0)
                 for i in images
             ]
 
-    def delete(self, ids: Sequence[int], *, now: float, by_hand: bool = False) -> None:
+    def delete(self, ids: Sequence[int], *, by_hand: bool = False) -> None:
         """Commit the deletion of live images; `by_hand` notes their paths as `removed`."""
         with self._writing() as base:
             if by_hand:
                 sql = "INSERT OR IGNORE INTO removed SELECT path FROM images WHERE id = ?"
                 base.executemany(sql, ((image,) for image in ids))
-            self._mark(base, ids, now)
+            self._mark(base, ids)
 
     def note_folders(self, folders: Iterable[bytes]) -> None:
         """Commit that these folders were given to be added."""
@@ -245,10 +247,10 @@ class Manifest:
             sql = "INSERT OR IGNORE INTO folders VALUES (?)"
             base.executemany(sql, ((folder,) for folder in folders))
 
-    def relocate(self, change: Relocation, *, now: float) -> None:
+    def relocate(self, change: Relocation) -> None:
         """Commit where the pictures lie now; images may swap their paths."""
         with self._writing() as base:
-            self._mark(base, change.gone, now)
+            self._mark(base, change.gone)
             sql = "UPDATE images SET path = ? WHERE id = ? AND deleted IS NULL"
             # First to names that no file has, because a path is there once at every moment.
             base.executemany(sql, ((b"\0%d" % image, image) for image in change.paths))
@@ -298,8 +300,9 @@ class Manifest:
                 yield from ((first, tuple(rest)) for first, *rest in base.execute(sql, (value,)))
 
     @staticmethod
-    def _mark(base: sqlite3.Connection, ids: Sequence[int], now: float) -> None:
-        sql = "UPDATE images SET deleted = ? WHERE id = ? AND deleted IS NULL"
+    def _mark(base: sqlite3.Connection, ids: Sequence[int]) -> None:
+        """Mark images as deleted."""
+        now, sql = time.time(), "UPDATE images SET deleted = ? WHERE id = ? AND deleted IS NULL"
         base.executemany(sql, ((now, image) for image in ids))
 
     def _refuse_others(self) -> None:
@@ -320,20 +323,13 @@ class Manifest:
             )
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._transaction("BEGIN") as base:
-            yield base
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        self.refuse_reader()
-        with self._transaction("BEGIN IMMEDIATE") as base:
-            yield base
-
-    @contextmanager
-    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+    def _reading(self, begin: str = "BEGIN") -> Iterator[sqlite3.Connection]:
         with self._errors(), transaction(self._base, begin) as base:
             yield base
+
+    def _writing(self) -> AbstractContextManager[sqlite3.Connection]:
+        self.refuse_reader()
+        return self._reading("BEGIN IMMEDIATE")
 
     def _errors(self) -> AbstractContextManager[None]:
         return database_errors(show_path(self.folder / NAME), self._damage)

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Collection, Mapping, Sequence
 
 from wherefrom.origin.index.manifest import Manifest, Relocation
@@ -121,8 +120,7 @@ class Pictures:
         self, moved: Mapping[int, bytes], gone: Sequence[int], folders: Sequence[bytes]
     ) -> None:
         home = absolute_folder(self._manifest.folder)
-        change = Relocation(home, moved, gone, folders, self.removed())
-        self._manifest.relocate(change, now=time.time())
+        self._manifest.relocate(Relocation(home, moved, gone, folders, self.removed()))
         self.moves = Moves()
 
     def _with(self, later: Moves) -> Moves:

@@ -118,9 +118,9 @@ class Moves:
         while folder not in self.folders and os.path.dirname(folder) != folder:
             folder, name = os.path.split(folder)
             tail = os.path.join(name, tail)
-        return (
-            (path, os.path.join(self.folders[folder], tail)) if folder in self.folders else (path,)
-        )
+        if folder not in self.folders:
+            return (path,)
+        return path, os.path.join(self.folders[folder], tail)
 
     def stored(self, path: bytes) -> list[bytes]:
         """The stored paths of a picture that is at this path now."""

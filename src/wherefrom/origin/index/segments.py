@@ -15,10 +15,10 @@ gigabytes.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
-import stat
 import struct
 import weakref
 from collections.abc import Callable, Iterable
@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.core.reading import read_at
+from wherefrom.core.reading import open_descriptor, read_at
 from wherefrom.core.saving.store import flush_file, flush_folder
 
 Float16 = npt.NDArray[np.float16]
@@ -185,17 +185,13 @@ class SegmentFile:
 
 def _opened(path: Path) -> int:
     try:
-        # Without O_NONBLOCK, opening a pipe without a writer would never return.
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        handle = os.open(path, flags)
+        return open_descriptor(path)
     except FileNotFoundError:
         raise
     except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise ArtifactError(_damage(path, str(error.strerror))) from error
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise ArtifactError(_damage(path, "it is not a regular file"))
-    return handle
 
 
 def _refuse_header(path: Path, header: bytes, *, dim: int, info: SegmentInfo) -> None:

@@ -105,15 +105,8 @@ class Accelerator:
         with damage_named(place, again=saved.again):
             lists = faiss.deserialize_index(saved.lists.numpy())
         lists.nprobe = saved.nprobe
-        accelerator = cls(
-            index,
-            lists,
-            saved.mean,
-            saved.covariance,
-            recall=saved.recall,
-            depth=saved.depth,
-            state=saved.state,
-        )
+        moments = saved.mean, saved.covariance
+        accelerator = cls(index, lists, *moments, saved.recall, saved.depth, saved.state)
         accelerator._refuse_changed()
         return accelerator
 
@@ -130,9 +123,8 @@ class Accelerator:
         return SearchResult(ids, scores, ScanStatistics(mean, std, rows.count))
 
     def _save(self) -> None:
-        blob = torch.from_numpy(np.asarray(_faiss().serialize_index(self.lists)))
         SavedLists(
-            lists=blob,
+            lists=torch.from_numpy(np.asarray(_faiss().serialize_index(self.lists))),
             mean=self.mean,
             covariance=self.covariance,
             state=self.state,
@@ -166,14 +158,12 @@ class SavedLists(Artifact):
     nprobe: int  # lists that are searched per query
 
     def to_saved(self) -> Saved:
-        """The figures as JSON values, lists and moments as tensors."""
         meta = {name: getattr(self, name) for name in ("state", "recall", "depth", "nprobe")}
         tensors = {"lists": self.lists, "mean": self.mean, "covariance": self.covariance}
         return Saved(meta, tensors)
 
     @classmethod
     def from_saved(cls, saved: Saved) -> Self:
-        """The lists that `to_saved` describes."""
         values: dict[str, Any] = {**saved.meta, **saved.tensors}
         return cls(**values)
 

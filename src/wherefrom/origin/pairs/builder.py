@@ -32,17 +32,17 @@ from wherefrom.core.saving.store import digest_bytes, digest_file
 from wherefrom.data.files.opening import SkippedFile, UnusableFile
 from wherefrom.data.files.reading import read_file
 from wherefrom.data.folders import list_images
-from wherefrom.data.images import decode_image
-from wherefrom.data.shaping import to_image
+from wherefrom.data.images import decode_image, to_image
 from wherefrom.data.writing import save_png
 from wherefrom.origin.pairs.captions import Captioner
 from wherefrom.origin.pairs.config import PairsConfig, Resolved, call_arguments, resolve
 from wherefrom.origin.pairs.failures import Failures, read_failures
 from wherefrom.origin.pairs.manifest import (
     EDITS_NAME,
+    MANIFEST_NAME,
     PairRow,
     PairsManifest,
-    append_row,
+    append_line,
     origin_entry,
     replace_manifest,
 )
@@ -163,9 +163,8 @@ class _Build:
             self.photo = None
             return
         except InputError as problem:
-            self.skipped.append(
-                SkippedFile(path, self.failures.failed(edit_id, str(path), problem))
-            )
+            reason = self.failures.failed(edit_id, str(path), problem)
+            self.skipped.append(SkippedFile(path, reason))
             return
         self.failures.succeeded()
         save_png(pixels, self.out / row.edit)
@@ -196,10 +195,9 @@ class _Build:
 
     def _row(self, photo: _Photo, number: int) -> PairRow:
         """The row that is to be, without the digest of its edit."""
-        caption, captioner = self._caption(photo), self.captioner
+        caption, captioner, at = self._caption(photo), self.captioner, self.settings
         rng = stream(self.seed, "prompts", photo.digest)
         drawn = self.prompts.draw(number + 1, rng, caption or "")
-        at = self.settings
         strengths = stream(self.seed, "strength", photo.digest, number)
         row = PairRow(
             id="",
@@ -255,7 +253,7 @@ class _Build:
         if is_known:  # its picture was lost or damaged
             replace_manifest(self.out, self.rows.values())
         else:
-            append_row(self.out, row)
+            append_line(self.out / MANIFEST_NAME, row.to_dict())
 
 
 def _require_matching(prompts: Prompts, captioner: Captioner | None) -> None:

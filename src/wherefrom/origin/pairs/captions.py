@@ -69,9 +69,8 @@ def load_captioner(folder: Path, *, device: torch.device | str = "cpu") -> Capti
     folder = Path(folder)
     kind = _read_kind(folder)
     refuse_pickles(folder)
-    if not any(
-        next(folder.glob(name), None) for name in WORDS
-    ):  # else one without words is made up
+    # Without one, transformers would make up a tokenizer that knows no words.
+    if not any(path for name in WORDS for path in folder.glob(name)):
         raise InputError(
             f"{show_path(folder)} holds no tokenizer; give the captioner's whole folder"
         )

@@ -22,7 +22,7 @@ def embed_pairs(
     contents: dict[Path, int] = {}
     reader = Reader(encoder, contents=contents)
     everything = [*manifest.origins, *manifest.edits]
-    paths, _, rows = reader.embed(track(everything, "embedding pairs", total=len(everything)))
+    paths, rows = reader.embed(track(everything, "embedding pairs", total=len(everything)))
     place = {path: i for i, path in enumerate(paths)}
     origins = [path for path in manifest.origins if path in place]
     number = {path: i for i, path in enumerate(origins)}

@@ -16,6 +16,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.data.files.opening import UnusableFile
 from wherefrom.data.files.reading import read_file
+from wherefrom.origin.pairs.manifest import append_line
 from wherefrom.origin.pairs.pipelines import UnusableEdit
 
 SKIPPED_NAME = "skipped.jsonl"
@@ -50,24 +51,14 @@ class Failures:
         """
         reason = str(problem)
         if isinstance(problem, UnusableEdit):
-            self._write(edit_id, origin, reason)
+            row = {"id": edit_id, "origin": origin, "reason": reason}
+            append_line(self.folder / SKIPPED_NAME, row)
+            self.reasons[edit_id] = reason
             return reason
         self.faults += 1
         if not self.has_success or self.faults >= MAX_FAULTS:
             raise problem
         return reason
-
-    def _write(self, edit_id: str, origin: str, reason: str) -> None:
-        row = {"id": edit_id, "origin": origin, "reason": reason}
-        path = self.folder / SKIPPED_NAME
-        try:
-            with path.open("ab") as file:
-                file.write(json.dumps(row).encode("ascii") + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise InputError(f"cannot write {show_path(path)}: {error.strerror}") from error
-        self.reasons[edit_id] = reason
 
 
 def read_failures(folder: Path) -> Failures:

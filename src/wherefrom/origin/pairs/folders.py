@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.limits import limits_in_force
 from wherefrom.core.paths import show_path
 from wherefrom.core.saving.store import digest_bytes
 from wherefrom.data.files.opening import SkippedFile, UnusableFile
-from wherefrom.data.files.reading import read_file
 from wherefrom.data.folders import list_images
 from wherefrom.data.tables.matching_names import find_file, spelled
 from wherefrom.data.tables.records import read_records
+from wherefrom.origin.index.places import digest_now
 from wherefrom.origin.pairs.manifest import UNKNOWN_MODEL, PairRow, PairsManifest, origin_entry
 
 MARK = "__"  # between the origin's name and the rest
@@ -89,16 +88,12 @@ def _rows(matches: Iterable[_Match], folder: Path, skipped: list[SkippedFile]) -
         try:
             for path in (match.origin, match.edit):
                 if path not in digests:
-                    digests[path] = _digest(path)
+                    digests[path] = digest_now(path)
         except UnusableFile as problem:
             skipped.append(SkippedFile(problem.path, problem.reason))
             continue
         rows.append(_row(match, digests, folder))
     return rows
-
-
-def _digest(path: Path) -> str:
-    return digest_bytes(read_file(path, max_bytes=limits_in_force().max_bytes))
 
 
 def _row(match: _Match, digests: Mapping[Path, str], folder: Path) -> PairRow:
@@ -145,10 +140,7 @@ def _entries(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
         )
     records.note_unused([column for column in columns.values() if column])
     for row in records.rows:
-        yield (
-            row.line,
-            {name: row.cells[column] for name, column in columns.items() if column},
-        )
+        yield row.line, {name: row.cells[column] for name, column in columns.items() if column}
 
 
 def _inside(folder: Path, name: str, where: str) -> Path:

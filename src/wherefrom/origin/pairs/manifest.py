@@ -12,6 +12,7 @@ import json
 import os
 import typing
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,7 +66,6 @@ class PairRow:
     edit_digest: str
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -182,9 +182,12 @@ def scan_manifest(folder: Path) -> tuple[tuple[PairRow, ...], bool]:
             f"{show_path(folder)} is no pairs folder: {MANIFEST_NAME} {error.reason}"
         ) from error
     *lines, tail = data.split(b"\n")
+    with suppress(InputError):  # of a last line that was cut short
+        _parse(tail, MANIFEST_NAME)
+        lines.append(tail)
     rows: list[PairRow] = []
     first_use: dict[str, int] = {}
-    for number, line in enumerate([*lines, *([tail] if _is_json(tail) else [])], start=1):
+    for number, line in enumerate(lines, start=1):
         where = f"{show_path(path)}, line {number}"
         row = PairRow.from_dict(_parse(line, where), where)
         _require_inside(folder, row, where)
@@ -202,17 +205,16 @@ def replace_manifest(folder: Path, rows: Iterable[PairRow]) -> None:
     """Put a manifest of exactly these rows in place, whole or not at all."""
     path = folder / MANIFEST_NAME
     try:
-        write_file(path, b"".join(map(_line, rows)))
+        write_file(path, b"".join(_line(row.to_dict()) for row in rows))
     except OSError as error:
         raise InputError(f"cannot write {show_path(path)}: {error.strerror}") from error
 
 
-def append_row(folder: Path, row: PairRow) -> None:
-    """Add one line to the manifest; it is on disk when this returns."""
-    path = folder / MANIFEST_NAME
+def append_line(path: Path, values: Mapping[str, Any]) -> None:
+    """Add one line of JSON to a file; it is on disk when this returns."""
     try:
         with path.open("ab") as file:
-            file.write(_line(row))
+            file.write(_line(values))
             file.flush()
             flush_file(file.fileno())
     except OSError as error:
@@ -226,9 +228,9 @@ def origin_entry(origin: Path, folder: Path) -> str:
     return full.relative_to(home).as_posix() if inside else str(full)
 
 
-def _line(row: PairRow) -> bytes:
+def _line(values: Mapping[str, Any]) -> bytes:
     # ASCII, so that any file name survives, even one that is no text.
-    return json.dumps(row.to_dict(), allow_nan=False).encode("ascii") + b"\n"
+    return json.dumps(values, allow_nan=False).encode("ascii") + b"\n"
 
 
 def _parse(line: bytes, where: str) -> Any:
@@ -242,14 +244,6 @@ def _parse(line: bytes, where: str) -> Any:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number")
-
-
-def _is_json(tail: bytes) -> bool:
-    try:
-        json.loads(tail, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def _require_inside(folder: Path, row: PairRow, where: str) -> None:

@@ -26,6 +26,7 @@ from wherefrom.origin.reranking.spatial import Alignment, align
 
 DEPTH = 64
 WEIGHT = 0.25  # of a deviation of the agreement, against one of the cosine
+JOINT_WEIGHT = 0.15  # the same where the cosine is that of features, too
 HELD_BYTES = 256 * 2**20  # of latents
 NO_AGREEMENT = "agrees with it by no finite number"
 TO_SIGMA = 1.4826  # median absolute deviation -> standard deviation, of a normal distribution
@@ -65,11 +66,16 @@ def read_indexed(image: IndexedImage) -> Tensor | str:
 
 
 def rerank(
-    frames: Tensor, ids: Sequence[int], index: Index, originals: Originals
+    frames: Tensor,
+    ids: Sequence[int],
+    index: Index,
+    originals: Originals,
+    *,
+    weight: float = WEIGHT,
 ) -> tuple[Tensor, dict[int, Alignment], tuple[tuple[str, str], ...]]:
     """Added scores (K,) float64 of the candidates `ids`, their alignments, and the unread ones.
 
-        WEIGHT (a - median a) / (1.4826 median |a - median a|),   a the agreement of a candidate
+        weight (a - median a) / (1.4826 median |a - median a|),   a the agreement of a candidate
 
     A candidate whose file cannot be read again, or has changed, or whose agreement is not a finite
     number, keeps its score.
@@ -96,5 +102,5 @@ def rerank(
     apart = agreement - agreement.median()
     scale = TO_SIGMA * apart.abs().median()
     if scale > 0:
-        added[list(usable)] = WEIGHT * apart / scale
+        added[list(usable)] = weight * apart / scale
     return added, {ids[i]: a for i, a in usable.items()}, unread

@@ -45,6 +45,12 @@ class Rows:
         return sum(len(part.ids) - len(part.dead) for part in self.parts)
 
     @functools.cached_property
+    def by_id(self) -> tuple[Tensor, Tensor]:
+        """All ids ascending (-1 for a dead row), and where each row stands among all."""
+        ordered = torch.cat([part.ids for part in self.parts]).sort()
+        return ordered.values, ordered.indices
+
+    @functools.cached_property
     def mean(self) -> Tensor:
         """The mean row (D,) float64, on the CPU."""
         return torch.stack([part.total for part in self.parts]).sum(0) / self.count

@@ -1,4 +1,4 @@
-"""Answers for one query: the same file, a copy, an edit, or no origin in the index."""
+"""Answer files: the same file, then a copy, then the search by W for an edit."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from wherefrom.core.progress import Track, quiet
 from wherefrom.origin.index.index import Index
 from wherefrom.origin.index.places import missing_now, shown_path
 from wherefrom.origin.index.result import IndexedImage
+from wherefrom.origin.joint.rows import PARTS
 from wherefrom.origin.reranking.scores import read_indexed
 from wherefrom.origin.searching.config import SearchConfig
 from wherefrom.origin.searching.copies import MAX_DIFFERENCE, CopyHashes, difference, hash_picture
-from wherefrom.origin.searching.decision import AnswerKind, NullScores, decide, measure_prominence
-from wherefrom.origin.searching.matching import RankedCandidates
-from wherefrom.origin.searching.result import Candidate, CopyEvidence, OriginAnswer
+from wherefrom.origin.searching.decision import AnswerKind, NullScores, decide
+from wherefrom.origin.searching.matching import SHOWN, Matcher, RankedCandidates
+from wherefrom.origin.searching.reader import Reader
+from wherefrom.origin.searching.result import Candidate, CopyEvidence, OriginAnswer, OriginAnswers
 
-SHOWN = 10  # candidates of an answer
 GROWTH = 1.5  # change of the index's size from which a calibration is called old
 
 
@@ -53,6 +55,47 @@ class CopySearch:
 
 
 NO_COPY = CopySearch(None)
+
+
+def answer_files(
+    files: Sequence[Path],
+    matcher: Matcher,
+    basis: Basis,
+    hashes: CopyHashes,
+    *,
+    track: Track = quiet,
+) -> OriginAnswers:
+    """An answer per file, in order; "cannot say" for one that cannot be read or compared."""
+    reader = Reader(matcher.encoder)
+    answers: dict[Path, OriginAnswer] = {}
+    steps = track(files, "searching the index", total=len(files))
+    for paths, digests, pictures in reader.images(steps):
+        outcomes = [
+            _find_copy(path, digest, picture, basis, hashes)
+            for path, digest, picture in zip(paths, digests, pictures, strict=True)
+        ]
+        searches = {i: each for i, each in enumerate(outcomes) if isinstance(each, CopySearch)}
+        answers |= {
+            paths[i]: each for i, each in enumerate(outcomes) if isinstance(each, OriginAnswer)
+        }
+        rankings = matcher.rank(pictures[[*searches]]) if searches else []
+        for (i, search), ranking in zip(searches.items(), rankings, strict=True):
+            answers[paths[i]] = (
+                cannot_say(paths[i], ranking, digests[i], search)
+                if isinstance(ranking, str)
+                else answer_of(paths[i], digests[i], ranking, search, basis)
+            )
+    answers |= {path: cannot_say(path, reason) for path, reason in reader.skipped}
+    return OriginAnswers(answers[path] for path in files)
+
+
+def _find_copy(
+    path: Path, digest: str, picture: Tensor, basis: Basis, hashes: CopyHashes
+) -> OriginAnswer | CopySearch:
+    """The answer for the same file or a copy; else what was not taken for one."""
+    same = same_file(path, digest, basis)
+    search = find_copy(picture, basis, hashes) if same is None else NO_COPY
+    return same or copy_of(path, digest, search, basis) or search
 
 
 def find_copy(picture: Tensor, basis: Basis, hashes: CopyHashes) -> CopySearch:
@@ -91,7 +134,7 @@ def _first_readable(twins: Sequence[IndexedImage]) -> tuple[IndexedImage, Tensor
 
 def p_value_of(ranking: RankedCandidates, config: SearchConfig, null: NullScores) -> float:
     """The p-value of a query's best match."""
-    value = measure_prominence(ranking.scores, config.statistic)
+    value = ranking.prominence(config.statistic)
     return float(null.p_values(torch.tensor([value], dtype=torch.float64)))
 
 
@@ -142,11 +185,8 @@ def answer_of(
 ) -> OriginAnswer:
     """The answer for a picture that is no copy, by the conformal test of its best match."""
     laid_over = basis.index.get([*ranking.alignments])
-    consulted = (
-        *search.consulted,
-        *(image.path for image in laid_over),
-        *(name for name, _ in ranking.unread),
-    )
+    unread_paths = [name for name, _ in ranking.unread]
+    consulted = (*search.consulted, *(image.path for image in laid_over), *unread_paths)
     unopened = why_unopened(ranking, basis.base)
     if unopened:
         return replace(cannot_say(path, unopened, digest, search), consulted=consulted)
@@ -170,6 +210,7 @@ def answer_of(
         str(path), answer_kind, best.p_value, best.deviations, candidates, reason, digest,
         notes=(*named, *search.notes, *unread),
         consulted=tuple(dict.fromkeys([*consulted, *(c.path for c in candidates)])),
+        series=tuple(image.path for image in index.get(ranking.series)),
     )  # fmt: skip
 
 
@@ -213,5 +254,8 @@ def _candidates(ranking: RankedCandidates, basis: Basis) -> tuple[Candidate, ...
     missing = [
         missing_now(image.path, None if rank else image.digest) for rank, image in enumerate(images)
     ]
-    rows = zip(images, ranking.cosines.tolist(), scores.tolist(), p_values, missing, strict=False)
+    kinds = [dict(zip(PARTS, part, strict=True)) for part in ranking.parts] or [None] * len(images)
+    rows = zip(
+        images, ranking.cosines.tolist(), scores.tolist(), p_values, missing, kinds, strict=False
+    )
     return tuple(Candidate(image.path, image.digest, *values) for image, *values in rows)

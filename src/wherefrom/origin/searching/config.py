@@ -24,6 +24,12 @@ class SearchConfig(Config):
         "what is tested: z of the best match, its gap to the second, or its exponential tail",
         choices=STATISTICS,
     )
+    feature_weight: float | None = setting(
+        None,
+        "weight of the feature network against the latent, in deviations; default: 3 for "
+        "efficientnet-lite0, 0.7 for others",
+        low=0.0,
+    )
 
     def require_same(self, asked: SearchConfig, *, where: str) -> None:
         """An `InputError` if `asked` differs from these settings, those of a calibration."""

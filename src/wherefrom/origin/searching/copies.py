@@ -15,6 +15,7 @@ are not interchangeable with those of other programs.
 
 from __future__ import annotations
 
+import bisect
 import sqlite3
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -154,6 +155,15 @@ class CopyHashes:
             for i in np.flatnonzero(best <= MAX_BITS)
         ]
         return sorted(matches, key=lambda near: (near.distance, near.mirrored, near.digest))
+
+    def alike(self, digest: str) -> list[str]:
+        """Other images whose hashes differ in at most `MAX_BITS` from that of an image."""
+        digests, table = self._table()
+        place = bisect.bisect_left(digests, digest)
+        if place == len(digests) or digests[place] != digest:
+            return []
+        near = np.flatnonzero(_distances(table, table[place].tobytes()) <= MAX_BITS)
+        return [digests[i] for i in near if i != place]
 
     def _table(self) -> tuple[list[str], npt.NDArray[np.uint64]]:
         """Digests, and bits (N, 4), of all hashes that are not flat."""

@@ -65,7 +65,6 @@ class NullScores(Artifact):
         return upper_p_values(values, self.values)
 
     def to_saved(self) -> Saved:
-        """All but the scores as JSON values, the scores as a tensor."""
         meta = {
             "rate": self.rate,
             "indexed": self.indexed,
@@ -76,10 +75,7 @@ class NullScores(Artifact):
 
     @classmethod
     def from_saved(cls, saved: Saved) -> Self:
-        """The calibration that `to_saved` describes."""
-        meta = saved.meta
-        settings, provenance = meta["settings"], meta["provenance"]
-        return cls(saved.tensors["values"], meta["rate"], meta["indexed"], settings, provenance)
+        return cls(saved.tensors["values"], **saved.meta)
 
 
 def make_null(

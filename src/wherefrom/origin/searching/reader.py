@@ -76,22 +76,15 @@ class Reader:
         if held:
             yield _columns(held)
 
-    def chunks(self, paths: Iterable[Path]) -> Iterator[tuple[list[Path], list[str], Tensor]]:
-        """Paths, digests and embeddings (n, D), n at most 64, of files that can be compared."""
-        for some, digests, pictures in self.images(paths):
+    def embed(self, paths: Iterable[Path]) -> tuple[list[Path], Tensor]:
+        """Paths and embeddings (N, D) of all files that can be compared."""
+        usable, embeddings = list[Path](), [torch.zeros(0, self.encoder.dimension)]
+        for some, _, pictures in self.images(paths):
             rows = self.encoder.embed(pictures)
             places = self.usable(some, rows)
-            if places:
-                yield [some[i] for i in places], [digests[i] for i in places], rows[places]
-
-    def embed(self, paths: Iterable[Path]) -> tuple[list[Path], list[str], Tensor]:
-        """All usable files at once: paths, digests, embeddings (N, D)."""
-        chunks = list(self.chunks(paths))
-        if not chunks:
-            return [], [], torch.zeros(0, self.encoder.dimension)
-        names = [name for some, _, _ in chunks for name in some]
-        digests = [digest for _, some, _ in chunks for digest in some]
-        return names, digests, torch.cat([rows for _, _, rows in chunks])
+            usable += [some[i] for i in places]
+            embeddings.append(rows[places])
+        return usable, torch.cat(embeddings)
 
 
 def _columns(held: list[tuple[Path, str, Tensor]]) -> tuple[list[Path], list[str], Tensor]:

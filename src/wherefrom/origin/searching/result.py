@@ -21,7 +21,8 @@ from wherefrom.origin.searching.decision import AnswerKind
 class Candidate:
     """One image of the index.
 
-    `score`: its cosine to the query under W, in the view in which it does best.  `deviations`: how
+    `score`: its cosine to the query under W, in the view in which it does best; in an index with
+    features the weighed mean of the cosines by kind, which are in `evidence`.  `deviations`: how
     many of them it lies above the index, with what re-ranking adds; candidates are ranked by it.
     `p_value`: share of images without an origin in the index whose *best* match stands out as much;
     beyond the first candidate it is known for the statistic z only.  `missing`: why the picture is
@@ -34,6 +35,7 @@ class Candidate:
     deviations: float | None
     p_value: float | None = None
     missing: str = ""
+    evidence: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class OriginAnswer:
 
     `p_value`: share of images without an origin in the index whose best match stands out as much.
     `z`: how many deviations the best match lies above the index.  Both are None where not known.
-    `copy`: of a copy that is another file.  `notes`: what could not be compared, and why.
+    `copy`: of a copy that is another file.  `series`: paths of near-duplicates of the best match in
+    the index, any of which may be the origin.  `notes`: what could not be compared, and why.
     `consulted`: paths of the pictures that the answer rests on, whether they could be read or not;
     it is no part of the JSON values.
     """
@@ -70,6 +73,7 @@ class OriginAnswer:
     copy: CopyEvidence | None = None
     notes: tuple[str, ...] = ()
     consulted: tuple[str, ...] = ()
+    series: tuple[str, ...] = ()
 
     def sentence(self, base: Path | None = None) -> str:
         """The answer as a person says it; paths below `base` (the current folder) start there."""
@@ -80,6 +84,9 @@ class OriginAnswer:
         shown = shown_path(best.path, base)
         if self.answer is AnswerKind.COPY:
             return f"copy of {shown} ({self.kind_of_copy()}){missing}"
+        if self.series:
+            count = len(self.series) + 1
+            shown = f"one of these {count} nearly identical pictures, most likely {shown}"
         return f"made from {shown} (p = {self.p_value:.3g}){missing}"
 
     def kind_of_copy(self) -> str:
@@ -109,7 +116,6 @@ class OriginAnswers(tuple[OriginAnswer, ...]):
             raise InputError(f"no image could be {failed}; the first: {first.name}: {first.reason}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The answers as JSON values."""
         return {"answers": [answer.to_dict() for answer in self]}
 
     def rows(self) -> list[dict[str, Any]]:
@@ -142,7 +148,8 @@ class ModelRow:
     """How well origins are found among edits of one generating model.
 
     `right` and `wrong`: shares of queries called "made from" the right and another image; None
-    without a calibration.
+    without a calibration.  `series_accuracy`, `series_right` and `series_wrong` take any picture in
+    the series of the origin for right.
     """
 
     model: str
@@ -152,6 +159,9 @@ class ModelRow:
     curve: Mapping[int, float]  # k -> share of right origins among the first k
     right: float | None
     wrong: float | None
+    series_accuracy: float
+    series_right: float | None
+    series_wrong: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name; `right` is called `found`."""
@@ -175,7 +185,6 @@ class RetrievalReport:
     trained_on: int | None = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name, as JSON values."""
         rows = [row.to_dict() for row in self.rows]
         return asdict(self) | {"rows": rows, "skipped": [file.to_dict() for file in self.skipped]}
 
@@ -216,7 +225,6 @@ class AddReport:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name, as JSON values."""
         return asdict(self) | {"skipped": [file.to_dict() for file in self.skipped]}
 
 
@@ -242,5 +250,4 @@ class SyncReport:
     dry_run: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name, as JSON values."""
         return asdict(self) | {"skipped": [file.to_dict() for file in self.skipped]}

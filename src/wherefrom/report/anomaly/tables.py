@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from wherefrom.report.pages.tables import Cell, Column, Table, show_p_value, show_score
-from wherefrom.report.pages.text import percent
+from wherefrom.report.pages.tables import Cell, Column, Table, number, rounded_share, show_p_value
 
 if TYPE_CHECKING:  # importing a question's package imports torch
     from wherefrom.anomaly.auditing import Audit, AuditedImage
@@ -16,16 +15,8 @@ if TYPE_CHECKING:  # importing a question's package imports torch
     from wherefrom.anomaly.paper.reproduce import ReproducedRow, Reproduction
 
 
-def _number(title: str) -> Column:
-    return Column(title, show_score, numeric=True)
-
-
 def _p(title: str) -> Column:
     return Column(title, show_p_value, numeric=True)
-
-
-def _share(value: Cell) -> str:
-    return percent(round(float(value or 0), 4))
 
 
 GENERATOR_COLUMNS = (
@@ -33,25 +24,25 @@ GENERATOR_COLUMNS = (
     Column("rank"),
     Column("group"),
     Column("images", numeric=True),
-    _number("AS"),
-    _number("95% from"),
-    _number("to"),
+    number("AS"),
+    number("95% from"),
+    number("to"),
     _p("p-value"),
     _p("p-value, all generators together"),
-    _number("AS of real images"),
-    _number("AS at equal size"),
-    _number("C"),
-    _number("V"),
-    _number("FD"),
-    _number("KD"),
-    _number("precision"),
-    _number("recall"),
-    _number("density"),
-    _number("coverage"),
-    _number("realism"),
-    _number("IS"),
+    number("AS of real images"),
+    number("AS at equal size"),
+    number("C"),
+    number("V"),
+    number("FD"),
+    number("KD"),
+    number("precision"),
+    number("recall"),
+    number("density"),
+    number("coverage"),
+    number("realism"),
+    number("IS"),
     Column("left out", numeric=True),
-    Column("flagged", _share, numeric=True),
+    Column("flagged", rounded_share, numeric=True),
 )
 GENERATOR_SHOWN = (
     *("generator", "rank", "group", "images", "AS", "95% from", "to"),
@@ -72,10 +63,10 @@ JUDGEMENT_COLUMNS = (
     Column("image", folds=True),
     Column("flagged"),
     _p("p-value"),
-    _number("percentile"),
-    _number("C"),
-    _number("V"),
-    _number("AS-i"),
+    number("percentile"),
+    number("C"),
+    number("V"),
+    number("AS-i"),
     Column("reason", folds=True),
     _p("p of AS-i"),
     _p("p of V"),
@@ -113,8 +104,8 @@ def image_table(images: Sequence[AuditedImage]) -> Table:
         Column("rank", numeric=True),
         Column("generator"),
         *JUDGEMENT_COLUMNS,
-        _number("realism"),
-        _number("distance to real images"),
+        number("realism"),
+        number("distance to real images"),
     )
     rows = tuple(
         (i.rank, i.generator, *_judgement_row(i.judgement), i.realism, i.distance) for i in images
@@ -142,16 +133,16 @@ def mean_table(rows: Sequence[ReproducedRow]) -> Table:
     """The t-tests of C and V, one- and two-tailed."""
     columns = (
         Column("generator"),
-        _number("eps and alpha"),
+        number("eps and alpha"),
         Column("K and J", numeric=True),
         Column("of"),
-        _number("real"),
-        _number("generated"),
+        number("real"),
+        number("generated"),
         _p("one-tailed p"),
         _p("two-tailed p"),
         Column("as the paper expects"),
-        _number("paper: real"),
-        _number("paper: generated"),
+        number("paper: real"),
+        number("paper: generated"),
     )
     return Table(
         columns,
@@ -180,11 +171,11 @@ def agreement_table(rows: Sequence[Correlation]) -> Table:
     columns = (
         Column("correlation"),
         Column("pairs", numeric=True),
-        _number("Pearson"),
-        _number("95% from"),
-        _number("to"),
-        _number("Spearman"),
-        _number("noise ceiling"),
+        number("Pearson"),
+        number("95% from"),
+        number("to"),
+        number("Spearman"),
+        number("noise ceiling"),
     )
     return Table(
         columns,

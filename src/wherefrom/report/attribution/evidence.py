@@ -15,32 +15,16 @@ from torch import Tensor
 
 from wherefrom.attribution.checking.explaining import HALF_LEVEL, Explanation
 from wherefrom.attribution.result import CheckResult
-from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.saving.json_text import to_json
 from wherefrom.data.notebook import data_uri
 from wherefrom.report.attribution import figures, wording
+from wherefrom.report.pages import html
 from wherefrom.report.pages.files import write_text
-from wherefrom.report.pages.html import (
-    Block,
-    Cards,
-    Cell,
-    Facts,
-    Figure,
-    Grid,
-    Panel,
-    Points,
-    Prose,
-    Section,
-    Strip,
-    page_footer,
-    write_report,
-)
 from wherefrom.report.pages.tables import show_p_value
 from wherefrom.report.pages.text import percent, plural
 
 SIDE = 192  # px of a map on the page
 FULL = 4.0  # deviations, and 8-bit levels, at which a map is fully tinted
-TONES = {Verdict.OURS: "yes", Verdict.NOT_OURS: "no", Verdict.CANNOT_SAY: "unsure"}
 
 
 def write_evidence_report(
@@ -50,28 +34,34 @@ def write_evidence_report(
 
     `result` is the check that the explanation is of; `picture` a data address of the image.
     """
+    own, other = (len(explanation.calibration[kind]) for kind in ("own", "other"))
+    meanings = wording.verdict_meanings(result, own, other)
     sections = [
-        Section(
-            "Answer", (_cards(explanation), Prose((wording.answer(result),)), _picture(picture))
+        html.Section(
+            "Answer",
+            _cards(explanation),
+            html.Prose(wording.answer(result)),
+            html.Strip(html.Panel(picture, "The image that was asked about.")),
         ),
-        Section(
-            "How its score compares", (_position(explanation), Prose((wording.p_value_meaning(),)))
+        html.Section(
+            "How its score compares",
+            _position(explanation),
+            html.Prose(wording.p_value_meaning()),
         ),
         *_activations(explanation),
         *_pixels(explanation),
         *_pieces(explanation),
-        Section("After being shipped once more", _shipped(explanation)),
-        Section("What the answers mean", (Points(_meanings(explanation, result)),)),
-        Section(
+        html.Section("After being shipped once more", *_shipped(explanation)),
+        html.Section("What the answers mean", html.Points(*meanings)),
+        html.Section(
             "What they do not mean",
-            (Points(wording.limits(result.attributor.get("further_conditions", ()))),),
+            html.Points(*wording.limits(result.attributor.get("further_conditions", ()))),
         ),
-        Section("Digests", (Facts(tuple((k, v, "") for k, v in explanation.digests.items())),)),
+        html.Section("Digests", html.Facts(*((k, v, "") for k, v in explanation.digests.items()))),
     ]
     beside = path.with_suffix(".json")
-    write_report(path, "What does this verdict rest on?", sections, footer=page_footer())
-    text = to_json(evidence_dict(explanation, result))
-    write_text(beside, text + "\n")
+    html.write_report(path, "What does this verdict rest on?", sections)
+    write_text(beside, to_json(evidence_dict(explanation, result)) + "\n")
     return beside
 
 
@@ -80,14 +70,14 @@ def evidence_dict(explanation: Explanation, result: CheckResult) -> Mapping[str,
     return {**explanation.to_dict(), "check": result.to_dict()}
 
 
-def _cards(explanation: Explanation) -> Cards:
+def _cards(explanation: Explanation) -> html.Cards:
     row = explanation.image
     p_value = "-" if row.p_value is None else show_p_value(row.p_value)
+    state = f"state of the file: {row.condition or 'not calibrated'}"
     items = [
-        (str(row.verdict), f"state of the file: {row.condition or 'not calibrated'}", ""),
+        (str(row.verdict), state, wording.TONES[row.verdict]),
         (p_value, "p-value among the model's own images", ""),
     ]
-    items[0] = (*items[0][:2], TONES[row.verdict])
     if explanation.out_of_reach is not None:
         label = "of its pixels the inversion leaves more than half a level off"
         items.append((percent(explanation.out_of_reach), label, ""))
@@ -95,14 +85,10 @@ def _cards(explanation: Explanation) -> Cards:
         f"of {plural(len(explanation.reencodings), 're-encoding')} do not turn the verdict around"
     )
     items.append((percent(explanation.stable), label, ""))
-    return Cards(tuple(items))
+    return html.Cards(*items)
 
 
-def _picture(picture: str) -> Block:
-    return Strip((Panel(picture, "The image that was asked about."),))
-
-
-def _position(explanation: Explanation) -> Figure:
+def _position(explanation: Explanation) -> html.Figure:
     own, other = (explanation.calibration[k].double().cpu().numpy() for k in ("own", "other"))
     score = float(explanation.image.score or 0.0)
     light, dark = figures.p_value_position(own, other, score)
@@ -110,14 +96,14 @@ def _position(explanation: Explanation) -> Figure:
         "The p-value that any score would get: among the model's own held-out images (falling "
         "curve) and among the other ones (rising curve). The vertical line is this image."
     )
-    return Figure(light, dark, "p-values as curves over the score, with this image", caption)
+    return html.Figure(light, dark, "p-values as curves over the score, with this image", caption)
 
 
-def _activations(explanation: Explanation) -> list[Section]:
+def _activations(explanation: Explanation) -> list[html.Section]:
     if not explanation.channels:
         return []
     panels = tuple(
-        Panel(
+        html.Panel(
             heat(channel.places, signed=True),
             f"Channel {channel.index}: {channel.difference:.2g} deviations on average; red above "
             f"own images, blue below, full at {FULL:g}",
@@ -129,13 +115,13 @@ def _activations(explanation: Explanation) -> list[Section]:
         "of the model's own images: the channels that differ most, place by place, in deviations "
         "of own images. An own image, too, has channels that differ most: compare with one."
     )
-    return [Section("Activations that differ most", (Strip(panels), Prose((text,))))]
+    return [html.Section("Activations that differ most", html.Strip(*panels), html.Prose(text))]
 
 
-def _pixels(explanation: Explanation) -> list[Section]:
+def _pixels(explanation: Explanation) -> list[html.Section]:
     if explanation.unexplained is None or explanation.out_of_reach is None:
         return []
-    panel = Panel(
+    panel = html.Panel(
         heat(explanation.unexplained, signed=False),
         "Difference from the nearest image that the layer was found to make: black for none, "
         f"brightest from {FULL:g} levels of 255 up",
@@ -146,32 +132,31 @@ def _pixels(explanation: Explanation) -> list[Section]:
         "exact fit and stops after a fixed number of steps, so a small difference alone proves "
         "nothing; the score compares it with what own images show."
     )
-    return [Section("Pixels that the layer does not reach", (Strip((panel,)), Prose((text,))))]
+    return [
+        html.Section("Pixels that the layer does not reach", html.Strip(panel), html.Prose(text))
+    ]
 
 
-def _pieces(explanation: Explanation) -> list[Section]:
+def _pieces(explanation: Explanation) -> list[html.Section]:
     if not explanation.pieces:
         return []
-    rows = tuple(
-        (Cell(name), Cell(f"{value:.2f}", numeric=True))
-        for name, value in explanation.pieces.items()
-    )
+    rows = tuple((name, f"{value:.2f}") for name, value in explanation.pieces.items())
     text = (
         "Each piece of evidence in its upper spreads above the model's median; above 2.3 lies one "
         "own image in a hundred. The score joins them so that none hides another."
     )
-    grid = Grid(("piece of evidence", "spreads"), rows, (False, True))
-    return [Section("Pieces of evidence", (grid, Prose((text,))))]
+    grid = html.Grid(("piece of evidence", "spreads"), rows, (False, True))
+    return [html.Section("Pieces of evidence", grid, html.Prose(text))]
 
 
-def _shipped(explanation: Explanation) -> tuple[Block, ...]:
+def _shipped(explanation: Explanation) -> tuple[html.Block, ...]:
     rows = tuple(
         (
-            Cell(again.change),
-            Cell(str(again.verdict), tone=TONES[again.verdict]),
-            Cell("" if again.p_value is None else show_p_value(again.p_value), numeric=True),
-            Cell(again.condition or "not calibrated"),
-            Cell(again.reason),
+            again.change,
+            html.Cell(str(again.verdict), tone=wording.TONES[again.verdict]),
+            "" if again.p_value is None else show_p_value(again.p_value),
+            again.condition or "not calibrated",
+            again.reason,
         )
         for again in explanation.reencodings
     )
@@ -180,12 +165,7 @@ def _shipped(explanation: Explanation) -> tuple[Block, ...]:
         "The image was altered as people and web sites do it, and judged again. A verdict that "
         "turns into “cannot say” lost its evidence; one that turns around would be a warning."
     )
-    return Grid(columns, rows, (False, False, True, False, False)), Prose((text,))
-
-
-def _meanings(explanation: Explanation, result: CheckResult) -> tuple[tuple[str, str], ...]:
-    own, other = (len(explanation.calibration[k]) for k in ("own", "other"))
-    return wording.verdict_meanings(result, own, other)
+    return html.Grid(columns, rows, (False, False, True, False, False)), html.Prose(text)
 
 
 def heat(values: Tensor, *, signed: bool) -> str:

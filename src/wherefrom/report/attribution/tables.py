@@ -12,9 +12,9 @@ from wherefrom.report.pages.tables import (
     Cell,
     Column,
     Table,
+    number,
     show_p_value,
     show_percent,
-    show_score,
 )
 from wherefrom.report.pages.text import percent, plural
 
@@ -22,7 +22,7 @@ CHECK_COLUMNS = (
     Column("image", folds=True),
     Column("verdict"),
     Column("p-value", show_p_value, numeric=True),
-    Column("score", show_score, numeric=True),
+    number("score"),
     Column("reason", folds=True),
     Column("p-value of the others", show_p_value, numeric=True),
     Column("p-value of siblings", show_p_value, numeric=True),
@@ -74,7 +74,7 @@ def evaluation_table(result: EvaluationResult) -> Table:
         Column("95% from", show_percent, numeric=True),
         Column("to", show_percent, numeric=True),
         Column("accuracy", show_percent, numeric=True),
-        Column("AUROC", show_score, numeric=True),
+        number("AUROC"),
         *(Column(verdict, numeric=True) for verdict in verdicts),
     )
     rows = tuple(_source_row(row, verdicts) for row in (result.own, *result.others))
@@ -126,7 +126,7 @@ def comparison_cells(result: ComparisonResult) -> Table:
         Column("method"),
         Column("alteration"),
         Column("source"),
-        *(Column(title, show_score, numeric=True) for title in titles),
+        *(number(title) for title in titles),
     )
     return Table(columns, tuple(tuple(row.values()) for row in result.to_rows()))
 

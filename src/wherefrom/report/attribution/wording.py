@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from wherefrom.attribution.result import CheckResult, EvaluationResult
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.report.pages.text import percent, plural
+
+TONES: Mapping[str, str] = {
+    Verdict.OURS: "yes",
+    Verdict.NOT_OURS: "no",
+    Verdict.CANNOT_SAY: "unsure",
+}
 
 
 def answer(result: CheckResult) -> str:

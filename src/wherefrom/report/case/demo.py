@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from wherefrom.case.demo.config import DemoConfig
 from wherefrom.case.demo.grading import NOTHING, Grade, GradedAnswer, GradedSuspect
 from wherefrom.core.paths import printable
-from wherefrom.report.pages.html import Cell, Grid, Points, Prose, Section
+from wherefrom.report.pages import html
 from wherefrom.report.pages.tables import Column, Table
 from wherefrom.report.pages.text import plural
 from wherefrom.report.pages.thumbnails import PicturedFile, thumbnails
@@ -160,24 +160,30 @@ def demo_lines(graded: Sequence[GradedSuspect], left_out: Sequence[str]) -> Iter
     yield from HONEST
 
 
-def demo_sections(graded: Sequence[GradedSuspect]) -> tuple[Section, ...]:
+def demo_sections(graded: Sequence[GradedSuspect]) -> tuple[html.Section, ...]:
     """The same for a page."""
     pictures = thumbnails([PicturedFile(row.path, row.digest) for row in graded])
     rows = tuple(
         (
-            Cell("", image=pictures.get(row.path, "")),
-            Cell(row.name, below=row.suspect.truth),
+            html.Cell("", image=pictures.get(row.path, "")),
+            html.Cell(row.name, below=row.suspect.truth),
             *(_cell(row.answers.get(question)) for question in HEADINGS),
         )
         for row in graded
     )
     columns = ("", "image and truth", *HEADINGS.values())
     return (
-        Section(
+        html.Section(
             "Truth and answers",
-            (Prose((f"{count_line(graded)} {PAGE_NOTE}",)), Grid(columns, rows), Points(LEGEND)),
+            html.Prose(f"{count_line(graded)} {PAGE_NOTE}"),
+            html.Grid(columns, rows),
+            html.Points(*LEGEND),
         ),
-        Section("What went wrong, and why", (Points(tuple(explanations(graded))), Prose(HONEST))),
+        html.Section(
+            "What went wrong, and why",
+            html.Points(*explanations(graded)),
+            html.Prose(*HONEST),
+        ),
     )
 
 
@@ -187,11 +193,11 @@ def _texts(row: GradedSuspect) -> Iterator[str]:
         yield NOTHING if answer is None else answer.text
 
 
-def _cell(answer: GradedAnswer | None) -> Cell:
+def _cell(answer: GradedAnswer | None) -> html.Cell | str:
     if answer is None:
-        return Cell(NOTHING)
+        return NOTHING
     mark = WRONG_MARK if answer.grade is Grade.WRONG else ""
-    return Cell(f"{mark}{answer.text}", tone=TONES[answer.grade])
+    return html.Cell(f"{mark}{answer.text}", tone=TONES[answer.grade])
 
 
 def _reason(answer: GradedAnswer) -> str:

@@ -15,8 +15,8 @@ from wherefrom.case.questions.exhibits import (
     ScorePlace,
     SharesShown,
 )
+from wherefrom.data.images import to_image
 from wherefrom.data.notebook import encode_picture
-from wherefrom.data.shaping import to_image
 from wherefrom.data.writing import image_grid, to_uint8
 from wherefrom.report.pages.figures import (
     Scheme,

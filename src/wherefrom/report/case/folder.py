@@ -11,17 +11,8 @@ from wherefrom.core.progress import Track, quiet
 from wherefrom.core.saving.json_text import to_json
 from wherefrom.report.case.page import PAGE
 from wherefrom.report.case.wording import TONES, limits
+from wherefrom.report.pages import html
 from wherefrom.report.pages.files import remove_signature, write_text
-from wherefrom.report.pages.html import (
-    Cards,
-    Cell,
-    Grid,
-    Points,
-    Prose,
-    Section,
-    page_footer,
-    write_report,
-)
 from wherefrom.report.pages.tables import Column, Table, show_p_value, to_csv
 from wherefrom.report.pages.text import plural
 from wherefrom.report.pages.thumbnails import PicturedFile, thumbnails
@@ -55,7 +46,7 @@ def write_folder(
     inspected: FolderInspection,
     case: str,
     *,
-    first: Sequence[Section] = (),
+    first: Sequence[html.Section] = (),
     track: Track = quiet,
 ) -> Path:
     """Write or replace page, CSV and JSON in `folder`, each whole; the page's path.
@@ -72,7 +63,7 @@ def write_folder(
         state: sum(_worst(row) == state for row in inspected.rows)
         for state in (State.FOUND, State.UNSURE, State.CLEAR)
     }
-    cards = Cards(tuple((str(n), str(state), TONES[str(state)]) for state, n in counts.items()))
+    cards = html.Cards(*((str(n), str(state), TONES[state]) for state, n in counts.items()))
     line = folder_line(inspected)
     is_cut = len(shown) < len(inspected.rows)
     more = f" The page lists the first {len(shown)}; {CSV} holds all." if is_cut else ""
@@ -83,11 +74,11 @@ def write_folder(
     )
     sections = [
         *first,
-        Section("Summary", (Prose((note,)), cards)),
-        Section("Images", (_grid(shown, pictures),)),
-        Section("What these answers do not prove", (Points(limits()),)),
+        html.Section("Summary", html.Prose(note), cards),
+        html.Section("Images", _grid(shown, pictures)),
+        html.Section("What these answers do not prove", html.Points(*limits())),
     ]
-    write_report(folder / PAGE, "What is known of these images?", sections, footer=page_footer())
+    html.write_report(folder / PAGE, "What is known of these images?", sections)
     return folder / PAGE
 
 
@@ -98,21 +89,21 @@ def _cells(row: InspectedFile) -> tuple[str | float | None, ...]:
     return (row.path, *(row.state(question) for question in SHOWN), p_value, text)
 
 
-def _grid(rows: tuple[InspectedFile, ...], pictures: Mapping[str, str]) -> Grid:
-    body = tuple(
+def _grid(rows: tuple[InspectedFile, ...], pictures: Mapping[str, str]) -> html.Grid:
+    body: tuple[html.Row, ...] = tuple(
         (
-            Cell("", image=pictures.get(row.path, "")),
-            Cell(row.path, below=_digest(row) or ""),
+            html.Cell("", image=pictures.get(row.path, "")),
+            html.Cell(row.path, below=_digest(row) or ""),
             *(_state_cell(row.state(question)) for question in SHOWN),
-            Cell(str(_cells(row)[-1])),
+            str(_cells(row)[-1]),
         )
         for row in rows
     )
-    return Grid(("", "image", *SHOWN, "what was found"), body)
+    return html.Grid(("", "image", *SHOWN, "what was found"), body)
 
 
-def _state_cell(state: str) -> Cell:
-    return Cell(state, tone=TONES[state]) if state else Cell("")
+def _state_cell(state: str) -> html.Cell | str:
+    return html.Cell(state, tone=TONES[state]) if state else ""
 
 
 def _worst(row: InspectedFile) -> State | None:

@@ -32,6 +32,7 @@ from wherefrom.report.case.wording import (
     unanswered,
 )
 from wherefrom.report.origin import answer_panels
+from wherefrom.report.pages import html
 from wherefrom.report.pages.files import (
     INSPECTION,
     PAGE,
@@ -39,19 +40,6 @@ from wherefrom.report.pages.files import (
     remove_signature,
     write_bytes,
     write_text,
-)
-from wherefrom.report.pages.html import (
-    Block,
-    Cell,
-    Facts,
-    Grid,
-    Panel,
-    Points,
-    Prose,
-    Section,
-    Strip,
-    page_footer,
-    render_page,
 )
 from wherefrom.report.pages.overlay import draw_picture
 from wherefrom.report.pages.text import percent
@@ -91,81 +79,85 @@ def inspection_json(inspection: Inspection) -> str:
 def inspection_page(inspection: Inspection, image: Path, digest: str) -> str:
     """The page; `image` is the file, `digest` that of the JSON beside the page."""
     sections = [
-        Section("Summary", _summary(inspection, image)),
+        html.Section("Summary", *_summary(inspection, image)),
         *(_question(answer, inspection) for answer in inspection.answers),
-        Section("What was not answered, and why", (_unanswered(inspection),)),
-        Section("What the file says of itself", _claims(inspection)),
-        Section("What these answers do not prove", (Points(limits()),)),
-        Section("What they rest on", (_basis(inspection, digest),)),
+        html.Section("What was not answered, and why", _unanswered(inspection)),
+        html.Section("What the file says of itself", *_claims(inspection)),
+        html.Section("What these answers do not prove", html.Points(*limits())),
+        html.Section("What they rest on", _basis(inspection, digest)),
     ]
-    return render_page(f"What is known of {inspection.image.name}?", sections, footer=page_footer())
+    return html.render_page(f"What is known of {inspection.image.name}?", sections)
 
 
-def _summary(inspection: Inspection, image: Path) -> tuple[Block, ...]:
+def _summary(inspection: Inspection, image: Path) -> tuple[html.Block, ...]:
     picture = draw_picture(str(image), inspection.image.digest)
     facts = inspection.image
     caption = f"{facts.name}, {facts.width} × {facts.height} px, {facts.format}"
-    shown = (Strip((Panel(picture, caption, alt=f"The image {facts.name}"),)),) if picture else ()
+    shown = (
+        (html.Strip(html.Panel(picture, caption, alt=f"The image {facts.name}")),)
+        if picture
+        else ()
+    )
     rows = tuple(
         (
-            Cell(QUESTIONS[answer.question]),
-            Cell(str(answer.state), tone=TONES[str(answer.state)]),
-            Cell(answer.sentence),
-            Cell("" if answer.error_rate is None else f"at most {percent(answer.error_rate)}"),
+            QUESTIONS[answer.question],
+            html.Cell(str(answer.state), tone=TONES[answer.state]),
+            answer.sentence,
+            "" if answer.error_rate is None else f"at most {percent(answer.error_rate)}",
         )
         for answer in inspection.answers
     )
-    grid = Grid(("question", "", "answer", "wrong"), rows)
+    grid = html.Grid(("question", "", "answer", "wrong"), rows)
     note = (
         "“Wrong” is the chance of the error that stands below each answer. The answers are about "
         "the file whose digest stands at the end of the page, and rest on the parts of the case "
         f"“{inspection.case['name']}”."
     )
-    return (*shown, grid, Prose((note,)))
+    return (*shown, grid, html.Prose(note))
 
 
-def _question(answer: QuestionAnswer, inspection: Inspection) -> Section:
+def _question(answer: QuestionAnswer, inspection: Inspection) -> html.Section:
     lines = (answer.sentence, error_sentence(answer.error_rate, answer.error_of))
-    blocks: list[Block] = [Prose(tuple(filter(None, lines)))]
+    blocks: list[html.Block] = [html.Prose(*filter(None, lines))]
     if answer.caveats:
-        blocks.append(Points(tuple(("Beware", text) for text in dict.fromkeys(answer.caveats))))
+        blocks.append(html.Points(*(("Beware", text) for text in dict.fromkeys(answer.caveats))))
     for exhibit in inspection.exhibits.get(answer.question, ()):
         blocks += _drawn(exhibit, inspection.image.name)
     if answer.parts:
         blocks.append(_parts(answer.parts))
     if answer.question == "credit" and answer.state is State.FOUND:
         blocks += [_shares(part) for part in answer.parts]
-    return Section(QUESTIONS[answer.question], tuple(blocks))
+    return html.Section(QUESTIONS[answer.question], *blocks)
 
 
-def _drawn(exhibit: Any, called: str) -> Iterator[Block]:
+def _drawn(exhibit: Any, called: str) -> Iterator[html.Block]:
     if isinstance(exhibit, ScorePlace):
         yield score_figure(exhibit)
     elif isinstance(exhibit, SharesShown):
         yield shares_figure(exhibit)
     elif isinstance(exhibit, HeatShown):
-        yield Strip(tuple(heat_panels(exhibit)))
+        yield html.Strip(*heat_panels(exhibit))
     elif isinstance(exhibit, ReconstructionShown):
-        yield Strip(tuple(reconstruction_panels(exhibit)))
+        yield html.Strip(*reconstruction_panels(exhibit))
     elif isinstance(exhibit, OriginShown) and exhibit.answer.candidates:
         panels = answer_panels(exhibit.answer, exhibit.evidence, called=called)
         if panels:
-            yield Strip(panels)
+            yield html.Strip(*panels)
 
 
-def _parts(parts: tuple[PartAnswer, ...]) -> Grid:
+def _parts(parts: tuple[PartAnswer, ...]) -> html.Grid:
     rows = tuple(
         (
-            Cell(part.name, below=part.digest),
-            Cell(part.verdict),
-            Cell("" if part.p_value is None else f"{part.p_value:.3g}", numeric=True),
-            Cell(part.reason),
-            Cell(_numbers(part)),
+            html.Cell(part.name, below=part.digest),
+            part.verdict,
+            "" if part.p_value is None else f"{part.p_value:.3g}",
+            part.reason,
+            _numbers(part),
         )
         for part in parts
     )
     numeric = (False, False, True, False, False)
-    return Grid(("part", "verdict", "p-value", "reason", "figures"), rows, numeric)
+    return html.Grid(("part", "verdict", "p-value", "reason", "figures"), rows, numeric)
 
 
 def _numbers(part: PartAnswer) -> str:
@@ -177,38 +169,36 @@ def _numbers(part: PartAnswer) -> str:
     return ", ".join(figures)
 
 
-def _shares(part: PartAnswer) -> Grid:
+def _shares(part: PartAnswer) -> html.Grid:
     details = part.details
     columns = (details["contributors"], details["shares"], details["from"], details["to"])
     rows = sorted(zip(*columns, strict=True), key=lambda row: -row[1])
     cells = tuple(
-        (Cell(str(name)), *(Cell("" if v is None else f"{v:.4g}", numeric=True) for v in values))
-        for name, *values in rows
+        (str(name), *("" if v is None else f"{v:.4g}" for v in values)) for name, *values in rows
     )
-    return Grid(("contributor", "share", "from", "to"), cells, (False, True, True, True))
+    return html.Grid(("contributor", "share", "from", "to"), cells, (False, True, True, True))
 
 
-def _unanswered(inspection: Inspection) -> Block:
+def _unanswered(inspection: Inspection) -> html.Block:
     rows = unanswered(inspection.answers)
-    return Points(rows) if rows else Prose(("Every question was answered.",))
+    return html.Points(*rows) if rows else html.Prose("Every question was answered.")
 
 
-def _claims(inspection: Inspection) -> tuple[Block, ...]:
+def _claims(inspection: Inspection) -> tuple[html.Block, ...]:
     note = (
         "Anybody can write these into a file, and anybody can remove them. They had no part in "
         "the answers above."
     )
     rows = tuple(
-        (Cell(claim.source), Cell(claim.name), Cell(claim.text), Cell(claim.signed))
-        for claim in inspection.claims
+        (claim.source, claim.name, claim.text, claim.signed) for claim in inspection.claims
     )
-    grid = Grid(("where", "what", "claim", "signature"), rows)
-    shown: Block = grid if rows else Prose(("It says nothing of its making.",))
+    grid = html.Grid(("where", "what", "claim", "signature"), rows)
+    shown: html.Block = grid if rows else html.Prose("It says nothing of its making.")
     unread = tuple(("Not read", text) for text in inspection.unread_claims)
-    return (Prose((note,)), shown, *((Points(unread),) if unread else ()))
+    return (html.Prose(note), shown, *((html.Points(*unread),) if unread else ()))
 
 
-def _basis(inspection: Inspection, digest: str) -> Facts:
+def _basis(inspection: Inspection, digest: str) -> html.Facts:
     image = inspection.image
     rows = [
         ("image", image.digest, f"{image.bytes} bytes, {image.format}"),
@@ -222,4 +212,4 @@ def _basis(inspection: Inspection, digest: str) -> Facts:
         *((f"version of {name}", version, "") for name, version in inspection.versions.items()),
         (f"the same as JSON ({WHOLE})", digest, ""),
     ]
-    return Facts(tuple(rows))
+    return html.Facts(*rows)

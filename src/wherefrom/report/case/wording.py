@@ -9,12 +9,12 @@ from wherefrom.case.file import KINDS, Case
 from wherefrom.case.result import QUESTIONS, QuestionAnswer, State
 from wherefrom.report.pages.text import percent, plural
 
-TONES = {
-    str(State.FOUND): "yes",
-    str(State.CLEAR): "no",
-    str(State.UNFLAGGED): "no",
-    str(State.UNSURE): "unsure",
-    str(State.UNASKED): "",
+TONES: Mapping[str, str] = {
+    State.FOUND: "yes",
+    State.CLEAR: "no",
+    State.UNFLAGGED: "no",
+    State.UNSURE: "unsure",
+    State.UNASKED: "",
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from wherefrom.core.saving.json_text import finite
 from wherefrom.credit.evaluation.comparison import ShareEvaluation
 from wherefrom.credit.evaluation.lds import CounterfactualRow
-from wherefrom.report.pages.tables import Cell, Column, Table, show_score
+from wherefrom.report.pages.tables import Cell, Column, Table, number
 from wherefrom.report.pages.text import percent
 
 
@@ -25,7 +25,7 @@ def lds_table(evaluation: ShareEvaluation, level: float) -> Table:
     reference = evaluation.gaps[0].reference if evaluation.gaps else ""
     columns = (
         Column("method"),
-        Column("alpha", show_score, numeric=True),
+        number("alpha"),
         Column("LDS", percent, numeric=True),
         Column(f"{percent(level)} from", percent, numeric=True),
         Column("to", percent, numeric=True),
@@ -65,7 +65,7 @@ def variance_table(evaluation: ShareEvaluation) -> Table:
     """Standard deviations of one run by their source."""
     columns = (
         Column("what makes runs differ"),
-        Column("standard deviation", show_score, numeric=True),
+        number("standard deviation"),
         Column("made smaller by", folds=True),
     )
     if evaluation.variance is None:

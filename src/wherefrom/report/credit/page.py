@@ -11,20 +11,8 @@ import numpy as np
 from wherefrom.credit.payout.division import Payout
 from wherefrom.credit.result import Shares
 from wherefrom.report.credit.tables import order_of, payout_table, shares_line, shares_table
-from wherefrom.report.pages.describe import flatten
+from wherefrom.report.pages import html
 from wherefrom.report.pages.figures import share_intervals
-from wherefrom.report.pages.html import (
-    Cards,
-    Cell,
-    Facts,
-    Figure,
-    Grid,
-    Points,
-    Prose,
-    Section,
-    page_footer,
-    write_report,
-)
 from wherefrom.report.pages.tables import Table
 
 MEANING = (
@@ -64,7 +52,7 @@ def write_credit_report(
     *,
     basis: Mapping[str, Any],
     payout: Payout | None = None,
-    more: Sequence[Section] = (),
+    more: Sequence[html.Section] = (),
     groups: Table | None = None,
     remarks: Sequence[str] = (),
 ) -> None:
@@ -77,63 +65,54 @@ def write_credit_report(
     drawn = share_intervals(
         [names[i] for i in order], shares.values[order], shares.low[order], shares.high[order]
     )
-    answer: list[Any] = [Prose((shares_line(shares), *remarks, *shares.notes)), _cards(shares)]
+    answer: list[Any] = [html.Prose(shares_line(shares), *remarks, *shares.notes), _cards(shares)]
     caption = "Shares (points) and the intervals that hold for all contributors at once."
-    blocks = [Figure(*drawn, alt="shares with intervals", caption=caption)]
+    blocks = [html.Figure(*drawn, alt="shares with intervals", caption=caption)]
     sections = [
-        Section("Answer", tuple(answer)),
-        Section("Shares", (*blocks, grid_of(shares_table(shares, names)))),
+        html.Section("Answer", *answer),
+        html.Section("Shares", *blocks, html.table_grid(shares_table(shares, names))),
     ]
     if groups is not None:
-        sections.append(Section("Groups", (Prose((GROUPS,)), grid_of(groups))))
+        sections.append(html.Section("Groups", html.Prose(GROUPS), html.table_grid(groups)))
     if payout is not None:
-        sections.append(Section("Payout", (grid_of(payout_table(payout)), _policy(payout))))
+        sections.append(
+            html.Section("Payout", html.table_grid(payout_table(payout)), _policy(payout))
+        )
     sections += more
     sections += [
-        Section("What the columns mean", (Points(MEANING),)),
-        Section("What they do not say", (Points(LIMITS),)),
-        Section(
-            "What was run", (Facts(tuple((name, value, "") for name, value in flatten(basis))),)
+        html.Section("What the columns mean", html.Points(*MEANING)),
+        html.Section("What they do not say", html.Points(*LIMITS)),
+        html.Section(
+            "What was run",
+            html.facts_of(basis),
         ),
     ]
-    write_report(path, "Who contributed how much?", sections, footer=page_footer())
+    html.write_report(path, "Who contributed how much?", sections)
 
 
-def inside_section(shares: Shares, names: Sequence[str]) -> Section:
+def inside_section(shares: Shares, names: Sequence[str]) -> html.Section:
     """The section with the shares of the members of unions."""
-    return Section("Inside", (Prose((INSIDE,)), grid_of(shares_table(shares, names))))
+    return html.Section("Inside", html.Prose(INSIDE), html.table_grid(shares_table(shares, names)))
 
 
-def _cards(shares: Shares) -> Cards:
+def _cards(shares: Shares) -> html.Cards:
     known = int(shares.resolved.sum())
     bounded = bool(np.isfinite(shares.low).all())
-    return Cards(
+    return html.Cards(
+        (f"{shares.anchors.gain:.4g}", "gain of all the data", ""),
+        (str(shares.runs), "runs", ""),
+        (f"{known} of {shares.players}", "signs resolved", "yes" if known else "unsure"),
         (
-            (f"{shares.anchors.gain:.4g}", "gain of all the data", ""),
-            (str(shares.runs), "runs", ""),
-            (f"{known} of {shares.players}", "signs resolved", "yes" if known else "unsure"),
-            (
-                "yes" if shares.ranking_resolved else "no",
-                "whole ranking resolved",
-                "yes" if shares.ranking_resolved and bounded else "unsure",
-            ),
-        )
+            "yes" if shares.ranking_resolved else "no",
+            "whole ranking resolved",
+            "yes" if shares.ranking_resolved and bounded else "unsure",
+        ),
     )
 
 
-def grid_of(table: Table) -> Grid:
-    """A table as a grid of a page."""
-    numeric = tuple(column.numeric for column in table.columns)
-    rows = tuple(
-        tuple(Cell(text, numeric=number) for text, number in zip(cells, numeric, strict=True))
-        for cells in table.shown()
-    )
-    return Grid(tuple(column.title for column in table.columns), rows, numeric)
-
-
-def _policy(payout: Payout) -> Facts:
+def _policy(payout: Payout) -> html.Facts:
     settings = payout.config.to_dict() | {
         "payout number of this pool": payout.look,
         "probability that somebody is paid more than the true part, at most": payout.error,
     }
-    return Facts(tuple((name, value, "") for name, value in flatten(settings)))
+    return html.facts_of(settings)

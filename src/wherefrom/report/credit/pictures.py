@@ -11,8 +11,8 @@ from torch import Tensor
 
 from wherefrom.credit.evaluation.portrait import WITHOUT, Portrait, Scene
 from wherefrom.credit.result import Shares
+from wherefrom.data.images import to_image
 from wherefrom.data.notebook import encode_picture
-from wherefrom.data.shaping import to_image
 from wherefrom.data.writing import image_grid
 from wherefrom.report.credit.figures import cluster_bars, contributor_bars
 from wherefrom.report.credit.tables import is_ranked, rank_of, sign_of
@@ -31,10 +31,10 @@ def picture_sections(
     """Sections of images and figures; `command` makes the runs whose images are missing."""
     title = "Top contributors" if is_ranked(shares) else "Contributors"
     blocks: list[Any] = [
-        Prose((_selection_text(portrait, shares),)),
+        Prose(_selection_text(portrait, shares)),
         _contributors(portrait, shares, names),
     ]
-    sections = [Section(title, tuple(blocks))]
+    sections = [Section(title, *blocks)]
     if portrait.scenes:
         sections.append(_scenes(portrait, names, command))
     return [*sections, _analysis(portrait, names)]
@@ -73,7 +73,7 @@ def _contributors(portrait: Portrait, shares: Shares, names: Sequence[str]) -> S
         ]
         caption = f"{names[player]}: {', '.join(facts)}"
         panels.append(Panel(sheet(portrait.samples[player]), caption))
-    return Strip(tuple(panels))
+    return Strip(*panels)
 
 
 def _scenes(portrait: Portrait, names: Sequence[str], command: str) -> Section:
@@ -96,8 +96,8 @@ def _scenes(portrait: Portrait, names: Sequence[str], command: str) -> Section:
     ]
     if missing:
         paragraphs.append(f"Not run yet: {'; '.join(missing)}. This makes the runs: {command}")
-    blocks: list[Any] = [Prose(tuple(paragraphs))]
-    return Section("What the model makes", (*blocks, *([Strip(tuple(panels))] if panels else [])))
+    blocks: list[Any] = [Prose(*paragraphs)]
+    return Section("What the model makes", *blocks, *([Strip(*panels)] if panels else []))
 
 
 def _caption(scene: Scene, first: float | None) -> str:
@@ -118,7 +118,7 @@ def _analysis(portrait: Portrait, names: Sequence[str]) -> Section:
     ordered, top = [names[i] for i in chosen], portrait.top_players[chosen]
     blocks: list[Any] = []
     if len(chosen) < len(order):
-        blocks.append(Prose((f"{len(chosen)} of {len(order)} contributors, evenly by rank.",)))
+        blocks.append(Prose(f"{len(chosen)} of {len(order)} contributors, evenly by rank."))
     if portrait.uncertainty is not None:
         label = "entropy of the classifier over the images, nats"
         blocks.append(
@@ -132,8 +132,8 @@ def _analysis(portrait: Portrait, names: Sequence[str]) -> Section:
     if portrait.clusters.shape[1]:
         blocks += _cluster_figures(portrait, chosen, ordered)
     else:
-        blocks.append(Prose(("All images look the same, so there are no clusters of them.",)))
-    return Section("What lies behind it", tuple(blocks))
+        blocks.append(Prose("All images look the same, so there are no clusters of them."))
+    return Section("What lies behind it", *blocks)
 
 
 def _cluster_figures(portrait: Portrait, chosen: Any, ordered: list[str]) -> list[Figure]:

@@ -8,13 +8,13 @@ import numpy as np
 
 from wherefrom.core.saving.json_text import finite
 from wherefrom.credit.estimators.planning import RunsPlan
-from wherefrom.credit.evaluation.audit import AuditRow, SplitReport
 from wherefrom.credit.evaluation.fidelity import Certificate
+from wherefrom.credit.evaluation.study_audit import AuditRow, SplitReport
 from wherefrom.credit.payout.division import Payout
 from wherefrom.credit.payout.money import show_money
 from wherefrom.credit.result import Shares
 from wherefrom.credit.study.cost import Cost
-from wherefrom.report.pages.tables import Column, Table, show_score
+from wherefrom.report.pages.tables import Column, Table, number
 from wherefrom.report.pages.text import percent, plural
 
 
@@ -22,9 +22,9 @@ def shares_table(shares: Shares, names: Sequence[str]) -> Table:
     """One row per contributor, most credit first where the ranking is resolved, else by name."""
     columns = (
         Column("contributor", folds=True),
-        Column("share", show_score, numeric=True),
-        Column("from", show_score, numeric=True),
-        Column("to", show_score, numeric=True),
+        number("share"),
+        number("from"),
+        number("to"),
         Column("sign"),
         Column("rank"),
     )
@@ -102,10 +102,10 @@ def plan_table(plan: RunsPlan) -> Table:
     """One row per budget."""
     columns = (
         Column("runs", numeric=True),
-        Column("hours", show_score, numeric=True),
-        Column("half-width", show_score, numeric=True),
+        number("hours"),
+        number("half-width"),
         Column("of the equal split", percent, numeric=True),
-        Column("neighbours told apart", show_score, numeric=True),
+        number("neighbours told apart"),
         Column("advice", folds=True),
     )
     rows = tuple(
@@ -147,7 +147,7 @@ def payout_table(payout: Payout) -> Table:
     money = ("amount", "brought", *before, "paid", "escrow", "held", "balance")
     columns = (
         Column("contributor", folds=True),
-        Column("share", show_score, numeric=True),
+        number("share"),
         *(Column(f"{_MONEY.get(name, name)} {payout.currency}", numeric=True) for name in money),
         Column("sign resolved"),
     )
@@ -170,7 +170,7 @@ def audit_table(rows: Sequence[AuditRow]) -> Table:
     columns = (
         Column("check"),
         Column("holds"),
-        Column("value", show_score, numeric=True),
+        number("value"),
         Column("what it says", folds=True),
     )
     words = {True: "yes", False: "no", None: "cannot say"}

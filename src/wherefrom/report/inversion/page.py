@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from wherefrom.core.progress import Track, quiet
+from wherefrom.data.images import to_image
 from wherefrom.data.notebook import encode_picture
-from wherefrom.data.shaping import to_image
 from wherefrom.data.writing import image_grid, to_uint8
 from wherefrom.inversion.classes.clusters import Cluster, Clustering
 from wherefrom.inversion.classes.merge_tree import MergeTree
@@ -24,21 +24,7 @@ from wherefrom.report.inversion.tables import (
     outlier_line,
     tree_table,
 )
-from wherefrom.report.pages.html import (
-    Block,
-    Cards,
-    Cell,
-    Figure,
-    Grid,
-    Panel,
-    Points,
-    Prose,
-    Section,
-    Strip,
-    page_footer,
-    table_grid,
-    write_report,
-)
+from wherefrom.report.pages import html
 from wherefrom.report.pages.text import percent, plural
 from wherefrom.report.pages.thumbnails import thumbnails
 
@@ -60,68 +46,68 @@ def write_outliers(
     """Write or replace the page of a folder's outliers."""
     pictures = thumbnails(report.rows[:LISTED], track=track)
     sections = [
-        Section("Answer", _answer(report)),
-        Section("Images, most unusual first", (_ranking(report.rows, pictures),)),
-        *([] if curve is None else [Section("How small a defect is seen", _subtlety(curve))]),
-        Section("Does the score see damage at all?", _self_test(calibration)),
-        Section("What the words mean", (Points(_meanings(report)),)),
+        html.Section("Answer", *_answer(report)),
+        html.Section("Images, most unusual first", _ranking(report.rows, pictures)),
+        *([] if curve is None else [html.Section("How small a defect is seen", *_subtlety(curve))]),
+        html.Section("Does the score see damage at all?", *_self_test(calibration)),
+        html.Section("What the words mean", html.Points(*_meanings(report))),
         *_left_out(report),
     ]
-    write_report(path, "Which images are unlike the others?", sections, footer=page_footer())
+    html.write_report(path, "Which images are unlike the others?", sections)
 
 
-def _answer(report: OutlierReport) -> tuple[Block, ...]:
+def _answer(report: OutlierReport) -> tuple[html.Block, ...]:
     flagged = sum(row.flagged for row in report.rows)
-    cards = Cards(
+    cards = html.Cards(
+        (str(flagged), f"of {plural(len(report.rows), 'image')} flagged", "unsure"),
+        (str(sum(row.discovery for row in report.rows)), "stand out within the folder", ""),
         (
-            (str(flagged), f"of {plural(len(report.rows), 'image')} flagged", "unsure"),
-            (str(sum(row.discovery for row in report.rows)), "stand out within the folder", ""),
-            (
-                f"{report.rate * len(report.rows):.3g}",
-                "would be flagged if all were normal, at most, on average",
-                "",
-            ),
-        )
+            f"{report.rate * len(report.rows):.3g}",
+            "would be flagged if all were normal, at most, on average",
+            "",
+        ),
     )
-    text = Prose((f"{outlier_line(report)}.",))
+    text = html.Prose(f"{outlier_line(report)}.")
     if not report.warning:
         return text, cards
-    return Points((("Read this first", report.warning),)), text, cards
+    return html.Points(("Read this first", report.warning)), text, cards
 
 
-def _ranking(rows: Sequence[OutlierRow], pictures: Mapping[str, str]) -> Grid:
+def _ranking(rows: Sequence[OutlierRow], pictures: Mapping[str, str]) -> html.Grid:
     shown = tuple(
         (
-            Cell(str(place), numeric=True),
-            Cell("", image=pictures.get(row.name, "")),
-            Cell(row.name, below="stands out within the folder" if row.discovery else ""),
-            Cell("outlier" if row.flagged else "normal", tone="unsure" if row.flagged else "no"),
-            Cell(f"{row.p_value:.3g}", numeric=True),
-            Cell(f"{row.score:.4g}", numeric=True),
+            str(place),
+            html.Cell("", image=pictures.get(row.name, "")),
+            html.Cell(row.name, below="stands out within the folder" if row.discovery else ""),
+            html.Cell(
+                "outlier" if row.flagged else "normal", tone="unsure" if row.flagged else "no"
+            ),
+            f"{row.p_value:.3g}",
+            f"{row.score:.4g}",
         )
         for place, row in enumerate(rows[:LISTED], start=1)
     )
     columns = ("rank", "", "image", "verdict", "p-value", "score")
-    return Grid(columns, shown, (True, False, False, False, True, True))
+    return html.Grid(columns, shown, (True, False, False, False, True, True))
 
 
-def _subtlety(curve: SubtletyCurve) -> tuple[Block, ...]:
+def _subtlety(curve: SubtletyCurve) -> tuple[html.Block, ...]:
     light, dark = subtlety_plot(curve)
     caption = (
         f"{plural(curve.images, 'own image')}, damaged in ten ways; an intensity of 0.1 mixes a "
         "tenth of the damaged image into the clean one."
     )
-    figure = Figure(light, dark, "AUROC and share caught by intensity", caption)
-    return figure, table_grid(least_table(curve))
+    figure = html.Figure(light, dark, "AUROC and share caught by intensity", caption)
+    return figure, html.table_grid(least_table(curve))
 
 
-def _self_test(calibration: OutlierCalibration) -> tuple[Block, ...]:
+def _self_test(calibration: OutlierCalibration) -> tuple[html.Block, ...]:
     means = calibration.self_test["means"]
     rows = tuple(
         (
-            Cell(str(row["corruption"]).replace("_", " ")),
-            Cell(f"{row['intensity']:g}", numeric=True),
-            *(Cell(f"{row['auroc'][name]:.2f}", numeric=True) for name in means),
+            str(row["corruption"]).replace("_", " "),
+            f"{row['intensity']:g}",
+            *(f"{row['auroc'][name]:.2f}" for name in means),
         )
         for row in calibration.self_test["rows"]
     )
@@ -131,7 +117,7 @@ def _self_test(calibration: OutlierCalibration) -> tuple[Block, ...]:
         "0.5 is chance. Real outliers had no say in this choice.",
     )
     columns = ("damage", "intensity", *means)
-    return Prose(text), Grid(columns, rows, (False, *[True] * (1 + len(means))))
+    return html.Prose(*text), html.Grid(columns, rows, (False, *[True] * (1 + len(means))))
 
 
 def _meanings(report: OutlierReport) -> tuple[tuple[str, str], ...]:
@@ -151,12 +137,12 @@ def _meanings(report: OutlierReport) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _left_out(report: OutlierReport) -> tuple[Section, ...]:
+def _left_out(report: OutlierReport) -> tuple[html.Section, ...]:
     if not report.skipped:
         return ()
-    rows = tuple((Cell(str(path)), Cell(reason)) for path, reason in report.skipped[:LISTED])
+    rows = tuple((str(path), reason) for path, reason in report.skipped[:LISTED])
     text = f"{plural(len(report.skipped), 'file')} were left out; the first {len(rows)}:"
-    return (Section("Files left out", (Prose((text,)), Grid(("file", "why"), rows))),)
+    return (html.Section("Files left out", html.Prose(text), html.Grid(("file", "why"), rows)),)
 
 
 def write_clusters(
@@ -176,10 +162,10 @@ def write_clusters(
         "P(C) below 1% counts as dead.",
     )
     sections = [
-        Section("Answer", (Prose(text), table_grid(cluster_table(clustering)))),
+        html.Section("Answer", html.Prose(*text), html.table_grid(cluster_table(clustering))),
         *(_class_section(cluster, images, generated) for cluster in clustering.clusters),
     ]
-    write_report(path, "Which kinds of images are there?", sections, footer=page_footer())
+    html.write_report(path, "Which kinds of images are there?", sections)
 
 
 def write_evaluation(
@@ -187,7 +173,9 @@ def write_evaluation(
 ) -> None:
     """Write the page of an evaluation; `pictures` are float (n, C, H, W) by what they show."""
     panels = tuple(
-        Panel(_sheet(to_uint8(images)), name) for name, images in pictures.items() if len(images)
+        html.Panel(_sheet(to_uint8(images)), name)
+        for name, images in pictures.items()
+        if len(images)
     )
     text = (
         "Smaller is better for the Frechet distance and the encoder loss, larger for the rest; "
@@ -195,18 +183,18 @@ def write_evaluation(
         "AUROC: how well a score separates real from damaged or foreign images; 0.5 is chance.",
     )
     sections = [
-        Section("Figures", (Prose(text), table_grid(evaluation_table(evaluation)))),
-        Section("Images", (Strip(panels),)),
+        html.Section("Figures", html.Prose(*text), html.table_grid(evaluation_table(evaluation))),
+        html.Section("Images", html.Strip(*panels)),
     ]
-    write_report(path, "How good is this generator?", sections, footer=page_footer())
+    html.write_report(path, "How good is this generator?", sections)
 
 
 def write_tree(path: Path, tree: MergeTree) -> None:
     """Write the page of a merge tree."""
-    write_report(path, "How many kinds are there?", [_tree_section(tree)], footer=page_footer())
+    html.write_report(path, "How many kinds are there?", [_tree_section(tree)])
 
 
-def _tree_section(tree: MergeTree) -> Section:
+def _tree_section(tree: MergeTree) -> html.Section:
     """The tree as a plot and a table."""
     light, dark = tree_plot(tree)
     level = tree.suggested
@@ -217,20 +205,22 @@ def _tree_section(tree: MergeTree) -> Section:
         "start, 0 is chance.",
     )
     caption = "Lines lead to the class that most images of a class are in at the next penalty."
-    figure = Figure(light, dark, "Classes by penalty, and where they merge", caption)
-    return Section("What merges", (Prose(text), figure, table_grid(tree_table(tree))))
+    figure = html.Figure(light, dark, "Classes by penalty, and where they merge", caption)
+    return html.Section("What merges", html.Prose(*text), figure, html.table_grid(tree_table(tree)))
 
 
-def _class_section(cluster: Cluster, images: Tensor, generated: Mapping[int, Tensor]) -> Section:
+def _class_section(
+    cluster: Cluster, images: Tensor, generated: Mapping[int, Tensor]
+) -> html.Section:
     panels = []
     if cluster.members:
         rows = images[list(cluster.members[:SHOWN])]
-        panels.append(Panel(_sheet(rows), "the most certain of your images"))
+        panels.append(html.Panel(_sheet(rows), "the most certain of your images"))
     drawn = generated.get(cluster.label)
     if drawn is not None and len(drawn):
-        panels.append(Panel(_sheet(to_uint8(drawn)), "generated"))
+        panels.append(html.Panel(_sheet(to_uint8(drawn)), "generated"))
     title = f"{cluster.name}: P(C) = {percent(round(cluster.prior, 4))}"
-    return Section(title, (Strip(tuple(panels)),))
+    return html.Section(title, html.Strip(*panels))
 
 
 def _sheet(images: Tensor) -> str:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from wherefrom.report.pages.tables import (
     CANNOT_SAY,
-    Cell,
     Column,
     Table,
+    number,
+    rounded_share,
     show_p_value,
     show_score,
 )
-from wherefrom.report.pages.text import percent, plural
+from wherefrom.report.pages.text import plural
 
 if TYPE_CHECKING:  # importing a question's package imports torch
     from wherefrom.inversion.classes.clusters import Clustering
@@ -28,21 +29,13 @@ if TYPE_CHECKING:  # importing a question's package imports torch
 Fact = tuple[str, str, str]  # name, value, remark
 
 
-def _number(title: str) -> Column:
-    return Column(title, show_score, numeric=True)
-
-
-def _share(value: Cell) -> str:
-    return percent(round(float(value or 0), 4))
-
-
 def outlier_table(report: OutlierReport) -> Table:
     """One row per image, most anomalous first, then those that could not be read."""
     columns = (
         Column("image", folds=True),
         Column("verdict"),
         Column("p-value", show_p_value, numeric=True),
-        _number("score"),
+        number("score"),
         Column("reason", folds=True),
         Column("in the folder"),
         Column("digest"),
@@ -82,9 +75,9 @@ def subtlety_table(curve: SubtletyCurve) -> Table:
     """One row per corruption and intensity."""
     columns = (
         Column("corruption"),
-        _number("intensity"),
-        _number("AUROC"),
-        Column("caught", _share, numeric=True),
+        number("intensity"),
+        number("AUROC"),
+        Column("caught", rounded_share, numeric=True),
     )
     rows = tuple((p.corruption, p.intensity, p.auroc, p.caught) for p in curve.points)
     return Table(columns, rows)
@@ -174,9 +167,9 @@ def cluster_table(clustering: Clustering) -> Table:
     """One row per class, most frequent first."""
     columns = (
         Column("class"),
-        Column("P(C)", _share, numeric=True),
+        Column("P(C)", rounded_share, numeric=True),
         Column("images", numeric=True),
-        Column("share", _share, numeric=True),
+        Column("share", rounded_share, numeric=True),
         Column("state"),
     )
     rows = tuple(
@@ -195,7 +188,7 @@ def cluster_table(clustering: Clustering) -> Table:
 def tree_table(tree: MergeTree) -> Table:
     """One row per penalty."""
     columns = (
-        _number("penalty"),
+        number("penalty"),
         Column("classes, one number per seed"),
         Column("agreement of seeds", lambda value: f"{value:.3f}", numeric=True),
         Column("P(C) of the first seed", folds=True),

@@ -6,73 +6,83 @@ The page's own Content-Security-Policy forbids scripts, forms and every connecti
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from wherefrom import __version__
+from wherefrom.core.config import Config
 from wherefrom.core.paths import printable
+from wherefrom.report.pages.describe import flatten, settings_with_sources
 from wherefrom.report.pages.files import check_target, write_text
 from wherefrom.report.pages.tables import Table
 
 PAGE_SUFFIXES = (".html", ".htm")
 
 
-@dataclass(frozen=True)
 class Prose:
     """Paragraphs of plain text."""
 
-    paragraphs: tuple[str, ...]
-    kind: ClassVar[str] = "prose"
+    kind = "prose"
+
+    def __init__(self, *paragraphs: str) -> None:
+        self.paragraphs = paragraphs
 
 
-@dataclass(frozen=True)
 class Points:
     """A list: a term in bold, and what is said about it."""
 
-    items: tuple[tuple[str, str], ...]
-    kind: ClassVar[str] = "points"
+    kind = "points"
+
+    def __init__(self, *items: tuple[str, str]) -> None:
+        self.items = items
 
 
-@dataclass(frozen=True)
 class Cards:
     """Figures at a glance: number, label, and a tone (`yes`, `no`, `unsure` or empty)."""
 
-    items: tuple[tuple[str, str, str], ...]
-    kind: ClassVar[str] = "cards"
+    kind = "cards"
+
+    def __init__(self, *items: tuple[str, str, str]) -> None:
+        self.items = items
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a grid; `image` is a data URI, shown small or `large`, `tone` as in `Cards`."""
+    """A cell of a grid that is more than a text.
+
+    `image` is a data URI, shown small or `large`; `tone` is as in `Cards`; `below` is small print.
+    """
 
     text: str
     tone: str = ""
     image: str = ""
-    code: bool = False
-    numeric: bool = False
     below: str = ""
     large: bool = False
 
 
+Row: TypeAlias = tuple[Cell | str, ...]
+
+
 @dataclass(frozen=True)
 class Grid:
-    """A table with headings."""
+    """A table with headings; `numeric` says which columns are set as numbers, if any are."""
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[Row, ...]
     numeric: tuple[bool, ...] = ()
     kind: ClassVar[str] = "grid"
 
 
-@dataclass(frozen=True)
 class Facts:
-    """Names and values side by side, with an optional remark."""
+    """Names and values side by side, with a remark that may be empty."""
 
-    items: tuple[tuple[str, str, str], ...]
-    kind: ClassVar[str] = "facts"
+    kind = "facts"
+
+    def __init__(self, *items: tuple[str, str, str]) -> None:
+        self.items = items
 
 
 @dataclass(frozen=True)
@@ -99,33 +109,40 @@ class Panel:
     alt: str = ""
 
 
-@dataclass(frozen=True)
 class Strip:
     """Pictures side by side."""
 
-    panels: tuple[Panel, ...]
-    kind: ClassVar[str] = "strip"
+    kind = "strip"
+
+    def __init__(self, *panels: Panel) -> None:
+        self.panels = panels
 
 
 Block: TypeAlias = Prose | Points | Cards | Grid | Facts | Figure | Strip
 
 
-@dataclass(frozen=True)
 class Section:
     """A heading and what stands below it."""
 
-    title: str
-    blocks: tuple[Block, ...] = field(default=())
+    def __init__(self, title: str, *blocks: Block) -> None:
+        self.title, self.blocks = title, blocks
 
 
 def table_grid(table: Table) -> Grid:
     """A table of results as one of the page."""
+    titles = tuple(column.title for column in table.columns)
     numeric = tuple(column.numeric for column in table.columns)
-    rows = tuple(
-        tuple(Cell(text, numeric=right) for text, right in zip(row, numeric, strict=True))
-        for row in table.shown()
-    )
-    return Grid(tuple(column.title for column in table.columns), rows, numeric)
+    return Grid(titles, tuple(map(tuple, table.shown())), numeric)
+
+
+def facts_of(values: Mapping[str, Any]) -> Facts:
+    """Nested JSON values as facts."""
+    return Facts(*((name, value, "") for name, value in flatten(values)))
+
+
+def settings_section(config: Config) -> Section:
+    """The section with every setting, its value, and what it means by which source."""
+    return Section("Settings and their sources", Facts(*settings_with_sources(config)))
 
 
 def from_data_uri(address: str) -> bytes:
@@ -133,8 +150,8 @@ def from_data_uri(address: str) -> bytes:
     return base64.b64decode(address.partition(",")[2])
 
 
-def render_page(title: str, sections: Sequence[Section], *, footer: str = "") -> str:
-    """The page as text."""
+def render_page(title: str, sections: Sequence[Section]) -> str:
+    """The page as text, with a last line that says who wrote it, and when."""
     import jinja2  # only reports need it; `check` must start fast
 
     environment = jinja2.Environment(
@@ -145,17 +162,13 @@ def render_page(title: str, sections: Sequence[Section], *, footer: str = "") ->
         lstrip_blocks=True,
     )
     environment.filters["printable"] = printable
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    footer = f"Written by wherefrom {__version__} on {now}. The page loads nothing from outside."
     template = environment.get_template("page.html.j2")
     return template.render(title=title, sections=tuple(sections), footer=footer)
 
 
-def page_footer() -> str:
-    """Who wrote the page, and when."""
-    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return f"Written by wherefrom {__version__} on {now}. The page loads nothing from outside."
-
-
-def write_report(path: Path, title: str, sections: Sequence[Section], *, footer: str = "") -> None:
+def write_report(path: Path, title: str, sections: Sequence[Section]) -> None:
     """Write the page whole or not at all; an older page at `path` is replaced."""
     check_target(path, option="--report", suffixes=PAGE_SUFFIXES)
-    write_text(path, render_page(title, sections, footer=footer))
+    write_text(path, render_page(title, sections))

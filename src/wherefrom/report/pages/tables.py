@@ -49,6 +49,16 @@ class Column:
     folds: bool = False
 
 
+def number(title: str) -> Column:
+    """A column of numbers with four digits."""
+    return Column(title, show_score, numeric=True)
+
+
+def rounded_share(value: Cell) -> str:
+    """A share as a percentage with at most two decimals; an empty cell as 0."""
+    return percent(round(float(value or 0), 4))
+
+
 @dataclass(frozen=True)
 class Table:
     """Headings and rows of raw values; None, NaN and infinity are empty cells.

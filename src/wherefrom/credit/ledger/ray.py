@@ -15,7 +15,7 @@ from wherefrom.core.errors import InputError, WherefromError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.credit.ledger.ledger import LEASE_SECONDS, Ledger
 from wherefrom.credit.ledger.records import GameIdentity, Lease, Outcome
-from wherefrom.credit.running.worker import MakePlay, machine_fault, play_once
+from wherefrom.credit.ledger.worker import MakePlay, machine_fault, play_once
 
 POLL_SECONDS = 0.2
 

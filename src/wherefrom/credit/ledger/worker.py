@@ -57,7 +57,11 @@ def make_next(ledger: Ledger, play: Play, *, lease_seconds: float = LEASE_SECOND
     if lease is None:
         return False
     with _renewed(ledger, lease, lease_seconds):
-        result = attempt(play, lease, ledger)
+        try:
+            result = play_once(play, lease.mask, lease.seed, ledger.game)
+        except BaseException:
+            ledger.release(lease)
+            raise
     if isinstance(result, Outcome):
         ledger.finish(lease, result)
     else:
@@ -74,17 +78,8 @@ def run_here(ledger: Ledger, play: Play, *, track: Track = quiet) -> None:
             return
 
 
-def attempt(play: Play, lease: Lease, ledger: Ledger) -> Outcome | str:
-    """The outcome of a run, or what went wrong in it; a fault of the machine is raised."""
-    try:
-        return play_once(play, lease.mask, lease.seed, ledger.game)
-    except BaseException:
-        ledger.release(lease)
-        raise
-
-
 def play_once(play: Play, mask: int, seed: int, game: GameIdentity) -> Outcome | str:
-    """The outcome of a run made without a ledger, as on another machine; as `attempt` otherwise."""
+    """The outcome of a run, or what went wrong in it; a fault of the machine is raised."""
     try:
         return play(members_of(mask, game.players), seed)
     except Exception as error:

@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -24,9 +24,9 @@ from wherefrom.core.compute.threads import threads_per_process, using_threads
 from wherefrom.core.errors import InputError, WherefromError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.credit.ledger.ledger import LEASE_SECONDS, MAX_ATTEMPTS, Ledger
+from wherefrom.credit.ledger.ray import run_ray
 from wherefrom.credit.ledger.records import GameIdentity
-from wherefrom.credit.running.ray import run_ray
-from wherefrom.credit.running.worker import MakePlay, work_in_process
+from wherefrom.credit.ledger.worker import MakePlay, work_in_process
 
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 10.0  # in which a worker may release its run when all of them are stopped
@@ -123,7 +123,7 @@ class _WorkerPool:
         process = spawn.Process(
             target=_enter, args=(theirs, *arguments, self.lease_seconds, os.getpid()), daemon=True
         )
-        with _threads_for(len(self.devices)):
+        with using_threads(threads_per_process(len(self.devices))):  # which they share
             process.start()
         theirs.close()
         return _Worker(process, report)
@@ -172,10 +172,3 @@ def _enter(
     except Exception:
         report.send((False, traceback.format_exc()))
         sys.exit(1)
-
-
-@contextmanager
-def _threads_for(workers: int) -> Iterator[None]:
-    """Processes started in the block share the threads that this process may use."""
-    with using_threads(threads_per_process(workers)):
-        yield

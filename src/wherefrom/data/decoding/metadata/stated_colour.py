@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from PIL import ImageFile
 
-from wherefrom.data.metadata.exif import exif_bytes, read_fields
-from wherefrom.data.metadata.png_chunks import MAGIC, chunks
+from wherefrom.data.decoding.metadata.exif import exif_bytes, read_fields
+from wherefrom.data.decoding.metadata.png_chunks import MAGIC, chunks
 
 _PRIMARIES = {1: "sRGB", 4: "BT.470", 5: "PAL", 6: "NTSC", 9: "BT.2020", 11: "DCI P3"}
 _PRIMARIES |= {12: "Display P3"}

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from wherefrom.data.metadata.exif import values_overlap
+from wherefrom.data.decoding.metadata.exif import values_overlap
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNK = 2**20  # of metadata: what Pillow reads at most, inflated

@@ -43,10 +43,10 @@ from wherefrom.credit.diffusion.model import (
     TrainingConfig,
     sample,
 )
+from wherefrom.credit.diffusion.properties import Property, RunOutput, measure
 from wherefrom.credit.diffusion.unlearning import UnlearningConfig, unlearn
 from wherefrom.credit.game import Bools, mask_of
 from wherefrom.credit.ledger.records import Outcome, run_key
-from wherefrom.credit.properties import Property, RunOutput, measure
 from wherefrom.data.writing import to_uint8
 from wherefrom.training.loop import Checkpoints, run
 

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wherefrom.data.metadata.exif import exif_bytes, values_overlap
-from wherefrom.data.metadata.png_chunks import MAGIC, SoundFile, without_excess
+from wherefrom.data.decoding.metadata.exif import exif_bytes, values_overlap
+from wherefrom.data.decoding.metadata.png_chunks import MAGIC, SoundFile, without_excess
 
 EXIF_LEFT_OUT = "EXIF damaged, orientation unknown"
 MAX_SEGMENTS, MAX_STARTS = 100_000, 1_000

@@ -1,0 +1,129 @@
+"""Options of several commands of `wherefrom origin`, and how they open references."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wherefrom.cli.console.options import FILE, joined, resolve_device
+from wherefrom.core.errors import InputError
+
+if TYPE_CHECKING:
+    from wherefrom.encoders.bulk import BulkEmbedding
+    from wherefrom.origin.collection.references import References
+    from wherefrom.origin.searching.config import SearchConfig
+
+encoder_option = click.option(
+    "--encoder",
+    default="default",
+    show_default="the small one of this package",
+    help="Folder of a VAE (diffusers or the project's own), or owner/name in the hub's cache.",
+)
+same_encoder_option = click.option(
+    "--encoder",
+    show_default="the one that the index was built with",
+    help="Where that encoder is now, if it was moved.",
+)
+roots_option = click.option(
+    "--root",
+    "roots",
+    type=FILE,
+    multiple=True,
+    help="Where the pictures of the index are now, if their folder was moved; may be repeated.",
+)
+views_option = click.option(
+    "--views",
+    type=click.Choice(["none", "flip", "flip+crops"]),
+    help="Views of a query that are searched for; default: those of the calibration.",
+)
+rerank_option = click.option(
+    "--rerank/--no-rerank",
+    default=None,
+    help="Compare a query place by place with the files of the best 64; default: as in the "
+    "calibration.",
+)
+# Where images are embedded; for `embedding_by`.
+executor_options = joined(
+    click.option(
+        "--executor",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        help="Where images are embedded.  local: this process; ray: the machines of a Ray cluster.",
+    ),
+    click.option(
+        "--devices",
+        default="auto",
+        help="Where to embed.  local: one device; ray: a worker for each, separated by commas, "
+        "as in cuda:0,cuda:1 or cpu,cpu.",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferencesOptions:
+    """An index, where its encoder and its pictures are now, and the device of the encoder."""
+
+    index: Path
+    encoder: str | None
+    roots: tuple[Path, ...]
+    device: str
+
+    def opened(self, *, writable: bool = False) -> References:
+        """The references of the index."""
+        return opened_references(
+            self.index, self.encoder, writable=writable, roots=self.roots, device=self.device
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryOptions(ReferencesOptions):
+    """`--views`, `--rerank` and `--json` besides: the index is searched."""
+
+    views: str | None
+    rerank: bool | None
+    as_json: bool
+
+    def config(self, references: References) -> SearchConfig:
+        """The settings of the search: those of the calibration, and those that were given."""
+        given = {"views": self.views, "rerank": self.rerank}
+        return references.configured({k: v for k, v in given.items() if v is not None})
+
+
+def opened_references(
+    index: Path,
+    encoder: str | None,
+    *,
+    writable: bool = False,
+    roots: Sequence[Path] = (),
+    device: str | None = None,
+) -> References:
+    """The folder of references, with the encoder in the folder `encoder` if one is named.
+
+    The encoder is moved to the `device` (as `--device` names it) where one is given.
+    """
+    from wherefrom.encoders import load_encoder
+    from wherefrom.origin.collection.references import References
+
+    loaded = None if encoder is None else load_encoder(encoder)
+    where = None if device is None else resolve_device(device)
+    return References.open(index, encoder=loaded, writable=writable, roots=roots, device=where)
+
+
+def embedding_by(*, executor: str, devices: str) -> BulkEmbedding:
+    """How images are embedded, by the values of `executor_options`."""
+    from wherefrom.encoders.bulk import RayEmbedding, embed_on
+
+    names = [name.strip() for name in devices.split(",")]
+    if executor != "ray":
+        if len(names) > 1:
+            raise InputError(
+                f"--devices {devices} names {len(names)} devices, and this process embeds on one; "
+                "name one, or pass --executor ray"
+            )
+        return embed_on(resolve_device(names[0]))
+    # named devices are the cluster's, which this machine need not have
+    return RayEmbedding(tuple(resolve_device(n) if n == "auto" else n for n in names))

@@ -1,1 +1,0 @@
-"""Scores of contributors without any run: similarity and gradients."""

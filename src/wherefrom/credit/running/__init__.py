@@ -1,1 +1,0 @@
-"""Makes runs: train on a subset, sample, measure; here, in processes, on Ray."""
