@@ -50,6 +50,7 @@ from wherefrom.attribution.methods.flipad import (
     mean_activation,
     pre_activations,
 )
+from wherefrom.attribution.methods.patches import PatchesConfig, fit_patches
 from wherefrom.attribution.protocol import FitMaterial, stored_samples
 from wherefrom.attribution.training.impostors import make_impostors
 from wherefrom.calibration.conformal import threshold_at_rate
@@ -64,7 +65,8 @@ ARCHITECTURES = ("dcgan", "wgan-gp", "lsgan", "ebgan")
 PAPER = "FLIPAD, paper"
 FLIPADS = ("FLIPAD, early-stopped", "FLIPAD + impostors", "FLIPAD, default")
 BASELINES = ("raw-pad", "dct-pad", "fingerprint", "inversion-l2", "inversion-feature")
-METHOD_PARTS = ("paper", "flipads", *BASELINES)
+PATCHES = "Patches, default"
+METHOD_PARTS = ("paper", "flipads", "patches", *BASELINES)
 
 
 class Repetition:
@@ -140,10 +142,21 @@ class Repetition:
         scores = ({name: paper.score(f[name]) for name in judged}, sad, joined)
         return {name: self._judge(found) for name, found in zip(FLIPADS, scores, strict=True)}
 
+    def run_patches(self) -> dict[str, Any]:
+        """The same of the method `patches` with its default settings."""
+        material = FitMaterial(self.generator, self.images()["others"], self.seed)
+        start = time.perf_counter()
+        scorer = fit_patches(material, PatchesConfig())
+        print(f"patches: {time.perf_counter() - start:.0f} s", flush=True)
+        judged = {name: x for name, x in self.sets.items() if _is_judged(name)}
+        return {PATCHES: self._judge({name: scorer.score(x) for name, x in judged.items()})}
+
     def run_part(self, part: str) -> dict[str, Any]:
         """What one of METHOD_PARTS gives."""
         if part == "paper":
             return self.run_paper()
+        if part == "patches":
+            return self.run_patches()
         return self.run_flipads() if part == "flipads" else self.run_baseline(part)
 
     def run_baseline(self, name: str) -> dict[str, Any]:
@@ -252,7 +265,7 @@ def with_other_methods(found: dict[str, Any], before: dict[str, Any]) -> dict[st
         raise SystemExit(f"--out holds a table of other {differing}; name another file")
     new = {(cell["owner"], cell["method"]) for cell in found["cells"]}
     earlier_cells = [cell for cell in before["cells"] if (cell["owner"], cell["method"]) not in new]
-    titles = (PAPER, *FLIPADS, *(METHODS[name].title for name in BASELINES))
+    titles = (PAPER, *FLIPADS, PATCHES, *(METHODS[name].title for name in BASELINES))
     cells = sorted(
         [*found["cells"], *earlier_cells],
         key=lambda cell: (ARCHITECTURES.index(cell["owner"]), titles.index(cell["method"])),

@@ -30,6 +30,14 @@ RATES = {
 SAD = {"detector.epochs": 1, "detector.batch": 32, "detector.representation": 16}
 SEARCH = {"restarts": 2, "steps": 2, "chunk": 8}
 TINY = {
+    "patches": {
+        "train_samples": 60,
+        "reference_samples": 20,
+        "classifier.epochs": 1,
+        "classifier.width": 8,
+        "classifier.batch": 32,
+        "classifier.side": 16,
+    },
     "flipad": {
         "train_samples": 50,
         "mean_samples": 64,
@@ -158,14 +166,14 @@ def test_settings_of_another_method__rejects_config(generator, smooth):
         fit(generator, smooth(75, 0), method="raw-pad", config=FlipadConfig())
     with pytest.raises(InputError, match="no attribution method 'raw_pad'; did you mean 'raw-pad'"):
         fit(generator, smooth(75, 0), method="raw_pad")
-    with pytest.raises(InputError, match="no attribution method 'x'; known: flipad, raw-pad"):
+    with pytest.raises(InputError, match="no attribution method 'x'; known: patches, flipad"):
         fit(generator, smooth(75, 0), method="x")
 
 
 def test_the_paper_s_numbers_stand_in_the_presets__closed_form():
     """App. G.2 and G.7."""
     for name, method in METHODS.items():
-        if name in ("ensemble", "autoencoder"):  # this project's own, and another paper's
+        if name in ("patches", "ensemble", "autoencoder"):  # our own, and another paper's
             continue
         paper = method.presets["paper"]
         if name.startswith("inversion"):

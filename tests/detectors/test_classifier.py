@@ -159,3 +159,17 @@ def test_unfit_inputs__rejects_shapes(own, negative, message):
 def test_scoring_other_channels__rejects_shapes(fitted):
     with pytest.raises(InputError, match=r"expected \(N, 2, H, W\)"):
         fitted.score(torch.zeros(3, 1, 16, 16))
+
+
+def test_light_trunks_see_whitened_patches_alone__identity_frozen():
+    """Both networks whiten, the pointwise one looks at no neighbour before its stride."""
+    own = noise(40, name="a")
+    light = SHORT.with_values({"trunks": "light"})
+    members = fit_classifier(own, noise(40, name="b") + 1, config=light, seed=1).members
+    before = ConvClassifier(2, SHORT.width, whitens=True, trunk="strided")
+    _set_whitening(before, own)
+    assert all(torch.equal(m.patches.weight, before.patches.weight) for m in members)
+    kernels = [[p.shape[-1] for p in m.trunk.parameters() if p.ndim == 4] for m in members]
+    assert kernels == [[1, 1, 4, 1], [4, 3]]
+    again = FittedClassifier.from_saved(*fit_classifier(own, own + 1, config=light).to_saved())
+    assert again.score(own[:3]).shape == (3,)

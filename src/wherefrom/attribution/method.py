@@ -25,7 +25,7 @@ from wherefrom.attribution.conditions import (
 )
 from wherefrom.attribution.config import AttributionConfig, TrainedConfig
 from wherefrom.attribution.fitted import Attributor, score_stored
-from wherefrom.attribution.methods import find_method
+from wherefrom.attribution.methods import find_method, method_for
 from wherefrom.attribution.protocol import (
     FitMaterial,
     Scorer,
@@ -55,7 +55,7 @@ def fit(
     generator: Generator,
     others: Tensor | None,
     *,
-    method: str = "flipad",
+    method: str | None = None,
     config: AttributionConfig | None = None,
     columns: Sequence[str] | None = None,
     seed: int = 0,
@@ -69,11 +69,13 @@ def fit(
     method that learns from them gets one part of them, the other part calibrates; any other method
     needs them to calibrate only.  None: there are none, and the model's own content stands in for
     them (`self_made`), which says less.  `config` is of the method's own type; without one the
-    method's default holds (`numbers` for rows and signals).  `columns` are the names of a table's
-    columns, which `check` then asks of every table.
+    method's default holds (`numbers` for rows and signals).  Without `method` it is that of the
+    `config`; without both, `patches` for images and `flipad` for numbers.  `columns` are the names
+    of a table's columns, which `check` then asks of every table.
     """
-    chosen = find_method(method)
-    config = chosen.settings(config, numbers=generator.makes_numbers)
+    numbers = generator.makes_numbers
+    chosen = find_method(method) if method else method_for(config, numbers=numbers)
+    config = chosen.settings(config, numbers=numbers)
     if others is None:
         pool = self_made(generator, wanted_others(config), seed=seed, track=track)
     else:
@@ -116,7 +118,7 @@ def fit(
     noise = _noise_range(generator, seed) if has_noisy else None
     clean, altered = calibrate(score, held, conditions, generator, config, noise=noise)
     return Attributor(
-        method=method,
+        method=chosen.name,
         config=config,
         scorer=scorer,
         image_shape=generator.image_shape,

@@ -155,7 +155,7 @@ class Method:
         if numbers and NUMBERS not in self.presets:
             raise InputError(
                 f"the method {self.name} judges images, and this generator makes rows of numbers; "
-                "take flipad, raw-pad or inversion-l2"
+                "take flipad, raw-pad or inversion-l2 (command line: --preset numbers)"
             )
         default = self.presets[NUMBERS if numbers else "default"]
         if config is not None and type(config) is not type(default):

@@ -1,8 +1,9 @@
 """An ensemble of small convolutional networks that separates inliers from given negatives.
 
 It generalises only as far as the negatives are well chosen.  Every network sees overlapping
-patches.  The first network, and every second one after it, sees them whitened: the directions in
-which inliers hardly vary, where the fingerprint of a last layer is, then weigh as much as others.
+patches.  The first network, and every second one after it (all with `trunks="light"`), sees them
+whitened: the directions in which inliers hardly vary, where the fingerprint of a last layer is,
+then weigh as much as others.
 
 Large images are seen through crops (`data.altering.crops`): the caller trains on some, scoring
 tiles the image and averages.
@@ -53,6 +54,12 @@ class ClassifierConfig(Config):
     weight_decay: float = setting(1e-2, "decoupled l2 penalty", low=0.0)
     width: int = setting(64, "channels after the first layers", low=8)
     side: int = setting(32, "side of the crops that the networks see", low=GRID)
+    trunks: str = setting(
+        "deep",
+        "layers after the patches; deep: four convolutions, every second network on patches that "
+        "it learns; light: cheaper ones, all on whitened patches",
+        choices=("deep", "light"),
+    )
     precision: str = setting(
         "auto",
         "arithmetic in training; auto: bf16 where the device multiplies it",
@@ -60,28 +67,34 @@ class ClassifierConfig(Config):
     )
 
 
+# Channels after, kernel and stride of the layers of each trunk, as multiples of half the width.
+TRUNKS: dict[str, tuple[tuple[int, int, int], ...]] = {
+    "deep": ((2, 3, 1), (2, 3, 1), (3, 4, 2), (3, 3, 1)),
+    "pointwise": ((3, 1, 1), (2, 1, 1), (3, 4, 2), (3, 1, 1)),
+    "strided": ((2, 4, 2), (3, 3, 1)),
+}
+
+
 class ConvClassifier(nn.Module):
-    """Patches at half the resolution, four convolutions, mean and maximum over places, one logit.
+    """Patches at half the resolution, convolutions, mean and maximum over places, one logit.
 
     Input (N, C, h, w), output (N,).  `whitens`: the patches are whitened, and that stays fixed.
     """
 
-    def __init__(self, channels: int, width: int, *, whitens: bool) -> None:
+    def __init__(self, channels: int, width: int, *, whitens: bool, trunk: str = "deep") -> None:
         super().__init__()
         self.whitens = whitens
         size = channels * PATCH**2 if whitens else width // 2
         self.patches = nn.Conv2d(channels, size, PATCH, 2, PATCH // 2 - 1, bias=whitens)
         self.patches.requires_grad_(not whitens)
         after = (nn.Hardtanh(-LIMIT, LIMIT),) if whitens else (nn.BatchNorm2d(size), nn.ReLU())
-        wide = width * 3 // 2
-        self.trunk = nn.Sequential(
-            *after,
-            *_block(size, width, 3, 1),
-            *_block(width, width, 3, 1),
-            *_block(width, wide, 4, 2),
-            *_block(wide, wide, 3, 1),
-        )
-        self.logit = nn.Linear(2 * wide, 1)
+        layers: list[nn.Module] = [*after]
+        for halves_of_width, kernel, stride in TRUNKS[trunk]:
+            next_size = width * halves_of_width // 2
+            layers += _block(size, next_size, kernel, stride)
+            size = next_size
+        self.trunk = nn.Sequential(*layers)
+        self.logit = nn.Linear(2 * size, 1)
         nn.init.zeros_(self.logit.bias)  # `initialise` draws the weights only
 
     def forward(self, x: Tensor) -> Tensor:
@@ -148,7 +161,7 @@ class FittedClassifier:
         for index in range(config.members):
             head = f"{index}."
             state = {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
-            member = ConvClassifier(channels, config.width, whitens=_whitens(index))
+            member = _network(channels, config, index)
             member.load_state_dict(state)
             members.append(_frozen(member.to(device)))
         return cls(config, channels, tuple(members))
@@ -167,7 +180,7 @@ def fit_classifier(
     _check(own, negatives)
     members = []
     for index in range(config.members):
-        network = ConvClassifier(own.shape[1], config.width, whitens=_whitens(index))
+        network = _network(own.shape[1], config, index)
         initialise(network, stream(seed, "classifier", "init", index))
         if network.whitens:
             _set_whitening(network, own[:WHITENING_INPUTS].float())
@@ -181,8 +194,12 @@ def fit_classifier(
     return FittedClassifier(config, own.shape[1], tuple(members))
 
 
-def _whitens(index: int) -> bool:
-    return index % 2 == 0
+def _network(channels: int, config: ClassifierConfig, index: int) -> ConvClassifier:
+    """The network of that number, untrained."""
+    if config.trunks == "light":
+        trunk = "strided" if index % 2 else "pointwise"
+        return ConvClassifier(channels, config.width, whitens=True, trunk=trunk)
+    return ConvClassifier(channels, config.width, whitens=index % 2 == 0)
 
 
 def _frozen(network: ConvClassifier) -> ConvClassifier:
@@ -191,7 +208,7 @@ def _frozen(network: ConvClassifier) -> ConvClassifier:
 
 
 def _block(before: int, after: int, kernel: int, stride: int) -> list[nn.Module]:
-    convolution = nn.Conv2d(before, after, kernel, stride, padding=1, bias=False)
+    convolution = nn.Conv2d(before, after, kernel, stride, padding=min(1, kernel - 1), bias=False)
     return [convolution, nn.BatchNorm2d(after), nn.ReLU()]
 
 

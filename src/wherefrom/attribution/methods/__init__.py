@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import difflib
 
+from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.methods.autoencoder import AUTOENCODER
 from wherefrom.attribution.methods.ensemble import ENSEMBLE
 from wherefrom.attribution.methods.fingerprint import FINGERPRINT
 from wherefrom.attribution.methods.flipad import FLIPAD
 from wherefrom.attribution.methods.pad import DCT_PAD, RAW_PAD
+from wherefrom.attribution.methods.patches import PATCHES
 from wherefrom.attribution.methods.reconstruction import INVERSION_FEATURE, INVERSION_L2
 from wherefrom.attribution.protocol import Method
 from wherefrom.core.errors import InputError
 
-# The first is the default.
+# The first is the default for images, FLIPAD for rows and signals of numbers.
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
+        PATCHES,
         FLIPAD,
         RAW_PAD,
         DCT_PAD,
@@ -27,6 +30,13 @@ METHODS: dict[str, Method] = {
         ENSEMBLE,
     )
 }
+
+
+def method_for(config: AttributionConfig | None, *, numbers: bool) -> Method:
+    """The method of settings of this type; without settings the default for images or numbers."""
+    if config is None:
+        return FLIPAD if numbers else PATCHES
+    return next(m for m in METHODS.values() if type(m.presets["default"]) is type(config))
 
 
 def find_method(name: str) -> Method:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wherefrom.core.rng import stream
+from wherefrom.data.writing import to_float, to_uint8
 
 Change = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -71,6 +72,17 @@ RETOUCHES: tuple[Change, ...] = (
     lambda x, rng: _noise(x, rng, 2.0),
     lambda x, rng: _noise(x, rng, 5.0),
 )
+
+
+def retouch_in_turn(images: Tensor, *, seed: int) -> Tensor:
+    """Each image after one of all moves and retouches, in turn, uint8 (N, C, H, W) as given."""
+    result = torch.empty_like(images)
+    changes = (*MOVES, *RETOUCHES)
+    for index, change in enumerate(changes):
+        part = to_float(images[index :: len(changes)])
+        changed = change(part, stream(seed, "in turn", index)).clamp(0, 1)
+        result[index :: len(changes)] = to_uint8(changed)
+    return result
 
 
 def make_impostors(images: Tensor, *, seed: int, moved: float) -> Tensor:

@@ -103,9 +103,9 @@ class ConfigCommand(click.Command):
 class MethodCommand(ConfigCommand):
     """A `ConfigCommand` with `--method`, and an option for every setting of any method.
 
-    `methods` gives the presets by method's name, when they are needed; the first method is the
-    default.  The help of a setting says which methods have it, unless all do.  The callback gets
-    `method` besides `config`.
+    `methods` gives the presets by method's name, when they are needed.  Without `--method` the
+    first method is taken that has the preset and every setting given.  The help of a setting says
+    which methods have it, unless all do.  The callback gets `method` besides `config`.
     """
 
     def __init__(self, *args: Any, methods: Callable[[], Mapping[str, Presets]], **kwargs: Any):
@@ -119,8 +119,8 @@ class MethodCommand(ConfigCommand):
         yield click.Option(
             ["--method"],
             type=click.Choice(list(methods)),
-            default=first,
-            help="Method that judges images; the others are baselines to compare with.",
+            help=f"Method that judges images.  [default: {first}, or the first that has the preset "
+            "and the settings given]",
         )
         yield from _preset_option(list(dict.fromkeys(n for p in methods.values() for n in p)))
         owners: dict[str, list[tuple[str, click.Option]]] = {}
@@ -132,22 +132,34 @@ class MethodCommand(ConfigCommand):
 
     def resolve(self, ctx: click.Context, given: Mapping[str, Any]) -> Config:
         """The config of the method; an `InputError` for a preset or setting that it lacks."""
-        method, preset = ctx.params["method"], ctx.params.pop("preset")
-        presets = self._methods()[method]
+        methods, preset = self._methods(), ctx.params.pop("preset")
+        if ctx.params["method"] is None:
+            having = (
+                name
+                for name, presets in methods.items()
+                if preset in presets and _names_in(presets[preset]).issuperset(given)
+            )
+            ctx.params["method"] = next(having, next(iter(methods)))
+        method = ctx.params["method"]
+        presets = methods[method]
         if preset not in presets:
             raise InputError(f"{method} has no preset {preset!r}; it has {', '.join(presets)}")
-        known = {
-            str(option.name).removeprefix(f"{DEST}__").replace("__", ".")
-            for option in _options_of(presets[preset], DEST, "--")
-        }
         for name in given:
-            if name not in known:
+            if name not in _names_in(presets[preset]):
                 flag = name.replace(".", "-").replace("_", "-")
                 raise InputError(
                     f"--{flag} is no setting of the method {method}; leave it out (--help says "
                     "which methods have it)"
                 )
         return presets[preset].with_values(given)
+
+
+def _names_in(config: Config) -> set[str]:
+    """The names of all settings, with dots."""
+    return {
+        str(option.name).removeprefix(f"{DEST}__").replace("__", ".")
+        for option in _options_of(config, DEST, "--")
+    }
 
 
 def _shared_option(pairs: list[tuple[str, click.Option]], *, everyone: bool) -> click.Option:
