@@ -106,10 +106,10 @@ def read_patches(saved: SavedScorer) -> PatchesScorer:
 def fit_patches(material: FitMaterial, config: PatchesConfig) -> PatchesScorer:
     """Fit both on own images against the others and four kinds of images that we make.
 
-    Every kind comes from own images that were drawn for it alone; more of them give the units in
-    which the two are joined.  None of them calibrates.
+    Every kind comes from own images that were drawn for it alone (of images from disk, in an order
+    of its own); more of them give the units in which the two are joined.  None of them calibrates.
     """
-    generator, seed, track = material.generator, material.seed, material.track
+    generator, seed, track = material.source, material.seed, material.track
     per_image = crop_count(generator.image_shape, config.classifier.side)
     count = -(-config.train_samples // per_image)
 
@@ -127,7 +127,7 @@ def fit_patches(material: FitMaterial, config: PatchesConfig) -> PatchesScorer:
                 to_float(drawn(half, "impostors")), seed=source("changes"), moved=config.moved
             )
         ),
-        "layers": draw_by_other_layers(generator, half, seed=source("layers"), track=track),
+        "layers": draw_by_other_layers(generator, count, seed=source("layers"), track=track),
         "redrawn": draw_by_redrawn_layers(generator, count, seed=source("redrawn"), track=track),
         "moved": retouch_in_turn(
             draw_by_redrawn_layers(generator, quarter, seed=source("moved"), track=track),
@@ -158,7 +158,9 @@ def fit_patches(material: FitMaterial, config: PatchesConfig) -> PatchesScorer:
         track=track,
     )
     both = PatchesScorer(generator.output_map, moments, classifier, torch.zeros(2, 2))
-    reference = material.altered(drawn(config.reference_samples, "reference"), "patches reference")
+    reference = material.altered(
+        material.reference(config.reference_samples, source("reference")), "patches reference"
+    )
     units = reference_of(both.evidence(to_float(reference)))
     return PatchesScorer(generator.output_map, moments, classifier, units)
 
@@ -169,6 +171,7 @@ PATCHES = Method(
     presets={
         "default": PatchesConfig(),
         "quick": PatchesConfig(train_samples=3000),
+        "thorough": PatchesConfig(train_samples=16_000).with_values({"classifier.epochs": 5}),
     },
     fit=fit_patches,
     read=read_patches,

@@ -8,22 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wherefrom.anomaly.config import AnomalyConfig
-from wherefrom.attribution.config import FlipadConfig
-from wherefrom.attribution.final_layer.config import LassoConfig
+from wherefrom.attribution.methods.patches import PatchesConfig
 from wherefrom.core.config import Config, setting
-from wherefrom.detectors.classifier import ClassifierConfig
-from wherefrom.detectors.deep_sad import DeepSadConfig
 from wherefrom.inversion.config import InversionConfig
 
-ATTRIBUTION = FlipadConfig(
-    train_samples=300,
+ATTRIBUTION = PatchesConfig(
+    train_samples=3000,
+    reference_samples=500,
     calibration_samples=300,
-    mean_samples=500,
-    classifier_samples=3000,
     false_negative_rate=0.02,
-    lasso=LassoConfig(),
-    detector=DeepSadConfig(epochs=5),
-    classifier=ClassifierConfig(members=1, epochs=4),
 )
 # An autoencoder distinguishes clothes from other images after seconds of training, a GAN does not.
 INVERSION = InversionConfig(
@@ -36,7 +29,7 @@ ANOMALY = AnomalyConfig(directions=2, restarts=1, steps=5, attack_steps=4)
 class DemoConfig(Config):
     """Settings of `make_demo`."""
 
-    attribution: FlipadConfig = setting(ATTRIBUTION, "the attributor of my model")
+    attribution: PatchesConfig = setting(ATTRIBUTION, "the attributor of my model")
     other_clothes: int = setting(900, "real clothes that it is fitted to as others", low=100)
     edits_false_alarms: float = setting(
         0.05, "pictures without an origin in the index that are given one", low=0.01, high=0.5

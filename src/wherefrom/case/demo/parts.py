@@ -68,7 +68,7 @@ reference = "real-clothes"
 
 
 def fit_attributor(material: DemoMaterial) -> Path:
-    """FLIPAD of the shipped DCGAN, against real clothes.  The only part that takes a minute."""
+    """An attributor of the shipped DCGAN, fitted against real clothes: what takes longest."""
     from wherefrom.attribution.method import fit
     from wherefrom.generators.loading import load_generator
 
@@ -86,15 +86,22 @@ def fit_attributor(material: DemoMaterial) -> Path:
 
 def build_index(material: DemoMaterial) -> Path:
     """An index of my photographs, calibrated by edits of photographs that are not in it."""
-    from wherefrom.encoders import load_encoder
+    from wherefrom.encoders import DEFAULT_FEATURES, load_encoder
     from wherefrom.origin.collection.references import References
+    from wherefrom.origin.joint.rows import load_features
 
     folder, config = material.folder, material.config
     place = folder / "my-photographs.index"
     mine = copy_files(shipped_photographs("mine"), folder / "photographs")
     elsewhere = copy_files(calibration_photographs(), folder / "elsewhere")
     edits = write_edits(elsewhere, folder / "edits", material.seed)
-    with References.create(place, load_encoder(), source="default") as references:
+    with References.create(
+        place,
+        load_encoder(),
+        source="default",
+        features=load_features(DEFAULT_FEATURES),
+        features_source=DEFAULT_FEATURES,
+    ) as references:
         references.add(mine, track=material.track)
         references.calibrate(
             edits,
