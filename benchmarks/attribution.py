@@ -1,9 +1,19 @@
-"""Time and peak memory per 1,000 images for every method of attribution, at 64, 128 and 512 px.
+"""Time and memory of attribution: every method per 1,000 images, and two methods by stage.
 
-    python benchmarks/attribution.py
+    python benchmarks/attribution.py                        both parts
+    python benchmarks/attribution.py --parts stages         fit and check by stage
+    python benchmarks/attribution.py --parts stages --weights weights.tar    with the DCGAN of faces
 
-Every method and size runs in a process of its own, so that its peak memory is its own.  Generators
-are untrained: time and memory do not depend on the weights.
+A part that is not run keeps what --out holds of it.
+
+`stages` (attribution_stages.py): whole default fits of `patches` and `flipad` and a check, in
+seconds by stage, at 32 px (the zoo's DCGAN) and 64 px (an untrained DCGAN, or that of --weights),
+with --threads threads, idle and beside one process that multiplies matrices with as many.  Run it
+alone.
+
+`methods`: time and peak memory per 1,000 images for every method, at 64, 128 and 512 px.  Every
+method and size runs in a process of its own, so that its peak memory is its own.  Generators are
+untrained: time and memory do not depend on the weights.
 
 64 px: the zoo's DCGAN, width 64, the paper's last layer.  128 px: one stage more, grey, as the
 paper's medical models.  512 px: a decoder that ends in a 3x3 convolution of 128 channels, as Stable
@@ -31,17 +41,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from attribution_stages import (
+    METHOD_NAMES,
+    STAGE_SIZES,
+    dcgan_of_64_px,
+    measured,
+    print_stages,
+    settings_in,
+)
 from torch import Tensor, nn
 
 from wherefrom import __version__
 from wherefrom.attribution.methods import METHODS
 from wherefrom.attribution.protocol import FitMaterial, stored_samples
-from wherefrom.core.rng import stream
 from wherefrom.data import to_float
 from wherefrom.generators.generator import Generator, wrap_generator
-from wherefrom.generators.zoo.networks import initialise, make_generator
 
 SIZES = (64, 128, 512)
+PARTS = ("methods", "stages")
 TINY = {
     "train_samples": 64,
     "calibration_samples": 20,
@@ -108,9 +125,7 @@ def generator_of(size: int, *, encodes: bool = False) -> Generator:
 def _decoder_of(size: int) -> tuple[nn.Module, tuple[int, ...], tuple[int, ...]]:
     """The network, and the shapes of its latents and images."""
     if size == 64:
-        module = make_generator("dcgan", size=64)
-        initialise(module, stream(0, "benchmark"))
-        return module, (100,), (3, 64, 64)
+        return dcgan_of_64_px(), (100,), (3, 64, 64)
     if size == 512:
         return Decoder(), Decoder.latent_shape, (3, 512, 512)
     widths = (512, 256, 128, 64, 64)
@@ -126,7 +141,7 @@ def measure(method: str, size: int, images: int, steps: int) -> dict[str, Any]:
     generator = generator_of(size, encodes=chosen.needs == "encoder")
     config = chosen.presets["default"]
     wanted = TINY | (CENTRE if size == 512 else {})
-    known = _flat(config.to_dict())
+    known = settings_in(config.to_dict())
     config = config.with_values({k: v for k, v in wanted.items() if k in known})
     inverts = method.startswith("inversion")
     if inverts:
@@ -155,31 +170,14 @@ def measure(method: str, size: int, images: int, steps: int) -> dict[str, Any]:
     }
 
 
-def _flat(values: dict[str, Any], head: str = "") -> set[str]:
-    found: set[str] = set()
-    for key, value in values.items():
-        found |= _flat(value, f"{head}{key}.") if isinstance(value, dict) else {f"{head}{key}"}
-    return found
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("docs/results/attribution_speed.json"))
-    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
-    parser.add_argument("--sizes", nargs="*", type=int, default=list(SIZES), choices=SIZES)
-    parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--inversion-steps", type=int, default=10)
-    parser.add_argument("--one", nargs=2, metavar=("METHOD", "SIZE"), help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    counts = (args.images, args.inversion_steps)
-    if args.one:
-        print(json.dumps(measure(args.one[0], int(args.one[1]), *counts)))
-        return
+def method_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every method and size in a process of its own."""
     rows = []
     for size in args.sizes:
         for method in args.methods:
             command = [sys.executable, __file__, "--one", method, str(size)]
-            command += ["--images", str(counts[0]), "--inversion-steps", str(counts[1])]
+            command += ["--images", str(args.images)]
+            command += ["--inversion-steps", str(args.inversion_steps)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 reason = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
@@ -187,13 +185,52 @@ def main() -> None:
             else:
                 rows.append(json.loads(done.stdout))
             print(rows[-1], flush=True)
-    result = {
-        "command": "python benchmarks/attribution.py",
-        "wherefrom": __version__,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "rows": rows,
-    }
+    return rows
+
+
+def stage_runs(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The methods of `attribution_stages` at its sizes, printed as they end."""
+    runs = []
+    for size in STAGE_SIZES:
+        for method in METHOD_NAMES:
+            runs.append(measured(method, size, args))
+            print_stages(runs[-1])
+    return runs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("docs/results/attribution_speed.json"))
+    parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=PARTS)
+    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--sizes", nargs="*", type=int, default=list(SIZES), choices=SIZES)
+    parser.add_argument("--images", type=int, default=100, help="to score, or to check")
+    parser.add_argument("--inversion-steps", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=2, help="of each stages' run")
+    parser.add_argument("--others", type=int, default=1000, help="in each stages' fit")
+    parser.add_argument("--weights", type=Path, help="gan-face-generate's, for stages at 64 px")
+    parser.add_argument("--tiny", action="store_true", help="tiny fits in stages: does it work?")
+    parser.add_argument("--one", nargs=2, metavar=("METHOD", "SIZE"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        method, size = args.one[0], int(args.one[1])
+        print(json.dumps(measure(method, size, args.images, args.inversion_steps)))
+        return
+    versions = {"wherefrom": __version__, "torch": torch.__version__}
+    result = json.loads(args.out.read_text()) if args.out.exists() else {}
+    if "methods" in args.parts:
+        result |= {
+            "command": "python benchmarks/attribution.py --parts methods",
+            **versions,
+            "threads": torch.get_num_threads(),
+            "rows": method_rows(args),
+        }
+    if "stages" in args.parts:
+        result |= {
+            "stages_command": "python benchmarks/attribution.py --parts stages",
+            "stages_versions": versions,
+            "stages": stage_runs(args),
+        }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     print(f"wrote {args.out}")

@@ -13,6 +13,9 @@ made by others: by the autoencoder, by four rivals trained out of the DCGAN (fac
 the DCGAN itself with rounded, pruned or nudged weights (altered_copies.py).
 None of these is in a fit.
 
+FLIPAD's fits are reduced (--train, --classifier, --epochs).  "Patches, default" has the training
+images of its default preset: its fit takes a minute or two.
+
 --alter judges the DCGAN's sources after one alteration, by an expert that was trained on its kind
 (FLIPAD's Table 3 does the same), with a threshold from own images after it.
 
@@ -55,6 +58,7 @@ SIDE = 64
 RATES = (0.005, 0.05)
 SETTINGS = ("train", "classifier", "calibration", "test", "epochs")
 EARLY = {"impostors": 0.0, "classifier_samples": 0}  # the paper's, on early-stopped inversions
+PATCHES = {"Patches, default": ("patches", {})}
 PAPER = EARLY | {"lasso.effort": "exact", "lasso.gap": 1e-2}
 WINDOW = {"crop": 32, "halo": 8}  # 64 channels of 64 x 64 are many
 
@@ -125,15 +129,16 @@ def owners(args: argparse.Namespace, photographs: Tensor) -> dict[str, Owner]:
     trained = make_rivals(face, photographs[:, :, 8:72, 8:72], args.work)
     copies = {name: altered_copy(face, change) for name, change in COPIES.items()}
     models = {"DCGAN of faces": face, "TAEF2": decoder, "ESRGAN-slim": larger}
-    flipad: dict[str, tuple[str, dict[str, Any]]] = {
+    both: dict[str, tuple[str, dict[str, Any]]] = {
         "FLIPAD, paper": ("flipad", PAPER),
         "FLIPAD, early-stopped": ("flipad", EARLY),
         "FLIPAD, default": ("flipad", {}),
+        **PATCHES,
     }
     found = {
         "DCGAN of faces": Owner(
             face,
-            flipad,
+            both,
             {
                 "TAEF2 of own faces": again(decoder),
                 "ESRGAN-slim of own faces": again(larger),
@@ -147,11 +152,12 @@ def owners(args: argparse.Namespace, photographs: Tensor) -> dict[str, Owner]:
                 "FLIPAD, paper": ("flipad", PAPER | WINDOW),
                 "FLIPAD, early-stopped": ("flipad", EARLY | WINDOW),
                 "FLIPAD, default": ("flipad", WINDOW),
+                **PATCHES,
                 "AEDR": ("autoencoder", {}),
             },
             {"TAEF2 of faces": again(decoder)},
         ),
-        "ESRGAN-slim": Owner(larger, flipad, {"ESRGAN-slim of faces": again(larger)}),
+        "ESRGAN-slim": Owner(larger, both, {"ESRGAN-slim of faces": again(larger)}),
     }
     for name, owner in found.items():
         owner.rivals.update({other: drawn(m) for other, m in models.items() if other != name})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from typing import Any
 
-from markdown_tables import load, percent, table
+from markdown_tables import RESULTS, load, percent, table
 
 METHODS = {"flipad": "FLIPAD", "raw-pad": "RawPAD", "dct-pad": "DCTPAD"}
 OTHER_MODELS = (
@@ -13,6 +14,7 @@ OTHER_MODELS = (
     "DCGAN, fine-tuned", "TAEF2", "ESRGAN-slim", "zoo's DCGAN",
 )  # fmt: skip
 NAMES = {"dcgan": "DCGAN", "wgan-gp": "WGAN-GP", "lsgan": "LSGAN", "ebgan": "EBGAN"}
+DEFAULTS = ("FLIPAD, default", "Patches, default")
 
 
 def _repetition_means(found: dict[str, Any], owner: str, method: str, other_seed: bool) -> str:
@@ -40,6 +42,39 @@ def attribution_table(other_seed: bool) -> str:
     return table(["accuracy, %", *(NAMES[o] for o in owners)], rows)
 
 
+def patches_table() -> str:
+    """The defaults of both methods by owner: all five sources together, and the hardest of them."""
+    cells = load("table_1_2")["cells"]
+    rows = []
+    for owner, method in itertools.product(dict.fromkeys(c["owner"] for c in cells), DEFAULTS):
+        mine = [c for c in cells if (c["owner"], c["method"]) == (owner, method)]
+        if not mine:
+            continue
+        mean = [
+            statistics.fmean(values) for values in zip(*(c["accuracy"] for c in mine), strict=True)
+        ]
+        hardest = min(mine, key=lambda c: statistics.fmean(c["accuracy"]))
+        rows.append(
+            [
+                f"{NAMES[owner]}: {method}",
+                percent(mean),
+                NAMES.get(hardest["source"], hardest["source"]),
+                *(percent(hardest[measure]) for measure in ("accuracy", "auroc", "own_rejected")),
+            ]
+        )
+    return table(
+        [
+            "owner: method",
+            "mean accuracy",
+            "hardest source",
+            "its accuracy",
+            "its AUROC",
+            "own rejected",
+        ],
+        rows,
+    )
+
+
 def detail_table() -> str:
     found = load("table_1_2")
     rows = [
@@ -55,26 +90,32 @@ def detail_table() -> str:
 
 def siblings_table() -> str:
     """Share called "made by this model" with the guard and without it, by owner and source."""
-    owners = load("attribution_siblings")["owners"]
-    rows = []
-    for owner, found in owners.items():
-        kind = owner.rsplit("-", 1)[0]
-        sources = found["sources"]
-        seeds = [name for name in sources if name.rsplit("-", 1)[0] == kind]
-        rivals = [name for name in sources if name not in ("own", *seeds)]
-        row = [f"{owner}{'¹' if found['development'] else ''}"]
-        for names in (["own"], seeds, rivals):
-            for judged in ("unguarded", "guarded"):
-                shares = [sources[name][judged] for name in names]
-                most = f" (at most {100 * max(shares):.1f})" if len(shares) > 1 else ""
-                row.append(f"{100 * statistics.fmean(shares):.1f}{most}")
-        rows.append(row)
+    rows = _siblings_rows("attribution_siblings", "")
+    if (RESULTS / "attribution_siblings_patches.json").exists():
+        rows += _siblings_rows("attribution_siblings_patches", "Patches: ")
     columns = [
         f"{who}, {how}"
         for who in ("own", "other seed", "six rivals")
         for how in ("unguarded", "guarded")
     ]
     return table(["called own, %; owner", *columns], rows)
+
+
+def _siblings_rows(name: str, head: str) -> list[list[str]]:
+    rows = []
+    for owner, found in load(name)["owners"].items():
+        kind = owner.rsplit("-", 1)[0]
+        sources = found["sources"]
+        seeds = [name for name in sources if name.rsplit("-", 1)[0] == kind]
+        rivals = [name for name in sources if name not in ("own", *seeds)]
+        row = [f"{head}{owner}{'¹' if found['development'] else ''}"]
+        for names in (["own"], seeds, rivals):
+            for judged in ("unguarded", "guarded"):
+                shares = [sources[name][judged] for name in names]
+                most = f" (at most {100 * max(shares):.1f})" if len(shares) > 1 else ""
+                row.append(f"{100 * statistics.fmean(shares):.1f}{most}")
+        rows.append(row)
+    return rows
 
 
 def solver_table() -> str:
@@ -253,6 +294,36 @@ def speed_table() -> str:
     return table(["size: method", "s per 1,000 images", "times FLIPAD's", "peak memory, GiB"], rows)
 
 
+def stages_table() -> str:
+    """Seconds of a fit and of a check by stage, idle and beside a busy process."""
+    measured = load("attribution_speed").get("stages")
+    if not measured:
+        return "Not measured yet.\n"
+    rows = []
+    for runs in measured:
+        head, cases = f"{runs['size']} px, {runs['title']}", runs["cases"]
+        for part in ("fit", "check"):
+            total = [f"{case[part]['all']:.3g}" for case in cases]
+            name = "fit" if part == "fit" else f"check of {runs['images']} images"
+            rows.append([f"**{head}: {name}, s**", *total])
+            stages = [stage for stage in cases[0][part] if stage != "all"]
+            rows += [
+                [
+                    f"{head}: {part}, {stage}",
+                    *(f"{max(0.0, case[part].get(stage, 0.0)):.3f}" for case in cases),
+                ]
+                for stage in stages
+            ]
+        rows.append(
+            [
+                f"{head}: images checked per second",
+                *(f"{runs['images'] / c['check']['all']:.3g}" for c in cases),
+            ]
+        )
+        rows.append([f"{head}: peak memory, GiB", *(f"{c['peak_mib'] / 1024:.2f}" for c in cases)])
+    return table(["size, method: stage", "idle", "beside a busy process"], rows)
+
+
 TABLES = {
     "third_parties_altered": lambda: altered_table("third_parties_altered"),
     "third_parties_16000_altered": lambda: altered_table("third_parties_16000_altered"),
@@ -261,6 +332,7 @@ TABLES = {
     "attribution_robustness_auroc": lambda: robustness_table("auroc"),
     "attribution_1": lambda: attribution_table(other_seed=False),
     "attribution_2": lambda: attribution_table(other_seed=True),
+    "attribution_patches": patches_table,
     "attribution_detail": detail_table,
     "attribution_siblings": siblings_table,
     "attribution_solver": solver_table,
@@ -269,4 +341,5 @@ TABLES = {
     "attribution_rows": rows_table,
     "third_parties": third_parties_table,
     "attribution_speed": speed_table,
+    "attribution_stages": stages_table,
 }

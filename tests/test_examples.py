@@ -1,6 +1,8 @@
 """Every Python block of README, docs and docstrings runs as it stands, in an empty folder."""
 
 import ast
+import importlib
+import pydoc
 import re
 from pathlib import Path
 
@@ -40,3 +42,11 @@ def test_a_block_runs_as_it_stands__smoke(block, tmp_path, monkeypatch):
 def test_each_question_has_an_example__identity_blocks(package):
     text = (ROOT / "src" / "wherefrom" / package / "__init__.py").read_text(encoding="utf-8")
     assert BLOCK.search(ast.get_docstring(ast.parse(text)) or "")
+
+
+@pytest.mark.parametrize("package", ["attribution", "origin", "anomaly", "credit", "inversion"])
+def test_help_is_a_short_page__identity_blocks(package):
+    """Task, example and the few calls: no class with all that Python gives it."""
+    page = pydoc.plain(pydoc.render_doc(importlib.import_module(f"wherefrom.{package}")))
+    assert "```python" in page and len(page.splitlines()) <= 120
+    assert "\nFUNCTIONS" in page and "\nCLASSES" not in page

@@ -134,6 +134,10 @@ def test_check_fails_if_nothing_could_be_judged__rejects_all_broken(here, capsys
             "error: give --others, or --self-made where there are none",
         ),
         (
+            ["fit", "--generator", "g.py:G", "--own", "own", "--self-made", "--out", "new"],
+            "error: --own needs --others",
+        ),
+        (
             ["explain", "m.attributor", "own", "--report", "r.html"],
             "error: own is a folder of 4 images; name one of them",
         ),
@@ -216,6 +220,30 @@ def test_fit_says_which_files_it_left_out__closed_form(place, tmp_path, monkeypa
     assert f"note: {others}: 1 file left out; the first: {others}/bad.png: is not an image" in err
     assert code == 2  # 20 images do not support the default rate, and the line says so
     assert "cannot be supported by 20 held-out samples" in err.splitlines()[-1]
+
+
+def test_fit_takes_own_images_from_disk__reference_library(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    spec = f"{place}/my.py:G"
+    assert run(["zoo", "sample", spec, "--count", "200", "--out", "mine", "--seed", "3"]) == 0
+    (tmp_path / "mine" / "bad.png").write_bytes(b"no")
+    arguments = ["--generator", spec, "--others", f"{place}/others", "--method", "raw-pad"]
+    rates = ["--false-negative-rate", "0.05", "--false-positive-rate", "0.1"]
+    small = ["--sibling-samples", "0", "--detector-epochs", "1", "--train-samples", "50"]
+    fit = ["attribution", "fit", *arguments, *rates, *small]
+    assert run([*fit, "--own", "mine", "--out", "x"]) == 0
+    out, err = capsys.readouterr()
+    assert "note: mine: 1 file left out; the first: mine/bad.png: is not an image" in err
+    assert run(["attribution", "show", "x"]) == 0
+    assert capsys.readouterr().out in out
+    facts = [line.split() for line in out.splitlines()]
+    assert ["own:", "origin", "given"] in facts and ["own:", "count", "200"] in facts
+    assert attribution.load("x").describe()["own"]["parts"]["calibration"] == 60
+    assert run([*fit, "--own", f"{place}/own", "--out", "y"]) == 2
+    assert (
+        "different own images given: 4; these error rates need at least"
+        in (capsys.readouterr().err.splitlines()[-1])
+    )
 
 
 @pytest.mark.usefixtures("undrawn")

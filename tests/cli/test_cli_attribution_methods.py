@@ -233,7 +233,7 @@ def test_of_all_methods_those_are_left_out_that_the_model_has_no_parts_for__clos
     """It draws its own images (no latent) and has no encoder."""
     latentless = dataclasses.replace(load_generator(f"{place}/my.py:G"), latent_shape=None)
     notes = []
-    able = ["flipad", "raw-pad", "dct-pad", "fingerprint", "ensemble"]
+    able = ["patches", "flipad", "raw-pad", "dct-pad", "fingerprint", "ensemble"]
     assert choose_methods(["all"], latentless, note=notes.append) == able
     assert notes[0] == "note: inversion-l2 is left out: the model has no latent"
     assert notes[-1] == "note: autoencoder is left out: the model has no encoder"

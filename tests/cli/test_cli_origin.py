@@ -62,8 +62,8 @@ def prepared(tmp_path_factory):
         write("elsewhere", range(50, 60))
         pair_up("pairs", range(10), "photos")
         pair_up("null", range(50, 60), "elsewhere")
-        index = ["build", "photos", "--encoder", "vae", "--out", "built.index"]
-        assert run(["--quiet", "origin", *index]) == 0
+        index = ["build", "photos", "--encoder", "vae", "--features", "none"]
+        assert run(["--quiet", "origin", *index, "--out", "built.index"]) == 0
     return folder
 
 
@@ -121,6 +121,8 @@ def test_the_whole_way_from_photographs_to_an_answer__closed_form(here, capsys):
     sentences = [answer["sentence"] for answer in found["answers"]]
     right = [f"made from photos/{n:03d}.png (p = " in s for n, s in enumerate(sentences)]
     assert sum(right) >= 7
+    for answer in found["answers"]:
+        assert {*answer["candidates"][0]["evidence"]} == {"latent", "features"}
     told = answers_of(capsys, "search", "refs.index", "photos/004.png")
     assert told == "photos/004.png: copy of photos/004.png (the same file)\n"
     table = answers_of(capsys, "evaluate", "pairs", "--index", "refs.index").splitlines()
@@ -306,6 +308,26 @@ def test_an_index_of_another_map_is_not_built_on__rejects_map(built, capsys):
     arguments = ["build", "photos", "--encoder", "vae", "--edit-map", "map", "--out", "refs.index"]
     assert run(["origin", *arguments]) == 2
     assert "built with another edit map" in capsys.readouterr().err
+
+
+def test_a_calibration_shows_its_largest_values__closed_form(built, capsys):
+    arguments = ["calibrate", "refs.index", "--pairs", "null", "--fpr", "0.1", "--no-rerank"]
+    assert run(["origin", *arguments, "--report", "null.html"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "calibrated on 10 origins for 0.1 false alarms\n"
+    told = [line for line in shown.err.splitlines() if line.startswith("largest without its")]
+    assert len(told) == 3
+    saved = json.loads(Path("refs.index/calibration/artifact.json").read_text())["meta"]
+    largest = saved["provenance"]["largest"]
+    assert [row["value"] for row in largest] == sorted((r["value"] for r in largest), reverse=True)
+    first = largest[0]
+    beside = Path(first["match"]).relative_to(Path.cwd().resolve())
+    values = f"{first['value']:.1f} of {first['edit']}, beside {beside}"
+    assert told[0] == f"largest without its origin: {values}"
+    page = Path("null.html").read_text()
+    assert "Largest values without the origin" in page and page.count("data:image") >= 20
+    assert run(["origin", *arguments, "--report", "null.txt"]) == 2
+    assert "null.txt" in capsys.readouterr().err
 
 
 def test_a_folder_is_judged_as_a_whole__closed_form(calibrated, prepared, capsys):

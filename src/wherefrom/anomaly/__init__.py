@@ -37,29 +37,25 @@ generator.  Everything else is in the subpackages: calibration, comparison, loca
 paper.
 """
 
-from wherefrom.anomaly.auditing import Audit, AuditConfig, audit
-from wherefrom.anomaly.calibration.fitted import AnomalyCalibration
-from wherefrom.anomaly.calibration.judgement import Judgements
+from wherefrom.anomaly.auditing import Audit as Audit
+from wherefrom.anomaly.auditing import AuditConfig as AuditConfig
+from wherefrom.anomaly.auditing import audit
+from wherefrom.anomaly.calibration.fitted import AnomalyCalibration as AnomalyCalibration
+from wherefrom.anomaly.calibration.judgement import Judgements as Judgements
 from wherefrom.anomaly.comparison.generators import anomaly_score
-from wherefrom.anomaly.config import PRESETS, AnomalyConfig
-from wherefrom.anomaly.localisation.heat_maps import Localisation, explain
+from wherefrom.anomaly.config import PRESETS as PRESETS
+from wherefrom.anomaly.config import AnomalyConfig as AnomalyConfig
+from wherefrom.anomaly.localisation.heat_maps import Localisation as Localisation
+from wherefrom.anomaly.localisation.heat_maps import explain
 from wherefrom.anomaly.measuring.scoring import score_images
 from wherefrom.anomaly.method import calibrate, score
-from wherefrom.anomaly.result import ImageScores
+from wherefrom.anomaly.result import ImageScores as ImageScores
 
-__all__ = [  # noqa: RUF022 (in order of use)
+__all__ = [  # noqa: RUF022 (in order of use; `help` shows these calls)
     "audit",
-    "AuditConfig",
-    "Audit",
     "score",
-    "Judgements",
     "explain",
-    "Localisation",
     "calibrate",
-    "AnomalyCalibration",
     "score_images",
-    "AnomalyConfig",
-    "PRESETS",
-    "ImageScores",
     "anomaly_score",
 ]

@@ -14,7 +14,8 @@ result = attribution.check(shipped, images)
 print([str(image.verdict) for image in result.images])
 ```
 
-In the order of use: `fit` (methods: `METHODS`, settings: `FlipadConfig` and the others' own),
+In the order of use: `fit` (methods: `METHODS`, settings: `PatchesConfig`, `FlipadConfig`
+and the others' own),
 `Attributor.save`, `load`, `check`, `explain` for one verdict, `identify` for several models,
 `evaluate` for an attributor on images of known origin, `compare` for methods side by side.
 """
@@ -22,19 +23,17 @@ In the order of use: `fit` (methods: `METHODS`, settings: `FlipadConfig` and the
 from wherefrom.attribution.checking.explaining import explain
 from wherefrom.attribution.checking.open_set import identify
 from wherefrom.attribution.checking.paths import check
-from wherefrom.attribution.config import FlipadConfig
+from wherefrom.attribution.config import FlipadConfig as FlipadConfig
 from wherefrom.attribution.evaluation.comparison import compare
 from wherefrom.attribution.evaluation.per_source import evaluate
-from wherefrom.attribution.fitted import Attributor, load
+from wherefrom.attribution.fitted import Attributor as Attributor
+from wherefrom.attribution.fitted import load
 from wherefrom.attribution.method import fit
-from wherefrom.attribution.methods import METHODS
-from wherefrom.attribution.result import CheckResult
+from wherefrom.attribution.methods import METHODS as METHODS
+from wherefrom.attribution.methods.patches import PatchesConfig as PatchesConfig
+from wherefrom.attribution.result import CheckResult as CheckResult
 
-__all__ = [
-    "METHODS",
-    "Attributor",
-    "CheckResult",
-    "FlipadConfig",
+__all__ = [  # the calls, which `help` shows; the classes stand in their modules
     "check",
     "compare",
     "evaluate",

@@ -89,7 +89,7 @@ class Attributor:
     noise: NoiseRange | None = None  # tells clean images from noisy ones
     experts: Mapping[str, Scorer] = field(default_factory=dict)  # by kind of alteration
     provenance: Mapping[str, Any]  # generator, others, seed; JSON values
-    seen: Tensor | None = None  # int64, `core.contents` of the others used; None: not recorded
+    seen: Tensor | None = None  # int64, `core.contents` of the images given; None: not recorded
 
     @property
     def kind(self) -> str:

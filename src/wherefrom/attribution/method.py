@@ -26,6 +26,15 @@ from wherefrom.attribution.conditions import (
 from wherefrom.attribution.config import AttributionConfig, TrainedConfig
 from wherefrom.attribution.fitted import Attributor, score_stored
 from wherefrom.attribution.methods import find_method, method_for
+from wherefrom.attribution.own_images import (
+    CALIBRATION,
+    TRAINING,
+    ImageSource,
+    OwnParts,
+    describe_parts,
+    sibling_part,
+    split_own,
+)
 from wherefrom.attribution.protocol import (
     FitMaterial,
     Scorer,
@@ -41,7 +50,7 @@ from wherefrom.calibration.conformal import guaranteed_rate, require_rate
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
-from wherefrom.core.saving.contents import content_set, contents_of
+from wherefrom.core.saving.contents import are_known, content_set, contents_of
 from wherefrom.core.saving.store import digest_tensors
 from wherefrom.data.writing import float_parts, to_float
 from wherefrom.generators.generator import Generator
@@ -51,10 +60,11 @@ MAX_REDRAWS = 20  # of a tenth of the calibration images, until enough are clean
 NOISE_SAMPLES = 400
 
 
-def fit(
+def fit(  # noqa: PLR0913 - each is a choice of the caller's, and a command's option
     generator: Generator,
     others: Tensor | None,
     *,
+    own: Tensor | None = None,
     method: str | None = None,
     config: AttributionConfig | None = None,
     columns: Sequence[str] | None = None,
@@ -68,14 +78,23 @@ def fit(
     the real images it was trained on; for a model of rows (N, D) or signals (N, C, T) floats.  A
     method that learns from them gets one part of them, the other part calibrates; any other method
     needs them to calibrate only.  None: there are none, and the model's own content stands in for
-    them (`self_made`), which says less.  `config` is of the method's own type; without one the
-    method's default holds (`numbers` for rows and signals).  Without `method` it is that of the
-    `config`; without both, `patches` for images and `flipad` for numbers.  `columns` are the names
-    of a table's columns, which `check` then asks of every table.
+    them (`self_made`), which says less.  `own` are images that the model made, as its owner makes
+    and keeps them, without loss; the fit then samples nothing and runs the last layer alone.  They
+    are split in disjoint parts (`own_images`), duplicates count once, and as many of them calibrate
+    as there are, up to what the settings ask for.  None: the model is sampled.
+
+    `config` is of the method's own type; without one the method's default holds (`numbers` for rows
+    and signals).  Without `method` it is that of the `config`; without both, `patches` for images
+    and `flipad` for numbers.  `columns` are the names of a table's columns, which `check` then asks
+    of every table.
     """
     numbers = generator.makes_numbers
     chosen = find_method(method) if method else method_for(config, numbers=numbers)
     config = chosen.settings(config, numbers=numbers)
+    if others is None and own is not None:
+        raise InputError(
+            "own images were given without others; give images that the model did not make, too"
+        )
     if others is None:
         pool = self_made(generator, wanted_others(config), seed=seed, track=track)
     else:
@@ -86,12 +105,13 @@ def fit(
     guaranteed_rate(rate, count, config.confidence, what="false-negative rate")
     if config.sibling_samples:
         require_rate(config.sibling_rate, config.sibling_samples, what="sibling rate")
+    given = {} if own is None else _own_parts(own, pool, generator, config, seed)
     immunity = Immunity.of(config)
     specialties_wanted = _specialties_wanted(config, immunity)
 
     def fit_scorer(alterations: Immunity) -> Scorer:
         others_train = alterations.applied(pool[parts["train"]], seed, "others")
-        material = FitMaterial(generator, others_train, seed, track, device, alterations)
+        material = FitMaterial(generator, others_train, seed, track, device, alterations, given)
         return chosen.fit(material, config)
 
     scorer = fit_scorer(NONE if specialties_wanted else immunity)
@@ -101,22 +121,12 @@ def fit(
         judge = experts.get(KIND_OF.get(condition, ""), scorer)
         return score_stored(judge, images, track=track)
 
-    held_seed = sample_seed(seed, "calibration")
-    held = HeldOutImages(
-        own=stored_samples(generator, config.calibration_samples, held_seed, track=track),
-        other=pool[parts["calibration"]],
-        seed=held_seed,
-        siblings={
-            kind: draw_siblings(
-                generator, kind, config.sibling_samples, seed=held_seed, track=track
-            )
-            for kind in (SIBLING_KINDS if config.sibling_samples else ())
-        },
-    )
+    held = _held_out(generator, given, pool[parts["calibration"]], config, seed, track)
     conditions = conditions_for(immunity)
     has_noisy = any(condition.name == NOISY for condition in conditions)
-    noise = _noise_range(generator, seed) if has_noisy else None
-    clean, altered = calibrate(score, held, conditions, generator, config, noise=noise)
+    noise = _noise_range(given.get(TRAINING, generator), seed) if has_noisy else None
+    more = None if given else generator
+    clean, altered = calibrate(score, held, conditions, more, config, noise=noise)
     return Attributor(
         method=chosen.name,
         config=config,
@@ -130,9 +140,10 @@ def fit(
         experts=experts,
         provenance={
             **_provenance(generator, pool, seed, "self-made" if others is None else "given"),
+            **({"own": describe_parts(given)} if given else {}),
             **({} if columns is None else {"columns": list(columns)}),
         },
-        seen=content_set(contents_of(pool[parts["train"] + parts["calibration"]])),
+        seen=_contents_used(pool[parts["train"] + parts["calibration"]], given),
     )
 
 
@@ -142,6 +153,54 @@ def _specialties_wanted(config: AttributionConfig, immunity: Immunity) -> dict[s
     if not immunity.kinds:
         raise InputError("experts are for altered files, and immunise is 0; give a share above 0")
     return specialties(immunity)
+
+
+def _own_parts(
+    own: Tensor, others: Tensor, generator: Generator, config: AttributionConfig, seed: int
+) -> OwnParts:
+    """The parts of own images; an `InputError` for too few, and for one that is also an other."""
+    images = as_stored(own, generator.image_shape)
+    shared = int(are_known(contents_of(images), content_set(contents_of(others))).sum())
+    if shared:
+        raise InputError(
+            f"{shared} of the {len(images)} own images are also among the others; take them out "
+            "of one of the two"
+        )
+    return split_own(images, generator, config, kinds=_calibrated_kinds(config), seed=seed)
+
+
+def _calibrated_kinds(config: AttributionConfig) -> tuple[str, ...]:
+    return tuple(SIBLING_KINDS) if config.sibling_samples else ()
+
+
+def _held_out(
+    generator: Generator,
+    given: OwnParts,
+    other: Tensor,
+    config: AttributionConfig,
+    seed: int,
+    track: Track,
+) -> HeldOutImages:
+    """Images to calibrate on: samples of the generator, or all of those that are given for it."""
+    held_seed = sample_seed(seed, "calibration")
+
+    def source_of(part: str, wanted: int) -> tuple[ImageSource, int]:
+        return (given[part], len(given[part])) if given else (generator, wanted)
+
+    own, count = source_of(CALIBRATION, config.calibration_samples)
+    drawn = {
+        kind: source_of(sibling_part(kind), config.sibling_samples)
+        for kind in _calibrated_kinds(config)
+    }
+    return HeldOutImages(
+        own=stored_samples(own, count, held_seed, track=track),
+        other=other,
+        seed=held_seed,
+        siblings={
+            kind: draw_siblings(source, kind, count, seed=held_seed, track=track)
+            for kind, (source, count) in drawn.items()
+        },
+    )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -158,7 +217,7 @@ def calibrate(
     score: Callable[[Tensor, str], Tensor],
     held: HeldOutImages,
     conditions: Sequence[Condition],
-    generator: Generator,
+    generator: Generator | None,
     config: AttributionConfig,
     *,
     noise: NoiseRange | None = None,
@@ -167,8 +226,8 @@ def calibrate(
 
     `score` gets images and their condition.  With `noise` an image counts as clean or noisy by its
     noise level, as `Attributor.check` will see it, and more own images are drawn until enough are
-    clean.  A condition with too few scores for the rates is left out; clean images with too few are
-    an `InputError`.
+    clean; with no `generator` there are no more.  A condition with too few scores for the rates is
+    left out; clean images with too few are an `InputError`.
     """
 
     def finite_scores(images: Tensor, name: str) -> Tensor:
@@ -191,7 +250,7 @@ def calibrate(
         }
         return HeldOutScores(own, other, siblings)
 
-    if noise is not None:
+    if noise is not None and generator is not None:
         held = replace(held, own=_enough_clean(held, noise, generator))
     clean = scores_in(lambda images: images, CLEAN)
     clean.require_rates(config)
@@ -217,12 +276,18 @@ def _enough_clean(held: HeldOutImages, noise: NoiseRange, generator: Generator) 
     return own
 
 
-def _noise_range(generator: Generator, seed: int) -> NoiseRange:
+def _noise_range(generator: ImageSource, seed: int) -> NoiseRange:
     """From own images of their own: the calibration images must not draw their own border."""
     source = sample_seed(seed, "noise range")
     own = stored_samples(generator, NOISE_SAMPLES, source)
     (noisy,) = (condition for condition in CONDITIONS if condition.name == NOISY)
     return NoiseRange.of(to_float(own), to_float(noisy.applied(own, source)))
+
+
+def _contents_used(others: Tensor, given: OwnParts) -> Tensor:
+    """The contents of all images that were given and used."""
+    own = given[TRAINING].images if given else ()
+    return content_set(torch.cat([contents_of(others), contents_of(own)]))
 
 
 def _provenance(generator: Generator, pool: Tensor, seed: int, origin: str) -> dict[str, Any]:

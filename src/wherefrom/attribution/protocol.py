@@ -24,6 +24,13 @@ from torch import Tensor
 
 from wherefrom.attribution.conditions import NONE, Immunity
 from wherefrom.attribution.config import AttributionConfig
+from wherefrom.attribution.own_images import (
+    REFERENCE,
+    TRAINING,
+    GivenImages,
+    ImageSource,
+    OwnParts,
+)
 from wherefrom.core.config import Config
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
@@ -87,12 +94,28 @@ class FitMaterial:
     track: Track = quiet
     device: torch.device | str = "cpu"
     immunity: Immunity = NONE  # `others` are altered by it already
+    given: OwnParts = field(default_factory=dict)  # own images from disk, instead of samples
+
+    @property
+    def source(self) -> ImageSource:
+        """Where own images to train on, and their activations, are drawn from."""
+        return self.given.get(TRAINING, self.generator)
 
     def own(self, count: int) -> Tensor:
-        """`count` samples of the generator to train on, as stored, (count, C, H, W)."""
+        """`count` own images to train on, as stored, (count, C, H, W)."""
         seed = sample_seed(self.seed, "train")
-        images = stored_samples(self.generator, count, seed, track=self.track)
+        images = stored_samples(self.source, count, seed, track=self.track)
         return self.altered(images, "own")
+
+    def reference(self, count: int, seed: int) -> Tensor:
+        """`count` own images that nothing was trained on, as stored, for the units of scores.
+
+        Of given images no more than there are.
+        """
+        source = self.given.get(REFERENCE, self.generator)
+        if isinstance(source, GivenImages):
+            count = min(count, len(source))
+        return stored_samples(source, count, seed, track=self.track)
 
     def altered(self, images: Tensor, name: str) -> Tensor:
         """Images to train on, uint8 (N, C, H, W), altered as the immunity asks."""
@@ -190,8 +213,12 @@ def sample_seed(seed: int, role: str) -> int:
     return derive_seed(seed, "flipad", role)
 
 
-def stored_samples(generator: Generator, count: int, seed: int, *, track: Track = quiet) -> Tensor:
+def stored_samples(
+    generator: ImageSource, count: int, seed: int, *, track: Track = quiet
+) -> Tensor:
     """`count` samples as a file holds them, (count, C, H, W): images uint8, numbers float32."""
+    if isinstance(generator, GivenImages):
+        return generator.stored(count, seed)
     batches = generator.sample_with_activations(count, seed)
     parts = (x for x, _ in track(batches, "sampling the model", total=generator.batch_count(count)))
     return torch.cat([x if generator.makes_numbers else to_uint8(x) for x in parts])

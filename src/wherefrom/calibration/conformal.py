@@ -86,7 +86,7 @@ def guaranteed_rate(rate: float, count: int, confidence: float, *, what: str) ->
     while k < count and beta.sf(rate, k + 1, count - k) <= 1 - confidence:
         k += 1
     if k == 0:
-        needed = math.ceil(math.log1p(-confidence) / math.log1p(-rate))
+        needed = needed_samples(rate, what=what, confidence=confidence)
         raise InputError(
             f"a {what} of {rate} with confidence {confidence} cannot be supported by {count} "
             f"held-out samples; use at least {needed}"
@@ -94,14 +94,15 @@ def guaranteed_rate(rate: float, count: int, confidence: float, *, what: str) ->
     return k / (count + 1)
 
 
-def needed_samples(rate: float, *, what: str) -> int:
-    """The smallest number of calibration scores that supports `rate`."""
+def needed_samples(rate: float, *, what: str, confidence: float = 0.0) -> int:
+    """The smallest number of calibration scores that supports `rate`, with that confidence."""
     if not 0 < rate < 1:
         raise InputError(f"the {what} is {rate}, but it must lie strictly between 0 and 1")
     count = max(1, math.ceil(1 / rate) - 2)
     while not _ranks_within(rate, count):
         count += 1
-    return count
+    guaranteed = math.ceil(math.log1p(-confidence) / math.log1p(-rate))
+    return max(count, guaranteed)
 
 
 def _ranks_within(rate: float, count: int) -> int:

@@ -25,22 +25,29 @@ In the order of use: `Case` and `add_parts`, `write_case`, `check_case`, `open_c
 `inspect_image` or `inspect_folder`.
 """
 
-from wherefrom.case.file import Case, CaseConfig, read_case, write_case
-from wherefrom.case.folder import FolderInspection, inspect_folder
+from wherefrom.case.file import Case as Case
+from wherefrom.case.file import CaseConfig as CaseConfig
+from wherefrom.case.file import read_case, write_case
+from wherefrom.case.folder import FolderInspection as FolderInspection
+from wherefrom.case.folder import inspect_folder
 from wherefrom.case.method import inspect_image
-from wherefrom.case.opened import OpenCase, open_case
+from wherefrom.case.opened import OpenCase as OpenCase
+from wherefrom.case.opened import open_case
 from wherefrom.case.parts import add_parts, check_case
-from wherefrom.case.result import QUESTIONS, Inspection, QuestionAnswer, State
+from wherefrom.case.result import (
+    QUESTIONS as QUESTIONS,
+)
+from wherefrom.case.result import (
+    Inspection as Inspection,
+)
+from wherefrom.case.result import (
+    QuestionAnswer as QuestionAnswer,
+)
+from wherefrom.case.result import (
+    State as State,
+)
 
-__all__ = [
-    "QUESTIONS",
-    "Case",
-    "CaseConfig",
-    "FolderInspection",
-    "Inspection",
-    "OpenCase",
-    "QuestionAnswer",
-    "State",
+__all__ = [  # the calls, which `help` shows; the classes stand in their modules
     "add_parts",
     "check_case",
     "inspect_folder",

@@ -170,7 +170,7 @@ def _attributor(place: Path, device: str) -> Attributor:
     if method.needs_generator(config):
         raise InputError(
             f"{place} was fitted with the method {method.name}, which needs the whole model to "
-            "judge an image; a case takes the other methods, best flipad"
+            "judge an image; a case takes the other methods, such as patches"
         )
     fitted = load_attributor(place, device=device)
     if fitted.judges_numbers:

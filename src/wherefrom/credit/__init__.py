@@ -48,13 +48,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wherefrom.credit.estimators.choose import METHODS, Credit
+    from wherefrom.credit.estimators.choose import METHODS as METHODS
+    from wherefrom.credit.estimators.choose import Credit as Credit
     from wherefrom.credit.finished import shares
-    from wherefrom.credit.method import OpenStudy, open_study, run
-    from wherefrom.credit.payout.division import PayoutConfig
-    from wherefrom.credit.payout.of_study import StudyPayout, pay, settle, verify
+    from wherefrom.credit.method import OpenStudy as OpenStudy
+    from wherefrom.credit.method import open_study, run
+    from wherefrom.credit.payout.division import PayoutConfig as PayoutConfig
+    from wherefrom.credit.payout.of_study import StudyPayout as StudyPayout
+    from wherefrom.credit.payout.of_study import pay, settle, verify
     from wherefrom.credit.payout.receipt import read_receipt
-    from wherefrom.credit.result import Shares
+    from wherefrom.credit.result import Shares as Shares
 
 # Where each name stands.  It is imported when it is used: the processes that make runs of a
 # callable game, and there may be many, do not wait for torch.
@@ -74,13 +77,7 @@ _HOMES = {
     "shares": "finished",
 }
 
-__all__ = [
-    "METHODS",
-    "Credit",
-    "OpenStudy",
-    "PayoutConfig",
-    "Shares",
-    "StudyPayout",
+__all__ = [  # the calls, which `help` shows; the classes stand in their modules
     "open_study",
     "pay",
     "read_receipt",

@@ -38,7 +38,7 @@ FEATURE_LIMIT = 10.0  # in deviations
 PENALTY = 1e-3
 WHITENING_INPUTS = 1000
 ROWS = 32  # inputs per pass
-SMALLEST_SIDE = 16
+MIN_SIDE = 16
 
 
 @dataclass(frozen=True)
@@ -184,8 +184,8 @@ def _features(x: Tensor, whitening: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
 
 
 def _check(x: Tensor, channels: int) -> None:
-    if x.ndim != 4 or x.shape[1] != channels or min(x.shape[2:]) < SMALLEST_SIDE:
+    if x.ndim != 4 or x.shape[1] != channels or min(x.shape[2:]) < MIN_SIDE:
         raise InputError(
             f"inputs of shape {tuple(x.shape)}, expected (N, {channels}, H, W) of at least "
-            f"{SMALLEST_SIDE}x{SMALLEST_SIDE}"
+            f"{MIN_SIDE}x{MIN_SIDE}"
         )

@@ -20,33 +20,29 @@ Outliers of a folder: `calibrate_outliers` on images that were not trained on, t
 `find_outliers`.  Discovered classes: `cluster_images`, of a model trained as "cgpgan".
 """
 
-from wherefrom.inversion.classes.clusters import Clustering, cluster_images
-from wherefrom.inversion.codes.editing import Edit, edit
-from wherefrom.inversion.codes.reconstruction import Reconstruction, reconstruct
-from wherefrom.inversion.config import InversionConfig
+from wherefrom.inversion.classes.clusters import Clustering as Clustering
+from wherefrom.inversion.classes.clusters import cluster_images
+from wherefrom.inversion.codes.editing import Edit as Edit
+from wherefrom.inversion.codes.editing import edit
+from wherefrom.inversion.codes.reconstruction import Reconstruction as Reconstruction
+from wherefrom.inversion.codes.reconstruction import reconstruct
+from wherefrom.inversion.config import InversionConfig as InversionConfig
 from wherefrom.inversion.method import fit, fit_from
-from wherefrom.inversion.model import FittedInverter, load
-from wherefrom.inversion.networks.bodies import Architecture
+from wherefrom.inversion.model import FittedInverter as FittedInverter
+from wherefrom.inversion.model import load
+from wherefrom.inversion.networks.bodies import Architecture as Architecture
 from wherefrom.inversion.outliers.calibrated import (
-    OutlierReport,
+    OutlierReport as OutlierReport,
+)
+from wherefrom.inversion.outliers.calibrated import (
     calibrate_outliers,
     find_outliers,
 )
-from wherefrom.inversion.recipes import METHODS
-from wherefrom.inversion.training.dataset import TrainingLabels
-from wherefrom.inversion.training.recording import Recorder
+from wherefrom.inversion.recipes import METHODS as METHODS
+from wherefrom.inversion.training.dataset import TrainingLabels as TrainingLabels
+from wherefrom.inversion.training.recording import Recorder as Recorder
 
-__all__ = [  # in the order of use
-    "METHODS",
-    "Architecture",
-    "Clustering",
-    "Edit",
-    "FittedInverter",
-    "InversionConfig",
-    "OutlierReport",
-    "Reconstruction",
-    "Recorder",
-    "TrainingLabels",
+__all__ = [  # the calls, which `help` shows; the classes stand in their modules
     "calibrate_outliers",
     "cluster_images",
     "edit",

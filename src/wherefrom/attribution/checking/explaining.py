@@ -1,7 +1,8 @@
-"""Why one image got its verdict: its activations, what the inversion leaves over, re-encodings.
+"""Why one image got its verdict: re-encodings, and where the method inverts, its activations.
 
 FLIPAD, Figures 4 and 11 to 15, show activation channels that differ; here they are those of the
-image asked about, in the units in which the detector sees them.
+image asked about, in the units in which the detector sees them.  The methods `flipad` and
+`ensemble` have them, and what the inversion leaves over; the default, `patches`, inverts nothing.
 
 Symbols:
     z       inverted activations as the detector is given them, standardised, (K, h, w)

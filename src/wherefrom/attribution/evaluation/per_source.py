@@ -89,19 +89,20 @@ def evaluate(
 
 
 def refuse_seen(fitted: Attributor, sources: Mapping[str, Tensor]) -> None:
-    """An `InputError` if an image of a source was among the others of the fit, by its pixels.
+    """An `InputError` if an image of a source was given to the fit, by its pixels.
 
     The attributor keeps 64 bits of each one's digest (`core.contents`); an older one keeps none,
     and nothing is refused.  A lossy copy of such an image is another image.
     """
     if fitted.seen is None:
         return
+    used = "images" if "own" in fitted.provenance else "other images"
     for name, images in sources.items():
         known = are_known(contents_of(as_stored(images, fitted.image_shape)), fitted.seen)
         if bool(known.any()):
             raise InputError(
-                f"{int(known.sum())} of the {len(images)} images of {name!r} were among the other "
-                "images that this attributor was fitted to, which would flatter it; give images "
+                f"{int(known.sum())} of the {len(images)} images of {name!r} were among the {used} "
+                "that this attributor was fitted to, which would flatter it; give images "
                 "that it has not seen"
             )
 

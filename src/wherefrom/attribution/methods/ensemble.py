@@ -59,7 +59,6 @@ from wherefrom.attribution.protocol import (
     SavedScorer,
     ScoreDetails,
     Scorer,
-    stored_samples,
 )
 from wherefrom.core.config import setting
 from wherefrom.core.rng import derive_seed
@@ -173,7 +172,7 @@ def fit_ensemble(material: FitMaterial, config: EnsembleConfig) -> Ensemble:
 
     def drawn(name: str) -> Tensor:
         source = derive_seed(material.seed, "ensemble", name)
-        images = stored_samples(material.generator, config.reference_samples, source)
+        images = material.reference(config.reference_samples, source)
         return to_float(material.altered(images, f"ensemble {name}"))
 
     cost = flipad.features.extract_with_costs(drawn("cost"))[2]

@@ -23,6 +23,7 @@ from torch import Tensor
 from wherefrom.attribution.config import PRESETS, FlipadConfig
 from wherefrom.attribution.final_layer.window import Window
 from wherefrom.attribution.methods.features import FeatureMap, select_channels
+from wherefrom.attribution.own_images import GivenImages, ImageSource
 from wherefrom.attribution.protocol import (
     Channel,
     FitMaterial,
@@ -42,7 +43,6 @@ from wherefrom.data.altering.crops import crop_count, random_crops
 from wherefrom.data.writing import to_float, to_uint8
 from wherefrom.detectors.classifier import FittedClassifier, fit_classifier
 from wherefrom.detectors.deep_sad import FittedDeepSad, fit_deep_sad
-from wherefrom.generators.generator import Generator
 
 CROP_CHUNK = 512
 NOISE_SAMPLES = 500  # own images behind the noise that they have before anybody alters them
@@ -158,14 +158,14 @@ def fit_flipad(material: FitMaterial, config: FlipadConfig) -> FlipadScorer:
     features = FeatureMap.of(
         generator,
         lambda window: mean_activation(
-            generator, config.mean_samples, seed, window=window, track=track
+            material.source, config.mean_samples, seed, window=window, track=track
         ).to(material.device),
         config,
     )
     if generator.makes_numbers:
         features = features.in_units_of(own_train)
     if config.lasso.slack == "noise":
-        drawn = stored_samples(generator, NOISE_SAMPLES, derive_seed(seed, "flipad", "noise"))
+        drawn = stored_samples(material.source, NOISE_SAMPLES, derive_seed(seed, "flipad", "noise"))
         features = features.with_clean_noise(to_float(drawn))
     own = features.extract(as_values(own_train), track=track)
     negative = features.extract(as_values(material.others), track=track)
@@ -190,7 +190,7 @@ def add_classifier(
     Every kind comes from own images that were drawn for it alone; more of them give the units in
     which the two scores are joined.  None is used to train Deep SAD or to calibrate.
     """
-    generator, seed, track = material.generator, material.seed, material.track
+    generator, seed, track = material.source, material.seed, material.track
     immunity = material.immunity
     side = config.classifier.side
     per_image = crop_count(generator.image_shape, side)
@@ -227,14 +227,14 @@ def add_classifier(
     classifier = fit_classifier(
         own, torch.cat(negatives), config=config.classifier, seed=seed, track=track
     )
-    drawn = stored_samples(generator, REFERENCE_SAMPLES, source("reference"))
+    drawn = material.reference(REFERENCE_SAMPLES, source("reference"))
     images = to_float(immunity.applied(drawn, source("reference")))
     both = both_scores(scorer.features, scorer.detector, classifier, images)
     return dataclasses.replace(scorer, classifier=classifier, reference=reference_of(both))
 
 
 def mean_activation(
-    generator: Generator,
+    generator: ImageSource,
     count: int,
     seed: int,
     *,
@@ -243,8 +243,10 @@ def mean_activation(
 ) -> Tensor:
     """z_bar: mean activation before the last layer over `count` samples, or a window of it.
 
-    Section 4.3.
+    Section 4.3.  Of own images from disk, each counts once at most.
     """
+    if isinstance(generator, GivenImages):
+        count = min(count, len(generator))
     total = None
     batches = generator.sample_with_activations(count, derive_seed(seed, "flipad", "mean"))
     for _, z in track(batches, "averaging activations", total=generator.batch_count(count)):
@@ -261,7 +263,7 @@ def _impostor_features(features: FeatureMap, material: FitMaterial, config: Flip
     if count == 0:
         return features.extract(torch.empty(0, *generator.image_shape))
     source = derive_seed(material.seed, "flipad", "impostors")
-    images = to_float(stored_samples(generator, count, source, track=track))
+    images = to_float(stored_samples(material.source, count, source, track=track))
     changed = to_uint8(make_impostors(images, seed=source, moved=config.moved))
     return features.extract(to_float(material.altered(changed, "impostors")), track=track)
 

@@ -16,6 +16,8 @@ sibling of the model (docs/attribution-results.md).
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,14 +37,17 @@ from wherefrom.attribution.training.impostors import make_impostors, retouch_in_
 from wherefrom.attribution.training.other_layers import draw_by_other_layers
 from wherefrom.attribution.training.redrawn_layers import draw_by_redrawn_layers
 from wherefrom.core.config import setting
+from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
-from wherefrom.data.altering.crops import crop_count, random_crops
+from wherefrom.data.altering.crops import random_crops
 from wherefrom.data.writing import to_float, to_uint8
 from wherefrom.detectors.classifier import ClassifierConfig, FittedClassifier, fit_classifier
-from wherefrom.detectors.patch_moments import FittedPatchMoments, fit_patch_moments
+from wherefrom.detectors.patch_moments import MIN_SIDE, FittedPatchMoments, fit_patch_moments
 from wherefrom.generators.last_layer.output_map import OutputMap
 
-CHUNK = 512  # images whose pre-activations are made at a time
+CHUNK = 128  # images whose pre-activations are made at a time
+WINDOW = 128  # side that is kept of larger training images
+MAX_CROPS = 16  # of one image, for the networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +84,7 @@ class PatchesScorer(Scorer):
 
     def evidence(self, images: Tensor) -> Tensor:
         """The linear function of the moments, and the classifier's logit, (N, 2) float64."""
-        o = self.output_map.inverse(images.to(self.moments.mean))
+        o = pre_activations(self.output_map, images.to(self.moments.mean))
         return torch.stack([self.moments.score(o), self.classifier.score(o)], dim=1)
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -90,6 +95,11 @@ class PatchesScorer(Scorer):
             meta[name], own = part.to_saved()
             tensors |= {f"{name}.{key}": value for key, value in own.items()}
         return meta, tensors
+
+
+def pre_activations(output_map: OutputMap, images: Tensor) -> Tensor:
+    """o = sigma^-1(x), laid out like the images (N, C, H, W), also that of a dense layer."""
+    return output_map.inverse(images).reshape(images.shape)
 
 
 def read_patches(saved: SavedScorer) -> PatchesScorer:
@@ -110,8 +120,16 @@ def fit_patches(material: FitMaterial, config: PatchesConfig) -> PatchesScorer:
     of its own); more of them give the units in which the two are joined.  None of them calibrates.
     """
     generator, seed, track = material.source, material.seed, material.track
-    per_image = crop_count(generator.image_shape, config.classifier.side)
+    size, side = min(generator.image_shape[-2:]), config.classifier.side
+    if size < MIN_SIDE:
+        raise InputError(
+            f"the method patches needs images of at least {MIN_SIDE} px a side, and this model's "
+            f"have {size}; take --method flipad"
+        )
+    tiles = math.prod(-(-length // side) for length in generator.image_shape[-2:])
+    per_image = min(tiles, MAX_CROPS)
     count = -(-config.train_samples // per_image)
+    half, quarter = -(-count // 2), -(-count // 4)
 
     def source(name: str) -> int:
         return derive_seed(seed, "patches", name)
@@ -119,43 +137,50 @@ def fit_patches(material: FitMaterial, config: PatchesConfig) -> PatchesScorer:
     def drawn(number: int, name: str) -> Tensor:
         return stored_samples(generator, number, source(name), track=track)
 
-    half, quarter = -(-count // 2), -(-count // 4)
-    kinds = {
-        "own": drawn(count, "own"),
-        "impostors": to_uint8(
-            make_impostors(
-                to_float(drawn(half, "impostors")), seed=source("changes"), moved=config.moved
-            )
-        ),
-        "layers": draw_by_other_layers(generator, count, seed=source("layers"), track=track),
-        "redrawn": draw_by_redrawn_layers(generator, count, seed=source("redrawn"), track=track),
-        "moved": retouch_in_turn(
-            draw_by_redrawn_layers(generator, quarter, seed=source("moved"), track=track),
-            seed=source("moves"),
-        ),
+    def redrawn(number: int, name: str) -> Tensor:
+        return draw_by_redrawn_layers(generator, number, seed=source(name), track=track)
+
+    def impostors() -> Tensor:
+        base = to_float(drawn(half, "impostors"))
+        return to_uint8(make_impostors(base, seed=source("changes"), moved=config.moved))
+
+    def altered_layers() -> Tensor:
+        return draw_by_other_layers(generator, count, seed=source("layers"), track=track)
+
+    kinds: dict[str, Callable[[], Tensor]] = {
+        "own": lambda: drawn(count, "own"),
+        "impostors": impostors,
+        "layers": altered_layers,
+        "redrawn": lambda: redrawn(count, "redrawn"),
+        "moved": lambda: retouch_in_turn(redrawn(quarter, "moved"), seed=source("moves")),
+        "others": lambda: material.others[:half],
     }
-    images = {name: material.altered(part, f"patches {name}") for name, part in kinds.items()}
-    images["others"] = material.others[:half]  # altered already
 
-    def pre_activations(name: str) -> Tensor:
-        """o of these images in half precision: they are many, and 8-bit images lose nothing."""
-        parts = torch.split(images[name], CHUNK)
-        return torch.cat([generator.output_map.inverse(to_float(part)).half() for part in parts])
+    def windows(name: str) -> Tensor:
+        """o of all images of that kind in half precision, of large ones a window each."""
+        images = kinds[name]()
+        if name != "others":  # altered already
+            images = material.altered(images, f"patches {name}")
+        parts = [
+            random_crops(
+                pre_activations(generator.output_map, to_float(part)).half(),
+                WINDOW,
+                1,
+                seed=derive_seed(source(f"windows of {name}"), index),
+            )
+            for index, part in enumerate(torch.split(images, CHUNK))
+        ]
+        return torch.cat(parts).to(material.device)
 
-    o = {name: pre_activations(name).to(material.device) for name in images}
-    own = o.pop("own")
-    moments = fit_patch_moments(own, list(o.values()), track=track)
-    side = config.classifier.side
-    crops = [
-        random_crops(part, side, per_image, seed=source(f"crops of {name}"))
+    o = {name: windows(name) for name in kinds}
+    crops = {
+        name: random_crops(part, side, per_image, seed=source(f"crops of {name}"))
         for name, part in o.items()
-    ]
+    }
+    own, own_crops = o.pop("own"), crops.pop("own")
+    moments = fit_patch_moments(own, list(o.values()), track=track)
     classifier = fit_classifier(
-        random_crops(own, side, per_image, seed=source("crops of own")),
-        torch.cat(crops),
-        config=config.classifier,
-        seed=seed,
-        track=track,
+        own_crops, torch.cat(list(crops.values())), config=config.classifier, seed=seed, track=track
     )
     both = PatchesScorer(generator.output_map, moments, classifier, torch.zeros(2, 2))
     reference = material.altered(

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from wherefrom.attribution.own_images import ImageSource
 from wherefrom.attribution.protocol import as_stored
 from wherefrom.attribution.training.impostors import make_impostors
 from wherefrom.core.errors import InputError
@@ -84,7 +85,7 @@ def layer_changes(layer: LastLayer) -> tuple[Change, ...]:
 
 
 def draw_by_other_layers(
-    generator: Generator, count: int, *, seed: int, track: Track = quiet
+    generator: ImageSource, count: int, *, seed: int, track: Track = quiet
 ) -> Tensor:
     """`count` samples of the generator's content, as stored, (count, C, H, W); a layer per 32."""
     layer, bare = generator.last_layer, without_skip(generator)
@@ -102,7 +103,7 @@ def draw_by_other_layers(
     return torch.cat(images)
 
 
-def without_skip(generator: Generator) -> LastLayer:
+def without_skip(generator: ImageSource) -> LastLayer:
     """The last layer without the columns of a skip, which adds as it is in every model."""
     layer, skip = generator.last_layer, generator.split.skip
     if skip is None:

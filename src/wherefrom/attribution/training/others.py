@@ -1,10 +1,10 @@
-"""Images that the model did not make: reading them, how many a fit needs, which it trains on."""
+"""Images for a fit: reading them; of the others, how many a fit needs, and which it trains on."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -23,7 +23,8 @@ from wherefrom.generators.last_layer.introspection import holds_numbers
 
 MIN_TRAINING_OTHERS = 50
 MAX_OTHERS = 20_000  # files of others that are read, unless a fit can use more
-CODEC_SHARE = 0.1  # of the others: so many lossy files say nothing about a class
+MAX_OWN = 20_000  # files of own images that are read
+CODEC_SHARE = 0.1  # of the others, or of the own images: above it, lossy files are refused
 SCALED_AWAY = 2  # times the model's size
 
 Shape = tuple[int, int, int]
@@ -47,11 +48,16 @@ class SampleReader:
             return self.read_table(paths)[0]
         return self._read_images(paths, limit).images
 
-    def read_table(self, paths: Sequence[Path]) -> tuple[Tensor, tuple[str, ...] | None]:
-        """Distinct rows, float32 (N, *shape), and the columns' names where files give some."""
+    def read_table(
+        self, paths: Sequence[Path], *, columns: Sequence[str] | None = None
+    ) -> tuple[Tensor, tuple[str, ...] | None]:
+        """Distinct rows, float32 (N, *shape), and the columns' names where files give some.
+
+        A file with other names than `columns` is left out.
+        """
         if self.resize:
             raise InputError("--resize scales images, and this model makes rows of numbers")
-        batch = read_rows(paths, self.shape, drop_duplicates=True)
+        batch = read_rows(paths, self.shape, columns=columns, drop_duplicates=True)
         self._note_skipped(paths, batch.skipped, "row", " or files")
         return batch.values, batch.columns
 
@@ -73,6 +79,35 @@ class SampleReader:
             refuse_codec_leak(batch, _where(paths))
         return batch.images
 
+    def read_own(self, paths: Sequence[Path], *, columns: Sequence[str] | None = None) -> Tensor:
+        """Own images with the pixels that the model gave, of its size whatever `resize` says.
+
+        Or rows of tables, with these `columns`.  Of images, a few that are lossy or were changed in
+        another way are left out; an `InputError` where they are many, or where none can be used.
+        """
+        if holds_numbers(self.shape):
+            return self.read_table(paths, columns=columns)[0]
+        batch = replace(self, resize=False)._read_images(paths, MAX_OWN, at_least=0)
+        height, width = self.shape[1:]
+        if not batch.paths:
+            raise InputError(
+                f"{_where(paths)}: no own image can be used (first problem: {batch.skipped[0]}); "
+                f"give images as the model made them, {width}x{height} px"
+            )
+        changes = [
+            carrier.altered or ("" if carrier.lossless else f"its file is lossy ({carrier.format})")
+            for carrier in batch.carriers
+        ]
+        changed = [SkippedFile(*pair) for pair in zip(batch.paths, changes, strict=True) if pair[1]]
+        if len(changed) > CODEC_SHARE * len(changes):
+            raise InputError(
+                f"{_where(paths)}: {len(changed)} of {len(changes)} own images were changed after "
+                f"the model made them (the first: {changed[0]}): the fit would learn the change, "
+                "not the origin; give the model's own output in lossless files such as PNG"
+            )
+        self._note_skipped(paths, changed, "own file")
+        return batch.images[[row for row, change in enumerate(changes) if not change]]
+
     def read_sources(self, named: Sequence[tuple[str, Path]]) -> Mapping[str, Tensor]:
         """Images by source, from pairs of the source's name and its folder."""
         sources: dict[str, Tensor] = {}
@@ -82,14 +117,16 @@ class SampleReader:
             sources[name] = self.read((folder,))
         return sources
 
-    def _read_images(self, paths: Sequence[Path], limit: int | None) -> ImageBatch:
+    def _read_images(
+        self, paths: Sequence[Path], limit: int | None, *, at_least: int = 1
+    ) -> ImageBatch:
         channels, height, width = self.shape
         where, files = _where(paths), list_images(paths)
         if limit is not None and limit < len(files):
             self.note(f"note: {where}: {limit} of {len(files)} files were drawn, enough for a fit")
             drawn = sample_indices([str(path) for path in files], limit, seed=0)
             files = [files[row] for row in drawn]
-        options = BatchOptions(channels, (height, width), self.resize)
+        options = BatchOptions(channels, (height, width), self.resize, at_least)
         batch = read_files(files, where, options, track=self.track)
         self._note_skipped(paths, batch.skipped, "file")
         if batch.lossy:

@@ -16,16 +16,19 @@ Deviation: FLIPAD's negatives are real images (or one rival's) only.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wherefrom.attribution.own_images import ImageSource
 from wherefrom.attribution.protocol import as_stored
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
-from wherefrom.generators.generator import Generator
 
 IMAGES_PER_LAYER = 100
+MAX_VALUES = 2**24  # activations of images that share their layers: large ones share with few
 # Channels of h and side of A's kernels, in turn: 15 to 33 dB from o.
 SIZES = ((12, 5), (24, 3), (48, 1), (24, 5), (96, 1), (12, 3), (48, 3), (24, 1))
 PLACES = 2000  # at least, that a layer is fitted on, and four for each of its inputs
@@ -33,15 +36,18 @@ RIDGE = 1e-4  # of the mean variance of the patches
 
 
 def draw_by_redrawn_layers(
-    generator: Generator, count: int, *, seed: int, track: Track = quiet
+    generator: ImageSource, count: int, *, seed: int, track: Track = quiet
 ) -> Tensor:
     """`count` samples of the generator's content, as stored, (count, C, H, W).
 
-    Image i depends on (i, count, seed) only; every IMAGES_PER_LAYER images share their layers.
+    Image i depends on (i, count, seed) only; every IMAGES_PER_LAYER images share their layers,
+    fewer where they have more than MAX_VALUES activations.
     """
     images = []
-    batches = generator.sample_with_activations(count, seed, batch=IMAGES_PER_LAYER)
-    total = generator.batch_count(count, IMAGES_PER_LAYER)
+    values = math.prod(generator.last_layer.input_shape)
+    batch = max(1, min(IMAGES_PER_LAYER, MAX_VALUES // values))
+    batches = generator.sample_with_activations(count, seed, batch=batch)
+    total = generator.batch_count(count, batch)
     for index, (_, z) in enumerate(track(batches, "redrawing the last layers", total=total)):
         rng = stream(seed, "redrawn layers", index)
         channels, side = SIZES[index % len(SIZES)]

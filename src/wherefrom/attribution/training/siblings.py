@@ -28,11 +28,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from wherefrom.attribution.final_layer.least_squares import least_squares
+from wherefrom.attribution.own_images import ImageSource
 from wherefrom.attribution.protocol import as_stored
 from wherefrom.attribution.training.other_layers import input_axis, without_skip
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.generators.generator import Generator
 from wherefrom.generators.last_layer.layer import LastLayer
 
 GAIN_DEVIATION = 0.5  # of the logarithm of a channel's gain
@@ -42,7 +43,7 @@ Redraw = Callable[[LastLayer, Tensor, torch.Generator], Tensor]
 
 
 def draw_siblings(
-    generator: Generator, kind: str, count: int, *, seed: int, track: Track = quiet
+    generator: ImageSource, kind: str, count: int, *, seed: int, track: Track = quiet
 ) -> Tensor:
     """`count` images of that kind as stored, 8-bit (count, C, H, W), each by a layer of its own."""
     bare = without_skip(generator)
@@ -86,35 +87,6 @@ def _fresh_kernels(layer: LastLayer, rng: torch.Generator) -> Tensor:
     drawn = torch.randn(len(rows), len(rows), generator=rng).double() / len(rows) ** 0.5
     fresh: Tensor = (drawn @ rows).to(layer.weight).reshape(kernels.shape)
     return fresh.movedim(0, axis).contiguous()
-
-
-def least_squares(layer: LastLayer, o: Tensor, *, steps: int) -> Tensor:
-    """z (N, *input_shape) after `steps` of conjugate gradients on ||G z - o||^2, from z = 0.
-
-    An item stops by itself where its gradient has fallen to rounding errors.
-    """
-    z = o.new_zeros(len(o), *layer.input_shape)
-    residual, gradient = o, layer.adjoint(o)
-    direction, size = gradient, _squares(gradient)
-    smallest = size * torch.finfo(o.dtype).eps
-    for _ in range(steps):
-        image = layer.linear(direction)
-        step = torch.where(size > smallest, size / _squares(image), 0.0)
-        z = z + _each(step, z) * direction
-        residual = residual - _each(step, o) * image
-        gradient = layer.adjoint(residual)
-        before, size = size, _squares(gradient)
-        ratio = torch.where(before > smallest, size / before, 0.0)
-        direction = gradient + _each(ratio, z) * direction
-    return z
-
-
-def _squares(x: Tensor) -> Tensor:
-    return x.flatten(1).square().sum(dim=1)
-
-
-def _each(values: Tensor, like: Tensor) -> Tensor:
-    return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def _channel_axis(layer: LastLayer) -> int:

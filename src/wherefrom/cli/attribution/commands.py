@@ -62,6 +62,7 @@ class FitAttributorOptions(GeneratorOptions):
     """The options of `fit`."""
 
     others: tuple[Path, ...]
+    own: tuple[Path, ...]
     self_made: bool
     resize: bool
     lossy_others: bool
@@ -85,6 +86,13 @@ class FitAttributorOptions(GeneratorOptions):
     help="Images (or tables) the model did not make: best those it was trained on.  Repeatable.",
 )
 @click.option(
+    "--own",
+    type=FILE,
+    multiple=True,
+    help="Images (or tables) that the model made, without loss; the model is then not sampled.  "
+    "Repeatable.",
+)
+@click.option(
     "--self-made",
     is_flag=True,
     help="There are no others: stand-ins are made from the model's own content.",
@@ -100,8 +108,9 @@ class FitAttributorOptions(GeneratorOptions):
 def fit(session: Session, options: FitAttributorOptions) -> None:
     """Fit an attributor for your generator and save it.
 
-    The attributor of the default method holds the model's last layer, not the model: it can be
-    given away to let others check images.  Those of the inversion methods need the model to check.
+    An attributor of patches holds statistics of patches and small networks, one of flipad the
+    model's last layer, and neither the model: it can be given away to let others check images.
+    Those of the inversion methods need the model to check.
 
     \b
     Example:
@@ -113,6 +122,8 @@ def fit(session: Session, options: FitAttributorOptions) -> None:
 
     if bool(options.others) == options.self_made:
         raise InputError("give --others, or --self-made where there are none, and not both")
+    if options.own and options.self_made:
+        raise InputError("--own needs --others: images that the model did not make, as photographs")
     refuse_existing(options.out, overwrite=options.overwrite)
     place = resolve_device(options.device)
     generator = options.load()
@@ -124,9 +135,11 @@ def fit(session: Session, options: FitAttributorOptions) -> None:
         images = reader.read_others(
             options.others, [options.config], lossy_allowed=options.lossy_others
         )
+    own = reader.read_own(options.own, columns=columns) if options.own else None
     fitted = question.fit(
         generator,
         images,
+        own=own,
         method=options.method,
         config=options.config,
         columns=columns,

@@ -39,9 +39,10 @@ class ExplainVerdictOptions(GeneratorOptions):
 def explain(session: Session, options: ExplainVerdictOptions) -> None:
     """Say what the verdict on one image rests on.
 
-    Where its score lies among the calibration images, which activation channels differ most, which
-    pixels the model's last layer was not found to make, and whether the verdict stands after the
-    image is compressed, scaled, cropped or softened once more.
+    Where its score lies among the calibration images, and whether the verdict stands after the
+    image is compressed, scaled, cropped or softened once more.  An attributor of flipad or ensemble
+    also shows which activation channels differ most, and which pixels the model's last layer was
+    not found to make.
 
     \b
     Example:
