@@ -1,4 +1,4 @@
-"""The tables of docs/origin-results.md, from docs/results/origin.json."""
+"""The tables of docs/origin-results.md, from docs/results/origin*.json."""
 
 from __future__ import annotations
 
@@ -141,6 +141,63 @@ def views() -> str:
     )
 
 
+REAL = "origin_real_edits"
+
+
+def _first(row: dict[str, Any]) -> list[str]:
+    low, high = row["interval"]
+    return [f"{row['first']:.3f} [{low:.2f}, {high:.2f}]", f"{row['mAP']:.3f}"]
+
+
+def real_edits() -> str:
+    found = load(REAL)
+    lines = [
+        [row["method"], *_first(row["all"]), *_first(row["proper"]), *_first(row["apart"])[:1]]
+        for row in found["ranks"]
+    ]
+    head = ["method", "first place, all edits", "mAP", "first place, proper edits", "mAP", "apart"]
+    return table(head, lines)
+
+
+def real_editors() -> str:
+    rows = load(REAL)["ranks"]
+    editors = {e: v["edits"] for e, v in rows[0]["editors"].items() if v["edits"] >= 10}
+    lines = [
+        [f"{editor} ({count})", *(f"{row['editors'][editor]['first']:.2f}" for row in rows)]
+        for editor, count in sorted(editors.items(), key=lambda item: -item[1])
+    ]
+    return table(["first place, by editor", *(row["method"] for row in rows)], lines)
+
+
+def real_decisions() -> str:
+    keys = ("called", "called_strictly", "wrong", "false_alarms")
+    lines = [
+        [row["method"], row["statistic"], *(_share(row[key]) for key in keys), f"{row['null']:.0f}"]
+        for row in load(REAL)["decisions"]
+    ]
+    shares = ["called, %", "called by itself, %", "wrong, %", "false alarms, %"]
+    return table(["method", "statistic", *shares, "origins of the calibration"], lines)
+
+
+def real_attacks() -> str:
+    rows = [{**row, "column": row["views"]} for row in load(REAL)["attacked"]]
+    return _pivot(
+        rows,
+        ("attack",),
+        ["origin comes first, %, by views"],
+        lambda r: _share(r["first"]),
+        column="column",
+    )
+
+
+def real_largest() -> str:
+    lines = [
+        [f"{row['value']:.1f}", row["edit"], row["editor"], row["origin"], row["match"]]
+        for row in load(REAL)["largest"][:6]
+    ]
+    return table(["value", "edit", "editor", "its origin", "best match without it"], lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "origin_methods": methods,
     "origin_choice": choice,
@@ -152,4 +209,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "origin_encoders": encoders,
     "origin_decision": decision,
     "origin_views": views,
+    "origin_real_edits": real_edits,
+    "origin_real_editors": real_editors,
+    "origin_real_decisions": real_decisions,
+    "origin_real_attacks": real_attacks,
+    "origin_real_largest": real_largest,
 }

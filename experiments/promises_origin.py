@@ -2,7 +2,8 @@
 
 The world: photographs are independent normal vectors, an edit is its origin plus noise.  The
 encoder gives an image's own numbers back, so that `Index`, `Matcher`, the calibration, the answers
-and the control of a folder run as they are, without files.
+and the control of a folder run as they are, without files.  In the world with series the
+photographs are bursts of four: a series is left out as a whole, and counts as one answer.
 """
 
 from __future__ import annotations
@@ -19,18 +20,22 @@ import torch
 from promise import Promise, Values
 from torch import Tensor
 
+from wherefrom.core.rng import derive_seed
 from wherefrom.encoders import Encoder
 from wherefrom.origin import AnswerKind, OriginAnswer, SearchConfig
 from wherefrom.origin.calibration.discovery import control_discoveries
 from wherefrom.origin.index.index import Index
 from wherefrom.origin.reranking.scores import Originals
 from wherefrom.origin.searching.cascade import Basis, CopySearch, answer_of, same_file
-from wherefrom.origin.searching.decision import NullScores, make_null, measure_prominence
+from wherefrom.origin.searching.decision import NullScores, make_null
 from wherefrom.origin.searching.matching import Matcher, RankedCandidates
 
 NUMBERS, INDEXED = 16, 80
 CONFIG = SearchConfig(views="none", rerank=False)
 NOISE = 0.5  # of an edit, in deviations of a photograph
+# With series: longer photographs, because bursts must stand out among pairs; in bursts of so many
+# that differ by so much.
+SERIES_NUMBERS, BURST, APART = 256, 4, 0.4
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ class World:
 
     def fresh(self, count: int) -> Tensor:
         """Photographs that are not in the index."""
-        return torch.from_numpy(self.rng.normal(size=(count, NUMBERS))).float()
+        size = count, self.photographs.shape[1]
+        return torch.from_numpy(self.rng.normal(size=size)).float()
 
     def edited(self, photographs: Tensor) -> Tensor:
         """An edit of each."""
@@ -63,17 +69,19 @@ class World:
         """As `References.search`; with `left_out` (N,) as `References.calibrate`."""
         encoder = cast(Encoder, Spelled())
         matcher = Matcher(self.index, self.index, encoder, None, CONFIG, Originals(encoder))
-        out = None if left_out is None else list(left_out[:, None])
+        out = None
+        if left_out is not None:
+            series = [matcher.finder(None).around([image]) for image in left_out.tolist()]
+            out = [torch.tensor(ids) for ids in series]
         rankings = matcher.rank(edits[:, :, None, None], left_out=out)
         return cast(list[RankedCandidates], rankings)  # no vector of this world is unusable
 
-    def calibration(self, count: int, *, rate: float, indexed: int = 0) -> NullScores:
-        """On edits of `count` origins elsewhere, or of `indexed` ones that are left out."""
+    def calibration(self, count: int, *, rate: float, rows: Tensor | None = None) -> NullScores:
+        """On edits of `count` origins elsewhere, and of those in `rows`, which are left out."""
         rankings = self.rankings(self.edited(self.fresh(count))) if count else []
-        if indexed:
-            rows = torch.from_numpy(self.rng.permutation(INDEXED)[:indexed])
+        if rows is not None:
             rankings += self.rankings(self.edited(self.photographs[rows]), rows + 1)
-        values = [measure_prominence(one.scores, CONFIG.statistic) for one in rankings]
+        values = [one.prominence(CONFIG.statistic) for one in rankings]
         details: dict[str, Any] = {
             "indexed": INDEXED,
             "settings": CONFIG.to_dict(),
@@ -91,13 +99,17 @@ class World:
 
 
 @contextmanager
-def world(seed: int) -> Iterator[World]:
-    """A fresh index in a folder of its own."""
+def world(seed: int, *, series: bool = False) -> Iterator[World]:
+    """A fresh index in a folder of its own; with `series` its photographs are bursts."""
     rng = np.random.default_rng(seed)
-    photographs = torch.from_numpy(rng.normal(size=(INDEXED, NUMBERS))).float()
+    size = (INDEXED, SERIES_NUMBERS) if series else (INDEXED, NUMBERS)
+    drawn = rng.normal(size=size)
+    if series:
+        drawn = drawn[::BURST].repeat(BURST, axis=0) + APART * drawn
+    photographs = torch.from_numpy(drawn).float()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "refs.index"
-        with Index.create(path, dim=NUMBERS, identity={"world": seed}) as index:
+        with Index.create(path, dim=size[1], identity={"world": seed}) as index:
             names = [f"/{i}.png" for i in range(INDEXED)]
             index.add(names, [f"sha256:{i:064x}" for i in range(INDEXED)], photographs)
             yield World(index, photographs, rng)
@@ -119,10 +131,26 @@ def false_alarms_left_out(replays: int, seed: int) -> Values:
     with world(seed) as made:
         alarms = []
         for _ in range(replays):
-            null = made.calibration(0, rate=0.05, indexed=39)
+            rows = torch.from_numpy(made.rng.permutation(INDEXED)[:39])
+            null = made.calibration(0, rate=0.05, rows=rows)
             (answer,) = made.answers(made.edited(made.fresh(1)), null)
             alarms.append(float(answer.answer is AnswerKind.EDIT))
     return np.array(alarms)
+
+
+def false_alarms_series(replays: int, seed: int) -> Values:
+    """Of 10 edits of photographs elsewhere, by one edit of each of 19 left-out bursts.
+
+    Each replay has an index of its own: there are few bursts in one.
+    """
+    shares = []
+    for replay in range(replays):
+        with world(derive_seed(seed, "series", replay), series=True) as made:
+            bursts = torch.from_numpy(made.rng.permutation(INDEXED // BURST)[:19])
+            null = made.calibration(0, rate=0.05, rows=bursts * BURST)
+            answers = made.answers(made.edited(made.fresh(10)), null)
+            shares.append(np.mean([one.answer is AnswerKind.EDIT for one in answers]))
+    return np.array(shares)
 
 
 def false_origins(replays: int, seed: int) -> Values:
@@ -161,6 +189,16 @@ PROMISES = (
         "origin/searching/decision.py: moments_without, origin/searching/matching.py: merge",
         0.05,
         false_alarms_left_out,
+        suite=30,
+    ),
+    Promise(
+        "origin named, calibrated with left-out origins among series",
+        "the same, where the index holds series of near-duplicates: the series of an origin is "
+        "left out as a whole, and one edit per series is used",
+        "the index with one series less is like the index",
+        "origin/joint/series.py, origin/calibration/calibrating.py: search_without_origins",
+        0.05,
+        false_alarms_series,
         suite=30,
     ),
     Promise(

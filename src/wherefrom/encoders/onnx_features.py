@@ -1,8 +1,8 @@
 """A feature network in an ONNX file, as copy-detection networks are published.
 
-The file has one input, images (N, 3, S, S) float32 or (N, S, S, 3) uint8 with a fixed S, and its
-first output is (N, D).  Floats are normalised by ImageNet's mean and deviation; 8-bit input is
-given as it is.
+The file has one input, images (N, 3, S, S) float32 or (N, S, S, 3) uint8, and its first output is
+(N, D).  Floats are normalised by ImageNet's mean and deviation; 8-bit input is given as it is.  A
+network that takes any S is given 256.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from wherefrom.encoders.features import (
     FeatureNetwork,
     make_feature_encoder,
 )
+from wherefrom.encoders.identity import RESOLUTION
 
 SUFFIX = ".onnx"
 BYTES, FLOATS = "tensor(uint8)", "tensor(float)"
@@ -40,15 +41,18 @@ def load_onnx_features(path: Path) -> FeatureNetwork:
     except Exception as error:  # onnxruntime raises types of its own
         raise InputError(f"{path} cannot be loaded as ONNX: {str(error)[:200]}") from error
     given = session.get_inputs()[0]
-    side = given.shape[2] if len(given.shape) == 4 else None
-    if given.type not in (BYTES, FLOATS) or not isinstance(side, int):
+    channels = {BYTES: 3, FLOATS: 1}.get(given.type)
+    if channels is None or len(given.shape) != 4 or given.shape[channels] != 3:
         raise InputError(
             f"{path} takes {given.type} of shape {given.shape}; expected float (N, 3, S, S) or "
-            "uint8 (N, S, S, 3) with a fixed S"
+            "uint8 (N, S, S, 3)"
         )
+    side = given.shape[2] if isinstance(given.shape[2], int) else RESOLUTION
 
     def run(images: Tensor) -> Tensor:
-        return torch.cat([_features(session, given, image, side) for image in images.split(1)])
+        return torch.cat(
+            [_features(session, given, image, side) for image in torch.split(images, 1)]
+        )
 
     return make_feature_encoder(
         run, kind="onnx", resolution=side, config={"file": digest_file(path), "input": given.type}

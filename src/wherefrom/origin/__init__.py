@@ -26,27 +26,29 @@ indexes for millions of images are in `origin.other_indexes`.
 """
 
 from wherefrom.origin.collection.building import build, search
-from wherefrom.origin.collection.references import References
+from wherefrom.origin.collection.references import References as References
 from wherefrom.origin.collection.removing import remove
 from wherefrom.origin.collection.synchronising import synchronise
-from wherefrom.origin.edit_map.fitted import EditMapConfig, FittedEditMap
+from wherefrom.origin.edit_map.fitted import (
+    EditMapConfig as EditMapConfig,
+)
+from wherefrom.origin.edit_map.fitted import (
+    FittedEditMap as FittedEditMap,
+)
 from wherefrom.origin.edit_map.fitting import fit_edit_map
-from wherefrom.origin.edit_map.pairs import EmbeddedPairs
+from wherefrom.origin.edit_map.pairs import EmbeddedPairs as EmbeddedPairs
 from wherefrom.origin.pairs.embedding import embed_pairs
 from wherefrom.origin.pairs.manifest import read_pairs
-from wherefrom.origin.searching.config import SearchConfig
-from wherefrom.origin.searching.decision import AnswerKind
-from wherefrom.origin.searching.result import OriginAnswer, OriginAnswers
+from wherefrom.origin.searching.config import SearchConfig as SearchConfig
+from wherefrom.origin.searching.decision import AnswerKind as AnswerKind
+from wherefrom.origin.searching.result import (
+    OriginAnswer as OriginAnswer,
+)
+from wherefrom.origin.searching.result import (
+    OriginAnswers as OriginAnswers,
+)
 
-__all__ = [
-    "AnswerKind",
-    "EditMapConfig",
-    "EmbeddedPairs",
-    "FittedEditMap",
-    "OriginAnswer",
-    "OriginAnswers",
-    "References",
-    "SearchConfig",
+__all__ = [  # the calls, which `help` shows; the classes stand in their modules
     "build",
     "embed_pairs",
     "fit_edit_map",

@@ -104,7 +104,8 @@ def _looked_at(
     for answer in [answer for answer in answers if answer.candidates][:LISTED]:
         panels = answer_panels(answer, evidence)
         sentences = tuple(
-            f"{said[0].upper()}{said[1:]}." for said in (answer.sentence(), *answer.notes)
+            f"{said[0].upper()}{said[1:]}."
+            for said in (answer.sentence(), *answer.notes, *_series(answer))
         )
         blocks: list[html.Block] = [
             html.Prose(*sentences),
@@ -153,8 +154,15 @@ def _candidates(
         _candidate_row(rank, candidate, answer, thumbnails, evidence)
         for rank, candidate in enumerate(answer.candidates, start=1)
     )
-    columns = ("rank", "", "difference", "image", "cosine", "deviations", "p-value", "agreement")
-    return html.Grid(columns, rows, (True, False, False, False, True, True, True, True))
+    kinds = _kinds(answer)
+    figures = ("cosine", *kinds, "deviations", "p-value", "agreement")
+    columns = ("rank", "", "difference", "image", *figures)
+    return html.Grid(columns, rows, (True, False, False, False, *(True for _ in figures)))
+
+
+def _kinds(answer: OriginAnswer) -> tuple[str, ...]:
+    """The kinds of evidence of the candidates; () where there is one."""
+    return tuple(answer.candidates[0].evidence or ())
 
 
 def _candidate_row(
@@ -166,8 +174,10 @@ def _candidate_row(
 ) -> html.Row:
     overlay = evidence.get((answer.name, candidate.path))
     drawn = overlay and draw_difference(answer.name, answer.digest, overlay, side=SMALL)
+    evidence_of = candidate.evidence or {}
     figures = (
         f"{candidate.score:.3f}",
+        *(f"{evidence_of[kind]:.3f}" if kind in evidence_of else "" for kind in _kinds(answer)),
         "" if candidate.deviations is None else f"{candidate.deviations:.1f}",
         "" if candidate.p_value is None else f"{candidate.p_value:.3g}",
         "" if overlay is None else f"{overlay.alignment.agreement:.2f}",
@@ -179,6 +189,14 @@ def _candidate_row(
         html.Cell(_called(candidate), below=candidate.digest),
         *figures,
     )
+
+
+def _series(answer: OriginAnswer) -> tuple[str, ...]:
+    """The near-duplicates of the best match, where there are any."""
+    if not answer.series:
+        return ()
+    names = ", ".join(shown_path(path) for path in answer.series)
+    return (f"nearly identical to {shown_path(answer.candidates[0].path)}: {names}",)
 
 
 def _called(candidate: Candidate) -> str:
@@ -268,10 +286,53 @@ def _limits() -> tuple[tuple[str, str], ...]:
     )
 
 
+def largest_files(largest: Sequence[Mapping[str, Any]]) -> list[PicturedFile]:
+    """The files that the page of a calibration shows."""
+    names = [row[key] for row in largest for key in ("edit", "origin", "match")]
+    return [PicturedFile(name, None) for name in dict.fromkeys(names)]
+
+
+def write_calibration_report(
+    path: Path, largest: Sequence[Mapping[str, Any]], *, thumbnails: Mapping[str, str]
+) -> None:
+    """Write the page of the edits that stand out most without their origin.
+
+    `largest`: as in the provenance of `NullScores`; `thumbnails`: data addresses by path.
+    """
+    rows = tuple(
+        (
+            *(
+                cell
+                for key in ("edit", "origin", "match")
+                for cell in (
+                    html.Cell("", image=thumbnails.get(row[key], "")),
+                    shown_path(row[key]),
+                )
+            ),
+            f"{row['value']:.1f}",
+        )
+        for row in largest
+    )
+    columns = ("", "edit", "", "its origin (left out)", "", "best match", "stands out by")
+    grid = html.Grid(columns, rows, (False,) * 6 + (True,))
+    text = (
+        "Each edit was searched for with its origin left out, and with the near-duplicates of its "
+        "origin that were known as such. What it matches instead is a false origin, and the "
+        "largest of these values decide from which one on an origin is named.",
+        "A best match that shows the scene of the origin, as another picture of one series, is a "
+        "near-duplicate that was not known. It makes the calibration too strict: remove one of the "
+        "two pictures from the index, or leave the pair out, and calibrate again.",
+    )
+    section = html.Section("Largest values without the origin", html.Prose(*text), grid)
+    html.write_report(path, "Calibration of an origin index", [section])
+
+
 def retrieval_table(report: RetrievalReport) -> Table:
     """All queries first, then one row per generating model."""
     depths = tuple(report.rows[0].curve)
     called = report.rows[0].right is not None
+    # Shown where it makes a difference: where an origin has near-duplicates.
+    in_series = any(row.series_accuracy != row.accuracy for row in report.rows)
     columns = (
         Column("edited by"),
         Column("queries", numeric=True),
@@ -280,6 +341,8 @@ def retrieval_table(report: RetrievalReport) -> Table:
         *(Column(f"first {k}", show_percent, numeric=True) for k in depths if k > 1),
         *((Column("found", show_percent, numeric=True),) if called else ()),
         *((Column("wrong origin", show_percent, numeric=True),) if called else ()),
+        *((Column("series first", show_percent, numeric=True),) if in_series else ()),
+        *((Column("series found", show_percent, numeric=True),) if in_series and called else ()),
     )
     rows = tuple(
         (
@@ -289,6 +352,8 @@ def retrieval_table(report: RetrievalReport) -> Table:
             row.accuracy,
             *(row.curve[k] for k in depths if k > 1),
             *((row.right, row.wrong) if called else ()),
+            *((row.series_accuracy,) if in_series else ()),
+            *((row.series_right,) if in_series and called else ()),
         )
         for row in report.rows
     )

@@ -30,6 +30,7 @@ from wherefrom.cli.origin.inputs import (
     rerank_option,
     roots_option,
     same_encoder_option,
+    same_features_option,
     views_option,
 )
 from wherefrom.cli.origin.pairs import pairs, tell_out_of_scope, tell_trained_on
@@ -108,6 +109,7 @@ class OriginCalibrateOptions(ReferencesOptions):
     pairs: Path
     fpr: float
     seed: int
+    report: Path | None
     config: SearchConfig
 
 
@@ -121,8 +123,10 @@ class OriginCalibrateOptions(ReferencesOptions):
     help="Share of images without an origin in the index that may be given one.",
 )
 @same_encoder_option
+@same_features_option
 @roots_option
 @click.option("--seed", default=0, help="Seed of the draw of one edit per origin.")
+@report_option
 @device_option
 @click.pass_obj
 @gathered(OriginCalibrateOptions)
@@ -133,7 +137,10 @@ def calibrate(session: Session, options: OriginCalibrateOptions) -> None:
     use these by default.
 
     Pairs with an image that the edit map was trained on are refused.  An origin that is in the
-    index is left out of the comparison with its own edit.
+    index is left out of the comparison with its own edit, with its near-duplicates.
+
+    The edits that stand out most without their origin are named, and shown in the report: one that
+    was made from what it was compared with, or from a near-duplicate of it, spoils the calibration.
 
     \b
     Example:
@@ -141,6 +148,7 @@ def calibrate(session: Session, options: OriginCalibrateOptions) -> None:
     """
     from wherefrom.origin.pairs.manifest import read_pairs
 
+    check_output(options.report, "--report")
     manifest = read_pairs(options.pairs)
     tell_out_of_scope(session, manifest)
     with options.opened(writable=True) as references:
@@ -159,7 +167,11 @@ def calibrate(session: Session, options: OriginCalibrateOptions) -> None:
         session.note_skipped([SkippedFile(Path(f["path"]), f["reason"]) for f in left_out])
         if null.provenance["note"]:
             session.note(f"note: {null.provenance['note']}")
+        if null.provenance["same_series"]:
+            count = len(null.provenance["same_series"])
+            session.note(f"{count} edits left out: another one of their series is used")
         click.echo(f"calibrated on {len(null.values)} origins for {options.fpr:g} false alarms")
+        _tell_largest(session, null.provenance["largest"], options.report)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +188,7 @@ class OriginSearchOptions(QueryOptions):
 @click.argument("index", type=FILE)
 @click.argument("paths", type=FILE, nargs=-1, required=True)
 @same_encoder_option
+@same_features_option
 @roots_option
 @views_option
 @rerank_option
@@ -265,6 +278,7 @@ class OriginEvaluateOptions(QueryOptions):
 @click.argument("pairs", type=FILE)
 @click.option("--index", type=FILE, required=True, help="An index that holds the origins.")
 @same_encoder_option
+@same_features_option
 @roots_option
 @views_option
 @rerank_option
@@ -300,6 +314,25 @@ def evaluate(session: Session, options: OriginEvaluateOptions) -> None:
 
         print_table(retrieval_table(report))
         click.echo(f"{report.indexed} images in the index")
+
+
+def _tell_largest(
+    session: Session, largest: Sequence[Mapping[str, Any]], report: Path | None
+) -> None:
+    """Name the edits that stand out most without their origin, and show them in a page."""
+    from wherefrom.core.paths import printable
+    from wherefrom.origin.index.places import shown_path
+
+    for row in largest[:3]:
+        edit, match = (printable(shown_path(row[key])) for key in ("edit", "match"))
+        session.note(f"largest without its origin: {row['value']:.1f} of {edit}, beside {match}")
+    if report is not None:
+        from wherefrom.report.origin import largest_files, write_calibration_report
+        from wherefrom.report.pages.thumbnails import thumbnails
+
+        pictures = thumbnails(largest_files(largest), track=session.track)
+        write_calibration_report(report, largest, thumbnails=pictures)
+        session.note(f"wrote {report}")
 
 
 def _write_page(

@@ -14,8 +14,10 @@ from wherefrom.cli.origin.inputs import (
     embedding_by,
     encoder_option,
     executor_options,
+    features_option,
     opened_references,
     same_encoder_option,
+    same_features_option,
 )
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("photos", type=FILE, nargs=-1, required=True)
 @encoder_option
+@features_option
 @click.option("--edit-map", type=FILE, help="W from `train`; without it, raw embeddings.")
 @click.option("--out", type=FILE, required=True, help="The index: a new folder.")
 @executor_options
@@ -36,6 +39,7 @@ def build(
     *,
     photos: tuple[Path, ...],
     encoder: str,
+    features: str,
     edit_map: Path | None,
     out: Path,
     as_json: bool,
@@ -43,7 +47,8 @@ def build(
 ) -> None:
     """Make a searchable index of images and folders.
 
-    An index that exists is continued: what is there unchanged is not embedded again.
+    An index that exists is continued, with the features that it was built with: what is there
+    unchanged is not embedded again.
 
     \b
     Example:
@@ -55,6 +60,7 @@ def build(
         out,
         photos,
         encoder=encoder,
+        features=features,
         edit_map=None if edit_map is None else origin.FittedEditMap.load(edit_map),
         by=embedding_by(**executor),
         track=session.track,
@@ -67,6 +73,7 @@ def build(
 @click.argument("index", type=FILE)
 @click.argument("photos", type=FILE, nargs=-1, required=True)
 @same_encoder_option
+@same_features_option
 @executor_options
 @json_option
 @click.pass_obj
@@ -77,6 +84,7 @@ def add(
     index: Path,
     photos: tuple[Path, ...],
     encoder: str | None,
+    features: str | None,
     as_json: bool,
     **executor: str,
 ) -> None:
@@ -86,7 +94,7 @@ def add(
     Example:
       wherefrom origin add refs.index more/
     """
-    with opened_references(index, encoder, writable=True) as references:
+    with opened_references(index, encoder, features, writable=True) as references:
         report = references.add(photos, by=embedding_by(**executor), track=session.track)
     _tell_added(session, report, as_json)
 

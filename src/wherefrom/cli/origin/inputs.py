@@ -28,6 +28,17 @@ same_encoder_option = click.option(
     show_default="the one that the index was built with",
     help="Where that encoder is now, if it was moved.",
 )
+features_option = click.option(
+    "--features",
+    default="efficientnet-lite0",
+    help="Feature network whose features stand beside the latents: this one, an ONNX file, a "
+    "folder that transformers saved, owner/name in the hub's cache, or none.",
+)
+same_features_option = click.option(
+    "--features",
+    show_default="the one that the index was built with",
+    help="Where that feature network is now, if it was moved.",
+)
 roots_option = click.option(
     "--root",
     "roots",
@@ -65,17 +76,23 @@ executor_options = joined(
 
 @dataclass(frozen=True, kw_only=True)
 class ReferencesOptions:
-    """An index, where its encoder and its pictures are now, and the device of the encoder."""
+    """An index, where its encoders and its pictures are now, and the device of the encoders."""
 
     index: Path
     encoder: str | None
+    features: str | None
     roots: tuple[Path, ...]
     device: str
 
     def opened(self, *, writable: bool = False) -> References:
         """The references of the index."""
         return opened_references(
-            self.index, self.encoder, writable=writable, roots=self.roots, device=self.device
+            self.index,
+            self.encoder,
+            self.features,
+            writable=writable,
+            roots=self.roots,
+            device=self.device,
         )
 
 
@@ -96,21 +113,28 @@ class QueryOptions(ReferencesOptions):
 def opened_references(
     index: Path,
     encoder: str | None,
+    features: str | None,
     *,
     writable: bool = False,
     roots: Sequence[Path] = (),
     device: str | None = None,
 ) -> References:
-    """The folder of references, with the encoder in the folder `encoder` if one is named.
+    """The folder of references, with the encoder and the feature network that are named.
 
-    The encoder is moved to the `device` (as `--device` names it) where one is given.
+    Both are moved to the `device` (as `--device` names it) where one is given.
     """
     from wherefrom.encoders import load_encoder
     from wherefrom.origin.collection.references import References
+    from wherefrom.origin.joint.rows import load_features
 
-    loaded = None if encoder is None else load_encoder(encoder)
-    where = None if device is None else resolve_device(device)
-    return References.open(index, encoder=loaded, writable=writable, roots=roots, device=where)
+    return References.open(
+        index,
+        encoder=None if encoder is None else load_encoder(encoder),
+        features=None if features is None else load_features(features),
+        writable=writable,
+        roots=roots,
+        device=None if device is None else resolve_device(device),
+    )
 
 
 def embedding_by(*, executor: str, devices: str) -> BulkEmbedding:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import FILE, json_option
+from wherefrom.cli.console.options import FILE, gathered, json_option
 from wherefrom.cli.console.session import Session, print_json
 from wherefrom.cli.origin.inputs import (
     embedding_by,
@@ -15,6 +16,7 @@ from wherefrom.cli.origin.inputs import (
     opened_references,
     roots_option,
     same_encoder_option,
+    same_features_option,
 )
 
 if TYPE_CHECKING:
@@ -24,10 +26,27 @@ KINDS = ("added", "changed", "gone", "moved")
 MAX_LISTED = 20  # lines of a kind
 
 
+@dataclass(frozen=True, kw_only=True)
+class SyncOptions:
+    """The options of `sync`."""
+
+    index: Path
+    folders: tuple[Path, ...]
+    encoder: str | None
+    features: str | None
+    roots: tuple[Path, ...]
+    dry_run: bool
+    missing_folders: bool
+    as_json: bool
+    executor: str
+    devices: str
+
+
 @click.command()
 @click.argument("index", type=FILE)
 @click.argument("folders", type=FILE, nargs=-1)
 @same_encoder_option
+@same_features_option
 @roots_option
 @click.option("--dry-run", is_flag=True, help="Only say what is different.")
 @click.option(
@@ -38,19 +57,8 @@ MAX_LISTED = 20  # lines of a kind
 @executor_options
 @json_option
 @click.pass_obj
-def sync(
-    session: Session,
-    /,
-    *,
-    index: Path,
-    folders: tuple[Path, ...],
-    encoder: str | None,
-    roots: tuple[Path, ...],
-    dry_run: bool,
-    missing_folders: bool,
-    as_json: bool,
-    **executor: str,
-) -> None:
+@gathered(SyncOptions)
+def sync(session: Session, options: SyncOptions) -> None:
     """Bring an index up to date with its pictures: what is new, gone, moved or changed.
 
     It reads the pictures of the index, the folders that were given to `build` and `add`, and
@@ -63,19 +71,25 @@ def sync(
     """
     from wherefrom.origin.collection.synchronising import preview, synchronise
 
-    with opened_references(index, encoder, writable=not dry_run, roots=roots) as references:
-        if dry_run:
-            report = preview(references, folders, track=session.track)
+    with opened_references(
+        options.index,
+        options.encoder,
+        options.features,
+        writable=not options.dry_run,
+        roots=options.roots,
+    ) as references:
+        if options.dry_run:
+            report = preview(references, options.folders, track=session.track)
         else:
             report = synchronise(
                 references,
-                folders,
-                missing_folders=missing_folders,
-                by=embedding_by(**executor),
+                options.folders,
+                missing_folders=options.missing_folders,
+                by=embedding_by(executor=options.executor, devices=options.devices),
                 track=session.track,
             )
     session.note_skipped(report.skipped)
-    if as_json:
+    if options.as_json:
         print_json(report.to_dict())
     else:
         for line in _sync_lines(report):

@@ -20,10 +20,11 @@ from wherefrom.data.images import read_image
 from wherefrom.origin.edit_map.fitted import FittedEditMap
 from wherefrom.origin.index.index import Index
 from wherefrom.origin.searching.cascade import why_unopened
-from wherefrom.origin.searching.decision import measure_prominence
+from wherefrom.origin.searching.copies import CopyHashes
 from wherefrom.origin.searching.matching import Matcher
 from wherefrom.origin.searching.reader import Reader
 
+LISTED = 12  # of the largest values
 NO_RECORD = (
     "the edit map does not record the images that it was trained on (it was saved by an earlier "
     "version, or fitted from embeddings alone), so whether these pairs were among them could not "
@@ -36,6 +37,8 @@ class WithoutOrigin:
     """How far the best match of each edit stands out, its own origin left out."""
 
     values: tuple[float, ...]
+    matches: tuple[tuple[Path, str], ...]  # of each value: the edit, and the path of its best match
+    same_series: tuple[Path, ...]  # edits whose origin is in the series of an earlier one
     skipped: tuple[SkippedFile, ...]  # edits that have no value
 
 
@@ -97,27 +100,54 @@ def _contents(paths: Sequence[Path]) -> Tensor:
 
 
 def search_without_origins(
-    pairs: Mapping[Path, Path], matcher: Matcher, *, track: Track = quiet
+    pairs: Mapping[Path, Path],
+    matcher: Matcher,
+    hashes: CopyHashes | None = None,
+    *,
+    track: Track = quiet,
 ) -> WithoutOrigin:
-    """Search for each edit as if its origin (the value of `pairs`) were not in the index."""
-    reader, values = Reader(matcher.encoder), []
+    """Search for each edit as if its origin (the value of `pairs`) were not in the index.
+
+    Nor the series of the origin: an edit looks like its near-duplicates, too.  Of the edits of one
+    series the first has a value: values of one scene are not independent.
+    """
+    reader, values, matches = Reader(matcher.encoder), list[float](), list[tuple[Path, str]]()
+    finder, seen, same_series = matcher.finder(hashes), set[int](), list[Path]()
     progress = track([*pairs], "searching without the origin", total=len(pairs))
     for some, _, pictures in reader.images(progress):
-        left_out = ids_of(matcher.index, [pairs[name] for name in some])
-        rankings = matcher.rank(pictures, left_out=left_out)
-        for name, ranking in zip(some, rankings, strict=True):
+        left_out: dict[int, Tensor] = {}
+        for place, ids in enumerate(ids_of(matcher.index, [pairs[name] for name in some])):
+            series = finder.around(ids.tolist())
+            if not seen.isdisjoint(series):
+                same_series.append(some[place])
+                continue
+            seen.update(series)
+            left_out[place] = torch.tensor(series, dtype=torch.int64)
+        rankings = matcher.rank(pictures[[*left_out]], left_out=[*left_out.values()])
+        for name, ranking in zip([some[i] for i in left_out], rankings, strict=True):
             reason = ranking if isinstance(ranking, str) else why_unopened(ranking)
             if isinstance(ranking, str) or reason:
                 reader.skipped.append(SkippedFile(name, reason))
             else:
-                values.append(measure_prominence(ranking.scores, matcher.config.statistic))
+                values.append(ranking.prominence(matcher.config.statistic))
+                (best,) = matcher.index.get([int(ranking.ids[0])])
+                matches.append((name, best.path))
     if reader.skipped and not values:
         first, reason = reader.skipped[0]
         raise InputError(
             f"none of the {len(pairs)} edits could be compared; the first: {show_path(first)}: "
             f"{reason}"
         )
-    return WithoutOrigin(tuple(values), tuple(reader.skipped))
+    return WithoutOrigin(tuple(values), tuple(matches), tuple(same_series), tuple(reader.skipped))
+
+
+def largest_values(result: WithoutOrigin, pairs: Mapping[Path, Path]) -> list[dict[str, object]]:
+    """The largest values with their edit, its origin and its best match, as JSON values."""
+    ranked = sorted(zip(result.values, result.matches, strict=True), key=lambda row: -row[0])
+    return [
+        {"value": value, "edit": str(edit), "origin": str(pairs[edit]), "match": match}
+        for value, (edit, match) in ranked[:LISTED]
+    ]
 
 
 def ids_of(index: Index, origins: Sequence[Path]) -> list[Tensor]:

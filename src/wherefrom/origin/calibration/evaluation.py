@@ -14,6 +14,7 @@ from wherefrom.data.files.opening import SkippedFile
 from wherefrom.metrics import retrieval
 from wherefrom.origin.calibration.calibrating import ids_of
 from wherefrom.origin.searching.cascade import p_value_of, why_unopened
+from wherefrom.origin.searching.copies import CopyHashes
 from wherefrom.origin.searching.decision import NullScores
 from wherefrom.origin.searching.matching import Matcher, RankedCandidates
 from wherefrom.origin.searching.reader import Reader
@@ -30,6 +31,7 @@ def evaluate_edits(
     *,
     null: NullScores | None,
     known: Sequence[Path] | None,
+    hashes: CopyHashes | None = None,
     track: Track = quiet,
 ) -> RetrievalReport:
     """Search for each edit, and rank its origin (`origins[i]` of `edits[i]`, by `models[i]`).
@@ -38,7 +40,13 @@ def evaluate_edits(
     `InputError` if an origin is not in the index, or no edit can be compared.
     """
     place = {name: i for i, name in enumerate(edits)}
-    reader, ranks, right, p_values, named = Reader(matcher.encoder), [], [], [], []
+    reader, finder = Reader(matcher.encoder), matcher.finder(hashes)
+    ranks, right, p_values, named = (
+        list[int](),
+        list[tuple[bool, bool]](),
+        list[float](),
+        list[str](),
+    )
     progress = track(edits, "searching for known origins", total=len(edits))
     for some, _, pictures in reader.images(progress):
         wanted = ids_of(matcher.index, [origins[place[name]] for name in some])
@@ -56,7 +64,8 @@ def evaluate_edits(
                 reader.skipped.append(SkippedFile(some[row], reason))
                 continue
             ranks.append(rank_of(ranking, ids))
-            right.append(int(ranking.ids[0]) in ids.tolist())
+            best = int(ranking.ids[0])
+            right.append((best in ids.tolist(), best in finder.around(ids.tolist())))
             if null is not None:
                 p_values.append(p_value_of(ranking, matcher.config, null))
             named.append(models[place[some[row]]])
@@ -84,11 +93,14 @@ def rank_of(ranking: RankedCandidates, right: Tensor) -> int:
 def rows_of(
     models: Sequence[str],
     ranks: Sequence[int],
-    right: Sequence[bool],
+    right: Sequence[tuple[bool, bool]],
     p_values: Sequence[float],
     rate: float | None,
 ) -> tuple[ModelRow, ...]:
-    """A row for all queries, and one for each of the `models`; `right`: is the first one right."""
+    """A row for all queries, and one for each of the `models`.
+
+    `right`: whether the first image is the origin, and whether it is in the series of the origin.
+    """
     groups = {"all": range(len(ranks))} | {
         model: [i for i, name in enumerate(models) if name == model] for model in sorted({*models})
     }
@@ -96,6 +108,15 @@ def rows_of(
     for model, chosen in groups.items():
         some = torch.tensor([ranks[i] for i in chosen])
         called = [i for i in chosen if rate is not None and p_values[i] <= rate]
+
+        def called_right(
+            which: int, called: list[int] = called, count: int = len(some)
+        ) -> tuple[float | None, float | None]:
+            if rate is None:
+                return None, None
+            rightly = sum(right[i][which] for i in called)
+            return rightly / count, (len(called) - rightly) / count
+
         rows.append(
             ModelRow(
                 model,
@@ -103,8 +124,9 @@ def rows_of(
                 retrieval.mean_average_precision(some),
                 retrieval.accuracy(some),
                 dict(zip(CURVE, retrieval.rank_curve(some, CURVE), strict=True)),
-                None if rate is None else sum(right[i] for i in called) / len(some),
-                None if rate is None else sum(not right[i] for i in called) / len(some),
+                *called_right(0),
+                sum(right[i][1] for i in chosen) / len(some),
+                *called_right(1),
             )
         )
     return tuple(rows)

@@ -4,7 +4,7 @@ Wang et al.: Generalizable Origin Identification for Text-Guided Image-to-Image 
 2025.  Larger score = more likely the origin.
 
     refs.index/            the exact index (`index`)
-    refs.index/setup/      where the encoder is (`build_record`)
+    refs.index/setup/      where the encoder and the feature network are (`build_record`)
     refs.index/edit_map/   W, if there is one
     refs.index/calibration the null scores behind "no origin in this index"
     refs.index/copies.sqlite   perceptual hashes, for copies that are other files
@@ -23,9 +23,10 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.saving.store import is_artifact
 from wherefrom.data.folders import list_images
-from wherefrom.encoders import Encoder
+from wherefrom.encoders import Encoder, FeatureNetwork
 from wherefrom.encoders.bulk import BulkEmbedding, embed_here
 from wherefrom.origin.calibration.calibrating import (
+    largest_values,
     one_edit_per_origin,
     refuse_training_pairs,
     search_without_origins,
@@ -39,10 +40,12 @@ from wherefrom.origin.collection.build_record import (
     BuildRecord,
     identity_of,
     remembered_encoder,
+    remembered_features,
     require_same,
 )
 from wherefrom.origin.edit_map.fitted import FittedEditMap
 from wherefrom.origin.index.index import Index
+from wherefrom.origin.joint.rows import NO_FEATURES, RowEncoder
 from wherefrom.origin.other_indexes.accelerator import Accelerator
 from wherefrom.origin.reranking.scores import Originals
 from wherefrom.origin.searching.cascade import Basis, answer_files
@@ -70,6 +73,7 @@ class References:
     edit_map: FittedEditMap | None
     null: NullScores | None
     hashes: CopyHashes
+    features: FeatureNetwork | None = None
     base: Path | None = None  # where paths in the texts of answers begin; None: current folder
 
     @classmethod
@@ -80,16 +84,22 @@ class References:
         *,
         edit_map: FittedEditMap | None = None,
         source: str = "",
+        features: FeatureNetwork | None = None,
+        features_source: str = NO_FEATURES,
     ) -> Self:
-        """Make a new, empty index; `source`: the name or folder of the encoder, for `open`."""
+        """Make a new, empty index, of `features` beside the latents where a network is given.
+
+        `source` and `features_source`: names or folders of encoder and network, for `open`.
+        """
         if edit_map is not None:
             edit_map.require_encoder(encoder.identity)
-        dim = encoder.dimension if edit_map is None else edit_map.rank
-        index = Index.create(path, dim=dim, identity=identity_of(encoder, edit_map))
-        BuildRecord.of(source, index.path).save(index.path / SETUP)
+        rows = RowEncoder(encoder, edit_map, features)
+        index = Index.create(path, dim=sum(rows.widths), identity=identity_of(rows))
+        BuildRecord.of(source, features_source, index.path).save(index.path / SETUP)
         if edit_map is not None:
             edit_map.save(index.path / EDIT_MAP)
-        return cls(index, encoder, edit_map, None, CopyHashes(index.path, writable=True))
+        hashes = CopyHashes(index.path, writable=True)
+        return cls(index, encoder, edit_map, None, hashes, features)
 
     @classmethod
     def open(
@@ -97,13 +107,15 @@ class References:
         path: Path | str,
         *,
         encoder: Encoder | None = None,
+        features: FeatureNetwork | None = None,
         writable: bool = False,
         roots: Sequence[Path] = (),
         base: Path | None = None,
         device: torch.device | str | None = None,
     ) -> Self:
-        """Open an index; `encoder` if it is no longer where it was, moved to the `device`.
+        """Open an index; `encoder` and `features` if one is no longer where it was.
 
+        Both are moved to the `device`.
         `roots`: folders in which the pictures lie now, with the folders inside as they were.
         """
         index = Index.open(path, writable=writable)
@@ -111,16 +123,25 @@ class References:
             index.pictures.follow(roots, writable=writable)
             place = index.path / EDIT_MAP
             edit_map = FittedEditMap.load(place) if is_artifact(place) else None
-            embedder = encoder or remembered_encoder(index, edit_map)
-            embedder = embedder if device is None else embedder.to(device)
-            require_same(index, embedder, edit_map)
+            rows = RowEncoder(
+                encoder or remembered_encoder(index),
+                edit_map,
+                features or remembered_features(index),
+            )
+            rows = rows if device is None else rows.to(device)
+            require_same(index, rows)
             place = index.path / CALIBRATION
             null = NullScores.load(place) if is_artifact(place) else None
             hashes = CopyHashes(index.path, writable=writable)
         except BaseException:
             index.close()
             raise
-        return cls(index, embedder, edit_map, null, hashes, base)
+        return cls(index, rows.encoder, edit_map, null, hashes, rows.features, base)
+
+    @property
+    def rows(self) -> RowEncoder:
+        """What makes the rows of the index."""
+        return RowEncoder(self.encoder, self.edit_map, self.features)
 
     def evidence(
         self, answers: Sequence[OriginAnswer], *, track: Track = quiet
@@ -137,6 +158,7 @@ class References:
             "edit_map": None
             if self.edit_map is None
             else {"rank": self.edit_map.rank, "digest": self.edit_map.digest},
+            "features": None if self.features is None else self.features.identity.to_dict(),
             "calibration": None
             if null is None
             else {"edits": len(null.values), "rate": null.rate, "images_then": null.indexed},
@@ -231,9 +253,11 @@ class References:
     ) -> References:
         """Calibrate "no origin in this index" by edits; `origins[i]` is what `edits[i]` came from.
 
-        Of every origin one edit is drawn, so that the values are independent.  Where the origin is
-        in the index, it is left out of the comparison.  The result is kept in the folder with the
-        `config`, and holds for searches with that config only.
+        Of every origin one edit is drawn, and of a series of origins in the index one edit is used,
+        so that the values are independent.  Where the origin is
+        in the index, it and its series of near-duplicates are left out of the comparison.  The
+        result is kept in the folder with the `config`, and holds for searches with that config
+        only.  `null.provenance["largest"]` lists the largest values with their pictures.
 
         An `InputError` if an edit or origin is an image that the edit map was trained on, or if the
         edits are too few for `rate`.  Edits that cannot be read or compared are left out and named
@@ -242,7 +266,8 @@ class References:
         settings = config or SearchConfig()
         pairs = one_edit_per_origin(edits, origins, seed)
         note = refuse_training_pairs(pairs, self.edit_map, track=track)
-        result = search_without_origins(pairs, self._new_matcher(settings), track=track)
+        matcher = self._new_matcher(settings)
+        result = search_without_origins(pairs, matcher, self.hashes, track=track)
         null = make_null(
             torch.tensor(result.values, dtype=torch.float64),
             rate,
@@ -254,6 +279,8 @@ class References:
                 "skipped": len(result.skipped),
                 "left_out": [file.to_dict() for file in result.skipped],
                 "note": note,
+                "same_series": [str(path) for path in result.same_series],
+                "largest": largest_values(result, pairs),
             },
         )
         null.save(self.index.path / CALIBRATION, overwrite=True)
@@ -276,7 +303,14 @@ class References:
         known = trained_on(dict(zip(edits, origins, strict=True)), self.edit_map, track=track)
         matcher = self.matcher(config)
         return evaluate_edits(
-            matcher, edits, origins, models, null=self.null, known=known, track=track
+            matcher,
+            edits,
+            origins,
+            models,
+            null=self.null,
+            known=known,
+            hashes=self.hashes,
+            track=track,
         )
 
     def matcher(self, config: SearchConfig | None = None) -> Matcher:
@@ -285,4 +319,12 @@ class References:
 
     def _new_matcher(self, config: SearchConfig) -> Matcher:
         originals = Originals(self.encoder)
-        return Matcher(self.index, self.index, self.encoder, self.edit_map, config, originals)
+        return Matcher(
+            self.index,
+            self.index,
+            self.encoder,
+            self.edit_map,
+            config,
+            originals,
+            features=self.features,
+        )

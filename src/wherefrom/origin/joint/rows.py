@@ -1,9 +1,9 @@
 """What one row of an index holds: an autoencoder's part, and a feature network's beside it.
 
-The autoencoder's latent, by W if there is one, keeps how a picture is laid out, as most editors do.
-A feature network keeps what it shows, which a new pose or new light does not change.  Each part of a
-row has unit norm, so that the inner product with a query's row, whose parts are weighed, is the
-weighed sum of both cosines: one exact scan ranks by both.
+The autoencoder's latent, by W if there is one, keeps how a picture is laid out, as most editors
+do.  A feature network keeps what it shows, which a new pose or new light does not change.  The
+parts of a row have equal norms, so that the inner product with a query's row, whose parts are
+weighed, is the weighed sum of both cosines: one exact scan ranks by both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from wherefrom.core.compute.passes import in_passes
 from wherefrom.core.rng import stream
 from wherefrom.encoders import DEFAULT_FEATURES, Encoder, FeatureNetwork, load_feature_encoder
 from wherefrom.encoders.efficientnet import SCENE_KIND, load_scene_features
-from wherefrom.encoders.encoder import CPU_CHUNK, DEVICE_CHUNK
+from wherefrom.encoders.encoder import CPU_CHUNK, DEVICE_CHUNK, prepare
 from wherefrom.encoders.onnx_features import SUFFIX, load_onnx_features
 from wherefrom.origin.edit_map.fitted import FittedEditMap
 
@@ -32,8 +32,8 @@ PROJECT_ROWS = 64  # of every product with the signs
 MIN_WIDTH = 1024
 # Of a deviation of the features against one of the latent.  Chosen with leave-one-editor-out on 314
 # published edits: experiments/origin_real_edits.py.
-WEIGHTS = {SCENE_KIND: 3.0}
-WEIGHT = 0.7
+WEIGHTS = {SCENE_KIND: 3.5}
+WEIGHT = 0.8
 PARTS = ("latent", "features")
 
 
@@ -79,9 +79,10 @@ class RowEncoder:
         """Features (N, F) of images (N, 3, H, W); (N, 0) where there is no network."""
         if self.features is None:
             return images.new_empty(len(images), 0)
-        there = images.float().to(self.features.device)
+        there = prepare(images).to(self.features.device)
         size = CPU_CHUNK if there.device.type == "cpu" else DEVICE_CHUNK
-        return in_passes(self.features.features, there, size=size).to(images.device)
+        rows: Tensor = in_passes(self.features.features, there, size=size)
+        return rows.to(images.device)
 
     def project(self, embeddings: Tensor) -> Tensor:
         """Rows (N, sum of widths) of embeddings (N, D); 0 where a part has no direction."""
@@ -100,7 +101,9 @@ class RowEncoder:
         if width == features.shape[1]:
             return features
         table = _signs(features.shape[1], width).to(features.device)
-        return in_passes(lambda rows: rows @ table, features.contiguous(), size=PROJECT_ROWS)
+        rows = features.contiguous()
+        shortened: Tensor = in_passes(lambda some: some @ table, rows, size=PROJECT_ROWS)
+        return shortened
 
     @property
     def weight(self) -> float:
@@ -115,7 +118,7 @@ class RowEncoder:
 
 def split_parts(rows: Tensor, widths: Sequence[int]) -> list[Tensor]:
     """The parts of rows (N, sum of widths), each at unit norm."""
-    return [F.normalize(part.double()) for part in rows.split(tuple(widths), dim=1)]
+    return [F.normalize(part.double()) for part in torch.split(rows, [*widths], dim=1)]
 
 
 @functools.lru_cache(maxsize=2)

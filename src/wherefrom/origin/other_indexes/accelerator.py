@@ -44,7 +44,7 @@ from wherefrom.origin.scanning.scan import ScanStatistics
 FOLDER = "accelerator"
 FLOOR = 0.99
 MIN_IMAGES = 1000  # the exact scan of fewer takes milliseconds
-MAX_DIMENSION = 4096  # of a vector: the covariance has the square of it
+MAX_DIMENSION = 6144  # of a vector: the covariance has the square of it
 PROBES, NEIGHBOURS = 256, 10  # of the measurement
 DEPTHS = (200, 800, 3200)  # proposals per query, tried in this order
 CHUNK = 32_768

@@ -254,7 +254,8 @@ def _candidates(ranking: RankedCandidates, basis: Basis) -> tuple[Candidate, ...
     missing = [
         missing_now(image.path, None if rank else image.digest) for rank, image in enumerate(images)
     ]
-    kinds = [dict(zip(PARTS, part, strict=True)) for part in ranking.parts] or [None] * len(images)
+    kinds: list[dict[str, float] | None] = [None] * len(images)
+    kinds[: len(ranking.parts)] = [dict(zip(PARTS, part, strict=True)) for part in ranking.parts]
     rows = zip(
         images, ranking.cosines.tolist(), scores.tolist(), p_values, missing, kinds, strict=False
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
@@ -26,14 +27,18 @@ class SearchConfig(Config):
     )
     feature_weight: float | None = setting(
         None,
-        "weight of the feature network against the latent, in deviations; default: 3 for "
-        "efficientnet-lite0, 0.7 for others",
+        "weight of the feature network against the latent, in deviations; default: 3.5 for "
+        "efficientnet-lite0, 0.8 for others",
         low=0.0,
     )
 
+    def to_dict(self) -> dict[str, Any]:
+        """The settings by name, without those that are left to the index."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
     def require_same(self, asked: SearchConfig, *, where: str) -> None:
         """An `InputError` if `asked` differs from these settings, those of a calibration."""
-        mine, other = self.to_dict(), asked.to_dict()
+        mine, other = asdict(self), asdict(asked)
         differing = "; ".join(
             f"{name} {other[name]}, not {mine[name]}" for name in mine if other[name] != mine[name]
         )

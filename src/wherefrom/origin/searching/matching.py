@@ -39,8 +39,8 @@ SHOWN = 10  # candidates of an answer
 class RankedCandidates:
     """One query's candidates, best first, each image once; ties by smaller id.
 
-    `cosines` are those of the view `views` in which the candidate does best.  `alignments` by id, of
-    the candidates that were compared again; `unread`: path and reason of those that could not be.
+    `cosines` are those of the view in `views` in which a candidate does best.  `alignments`: by id,
+    of candidates that were compared again; `unread`: path and reason of those that could not be.
     `series`: ids of the candidates that are near-duplicates of the first.  `parts`: the cosine of
     each part of a row, of the first candidates; empty where a row has one part.
     """
@@ -84,13 +84,12 @@ class Matcher:
     def scale(self) -> JointScale:
         """How the parts of a row are weighed, as the index was at the first search."""
         asked = self.config.feature_weight
-        return measure_scale(
-            self.index, self.rows.widths, self.rows.weight if asked is None else asked
-        )
+        widths = (self.index.dim,) if self.features is None else self.rows.widths
+        return measure_scale(self.index, widths, self.rows.weight if asked is None else asked)
 
     def finder(self, hashes: CopyHashes | None) -> SeriesFinder:
         """What finds the series of a picture of the index."""
-        return SeriesFinder(self.index, self.scale, hashes)
+        return SeriesFinder(self.index, self.scale, None if hashes is None else hashes.alike)
 
     def rank(
         self, images: Tensor, k: int = DEPTH, *, left_out: Sequence[Tensor] | None = None
@@ -116,12 +115,17 @@ class Matcher:
             ranking = self._reranked(merge(result, mine, out[row], own, max(k, DEPTH)), frames[row])
             series = series_among(ranking.ids[:DEPTH], self.index, self.scale)
             parts = self._parts(ranking, queries[row])
-            rankings[row] = replace(_first(ranking, k), series=series, parts=parts)
+            rankings[row] = replace(
+                _first(ranking, k),
+                cosines=ranking.cosines[:k] * self.scale.to_mean,
+                series=series,
+                parts=parts,
+            )
         return rankings
 
     def _parts(self, ranking: RankedCandidates, query: Tensor) -> tuple[tuple[float, ...], ...]:
         """The cosines of the parts of the first candidates with the views in which they do best."""
-        widths = self.rows.widths
+        widths = self.scale.widths
         if len(widths) == 1:
             return ()
         stored = split_parts(self.index.vectors(ranking.ids[:SHOWN].tolist()), widths)
@@ -154,7 +158,7 @@ class Matcher:
         return {row: query for row, query in queries.items() if not reasons[row]}, reasons
 
     def _described(self, images: Tensor, frames: int, count: int) -> Tensor:
-        """Features of the `count` views of each image: those of the frame that a view is made of."""
+        """Features of the `count` views of each image: those of the frame that each is made of."""
         ways = [self.rows.describe(images)]
         if frames > 1:
             ways.append(self.rows.describe(images.flip(-1)))
@@ -184,8 +188,14 @@ class Matcher:
         # Those behind stay behind: nothing is known of them that could be added.
         best_first = scores[: len(first)].argsort(descending=True, stable=True)
         order = torch.cat([best_first, torch.arange(len(first), len(scores))])
-        ordered = (x[order] for x in (ranking.ids, scores, ranking.cosines, ranking.views))
-        return RankedCandidates(*ordered, alignments, unread)
+        return RankedCandidates(
+            ranking.ids[order],
+            scores[order],
+            ranking.cosines[order],
+            ranking.views[order],
+            alignments,
+            unread,
+        )
 
 
 def merge(
@@ -216,5 +226,5 @@ def merge(
 
 
 def _first(ranking: RankedCandidates, k: int) -> RankedCandidates:
-    kept = {name: getattr(ranking, name)[:k] for name in ("ids", "scores", "cosines", "views")}
-    return replace(ranking, **kept)
+    columns = {name: getattr(ranking, name)[:k] for name in ("ids", "scores", "cosines", "views")}
+    return replace(ranking, **columns)
