@@ -71,7 +71,8 @@ class World:
         matcher = Matcher(self.index, self.index, encoder, None, CONFIG, Originals(encoder))
         out = None
         if left_out is not None:
-            series = [matcher.finder(None).around([image]) for image in left_out.tolist()]
+            finder = matcher.finder(None)
+            series = [finder.around([image]) for image in left_out.tolist()]
             out = [torch.tensor(ids) for ids in series]
         rankings = matcher.rank(edits[:, :, None, None], left_out=out)
         return cast(list[RankedCandidates], rankings)  # no vector of this world is unusable

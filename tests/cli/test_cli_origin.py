@@ -140,7 +140,8 @@ def test_without_a_named_encoder_the_shipped_one_is_used__identity(here, capsys,
     monkeypatch.setattr(shipped, "FOLDER", here / "packed")
     for name, encoder in (("named", ("--encoder", "packed/default")), ("shipped", ())):
         answers_of(capsys, "train", "pairs", *encoder, "--rank", "8", "--out", f"{name}.map")
-        build = ("build", "photos", *encoder, "--edit-map", f"{name}.map", "--out", f"{name}.index")
+        build = ("build", "photos", *encoder, "--edit-map", f"{name}.map", "--features", "none")
+        build += ("--out", f"{name}.index")
         assert answers_of(capsys, *build).startswith("22 added")
         answers_of(capsys, "calibrate", f"{name}.index", "--pairs", "null", "--fpr", "0.1")
     found = [
@@ -363,7 +364,7 @@ def test_training_pairs_are_refused_by_a_calibration_and_told_by_an_evaluation__
 ):
     answers_of(capsys, "train", "null", "--encoder", "vae", "--rank", "8", "--out", "map")
     build = ("build", "photos", "elsewhere", "--encoder", "vae", "--edit-map", "map")
-    answers_of(capsys, *build, "--out", "refs.index")
+    answers_of(capsys, *build, "--features", "none", "--out", "refs.index")
     assert run(["origin", "calibrate", "refs.index", "--pairs", "null", "--fpr", "0.1"]) == 2
     assert "10 of the 10 pairs have an edit or an origin that the edit map was trained on" in (
         capsys.readouterr().err
