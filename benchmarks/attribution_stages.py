@@ -49,7 +49,7 @@ WARM_UP = 8  # images that are checked before the clock runs
 STAGES = {
     "sampling the model": "sampling",
     "sampling other last layers": "sampling, altered layers",
-    "redrawing the last layers": "redrawing",
+    "fitting other last layers": "other layers",
     "measuring patches": "moments",
     "averaging activations": "mean activation",
     "inverting the last layer": "inversion",

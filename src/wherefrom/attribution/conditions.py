@@ -18,9 +18,9 @@ test on.  With `experts` there is one per kind that a file shows (`Specialty`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -188,6 +188,11 @@ class NoiseRange:
 
     clean: float
     most: float
+
+    @classmethod
+    def from_saved(cls, saved: Mapping[str, Any]) -> Self:
+        """From its fields as JSON values."""
+        return cls(float(saved["clean"]), float(saved["most"]))
 
     @classmethod
     def of(cls, own: Tensor, noisy: Tensor) -> Self:

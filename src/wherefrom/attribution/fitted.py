@@ -36,7 +36,7 @@ from wherefrom.attribution.protocol import (
     require_generator,
 )
 from wherefrom.attribution.result import CheckResult, ImageVerdict, without_score
-from wherefrom.attribution.training.held_out import HeldOutScores, called_ours
+from wherefrom.attribution.training.held_out import HeldOutScores, describe_calibration
 from wherefrom.calibration.conformal import guaranteed_rate, threshold_at_rate
 from wherefrom.calibration.verdict import Verdict, decide
 from wherefrom.core.errors import ArtifactError
@@ -324,15 +324,10 @@ def _description(
     config: AttributionConfig,
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
-    own, other = len(clean.own), len(clean.other)
     return {
         "kind": kind,
         "image_shape": list(shape),
-        "own_calibration_images": own,
-        "other_calibration_images": other,
-        "smallest_false_negative_rate": 1 / (own + 1),
-        "smallest_false_positive_rate": 1 / (other + 1),
-        "called_ours": called_ours(clean, config),
+        **describe_calibration(clean, config),
         "config": config.to_dict(),
         **provenance,
     }
@@ -368,9 +363,7 @@ def load(
                 name: HeldOutScores.from_tensors(tensors, f"{ALTERED}{name}.")
                 for name in meta["further"]
             },
-            noise=None
-            if meta["noise"] is None
-            else NoiseRange(**{k: float(v) for k, v in meta["noise"].items()}),
+            noise=None if meta["noise"] is None else NoiseRange.from_saved(meta["noise"]),
             experts={
                 kind: method.read(experts.part(kind, config, head=f"{EXPERT}{kind}."))
                 for kind in experts.meta
@@ -390,9 +383,7 @@ def describe_saved(path: Path | str) -> tuple[dict[str, Any], AttributionConfig]
     return described, config
 
 
-def _read(
-    folder: Path,
-) -> tuple[Method, AttributionConfig, dict[str, Any], dict[str, Tensor]]:
+def _read(folder: Path) -> tuple[Method, AttributionConfig, dict[str, Any], dict[str, Tensor]]:
     kind = artifact_kind(folder)
     name = kind.removeprefix(KIND)
     if name not in METHODS or kind == name:

@@ -35,7 +35,7 @@ from wherefrom.attribution.protocol import (
 )
 from wherefrom.attribution.training.impostors import make_impostors, retouch_in_turn
 from wherefrom.attribution.training.other_layers import draw_by_other_layers
-from wherefrom.attribution.training.redrawn_layers import draw_by_redrawn_layers
+from wherefrom.attribution.training.regressed_layers import draw_by_regressed_layers
 from wherefrom.core.config import setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
@@ -137,8 +137,8 @@ def fit_patches(material: FitMaterial, config: PatchesConfig) -> PatchesScorer:
     def drawn(number: int, name: str) -> Tensor:
         return stored_samples(generator, number, source(name), track=track)
 
-    def redrawn(number: int, name: str) -> Tensor:
-        return draw_by_redrawn_layers(generator, number, seed=source(name), track=track)
+    def regressed(number: int, name: str) -> Tensor:
+        return draw_by_regressed_layers(generator, number, seed=source(name), track=track)
 
     def impostors() -> Tensor:
         base = to_float(drawn(half, "impostors"))
@@ -151,8 +151,8 @@ def fit_patches(material: FitMaterial, config: PatchesConfig) -> PatchesScorer:
         "own": lambda: drawn(count, "own"),
         "impostors": impostors,
         "layers": altered_layers,
-        "redrawn": lambda: redrawn(count, "redrawn"),
-        "moved": lambda: retouch_in_turn(redrawn(quarter, "moved"), seed=source("moves")),
+        "regressed": lambda: regressed(count, "redrawn"),
+        "moved": lambda: retouch_in_turn(regressed(quarter, "moved"), seed=source("moves")),
         "others": lambda: material.others[:half],
     }
 

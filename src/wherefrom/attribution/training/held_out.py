@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -67,6 +67,18 @@ class HeldOutScores:
         kinds = sorted(name.removeprefix(start) for name in tensors if name.startswith(start))
         siblings = {kind: tensors[start + kind] for kind in kinds}
         return cls(tensors[f"{head}own"], tensors[f"{head}other"], siblings)
+
+
+def describe_calibration(known: HeldOutScores, config: AttributionConfig) -> dict[str, Any]:
+    """How many images calibrate, the smallest rates that they support, and `called_ours`."""
+    own, other = len(known.own), len(known.other)
+    return {
+        "own_calibration_images": own,
+        "other_calibration_images": other,
+        "smallest_false_negative_rate": 1 / (own + 1),
+        "smallest_false_positive_rate": 1 / (other + 1),
+        "called_ours": called_ours(known, config),
+    }
 
 
 def called_ours(known: HeldOutScores, config: AttributionConfig) -> dict[str, float]:

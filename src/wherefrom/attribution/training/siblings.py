@@ -5,7 +5,8 @@ makes pictures of the same content.  These stand-ins for such models calibrate t
 guards the answer (`Attributor.check`): an image is called the model's only if siblings rarely score
 as low.
 
-Kinds, both absent from what the detectors are trained on (`other_layers.layer_changes`):
+Kinds, both absent from what the detectors are trained on (`other_layers.layer_changes`, and the
+layers of `regressed_layers`, whose activations are random features and not the model's):
 
     gains     every input channel of the last layer is made louder or softer by a factor of its own,
               exp(0.5 n), n normal;

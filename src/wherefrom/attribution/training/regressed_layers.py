@@ -7,7 +7,7 @@ and the least-squares layer from 3x3 patches of the result to the pre-activation
 Symbols:
     z    activations before the last layer, (N, K, h, w)
     h    relu(s (A z) + b), (N, channels, h, w): A random kernels, s to unit deviation, b random
-    o    pre-activations of the owner's image, (N, C, s h, s w); o' those of the redrawn one
+    o    pre-activations of the owner's image, (N, C, s h, s w); o' those of the new layers
 
 Equation:  min over B of  sum over places |B patch(h) - o|^2 + RIDGE |B|^2, one B per s x s block.
 
@@ -35,7 +35,7 @@ PLACES = 2000  # at least, that a layer is fitted on, and four for each of its i
 RIDGE = 1e-4  # of the mean variance of the patches
 
 
-def draw_by_redrawn_layers(
+def draw_by_regressed_layers(
     generator: ImageSource, count: int, *, seed: int, track: Track = quiet
 ) -> Tensor:
     """`count` samples of the generator's content, as stored, (count, C, H, W).
@@ -48,21 +48,21 @@ def draw_by_redrawn_layers(
     batch = max(1, min(IMAGES_PER_LAYER, MAX_VALUES // values))
     batches = generator.sample_with_activations(count, seed, batch=batch)
     total = generator.batch_count(count, batch)
-    for index, (_, z) in enumerate(track(batches, "redrawing the last layers", total=total)):
-        rng = stream(seed, "redrawn layers", index)
+    for index, (_, z) in enumerate(track(batches, "fitting other last layers", total=total)):
+        rng = stream(seed, "redrawn layers", index)  # the path keeps every measured number
         channels, side = SIZES[index % len(SIZES)]
-        o = redraw(z, generator.last_layer.apply(z), channels=channels, side=side, rng=rng)
+        o = regress(z, generator.last_layer.apply(z), channels=channels, side=side, rng=rng)
         images.append(as_stored(generator.output_map.forward(o), generator.image_shape))
     return torch.cat(images)
 
 
-def redraw(z: Tensor, o: Tensor, *, channels: int, side: int, rng: torch.Generator) -> Tensor:
+def regress(z: Tensor, o: Tensor, *, channels: int, side: int, rng: torch.Generator) -> Tensor:
     """o' for activations z (N, K, h, w) and pre-activations o (N, C, s h, s w), by new layers.
 
     Those of a dense layer, z (N, K) and o (N, D), count as one place.
     """
     if z.ndim == 2:
-        places = redraw(
+        places = regress(
             z[..., None, None], o[..., None, None], channels=channels, side=side, rng=rng
         )
         return places.flatten(1)

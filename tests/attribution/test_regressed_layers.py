@@ -1,15 +1,15 @@
-"""Redrawn layers: least squares, likeness of the pictures, and what the seed decides."""
+"""Regressed layers: least squares, likeness of the pictures, and what the seed decides."""
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from wherefrom.attribution.training.redrawn_layers import (
+from wherefrom.attribution.training.regressed_layers import (
     IMAGES_PER_LAYER,
     RIDGE,
-    draw_by_redrawn_layers,
-    redraw,
+    draw_by_regressed_layers,
+    regress,
 )
 from wherefrom.core.rng import stream
 
@@ -21,7 +21,7 @@ def activations(count=30, channels=4, side=8):
 def test_the_new_layer_is_the_least_squares_one__reference_numpy():
     z, rng = activations(), stream(0, "redrawn", "rng")
     o = F.conv_transpose2d(z, torch.randn(4, 1, 4, 4, generator=rng), stride=2, padding=1)
-    result = redraw(z, o, channels=3, side=1, rng=stream(1, "layers"))
+    result = regress(z, o, channels=3, side=1, rng=stream(1, "layers"))
     rng = stream(1, "layers")
     a = torch.randn(3, 4, 1, 1, generator=rng) / 2
     h = F.conv2d(z, a)
@@ -44,28 +44,28 @@ def test_many_channels_come_nearer_to_the_picture__limit():
     o = F.conv_transpose2d(z, weight, stride=2, padding=1)
 
     def error(channels):
-        return float((redraw(z, o, channels=channels, side=1, rng=stream(2)) - o).square().mean())
+        return float((regress(z, o, channels=channels, side=1, rng=stream(2)) - o).square().mean())
 
     assert error(32) < 0.5 * error(2) and error(32) > 1e-6 * float(o.square().mean())
 
 
-def test_a_dense_layer_is_redrawn_too__identity_shape():
+def test_a_dense_layer_is_regressed_on_too__identity_shape():
     z = torch.randn(40, 6, generator=stream(0, "dense"))
     o = z @ torch.randn(6, 12, generator=stream(0, "dense w"))
-    assert redraw(z, o, channels=5, side=3, rng=stream(0)).shape == (40, 12)
+    assert regress(z, o, channels=5, side=3, rng=stream(0)).shape == (40, 12)
 
 
 def test_the_seed_decides_and_every_hundred_share_their_layers__identity_seed(half_generator):
     count = IMAGES_PER_LAYER + 3
-    first = draw_by_redrawn_layers(half_generator, count, seed=1)
+    first = draw_by_regressed_layers(half_generator, count, seed=1)
     assert first.dtype == torch.uint8 and first.shape == (count, *half_generator.image_shape)
-    assert torch.equal(first, draw_by_redrawn_layers(half_generator, count, seed=1))
-    assert not torch.equal(first, draw_by_redrawn_layers(half_generator, count, seed=2))
+    assert torch.equal(first, draw_by_regressed_layers(half_generator, count, seed=1))
+    assert not torch.equal(first, draw_by_regressed_layers(half_generator, count, seed=2))
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_pictures_are_alike_and_not_the_same__limit(half_generator, seed):
     owner = torch.cat([x for x, _ in half_generator.sample_with_activations(50, seed, batch=100)])
-    drawn = draw_by_redrawn_layers(half_generator, 50, seed=seed).float() / 255
+    drawn = draw_by_regressed_layers(half_generator, 50, seed=seed).float() / 255
     error = (drawn - owner).square().mean()
     assert 0 < error < 0.7 * owner.var()
