@@ -254,10 +254,10 @@ class References:
         """Calibrate "no origin in this index" by edits; `origins[i]` is what `edits[i]` came from.
 
         Of every origin one edit is drawn, and of a series of origins in the index one edit is used,
-        so that the values are independent.  Where the origin is
-        in the index, it and its series of near-duplicates are left out of the comparison.  The
-        result is kept in the folder with the `config`, and holds for searches with that config
-        only.  `null.provenance["largest"]` lists the largest values with their pictures.
+        so that the values are independent.  Where the origin is in the index, it and its series of
+        near-duplicates are left out of the comparison.  The result is kept in the folder with the
+        `config`, and holds for searches with that config only.  `null.provenance["largest"]` lists
+        the largest values with their pictures.
 
         An `InputError` if an edit or origin is an image that the edit map was trained on, or if the
         edits are too few for `rate`.  Edits that cannot be read or compared are left out and named
