@@ -18,7 +18,8 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-compile $(P
 	-c constraints.txt
 TORCH_PIN := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest $(PYTEST_FLAGS)
-PARALLEL := -n $(PROCESSES) --dist loadfile
+# The tests are collected once, by a process that the others are forked from.
+PARALLEL := --parallel=fork --parallel-workers=$(PROCESSES) --parallex-no-session-scope
 # Tests of files, not of behaviour: docs, generated tables, docs/cli.md, imports, names.
 TESTS_OF_FILES := tests/test_docs.py tests/test_arrows.py tests/test_names.py
 INPUTS := constraints.txt pyproject.toml

@@ -15,8 +15,6 @@ import pytest
 from disk import quick_connect
 from filelock import FileLock
 
-FEW_PROCESSES = 3  # of more, the one with all of diffusers would be the last to end
-
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "needs(*packages): skipped where one is not installed")
@@ -25,26 +23,9 @@ def pytest_configure(config):
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config, log):
-    """Of few test processes, one takes all files that need diffusers: each import takes seconds."""
-    from xdist.scheduler import LoadFileScheduling
-
-    if config.getoption("dist") != "loadfile" or len(config.getoption("tx")) > FEW_PROCESSES:
-        return None
-
-    class DiffusersTogether(LoadFileScheduling):
-        def _split_scope(self, nodeid):
-            path = super()._split_scope(nodeid)
-            return "diffusers" if needs_diffusers(config.rootpath / path) else path
-
-    return DiffusersTogether(config, log)
-
-
-@cache
-def needs_diffusers(path):
-    """Whether a file says so of any of its tests."""
-    text = path.read_text(encoding="utf-8")
-    return 'needs("diffusers"' in text or 'importorskip("diffusers"' in text
+def pytest_parallex_setup(config):
+    """The test processes to come share the folder that `made_once` fills."""
+    config._tmp_path_factory.getbasetemp()
 
 
 def pytest_collection_finish():
@@ -65,7 +46,7 @@ def pytest_runtest_setup(item):
 @pytest.fixture(scope="session")
 def seed_all():
     """A call that sets the global seed; `torch.manual_seed` costs a millisecond without CUDA."""
-    import torch  # not where the process that hands out the tests would wait for it
+    import torch
 
     return torch.manual_seed if torch.cuda.is_available() else torch.default_generator.manual_seed
 
@@ -128,6 +109,16 @@ def no_waiting_for_the_disk():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def one_feature_network():
+    """The default network of a search is loaded once by each test process: nothing changes it."""
+    from wherefrom.origin.joint import rows
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "load_scene_features", cache(rows.load_scene_features))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def no_network():
     """A test that reaches out of this machine fails."""
     connect = socket.socket.connect
@@ -149,8 +140,6 @@ def made_once(tmp_path_factory):
     Nobody changes what is in it.
     """
     home = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        home = home.parent
 
     def folder_of(name, make):
         folder, ready = home / f"shared-{name}", home / f"shared-{name}.ready"

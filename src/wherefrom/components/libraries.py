@@ -90,15 +90,18 @@ class _Listener(logging.Handler):
 def _muted(library: str, listener: logging.Handler) -> Iterator[None]:
     settings: Any = importlib.import_module(f"{library}.utils.logging")
     logger = logging.getLogger(library)
-    before = logger.handlers, logger.propagate, logger.level
+    before = logger.handlers, logger.propagate
+    level = logger.level
     shows = settings.is_progress_bar_enabled()
     try:
         logger.handlers, logger.propagate = [listener], False
-        logger.setLevel(logging.WARNING)
+        if level != logging.WARNING:  # setting a level visits every logger there is
+            logger.setLevel(logging.WARNING)
         settings.disable_progress_bar()
         yield
     finally:
-        logger.handlers, logger.propagate, level = before
-        logger.setLevel(level)
+        logger.handlers, logger.propagate = before
+        if logger.level != level:
+            logger.setLevel(level)
         if shows:
             settings.enable_progress_bar()

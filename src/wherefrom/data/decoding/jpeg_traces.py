@@ -73,9 +73,9 @@ def _fits_a_table(blocks: Floats) -> bool:
     cut_off = (blocks.min((1, 2)) == 0) | (blocks.max((1, 2)) == 255)
     best = np.lexsort((-blocks.std((1, 2)), cut_off))[:MAX_TABLE_BLOCKS]
     coefficients = _coefficients(blocks[best], _ALL)
-    coefficients = coefficients[
-        np.unique(np.rint(coefficients / _SAME), axis=0, return_index=True)[1]
-    ]
+    alike = np.rint(coefficients / _SAME).astype(np.int16)
+    firsts = {row.tobytes(): index for index, row in reversed([*enumerate(alike)])}
+    coefficients = coefficients[sorted(firsts.values())]
     steps = scaled_tables()[QUALITIES][:, _ALL].astype(np.float64)
     ratio = _log_ratio(coefficients[:, None], np.maximum(steps, 1.0))  # (B, Q, F)
     ratio[:, steps < _STEPS[0]] = 0
@@ -101,8 +101,10 @@ def _coefficients(blocks: Floats, places: NDArray[np.int64]) -> Floats:
 def _log_ratio(values: Floats, steps: Floats) -> Floats:
     """Log ratio of the densities of values as multiples of the steps; 0 where rounded to zero."""
     multiples = np.rint(values / steps)
-    distance = (values - multiples * steps) / _NOISE
-    near = steps / (_NOISE * np.sqrt(2 * np.pi)) * np.exp(-(distance**2) / 2)
-    ratio: Floats = np.log((1 - _STRAY) * near + _STRAY)
-    ratio[multiples == 0] = 0
+    counted = multiples != 0  # most coefficients are below half of most steps
+    step, value = (np.broadcast_to(each, counted.shape)[counted] for each in (steps, values))
+    distance = (value - multiples[counted] * step) / _NOISE
+    near = step / (_NOISE * np.sqrt(2 * np.pi)) * np.exp(-(distance**2) / 2)
+    ratio: Floats = np.zeros(counted.shape)
+    ratio[counted] = np.log((1 - _STRAY) * near + _STRAY)
     return ratio

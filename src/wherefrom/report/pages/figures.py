@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
@@ -148,5 +149,7 @@ def svg_of(draw: Draw, scheme: Scheme, height: float) -> bytes:
         canvas.patch.set_alpha(0)
         draw(canvas, scheme)
         buffer = io.BytesIO()
-        canvas.savefig(buffer, format="svg", metadata={"Date": None})
+        # `savefig` would draw it twice.
+        picture: Any = FigureCanvasSVG(canvas)
+        picture.print_svg(buffer, metadata={"Date": None})
     return buffer.getvalue()
