@@ -124,3 +124,16 @@ def test_a_size_in_the_exif_may_lie_on_its_side__identity_turned() -> None:
     tall = COLOUR.crop((0, 0, 40, 20))
     assert carrier(tall, "PNG", exif=sizes(20, 40)).altered == ""
     assert carrier(tall, "PNG", exif=sizes(40, 20)).altered == ""
+
+
+def test_pixels_are_searched_on_request__closed_form() -> None:
+    """What the header states is said in any case."""
+    few = Image.fromarray(np.asarray(GREY) // 64 * 64)
+    for image, header_says in ((few, False), (COLOUR.quantize(8), True)):
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        said = [
+            decode_image(buffer.getvalue(), HERE, losses=losses).carrier.altered
+            for losses in (True, False)
+        ]
+        assert said[0] and bool(said[1]) == header_says

@@ -97,6 +97,7 @@ class BatchOptions:
     at_least: int = 1
     drop_duplicates: bool = True
     limits: Limits = field(default_factory=limits_in_force)
+    losses: bool = True
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
@@ -209,7 +210,9 @@ def _decoders() -> Iterator[ThreadPoolExecutor]:
 
 def _prepare(options: BatchOptions, path: Path) -> ReadImage | UnusableFile:
     try:
-        image = read_image(path, channels=options.channels, limits=options.limits)
+        image = read_image(
+            path, channels=options.channels, limits=options.limits, losses=options.losses
+        )
     except UnusableFile as problem:
         return problem
     height, width = image.carrier.size  # in the file; a large image is reduced

@@ -136,7 +136,7 @@ def _from_files(request: _Request) -> _Loaded:
     path, side = request.path, request.size
     files = request.selection.of(list_images([path]))  # chosen before any is read
     where = show_path(path) + ("/" if path.is_dir() else "")
-    options = BatchOptions(request.channels, (side, side), resize=True)
+    options = BatchOptions(request.channels, (side, side), resize=True, losses=False)
     batch = read_files(files, where, options, track=request.track)
     labels = labels_beside(batch.paths, path)
     remarks = [f"{len(batch.skipped)} skipped"] if batch.skipped else []

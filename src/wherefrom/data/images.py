@@ -52,25 +52,36 @@ class ReadImage:
 
 
 def read_image(
-    path: Path, *, channels: int | None = None, limits: Limits | None = None
+    path: Path,
+    *,
+    channels: int | None = None,
+    limits: Limits | None = None,
+    losses: bool = True,
 ) -> ReadImage:
     """Read one image; with `channels` = 1 or 3 it is turned into grey or colour.
 
     Colours are converted to sRGB by the embedded profile, transparency is laid over
     `limits.background`, 16 bits are rounded to 8, EXIF orientation is applied, the first frame of
-    an animation is taken.  Without `limits`, `limits_in_force` hold.  A file that is missing,
-    special, too large, damaged, truncated or no image is an `InputError` of one line.
+    an animation is taken.  Without `limits`, `limits_in_force` hold.  With `losses`, the pixels of
+    a lossless file are searched for traces of earlier losses, which takes about 10 ms; see
+    `carrier.altered`.  A file that is missing, special, too large, damaged, truncated or no image
+    is an `InputError` of one line.
     """
     path, limits = Path(path), limits or limits_in_force()
     data = read_file(path, max_bytes=limits.max_bytes)
-    return decode_image(data, path, channels=channels, limits=limits)
+    return decode_image(data, path, channels=channels, limits=limits, losses=losses)
 
 
 def decode_image(
-    data: bytes, path: Path, *, channels: int | None = None, limits: Limits | None = None
+    data: bytes,
+    path: Path,
+    *,
+    channels: int | None = None,
+    limits: Limits | None = None,
+    losses: bool = True,
 ) -> ReadImage:
     """`read_image` of bytes that are in memory already; `path` is the name used in errors."""
-    decoded = decode(data, path, limits or limits_in_force())
+    decoded = decode(data, path, limits or limits_in_force(), losses=losses)
     pixels, notes = to_pixels(decoded.image), decoded.notes
     _say(notes)
     if channels is not None and channels != pixels.shape[0]:

@@ -57,7 +57,7 @@ def rows_as_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
 def thumbnail_of(path: object) -> str | None:
     """The image file `path` as a small PNG in a `data:` address; None if it cannot be read."""
     try:
-        picture = to_image(read_image(Path(str(path))).pixels)
+        picture = to_image(read_image(Path(str(path)), losses=False).pixels)
     except (InputError, OSError, ValueError):
         return None
     return encode_picture(picture, side=THUMBNAIL_SIDE)

@@ -84,7 +84,7 @@ def check_images(images: Tensor) -> None:
 
 
 def _decode(data: bytes, path: Path, resolution: int) -> Tensor:
-    image, size = decode_image(data, path, channels=3), (resolution, resolution)
+    image, size = decode_image(data, path, channels=3, losses=False), (resolution, resolution)
     if reason := too_little(image.carrier.size, size):
         raise UnusableFile(path, reason)
     return to_float(crop_and_resize(image.pixels, size))

@@ -337,7 +337,9 @@ def _gather(
         if not given[name]:
             raise InputError(f"the contributor {name!r} has no usable image; leave it out")
     files = [(player, path) for player, name in enumerate(names) for path in given[name]]
-    wanted = BatchOptions(channels, (size, size), resize, at_least=0, drop_duplicates=False)
+    wanted = BatchOptions(
+        channels, (size, size), resize, at_least=0, drop_duplicates=False, losses=False
+    )
     # All in one call, because one file may hold images of several contributors.
     batch = read_files([path for _, path in files], "the contributors", wanted, track=track)
     problems = dict(batch.skipped)

@@ -76,7 +76,7 @@ class Carrier:
     `lossless`: the format returns the pixels that were saved, with 8 bits of each colour.
     `quality`: of a JPEG file, 1 to 100, from its quantisation table.  `size`: height and width in
     the file, upright.  `altered`: what else changed the pixels, as far as the file shows, as
-    `a palette of 8 colours`; or "".
+    `a palette of 8 colours`; or "".  Pixels are searched for it only if `losses` was asked for.
     """
 
     format: str
@@ -95,11 +95,11 @@ class Decoded:
     carrier: Carrier
 
 
-def decode(data: bytes, path: Path, limits: Limits) -> Decoded:
+def decode(data: bytes, path: Path, limits: Limits, *, losses: bool = True) -> Decoded:
     """Decode one file; whatever is wrong with it is an `UnusableFile` that names `path`."""
     try:
         with strict_pillow():
-            return _decode_with_retry(data, path, limits)
+            return _decode_with_retry(data, path, limits, losses)
     except InputError:
         raise
     except UnidentifiedImageError as error:
@@ -111,25 +111,25 @@ def decode(data: bytes, path: Path, limits: Limits) -> Decoded:
         raise UnusableFile(path, f"is damaged or truncated: {reason}") from error
 
 
-def _decode_with_retry(data: bytes, path: Path, limits: Limits) -> Decoded:
+def _decode_with_retry(data: bytes, path: Path, limits: Limits, losses: bool) -> Decoded:
     if not data:
         raise UnusableFile(path, "is empty (0 bytes)")
     if reason := reason_not_read(data, path.name):
         raise UnusableFile(path, reason)
     file = sound_file(data)
     try:
-        return _decode(file, path, limits)
+        return _decode(file, path, limits, losses)
     except (InputError, MemoryError):
         raise
     except Exception:  # perhaps only the metadata of a JPEG is damaged
         bare = bare_jpeg(data)
         if bare is None:
             raise
-        decoded = _decode(SoundFile(bare), path, limits)
+        decoded = _decode(SoundFile(bare), path, limits, losses)
         return replace(decoded, notes=("metadata damaged, left out", *decoded.notes))
 
 
-def _decode(file: SoundFile, path: Path, limits: Limits) -> Decoded:
+def _decode(file: SoundFile, path: Path, limits: Limits, losses: bool) -> Decoded:
     data, notes = file.data, list(file.notes)
     opened = Image.open(io.BytesIO(data), formats=readable_formats(data))
     _check_size(opened, path, limits)
@@ -163,7 +163,7 @@ def _decode(file: SoundFile, path: Path, limits: Limits) -> Decoded:
         is_swapped = turned in _ON_ITS_SIDE and kind != "TIFF"  # a TIFF states its upright size
         width, height = size[::-1] if is_swapped else size
     altered = altered or flat.altered or stated_change(opened, data, size)
-    if lossless and not altered:
+    if losses and lossless and not altered:
         altered = few_colours(image) or repeated_pixels(image) or jpeg_traces(image)
     return Decoded(image, tuple(notes), Carrier(kind, lossless, quality, (height, width), altered))
 

@@ -93,7 +93,7 @@ def _contents(paths: Sequence[Path]) -> Tensor:
     contents = []
     for path in paths:
         try:
-            contents.append(content_of(read_image(path, channels=3).pixels))
+            contents.append(content_of(read_image(path, channels=3, losses=False).pixels))
         except UnusableFile:
             continue
     return torch.tensor(contents, dtype=torch.int64)

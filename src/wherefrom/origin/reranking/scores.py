@@ -57,7 +57,7 @@ class Originals:
 def read_indexed(image: IndexedImage) -> Tensor | str:
     """An indexed file's picture (3, 256, 256), or why it is not what was indexed."""
     try:
-        read = read_image(Path(image.path), channels=3)
+        read = read_image(Path(image.path), channels=3, losses=False)
     except UnusableFile as problem:
         return GONE if missing_now(image.path) == GONE else problem.reason
     if read.digest != image.digest:

@@ -62,7 +62,7 @@ class Reader:
         held: list[tuple[Path, str, Tensor]] = []
         for path in paths:
             try:
-                image = read_image(path, channels=3)
+                image = read_image(path, channels=3, losses=False)
             except UnusableFile as problem:
                 self.skipped.append(SkippedFile(path, problem.reason))
                 continue

@@ -63,7 +63,7 @@ def draw_candidate(path: str, digest: str, evidence: CandidateOverlay | None) ->
 def open_picture(path: str, digest: str | None, side: int = SIDE) -> Image.Image | None:
     """The file, at most `side` px, None if it cannot be read or is not the one with `digest`."""
     try:
-        read = read_image(Path(path), channels=3)
+        read = read_image(Path(path), channels=3, losses=False)
     except InputError:
         return None
     if digest is not None and read.digest != digest:

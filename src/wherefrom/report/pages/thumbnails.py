@@ -43,7 +43,7 @@ def thumbnails(rows: Sequence[Pictured], *, track: Track = quiet) -> dict[str, s
     few = rows[:MAX_COUNT]
     for row in track(few, "drawing thumbnails", total=len(few)):
         try:
-            image = read_image(Path(row.name))
+            image = read_image(Path(row.name), losses=False)
         except InputError:
             continue  # the row itself says what is wrong with the file
         if row.digest is None or row.digest == image.digest:
