@@ -87,6 +87,8 @@ class InversionTask:
         """The averaged networks as they are now, with the traced v and no mean."""
         p = self.state
         p.averages.eval()
+        # As a reader's weights lie: on some processors another order of strides gives other bits.
+        p.averages.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         v = p.traces.v.detach().clone()
         return FittedInverter(
             config=self.config,
