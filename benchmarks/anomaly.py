@@ -35,7 +35,7 @@ from wherefrom.anomaly.measuring.scoring import score_images
 from wherefrom.data.folders import list_images
 from wherefrom.data.splits import spread_indices
 from wherefrom.encoders import DEFAULT_FEATURES, FeatureNetwork, load_feature_encoder
-from wherefrom.metrics.frechet import frechet_distance
+from wherefrom.metrics.feature_sets.frechet import frechet_distance
 
 
 def by_square_root(x: Tensor, y: Tensor) -> float:

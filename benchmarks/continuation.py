@@ -22,7 +22,7 @@ from wherefrom.attribution.final_layer.config import LassoConfig
 from wherefrom.attribution.final_layer.lasso import Inverter
 from wherefrom.attribution.methods.flipad import mean_activation
 from wherefrom.attribution.protocol import stored_samples
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.writing import to_float
 from wherefrom.generators.loading import load_generator
 
 LAYERS = ("dcgan", "wgan-gp", "lsgan", "ebgan")

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from wherefrom import __version__
-from wherefrom.credit.game import Planned, members_of
+from wherefrom.credit.ledger.game import Planned, members_of
 from wherefrom.credit.method import open_study
 from wherefrom.credit.study.diffusion_run import DiffusionPlay
 

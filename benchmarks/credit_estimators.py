@@ -26,7 +26,7 @@ from wherefrom import __version__
 from wherefrom.core.rng import derive_seed
 from wherefrom.credit.estimators.design import Design, KernelShapDesign, PairedDesign
 from wherefrom.credit.estimators.paired import estimate_kernel_shap, estimate_paired
-from wherefrom.credit.game import Bools, Floats, RunTable, members_of
+from wherefrom.credit.ledger.game import Bools, Floats, RunTable, members_of
 from wherefrom.credit.result import Shares
 
 METHODS: dict[str, tuple[Callable[..., Design], Callable[[RunTable], Shares]]] = {

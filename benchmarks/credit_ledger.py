@@ -25,7 +25,7 @@ import numpy as np
 
 from wherefrom import __version__
 from wherefrom.credit.estimators.design import PairedDesign
-from wherefrom.credit.game import Bools, Planned
+from wherefrom.credit.ledger.game import Bools, Planned
 from wherefrom.credit.ledger.ledger import Ledger
 from wherefrom.credit.ledger.local import run_local
 from wherefrom.credit.ledger.records import GameIdentity, Outcome

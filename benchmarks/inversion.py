@@ -30,7 +30,7 @@ from wherefrom.attribution.final_layer.config import LassoConfig
 from wherefrom.attribution.final_layer.lasso import Inversion, Inverter
 from wherefrom.attribution.final_layer.operator import squared_norm
 from wherefrom.attribution.methods.flipad import mean_activation
-from wherefrom.data.writing import to_float, to_uint8
+from wherefrom.data.images.writing import to_float, to_uint8
 from wherefrom.generators.generator import Generator
 from wherefrom.generators.last_layer.layer import LastLayer
 from wherefrom.generators.loading import load_generator

@@ -185,8 +185,8 @@ def peak() -> float:
 def build_rate(folder: Path, encoder: str, photos: Path, repeats: int) -> dict[str, Any]:
     """Images per second of the encoder alone, and of a whole build with the same photographs."""
     from wherefrom.data.folders import list_images
-    from wherefrom.data.images import read_image
-    from wherefrom.data.writing import to_float
+    from wherefrom.data.images.items import read_image
+    from wherefrom.data.images.writing import to_float
     from wherefrom.encoders import load_encoder, prepare
     from wherefrom.origin import References
 

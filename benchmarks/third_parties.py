@@ -41,9 +41,9 @@ from torch.nn import functional as F
 from upscaler import Upscaler
 
 from wherefrom import __version__, attribution
-from wherefrom.attribution.conditions import Immunity, specialties
 from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.evaluation.robustness import judge_altered
+from wherefrom.attribution.images.conditions import Immunity, specialties
 from wherefrom.attribution.methods import find_method
 from wherefrom.attribution.protocol import FitMaterial, stored_samples
 from wherefrom.calibration.conformal import threshold_at_rate

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wherefrom.core.rng import stream
 from wherefrom.data import load_training_images, to_uint8
-from wherefrom.data.images import to_image
+from wherefrom.data.images.items import to_image
 from wherefrom.generators.zoo.training import GanTask, ZooTrainingConfig
 from wherefrom.training.loop import Checkpoints, run
 

@@ -28,8 +28,14 @@ from torch import Tensor
 from unseen_clothes import unseen_clothes
 
 from wherefrom import __version__
-from wherefrom.attribution.conditions import KIND_OF, NONE, Immunity, condition_after, specialties
 from wherefrom.attribution.evaluation.robustness import judge_altered
+from wherefrom.attribution.images.conditions import (
+    KIND_OF,
+    NONE,
+    Immunity,
+    condition_after,
+    specialties,
+)
 from wherefrom.attribution.methods import METHODS
 from wherefrom.attribution.protocol import FitMaterial, Scorer, stored_samples
 from wherefrom.core.rng import derive_seed, stream

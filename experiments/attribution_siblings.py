@@ -27,8 +27,8 @@ from torch import Tensor
 from unseen_clothes import unseen_clothes
 
 from wherefrom import __version__, attribution
+from wherefrom.attribution.checking.fitted import Attributor, load
 from wherefrom.attribution.config import AttributionConfig
-from wherefrom.attribution.fitted import Attributor, load
 from wherefrom.attribution.methods import find_method
 from wherefrom.attribution.protocol import stored_samples
 from wherefrom.calibration.verdict import Verdict

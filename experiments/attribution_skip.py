@@ -32,7 +32,7 @@ from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.core.saving.store import write_file
 from wherefrom.data.datasets import load_training_images
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.writing import to_float
 from wherefrom.generators.generator import Generator, wrap_generator
 from wherefrom.generators.zoo.networks import initialise
 from wherefrom.generators.zoo.training import GanTask, ZooTrainingConfig

@@ -20,7 +20,7 @@ from credit_studies import LEDGERS, PROPERTIES, games_in, open_game
 from wherefrom import __version__
 from wherefrom.core.saving.store import write_file
 from wherefrom.credit.estimators.choose import estimate
-from wherefrom.credit.game import RunTable
+from wherefrom.credit.ledger.game import RunTable
 
 STUDIES = {
     "six contributors": ("credit_exact.sqlite", "credit_exact.sqlite"),

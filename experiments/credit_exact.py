@@ -61,7 +61,7 @@ from wherefrom.credit.estimators.paired import estimate_exact
 from wherefrom.credit.estimators.tables import enumerated, values_by_subset
 from wherefrom.credit.evaluation.fidelity import certify_proxy
 from wherefrom.credit.evaluation.lds import variance_split
-from wherefrom.credit.game import Design, Floats, Planned, RunTable, mask_of, members_of
+from wherefrom.credit.ledger.game import Design, Floats, Planned, RunTable, mask_of, members_of
 from wherefrom.credit.study.diffusion_run import UNLEARNED
 
 GARMENTS = {

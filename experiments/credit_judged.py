@@ -19,7 +19,7 @@ from wherefrom.credit.estimators.design import (
     PairedDesign,
 )
 from wherefrom.credit.evaluation.lds import SubsetsDesign, lds_difference, lds_rows, variance_split
-from wherefrom.credit.game import Floats, RunTable, mask_of
+from wherefrom.credit.ledger.game import Floats, RunTable, mask_of
 from wherefrom.credit.result import Shares
 
 PLAYERS = 20

@@ -59,7 +59,7 @@ from wherefrom.credit.diffusion.gradients import GradientConfig
 from wherefrom.credit.diffusion.properties import NetworkEmbedder, RunOutput
 from wherefrom.credit.estimators.design import Design
 from wherefrom.credit.evaluation.lds import SubsetsDesign
-from wherefrom.credit.game import Planned
+from wherefrom.credit.ledger.game import Planned
 from wherefrom.credit.method import OpenStudy
 from wherefrom.credit.study.baselines import (
     TrainingSet,

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from wherefrom import inversion
 from wherefrom.core.saving.store import digest_tensors, write_file
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.writing import to_float
 from wherefrom.inversion.classes.clusters import DEAD
 from wherefrom.inversion.codes.editing import edit_attribute
 from wherefrom.inversion.codes.evaluation import evaluate_inverter

@@ -27,7 +27,7 @@ import torch
 from wherefrom import __version__, inversion
 from wherefrom.core.saving.store import digest_tensors, write_file
 from wherefrom.data.datasets import load_training_images
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.writing import to_float
 from wherefrom.inversion.codes.evaluation import evaluate_inverter
 
 PLAIN = {"penalty_every": 1, "precision": "fp32", "fused": False, "channels_last": False}

@@ -31,7 +31,7 @@ from wherefrom.core.saving.store import is_artifact, write_file
 from wherefrom.data.altering.mnist_corruptions import near_out
 from wherefrom.data.altering.out_sets import OutSet, foreign_images, mnist_out_sets, padded
 from wherefrom.data.datasets import TrainingImages, load_training_images
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.writing import to_float
 from wherefrom.detectors.energy import energy, react_cap, rectify
 from wherefrom.inversion.codes.evaluation import evaluate_inverter
 from wherefrom.inversion.outliers.detecting import LikelihoodDetector, ReconstructionDetector

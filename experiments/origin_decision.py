@@ -22,8 +22,8 @@ from origin_tables import ATTACKS, SEEN, Data
 from train_editors import EDITORS
 
 from wherefrom.core.saving.store import digest_file, write_file
-from wherefrom.data.images import read_image, to_image, to_pixels
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.items import read_image, to_image, to_pixels
+from wherefrom.data.images.writing import to_float
 from wherefrom.encoders import load_encoder, prepare
 from wherefrom.metrics.detection import exact_interval
 from wherefrom.origin.edit_map.fitting import fit_edit_map

@@ -38,8 +38,8 @@ from torch.nn import functional as F
 
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.core.saving.store import write_file
-from wherefrom.data.images import read_image, to_pixels
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.items import read_image, to_pixels
+from wherefrom.data.images.writing import to_float
 from wherefrom.encoders import FeatureNetwork, load_encoder, load_feature_encoder, prepare
 from wherefrom.encoders.onnx_features import load_onnx_features
 from wherefrom.metrics.detection import exact_interval

@@ -36,8 +36,8 @@ from wherefrom import __version__
 from wherefrom.core.rng import stream
 from wherefrom.core.saving.store import write_file
 from wherefrom.data.datasets import load_training_images
-from wherefrom.data.images import read_image, to_image, to_pixels
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.items import read_image, to_image, to_pixels
+from wherefrom.data.images.writing import to_float
 from wherefrom.encoders import Encoder, load_encoder
 from wherefrom.metrics.retrieval import accuracy, mean_average_precision, worst_ranks
 from wherefrom.origin.edit_map.fitted import EditMapConfig, FittedEditMap

@@ -16,9 +16,9 @@ from scipy.stats import norm
 from torch import Tensor
 
 from wherefrom.attribution.checking.discovery import control_discoveries
+from wherefrom.attribution.checking.fitted import Attributor, HeldOutScores, score_stored
 from wherefrom.attribution.checking.open_set import OpenSetAnswer, identify
 from wherefrom.attribution.config import AttributionConfig
-from wherefrom.attribution.fitted import Attributor, HeldOutScores, score_stored
 from wherefrom.attribution.protocol import Scorer
 from wherefrom.attribution.result import judge_together
 from wherefrom.calibration.verdict import Verdict
@@ -213,7 +213,7 @@ PROMISES = (
         "an image of the model is called 'not made by this model' with probability at most the "
         "false-negative rate",
         "it arrives unaltered, as the calibration images",
-        "attribution/fitted.py, calibration/conformal.py",
+        "attribution/checking/fitted.py, calibration/conformal.py",
         0.05,
         own_rejected,
     ),
@@ -222,7 +222,7 @@ PROMISES = (
         "an image like the others of the fit is called 'made by this model' with probability at "
         "most the false-positive rate",
         "it is exchangeable with the other images that were held out",
-        "attribution/fitted.py, calibration/conformal.py",
+        "attribution/checking/fitted.py, calibration/conformal.py",
         0.05,
         others_accused,
     ),

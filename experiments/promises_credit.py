@@ -26,7 +26,7 @@ from wherefrom.credit.estimators.design import (
     UniformDesign,
 )
 from wherefrom.credit.estimators.tables import anchors_of, checked
-from wherefrom.credit.game import Bools, Design, Floats, RunTable
+from wherefrom.credit.ledger.game import Bools, Design, Floats, RunTable
 from wherefrom.credit.payout.division import History, Payout, PayoutConfig, divide_pool
 from wherefrom.credit.result import Shares
 

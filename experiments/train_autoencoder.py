@@ -27,7 +27,7 @@ from wherefrom.core.limits import Limits
 from wherefrom.core.rng import stream
 from wherefrom.data.files.opening import UnusableFile
 from wherefrom.data.folders import list_images
-from wherefrom.data.images import read_image, to_image, to_pixels
+from wherefrom.data.images.items import read_image, to_image, to_pixels
 from wherefrom.encoders.tiny_conv import TinyConvConfig, make_autoencoder, save_autoencoder
 from wherefrom.training.loop import Checkpoints, run
 

@@ -31,7 +31,7 @@ from train_autoencoder import AutoencoderTask, latents_of
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.core.saving.store import digest_file
 from wherefrom.data.folders import list_images
-from wherefrom.data.images import crop_and_resize, read_image
+from wherefrom.data.images.items import crop_and_resize, read_image
 from wherefrom.data.splits import split_indices
 from wherefrom.training.loop import Checkpoints, run
 

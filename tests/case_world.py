@@ -182,7 +182,7 @@ def _inverter(world):
 def _receipt():
     from wherefrom.credit.estimators.design import PairedDesign
     from wherefrom.credit.estimators.paired import estimate_paired
-    from wherefrom.credit.game import RunTable, members_of
+    from wherefrom.credit.ledger.game import RunTable, members_of
     from wherefrom.credit.payout.division import PayoutConfig, divide_pool
     from wherefrom.credit.payout.receipt import make_receipt
 

@@ -77,7 +77,7 @@ def logged():
 
 @pytest.fixture
 def notes():
-    """What the library remarks (`core.notes`) during a test, as texts."""
+    """What the library remarks (`core.progress`) during a test, as texts."""
     heard = []
     listener, logger = logging.Handler(), logging.getLogger("wherefrom.notes")
     listener.emit = lambda record: heard.append(record.getMessage())

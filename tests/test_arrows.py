@@ -117,7 +117,7 @@ def test_the_command_line_starts_without_heavy_packages__identity_lazy():
     ("module", "name"),
     [
         ("wherefrom.core.saving.store", "wherefrom.data"),
-        ("wherefrom.data.images", "wherefrom.generators.zoo.networks"),
+        ("wherefrom.data.images.items", "wherefrom.generators.zoo.networks"),
         ("wherefrom.training.loop", "wherefrom.detectors"),
         ("wherefrom.detectors.deep_sad", "wherefrom.generators.zoo.networks"),
         ("wherefrom.origin.edit_map.fitting", "wherefrom.attribution.final_layer.lasso"),

@@ -15,7 +15,7 @@ from wherefrom.anomaly.measuring.items import load_image
 from wherefrom.anomaly.measuring.scoring import score_files
 from wherefrom.anomaly.method import score_progressively
 from wherefrom.core.errors import InputError
-from wherefrom.data.writing import save_png, to_uint8
+from wherefrom.data.images.writing import save_png, to_uint8
 
 SHORT = AnomalyConfig(steps=4, attack_steps=3)
 CONFIG = dataclasses.replace(SHORT, directions=2, restarts=1)

@@ -18,7 +18,7 @@ from wherefrom.anomaly.measuring.scoring import score_files
 from wherefrom.anomaly.paper.human import read_human_table
 from wherefrom.anomaly.paper.reproduce import GRID, reproduce
 from wherefrom.core.errors import InputError, MissingExtraError
-from wherefrom.metrics.inception_score import inception_score
+from wherefrom.metrics.feature_sets.inception_score import inception_score
 from wherefrom.metrics.ks2d import ks2d_distance
 from wherefrom.report.anomaly.page import write_audit
 

@@ -19,9 +19,9 @@ from wherefrom.anomaly.comparison.ranking import rank
 from wherefrom.anomaly.config import AnomalyConfig
 from wherefrom.calibration.family import holm_adjusted
 from wherefrom.core.errors import InputError
-from wherefrom.metrics.frechet import frechet_distance
+from wherefrom.metrics.feature_sets.frechet import frechet_distance
+from wherefrom.metrics.feature_sets.neighbours import realism
 from wherefrom.metrics.ks2d import ks2d_distance
-from wherefrom.metrics.neighbours import realism
 
 FAST = ComparisonConfig(draws=99)
 

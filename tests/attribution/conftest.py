@@ -12,7 +12,7 @@ from wherefrom.attribution.method import fit
 from wherefrom.attribution.methods.features import FeatureMap
 from wherefrom.attribution.training.siblings import SIBLING_KINDS
 from wherefrom.core.rng import stream
-from wherefrom.data.writing import to_uint8
+from wherefrom.data.images.writing import to_uint8
 from wherefrom.detectors.deep_sad import DeepSadConfig
 from wherefrom.generators.generator import wrap_generator
 from wherefrom.generators.last_layer.layer import LastLayer

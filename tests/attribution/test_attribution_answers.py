@@ -8,10 +8,10 @@ import pytest
 from wherefrom.attribution import fit
 from wherefrom.attribution.checking import paths as checking
 from wherefrom.attribution.checking.cache import Answers, basis_of
+from wherefrom.attribution.checking.fitted import Attributor
 from wherefrom.attribution.checking.paths import check_paths
-from wherefrom.attribution.fitted import Attributor
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.data.writing import save_png
+from wherefrom.data.images.writing import save_png
 
 
 @pytest.fixture

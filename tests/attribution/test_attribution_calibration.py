@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 import torch
 
-from wherefrom.attribution.conditions import CONDITIONS, NOISY, NoiseRange
+from wherefrom.attribution.images.conditions import CONDITIONS, NOISY, NoiseRange
 from wherefrom.attribution.method import HeldOutImages, calibrate
 from wherefrom.attribution.protocol import stored_samples
 from wherefrom.calibration.conformal import needed_samples
 from wherefrom.core.errors import InputError
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.writing import to_float
 from wherefrom.metrics.noise_level import noise_level
 
 NOISY_ONLY = tuple(one for one in CONDITIONS if one.name == NOISY)

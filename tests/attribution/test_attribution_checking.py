@@ -15,7 +15,7 @@ from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
 from wherefrom.core.saving.store import digest_file
 from wherefrom.data.folders import list_images
-from wherefrom.data.writing import save_png, to_uint8
+from wherefrom.data.images.writing import save_png, to_uint8
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from wherefrom.attribution.protocol import as_stored, stored_samples
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
 from wherefrom.data.altering.degradations import Alteration, jpeg
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.writing import to_float
 from wherefrom.metrics.detection import auroc
 from wherefrom.report.attribution.tables import altered_table, comparison_cells, comparison_table
 

@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 
 from wherefrom.attribution import fit, load
+from wherefrom.attribution.checking.fitted import HeldOutScores
 from wherefrom.attribution.checking.paths import check_paths
-from wherefrom.attribution.conditions import (
+from wherefrom.attribution.images.conditions import (
     CLEAN,
     CONDITIONS,
     NOISY,
@@ -17,7 +18,6 @@ from wherefrom.attribution.conditions import (
     condition_of,
     conditions_for,
 )
-from wherefrom.attribution.fitted import HeldOutScores
 from wherefrom.attribution.methods.features import FeatureMap
 from wherefrom.attribution.protocol import stored_samples
 from wherefrom.calibration.conformal import lower_p_values, upper_p_values
@@ -25,8 +25,8 @@ from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.rng import derive_seed
 from wherefrom.data.altering.degradations import CHAIN, KINDS, jpeg
 from wherefrom.data.decoding.images import Carrier
-from wherefrom.data.images import crop_and_resize, read_image, to_image
-from wherefrom.data.writing import save_png, to_float, to_uint8
+from wherefrom.data.images.items import crop_and_resize, read_image, to_image
+from wherefrom.data.images.writing import save_png, to_float, to_uint8
 from wherefrom.metrics.noise_level import noise_level
 
 SIZE = (32, 32)

@@ -9,7 +9,7 @@ from wherefrom.attribution import fit
 from wherefrom.attribution.methods.ensemble import EnsembleConfig
 from wherefrom.attribution.methods.flipad import combine
 from wherefrom.attribution.methods.pad import dct_features
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.writing import to_float
 
 SETTINGS = {
     "train_samples": 50,

@@ -7,7 +7,7 @@ import torch
 
 from wherefrom.attribution import METHODS, evaluate, fit, load
 from wherefrom.attribution.checking.explaining import explain
-from wherefrom.attribution.conditions import (
+from wherefrom.attribution.images.conditions import (
     CLEAN,
     CONDITIONS,
     NOISY,
@@ -24,7 +24,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.data.altering.degradations import Alteration, jpeg, webp
 from wherefrom.data.decoding.images import Carrier
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.writing import to_float
 from wherefrom.metrics.detection import auroc
 
 SIZE = (32, 32)

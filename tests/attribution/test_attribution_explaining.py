@@ -11,13 +11,13 @@ from PIL import Image
 from wherefrom.attribution import explain
 from wherefrom.attribution.checking import explaining
 from wherefrom.attribution.checking.explaining import REENCODINGS
+from wherefrom.attribution.checking.fitted import HeldOutScores
 from wherefrom.attribution.checking.paths import explain_path
-from wherefrom.attribution.fitted import HeldOutScores
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
 from wherefrom.core.saving.store import digest_file, digest_tensors
 from wherefrom.data.altering.degradations import jpeg
-from wherefrom.data.writing import save_png, to_float
+from wherefrom.data.images.writing import save_png, to_float
 from wherefrom.report.attribution.evidence import evidence_dict, heat, write_evidence_report
 from wherefrom.report.attribution.tables import explanation_table
 from wherefrom.report.pages.html import from_data_uri

@@ -9,7 +9,7 @@ from wherefrom.attribution.final_layer.intervals import pixel_intervals
 from wherefrom.attribution.final_layer.lasso import Inverter
 from wherefrom.attribution.methods.features import pool_to, select_channels
 from wherefrom.attribution.protocol import SavedScorer
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.writing import to_float
 from wherefrom.metrics.noise_level import noise_level
 
 

@@ -7,7 +7,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from wherefrom.attribution.checking.paths import check_paths
 from wherefrom.calibration.verdict import Verdict
-from wherefrom.data.writing import save_png
+from wherefrom.data.images.writing import save_png
 
 
 def _screenshot(image):

@@ -17,7 +17,7 @@ from wherefrom.attribution.methods.fingerprint import (
 )
 from wherefrom.attribution.protocol import FitMaterial
 from wherefrom.core.errors import InputError, MissingExtraError
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.writing import to_float
 
 PLAIN, CLEAN = FingerprintConfig(clean=False), FingerprintConfig()
 

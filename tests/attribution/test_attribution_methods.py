@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from wherefrom.attribution import METHODS, fit, load
+from wherefrom.attribution.checking.fitted import describe_saved
 from wherefrom.attribution.config import FlipadConfig
-from wherefrom.attribution.fitted import describe_saved
 from wherefrom.attribution.methods import reconstruction as inversion_feature
 from wherefrom.attribution.training.others import needed_others
 from wherefrom.calibration.verdict import Verdict

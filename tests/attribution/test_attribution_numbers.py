@@ -17,7 +17,7 @@ from wherefrom.attribution.methods import METHODS
 from wherefrom.attribution.protocol import FitMaterial, as_stored
 from wherefrom.attribution.result import judge_together
 from wherefrom.calibration.verdict import Verdict
-from wherefrom.case import opened
+from wherefrom.case.parts import opened
 from wherefrom.core.errors import InputError
 from wherefrom.generators.generator import wrap_generator
 

@@ -9,12 +9,12 @@ from PIL import Image
 from scipy.stats import betabinom
 
 from wherefrom import attribution
+from wherefrom.attribution.checking.fitted import describe_saved
 from wherefrom.attribution.config import FlipadConfig
-from wherefrom.attribution.fitted import describe_saved
+from wherefrom.attribution.images.own_images import GivenImages, needed_own, split_own
 from wherefrom.attribution.methods.ensemble import EnsembleConfig
 from wherefrom.attribution.methods.pad import RawPadConfig
 from wherefrom.attribution.methods.patches import PatchesConfig
-from wherefrom.attribution.own_images import GivenImages, needed_own, split_own
 from wherefrom.attribution.protocol import stored_samples
 from wherefrom.attribution.training.others import SampleReader
 from wherefrom.attribution.training.siblings import SIBLING_KINDS

@@ -13,7 +13,7 @@ from wherefrom.attribution.methods.pad import (
     raw_features,
 )
 from wherefrom.attribution.protocol import FitMaterial
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.writing import to_float
 
 DCT_TOLERANCE = 1e-5  # float32 of logarithms up to 23
 

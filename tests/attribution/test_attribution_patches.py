@@ -11,7 +11,7 @@ from wherefrom.attribution.methods.patches import PatchesConfig, pre_activations
 from wherefrom.attribution.protocol import stored_samples
 from wherefrom.attribution.training.impostors import MOVES, RETOUCHES, retouch_in_turn
 from wherefrom.core.errors import InputError
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.writing import to_float
 from wherefrom.generators.generator import wrap_generator
 from wherefrom.generators.loading import load_generator
 from wherefrom.metrics.detection import auroc

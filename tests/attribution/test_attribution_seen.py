@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from wherefrom.attribution import evaluate, explain, load
+from wherefrom.attribution.checking.fitted import Attributor
 from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.evaluation.per_source import NO_RECORD
 from wherefrom.attribution.evaluation.robustness import judge_altered
-from wherefrom.attribution.fitted import Attributor
 from wherefrom.core.errors import InputError
 from wherefrom.core.saving.contents import are_known, contents_of
 from wherefrom.report.attribution.tables import evaluation_table

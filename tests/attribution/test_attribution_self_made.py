@@ -11,7 +11,7 @@ from wherefrom.attribution.training.other_layers import self_made
 from wherefrom.calibration.conformal import guaranteed_rate, tie_width
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
-from wherefrom.data.writing import to_uint8
+from wherefrom.data.images.writing import to_uint8
 from wherefrom.generators.generator import wrap_generator
 
 

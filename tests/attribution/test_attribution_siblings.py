@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from wherefrom.attribution.fitted import describe_saved, load
+from wherefrom.attribution.checking.fitted import describe_saved, load
 from wherefrom.attribution.training import other_layers, siblings
 from wherefrom.attribution.training.held_out import called_ours
 from wherefrom.attribution.training.siblings import SIBLING_KINDS, draw_siblings, least_squares
@@ -15,7 +15,7 @@ from wherefrom.calibration.conformal import lower_p_values
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.writing import to_float
 
 LAYERS = {
     "transposed": (nn.ConvTranspose2d(6, 2, 4, 2, 1), (6, 5, 5)),

@@ -9,9 +9,9 @@ from torch import nn
 
 from wherefrom import attribution
 from wherefrom.attribution.checking.discovery import control_discoveries
+from wherefrom.attribution.checking.fitted import Attributor
 from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.evaluation.comparison import ComparisonDesign, compare
-from wherefrom.attribution.fitted import Attributor
 from wherefrom.attribution.methods import METHODS
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError

@@ -18,7 +18,7 @@ from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.rng import derive_seed
 from wherefrom.data.decoding.images import Carrier
-from wherefrom.data.writing import to_float, to_uint8
+from wherefrom.data.images.writing import to_float, to_uint8
 from wherefrom.generators.generator import wrap_generator
 
 

@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from wherefrom.case.file import (
+from wherefrom.case.parts.file import (
     AttributorPart,
     Case,
     CaseConfig,
@@ -11,8 +11,8 @@ from wherefrom.case.file import (
     read_case,
     write_case,
 )
-from wherefrom.case.identity import digest_of, find_kind, require_same
-from wherefrom.case.opened import open_case
+from wherefrom.case.parts.identity import digest_of, find_kind, require_same
+from wherefrom.case.parts.opened import open_case
 from wherefrom.core.errors import ArtifactError, InputError
 
 DIGEST = "sha256:" + "0" * 64

@@ -9,7 +9,7 @@ import torch
 from test_inspect import SCHEMA
 
 from wherefrom.anomaly.measuring.features import Measurement
-from wherefrom.attribution.fitted import Attributor
+from wherefrom.attribution.checking.fitted import Attributor
 from wherefrom.case import inspect_image, open_case
 from wherefrom.case.result import State
 from wherefrom.core.saving.store import digest_bytes

@@ -10,9 +10,9 @@ import pytest
 from indexed_pictures import ENCODER, build, copy_home
 from PIL import Image, ImageEnhance
 
-from wherefrom.case.file import Case, CaseConfig, OriginPart
 from wherefrom.case.folder import inspect_folder
-from wherefrom.case.opened import OpenCase
+from wherefrom.case.parts.file import Case, CaseConfig, OriginPart
+from wherefrom.case.parts.opened import OpenCase
 from wherefrom.case.questions.origin import ask_origin
 from wherefrom.case.result import State
 from wherefrom.core.errors import InputError

@@ -53,7 +53,7 @@ def test_check_keeps_answers__identity_again(here, capsys, monkeypatch):
     arguments = ["attribution", "check", "m.attributor", "own", "--answers", "a.sqlite", "--json"]
     assert run(arguments) == 0
     first = capsys.readouterr().out
-    monkeypatch.delattr("wherefrom.attribution.fitted.Attributor.check")
+    monkeypatch.delattr("wherefrom.attribution.checking.fitted.Attributor.check")
     assert run(arguments) == 0
     assert capsys.readouterr().out == first
     assert run([*arguments[:5], "m.attributor"]) == 2

@@ -7,10 +7,10 @@ from wherefrom.attribution.final_layer.config import LassoConfig
 from wherefrom.attribution.final_layer.lasso import Inverter
 from wherefrom.core.compute.precision import FULL
 from wherefrom.generators.last_layer.layer import LastLayer
+from wherefrom.origin.index.scanning import scan
+from wherefrom.origin.index.scanning.exact import RowBlock
+from wherefrom.origin.index.scanning.rough import Rough, Rows
 from wherefrom.origin.reranking import spatial
-from wherefrom.origin.scanning import scan
-from wherefrom.origin.scanning.exact import RowBlock
-from wherefrom.origin.scanning.rough import Rough, Rows
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ def test_a_service_whose_history_cannot_be_locked__rejects_file_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("sqlalchemy")
-    from wherefrom.web.databases import _take_lock
+    from wherefrom.web.jobs.databases import _take_lock
 
     fcntl = pytest.importorskip("fcntl")
 

@@ -5,7 +5,7 @@ from math import comb
 import numpy as np
 
 from wherefrom.credit.equations import banzhaf_weights
-from wherefrom.credit.game import RunTable, members_of
+from wherefrom.credit.ledger.game import RunTable, members_of
 
 
 class MixedGame:

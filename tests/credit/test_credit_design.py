@@ -20,7 +20,7 @@ from wherefrom.credit.estimators.design import (
     pair_law,
     pair_uniform,
 )
-from wherefrom.credit.game import mask_of, members_of
+from wherefrom.credit.ledger.game import mask_of, members_of
 
 DESIGNS = [
     PairedDesign,

@@ -32,7 +32,7 @@ from wherefrom.credit.estimators.paired import (
 )
 from wherefrom.credit.estimators.regression import fit_pairs
 from wherefrom.credit.estimators.tables import anchors_of, orders_of, pairs_of
-from wherefrom.credit.game import RunTable
+from wherefrom.credit.ledger.game import RunTable
 
 ADDITIVE = np.array([3.0, -1.0, 0.5, 0.0, 2.0, 1.0, 0.25])
 

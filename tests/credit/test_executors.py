@@ -23,7 +23,7 @@ from playing import (
 )
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.game import members_of
+from wherefrom.credit.ledger.game import members_of
 from wherefrom.credit.ledger.ledger import Ledger
 from wherefrom.credit.ledger.local import run_local
 from wherefrom.credit.ledger.worker import machine_fault, work

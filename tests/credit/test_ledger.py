@@ -7,7 +7,7 @@ import pytest
 from playing import GAME, PLAYERS, RUNS, open_game, value_of
 
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.credit.game import Planned, members_of
+from wherefrom.credit.ledger.game import Planned, members_of
 from wherefrom.credit.ledger.ledger import MAX_ATTEMPTS, Ledger
 from wherefrom.credit.ledger.merging import merge_ledger
 from wherefrom.credit.ledger.records import GameIdentity, Outcome, run_key

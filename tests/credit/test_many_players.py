@@ -19,7 +19,7 @@ from wherefrom.credit.estimators.design import (
     pair_uniform,
     require_playable,
 )
-from wherefrom.credit.game import MAX_PLAYERS, RunTable, mask_of, members_of
+from wherefrom.credit.ledger.game import MAX_PLAYERS, RunTable, mask_of, members_of
 
 LOG_SPACE = 1e-9  # gammaln of 4,000 is right to 1e-12; its differences are 1e4 times smaller
 MAX_BYTES = 2**20  # of a design's first runs

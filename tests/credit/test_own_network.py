@@ -11,8 +11,8 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.saving.store import digest_tensors
 from wherefrom.credit.diffusion.own_network import find_own
 from wherefrom.credit.diffusion.schedules import Schedule
+from wherefrom.credit.evaluation.remarks import model_lines
 from wherefrom.credit.method import open_study
-from wherefrom.credit.remarks import model_lines
 
 pytestmark = pytest.mark.needs("diffusers")
 

@@ -7,8 +7,8 @@ import pytest
 from test_players import callable_study, make_runs
 
 from wherefrom.cli.main import run
-from wherefrom.credit.game import Run
-from wherefrom.credit.remarks import StartWeight, start_weight_of
+from wherefrom.credit.evaluation.remarks import StartWeight, start_weight_of
+from wherefrom.credit.ledger.game import Run
 
 
 def test_the_weight_of_the_start_in_the_averages__closed_form():
@@ -28,7 +28,7 @@ def test_a_report_says_who_gave_the_same_and_what_remains__closed_form(
     path = callable_study(tmp_path, design="kind = 'exact'", game="twice")
     shutil.copy(tmp_path / "data" / "c0" / "0.png", tmp_path / "data" / "c1" / "copy.png")
     make_runs(path, 8)
-    from wherefrom.credit import remarks
+    from wherefrom.credit.evaluation import remarks
     from wherefrom.report.credit import basis
 
     for module in (remarks, basis):

@@ -16,7 +16,7 @@ from wherefrom.credit.ledger.worker import work
 from wherefrom.credit.method import open_study, rescore
 from wherefrom.credit.study.diffusion_run import EMPTIES
 from wherefrom.credit.study.file import load_study
-from wherefrom.data.writing import to_uint8
+from wherefrom.data.images.writing import to_uint8
 
 pytestmark = pytest.mark.needs("diffusers")
 

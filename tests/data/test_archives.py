@@ -22,10 +22,10 @@ from wherefrom.data.files import archives, members
 from wherefrom.data.files.archive_listing import holds_many
 from wherefrom.data.files.opening import UnusableFile
 from wherefrom.data.files.reading import read_file
+from wherefrom.data.images.writing import save_png
 from wherefrom.data.sorting import part_files
 from wherefrom.data.tables.arrays import read_moments
 from wherefrom.data.tables.labels import read_labels
-from wherefrom.data.writing import save_png
 
 RNG = np.random.default_rng(7)
 COLOUR = RNG.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.limits import Limits, parse_colour
-from wherefrom.data.images import ReadImage, decode_image
+from wherefrom.data.images.items import ReadImage, decode_image
 
 HERE = Path("picture")
 RNG = np.random.default_rng(0)

@@ -22,8 +22,8 @@ from wherefrom.data.altering.degradations import (
     noise,
     webp,
 )
-from wherefrom.data.decoding.jpeg_quality import jpeg_quality
-from wherefrom.data.images import to_image
+from wherefrom.data.decoding.jpeg_tables import jpeg_quality
+from wherefrom.data.images.items import to_image
 
 
 def pictures(count=6, channels=3, side=32):

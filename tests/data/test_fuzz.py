@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from wherefrom.data import UnusableFile
-from wherefrom.data.images import decode_image
+from wherefrom.data.images.items import decode_image
 
 TRIES = 100
 

@@ -19,7 +19,7 @@ from wherefrom.core.saving.store import digest_bytes
 from wherefrom.data import Limits, ReadImage, UnusableFile, read_image
 from wherefrom.data.decoding.sixteen import nearest_bytes
 from wherefrom.data.decoding.strictness import strict_pillow
-from wherefrom.data.images import decode_image
+from wherefrom.data.images.items import decode_image
 
 HERE = Path("picture")
 RNG = np.random.default_rng(0)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from wherefrom.data.decoding.jpeg_traces import jpeg_traces
-from wherefrom.data.images import decode_image
+from wherefrom.data.images.items import decode_image
 
 
 def photo(seed: int, size: tuple[int, int] = (64, 64)) -> Image.Image:

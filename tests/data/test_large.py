@@ -18,7 +18,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.limits import Limits, limits_in_force, reading_key, reading_with
 from wherefrom.data import UnusableFile, read_images
 from wherefrom.data.decoding import images as decoding
-from wherefrom.data.images import ReadImage, decode_image
+from wherefrom.data.images.items import ReadImage, decode_image
 
 HERE = Path("picture")
 SMALL = Image.fromarray(np.random.default_rng(0).integers(0, 256, (10, 15, 3), dtype=np.uint8))

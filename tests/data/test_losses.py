@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 from wherefrom.data.decoding.images import Carrier
-from wherefrom.data.images import decode_image
+from wherefrom.data.images.items import decode_image
 
 HERE = Path("picture")
 RNG = np.random.default_rng(0)

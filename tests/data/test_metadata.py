@@ -14,7 +14,7 @@ from PIL import Image
 
 from wherefrom.data import UnusableFile
 from wherefrom.data.decoding.metadata.exif import read_fields, values_overlap
-from wherefrom.data.images import decode_image
+from wherefrom.data.images.items import decode_image
 
 HERE = Path("picture")
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
@@ -188,7 +188,7 @@ def test_what_was_left_out_is_said_to_a_program__closed_form(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     messages: list[str] = []
-    monkeypatch.setattr("wherefrom.data.images.add_note", messages.append)
+    monkeypatch.setattr("wherefrom.data.images.items.add_note", messages.append)
     decode_image(png_with(PNG_CASES["zTXt"]), HERE)
     decode_image(png_with(), HERE)
     assert messages == ["among the images read: metadata left out: workflow is longer than 1 MiB"]

@@ -7,7 +7,7 @@ from PIL import Image
 
 from wherefrom.core.errors import MissingExtraError
 from wherefrom.data import read_images
-from wherefrom.data.notebook import MAX_ROWS, rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import MAX_ROWS, rows_as_frame, rows_as_html
 
 ROWS = [{"image": "a.png", "p": 0.25, "verdict": "<b>own</b>"}, {"image": "b.png", "p": None}]
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from wherefrom.attribution.training.others import SampleReader
-from wherefrom.data import images as reading
 from wherefrom.data import save_png, to_float
-from wherefrom.data.writing import float_parts
+from wherefrom.data.images import items as reading
+from wherefrom.data.images.writing import float_parts
 
 
 def test_parts_are_the_whole__naive_loop() -> None:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from wherefrom.data.folders import read_images
-from wherefrom.data.images import (
+from wherefrom.data.images.items import (
     crop_and_resize,
     to_image,
     to_pixels,

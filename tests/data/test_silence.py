@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, features
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.images import decode_image
+from wherefrom.data.images.items import decode_image
 
 
 @pytest.mark.skipif(not features.check("libtiff"), reason="Pillow without libtiff")

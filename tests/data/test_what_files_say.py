@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.images import ReadImage, decode_image
+from wherefrom.data.images.items import ReadImage, decode_image
 
 COLOUR = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 24, 3)).astype(np.uint8))
 

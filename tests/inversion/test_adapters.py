@@ -17,8 +17,8 @@ from untrained_inverters import blobs, fitted_to, untrained
 
 from wherefrom.core.errors import InputError, MissingExtraError
 from wherefrom.detectors.adapters import pyod_base
-from wherefrom.inversion import adapters
-from wherefrom.inversion.adapters import (
+from wherefrom.inversion.outliers import adapters
+from wherefrom.inversion.outliers.adapters import (
     PytorchOodDetector,
     as_images,
     pyod_detector,

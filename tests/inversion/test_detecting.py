@@ -9,7 +9,7 @@ from scipy.stats import norm
 from untrained_inverters import blobs, fitted_to, untrained
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.writing import to_float, to_uint8
+from wherefrom.data.images.writing import to_float, to_uint8
 from wherefrom.detectors.energy import energy
 from wherefrom.inversion.outliers.detecting import (
     SCORES,

@@ -14,7 +14,7 @@ from wherefrom.inversion.codes import evaluation
 from wherefrom.inversion.codes.evaluation import NEAR, evaluate_inverter
 from wherefrom.inversion.outliers.self_test import run_self_test
 from wherefrom.metrics.detection import auroc
-from wherefrom.metrics.frechet import frechet_distance
+from wherefrom.metrics.feature_sets.frechet import frechet_distance
 from wherefrom.metrics.image_quality import psnr, ssim
 from wherefrom.metrics.random_features import random_features
 

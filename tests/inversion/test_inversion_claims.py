@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.writing import to_float
 
 pytestmark = pytest.mark.slow
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"

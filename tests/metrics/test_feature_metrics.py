@@ -13,11 +13,11 @@ from sklearn.metrics.pairwise import euclidean_distances, polynomial_kernel
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
-from wherefrom.metrics import neighbours
-from wherefrom.metrics.frechet import frechet_distance
-from wherefrom.metrics.inception_score import inception_score
-from wherefrom.metrics.kernel_distance import kernel_distance
-from wherefrom.metrics.neighbours import (
+from wherefrom.metrics.feature_sets import neighbours
+from wherefrom.metrics.feature_sets.frechet import frechet_distance
+from wherefrom.metrics.feature_sets.inception_score import inception_score
+from wherefrom.metrics.feature_sets.kernel_distance import kernel_distance
+from wherefrom.metrics.feature_sets.neighbours import (
     MAX_REALISM,
     manifold_metrics,
     nearest_distances,
@@ -77,7 +77,7 @@ def test_kernel_distance_counts_every_pair_once__reference_sklearn(monkeypatch):
         - 2 * xy.mean()
     )
     assert kernel_distance(x, y) == pytest.approx(expected, rel=1e-10)
-    monkeypatch.setattr("wherefrom.metrics.kernel_distance.ROWS", 5)
+    monkeypatch.setattr("wherefrom.metrics.feature_sets.kernel_distance.ROWS", 5)
     assert kernel_distance(x, y) == pytest.approx(expected, rel=1e-10)
 
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
-from wherefrom.metrics.frechet import frechet_distance
+from wherefrom.metrics.feature_sets.frechet import frechet_distance
 from wherefrom.metrics.random_features import random_features
 
 

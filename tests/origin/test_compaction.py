@@ -12,7 +12,7 @@ from making import IDENTITY, digest, make, state, stored, vectors
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.origin.index import compaction as merging
 from wherefrom.origin.index.index import Index
-from wherefrom.origin.scanning.scan import STD_TOLERANCE
+from wherefrom.origin.index.scanning.scan import STD_TOLERANCE
 
 
 def files(folder):

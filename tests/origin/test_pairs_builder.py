@@ -18,7 +18,7 @@ from PIL import Image
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
 from wherefrom.core.saving.store import digest_file
-from wherefrom.data.images import read_image
+from wherefrom.data.images.items import read_image
 from wherefrom.origin.pairs.builder import build_pairs
 from wherefrom.origin.pairs.config import PairsConfig
 from wherefrom.origin.pairs.manifest import read_pairs

@@ -34,7 +34,7 @@ from wherefrom.origin import (
 from wherefrom.origin.edit_map.pairs import EmbeddedPairs
 from wherefrom.origin.index.index import Index
 from wherefrom.origin.index.places import shown_path
-from wherefrom.origin.scanning.scan import ScanStatistics
+from wherefrom.origin.index.scanning.scan import ScanStatistics
 from wherefrom.origin.searching.decision import NullScores, make_null, moments_without
 
 SMALL = TinyConvConfig(latent_channels=2, width_half=4, width_quarter=4, width_eighth=4, blocks=0)

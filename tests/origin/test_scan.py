@@ -7,11 +7,11 @@ import pytest
 import torch
 from making import naive, stored, vectors
 
-from wherefrom.origin.scanning import exact, rough, scan
-from wherefrom.origin.scanning.exact import RowBlock
-from wherefrom.origin.scanning.rough import Rough, Rows
-from wherefrom.origin.scanning.scan import STD_FLOOR, STD_TOLERANCE
-from wherefrom.origin.scanning.top_rows import GROUP, TopRows
+from wherefrom.origin.index.scanning import exact, rough, scan
+from wherefrom.origin.index.scanning.exact import RowBlock
+from wherefrom.origin.index.scanning.rough import Rough, Rows
+from wherefrom.origin.index.scanning.scan import STD_FLOOR, STD_TOLERANCE
+from wherefrom.origin.index.scanning.top_rows import GROUP, TopRows
 
 # A query is rounded to multiples of 2^-36: D * 2^-37, and the float64 sums of the loop.
 SCORE_TOLERANCE = 1e-9

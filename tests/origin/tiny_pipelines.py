@@ -122,7 +122,7 @@ def write_adapter(folder, pipe, *, seed=0):
 
 def write_photos(folder, count, *, side=40):
     """`count` random photos of unequal sides in `folder`, sorted by name."""
-    from wherefrom.data.writing import save_png
+    from wherefrom.data.images.writing import save_png
 
     folder.mkdir()
     rng = torch.Generator().manual_seed(7)

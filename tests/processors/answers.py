@@ -35,7 +35,7 @@ def products_depend_on_place() -> bool:
 
 def attributions(images: torch.Tensor) -> dict:
     """Half of the images are those behind the stored calibration scores: each of these is a tie."""
-    from wherefrom.attribution.fitted import load
+    from wherefrom.attribution.checking.fitted import load
 
     found = {}
     for name in ATTRIBUTORS:

@@ -39,7 +39,7 @@ def main() -> None:
 
     from wherefrom.attribution import METHODS, fit
     from wherefrom.core.rng import stream
-    from wherefrom.data.writing import to_uint8
+    from wherefrom.data.images.writing import to_uint8
     from wherefrom.generators.generator import wrap_generator
     from wherefrom.generators.zoo.networks import initialise, make_generator
     from wherefrom.inversion.outliers.detecting import make_detector

@@ -18,7 +18,7 @@ pytest.importorskip("uvicorn")
 from postgres import address, cluster  # noqa: F401 (fixtures)
 from service_process import COMMAND
 
-from wherefrom.web.history import JobHistory
+from wherefrom.web.jobs.history import JobHistory
 from wherefrom.web.server import Listening, bound_socket, make_server
 from wherefrom.web.service import Service
 from wherefrom.web.settings import ServiceConfig

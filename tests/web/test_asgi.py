@@ -16,7 +16,7 @@ from postgres import free_port
 
 from wherefrom.core.errors import InputError
 from wherefrom.web import asgi
-from wherefrom.web.crew import Bell
+from wherefrom.web.jobs.crew import Bell
 from wherefrom.web.settings import ServiceConfig
 
 TOKEN = "a token of the asgi test"  # noqa: S105 (of the test only)

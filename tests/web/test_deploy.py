@@ -14,7 +14,7 @@ from conftest import PATIENCE, Client
 from wherefrom.cli.case.serve import serve as command
 from wherefrom.web import asgi
 from wherefrom.web.app import create_app
-from wherefrom.web.databases import _parsed, _shown
+from wherefrom.web.jobs.databases import _parsed, _shown
 from wherefrom.web.settings import HISTORY, TOKEN
 
 yaml = pytest.importorskip("yaml")

@@ -4,8 +4,8 @@ import pytest
 
 from wherefrom.cli.main import run
 from wherefrom.core.errors import InputError
-from wherefrom.web.crew import SECRETS
-from wherefrom.web.databases import _parsed, _shown
+from wherefrom.web.jobs.crew import SECRETS
+from wherefrom.web.jobs.databases import _parsed, _shown
 from wherefrom.web.settings import HISTORY, TOKEN, find_secret
 
 SECRET = "hunter22"  # noqa: S105 (of the test only)

@@ -15,9 +15,9 @@ from PIL import GifImagePlugin, Image
 from wherefrom.case.result import QUESTIONS, Claim, ImageFacts, Inspection, QuestionAnswer, State
 from wherefrom.core.limits import Limits
 from wherefrom.core.saving.store import digest_bytes
-from wherefrom.data.images import decode_image
+from wherefrom.data.images.items import decode_image
 from wherefrom.report.case.page import PAGE, WHOLE, write_inspection
-from wherefrom.web.worker import _work
+from wherefrom.web.jobs.worker import _work
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SETTINGS = {"heat": False, "max_bytes": 32 * 2**20, "max_pixels": 50_000_000}

@@ -15,9 +15,9 @@ from conftest import PATIENCE, Client
 from service_process import COMMAND, killed_service
 
 from wherefrom.core.errors import InputError
-from wherefrom.web import crew
-from wherefrom.web.databases import Database
-from wherefrom.web.history import MAX_ATTEMPTS, JobHistory, JobState
+from wherefrom.web.jobs import crew
+from wherefrom.web.jobs.databases import Database
+from wherefrom.web.jobs.history import MAX_ATTEMPTS, JobHistory, JobState
 from wherefrom.web.service import shown_name
 from wherefrom.web.settings import check_token
 

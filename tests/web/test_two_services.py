@@ -14,9 +14,9 @@ from service_process import killed_service
 from test_service import hold
 
 from wherefrom.core.errors import ArtifactError, InputError, MissingExtraError
-from wherefrom.web import crew, databases
-from wherefrom.web.databases import HistoryAwayError
-from wherefrom.web.history import MAX_ATTEMPTS, JobHistory, JobState
+from wherefrom.web.jobs import crew, databases
+from wherefrom.web.jobs.databases import HistoryAwayError
+from wherefrom.web.jobs.history import MAX_ATTEMPTS, JobHistory, JobState
 
 psycopg = pytest.importorskip("psycopg")
 

@@ -39,10 +39,10 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.files.opening import SkippedFile
 from wherefrom.data.folders import list_images
-from wherefrom.data.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
 from wherefrom.encoders import load_feature_encoder
 from wherefrom.encoders.features import FeatureEncoder
-from wherefrom.metrics.neighbours import nearest_distances, realism
+from wherefrom.metrics.feature_sets.neighbours import nearest_distances, realism
 
 
 @dataclass(frozen=True, kw_only=True)

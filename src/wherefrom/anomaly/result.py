@@ -11,7 +11,7 @@ from torch import Tensor
 from wherefrom.anomaly.config import AnomalyConfig
 from wherefrom.core.saving.json_text import finite
 from wherefrom.data.files.opening import SkippedFile
-from wherefrom.data.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
 from wherefrom.encoders.identity import EncoderIdentity
 
 

@@ -21,13 +21,13 @@ and the others' own),
 """
 
 from wherefrom.attribution.checking.explaining import explain
+from wherefrom.attribution.checking.fitted import Attributor as Attributor
+from wherefrom.attribution.checking.fitted import load
 from wherefrom.attribution.checking.open_set import identify
 from wherefrom.attribution.checking.paths import check
 from wherefrom.attribution.config import FlipadConfig as FlipadConfig
 from wherefrom.attribution.evaluation.comparison import compare
 from wherefrom.attribution.evaluation.per_source import evaluate
-from wherefrom.attribution.fitted import Attributor as Attributor
-from wherefrom.attribution.fitted import load
 from wherefrom.attribution.method import fit
 from wherefrom.attribution.methods import METHODS as METHODS
 from wherefrom.attribution.methods.patches import PatchesConfig as PatchesConfig

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wherefrom.attribution.conditions import (
+from wherefrom.attribution.checking.fitted import Attributor, score_stored
+from wherefrom.attribution.config import AttributionConfig, TrainedConfig
+from wherefrom.attribution.images.conditions import (
     CLEAN,
     CONDITIONS,
     KIND_OF,
@@ -23,10 +25,7 @@ from wherefrom.attribution.conditions import (
     conditions_for,
     specialties,
 )
-from wherefrom.attribution.config import AttributionConfig, TrainedConfig
-from wherefrom.attribution.fitted import Attributor, score_stored
-from wherefrom.attribution.methods import find_method, method_for
-from wherefrom.attribution.own_images import (
+from wherefrom.attribution.images.own_images import (
     CALIBRATION,
     TRAINING,
     ImageSource,
@@ -35,6 +34,7 @@ from wherefrom.attribution.own_images import (
     sibling_part,
     split_own,
 )
+from wherefrom.attribution.methods import find_method, method_for
 from wherefrom.attribution.protocol import (
     FitMaterial,
     Scorer,
@@ -52,7 +52,7 @@ from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
 from wherefrom.core.saving.contents import are_known, content_set, contents_of
 from wherefrom.core.saving.store import digest_tensors
-from wherefrom.data.writing import float_parts, to_float
+from wherefrom.data.images.writing import float_parts, to_float
 from wherefrom.generators.generator import Generator
 from wherefrom.metrics.noise_level import noise_level
 

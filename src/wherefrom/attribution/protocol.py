@@ -22,9 +22,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from wherefrom.attribution.conditions import NONE, Immunity
 from wherefrom.attribution.config import AttributionConfig
-from wherefrom.attribution.own_images import (
+from wherefrom.attribution.images.conditions import NONE, Immunity
+from wherefrom.attribution.images.own_images import (
     REFERENCE,
     TRAINING,
     GivenImages,
@@ -35,7 +35,7 @@ from wherefrom.core.config import Config
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
-from wherefrom.data.writing import to_float, to_uint8
+from wherefrom.data.images.writing import to_float, to_uint8
 from wherefrom.generators.generator import Generator, carried
 from wherefrom.generators.last_layer.introspection import holds_numbers
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
-from wherefrom.data.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
 from wherefrom.metrics.detection import finite_mean
 
 

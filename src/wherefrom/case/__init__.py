@@ -25,15 +25,15 @@ In the order of use: `Case` and `add_parts`, `write_case`, `check_case`, `open_c
 `inspect_image` or `inspect_folder`.
 """
 
-from wherefrom.case.file import Case as Case
-from wherefrom.case.file import CaseConfig as CaseConfig
-from wherefrom.case.file import read_case, write_case
 from wherefrom.case.folder import FolderInspection as FolderInspection
 from wherefrom.case.folder import inspect_folder
 from wherefrom.case.method import inspect_image
-from wherefrom.case.opened import OpenCase as OpenCase
-from wherefrom.case.opened import open_case
-from wherefrom.case.parts import add_parts, check_case
+from wherefrom.case.parts.adding import add_parts, check_case
+from wherefrom.case.parts.file import Case as Case
+from wherefrom.case.parts.file import CaseConfig as CaseConfig
+from wherefrom.case.parts.file import read_case, write_case
+from wherefrom.case.parts.opened import OpenCase as OpenCase
+from wherefrom.case.parts.opened import open_case
 from wherefrom.case.result import (
     QUESTIONS as QUESTIONS,
 )

@@ -16,7 +16,7 @@ from typing import Any
 
 from wherefrom import __version__
 from wherefrom.case.method import inspect_image
-from wherefrom.case.opened import OpenCase
+from wherefrom.case.parts.opened import OpenCase
 from wherefrom.case.result import KIND, QUESTIONS, SCHEMA, State
 from wherefrom.core.errors import InputError
 from wherefrom.core.limits import Limits, limits_in_force
@@ -26,7 +26,7 @@ from wherefrom.core.saving.json_text import to_json
 from wherefrom.core.saving.store import digest_bytes, write_file
 from wherefrom.data.files.reading import read_file
 from wherefrom.data.folders import list_images
-from wherefrom.data.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
 
 MAX_STORED_BYTES = 16 * 2**20
 STORED = ".inspections"  # beside the case file, after its name

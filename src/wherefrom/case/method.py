@@ -10,7 +10,7 @@ import torch
 
 from wherefrom import __version__
 from wherefrom.case.claims.reading import read_claims
-from wherefrom.case.opened import OpenCase
+from wherefrom.case.parts.opened import OpenCase
 from wherefrom.case.questions.asked import Asked
 from wherefrom.case.questions.credit import ask_credit
 from wherefrom.case.questions.model import ask_model
@@ -23,7 +23,7 @@ from wherefrom.core.limits import Limits, limits_in_force
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.saving.store import digest_bytes
 from wherefrom.data.files.reading import read_file
-from wherefrom.data.images import ReadImage, decode_image
+from wherefrom.data.images.items import ReadImage, decode_image
 
 ASKING = "asking the questions of the case"  # the stage whose items are the questions
 

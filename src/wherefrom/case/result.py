@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
-from wherefrom.case.file import PartConfig
-from wherefrom.data.notebook import rows_as_frame, rows_as_html
+from wherefrom.case.parts.file import PartConfig
+from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
 
 SCHEMA = 1
 KIND = "wherefrom inspection"

@@ -50,7 +50,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wherefrom.credit.estimators.choose import METHODS as METHODS
     from wherefrom.credit.estimators.choose import Credit as Credit
-    from wherefrom.credit.finished import shares
+    from wherefrom.credit.evaluation.finished import shares
     from wherefrom.credit.method import OpenStudy as OpenStudy
     from wherefrom.credit.method import open_study, run
     from wherefrom.credit.payout.division import PayoutConfig as PayoutConfig
@@ -74,7 +74,7 @@ _HOMES = {
     "read_receipt": "payout.receipt",
     "Shares": "result",
     "pay": "payout.of_study",
-    "shares": "finished",
+    "shares": "evaluation.finished",
 }
 
 __all__ = [  # the calls, which `help` shows; the classes stand in their modules

@@ -18,7 +18,7 @@ from math import comb, factorial
 
 import numpy as np
 
-from wherefrom.credit.game import Bools, Floats
+from wherefrom.credit.ledger.game import Bools, Floats
 
 
 def size_law(n: int) -> Floats:

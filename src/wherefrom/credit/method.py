@@ -17,8 +17,8 @@ from wherefrom.core.saving.json_text import digest_json
 from wherefrom.credit.contributors.reading import Contributors
 from wherefrom.credit.estimators.design import design_of, require_playable
 from wherefrom.credit.estimators.owen import numbered
-from wherefrom.credit.game import Bools, Design
 from wherefrom.credit.ledger.file import refuse_other_data
+from wherefrom.credit.ledger.game import Bools, Design
 from wherefrom.credit.ledger.ledger import Ledger
 from wherefrom.credit.ledger.local import EXECUTORS
 from wherefrom.credit.ledger.records import GameIdentity, Outcome

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from wherefrom.core.saving.json_text import finite
-from wherefrom.credit.game import Bools, Floats, Ints
+from wherefrom.credit.ledger.game import Bools, Floats, Ints
 
 MAX_ANCHORS = 10_000  # runs of the empty set, and of the full set
 

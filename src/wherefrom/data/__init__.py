@@ -30,8 +30,8 @@ from wherefrom.data.batches import ImageBatch
 from wherefrom.data.datasets import TrainingImages, load_training_images
 from wherefrom.data.files.opening import SkippedFile, UnusableFile
 from wherefrom.data.folders import list_images, read_images
-from wherefrom.data.images import ReadImage, read_image
-from wherefrom.data.writing import image_grid, save_png, to_float, to_uint8
+from wherefrom.data.images.items import ReadImage, read_image
+from wherefrom.data.images.writing import image_grid, save_png, to_float, to_uint8
 
 __all__ = [
     "ImageBatch",

@@ -26,8 +26,8 @@ from wherefrom.core.progress import Track, quiet
 from wherefrom.data.decoding.images import Carrier
 from wherefrom.data.decoding.strictness import strict_pillow
 from wherefrom.data.files.opening import SkippedFile, UnusableFile, show_bytes
-from wherefrom.data.images import ReadImage, crop_and_resize, read_image, too_little
-from wherefrom.data.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.items import ReadImage, crop_and_resize, read_image, too_little
+from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
 
 WRONG_SIZE = " px, expected "
 LARGE = f" px; above {FULL_PIXELS} px an image is read only where it is scaled to a size"

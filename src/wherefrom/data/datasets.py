@@ -22,7 +22,7 @@ from wherefrom.data.files.archive_listing import holds_images
 from wherefrom.data.files.array_members import picture_of
 from wherefrom.data.files.opening import UnusableFile
 from wherefrom.data.folders import list_images
-from wherefrom.data.images import crop_and_resize, decode_image, with_channels
+from wherefrom.data.images.items import crop_and_resize, decode_image, with_channels
 from wherefrom.data.splits import spread_indices
 from wherefrom.data.tables.annotations import labels_beside
 from wherefrom.data.tables.arrays import IDX_IMAGES, IDX_LABELS, open_arrays, read_idx

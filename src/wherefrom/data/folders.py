@@ -8,9 +8,8 @@ from pathlib import Path
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.limits import Limits, limits_in_force
-from wherefrom.core.notes import add_note
 from wherefrom.core.paths import is_empty_lost_and_found, is_passed_over, show_path
-from wherefrom.core.progress import Track, quiet
+from wherefrom.core.progress import Track, add_note, quiet
 from wherefrom.data.batches import BatchOptions, ImageBatch, read_files
 from wherefrom.data.files.archive_listing import (
     ARCHIVE_SUFFIXES,
@@ -31,7 +30,7 @@ def list_images(paths: Sequence[Path], *, once: bool = False) -> list[Path]:
 
     What is an image by its suffix or its first bytes is listed, readable or not, and so are a link
     to nothing and a folder inside that cannot be opened: reading them says why they cannot be used.
-    Other files are counted in a note (`core.notes`); hidden files and what operating systems put
+    Other files are counted in a note (`core.progress`); hidden files and what operating systems put
     into folders are passed over.  A missing path, a given folder that cannot be opened, or one
     without an image is an `InputError`.
     """

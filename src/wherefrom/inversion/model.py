@@ -34,7 +34,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
 from wherefrom.core.saving.artifact import Artifact, Saved, damage_named
 from wherefrom.core.saving.store import load_artifact
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.writing import to_float
 from wherefrom.inversion.config import InversionConfig
 from wherefrom.inversion.equations import draw_latents, log_likelihood_terms
 from wherefrom.inversion.networks.assembly import Classes, Networks, build_networks

@@ -17,9 +17,9 @@ from starlette.requests import ClientDisconnect
 from wherefrom import __version__
 from wherefrom.core.errors import InputError
 from wherefrom.report.pages.files import INSPECTION, PAGE
-from wherefrom.web.databases import HistoryAwayError
 from wherefrom.web.guard import CLOSE, COOKIE, Guard, is_token, session_of
-from wherefrom.web.history import Job, JobState
+from wherefrom.web.jobs.databases import HistoryAwayError
+from wherefrom.web.jobs.history import Job, JobState
 from wherefrom.web.service import Service, UploadRefusedError
 from wherefrom.web.settings import LOOPBACK
 

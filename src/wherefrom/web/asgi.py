@@ -29,7 +29,7 @@ from starlette.types import Receive, Scope, Send
 from wherefrom.core.compute.device import resolve_device
 from wherefrom.core.errors import InputError, WherefromError
 from wherefrom.web.app import create_app
-from wherefrom.web.history import JobHistory
+from wherefrom.web.jobs.history import JobHistory
 from wherefrom.web.server import Listening, worker_command
 from wherefrom.web.service import Service
 from wherefrom.web.settings import (

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from wherefrom.core.compute.threads import threads_per_process
 from wherefrom.core.errors import InputError
 from wherefrom.web.app import create_app
-from wherefrom.web.history import JobHistory
+from wherefrom.web.jobs.history import JobHistory
 from wherefrom.web.service import Service
 from wherefrom.web.settings import ServiceConfig, check_token
 
@@ -47,7 +47,7 @@ class Listening:
 
 
 def worker_command(where: Listening) -> list[str]:
-    """The command that starts a process of `web.worker`."""
+    """The command that starts a process of `web.jobs.worker`."""
     config = where.config
     settings = {
         "device": where.device,
@@ -57,7 +57,7 @@ def worker_command(where: Listening) -> list[str]:
         "memory_gib": config.memory_gib,
         "threads": threads_per_process(config.workers),
     }
-    command = [sys.executable, "-m", "wherefrom.web.worker"]
+    command = [sys.executable, "-m", "wherefrom.web.jobs.worker"]
     return [*command, str(where.case.resolve()), json.dumps(settings)]
 
 

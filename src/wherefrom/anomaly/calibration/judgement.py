@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from wherefrom.data.files.opening import SkippedFile
-from wherefrom.data.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
 
 NAMES = {
     "as_i": "AS-i",

@@ -31,10 +31,11 @@ from wherefrom.calibration.family import holm_adjusted
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.data.notebook import rows_as_frame, rows_as_html
-from wherefrom.metrics.frechet import frechet_distance
-from wherefrom.metrics.inception_score import inception_score
-from wherefrom.metrics.kernel_distance import kernel_distance
+from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.metrics.feature_sets.frechet import frechet_distance
+from wherefrom.metrics.feature_sets.inception_score import inception_score
+from wherefrom.metrics.feature_sets.kernel_distance import kernel_distance
+from wherefrom.metrics.feature_sets.neighbours import manifold_metrics, realism
 from wherefrom.metrics.ks2d import Reals
 from wherefrom.metrics.ks2d_inference import (
     PermutationTest,
@@ -44,7 +45,6 @@ from wherefrom.metrics.ks2d_inference import (
     interval,
     permutation_test,
 )
-from wherefrom.metrics.neighbours import manifold_metrics, realism
 
 MIN_IMAGES = 10  # per set; with fewer, no permutation test gives a small p-value
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.anomaly.localisation.heat_maps import Localisation
-from wherefrom.data.writing import to_uint8
+from wherefrom.data.images.writing import to_uint8
 
 HEAT = (255, 40, 0)
 CONTOURS = ((255, 230, 0), (0, 230, 255), (255, 255, 255))  # of the first, second, third segment

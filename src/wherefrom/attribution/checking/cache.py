@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from wherefrom import __version__
-from wherefrom.attribution.fitted import Attributor
+from wherefrom.attribution.checking.fitted import Attributor
 from wherefrom.attribution.result import ImageVerdict
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import ArtifactError, InputError

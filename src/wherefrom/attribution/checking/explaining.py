@@ -19,16 +19,16 @@ from typing import Any
 
 from torch import Tensor
 
-from wherefrom.attribution.conditions import rescaled
-from wherefrom.attribution.fitted import Attributor
+from wherefrom.attribution.checking.fitted import Attributor
+from wherefrom.attribution.images.conditions import rescaled
 from wherefrom.attribution.protocol import Channel, as_stored
 from wherefrom.attribution.result import ImageVerdict
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
 from wherefrom.data.altering.degradations import blur, crop, jpeg, webp
 from wherefrom.data.decoding.images import Carrier
-from wherefrom.data.notebook import rows_as_frame, rows_as_html
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.writing import to_float
 
 HALF_LEVEL = 0.5  # of 255: what rounding alone leaves over
 

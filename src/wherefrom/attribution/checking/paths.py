@@ -23,8 +23,8 @@ from torch import Tensor
 from wherefrom.attribution.checking.cache import Answers
 from wherefrom.attribution.checking.discovery import control_discoveries
 from wherefrom.attribution.checking.explaining import Explanation, explain
-from wherefrom.attribution.conditions import CLEAN
-from wherefrom.attribution.fitted import Attributor, load
+from wherefrom.attribution.checking.fitted import Attributor, load
+from wherefrom.attribution.images.conditions import CLEAN
 from wherefrom.attribution.result import CheckResult, ImageVerdict, cannot_say, judge_together
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet

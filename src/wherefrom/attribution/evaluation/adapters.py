@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wherefrom.attribution.fitted import Attributor
+from wherefrom.attribution.checking.fitted import Attributor
 from wherefrom.calibration.conformal import threshold_at_rate
-from wherefrom.data.writing import to_uint8
+from wherefrom.data.images.writing import to_uint8
 from wherefrom.detectors.adapters import as_features, as_images, pyod_base, sklearn_base
 from wherefrom.detectors.deep_sad import DeepSadConfig, FittedDeepSad, fit_deep_sad
 

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wherefrom.attribution.conditions import condition_after
+from wherefrom.attribution.checking.fitted import Attributor
 from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.evaluation.per_source import evaluate, refuse_shared
 from wherefrom.attribution.evaluation.robustness import AlteredOutcome, judge_altered
-from wherefrom.attribution.fitted import Attributor
+from wherefrom.attribution.images.conditions import condition_after
 from wherefrom.attribution.method import fit
 from wherefrom.attribution.methods import find_method
 from wherefrom.attribution.protocol import as_stored, stored_samples
@@ -30,7 +30,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
 from wherefrom.data.altering.degradations import Alteration
-from wherefrom.data.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
 from wherefrom.generators.generator import Generator
 from wherefrom.metrics.detection import finite_mean
 

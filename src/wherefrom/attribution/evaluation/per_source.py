@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from wherefrom.attribution.fitted import Attributor
+from wherefrom.attribution.checking.fitted import Attributor
 from wherefrom.attribution.protocol import as_stored
 from wherefrom.attribution.result import CheckResult, EvaluationResult, SourceRow
 from wherefrom.core.errors import InputError

@@ -17,7 +17,7 @@ from torch import Tensor
 from wherefrom.calibration.conformal import threshold_at_rate
 from wherefrom.core.rng import derive_seed
 from wherefrom.data.altering.degradations import Alteration
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.writing import to_float
 from wherefrom.metrics.detection import balanced_accuracy, finite_auroc
 
 

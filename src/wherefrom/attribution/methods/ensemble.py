@@ -62,7 +62,7 @@ from wherefrom.attribution.protocol import (
 )
 from wherefrom.core.config import setting
 from wherefrom.core.rng import derive_seed
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.writing import to_float
 
 
 @dataclass(frozen=True, kw_only=True)

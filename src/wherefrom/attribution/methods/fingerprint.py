@@ -32,7 +32,7 @@ from wherefrom.attribution.protocol import FitMaterial, Method, SavedScorer, Sco
 from wherefrom.core.config import setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.optional import need
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.writing import to_float
 
 Array = NDArray[np.float64]
 

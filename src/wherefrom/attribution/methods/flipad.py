@@ -22,8 +22,8 @@ from torch import Tensor
 
 from wherefrom.attribution.config import PRESETS, FlipadConfig
 from wherefrom.attribution.final_layer.window import Window
+from wherefrom.attribution.images.own_images import GivenImages, ImageSource
 from wherefrom.attribution.methods.features import FeatureMap, select_channels
-from wherefrom.attribution.own_images import GivenImages, ImageSource
 from wherefrom.attribution.protocol import (
     Channel,
     FitMaterial,
@@ -40,7 +40,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
 from wherefrom.data.altering.crops import crop_count, random_crops
-from wherefrom.data.writing import to_float, to_uint8
+from wherefrom.data.images.writing import to_float, to_uint8
 from wherefrom.detectors.classifier import FittedClassifier, fit_classifier
 from wherefrom.detectors.deep_sad import FittedDeepSad, fit_deep_sad
 

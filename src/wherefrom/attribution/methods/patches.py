@@ -40,7 +40,7 @@ from wherefrom.core.config import setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
 from wherefrom.data.altering.crops import random_crops
-from wherefrom.data.writing import to_float, to_uint8
+from wherefrom.data.images.writing import to_float, to_uint8
 from wherefrom.detectors.classifier import ClassifierConfig, FittedClassifier, fit_classifier
 from wherefrom.detectors.patch_moments import MIN_SIDE, FittedPatchMoments, fit_patch_moments
 from wherefrom.generators.last_layer.output_map import OutputMap

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wherefrom.core.rng import stream
-from wherefrom.data.writing import to_float, to_uint8
+from wherefrom.data.images.writing import to_float, to_uint8
 
 Change = Callable[[Tensor, torch.Generator], Tensor]
 

@@ -15,14 +15,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from wherefrom.attribution.own_images import ImageSource
+from wherefrom.attribution.images.own_images import ImageSource
 from wherefrom.attribution.protocol import as_stored
 from wherefrom.attribution.training.impostors import make_impostors
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.core.saving.store import digest_bytes
-from wherefrom.data.writing import to_float, to_uint8
+from wherefrom.data.images.writing import to_float, to_uint8
 from wherefrom.generators.generator import Generator
 from wherefrom.generators.last_layer.layer import LastLayer
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wherefrom.attribution.own_images import ImageSource
+from wherefrom.attribution.images.own_images import ImageSource
 from wherefrom.attribution.protocol import as_stored
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream

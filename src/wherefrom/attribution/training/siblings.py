@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.attribution.final_layer.least_squares import least_squares
-from wherefrom.attribution.own_images import ImageSource
+from wherefrom.attribution.images.own_images import ImageSource
 from wherefrom.attribution.protocol import as_stored
 from wherefrom.attribution.training.other_layers import input_axis, without_skip
 from wherefrom.core.progress import Track, quiet

@@ -14,8 +14,8 @@ import torch
 from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from wherefrom.core.rng import stream
-from wherefrom.data.images import to_image, to_pixels
-from wherefrom.data.writing import to_float, to_uint8
+from wherefrom.data.images.items import to_image, to_pixels
+from wherefrom.data.images.writing import to_float, to_uint8
 from wherefrom.encoders.shipped import shipped_encoders
 from wherefrom.encoders.tiny_conv import FACTOR, TinyConv, load_autoencoder
 

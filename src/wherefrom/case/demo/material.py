@@ -15,7 +15,7 @@ from torch import Tensor
 from wherefrom.case.demo.config import DemoConfig
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track
-from wherefrom.data.writing import save_png
+from wherefrom.data.images.writing import save_png
 
 ASSETS = Path(str(files("wherefrom") / "assets"))
 STRANGER = "sunset"  # the photograph of `others` that serves the suspects alone

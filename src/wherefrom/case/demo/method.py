@@ -19,10 +19,10 @@ from wherefrom.case.demo.parts import (
     train_inverter,
 )
 from wherefrom.case.demo.suspects import write_suspects
-from wherefrom.case.file import Case, CaseConfig, write_case
 from wherefrom.case.folder import FolderInspection, inspect_folder
-from wherefrom.case.opened import open_case
-from wherefrom.case.parts import describe_part
+from wherefrom.case.parts.adding import describe_part
+from wherefrom.case.parts.file import Case, CaseConfig, write_case
+from wherefrom.case.parts.opened import open_case
 from wherefrom.core.errors import MissingExtraError
 from wherefrom.core.progress import Track, quiet
 

@@ -20,8 +20,8 @@ from wherefrom.case.demo.material import (
 )
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.core.saving.store import digest_tensors
-from wherefrom.data.images import crop_and_resize
-from wherefrom.data.writing import save_png, to_uint8
+from wherefrom.data.images.items import crop_and_resize
+from wherefrom.data.images.writing import save_png, to_uint8
 
 MODEL = "fashion-dcgan-0"
 ENCODER = "efficientnet-lite0"

@@ -17,8 +17,8 @@ from wherefrom.case.demo.material import (
 )
 from wherefrom.case.demo.parts import MODEL, save_noise
 from wherefrom.core.rng import derive_seed, stream
-from wherefrom.data.images import to_pixels
-from wherefrom.data.writing import save_png, to_float, to_uint8
+from wherefrom.data.images.items import to_pixels
+from wherefrom.data.images.writing import save_png, to_float, to_uint8
 
 SIBLING, RIVAL = "fashion-dcgan-1", "fashion-lsgan-0"
 NO_ORIGIN = ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wherefrom.case.file import CreditPart
-from wherefrom.case.opened import OpenCase
+from wherefrom.case.parts.file import CreditPart
+from wherefrom.case.parts.opened import OpenCase
 from wherefrom.case.questions.asked import Asked
 from wherefrom.case.questions.exhibits import SharesShown
 from wherefrom.case.result import PartAnswer, QuestionAnswer, State

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from wherefrom.attribution.checking.fitted import Attributor
 from wherefrom.attribution.checking.open_set import Identification, OpenSetAnswer, identify
 from wherefrom.attribution.checking.paths import check_paths
-from wherefrom.attribution.fitted import Attributor
 from wherefrom.attribution.result import ImageVerdict
-from wherefrom.case.file import AttributorPart
-from wherefrom.case.opened import OpenCase
+from wherefrom.case.parts.file import AttributorPart
+from wherefrom.case.parts.opened import OpenCase
 from wherefrom.case.questions.asked import Asked
 from wherefrom.case.questions.exhibits import ScorePlace
 from wherefrom.case.result import PartAnswer, QuestionAnswer, State

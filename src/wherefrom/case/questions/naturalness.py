@@ -11,8 +11,8 @@ from wherefrom.anomaly.localisation.heat_maps import LocalisationConfig, explain
 from wherefrom.anomaly.measuring.items import load_image
 from wherefrom.anomaly.method import score_progressively
 from wherefrom.calibration.conformal import threshold_at_rate
-from wherefrom.case.file import AnomalyPart
-from wherefrom.case.opened import Naturalness, OpenCase
+from wherefrom.case.parts.file import AnomalyPart
+from wherefrom.case.parts.opened import Naturalness, OpenCase
 from wherefrom.case.questions.asked import Asked, FlagWords, combine_flags
 from wherefrom.case.questions.exhibits import HeatShown, ScorePlace
 from wherefrom.case.result import PartAnswer

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from wherefrom.case.file import OriginPart
-from wherefrom.case.opened import OpenCase
+from wherefrom.case.parts.file import OriginPart
+from wherefrom.case.parts.opened import OpenCase
 from wherefrom.case.questions.asked import Asked
 from wherefrom.case.questions.exhibits import OriginShown
 from wherefrom.case.result import PartAnswer, QuestionAnswer, State

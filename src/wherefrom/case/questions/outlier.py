@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wherefrom.case.file import InverterPart
-from wherefrom.case.opened import OpenCase, Outliers
+from wherefrom.case.parts.file import InverterPart
+from wherefrom.case.parts.opened import OpenCase, Outliers
 from wherefrom.case.questions.asked import Asked, FlagWords, combine_flags
 from wherefrom.case.questions.exhibits import ReconstructionShown, ScorePlace
 from wherefrom.case.result import PartAnswer
 from wherefrom.core.errors import WherefromError
 from wherefrom.data.batches import ImageBatch
 from wherefrom.data.folders import read_images
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.writing import to_float
 from wherefrom.inversion.codes.reconstruction import reconstruct
 from wherefrom.inversion.outliers.calibrated import find_outliers
 

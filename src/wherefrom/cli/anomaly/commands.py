@@ -197,7 +197,7 @@ def explain(session: Session, options: ExplainOptions) -> None:
     from wherefrom.anomaly.localisation.heat_maps import explain as find
     from wherefrom.anomaly.localisation.pictures import overlay
     from wherefrom.anomaly.measuring.items import load_image
-    from wherefrom.data.writing import save_png
+    from wherefrom.data.images.writing import save_png
     from wherefrom.report.anomaly.wording import outlined
 
     check_output(options.out, "--out", ".png")

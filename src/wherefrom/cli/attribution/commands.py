@@ -248,7 +248,7 @@ def show(attributor: Path, as_json: bool) -> None:
     Example:
       wherefrom attribution show mine.attributor
     """
-    from wherefrom.attribution.fitted import describe_saved
+    from wherefrom.attribution.checking.fitted import describe_saved
 
     described, config = describe_saved(attributor)
     if as_json:

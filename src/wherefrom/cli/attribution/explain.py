@@ -50,8 +50,8 @@ def explain(session: Session, options: ExplainVerdictOptions) -> None:
     """
     from wherefrom import attribution as question
     from wherefrom.attribution.checking.paths import explain_path
-    from wherefrom.data.images import to_image
-    from wherefrom.data.notebook import encode_picture
+    from wherefrom.data.images.items import to_image
+    from wherefrom.data.images.notebook import encode_picture
     from wherefrom.report.attribution.evidence import evidence_dict, write_evidence_report
     from wherefrom.report.attribution.tables import explanation_table
 

@@ -41,7 +41,7 @@ def init(*, case: Path, name: str, family_error: float) -> None:
     Example:
       wherefrom case init case.toml --name "my studio"
     """
-    from wherefrom.case.file import Case, CaseConfig, refuse_name, write_case
+    from wherefrom.case.parts.file import Case, CaseConfig, refuse_name, write_case
 
     refuse_name(name)
     write_case(Case(case, CaseConfig(name=name, family_error=family_error)), new=True)
@@ -88,8 +88,8 @@ def add(session: Session, options: AddOptions) -> None:
     Example:
       wherefrom case add case.toml mine.attributor refs.index report/calibration
     """
-    from wherefrom.case.file import read_case, write_case
-    from wherefrom.case.parts import add_parts
+    from wherefrom.case.parts.adding import add_parts
+    from wherefrom.case.parts.file import read_case, write_case
     from wherefrom.report.case.wording import count_parts
 
     extended = add_parts(
@@ -117,8 +117,8 @@ def check(session: Session, *, case: Path, as_json: bool) -> None:
     Example:
       wherefrom case check case.toml
     """
-    from wherefrom.case.file import read_case
-    from wherefrom.case.parts import check_case
+    from wherefrom.case.parts.adding import check_case
+    from wherefrom.case.parts.file import read_case
     from wherefrom.report.pages.tables import Column, Table
 
     state = check_case(read_case(case), track=session.track)

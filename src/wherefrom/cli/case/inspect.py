@@ -14,7 +14,7 @@ from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
-    from wherefrom.case.opened import OpenCase
+    from wherefrom.case.parts.opened import OpenCase
     from wherefrom.case.signing import ReportSigner
 
 
@@ -70,7 +70,7 @@ def inspect(session: Session, options: InspectOptions) -> None:
     Example:
       wherefrom inspect suspect.png --with case.toml --out report/
     """
-    from wherefrom.case.opened import open_case
+    from wherefrom.case.parts.opened import open_case
     from wherefrom.case.signing import open_signer
     from wherefrom.data.files.archive_listing import holds_many
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from wherefrom.cli.console.session import Session
-from wherefrom.core.notes import NOTES
+from wherefrom.core.progress import NOTES
 
 
 @contextmanager

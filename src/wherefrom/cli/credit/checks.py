@@ -24,7 +24,7 @@ from wherefrom.cli.credit.results import (
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
-    from wherefrom.credit.finished import FinishedRuns
+    from wherefrom.credit.evaluation.finished import FinishedRuns
 
 
 @dataclass(frozen=True)

@@ -117,8 +117,8 @@ def run(session: Session, options: RunOptions) -> None:
     Example:
       wherefrom credit run study.toml --runs 40
     """
+    from wherefrom.credit.evaluation.remarks import model_lines, shared_lines
     from wherefrom.credit.method import open_study, run_study
-    from wherefrom.credit.remarks import model_lines, shared_lines
 
     devices = [resolve_device(name.strip()) for name in options.devices.split(",")]
     opened = open_study(options.study, device=devices[0], track=session.track)

@@ -70,8 +70,8 @@ def evaluate(session: Session, options: InverterEvaluationOptions) -> None:
     Example:
       wherefrom inversion evaluate model/ --real images/ --foreign cats=cats/
     """
+    from wherefrom.data.images.writing import to_float
     from wherefrom.data.splits import sample_indices
-    from wherefrom.data.writing import to_float
     from wherefrom.inversion.codes.evaluation import evaluate_inverter, network_features
     from wherefrom.metrics.random_features import NAME, random_features
     from wherefrom.report.inversion.tables import evaluation_table

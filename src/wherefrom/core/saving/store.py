@@ -27,7 +27,7 @@ from safetensors.torch import save as save_tensors
 
 from wherefrom import __version__
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.core.notes import add_note
+from wherefrom.core.progress import add_note
 from wherefrom.core.reading import open_descriptor
 
 META_NAME = "artifact.json"

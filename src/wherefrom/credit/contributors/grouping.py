@@ -19,7 +19,7 @@ from wherefrom.core.rng import stream
 from wherefrom.credit.contributors.reading import Contributors
 from wherefrom.credit.diffusion.properties import Embedder, PixelEmbedder
 from wherefrom.credit.estimators.owen import ward_groups
-from wherefrom.credit.game import Floats
+from wherefrom.credit.ledger.game import Floats
 from wherefrom.data.tables.records import read_records
 
 MEMBERS_SHOWN = 4

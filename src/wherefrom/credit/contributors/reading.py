@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.notes import add_note
 from wherefrom.core.paths import is_system_name, looks, show_path, unwritable
-from wherefrom.core.progress import Track, quiet
+from wherefrom.core.progress import Track, add_note, quiet
 from wherefrom.core.saving.store import digest_bytes
-from wherefrom.credit.game import Bools
+from wherefrom.credit.ledger.game import Bools
 from wherefrom.data.batches import BatchOptions, read_files
 from wherefrom.data.files.archive_listing import holds_images
 from wherefrom.data.files.archives import has_archive_name, without_suffix

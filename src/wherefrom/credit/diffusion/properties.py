@@ -27,9 +27,9 @@ from wherefrom.core.rng import stream
 from wherefrom.core.saving.store import digest_tensors
 from wherefrom.credit.diffusion.model import Diffusion, simple_losses
 from wherefrom.credit.diffusion.schedules import STEPS
-from wherefrom.data.writing import to_float
-from wherefrom.metrics.frechet import frechet_distance, frechet_from_moments
-from wherefrom.metrics.inception_score import inception_score
+from wherefrom.data.images.writing import to_float
+from wherefrom.metrics.feature_sets.frechet import frechet_distance, frechet_from_moments
+from wherefrom.metrics.feature_sets.inception_score import inception_score
 
 CHUNK = 64
 

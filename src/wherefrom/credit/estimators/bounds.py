@@ -17,7 +17,7 @@ import numpy as np
 
 from wherefrom.core.errors import InputError
 from wherefrom.credit.estimators.intervals import half_widths
-from wherefrom.credit.game import Floats
+from wherefrom.credit.ledger.game import Floats
 from wherefrom.credit.result import Shares
 
 

@@ -21,9 +21,9 @@ from wherefrom.credit.estimators.paired import (
     estimate_paired,
 )
 from wherefrom.credit.estimators.tables import checked, enumerated, pairs_of, subsets_of
-from wherefrom.credit.game import RunTable
+from wherefrom.credit.ledger.game import RunTable
 from wherefrom.credit.result import Shares
-from wherefrom.data.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
 
 METHODS = ("auto", "paired", "exact", "kernelshap", "permutation", "banzhaf", "loo", "owen")
 

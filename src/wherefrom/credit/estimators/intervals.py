@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.game import Floats, Ints
+from wherefrom.credit.ledger.game import Floats, Ints
 from wherefrom.credit.result import Anchors, Shares
 
 NODES = 200  # of the quadrature; the quantile is right to four digits (tests)

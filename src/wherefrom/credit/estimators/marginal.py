@@ -13,7 +13,7 @@ from wherefrom.credit.estimators.intervals import Estimate, add_intervals
 from wherefrom.credit.estimators.paired import LEVEL, run_variance, with_noise
 from wherefrom.credit.estimators.regression import fit_pairs
 from wherefrom.credit.estimators.tables import anchors_of, checked, enumerated, orders_of, pairs_of
-from wherefrom.credit.game import Floats, RunTable
+from wherefrom.credit.ledger.game import Floats, RunTable
 from wherefrom.credit.result import Shares
 
 MIN_ORDERS = 8  # of joining, each with its reverse

@@ -17,7 +17,7 @@ from wherefrom.credit.estimators.intervals import Estimate, add_intervals
 from wherefrom.credit.estimators.marginal import estimate_permutation
 from wherefrom.credit.estimators.paired import LEVEL
 from wherefrom.credit.estimators.tables import anchors_of, checked, orders_of
-from wherefrom.credit.game import Floats, Ints, RunTable
+from wherefrom.credit.ledger.game import Floats, Ints, RunTable
 from wherefrom.credit.result import Shares
 
 

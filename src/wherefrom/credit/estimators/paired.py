@@ -23,7 +23,7 @@ from wherefrom.credit.estimators.tables import (
     pairs_of,
     subsets_of,
 )
-from wherefrom.credit.game import Floats, RunTable
+from wherefrom.credit.ledger.game import Floats, RunTable
 from wherefrom.credit.result import Anchors, Shares
 
 LEVEL = 0.95

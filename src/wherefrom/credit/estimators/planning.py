@@ -14,7 +14,7 @@ from wherefrom.credit.estimators.design import ANCHOR_RUNS, half_sizes, pair_ker
 from wherefrom.credit.estimators.intervals import bonferroni, tukey
 from wherefrom.credit.estimators.paired import LEVEL, estimate_paired, fit_paired, pair_rows
 from wherefrom.credit.estimators.tables import anchors_of, checked, pairs_of
-from wherefrom.credit.game import Floats, RunTable
+from wherefrom.credit.ledger.game import Floats, RunTable
 
 SIZE_TERMS = 2  # coefficients of `size_features`
 RUNS_PER_GROUP = 4  # a budget resolves about a quarter as many contributors as it has runs

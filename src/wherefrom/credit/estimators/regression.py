@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wherefrom.credit.game import Floats
+from wherefrom.credit.ledger.game import Floats
 
 RANK_TOLERANCE = 1e-9  # of the largest singular value: below it a direction was not measured
 SHRINKAGES = np.logspace(

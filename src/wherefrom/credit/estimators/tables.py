@@ -11,7 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.game import MAX_ENUMERATED, Bools, Floats, RunTable, mask_of, require_players
+from wherefrom.credit.ledger.game import (
+    MAX_ENUMERATED,
+    Bools,
+    Floats,
+    RunTable,
+    mask_of,
+    require_players,
+)
 from wherefrom.credit.result import Anchors
 
 

@@ -22,6 +22,7 @@ from wherefrom.credit.diffusion.properties import Property, RunOutput
 from wherefrom.credit.estimators.choose import METHODS, estimate
 from wherefrom.credit.estimators.tables import checked, pairs_of
 from wherefrom.credit.evaluation.fidelity import require_same_contributors
+from wherefrom.credit.evaluation.finished import COUNTERFACTUAL_SEEDS, without_evaluation
 from wherefrom.credit.evaluation.lds import (
     FRACTIONS,
     CounterfactualRow,
@@ -47,11 +48,10 @@ from wherefrom.credit.evaluation.table_one import (
     family_of,
     study_baselines,
 )
-from wherefrom.credit.finished import COUNTERFACTUAL_SEEDS, without_evaluation
-from wherefrom.credit.game import Floats, Planned, RunTable, mask_of
+from wherefrom.credit.ledger.game import Floats, Planned, RunTable, mask_of
 from wherefrom.credit.method import OpenStudy, run_study
 from wherefrom.credit.study.diffusion_run import DiffusionPlay
-from wherefrom.data.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
 
 CHOICES = ("best", "all", "none")
 FAMILIES = (SHARES, LEAVE_ONE_OUT, SIMILARITY, INFLUENCE, APPLICATION, GIVEN)

@@ -15,7 +15,7 @@ from wherefrom.credit.estimators.choose import estimate
 from wherefrom.credit.estimators.intervals import Estimate, add_intervals
 from wherefrom.credit.estimators.paired import LEVEL, estimate_paired
 from wherefrom.credit.estimators.tables import checked, pairs_of, values_by_subset
-from wherefrom.credit.game import RunTable, mask_of
+from wherefrom.credit.ledger.game import RunTable, mask_of
 from wherefrom.credit.result import Anchors, Shares
 
 MIN_MATCHES = 4

@@ -11,11 +11,11 @@ from wherefrom.credit.diffusion.model import Diffusion, sample
 from wherefrom.credit.diffusion.properties import RunOutput, measure
 from wherefrom.credit.estimators.paired import LEVEL
 from wherefrom.credit.estimators.planning import RunsPlan, plan_runs
-from wherefrom.credit.finished import FinishedRuns
+from wherefrom.credit.evaluation.finished import FinishedRuns
 from wherefrom.credit.method import OpenStudy
 from wherefrom.credit.study.diffusion_run import START, DiffusionPlay
 from wherefrom.credit.study.file import Study
-from wherefrom.data.writing import to_uint8
+from wherefrom.data.images.writing import to_uint8
 
 COST, PILOT, INTERVALS = "cost", "pilot", "intervals"
 IMAGES = 256  # sampled of each model, at most those of a run

@@ -24,7 +24,7 @@ from wherefrom.credit.diffusion.properties import (
     ward_clusters,
 )
 from wherefrom.credit.evaluation.lds import counterfactual_runs
-from wherefrom.credit.game import Bools, Floats, Ints, Planned, mask_of, members_of
+from wherefrom.credit.ledger.game import Bools, Floats, Ints, Planned, mask_of, members_of
 from wherefrom.credit.method import OpenStudy, run_study
 from wherefrom.credit.study.diffusion_run import DiffusionPlay
 from wherefrom.credit.study.tools import Lab

@@ -25,10 +25,10 @@ from wherefrom.credit.evaluation.fidelity import (
     certify_proxy,
     require_same_contributors,
 )
-from wherefrom.credit.finished import FinishedRuns, finished_runs
-from wherefrom.credit.game import Floats, RunTable
+from wherefrom.credit.evaluation.finished import FinishedRuns, finished_runs
+from wherefrom.credit.ledger.game import Floats, RunTable
 from wherefrom.credit.result import Shares
-from wherefrom.data.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
 
 EFFICIENT = ("exact", "paired", "kernelshap", "permutation", "owen")  # whatever the runs are
 EXACT = 1e-9  # of the largest value: what float64 leaves of an identity

@@ -20,7 +20,7 @@ from wherefrom.core.saving.json_text import digest_json
 from wherefrom.core.saving.store import digest_tensors
 from wherefrom.credit.diffusion.properties import Embedder, Property
 from wherefrom.credit.estimators.choose import METHODS
-from wherefrom.credit.game import Floats
+from wherefrom.credit.ledger.game import Floats
 from wherefrom.credit.study.baselines import (
     Generated,
     TrainingSet,

@@ -24,8 +24,8 @@ import numpy as np
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.saving.json_text import canonical_json, digest_json
-from wherefrom.credit.game import Planned, Run, RunTable, members_of
 from wherefrom.credit.ledger.file import LedgerFile
+from wherefrom.credit.ledger.game import Planned, Run, RunTable, members_of
 from wherefrom.credit.ledger.lease_owner import has_died, new_owner
 from wherefrom.credit.ledger.records import (
     Lease,

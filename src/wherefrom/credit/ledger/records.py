@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wherefrom.core.saving.json_text import digest_json
-from wherefrom.credit.game import Run
+from wherefrom.credit.ledger.game import Run
 
 
 @dataclass(frozen=True)

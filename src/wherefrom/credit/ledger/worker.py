@@ -19,7 +19,7 @@ from typing import Protocol
 
 from wherefrom.core.errors import InputError, WherefromError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.credit.game import Bools, members_of
+from wherefrom.credit.ledger.game import Bools, members_of
 from wherefrom.credit.ledger.ledger import LEASE_SECONDS, Ledger
 from wherefrom.credit.ledger.records import GameIdentity, Lease, Outcome
 

@@ -24,7 +24,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.credit.estimators.bounds import error_of_look, gain_level, part_bounds
 from wherefrom.credit.payout.money import digits_of, parse_money, round_above, round_to, show_money
 from wherefrom.credit.result import Shares
-from wherefrom.data.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
 
 EFFICIENT = 1e-6  # relative: how far shares that are a division may be from the gain
 

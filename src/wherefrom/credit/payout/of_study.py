@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.credit.estimators.paired import LEVEL
-from wherefrom.credit.finished import FinishedRuns, finished_runs
-from wherefrom.credit.game import RunTable
+from wherefrom.credit.evaluation.finished import FinishedRuns, finished_runs
+from wherefrom.credit.evaluation.remarks import division_lines, shared_lines
+from wherefrom.credit.ledger.game import RunTable
 from wherefrom.credit.method import OpenStudy
 from wherefrom.credit.payout.division import History, Payout, PayoutConfig, divide_pool
 from wherefrom.credit.payout.receipt import (
@@ -40,7 +41,6 @@ from wherefrom.credit.payout.receipt import (
     runs_of,
     settings_of,
 )
-from wherefrom.credit.remarks import division_lines, shared_lines
 from wherefrom.credit.result import Shares
 
 

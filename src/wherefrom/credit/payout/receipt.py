@@ -16,7 +16,7 @@ from typing import Any
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.saving.store import digest_bytes, digest_file
 from wherefrom.credit.estimators.tables import checked
-from wherefrom.credit.game import RunTable, mask_of
+from wherefrom.credit.ledger.game import RunTable, mask_of
 from wherefrom.credit.payout.division import Payout
 from wherefrom.credit.result import Shares
 

@@ -39,8 +39,8 @@ from wherefrom.credit.diffusion.gradients import (
 )
 from wherefrom.credit.diffusion.model import Diffusion, SamplingConfig, sample
 from wherefrom.credit.diffusion.properties import Embedder, PixelEmbedder, Property, RunOutput
-from wherefrom.credit.game import Floats
-from wherefrom.data.writing import to_float, to_uint8
+from wherefrom.credit.ledger.game import Floats
+from wherefrom.data.images.writing import to_float, to_uint8
 
 GATHERINGS = ("sum", "mean", "max")
 DAMPING = 0.5

@@ -40,7 +40,7 @@ from wherefrom.credit.study.models import (
     require_decoding,
     require_training,
 )
-from wherefrom.data.writing import float_parts
+from wherefrom.data.images.writing import float_parts
 from wherefrom.training.loop import run
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")

@@ -38,7 +38,7 @@ from wherefrom.credit.diffusion.schedules import DEFAULT
 from wherefrom.credit.ledger.records import changed_names
 from wherefrom.credit.study.diffusion_run import checkpoints_beside, copies_of
 from wherefrom.credit.study.file import Study
-from wherefrom.data.writing import float_parts
+from wherefrom.data.images.writing import float_parts
 from wherefrom.training.loop import Checkpoints, run
 
 CHECKPOINT_EVERY = 500

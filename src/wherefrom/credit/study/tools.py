@@ -37,8 +37,8 @@ from wherefrom.credit.study.baselines import Generated, generate
 from wherefrom.credit.study.file import BaselinesConfig, PropertyConfig, Study
 from wherefrom.credit.study.models import Models
 from wherefrom.data.folders import read_images
+from wherefrom.data.images.writing import to_uint8
 from wherefrom.data.tables.arrays import FeatureMoments, read_moments
-from wherefrom.data.writing import to_uint8
 
 
 @dataclass(frozen=True, eq=False)

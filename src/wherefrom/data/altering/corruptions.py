@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
 from wherefrom.data.altering.degradations import gaussian, jpeg
-from wherefrom.data.writing import to_float, to_uint8
+from wherefrom.data.images.writing import to_float, to_uint8
 
 GRADES = (1, 2, 3)
 

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
-from wherefrom.data.images import to_image, to_pixels, with_channels
-from wherefrom.data.writing import to_float, to_uint8
+from wherefrom.data.images.items import to_image, to_pixels, with_channels
+from wherefrom.data.images.writing import to_float, to_uint8
 
 CLEAN = "clean"
 CHAIN = "chain"

@@ -29,8 +29,8 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.optional import need
 from wherefrom.core.rng import stream
 from wherefrom.data.altering.degradations import gaussian
-from wherefrom.data.images import with_channels
-from wherefrom.data.writing import to_float, to_uint8
+from wherefrom.data.images.items import with_channels
+from wherefrom.data.images.writing import to_float, to_uint8
 
 UNIT = 28  # the side that lengths refer to
 SHOT_LEVELS = 3.0  # photons at full brightness (severity 5)

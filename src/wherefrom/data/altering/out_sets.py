@@ -22,8 +22,8 @@ from wherefrom.data.altering.mnist_corruptions import MNIST_CORRUPTIONS, UNIT, m
 from wherefrom.data.datasets import load_training_images
 from wherefrom.data.files.opening import UnusableFile
 from wherefrom.data.files.reading import open_file
+from wherefrom.data.images.writing import to_float
 from wherefrom.data.tables.arrays import MAX_FILE_BYTES
-from wherefrom.data.writing import to_float
 
 BORDER = 2
 

@@ -23,7 +23,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from wherefrom.core.errors import InputError
 from wherefrom.core.limits import FULL_PIXELS, Limits
 from wherefrom.data.decoding.flattening import Flat, flatten, flatten_reduced
-from wherefrom.data.decoding.jpeg_quality import jpeg_quality
+from wherefrom.data.decoding.jpeg_tables import jpeg_quality
 from wherefrom.data.decoding.jpeg_traces import jpeg_traces
 from wherefrom.data.decoding.losses import (
     few_colours,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wherefrom.data.decoding.jpeg_quality import scaled_tables
+from wherefrom.data.decoding.jpeg_tables import scaled_tables
 
 Floats = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from wherefrom.core.notes import add_note
 from wherefrom.core.paths import is_passed_over, show_path
+from wherefrom.core.progress import add_note
 from wherefrom.data.files.archives import (
     SUFFIXES,
     Opened,

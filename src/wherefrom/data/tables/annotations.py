@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.notes import add_note
 from wherefrom.core.paths import show_path
+from wherefrom.core.progress import add_note
 from wherefrom.data.files.archives import is_file
 from wherefrom.data.files.opening import UnusableFile
 from wherefrom.data.files.reading import read_file

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from wherefrom.core.notes import add_note
 from wherefrom.core.paths import show_path
+from wherefrom.core.progress import add_note
 from wherefrom.data.files.opening import UnusableFile
 from wherefrom.data.files.reading import read_file
 from wherefrom.data.tables.json_rows import rows_in

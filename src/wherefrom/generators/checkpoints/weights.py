@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.notes import add_note
+from wherefrom.core.progress import add_note
 from wherefrom.generators.checkpoints.networks import Network, OwnKeys, find_networks
 from wherefrom.generators.checkpoints.reading import read_entries
 from wherefrom.generators.readiness import refuse_skipped_device
@@ -23,7 +23,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
     The state dict may lie at any depth of dictionaries, behind prefixes of compiled, distributed,
     averaged or Lightning-wrapped models, and with the keys of either weight_norm or spectral_norm.
     An averaged copy (EMA) is taken before the raw one.  `path` may end in `::PLACE`, the dotted
-    name of one of several networks.  A note (`core.notes`) says what was chosen and left out.
+    name of one of several networks.  A note (`core.progress`) says what was chosen and left out.
     `InputError` for keys that fit nowhere, several networks that fit, or an unreadable file.
     """
     refuse_skipped_device(module)

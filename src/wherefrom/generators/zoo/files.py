@@ -21,7 +21,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
 from wherefrom.core.saving.store import write_file
-from wherefrom.data.writing import image_grid, save_png, to_uint8
+from wherefrom.data.images.writing import image_grid, save_png, to_uint8
 from wherefrom.generators.checkpoints.weights import load_weights
 from wherefrom.generators.zoo.training import GanTask, ZooTrainingConfig
 from wherefrom.training.loop import Checkpoints, run

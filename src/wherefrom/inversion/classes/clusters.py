@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
 from wherefrom.data.sorting import part_files
 from wherefrom.inversion.model import FittedInverter
 

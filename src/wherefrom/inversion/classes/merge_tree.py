@@ -22,8 +22,8 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
+from wherefrom.data.images.writing import to_float
 from wherefrom.data.splits import spread_indices
-from wherefrom.data.writing import to_float
 from wherefrom.inversion.classes.clusters import DEAD, class_probabilities
 from wherefrom.inversion.config import InversionConfig
 from wherefrom.inversion.method import fit, fit_from

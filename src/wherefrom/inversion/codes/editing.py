@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.writing import image_grid, to_uint8
+from wherefrom.data.images.writing import image_grid, to_uint8
 from wherefrom.inversion.codes.latent_report import report_latents
 from wherefrom.inversion.equations import attribute_direction, edited
 from wherefrom.inversion.model import FittedInverter

@@ -25,8 +25,8 @@ from wherefrom.core.compute.passes import in_passes
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
+from wherefrom.data.images.writing import to_float
 from wherefrom.data.splits import sample_indices
-from wherefrom.data.writing import to_float
 from wherefrom.inversion.equations import draw_latents, encoder_loss, latent_entropy
 from wherefrom.inversion.model import FittedInverter
 from wherefrom.inversion.outliers.detecting import (
@@ -37,9 +37,9 @@ from wherefrom.inversion.outliers.detecting import (
 )
 from wherefrom.inversion.outliers.self_test import FULL, run_self_test
 from wherefrom.metrics.detection import finite_auroc, finite_mean
-from wherefrom.metrics.frechet import frechet_distance
+from wherefrom.metrics.feature_sets.frechet import frechet_distance
+from wherefrom.metrics.feature_sets.neighbours import NEIGHBOURS, manifold_metrics
 from wherefrom.metrics.image_quality import psnr, ssim
-from wherefrom.metrics.neighbours import NEIGHBOURS, manifold_metrics
 from wherefrom.metrics.random_features import NAME, random_features
 
 BEST_PSNR = 100.0

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.writing import image_grid, to_float, to_uint8
+from wherefrom.data.images.writing import image_grid, to_float, to_uint8
 from wherefrom.inversion.equations import MIN_VARIANCE, latent_entropy
 from wherefrom.inversion.model import FittedInverter
 from wherefrom.metrics.image_quality import psnr

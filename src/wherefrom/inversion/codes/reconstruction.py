@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.notebook import rows_as_frame, rows_as_html
-from wherefrom.data.writing import image_grid, to_uint8
+from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.writing import image_grid, to_uint8
 from wherefrom.inversion.model import FittedInverter
 from wherefrom.metrics.image_quality import psnr, ssim
 

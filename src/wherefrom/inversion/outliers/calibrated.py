@@ -27,9 +27,9 @@ from wherefrom.core.saving.artifact import Artifact, Saved
 from wherefrom.core.saving.store import digest_tensors
 from wherefrom.data.batches import ImageBatch
 from wherefrom.data.files.opening import SkippedFile
-from wherefrom.data.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.writing import to_float
 from wherefrom.data.splits import split_indices
-from wherefrom.data.writing import to_float
 from wherefrom.detectors.protocol import Detector
 from wherefrom.inversion.model import FittedInverter
 from wherefrom.inversion.outliers.detecting import (

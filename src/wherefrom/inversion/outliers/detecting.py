@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.writing import float_parts
+from wherefrom.data.images.writing import float_parts
 from wherefrom.detectors.energy import energy, react_cap, rectify
 from wherefrom.detectors.protocol import Detector
 from wherefrom.inversion.model import FittedInverter

@@ -17,8 +17,8 @@ from torch import Tensor
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.altering.mnist_corruptions import MNIST_CORRUPTIONS
-from wherefrom.data.notebook import rows_as_frame, rows_as_html
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.writing import to_float
 from wherefrom.detectors.protocol import Detector
 from wherefrom.inversion.model import FittedInverter
 from wherefrom.inversion.outliers.calibrated import OutlierCalibration, OwnImages, own_parts

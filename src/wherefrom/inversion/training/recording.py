@@ -15,7 +15,7 @@ from torch import Tensor
 from wherefrom.core.errors import InputError
 from wherefrom.core.optional import need
 from wherefrom.core.saving.store import write_file
-from wherefrom.data.writing import image_grid, save_png, to_uint8
+from wherefrom.data.images.writing import image_grid, save_png, to_uint8
 from wherefrom.inversion.equations import latent_entropy
 from wherefrom.inversion.model import FittedInverter
 

@@ -16,7 +16,7 @@ from wherefrom.core.rng import stream
 from wherefrom.core.saving.contents import are_known, content_of
 from wherefrom.data.files.archives import digest_anywhere
 from wherefrom.data.files.opening import SkippedFile, UnusableFile
-from wherefrom.data.images import read_image
+from wherefrom.data.images.items import read_image
 from wherefrom.origin.edit_map.fitted import FittedEditMap
 from wherefrom.origin.index.index import Index
 from wherefrom.origin.searching.cascade import why_unopened

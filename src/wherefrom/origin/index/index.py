@@ -41,10 +41,10 @@ from wherefrom.origin.index.result import (
     IndexedImage,
     SearchResult,
 )
+from wherefrom.origin.index.scanning import scan
+from wherefrom.origin.index.scanning.exact import RowBlock, gather
+from wherefrom.origin.index.scanning.rough import TILE_ROWS, Rows
 from wherefrom.origin.index.segments import SegmentFile, refuse_unusable, unit_rows, write_segment
-from wherefrom.origin.scanning import scan
-from wherefrom.origin.scanning.exact import RowBlock, gather
-from wherefrom.origin.scanning.rough import TILE_ROWS, Rows
 
 SEGMENTS = "segments"
 REFRESH_ATTEMPTS = 10

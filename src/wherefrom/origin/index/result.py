@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from wherefrom.origin.scanning.scan import ScanStatistics
+from wherefrom.origin.index.scanning.scan import ScanStatistics
 
 
 @dataclass(frozen=True)

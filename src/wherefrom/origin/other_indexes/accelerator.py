@@ -37,9 +37,9 @@ from wherefrom.core.rng import stream
 from wherefrom.core.saving.artifact import Artifact, Saved, damage_named
 from wherefrom.origin.index.index import Index
 from wherefrom.origin.index.result import SearchResult
-from wherefrom.origin.scanning.exact import digits_of, exact_scores, rank
-from wherefrom.origin.scanning.rough import Rows, Tile, tiles
-from wherefrom.origin.scanning.scan import ScanStatistics
+from wherefrom.origin.index.scanning.exact import digits_of, exact_scores, rank
+from wherefrom.origin.index.scanning.rough import Rows, Tile, tiles
+from wherefrom.origin.index.scanning.scan import ScanStatistics
 
 FOLDER = "accelerator"
 FLOOR = 0.99

@@ -44,9 +44,9 @@ from wherefrom.origin.index.additions import (
 from wherefrom.origin.index.index import Index
 from wherefrom.origin.index.manifest import as_json
 from wherefrom.origin.index.result import AddResult, IndexedImage, SearchResult
+from wherefrom.origin.index.scanning.exact import digits_of, inner, rank
+from wherefrom.origin.index.scanning.scan import ScanStatistics
 from wherefrom.origin.index.segments import unit_rows
-from wherefrom.origin.scanning.exact import digits_of, inner, rank
-from wherefrom.origin.scanning.scan import ScanStatistics
 
 FIELDS = ["id", "path", "digest", "added"]
 PATH_BYTES = 4096  # of a path; Milvus holds it as hexadecimal digits

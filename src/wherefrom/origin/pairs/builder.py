@@ -32,8 +32,8 @@ from wherefrom.core.saving.store import digest_bytes, digest_file
 from wherefrom.data.files.opening import SkippedFile, UnusableFile
 from wherefrom.data.files.reading import read_file
 from wherefrom.data.folders import list_images
-from wherefrom.data.images import decode_image, to_image
-from wherefrom.data.writing import save_png
+from wherefrom.data.images.items import decode_image, to_image
+from wherefrom.data.images.writing import save_png
 from wherefrom.origin.pairs.captions import Captioner
 from wherefrom.origin.pairs.config import PairsConfig, Resolved, call_arguments, resolve
 from wherefrom.origin.pairs.failures import Failures, read_failures

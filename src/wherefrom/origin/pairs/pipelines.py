@@ -39,7 +39,7 @@ from wherefrom.components.libraries import (
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.saving.store import digest_bytes
-from wherefrom.data.writing import to_uint8
+from wherefrom.data.images.writing import to_uint8
 from wherefrom.origin.pairs.ip_adapter import IpAdapter, find_adapter
 from wherefrom.origin.pairs.manifest import IMAGE_TO_IMAGE, IP_ADAPTER
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.notes import add_note
 from wherefrom.core.paths import show_path
+from wherefrom.core.progress import add_note
 from wherefrom.data.files.opening import UnusableFile
 from wherefrom.data.files.reading import read_file
 from wherefrom.data.tables.records import decode_text

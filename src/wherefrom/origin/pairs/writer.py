@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.notes import add_note
 from wherefrom.core.paths import entry_names, show_path
+from wherefrom.core.progress import add_note
 from wherefrom.origin.pairs.failures import SKIPPED_NAME
 from wherefrom.origin.pairs.manifest import (
     EDITS_NAME,

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from wherefrom.data.files.opening import UnusableFile
-from wherefrom.data.images import read_image
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.items import read_image
+from wherefrom.data.images.writing import to_float
 from wherefrom.encoders import Encoder, prepare
 from wherefrom.origin.index.index import Index
 from wherefrom.origin.index.places import CHANGED, GONE, missing_now

@@ -27,7 +27,7 @@ from torch import Tensor
 from wherefrom.calibration.conformal import require_rate, upper_p_values
 from wherefrom.core.errors import InputError
 from wherefrom.core.saving.artifact import Artifact, Saved
-from wherefrom.origin.scanning.scan import ScanStatistics
+from wherefrom.origin.index.scanning.scan import ScanStatistics
 
 STATISTICS = ("z", "gap", "tail")
 TAIL = 32  # the best scores that say how the others fall off

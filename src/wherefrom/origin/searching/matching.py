@@ -19,6 +19,7 @@ from wherefrom.encoders import Encoder, FeatureNetwork
 from wherefrom.origin.edit_map.fitted import FittedEditMap
 from wherefrom.origin.index.index import Index
 from wherefrom.origin.index.result import SearchResult
+from wherefrom.origin.index.scanning.scan import ScanStatistics
 from wherefrom.origin.joint.rows import RowEncoder, split_parts
 from wherefrom.origin.joint.scale import JointScale, measure_scale
 from wherefrom.origin.joint.series import SeriesFinder, series_among
@@ -26,7 +27,6 @@ from wherefrom.origin.other_indexes.accelerator import Accelerator
 from wherefrom.origin.reranking import views
 from wherefrom.origin.reranking.scores import DEPTH, JOINT_WEIGHT, WEIGHT, Originals, rerank
 from wherefrom.origin.reranking.spatial import Alignment
-from wherefrom.origin.scanning.scan import ScanStatistics
 from wherefrom.origin.searching.config import SearchConfig
 from wherefrom.origin.searching.copies import CopyHashes
 from wherefrom.origin.searching.decision import measure_prominence, moments_without

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from wherefrom.core.saving.contents import content_of
 from wherefrom.data.files.opening import SkippedFile, UnusableFile
-from wherefrom.data.images import read_image
-from wherefrom.data.writing import to_float
+from wherefrom.data.images.items import read_image
+from wherefrom.data.images.writing import to_float
 from wherefrom.encoders import Encoder, prepare
 
 CHUNK = 64

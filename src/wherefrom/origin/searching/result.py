@@ -12,7 +12,7 @@ from typing import Any
 
 from wherefrom.core.errors import InputError
 from wherefrom.data.files.opening import SkippedFile
-from wherefrom.data.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
 from wherefrom.origin.index.places import shown_path
 from wherefrom.origin.searching.decision import AnswerKind
 

@@ -11,9 +11,9 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.saving.json_text import to_json
-from wherefrom.data.images import to_image
-from wherefrom.data.notebook import encode_picture
-from wherefrom.data.writing import save_png
+from wherefrom.data.images.items import to_image
+from wherefrom.data.images.notebook import encode_picture
+from wherefrom.data.images.writing import save_png
 from wherefrom.report.anomaly import figures, wording
 from wherefrom.report.anomaly.tables import generator_table, image_table, pair_table
 from wherefrom.report.pages import html

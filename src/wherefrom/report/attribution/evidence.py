@@ -16,7 +16,7 @@ from torch import Tensor
 from wherefrom.attribution.checking.explaining import HALF_LEVEL, Explanation
 from wherefrom.attribution.result import CheckResult
 from wherefrom.core.saving.json_text import to_json
-from wherefrom.data.notebook import data_uri
+from wherefrom.data.images.notebook import data_uri
 from wherefrom.report.attribution import figures, wording
 from wherefrom.report.pages import html
 from wherefrom.report.pages.files import write_text

@@ -22,7 +22,7 @@ from wherefrom.report.pages.figures import Scores
 from wherefrom.report.pages.text import percent, plural
 
 if TYPE_CHECKING:
-    from wherefrom.attribution.fitted import Attributor
+    from wherefrom.attribution.checking.fitted import Attributor
 
 
 def write_check_report(

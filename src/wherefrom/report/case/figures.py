@@ -15,9 +15,9 @@ from wherefrom.case.questions.exhibits import (
     ScorePlace,
     SharesShown,
 )
-from wherefrom.data.images import to_image
-from wherefrom.data.notebook import encode_picture
-from wherefrom.data.writing import image_grid, to_uint8
+from wherefrom.data.images.items import to_image
+from wherefrom.data.images.notebook import encode_picture
+from wherefrom.data.images.writing import image_grid, to_uint8
 from wherefrom.report.pages.figures import (
     Scheme,
     bins,

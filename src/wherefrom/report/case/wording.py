@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wherefrom.case.file import KINDS, Case
+from wherefrom.case.parts.file import KINDS, Case
 from wherefrom.case.result import QUESTIONS, QuestionAnswer, State
 from wherefrom.report.pages.text import percent, plural
 

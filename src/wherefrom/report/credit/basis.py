@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from wherefrom.credit.finished import FinishedRuns
-from wherefrom.credit.remarks import start_weight_of
+from wherefrom.credit.evaluation.finished import FinishedRuns
+from wherefrom.credit.evaluation.remarks import start_weight_of
 
 START_WEIGHT = "weight of the starting weights in the average of a run"
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from wherefrom.credit.evaluation.portrait import WITHOUT, Portrait, Scene
 from wherefrom.credit.result import Shares
-from wherefrom.data.images import to_image
-from wherefrom.data.notebook import encode_picture
-from wherefrom.data.writing import image_grid
+from wherefrom.data.images.items import to_image
+from wherefrom.data.images.notebook import encode_picture
+from wherefrom.data.images.writing import image_grid
 from wherefrom.report.credit.figures import cluster_bars, contributor_bars
 from wherefrom.report.credit.tables import is_ranked, rank_of, sign_of
 from wherefrom.report.pages.html import Figure, Panel, Prose, Section, Strip

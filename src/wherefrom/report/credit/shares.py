@@ -10,9 +10,9 @@ from wherefrom.credit.contributors.grouping import choose_groups
 from wherefrom.credit.diffusion.properties import PixelEmbedder
 from wherefrom.credit.estimators.choose import Credit
 from wherefrom.credit.estimators.owen import group_sums
+from wherefrom.credit.evaluation.finished import FinishedRuns
 from wherefrom.credit.evaluation.portrait import portray
-from wherefrom.credit.finished import FinishedRuns
-from wherefrom.credit.remarks import division_lines, study_remarks
+from wherefrom.credit.evaluation.remarks import division_lines, study_remarks
 from wherefrom.credit.result import Shares
 from wherefrom.report.credit.basis import basis_of, facts_of
 from wherefrom.report.credit.page import inside_section, write_credit_report

@@ -8,9 +8,9 @@ from pathlib import Path
 from torch import Tensor
 
 from wherefrom.core.progress import Track, quiet
-from wherefrom.data.images import to_image
-from wherefrom.data.notebook import encode_picture
-from wherefrom.data.writing import image_grid, to_uint8
+from wherefrom.data.images.items import to_image
+from wherefrom.data.images.notebook import encode_picture
+from wherefrom.data.images.writing import image_grid, to_uint8
 from wherefrom.inversion.classes.clusters import Cluster, Clustering
 from wherefrom.inversion.classes.merge_tree import MergeTree
 from wherefrom.inversion.codes.evaluation import InverterEvaluation

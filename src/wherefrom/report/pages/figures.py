@@ -19,7 +19,7 @@ from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
 from wherefrom.core.paths import printable
-from wherefrom.data.notebook import data_uri
+from wherefrom.data.images.notebook import data_uri
 
 Scores: TypeAlias = NDArray[np.float64]
 

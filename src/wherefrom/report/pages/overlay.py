@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.images import read_image, to_image
-from wherefrom.data.notebook import data_uri
+from wherefrom.data.images.items import read_image, to_image
+from wherefrom.data.images.notebook import data_uri
 from wherefrom.origin.searching.evidence import CandidateOverlay
 
 SIDE, SMALL = 360, 96  # px, the longer one

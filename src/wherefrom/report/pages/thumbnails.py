@@ -9,8 +9,8 @@ from typing import Protocol
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.data.images import read_image, to_image
-from wherefrom.data.notebook import encode_picture
+from wherefrom.data.images.items import read_image, to_image
+from wherefrom.data.images.notebook import encode_picture
 
 MAX_SIDE = 96
 MAX_COUNT = 200

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wherefrom.attribution.conditions import (
+from wherefrom.attribution.config import AttributionConfig
+from wherefrom.attribution.images.conditions import (
     CLEAN,
     KIND_OF,
     NoiseRange,
@@ -25,7 +26,6 @@ from wherefrom.attribution.conditions import (
     condition_of,
     rows_by,
 )
-from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.methods import METHODS
 from wherefrom.attribution.protocol import (
     Method,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.compute.precision import full_precision
-from wherefrom.origin.scanning.exact import (
+from wherefrom.origin.index.scanning.exact import (
     EXACT_ELEMENTS,
     RowBlock,
     digits_of,
@@ -25,8 +25,8 @@ from wherefrom.origin.scanning.exact import (
     inner,
     rank,
 )
-from wherefrom.origin.scanning.rough import Rough, Rows, Tile, dtype_for
-from wherefrom.origin.scanning.top_rows import TopRows
+from wherefrom.origin.index.scanning.rough import Rough, Rows, Tile, dtype_for
+from wherefrom.origin.index.scanning.top_rows import TopRows
 
 QUERY_BLOCK = 1024  # queries per pass over the rows
 MIN_CANDIDATES = 64

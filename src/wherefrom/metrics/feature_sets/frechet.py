@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.metrics.samples import checked, checked_pair
+from wherefrom.metrics.feature_sets.samples import checked, checked_pair
 
 
 def frechet_distance(real: Tensor, generated: Tensor) -> float:

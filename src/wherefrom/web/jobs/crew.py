@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
 from wherefrom.core.errors import InputError
-from wherefrom.web.history import MAX_ATTEMPTS, UPLOAD, Job, JobHistory, JobState
-from wherefrom.web.metrics import Metrics
+from wherefrom.web.jobs.history import MAX_ATTEMPTS, UPLOAD, Job, JobHistory, JobState
+from wherefrom.web.jobs.metrics import Metrics
 from wherefrom.web.settings import ServiceConfig
 
 LINE_BYTES = 4 * 2**20
@@ -61,7 +61,7 @@ class WorkerDiedError(Exception):
 
 
 class Worker:
-    """A process that runs `web.worker`.  It does one job at a time."""
+    """A process that runs `web.jobs.worker`.  It does one job at a time."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = tuple(command)

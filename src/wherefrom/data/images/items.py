@@ -13,12 +13,12 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.limits import FULL_PIXELS, Limits, limits_in_force
-from wherefrom.core.notes import add_note
+from wherefrom.core.progress import add_note
 from wherefrom.core.saving.store import digest_bytes
 from wherefrom.data.decoding.images import Carrier, decode
 from wherefrom.data.files.reading import read_file
 
-# Notes that a person should read: programs print each of these texts once (`core.notes`).
+# Notes that a person should read: programs print each of these texts once (`core.progress`).
 WORTH_SAYING, REDUCED = ("metadata", "colour", "EXIF damaged"), "read at"
 MIN_SIDE, MAX_ENLARGED = 4, 32  # px of the used part; factor by which it is enlarged
 # ITU-R 601 luma in 16-bit fixed point; the weights add up to 65536, so equal channels stay exact.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from wherefrom.anomaly.calibration.fitted import AnomalyCalibration
-from wherefrom.attribution.fitted import KIND as ATTRIBUTION
-from wherefrom.case.file import KINDS
+from wherefrom.attribution.checking.fitted import KIND as ATTRIBUTION
+from wherefrom.case.parts.file import KINDS
 from wherefrom.core.errors import InputError, WherefromError
 from wherefrom.core.paths import show_path
 from wherefrom.core.saving.store import (

@@ -28,8 +28,8 @@ from wherefrom.calibration.conformal import needed_samples
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.core.saving.store import digest_bytes, digest_tensors
+from wherefrom.data.images.writing import to_float
 from wherefrom.data.splits import split_indices
-from wherefrom.data.writing import to_float
 from wherefrom.generators.generator import Generator
 from wherefrom.generators.last_layer.introspection import FinalLayerSplit
 from wherefrom.generators.last_layer.layer import LastLayer

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.writing import to_uint8
+from wherefrom.data.images.writing import to_uint8
 from wherefrom.detectors.adapters import as_images, pyod_base, sklearn_base
 from wherefrom.detectors.protocol import Detector
 from wherefrom.inversion.model import FittedInverter

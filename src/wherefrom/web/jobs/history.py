@@ -49,7 +49,7 @@ from sqlalchemy import (
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.paths import show_path
-from wherefrom.web.databases import CONNECTIONS, open_database
+from wherefrom.web.jobs.databases import CONNECTIONS, open_database
 
 JOBS, UPLOAD = "jobs", "upload"
 MAX_ATTEMPTS = 3

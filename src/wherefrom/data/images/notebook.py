@@ -17,7 +17,7 @@ from PIL import Image
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.optional import need
-from wherefrom.data.images import read_image, to_image
+from wherefrom.data.images.items import read_image, to_image
 
 MAX_ROWS = 50
 THUMBNAIL_SIDE = 64  # pixels of the longer side

@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from wherefrom.core.errors import InputError
-from wherefrom.web.history import JobHistory, JobState
+from wherefrom.web.jobs.history import JobHistory, JobState
 
 SECONDS = (0.5, 1, 2, 5, 10, 20, 60, 300)
 

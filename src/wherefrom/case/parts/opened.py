@@ -9,12 +9,12 @@ from typing import Any, Self
 
 from wherefrom.anomaly.calibration.fitted import AnomalyCalibration
 from wherefrom.anomaly.method import remembered_encoder
-from wherefrom.attribution.fitted import KIND, Attributor, describe_saved
-from wherefrom.attribution.fitted import load as load_attributor
+from wherefrom.attribution.checking.fitted import KIND, Attributor, describe_saved
+from wherefrom.attribution.checking.fitted import load as load_attributor
 from wherefrom.attribution.methods import METHODS
 from wherefrom.calibration.conformal import require_rate
 from wherefrom.calibration.family import require_family
-from wherefrom.case.file import (
+from wherefrom.case.parts.file import (
     AnomalyPart,
     AttributorPart,
     Case,
@@ -25,7 +25,7 @@ from wherefrom.case.file import (
     kind_of,
     read_case,
 )
-from wherefrom.case.identity import OUTLIERS, require_same
+from wherefrom.case.parts.identity import OUTLIERS, require_same
 from wherefrom.core.errors import InputError, MissingExtraError, WherefromError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.credit.payout.receipt import read_receipt

@@ -10,7 +10,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
 from wherefrom.credit.estimators.choose import Credit, estimate_credit
 from wherefrom.credit.estimators.paired import LEVEL
-from wherefrom.credit.game import RunTable
+from wherefrom.credit.ledger.game import RunTable
 from wherefrom.credit.method import OpenStudy
 
 MAX_REPLICATES = 100  # training seeds of a subset in an evaluation

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from wherefrom.metrics.samples import checked_pair
+from wherefrom.metrics.feature_sets.samples import checked_pair
 
 NEIGHBOURS = 5
 ROWS = 1024  # rows of a distance matrix at a time

@@ -1,6 +1,6 @@
 """The process that opens uploaded files: it may crash on one, and can be killed at any time.
 
-    python -m wherefrom.web.worker CASE SETTINGS
+    python -m wherefrom.web.jobs.worker CASE SETTINGS
 
 SETTINGS is a JSON object: device, heat, max_bytes, max_pixels, memory_gib, threads (0: as many as
 torch takes).  A job is one line of JSON on stdin (path, name, out); each step and the outcome are
@@ -33,7 +33,7 @@ def main() -> None:
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     import torch
 
-    from wherefrom.case.opened import open_case
+    from wherefrom.case.parts.opened import open_case
     from wherefrom.core.errors import WherefromError
 
     torch.set_num_threads(settings["threads"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wherefrom.metrics.samples import checked_pair
+from wherefrom.metrics.feature_sets.samples import checked_pair
 
 ROWS = 1024  # rows of a kernel matrix at a time
 

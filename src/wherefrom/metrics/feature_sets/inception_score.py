@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.metrics.samples import checked
+from wherefrom.metrics.feature_sets.samples import checked
 
 
 def inception_score(logits: Tensor) -> float:

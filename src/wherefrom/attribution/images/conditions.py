@@ -37,7 +37,7 @@ from wherefrom.data.altering.degradations import (
     webp,
 )
 from wherefrom.data.decoding.images import Carrier
-from wherefrom.data.images import crop_and_resize
+from wherefrom.data.images.items import crop_and_resize
 from wherefrom.metrics.noise_level import noise_level
 
 CLEAN = "clean"

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.compute.precision import multiplies_bfloat16
-from wherefrom.origin.scanning.exact import RowBlock
-from wherefrom.origin.scanning.top_rows import GROUP
+from wherefrom.origin.index.scanning.exact import RowBlock
+from wherefrom.origin.index.scanning.top_rows import GROUP
 
 CONVERT_ELEMENTS = 2**18  # at a time: 1 MiB of float32 stays in a core's cache, between two passes
 SCORE_ELEMENTS = 2**18  # so do the scores of a tile's rows with one slice of the queries

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wherefrom.credit.contributors.reading import Contributors
-from wherefrom.credit.game import Run
+from wherefrom.credit.ledger.game import Run
 from wherefrom.credit.method import OpenStudy
 from wherefrom.credit.result import Shares
 from wherefrom.credit.study.diffusion_run import BEGUN

@@ -12,7 +12,7 @@ from torch import Tensor
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.saving.store import write_file
-from wherefrom.data.images import to_image
+from wherefrom.data.images.items import to_image
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Images of attribution: own ones, and the states of files."""

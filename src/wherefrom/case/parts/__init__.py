@@ -1,0 +1,1 @@
+"""The case file and the fitted values that it names."""
