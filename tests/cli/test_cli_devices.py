@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from wherefrom.cli.main import cli, run
-from wherefrom.cli.origin.inputs import embedding_by
+from wherefrom.cli.origin.inputs import ExecutorOptions
 from wherefrom.core.errors import InputError
 from wherefrom.encoders import bulk
 
@@ -32,9 +32,12 @@ def test_the_encoder_is_moved_to_the_device_that_is_named__identity_device(monke
             return f"on {device}"
 
     monkeypatch.setattr(bulk, "embed_here", lambda encoder, batches: (encoder, batches))
-    assert embedding_by(executor="local", devices="cpu")(Encoder(), ()) == ("on cpu", ())
+    assert ExecutorOptions(executor="local", devices="cpu").embedding()(Encoder(), ()) == (
+        "on cpu",
+        (),
+    )
     with pytest.raises(InputError, match="names 2 devices"):
-        embedding_by(executor="local", devices="cpu,cpu")
+        ExecutorOptions(executor="local", devices="cpu,cpu").embedding()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")

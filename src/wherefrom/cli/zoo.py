@@ -6,21 +6,22 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
 from wherefrom.cli.console.options import (
-    FILE,
     ConfigCommand,
+    CourseOptions,
     GeneratorOptions,
-    course_options,
+    argument,
     default_of,
     device_option,
-    gathered,
-    generator_options,
     json_option,
+    option,
     resolve_device,
+    use,
+    with_options,
 )
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.core.errors import InputError
@@ -39,31 +40,6 @@ def zoo() -> None:
     """
 
 
-@dataclass(frozen=True, kw_only=True)
-class ZooTrainOptions:
-    """The options of `train`."""
-
-    data: Path
-    out: Path
-    span: tuple[int, int] | None
-    limit: int | None
-    sample_every: int
-    checkpoint_every: int
-    device: str
-    config: ZooTrainingConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class ZooSampleOptions(GeneratorOptions):
-    """The options of `sample`."""
-
-    count: int
-    out: Path
-    seed: int
-    overwrite: bool
-    device: str
-
-
 def _parse_span(
     context: click.Context, parameter: click.Parameter, value: str | None
 ) -> tuple[int, int] | None:
@@ -75,24 +51,40 @@ def _parse_span(
     return int(start), int(stop)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ZooTrainOptions(CourseOptions):
+    """The options of `train`."""
+
+    LAST: ClassVar[tuple[str, ...]] = ("sample_every", "checkpoint_every", "device")
+    data: Path = option("A folder of images, a .tar, .npz or idx file.", required=True)
+    out: Path = option("Folder of checkpoint, sample grids, weights.", required=True)
+    span: tuple[int, int] | None = option(
+        "Use only these images of the source, counted from 0; the rest stays for tests.",
+        metavar="START:STOP",
+        kind=click.STRING,
+        callback=_parse_span,
+    )
+    limit: int | None = option("Use that many images, spread evenly.", low=1)
+    device: str = use(device_option)
+    config: ZooTrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZooSampleOptions(GeneratorOptions):
+    """The options of `sample`."""
+
+    spec: str | None = argument()
+    count: int = option("How many images.", low=1, required=True)
+    out: Path = option("Folder for the PNG files.", required=True)
+    seed: int = option("Image i depends on the seed and i only.", 0)
+    overwrite: bool = option("Write into a folder that is not empty.")
+    device: str = option(
+        "auto, cpu, cuda, cuda:1 or mps; another device may round a pixel otherwise.", "cpu"
+    )
+
+
 @zoo.command(cls=ConfigCommand, presets=default_of("generators.zoo.training:ZooTrainingConfig"))
-@click.option(
-    "--data", type=FILE, required=True, help="A folder of images, a .tar, .npz or idx file."
-)
-@click.option(
-    "--out", type=FILE, required=True, help="Folder of checkpoint, sample grids, weights."
-)
-@click.option(
-    "--span",
-    metavar="START:STOP",
-    callback=_parse_span,
-    help="Use only these images of the source, counted from 0; the rest stays for tests.",
-)
-@click.option("--limit", type=click.IntRange(1), help="Use that many images, spread evenly.")
-@course_options
-@device_option
-@click.pass_obj
-@gathered(ZooTrainOptions)
+@with_options(ZooTrainOptions)
 def train(session: Session, options: ZooTrainOptions) -> None:
     """Train one of the paper's GANs.
 
@@ -133,19 +125,7 @@ def train(session: Session, options: ZooTrainOptions) -> None:
 
 
 @zoo.command()
-@click.argument("spec")
-@generator_options
-@click.option("--count", type=click.IntRange(1), required=True, help="How many images.")
-@click.option("--out", type=FILE, required=True, help="Folder for the PNG files.")
-@click.option("--seed", default=0, help="Image i depends on the seed and i only.")
-@click.option("--overwrite", is_flag=True, help="Write into a folder that is not empty.")
-@click.option(
-    "--device",
-    default="cpu",
-    help="auto, cpu, cuda, cuda:1 or mps; another device may round a pixel otherwise.",
-)
-@click.pass_obj
-@gathered(ZooSampleOptions)
+@with_options(ZooSampleOptions)
 def sample(session: Session, options: ZooSampleOptions) -> None:
     """Write images of a generator as PNG files.
 

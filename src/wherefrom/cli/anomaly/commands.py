@@ -16,25 +16,22 @@ from wherefrom.cli.anomaly.inputs import (
     AgainstOptions,
     EncoderOptions,
     RankingOptions,
-    against_option,
     cache_option,
-    encoder_options,
-    false_alarms_option,
     named_folders,
     open_cache,
     prepare_folder,
     require_images,
-    same_encoder_option,
 )
 from wherefrom.cli.console.options import (
-    FILE,
     ConfigCommand,
+    argument,
     check_output,
     default_of,
-    device_option,
-    gathered,
     json_option,
+    option,
     seed_option,
+    use,
+    with_options,
 )
 from wherefrom.cli.console.session import Session, print_json, print_table
 
@@ -65,28 +62,16 @@ def _audit_presets() -> Mapping[str, AuditConfig]:
 class AuditOptions(EncoderOptions):
     """The options of `audit`."""
 
-    real: Path
-    generated: tuple[str, ...]
-    out: Path
-    seed: int
-    as_json: bool
+    real: Path = argument()
+    generated: tuple[str, ...] = argument()
+    out: Path = option("The report's folder, new or of an earlier audit.", required=True)
+    seed: int = use(seed_option)
+    as_json: bool = use(json_option)
     config: AuditConfig
 
 
 @anomaly.command(cls=ConfigCommand, presets=_audit_presets)
-@click.argument("real", type=FILE)
-@click.argument("generated", nargs=-1, required=True)
-@encoder_options
-@click.option(
-    "--out",
-    type=FILE,
-    required=True,
-    help="The report's folder, new or of an earlier audit.",
-)
-@seed_option
-@json_option
-@click.pass_obj
-@gathered(AuditOptions)
+@with_options(AuditOptions)
 def audit(session: Session, options: AuditOptions) -> None:
     """Compare folders of generated images with real ones, and rank every image.
 
@@ -129,20 +114,12 @@ def audit(session: Session, options: AuditOptions) -> None:
 class ScoreOptions(RankingOptions):
     """The options of `score`."""
 
-    images: tuple[Path, ...]
-    as_json: bool
+    images: tuple[Path, ...] = argument()
+    as_json: bool = use(json_option)
 
 
 @anomaly.command()
-@click.argument("images", type=FILE, nargs=-1, required=True)
-@against_option
-@false_alarms_option
-@same_encoder_option
-@cache_option
-@device_option
-@json_option
-@click.pass_obj
-@gathered(ScoreOptions)
+@with_options(ScoreOptions)
 def score(session: Session, options: ScoreOptions) -> None:
     """Rank images and folders among the real images of a calibration, worst first.
 
@@ -168,23 +145,16 @@ def score(session: Session, options: ScoreOptions) -> None:
 class ExplainOptions(AgainstOptions):
     """The options of `explain`."""
 
-    image: Path
-    out: Path
-    as_json: bool
+    image: Path = argument()
+    out: Path = option("The .png file for the heat map.", required=True, before="encoder")
+    as_json: bool = use(json_option)
     config: LocalisationConfig
 
 
 @anomaly.command(
     cls=ConfigCommand, presets=default_of("anomaly.localisation.heat_maps:LocalisationConfig")
 )
-@click.argument("image", type=FILE)
-@against_option
-@click.option("--out", type=FILE, required=True, help="The .png file for the heat map.")
-@same_encoder_option
-@device_option
-@json_option
-@click.pass_obj
-@gathered(ExplainOptions)
+@with_options(ExplainOptions)
 def explain(session: Session, options: ExplainOptions) -> None:
     """Show which parts of an image its vulnerability comes from.
 
@@ -222,22 +192,13 @@ def explain(session: Session, options: ExplainOptions) -> None:
 class SortOptions(RankingOptions):
     """The options of `sort`."""
 
-    folder: Path
-    out: Path
-    copy: bool
+    folder: Path = argument()
+    out: Path = option("A new folder for the result.", required=True, before="encoder")
+    copy: bool = option("Copy the images instead of linking them.", before="encoder")
 
 
 @anomaly.command(name="sort")
-@click.argument("folder", type=FILE)
-@against_option
-@false_alarms_option
-@click.option("--out", type=FILE, required=True, help="A new folder for the result.")
-@click.option("--copy", is_flag=True, help="Copy the images instead of linking them.")
-@same_encoder_option
-@cache_option
-@device_option
-@click.pass_obj
-@gathered(SortOptions)
+@with_options(SortOptions)
 def sort_command(session: Session, options: SortOptions) -> None:
     """Sort a folder into images to keep and images that look broken, with the reasons.
 
@@ -263,12 +224,12 @@ def sort_command(session: Session, options: SortOptions) -> None:
 class ReproduceOptions(EncoderOptions):
     """The options of `reproduce`."""
 
-    real: Path
-    generated: tuple[str, ...]
-    human: Path | None
-    cache: Path | None
-    seed: int
-    as_json: bool
+    real: Path = argument()
+    generated: tuple[str, ...] = argument()
+    human: Path | None = option("People's guesses: a per-image CSV of dgm-eval.")
+    cache: Path | None = use(cache_option)
+    seed: int = use(seed_option)
+    as_json: bool = use(json_option)
     config: AnomalyConfig
 
 
@@ -279,15 +240,7 @@ def _paper_presets() -> Mapping[str, AnomalyConfig]:
 
 
 @anomaly.command(cls=ConfigCommand, presets=_paper_presets)
-@click.argument("real", type=FILE)
-@click.argument("generated", nargs=-1, required=True)
-@encoder_options
-@click.option("--human", type=FILE, help="People's guesses: a per-image CSV of dgm-eval.")
-@cache_option
-@seed_option
-@json_option
-@click.pass_obj
-@gathered(ReproduceOptions)
+@with_options(ReproduceOptions)
 def reproduce(session: Session, options: ReproduceOptions) -> None:
     """Print the paper's parameter grid and t-tests for your images, and agreement with people.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from wherefrom.cli.console.options import FILE, device_option, joined, resolve_device
+from wherefrom.cli.console.options import FILE, device_option, option, resolve_device, use
 from wherefrom.cli.console.session import Session
 from wherefrom.core.errors import InputError
 
@@ -45,27 +45,18 @@ cache_option = click.option(
 )
 
 
-encoder_options = joined(
-    click.option(
-        "--encoder",
-        default="efficientnet-lite0",
-        help="efficientnet-lite0, dinov2, dino, clip, vit-s, convnext-t, resnet50, "
-        "inception-v3, a folder of transformers, or owner/name of the hub.",
-    ),
-    click.option("--resolution", type=int, help="Side in px at which the encoder sees images."),
-    click.option("--download", is_flag=True, help="Fetch the encoder from the hub if needed."),
-    device_option,
-)
-
-
 @dataclass(frozen=True, kw_only=True)
 class EncoderOptions:
-    """The values of `encoder_options`."""
+    """An encoder, and its device."""
 
-    encoder: str
-    resolution: int | None
-    download: bool
-    device: str
+    encoder: str = option(
+        "efficientnet-lite0, dinov2, dino, clip, vit-s, convnext-t, resnet50, inception-v3, a "
+        "folder of transformers, or owner/name of the hub.",
+        "efficientnet-lite0",
+    )
+    resolution: int | None = option("Side in px at which the encoder sees images.")
+    download: bool = option("Fetch the encoder from the hub if needed.")
+    device: str = use(device_option)
 
     def load(self) -> FeatureNetwork:
         """The encoder, on its device."""
@@ -81,9 +72,9 @@ class EncoderOptions:
 class AgainstOptions:
     """`--against`, `--encoder` and `--device`: a calibration and where its encoder is."""
 
-    against: Path
-    encoder: str | None
-    device: str
+    against: Path = use(against_option)
+    encoder: str | None = use(same_encoder_option)
+    device: str = use(device_option)
 
     def load(self) -> tuple[AnomalyCalibration, FeatureNetwork]:
         """The calibration, and the encoder that made it."""
@@ -99,8 +90,8 @@ class AgainstOptions:
 class RankingOptions(AgainstOptions):
     """`--false-alarms` and `--cache` besides: images are ranked by a calibration."""
 
-    false_alarms: float
-    cache: Path | None
+    false_alarms: float = use(false_alarms_option, before="encoder")
+    cache: Path | None = use(cache_option, before="device")
 
     def rank(self, session: Session, paths: Sequence[Path]) -> Judgements:
         """The images, worst first; a note about the calibration's check and about skipped files."""

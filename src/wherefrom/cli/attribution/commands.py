@@ -22,12 +22,14 @@ from wherefrom.cli.console.options import (
     FILE,
     GeneratorOptions,
     MethodCommand,
-    csv_option,
+    argument,
     device_option,
-    gathered,
     json_option,
+    option,
     report_option,
     resolve_device,
+    use,
+    with_options,
 )
 from wherefrom.cli.console.session import Session, print_facts, print_json, print_table
 from wherefrom.core.errors import InputError
@@ -61,50 +63,32 @@ def _methods() -> Mapping[str, Mapping[str, AttributionConfig]]:
 class FitAttributorOptions(GeneratorOptions):
     """The options of `fit`."""
 
-    others: tuple[Path, ...]
-    own: tuple[Path, ...]
-    self_made: bool
-    resize: bool
-    lossy_others: bool
-    out: Path
-    overwrite: bool
-    seed: int
-    device: str
+    spec: str | None = generator_option(
+        "file.py:factory (the file is RUN), model.pt, .pt2, a diffusers VAE folder, or zoo:NAME.",
+        required=True,
+    )
+    others: tuple[Path, ...] = option(
+        "Images (or tables) the model did not make: best those it was trained on.  Repeatable."
+    )
+    own: tuple[Path, ...] = option(
+        "Images (or tables) that the model made, without loss; the model is then not sampled.  "
+        "Repeatable."
+    )
+    self_made: bool = option(
+        "There are no others: stand-ins are made from the model's own content."
+    )
+    resize: bool = option("Crop and scale the other images to the model's size.")
+    lossy_others: bool = use(lossy_option)
+    out: Path = option("The attributor: a new folder.", required=True)
+    overwrite: bool = option("Replace an attributor that exists.")
+    seed: int = option("Seed of samples, splits and training.", 0)
+    device: str = use(device_option)
     method: str
     config: AttributionConfig
 
 
 @attribution.command(cls=MethodCommand, methods=_methods)
-@generator_option(
-    "file.py:factory (the file is RUN), model.pt, .pt2, a diffusers VAE folder, or zoo:NAME.",
-    required=True,
-)
-@click.option(
-    "--others",
-    type=FILE,
-    multiple=True,
-    help="Images (or tables) the model did not make: best those it was trained on.  Repeatable.",
-)
-@click.option(
-    "--own",
-    type=FILE,
-    multiple=True,
-    help="Images (or tables) that the model made, without loss; the model is then not sampled.  "
-    "Repeatable.",
-)
-@click.option(
-    "--self-made",
-    is_flag=True,
-    help="There are no others: stand-ins are made from the model's own content.",
-)
-@click.option("--resize", is_flag=True, help="Crop and scale the other images to the model's size.")
-@lossy_option
-@click.option("--out", type=FILE, required=True, help="The attributor: a new folder.")
-@click.option("--overwrite", is_flag=True, help="Replace an attributor that exists.")
-@click.option("--seed", default=0, help="Seed of samples, splits and training.")
-@device_option
-@click.pass_obj
-@gathered(FitAttributorOptions)
+@with_options(FitAttributorOptions)
 def fit(session: Session, options: FitAttributorOptions) -> None:
     """Fit an attributor for your generator and save it.
 
@@ -153,42 +137,27 @@ def fit(session: Session, options: FitAttributorOptions) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckImagesOptions(GeneratorOptions, OutputOptions):
+class CheckImagesOptions(OutputOptions, GeneratorOptions):
     """The options of `check`."""
 
-    attributor: Path
-    paths: tuple[Path, ...]
-    false_discovery_rate: float | None
-    processes: int
-    answers: Path | None
+    attributor: Path = argument()
+    paths: tuple[Path, ...] = argument()
+    spec: str | None = generator_option(
+        "The model, which an attributor of an inversion method needs."
+    )
+    report: Path | None = use(report_option)
+    false_discovery_rate: float | None = option(
+        "Judge all images together: at most this share of each answer is false.", before="spec"
+    )
+    processes: int = option("Processes that share the images of a large folder.", 1, low=1)
+    answers: Path | None = option(
+        "A file, made if it is not there, that keeps every answer by the digests of image and "
+        "attributor: what it holds is not judged again, and a run that was stopped goes on."
+    )
 
 
 @attribution.command()
-@click.argument("attributor", type=FILE)
-@click.argument("paths", type=FILE, nargs=-1, required=True)
-@click.option(
-    "--false-discovery-rate",
-    type=float,
-    help="Judge all images together: at most this share of each answer is false.",
-)
-@generator_option("The model, which an attributor of an inversion method needs.")
-@click.option(
-    "--processes",
-    type=click.IntRange(min=1),
-    default=1,
-    help="Processes that share the images of a large folder.",
-)
-@click.option(
-    "--answers",
-    type=FILE,
-    help="A file, made if it is not there, that keeps every answer by the digests of image and "
-    "attributor: what it holds is not judged again, and a run that was stopped goes on.",
-)
-@json_option
-@report_option
-@csv_option
-@click.pass_obj
-@gathered(CheckImagesOptions)
+@with_options(CheckImagesOptions)
 def check(session: Session, options: CheckImagesOptions) -> None:
     """Say for images and folders whether the model made them; for a model of rows, for tables.
 

@@ -10,20 +10,20 @@ import click
 
 from wherefrom.cli.attribution.inputs import (
     OutputOptions,
+    SourceOptions,
     generator_option,
     lossy_option,
     reader_of,
-    source_options,
 )
 from wherefrom.cli.console.options import (
-    FILE,
     GeneratorOptions,
-    csv_option,
+    argument,
     device_option,
-    gathered,
-    json_option,
+    option,
     report_option,
     resolve_device,
+    use,
+    with_options,
 )
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.core.errors import InputError
@@ -33,25 +33,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateAttributorOptions(GeneratorOptions, OutputOptions):
+class EvaluateAttributorOptions(OutputOptions, GeneratorOptions, SourceOptions):
     """The options of `evaluate`."""
 
-    attributor: Path
-    own: Path
-    sources: tuple[tuple[str, Path], ...]
-    resize: bool
+    attributor: Path = argument()
+    own: Path = option("Images that the model made, unaltered.", before="sources", required=True)
+    spec: str | None = generator_option(
+        "The model, which an attributor of an inversion method needs."
+    )
+    report: Path | None = use(report_option)
 
 
 @click.command()
-@click.argument("attributor", type=FILE)
-@click.option("--own", type=FILE, required=True, help="Images that the model made, unaltered.")
-@source_options
-@generator_option("The model, which an attributor of an inversion method needs.")
-@json_option
-@report_option
-@csv_option
-@click.pass_obj
-@gathered(EvaluateAttributorOptions)
+@with_options(EvaluateAttributorOptions)
 def evaluate(session: Session, options: EvaluateAttributorOptions) -> None:
     """Measure an attributor on images of known origin that it has not seen.
 
@@ -85,74 +79,40 @@ def evaluate(session: Session, options: EvaluateAttributorOptions) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareMethodsOptions(GeneratorOptions, OutputOptions):
+class CompareMethodsOptions(OutputOptions, SourceOptions, GeneratorOptions):
     """The options of `compare`."""
 
-    methods: tuple[str, ...]
-    preset: str
-    settings: tuple[str, ...]
-    others: tuple[Path, ...]
-    lossy_others: bool
-    sources: tuple[tuple[str, Path], ...]
-    resize: bool
-    alter: tuple[str, ...]
-    own_samples: int
-    repetitions: int
-    seed: int
-    device: str
+    spec: str | None = generator_option("The model that the methods are fitted for.", required=True)
+    methods: tuple[str, ...] = option(
+        "A method to fit, or 'all': every method that the model has the parts for.  Repeatable.",
+        flag="--method",
+        required=True,
+        before="spec",
+    )
+    preset: str = option("The set of settings of each method.", "default", before="spec")
+    settings: tuple[str, ...] = option(
+        "A setting, as in detector.epochs=10, for every method that has it.  Repeatable.",
+        flag="--setting",
+        metavar="NAME=VALUE",
+        before="spec",
+    )
+    others: tuple[Path, ...] = option(
+        "Images the model did not make, for the fits.  Repeatable.", required=True, before="sources"
+    )
+    lossy_others: bool = use(lossy_option, before="sources")
+    alter: tuple[str, ...] = option(
+        "Also judge all images after this, with a threshold from own images after it: jpeg=80, "
+        "webp=80, noise=0.1, blur=1, crop=0.9; or all: the paper's.  Repeatable.",
+        metavar="KIND=STRENGTH",
+    )
+    own_samples: int = option("Own images to judge, drawn from the generator.", 1000, low=1)
+    repetitions: int = option("Fits per method, each on new images.", 5, low=1)
+    seed: int = option("Seed of samples, splits and training.", 0)
+    device: str = use(device_option)
 
 
 @click.command()
-@click.option(
-    "--method",
-    "methods",
-    required=True,
-    multiple=True,
-    help="A method to fit, or 'all': every method that the model has the parts for.  Repeatable.",
-)
-@click.option("--preset", default="default", help="The set of settings of each method.")
-@click.option(
-    "--setting",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A setting, as in detector.epochs=10, for every method that has it.  Repeatable.",
-)
-@generator_option("The model that the methods are fitted for.", required=True)
-@click.option(
-    "--others",
-    type=FILE,
-    required=True,
-    multiple=True,
-    help="Images the model did not make, for the fits.  Repeatable.",
-)
-@lossy_option
-@source_options
-@click.option(
-    "--alter",
-    multiple=True,
-    metavar="KIND=STRENGTH",
-    help="Also judge all images after this, with a threshold from own images after it: jpeg=80, "
-    "webp=80, noise=0.1, blur=1, crop=0.9; or all: the paper's.  Repeatable.",
-)
-@click.option(
-    "--own-samples",
-    type=click.IntRange(min=1),
-    default=1000,
-    help="Own images to judge, drawn from the generator.",
-)
-@click.option(
-    "--repetitions",
-    type=click.IntRange(min=1),
-    default=5,
-    help="Fits per method, each on new images.",
-)
-@click.option("--seed", default=0, help="Seed of samples, splits and training.")
-@device_option
-@json_option
-@csv_option
-@click.pass_obj
-@gathered(CompareMethodsOptions)
+@with_options(CompareMethodsOptions)
 def compare(session: Session, options: CompareMethodsOptions) -> None:
     """Fit several methods on the same images, several times, and show them side by side.
 

@@ -9,11 +9,13 @@ import click
 
 from wherefrom.cli.attribution.inputs import generator_option
 from wherefrom.cli.console.options import (
-    FILE,
     GeneratorOptions,
+    argument,
     check_output,
-    gathered,
     json_option,
+    option,
+    use,
+    with_options,
 )
 from wherefrom.cli.console.session import Session, print_json, print_table
 
@@ -22,20 +24,17 @@ from wherefrom.cli.console.session import Session, print_json, print_table
 class ExplainVerdictOptions(GeneratorOptions):
     """The options of `explain`."""
 
-    attributor: Path
-    image: Path
-    report: Path | None
-    as_json: bool
+    attributor: Path = argument()
+    image: Path = argument()
+    spec: str | None = generator_option(
+        "The model, which an attributor of an inversion method needs."
+    )
+    report: Path | None = option("Write a page there, and .json beside it.")
+    as_json: bool = use(json_option)
 
 
 @click.command()
-@click.argument("attributor", type=FILE)
-@click.argument("image", type=FILE)
-@generator_option("The model, which an attributor of an inversion method needs.")
-@click.option("--report", type=FILE, help="Write a page there, and .json beside it.")
-@json_option
-@click.pass_obj
-@gathered(ExplainVerdictOptions)
+@with_options(ExplainVerdictOptions)
 def explain(session: Session, options: ExplainVerdictOptions) -> None:
     """Say what the verdict on one image rests on.
 

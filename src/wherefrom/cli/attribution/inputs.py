@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from wherefrom.cli.console.options import F, NamedFolder, check_output, generator_options, joined
+from wherefrom.cli.console.options import (
+    NamedFolder,
+    check_output,
+    csv_option,
+    json_option,
+    option,
+    use,
+)
 from wherefrom.cli.console.session import Session
 
 if TYPE_CHECKING:
@@ -21,9 +27,10 @@ if TYPE_CHECKING:
 class OutputOptions:
     """Where the answer goes besides the screen."""
 
-    as_json: bool
-    csv: Path | None
+    LAST: ClassVar[tuple[str, ...]] = ("as_json", "report", "csv")
+    as_json: bool = use(json_option)
     report: Path | None = None
+    csv: Path | None = use(csv_option)
 
     def prepare(self) -> None:
         """Refuse impossible targets before the long work."""
@@ -39,19 +46,20 @@ class OutputOptions:
             write_text(self.csv, to_csv(table))
 
 
-source_options = joined(
-    click.option(
-        "--other",
-        "sources",
-        type=NamedFolder(),
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """Images of other sources, and how they are brought to the model's size."""
+
+    sources: tuple[tuple[str, Path], ...] = option(
+        "Images of another source, and what to call it.  Repeatable.",
+        flag="--other",
+        kind=NamedFolder(),
         required=True,
         multiple=True,
-        help="Images of another source, and what to call it.  Repeatable.",
-    ),
-    click.option(
-        "--resize", is_flag=True, help="Crop and scale the other images to the model's size."
-    ),
-)
+    )
+    resize: bool = option("Crop and scale the other images to the model's size.")
+
+
 lossy_option = click.option(
     "--lossy-others",
     is_flag=True,
@@ -59,10 +67,9 @@ lossy_option = click.option(
 )
 
 
-def generator_option(text: str, *, required: bool = False) -> Callable[[F], F]:
-    """`--generator` and the options of its loading."""
-    option = click.option("--generator", "spec", required=required, metavar="SPEC", help=text)
-    return joined(option, generator_options)
+def generator_option(text: str, *, required: bool = False) -> Any:
+    """The field `spec` of `GeneratorOptions`: `--generator`."""
+    return option(text, flag="--generator", required=required, metavar="SPEC")
 
 
 def reader_of(session: Session, shape: tuple[int, int, int], *, resize: bool) -> SampleReader:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from wherefrom.cli.console.options import FILE, gathered, json_option
+from wherefrom.cli.console.options import FILE, argument, json_option, option, use, with_options
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.core.errors import InputError
 
@@ -48,17 +48,17 @@ def init(*, case: Path, name: str, family_error: float) -> None:
     click.echo(f"wrote {case}; add to it: wherefrom case add {case} PATH ...")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AddOptions:
     """The options of `case add`."""
 
-    case: Path
-    paths: tuple[Path, ...]
-    name: str | None
-    model: str | None
-    encoder: str | None
-    false_alarms: float | None
-    overwrite: bool
+    case: Path = use(case_argument)
+    paths: tuple[Path, ...] = argument()
+    name: str | None = option("Name of the part; default: its file name.  With one path only.")
+    model: str | None = option("For a credit receipt: the attributor whose model it is about.")
+    encoder: str | None = option("For an index or calibration: where its encoder is now.")
+    false_alarms: float | None = option("For a calibration or inverter: its rate; default: 0.01.")
+    overwrite: bool = option("Replace the part of that name.")
 
     def settings(self) -> dict[str, Any]:
         """The settings of a part that were given."""
@@ -67,17 +67,7 @@ class AddOptions:
 
 
 @case.command()
-@case_argument
-@click.argument("paths", type=FILE, nargs=-1, required=True)
-@click.option("--name", help="Name of the part; default: its file name.  With one path only.")
-@click.option("--model", help="For a credit receipt: the attributor whose model it is about.")
-@click.option("--encoder", help="For an index or calibration: where its encoder is now.")
-@click.option(
-    "--false-alarms", type=float, help="For a calibration or inverter: its rate; default: 0.01."
-)
-@click.option("--overwrite", is_flag=True, help="Replace the part of that name.")
-@click.pass_obj
-@gathered(AddOptions)
+@with_options(AddOptions)
 def add(session: Session, options: AddOptions) -> None:
     """Add attributors, indexes, calibrations, inverters and credit receipts to a case.
 

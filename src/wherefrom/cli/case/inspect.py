@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import FILE, device_option, gathered, json_option, resolve_device
+from wherefrom.cli.console.options import (
+    argument,
+    device_option,
+    json_option,
+    option,
+    resolve_device,
+    use,
+    with_options,
+)
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.core.errors import InputError
 
@@ -18,18 +26,18 @@ if TYPE_CHECKING:
     from wherefrom.case.signing import ReportSigner
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InspectOptions:
     """The options of `inspect`."""
 
-    paths: tuple[Path, ...]
-    case: Path
-    out: Path | None
-    heat_map: bool
-    sign_key: Path | None
-    sign_certificate: Path | None
-    device: str
-    as_json: bool
+    paths: tuple[Path, ...] = argument()
+    case: Path = option("A case file; see `case init`.", flag="--with", required=True)
+    out: Path | None = option("A folder for the report: a page, and the same as JSON.")
+    heat_map: bool = option("Show which parts look unnatural; takes longest.")
+    sign_key: Path | None = option("A private key (PEM) to sign one image's report with.")
+    sign_certificate: Path | None = option("The key's certificate, then the issuers' (PEM).")
+    device: str = use(device_option)
+    as_json: bool = use(json_option)
 
     def check(self, *, single: bool) -> None:
         """An `InputError` for options that do not go together; `single`: one file is inspected."""
@@ -43,18 +51,7 @@ class InspectOptions:
 
 
 @click.command()
-@click.argument("paths", type=FILE, nargs=-1, required=True)
-@click.option("--with", "case", type=FILE, required=True, help="A case file; see `case init`.")
-@click.option("--out", type=FILE, help="A folder for the report: a page, and the same as JSON.")
-@click.option("--heat-map", is_flag=True, help="Show which parts look unnatural; takes longest.")
-@click.option("--sign-key", type=FILE, help="A private key (PEM) to sign one image's report with.")
-@click.option(
-    "--sign-certificate", type=FILE, help="The key's certificate, then the issuers' (PEM)."
-)
-@device_option
-@json_option
-@click.pass_obj
-@gathered(InspectOptions)
+@with_options(InspectOptions)
 def inspect(session: Session, options: InspectOptions) -> None:
     """Ask all five questions about an image or a folder, with the parts of a case.
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from wherefrom.cli.console.options import (
-    FILE,
     ConfigCommand,
     default_of,
     device_option,
-    gathered,
+    option,
     resolve_device,
+    use,
+    with_options,
 )
 from wherefrom.cli.console.session import Session
 from wherefrom.core.errors import InputError
@@ -24,45 +25,27 @@ if TYPE_CHECKING:
     from wherefrom.web.settings import ServiceConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ServeOptions:
     """The options of `serve`."""
 
-    case: Path
-    host: str
-    port: int
-    data: Path | None
-    history: str | None
-    history_file: Path | None
-    token_file: Path | None
-    device: str
+    case: Path = option("A case file; see `case init`.", flag="--with", required=True)
+    host: str = option("Address to listen on; others than this machine need a token.", "127.0.0.1")
+    port: int = option("Port; 0: any free one.", 8420)
+    data: Path | None = option("Folder of uploads, reports and history; default: beside the case.")
+    history: str | None = option(
+        "A Postgres that several services share, as postgresql://USER@HOST/DATABASE; or set "
+        "WHEREFROM_HISTORY.  Default: a SQLite file in the folder --data.",
+        metavar="ADDRESS",
+    )
+    history_file: Path | None = option("A file that holds the address of the history.")
+    token_file: Path | None = option("A file that holds the token; or set WHEREFROM_TOKEN.")
+    device: str = use(device_option)
     config: ServiceConfig
 
 
 @click.command(cls=ConfigCommand, presets=default_of("web.settings:ServiceConfig"))
-@click.option("--with", "case", type=FILE, required=True, help="A case file; see `case init`.")
-@click.option(
-    "--host",
-    default="127.0.0.1",
-    help="Address to listen on; others than this machine need a token.",
-)
-@click.option("--port", default=8420, help="Port; 0: any free one.")
-@click.option(
-    "--data", type=FILE, help="Folder of uploads, reports and history; default: beside the case."
-)
-@click.option(
-    "--history",
-    metavar="ADDRESS",
-    help="A Postgres that several services share, as postgresql://USER@HOST/DATABASE; or set "
-    "WHEREFROM_HISTORY.  Default: a SQLite file in the folder --data.",
-)
-@click.option("--history-file", type=FILE, help="A file that holds the address of the history.")
-@click.option(
-    "--token-file", type=FILE, help="A file that holds the token; or set WHEREFROM_TOKEN."
-)
-@device_option
-@click.pass_obj
-@gathered(ServeOptions)
+@with_options(ServeOptions)
 def serve(session: Session, options: ServeOptions) -> None:
     """Serve a page to drop images on, and a REST interface for the same inspections.
 

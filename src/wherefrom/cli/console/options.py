@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,18 +29,93 @@ DEST = "setting"
 FILE = click.Path(path_type=Path)
 
 
-def gathered(options: Callable[..., Any]) -> Callable[[F], Callable[..., Any]]:
-    """Hand the options of a command over as one value: `options` called with them by keyword.
+PARAMETER, BEFORE = (
+    "parameter",
+    "before",
+)  # metadata of the fields that `option` and `argument` make
 
-    `options` is a frozen dataclass with a field per option.  The function that is decorated takes
-    it as the last argument, after those that click passes by position, such as the session.
+
+def option(
+    help: str,  # noqa: A002 (the word of click)
+    default: Any = None,
+    *,
+    flag: str | None = None,
+    kind: click.ParamType[Any] | None = None,
+    before: str | None = None,
+    **attributes: Any,
+) -> Any:
+    """A field of an options class, and the option that fills it; its annotation gives the type.
+
+    `flag`: where it is not the field's name.  `low`, `high`, `choices`: what may be given.  `kind`:
+    of values that the annotation does not say.  `before`: the field of a base that it stands before
+    in the help.  `attributes`: those of `click.option`.
     """
 
-    def decorate(function: F) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def command(*positional: Any, **given: Any) -> Any:
-            return function(*positional, options(**given))
+    def declare(field: dataclasses.Field[Any]) -> Callable[[F], F]:
+        names = [flag or f"--{field.name.replace('_', '-')}", field.name]
+        given = {"help": help, **attributes}
+        plain = str(field.type).removesuffix(" | None")
+        if kind is None and plain.startswith("tuple["):
+            plain, given["multiple"] = plain[len("tuple[") : -len(", ...]")], True
+        if default is not None:
+            given["default"] = default
+        if plain != "bool":
+            given["type"] = kind or _kind_of(plain, given)
+        elif "/" not in names[0]:
+            given["is_flag"] = True
+        return click.option(*names, **given)
 
+    return dataclasses.field(metadata={PARAMETER: declare, BEFORE: before})
+
+
+def _kind_of(plain: str, given: dict[str, Any]) -> Any:
+    """The type of click for an annotation, within limits that are taken out of `given`."""
+    low, high, choices = (given.pop(name, None) for name in ("low", "high", "choices"))
+    if choices is not None:
+        return click.Choice(choices)
+    if plain == "int" and (low, high) != (None, None):
+        return click.IntRange(low, high)
+    return {"Path": FILE, "int": int, "float": float, "str": str}[plain]
+
+
+def argument(*, required: bool = True) -> Any:
+    """A field of an options class that is an argument; a tuple takes one or more, or any number."""
+
+    def declare(field: dataclasses.Field[Any]) -> Callable[[F], F]:
+        kind = FILE if "Path" in str(field.type) else str
+        count = -1 if str(field.type).startswith("tuple[") else 1
+        return click.argument(field.name, type=kind, nargs=count, required=required)
+
+    return dataclasses.field(metadata={PARAMETER: declare})
+
+
+def use(decorator: Callable[[Any], Any], *, before: str | None = None) -> Any:
+    """A field of an options class that an option of several commands fills."""
+    return dataclasses.field(metadata={PARAMETER: lambda _: decorator, BEFORE: before})
+
+
+def with_options(options: type[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a function a command that takes the session, and its options as one value.
+
+    `options` is a frozen dataclass whose fields `option`, `argument` and `use` have made; those
+    whose names are in its `LAST` come last in the help.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def with_values(session: Any, **given: Any) -> Any:
+            return function(session, options(**given))
+
+        command: Callable[..., Any] = click.pass_obj(with_values)
+        fields, last = list(dataclasses.fields(options)), getattr(options, "LAST", ())
+        fields.sort(key=lambda field: last.index(field.name) if field.name in last else -1)
+        for field in [field for field in fields if field.metadata.get(BEFORE)]:
+            fields.remove(field)
+            place = [other.name for other in fields].index(field.metadata[BEFORE])
+            fields.insert(place, field)
+        for field in reversed(fields):
+            if PARAMETER in field.metadata:
+                command = field.metadata[PARAMETER](field)(command)
         return command
 
     return decorate
@@ -264,17 +340,6 @@ class NamedFolder(click.ParamType[tuple[str, Path]]):
         return name, Path(path)
 
 
-def joined(*options: Callable[[Any], Any]) -> Callable[[F], F]:
-    """Several options as one decorator; the help shows them in this order."""
-
-    def decorate(command: F) -> F:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
 device_option = click.option(  # to be passed through `resolve_device`
     "--device",
     default="auto",
@@ -286,43 +351,29 @@ csv_option = click.option("--csv", type=FILE, help="Also write the table there (
 report_option = click.option(
     "--report", type=FILE, help="Also write a page there (.html is replaced)."
 )
-# How `generators.loading.load_generator` reads a generator.
-generator_options = joined(
-    click.option("--weights", type=FILE, help="A .safetensors file, or plain tensors in .pt."),
-    click.option(
-        "--latent", type=Numbers(int, "100,1,1"), help="Shape of one latent; default: detected."
-    ),
-    click.option(
-        "--value-range",
-        type=Numbers(float, "-1,1", 2),
-        help="Lowest and highest value of the generator's output; default: detected.",
-    ),
-)
-# For the commands that train a generator.
-course_options = joined(
-    click.option(
-        "--sample-every",
-        type=click.IntRange(1),
-        default=1000,
-        help="Steps between two grids of samples.",
-    ),
-    click.option(
-        "--checkpoint-every",
-        type=click.IntRange(1),
-        default=500,
-        help="Steps between two checkpoints.",
-    ),
-)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CourseOptions:
+    """How often a training of a generator writes."""
+
+    sample_every: int = option("Steps between two grids of samples.", 1000, low=1)
+    checkpoint_every: int = option("Steps between two checkpoints.", 500, low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorOptions:
-    """The values of `generator_options`, and the generator that they describe."""
+    """A generator, and how `generators.loading.load_generator` reads it."""
 
     spec: str | None
-    weights: Path | None
-    latent: tuple[int, ...] | None
-    value_range: tuple[float, float] | None
+    weights: Path | None = option("A .safetensors file, or plain tensors in .pt.")
+    latent: tuple[int, ...] | None = option(
+        "Shape of one latent; default: detected.", kind=Numbers(int, "100,1,1")
+    )
+    value_range: tuple[float, float] | None = option(
+        "Lowest and highest value of the generator's output; default: detected.",
+        kind=Numbers(float, "-1,1", 2),
+    )
 
     def load(self) -> Generator:
         """The generator; an `InputError` if none is named."""

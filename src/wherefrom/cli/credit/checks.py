@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from wherefrom.cli.console.options import FILE, gathered, json_option, resolve_device
+from wherefrom.cli.console.options import (
+    option,
+    resolve_device,
+    use,
+    with_options,
+)
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.cli.credit.results import (
     StudyOptions,
-    device_option,
     finished,
-    level_option,
     method_option,
     opened_study,
-    property_option,
-    study_argument,
 )
 from wherefrom.core.errors import InputError
 
@@ -27,38 +28,21 @@ if TYPE_CHECKING:
     from wherefrom.credit.evaluation.finished import FinishedRuns
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShareAuditOptions(StudyOptions):
     """The options of `credit audit`."""
 
-    method: str
-    truth: Path | None
-    clone: Path | None
-    empty: tuple[str, ...]
-    split: Path | None
-    player: str | None
-    parts: str | None
+    method: str = use(method_option, before="level")
+    truth: Path | None = option("A study of full retraining, to compare this one with.")
+    clone: Path | None = option("A study where one contributor's data are registered twice.")
+    empty: tuple[str, ...] = option("A contributor that is known to have no influence; repeatable.")
+    split: Path | None = option("A study where one contributor is registered as several.")
+    player: str | None = option("With --split: the contributor's name in the first study.")
+    parts: str | None = option("With --split: its names in the second, separated by commas.")
 
 
 @click.command()
-@study_argument
-@property_option
-@method_option
-@level_option
-@click.option("--truth", type=FILE, help="A study of full retraining, to compare this one with.")
-@click.option(
-    "--clone", type=FILE, help="A study where one contributor's data are registered twice."
-)
-@click.option(
-    "--empty", multiple=True, help="A contributor that is known to have no influence; repeatable."
-)
-@click.option("--split", type=FILE, help="A study where one contributor is registered as several.")
-@click.option("--player", help="With --split: the contributor's name in the first study.")
-@click.option("--parts", help="With --split: its names in the second, separated by commas.")
-@device_option
-@json_option
-@click.pass_obj
-@gathered(ShareAuditOptions)
+@with_options(ShareAuditOptions)
 def audit(session: Session, options: ShareAuditOptions) -> None:
     """Check the axioms, compare with full retraining, and see what a split of names would gain.
 
@@ -108,49 +92,33 @@ def audit(session: Session, options: ShareAuditOptions) -> None:
         print_table(shares_table(report.certificate.corrected, runs.names))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShareEvaluationOptions(StudyOptions):
     """The options of `credit evaluate`."""
 
-    truth: Path | None
-    scores: Path | None
-    make: bool
-    subsets: int
-    seeds: int
-    alphas: tuple[float, ...]
-    counterfactual: str
-    baselines: bool
+    LAST: ClassVar[tuple[str, ...]] = ("level", "device", "as_json")
+    truth: Path | None = option(
+        "The study of full retraining; default: the same study.", before="name"
+    )
+    scores: Path | None = option("JSON: scores by method, one number per contributor.")
+    make: bool = option("Make the evaluation's runs first.", flag="--run")
+    subsets: int = option("Subsets of each size.", 100)
+    seeds: int = option("Training seeds of each subset.", 3)
+    alphas: tuple[float, ...] = option(
+        "A size of subsets, as a part of all contributors; repeatable.",
+        (0.25, 0.5, 0.75),
+        flag="--alpha",
+    )
+    counterfactual: str = option(
+        "Methods whose top contributors are removed: best (of each family), all, or none.", "best"
+    )
+    baselines: bool = option(
+        "Compare with the baselines of Table 1.", True, flag="--baselines/--no-baselines"
+    )
 
 
 @click.command()
-@study_argument
-@click.option("--truth", type=FILE, help="The study of full retraining; default: the same study.")
-@property_option
-@click.option("--scores", type=FILE, help="JSON: scores by method, one number per contributor.")
-@click.option("--run", "make", is_flag=True, help="Make the evaluation's runs first.")
-@click.option("--subsets", default=100, help="Subsets of each size.")
-@click.option("--seeds", default=3, help="Training seeds of each subset.")
-@click.option(
-    "--alpha",
-    "alphas",
-    type=float,
-    multiple=True,
-    default=(0.25, 0.5, 0.75),
-    help="A size of subsets, as a part of all contributors; repeatable.",
-)
-@click.option(
-    "--counterfactual",
-    default="best",
-    help="Methods whose top contributors are removed: best (of each family), all, or none.",
-)
-@click.option(
-    "--baselines/--no-baselines", default=True, help="Compare with the baselines of Table 1."
-)
-@level_option
-@device_option
-@json_option
-@click.pass_obj
-@gathered(ShareEvaluationOptions)
+@with_options(ShareEvaluationOptions)
 def evaluate(session: Session, options: ShareEvaluationOptions) -> None:
     """Compare shares with every baseline: LDS with its noise ceiling, counterfactual changes.
 

@@ -8,7 +8,14 @@ from typing import Any
 
 import click
 
-from wherefrom.cli.console.options import FILE, gathered, json_option, resolve_device
+from wherefrom.cli.console.options import (
+    FILE,
+    argument,
+    json_option,
+    option,
+    resolve_device,
+    with_options,
+)
 from wherefrom.cli.console.session import Session, print_facts, print_json
 from wherefrom.cli.credit.checks import audit, evaluate
 from wherefrom.cli.credit.payout import divide, settle, verify
@@ -26,16 +33,18 @@ from wherefrom.core.paths import printable
 MAX_PROBLEMS = 10  # that are printed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """The options of `credit run`."""
 
-    study: Path
-    runs: int | None
-    executor: str
-    devices: str
-    retry_failed: bool
-    as_json: bool
+    study: Path = argument()
+    runs: int | None = option("The number of runs; default: that of the study file.", low=1)
+    executor: str = option("local: processes of this machine; ray: a Ray cluster.", "local")
+    devices: str = option(
+        "Devices of the workers, separated by commas, as in cuda:0,cuda:1 or cpu,cpu.", "auto"
+    )
+    retry_failed: bool = option("Make failed runs again.")
+    as_json: bool = option("Print one JSON object.", flag="--json")
 
 
 @click.group()
@@ -88,24 +97,7 @@ for command in (plan, report, merge, divide, settle, verify, audit, evaluate):
 
 
 @credit.command()
-@click.argument("study", type=FILE)
-@click.option(
-    "--runs",
-    type=click.IntRange(min=1),
-    help="The number of runs; default: that of the study file.",
-)
-@click.option(
-    "--executor", default="local", help="local: processes of this machine; ray: a Ray cluster."
-)
-@click.option(
-    "--devices",
-    default="auto",
-    help="Devices of the workers, separated by commas, as in cuda:0,cuda:1 or cpu,cpu.",
-)
-@click.option("--retry-failed", is_flag=True, help="Make failed runs again.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.pass_obj
-@gathered(RunOptions)
+@with_options(RunOptions)
 def run(session: Session, options: RunOptions) -> None:
     """Make the runs of a study: train on subsets of contributors, sample, measure.
 

@@ -12,17 +12,17 @@ from wherefrom.cli.console.options import (
     FILE,
     ConfigCommand,
     default_of,
-    gathered,
     json_option,
+    option,
+    use,
+    with_options,
 )
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.cli.credit.results import (
     StudyOptions,
     device_option,
-    level_option,
     method_option,
     opened_study,
-    property_option,
     study_argument,
 )
 from wherefrom.report.pages.text import plural
@@ -38,31 +38,20 @@ out_option = click.option(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DivideOptions(StudyOptions):
     """The options of `credit divide`."""
 
-    pool: str
-    currency: str
-    method: str
-    last: Path | None
-    out: Path | None
+    pool: str = option("The amount to divide, as in 10000.00.", required=True, before="name")
+    currency: str = option("Its three letters of ISO 4217.", "EUR", before="name")
+    method: str = use(method_option, before="level")
+    last: Path | None = option("Receipt of the last round, for held amounts and debts.")
+    out: Path | None = use(out_option)
     config: PayoutConfig
 
 
 @click.command(cls=ConfigCommand, presets=default_of("credit.payout.division:PayoutConfig"))
-@study_argument
-@click.option("--pool", required=True, help="The amount to divide, as in 10000.00.")
-@click.option("--currency", default="EUR", help="Its three letters of ISO 4217.")
-@property_option
-@method_option
-@level_option
-@click.option("--last", type=FILE, help="Receipt of the last round, for held amounts and debts.")
-@out_option
-@device_option
-@json_option
-@click.pass_obj
-@gathered(DivideOptions)
+@with_options(DivideOptions)
 def divide(session: Session, options: DivideOptions) -> None:
     """Divide a pool of money by the shares; cents add up to the pool exactly.
 

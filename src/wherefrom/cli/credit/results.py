@@ -5,11 +5,19 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
-from wherefrom.cli.console.options import FILE, check_output, gathered, json_option, resolve_device
+from wherefrom.cli.console.options import (
+    FILE,
+    check_output,
+    json_option,
+    option,
+    resolve_device,
+    use,
+    with_options,
+)
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.core.errors import InputError
 
@@ -42,15 +50,16 @@ device_option = click.option(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StudyOptions:
     """The options of every command on the finished runs of a study."""
 
-    study: Path
-    name: str | None
-    level: float
-    device: str
-    as_json: bool
+    LAST: ClassVar[tuple[str, ...]] = ("device", "as_json")
+    study: Path = use(study_argument)
+    name: str | None = use(property_option)
+    level: float = use(level_option)
+    device: str = use(device_option)
+    as_json: bool = use(json_option)
 
     def finished(self, session: Session) -> FinishedRuns:
         """The finished runs of the property, of a study that has a ledger."""
@@ -194,16 +203,19 @@ def plan(
     print_table(plan_table(planned))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShareReportOptions(StudyOptions):
     """The options of `credit report`."""
 
-    method: str
-    accept_shrinkage: bool
-    html: Path | None
-    csv_path: Path | None
-    groups: str | None
-    make: bool
+    method: str = use(method_option, before="level")
+    accept_shrinkage: bool = use(shrinkage_option)
+    html: Path | None = option("Write one self-contained page with pictures.")
+    csv_path: Path | None = option("Write the table with unrounded numbers.", flag="--csv")
+    groups: str | None = option(
+        "Show sums of groups too: a number of groups of like data, or a CSV file of contributor "
+        "and group."
+    )
+    make: bool = option("Make the runs first whose images the page shows.", flag="--run")
 
     @property
     def command(self) -> str:
@@ -214,25 +226,7 @@ class ShareReportOptions(StudyOptions):
 
 
 @click.command()
-@study_argument
-@property_option
-@method_option
-@level_option
-@shrinkage_option
-@click.option("--html", type=FILE, help="Write one self-contained page with pictures.")
-@click.option("--csv", "csv_path", type=FILE, help="Write the table with unrounded numbers.")
-@click.option(
-    "--groups",
-    help="Show sums of groups too: a number of groups of like data, or a CSV file of contributor "
-    "and group.",
-)
-@click.option(
-    "--run", "make", is_flag=True, help="Make the runs first whose images the page shows."
-)
-@device_option
-@json_option
-@click.pass_obj
-@gathered(ShareReportOptions)
+@with_options(ShareReportOptions)
 def report(session: Session, options: ShareReportOptions) -> None:
     """Show each contributor's share, with intervals that hold for all at once.
 

@@ -12,13 +12,16 @@ from wherefrom.cli.console.options import (
     FILE,
     ConfigCommand,
     Numbers,
+    argument,
     check_output,
     default_of,
     device_option,
-    gathered,
     json_option,
+    option,
     resolve_device,
     seed_option,
+    use,
+    with_options,
 )
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.cli.inversion.inputs import load_model, model_argument, read_batch
@@ -29,36 +32,26 @@ if TYPE_CHECKING:
     from wherefrom.inversion.config import InversionConfig
 
 
+PAGE = click.option("--out", type=FILE, required=True, help="The HTML page to write.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClusterOptions:
     """The options of `cluster`."""
 
-    model: Path
-    images: tuple[Path, ...]
-    out: Path
-    folder: Path | None
-    copy: bool
-    label: int
-    seed: int
-    device: str
-    as_json: bool
-
-
-PAGE = click.option("--out", type=FILE, required=True, help="The HTML page to write.")
+    model: Path = use(model_argument)
+    images: tuple[Path, ...] = argument()
+    out: Path = use(PAGE)
+    folder: Path | None = option("A new folder: links, a folder per class.", flag="--sorted")
+    copy: bool = option("Copy the files to --sorted instead of linking them.")
+    label: int = option("Which label, if there are several.", 0)
+    seed: int = use(seed_option)
+    device: str = use(device_option)
+    as_json: bool = use(json_option)
 
 
 @click.command()
-@model_argument
-@click.argument("images", type=FILE, nargs=-1, required=True)
-@PAGE
-@click.option("--sorted", "folder", type=FILE, help="A new folder: links, a folder per class.")
-@click.option("--copy", is_flag=True, help="Copy the files to --sorted instead of linking them.")
-@click.option("--label", default=0, help="Which label, if there are several.")
-@seed_option
-@device_option
-@json_option
-@click.pass_obj
-@gathered(ClusterOptions)
+@with_options(ClusterOptions)
 def cluster(session: Session, options: ClusterOptions) -> None:
     """Sort images into the classes that the model found, and show examples of each.
 
@@ -92,17 +85,23 @@ def cluster(session: Session, options: ClusterOptions) -> None:
 class TreeOptions:
     """The options of `merge-tree`."""
 
-    images: Path
-    out: Path
-    penalties: tuple[float, ...]
-    seeds: tuple[int, ...]
-    warm_steps: int | None
-    size: int
-    channels: int
-    limit: int | None
-    models: Path | None
-    device: str
-    as_json: bool
+    images: Path = argument()
+    out: Path = use(PAGE)
+    penalties: tuple[float, ...] = option(
+        "Values of lambda_cgp; --class-penalty has no effect here.",
+        "0.1,1,10,100",
+        kind=Numbers(float, "0.1,1,10"),
+    )
+    seeds: tuple[int, ...] = option("One run for each.", "0,1,2", kind=Numbers(int, "0,1,2"))
+    warm_steps: int | None = option(
+        "Go on from the penalty before for so many steps, instead of --steps from the start.", low=1
+    )
+    size: int = option("Side of the images in px.", 32)
+    channels: int = option("1 (grey) or 3 (colour).", 3)
+    limit: int | None = option("Use that many images, spread evenly.", low=2)
+    models: Path | None = option("A folder that exists: every model is kept in it.")
+    device: str = use(device_option)
+    as_json: bool = use(json_option)
     config: InversionConfig
 
 
@@ -111,28 +110,7 @@ class TreeOptions:
     cls=ConfigCommand,
     presets=default_of("inversion.config:InversionConfig", method="cgpgan"),
 )
-@click.argument("images", type=FILE)
-@PAGE
-@click.option(
-    "--penalties",
-    type=Numbers(float, "0.1,1,10"),
-    default="0.1,1,10,100",
-    help="Values of lambda_cgp; --class-penalty has no effect here.",
-)
-@click.option("--seeds", type=Numbers(int, "0,1,2"), default="0,1,2", help="One run for each.")
-@click.option(
-    "--warm-steps",
-    type=click.IntRange(1),
-    help="Go on from the penalty before for so many steps, instead of --steps from the start.",
-)
-@click.option("--size", default=32, help="Side of the images in px.")
-@click.option("--channels", default=3, help="1 (grey) or 3 (colour).")
-@click.option("--limit", type=click.IntRange(min=2), help="Use that many images, spread evenly.")
-@click.option("--models", type=FILE, help="A folder that exists: every model is kept in it.")
-@device_option
-@json_option
-@click.pass_obj
-@gathered(TreeOptions)
+@with_options(TreeOptions)
 def merge_tree(session: Session, options: TreeOptions) -> None:
     """Train cgpgan with several penalties and seeds; show which classes last and which merge.
 

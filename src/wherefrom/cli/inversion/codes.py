@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import FILE, device_option, gathered, json_option
+from wherefrom.cli.console.options import (
+    FILE,
+    argument,
+    device_option,
+    json_option,
+    option,
+    use,
+    with_options,
+)
 from wherefrom.cli.console.session import Session, print_facts, print_json
 from wherefrom.cli.inversion.inputs import (
     load_model,
@@ -110,39 +118,26 @@ def reconstruct(
 class EditOptions:
     """The options of `edit`."""
 
-    model: Path
-    image: Path
-    out: Path
-    attribute: str | None
-    examples: Path | None
-    counterexamples: Path | None
-    kept_sides: tuple[str, ...]
-    steps: int
-    as_json: bool
-    device: str
+    model: Path = use(model_argument)
+    image: Path = argument()
+    out: Path = use(out_option("A PNG file: the image, what came back, then the edits in a row."))
+    attribute: str | None = option("Attribute or class, of a model trained as aedlsgan.")
+    examples: Path | None = option("A folder of images that have the property.", flag="--with")
+    counterexamples: Path | None = option(
+        "A folder of images that do not have it.", flag="--without"
+    )
+    kept_sides: tuple[str, ...] = option(
+        "Two folders, with and without a property that shall stay.  Repeatable.",
+        flag="--keep",
+        metavar="NAME=WITH:WITHOUT",
+    )
+    steps: int = option("Edited images.", 9, low=2)
+    as_json: bool = use(json_option)
+    device: str = use(device_option)
 
 
 @click.command()
-@model_argument
-@click.argument("image", type=FILE)
-@out_option("A PNG file: the image, what came back, then the edits in a row.")
-@click.option("--attribute", help="Attribute or class, of a model trained as aedlsgan.")
-@click.option("--with", "examples", type=FILE, help="A folder of images that have the property.")
-@click.option(
-    "--without", "counterexamples", type=FILE, help="A folder of images that do not have it."
-)
-@click.option(
-    "--keep",
-    "kept_sides",
-    multiple=True,
-    metavar="NAME=WITH:WITHOUT",
-    help="Two folders, with and without a property that shall stay.  Repeatable.",
-)
-@click.option("--steps", type=click.IntRange(2), default=9, help="Edited images.")
-@json_option
-@device_option
-@click.pass_obj
-@gathered(EditOptions)
+@with_options(EditOptions)
 def edit(session: Session, options: EditOptions) -> None:
     """Move one property of an image, in steps.
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from wherefrom.cli.console.options import (
-    FILE,
     NamedFolder,
     check_output,
     device_option,
-    gathered,
     json_option,
+    option,
     seed_option,
+    use,
+    with_options,
 )
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.cli.inversion.inputs import load_model, model_argument, read_own
@@ -24,42 +25,25 @@ from wherefrom.cli.inversion.inputs import load_model, model_argument, read_own
 class InverterEvaluationOptions:
     """The options of `evaluate`."""
 
-    model: Path
-    real: tuple[Path, ...]
-    foreign: tuple[tuple[str, Path], ...]
-    encoder: str | None
-    report: Path | None
-    seed: int
-    device: str
-    as_json: bool
+    model: Path = use(model_argument)
+    real: tuple[Path, ...] = option(
+        "Images like those it was trained on, but not those.", required=True
+    )
+    foreign: tuple[tuple[str, Path], ...] = option(
+        "name=folder of images that it should find unusual.", kind=NamedFolder(), multiple=True
+    )
+    encoder: str | None = option(
+        "Compute distances on a feature network, as wherefrom anomaly does: a short name or a "
+        "folder; default: a random network that needs no download."
+    )
+    report: Path | None = option("Write an HTML page with the figures and images.")
+    seed: int = use(seed_option)
+    device: str = use(device_option)
+    as_json: bool = use(json_option)
 
 
 @click.command()
-@model_argument
-@click.option(
-    "--real",
-    type=FILE,
-    multiple=True,
-    required=True,
-    help="Images like those it was trained on, but not those.",
-)
-@click.option(
-    "--foreign",
-    type=NamedFolder(),
-    multiple=True,
-    help="name=folder of images that it should find unusual.",
-)
-@click.option(
-    "--encoder",
-    help="Compute distances on a feature network, as wherefrom anomaly does: a short name or a "
-    "folder; default: a random network that needs no download.",
-)
-@click.option("--report", type=FILE, help="Write an HTML page with the figures and images.")
-@seed_option
-@device_option
-@json_option
-@click.pass_obj
-@gathered(InverterEvaluationOptions)
+@with_options(InverterEvaluationOptions)
 def evaluate(session: Session, options: InverterEvaluationOptions) -> None:
     """Measure a model: samples (FD, precision, recall), reconstructions, scores of outliers.
 

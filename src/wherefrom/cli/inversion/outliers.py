@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 from wherefrom.cli.console.options import (
-    FILE,
     ConfigCommand,
+    argument,
     check_output,
     default_of,
     device_option,
-    gathered,
     json_option,
+    option,
     seed_option,
+    use,
+    with_options,
 )
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.cli.inversion.inputs import load_model, model_argument, read_batch, read_own
@@ -39,46 +41,27 @@ CURVE_SUFFIXES = (".csv", ".json", ".svg")
 class OutlierOptions:
     """The options of `outliers`."""
 
-    model: Path
-    images: tuple[Path, ...]
-    own: tuple[Path, ...]
-    fpr: float
-    report: Path | None
-    table: Path | None
-    curve: Path | None
-    seed: int
-    device: str
-    as_json: bool
+    model: Path = use(model_argument)
+    images: tuple[Path, ...] = argument()
+    own: tuple[Path, ...] = option(
+        "Normal images that the model was not trained on; not needed after train --hold-out."
+    )
+    fpr: float = option(
+        "Share of normal images that may be flagged; of discoveries that may be wrong.", 0.01
+    )
+    report: Path | None = option("Write an HTML page.")
+    table: Path | None = option("Write the ranked list as CSV.", flag="--csv")
+    curve: Path | None = option(
+        "Write how weak damage is still detected, as .csv, .json or .svg; needs own images."
+    )
+    seed: int = use(seed_option)
+    device: str = use(device_option)
+    as_json: bool = use(json_option)
     config: OutlierConfig
 
 
 @click.command(cls=ConfigCommand, presets=default_of("inversion.outliers.calibrated:OutlierConfig"))
-@model_argument
-@click.argument("images", type=FILE, nargs=-1, required=True)
-@click.option(
-    "--own",
-    type=FILE,
-    multiple=True,
-    help="Normal images that the model was not trained on; not needed after train --hold-out.",
-)
-@click.option(
-    "--fpr",
-    type=float,
-    default=0.01,
-    help="Share of normal images that may be flagged; of discoveries that may be wrong.",
-)
-@click.option("--report", type=FILE, help="Write an HTML page.")
-@click.option("--csv", "table", type=FILE, help="Write the ranked list as CSV.")
-@click.option(
-    "--curve",
-    type=FILE,
-    help="Write how weak damage is still detected, as .csv, .json or .svg; needs own images.",
-)
-@seed_option
-@device_option
-@json_option
-@click.pass_obj
-@gathered(OutlierOptions)
+@with_options(OutlierOptions)
 def outliers(session: Session, options: OutlierOptions) -> None:
     """Rank images by how much they differ from those of the model, with a threshold by rate.
 

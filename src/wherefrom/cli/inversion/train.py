@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
 from wherefrom.cli.console.options import (
-    FILE,
     ConfigCommand,
-    course_options,
+    CourseOptions,
+    argument,
     default_of,
     device_option,
-    gathered,
+    option,
     resolve_device,
     seed_option,
+    use,
+    with_options,
 )
 from wherefrom.cli.console.session import Session
 from wherefrom.cli.inversion.inputs import out_option
@@ -30,50 +32,36 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InverterTrainOptions:
+class InverterTrainOptions(CourseOptions):
     """The options of `train`."""
 
-    images: Path
-    out: Path
-    size: int
-    channels: str
-    label_file: Path | None
-    limit: int | None
-    hold_out: float
-    seed: int
-    sample_every: int
-    checkpoint_every: int
-    log_every: int
-    tensorboard: bool
-    device: str
+    LAST: ClassVar[tuple[str, ...]] = (
+        "sample_every",
+        "checkpoint_every",
+        "log_every",
+        "tensorboard",
+        "device",
+    )
+    images: Path = argument()
+    out: Path = use(out_option("Folder of the model, its checkpoint, losses and sample grids."))
+    size: int = option("Side in px, 8 to 256.", 32)
+    channels: str = option("1: grey; 3: colour.", "3", choices=["1", "3"])
+    label_file: Path | None = option("A CSV file: image, class; or image, attributes 0/1.")
+    limit: int | None = option("Use that many images, spread evenly.", low=2)
+    hold_out: float = option(
+        "Share of the images that is not trained on, kept for `outliers`.",
+        0.0,
+        kind=click.FloatRange(0, 1, max_open=True),
+    )
+    seed: int = use(seed_option)
+    log_every: int = option("Steps that a row of losses is the mean of.", 50, low=1)
+    tensorboard: bool = option("Write an event file too.")
+    device: str = use(device_option)
     config: InversionConfig
 
 
 @click.command(cls=ConfigCommand, presets=default_of("inversion.config:InversionConfig"))
-@click.argument("images", type=FILE)
-@out_option("Folder of the model, its checkpoint, losses and sample grids.")
-@click.option("--size", default=32, help="Side in px, 8 to 256.")
-@click.option("--channels", type=click.Choice(["1", "3"]), default="3", help="1: grey; 3: colour.")
-@click.option("--label-file", type=FILE, help="A CSV file: image, class; or image, attributes 0/1.")
-@click.option("--limit", type=click.IntRange(2), help="Use that many images, spread evenly.")
-@click.option(
-    "--hold-out",
-    type=click.FloatRange(0, 1, max_open=True),
-    default=0.0,
-    help="Share of the images that is not trained on, kept for `outliers`.",
-)
-@seed_option
-@course_options
-@click.option(
-    "--log-every",
-    type=click.IntRange(1),
-    default=50,
-    help="Steps that a row of losses is the mean of.",
-)
-@click.option("--tensorboard", is_flag=True, help="Write an event file too.")
-@device_option
-@click.pass_obj
-@gathered(InverterTrainOptions)
+@with_options(InverterTrainOptions)
 def train(session: Session, options: InverterTrainOptions) -> None:
     """Train a generator and what inverts it on a folder, .tar, .npz or idx file.
 

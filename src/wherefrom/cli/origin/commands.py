@@ -6,20 +6,22 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
 from wherefrom.cli.console.options import (
     FILE,
     ConfigCommand,
+    argument,
     check_output,
     default_of,
     device_option,
-    gathered,
-    json_option,
+    option,
     report_option,
     resolve_device,
+    use,
+    with_options,
 )
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.cli.origin.index import add, build, remove
@@ -27,11 +29,6 @@ from wherefrom.cli.origin.inputs import (
     QueryOptions,
     ReferencesOptions,
     encoder_option,
-    rerank_option,
-    roots_option,
-    same_encoder_option,
-    same_features_option,
-    views_option,
 )
 from wherefrom.cli.origin.pairs import pairs, tell_out_of_scope, tell_trained_on
 from wherefrom.cli.origin.sync import sync
@@ -106,30 +103,20 @@ def train(
 class OriginCalibrateOptions(ReferencesOptions):
     """The options of `calibrate`."""
 
-    pairs: Path
-    fpr: float
-    seed: int
-    report: Path | None
+    LAST: ClassVar[tuple[str, ...]] = ("seed", "report", "device")
+    pairs: Path = option("A pairs folder: edits of known origin.", required=True, before="encoder")
+    fpr: float = option(
+        "Share of images without an origin in the index that may be given one.",
+        required=True,
+        before="encoder",
+    )
+    seed: int = option("Seed of the draw of one edit per origin.", 0)
+    report: Path | None = use(report_option)
     config: SearchConfig
 
 
 @origin.command(cls=ConfigCommand, presets=default_of("origin.searching.config:SearchConfig"))
-@click.argument("index", type=FILE)
-@click.option("--pairs", type=FILE, required=True, help="A pairs folder: edits of known origin.")
-@click.option(
-    "--fpr",
-    type=float,
-    required=True,
-    help="Share of images without an origin in the index that may be given one.",
-)
-@same_encoder_option
-@same_features_option
-@roots_option
-@click.option("--seed", default=0, help="Seed of the draw of one edit per origin.")
-@report_option
-@device_option
-@click.pass_obj
-@gathered(OriginCalibrateOptions)
+@with_options(OriginCalibrateOptions)
 def calibrate(session: Session, options: OriginCalibrateOptions) -> None:
     """Set from which p-value on a search says that the origin is not in the index.
 
@@ -178,35 +165,16 @@ def calibrate(session: Session, options: OriginCalibrateOptions) -> None:
 class OriginSearchOptions(QueryOptions):
     """The options of `search`."""
 
-    paths: tuple[Path, ...]
-    accelerated: bool
-    false_discovery_rate: float | None
-    report: Path | None
+    paths: tuple[Path, ...] = argument()
+    accelerated: bool = option("Search the lists that `accelerate` made, which may miss an image.")
+    false_discovery_rate: float | None = option(
+        "Judge all images together: at most this share of the answers 'made from' is false."
+    )
+    report: Path | None = use(report_option)
 
 
 @origin.command()
-@click.argument("index", type=FILE)
-@click.argument("paths", type=FILE, nargs=-1, required=True)
-@same_encoder_option
-@same_features_option
-@roots_option
-@views_option
-@rerank_option
-@click.option(
-    "--accelerated",
-    is_flag=True,
-    help="Search the lists that `accelerate` made, which may miss an image.",
-)
-@click.option(
-    "--false-discovery-rate",
-    type=float,
-    help="Judge all images together: at most this share of the answers 'made from' is false.",
-)
-@report_option
-@json_option
-@device_option
-@click.pass_obj
-@gathered(OriginSearchOptions)
+@with_options(OriginSearchOptions)
 def search(session: Session, options: OriginSearchOptions) -> None:
     """Say for images and folders which image of the index each was made from.
 
@@ -271,21 +239,12 @@ def accelerate(session: Session, *, index: Path, floor: float, seed: int) -> Non
 class OriginEvaluateOptions(QueryOptions):
     """The options of `evaluate`."""
 
-    pairs: Path
+    index: Path = option("An index that holds the origins.", required=True)
+    pairs: Path = argument()
 
 
 @origin.command()
-@click.argument("pairs", type=FILE)
-@click.option("--index", type=FILE, required=True, help="An index that holds the origins.")
-@same_encoder_option
-@same_features_option
-@roots_option
-@views_option
-@rerank_option
-@json_option
-@device_option
-@click.pass_obj
-@gathered(OriginEvaluateOptions)
+@with_options(OriginEvaluateOptions)
 def evaluate(session: Session, options: OriginEvaluateOptions) -> None:
     """Measure how well the origins of known edits are found, per generating model.
 

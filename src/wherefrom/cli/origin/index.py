@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import FILE, json_option
+from wherefrom.cli.console.options import FILE, argument, json_option, option, use, with_options
 from wherefrom.cli.console.session import Session, print_json
 from wherefrom.cli.origin.inputs import (
-    embedding_by,
+    ExecutorOptions,
     encoder_option,
-    executor_options,
     features_option,
     opened_references,
     same_encoder_option,
@@ -24,27 +24,32 @@ if TYPE_CHECKING:
     from wherefrom.origin.searching.result import AddReport
 
 
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions(ExecutorOptions):
+    """The options of `build`."""
+
+    photos: tuple[Path, ...] = argument()
+    encoder: str = use(encoder_option)
+    features: str = use(features_option)
+    edit_map: Path | None = option("W from `train`; without it, raw embeddings.")
+    out: Path = option("The index: a new folder.", required=True)
+    as_json: bool = use(json_option)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddImagesOptions(ExecutorOptions):
+    """The options of `add`."""
+
+    index: Path = argument()
+    photos: tuple[Path, ...] = argument()
+    encoder: str | None = use(same_encoder_option)
+    features: str | None = use(same_features_option)
+    as_json: bool = use(json_option)
+
+
 @click.command()
-@click.argument("photos", type=FILE, nargs=-1, required=True)
-@encoder_option
-@features_option
-@click.option("--edit-map", type=FILE, help="W from `train`; without it, raw embeddings.")
-@click.option("--out", type=FILE, required=True, help="The index: a new folder.")
-@executor_options
-@json_option
-@click.pass_obj
-def build(
-    session: Session,
-    /,
-    *,
-    photos: tuple[Path, ...],
-    encoder: str,
-    features: str,
-    edit_map: Path | None,
-    out: Path,
-    as_json: bool,
-    **executor: str,
-) -> None:
+@with_options(BuildOptions)
+def build(session: Session, options: BuildOptions) -> None:
     """Make a searchable index of images and folders.
 
     An index that exists is continued, with the features that it was built with: what is there
@@ -56,47 +61,33 @@ def build(
     """
     from wherefrom import origin
 
+    o = options
     report = origin.build(
-        out,
-        photos,
-        encoder=encoder,
-        features=features,
-        edit_map=None if edit_map is None else origin.FittedEditMap.load(edit_map),
-        by=embedding_by(**executor),
+        o.out,
+        o.photos,
+        encoder=o.encoder,
+        features=o.features,
+        edit_map=None if o.edit_map is None else origin.FittedEditMap.load(o.edit_map),
+        by=o.embedding(),
         track=session.track,
     )
-    _tell_added(session, report, as_json)
-    session.note(f"saved {out}")
+    _tell_added(session, report, o.as_json)
+    session.note(f"saved {o.out}")
 
 
 @click.command()
-@click.argument("index", type=FILE)
-@click.argument("photos", type=FILE, nargs=-1, required=True)
-@same_encoder_option
-@same_features_option
-@executor_options
-@json_option
-@click.pass_obj
-def add(
-    session: Session,
-    /,
-    *,
-    index: Path,
-    photos: tuple[Path, ...],
-    encoder: str | None,
-    features: str | None,
-    as_json: bool,
-    **executor: str,
-) -> None:
+@with_options(AddImagesOptions)
+def add(session: Session, options: AddImagesOptions) -> None:
     """Add images and folders to an index; what is there unchanged is left as it is.
 
     \b
     Example:
       wherefrom origin add refs.index more/
     """
-    with opened_references(index, encoder, features, writable=True) as references:
-        report = references.add(photos, by=embedding_by(**executor), track=session.track)
-    _tell_added(session, report, as_json)
+    o = options
+    with opened_references(o.index, o.encoder, o.features, writable=True) as references:
+        report = references.add(o.photos, by=o.embedding(), track=session.track)
+    _tell_added(session, report, o.as_json)
 
 
 @click.command()

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
-from wherefrom.cli.console.options import FILE, joined, resolve_device
+from wherefrom.cli.console.options import (
+    FILE,
+    argument,
+    device_option,
+    json_option,
+    option,
+    resolve_device,
+    use,
+)
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,32 +65,49 @@ rerank_option = click.option(
     help="Compare a query place by place with the files of the best 64; default: as in the "
     "calibration.",
 )
-# Where images are embedded; for `embedding_by`.
-executor_options = joined(
-    click.option(
-        "--executor",
-        type=click.Choice(["local", "ray"]),
-        default="local",
-        help="Where images are embedded.  local: this process; ray: the machines of a Ray cluster.",
-    ),
-    click.option(
-        "--devices",
-        default="auto",
-        help="Where to embed.  local: one device; ray: a worker for each, separated by commas, "
-        "as in cuda:0,cuda:1 or cpu,cpu.",
-    ),
-)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorOptions:
+    """Where images are embedded."""
+
+    LAST: ClassVar[tuple[str, ...]] = ("executor", "devices", "as_json")
+    executor: str = option(
+        "Where images are embedded.  local: this process; ray: the machines of a Ray cluster.",
+        "local",
+        choices=["local", "ray"],
+    )
+    devices: str = option(
+        "Where to embed.  local: one device; ray: a worker for each, separated by commas, as in "
+        "cuda:0,cuda:1 or cpu,cpu.",
+        "auto",
+    )
+
+    def embedding(self) -> BulkEmbedding:
+        """How images are embedded."""
+        from wherefrom.encoders.bulk import RayEmbedding, embed_on
+
+        names = [name.strip() for name in self.devices.split(",")]
+        if self.executor != "ray":
+            if len(names) > 1:
+                raise InputError(
+                    f"--devices {self.devices} names {len(names)} devices, and this process embeds "
+                    "on one; name one, or pass --executor ray"
+                )
+            return embed_on(resolve_device(names[0]))
+        # named devices are the cluster's, which this machine need not have
+        return RayEmbedding(tuple(resolve_device(n) if n == "auto" else n for n in names))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReferencesOptions:
     """An index, where its encoders and its pictures are now, and the device of the encoders."""
 
-    index: Path
-    encoder: str | None
-    features: str | None
-    roots: tuple[Path, ...]
-    device: str
+    index: Path = argument()
+    encoder: str | None = use(same_encoder_option)
+    features: str | None = use(same_features_option)
+    roots: tuple[Path, ...] = use(roots_option)
+    device: str = use(device_option)
 
     def opened(self, *, writable: bool = False) -> References:
         """The references of the index."""
@@ -100,9 +125,10 @@ class ReferencesOptions:
 class QueryOptions(ReferencesOptions):
     """`--views`, `--rerank` and `--json` besides: the index is searched."""
 
-    views: str | None
-    rerank: bool | None
-    as_json: bool
+    LAST: ClassVar[tuple[str, ...]] = ("report", "as_json", "device")
+    views: str | None = use(views_option)
+    rerank: bool | None = use(rerank_option)
+    as_json: bool = use(json_option)
 
     def config(self, references: References) -> SearchConfig:
         """The settings of the search: those of the calibration, and those that were given."""
@@ -135,19 +161,3 @@ def opened_references(
         roots=roots,
         device=None if device is None else resolve_device(device),
     )
-
-
-def embedding_by(*, executor: str, devices: str) -> BulkEmbedding:
-    """How images are embedded, by the values of `executor_options`."""
-    from wherefrom.encoders.bulk import RayEmbedding, embed_on
-
-    names = [name.strip() for name in devices.split(",")]
-    if executor != "ray":
-        if len(names) > 1:
-            raise InputError(
-                f"--devices {devices} names {len(names)} devices, and this process embeds on one; "
-                "name one, or pass --executor ray"
-            )
-        return embed_on(resolve_device(names[0]))
-    # named devices are the cluster's, which this machine need not have
-    return RayEmbedding(tuple(resolve_device(n) if n == "auto" else n for n in names))

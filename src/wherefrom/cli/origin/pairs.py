@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from wherefrom.cli.console.options import (
-    FILE,
     ConfigCommand,
+    argument,
     default_of,
     device_option,
-    gathered,
+    option,
     resolve_device,
+    use,
+    with_options,
 )
 from wherefrom.cli.console.session import Session
 from wherefrom.core.errors import InputError
@@ -31,51 +33,30 @@ DTYPES = ("float32", "float16", "bfloat16")
 class PairsOptions:
     """The options of `pairs`."""
 
-    photos: tuple[Path, ...]
-    pipeline: Path | None
-    ip_adapter: Path | None
-    adapter_scale: float
-    prompts: str | None
-    captioner: Path | None
-    edits: Path | None
-    table: Path | None
-    out: Path | None
-    seed: int
-    device: str
-    dtype: str
-    offload: bool
+    photos: tuple[Path, ...] = argument()
+    pipeline: Path | None = option("Folder of a diffusers image-to-image pipeline.")
+    ip_adapter: Path | None = option(
+        "A .safetensors file: an IP-Adapter gives each photo to a text-to-image pipeline."
+    )
+    adapter_scale: float = option("With --ip-adapter: the weight of the photo.", 1.0)
+    prompts: str | None = option("A file of prompts, one per line, or one prompt.")
+    captioner: Path | None = option("A captioner's folder, for prompts with {caption}.")
+    edits: Path | None = option("Instead: a folder of edits made elsewhere.")
+    table: Path | None = option("With --edits: CSV of edit,origin[,model,prompt].")
+    out: Path | None = option("The pairs folder; one that exists is continued.")
+    seed: int = option("Seed of prompts and noise.", 0)
+    device: str = use(device_option)
+    dtype: str = option(
+        "Numbers the pipeline computes with; float16 may overflow, and such edits are left out.",
+        DTYPES[0],
+        choices=DTYPES,
+    )
+    offload: bool = option("Keep parts of the pipeline off the GPU until they run.")
     config: PairsConfig
 
 
 @click.command(cls=ConfigCommand, presets=default_of("origin.pairs.config:PairsConfig"))
-@click.argument("photos", type=FILE, nargs=-1, required=True)
-@click.option("--pipeline", type=FILE, help="Folder of a diffusers image-to-image pipeline.")
-@click.option(
-    "--ip-adapter",
-    type=FILE,
-    help="A .safetensors file: an IP-Adapter gives each photo to a text-to-image pipeline.",
-)
-@click.option(
-    "--adapter-scale", type=float, default=1.0, help="With --ip-adapter: the weight of the photo."
-)
-@click.option("--prompts", help="A file of prompts, one per line, or one prompt.")
-@click.option("--captioner", type=FILE, help="A captioner's folder, for prompts with {caption}.")
-@click.option("--edits", type=FILE, help="Instead: a folder of edits made elsewhere.")
-@click.option("--table", type=FILE, help="With --edits: CSV of edit,origin[,model,prompt].")
-@click.option("--out", type=FILE, help="The pairs folder; one that exists is continued.")
-@click.option("--seed", default=0, help="Seed of prompts and noise.")
-@device_option
-@click.option(
-    "--dtype",
-    type=click.Choice(DTYPES),
-    default=DTYPES[0],
-    help="Numbers the pipeline computes with; float16 may overflow, and such edits are left out.",
-)
-@click.option(
-    "--offload", is_flag=True, help="Keep parts of the pipeline off the GPU until they run."
-)
-@click.pass_obj
-@gathered(PairsOptions)
+@with_options(PairsOptions)
 def pairs(session: Session, options: PairsOptions) -> None:
     """Make edits of photographs with a local editor, or list edits that you have.
 

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import FILE, gathered, json_option
+from wherefrom.cli.console.options import argument, json_option, option, use, with_options
 from wherefrom.cli.console.session import Session, print_json
 from wherefrom.cli.origin.inputs import (
-    embedding_by,
-    executor_options,
+    ExecutorOptions,
     opened_references,
     roots_option,
     same_encoder_option,
@@ -27,37 +26,23 @@ MAX_LISTED = 20  # lines of a kind
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyncOptions:
+class SyncOptions(ExecutorOptions):
     """The options of `sync`."""
 
-    index: Path
-    folders: tuple[Path, ...]
-    encoder: str | None
-    features: str | None
-    roots: tuple[Path, ...]
-    dry_run: bool
-    missing_folders: bool
-    as_json: bool
-    executor: str
-    devices: str
+    index: Path = argument()
+    folders: tuple[Path, ...] = argument(required=False)
+    encoder: str | None = use(same_encoder_option)
+    features: str | None = use(same_features_option)
+    roots: tuple[Path, ...] = use(roots_option)
+    dry_run: bool = option("Only say what is different.")
+    missing_folders: bool = option(
+        "Also forget pictures whose whole folder is not there, which is refused otherwise."
+    )
+    as_json: bool = use(json_option)
 
 
 @click.command()
-@click.argument("index", type=FILE)
-@click.argument("folders", type=FILE, nargs=-1)
-@same_encoder_option
-@same_features_option
-@roots_option
-@click.option("--dry-run", is_flag=True, help="Only say what is different.")
-@click.option(
-    "--missing-folders",
-    is_flag=True,
-    help="Also forget pictures whose whole folder is not there, which is refused otherwise.",
-)
-@executor_options
-@json_option
-@click.pass_obj
-@gathered(SyncOptions)
+@with_options(SyncOptions)
 def sync(session: Session, options: SyncOptions) -> None:
     """Bring an index up to date with its pictures: what is new, gone, moved or changed.
 
@@ -85,7 +70,7 @@ def sync(session: Session, options: SyncOptions) -> None:
                 references,
                 options.folders,
                 missing_folders=options.missing_folders,
-                by=embedding_by(executor=options.executor, devices=options.devices),
+                by=options.embedding(),
                 track=session.track,
             )
     session.note_skipped(report.skipped)
