@@ -25,9 +25,9 @@ import numpy as np
 
 from wherefrom import __version__
 from wherefrom.credit.estimators.design import PairedDesign
+from wherefrom.credit.ledger.executors import run_local
 from wherefrom.credit.ledger.game import Bools, Planned
 from wherefrom.credit.ledger.ledger import Ledger
-from wherefrom.credit.ledger.local import run_local
 from wherefrom.credit.ledger.records import GameIdentity, Outcome
 from wherefrom.credit.ledger.worker import Play, work
 

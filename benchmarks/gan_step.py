@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wherefrom import __version__
-from wherefrom.core.compute.precision import halves
+from wherefrom.core.compute.passes import halves
 from wherefrom.core.rng import stream
 from wherefrom.inversion.config import InversionConfig
 from wherefrom.inversion.networks.assembly import Classes, build_networks

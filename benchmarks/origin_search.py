@@ -308,7 +308,7 @@ def index_rows(batches: list[dict[str, Any]]) -> int:
 def machine(threads: int) -> dict[str, Any]:
     import faiss
 
-    from wherefrom.core.compute.precision import multiplies_bfloat16
+    from wherefrom.core.compute.passes import multiplies_bfloat16
 
     return {
         "processor": processor(),

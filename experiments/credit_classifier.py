@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.core.saving.store import digest_tensors, load_artifact, save_artifact
+from wherefrom.encoders.encoder import identify
 from wherefrom.encoders.features import FeatureNetwork
-from wherefrom.encoders.identity import identify
 from wherefrom.training.loop import run
 
 KIND, SCHEMA = "experiment/credit-classifier", 1

@@ -29,8 +29,8 @@ from wherefrom.anomaly.measuring.features import Measurement
 from wherefrom.anomaly.measuring.items import digest_pixels
 from wherefrom.anomaly.method import score_progressively
 from wherefrom.core.rng import stream
+from wherefrom.encoders.encoder import EncoderIdentity
 from wherefrom.encoders.features import FeatureEncoder, make_feature_encoder
-from wherefrom.encoders.identity import EncoderIdentity
 from wherefrom.metrics.ks2d_inference import equal_distance_p_value
 
 SIDE = 8

@@ -343,7 +343,7 @@ PROMISES = (
         "least the level",
         "the policy floor with escrow; the true part is that of the game which was played, and its "
         "rounding is up to a cent; the number of runs was fixed beforehand",
-        "credit/payout/division.py, credit/estimators/bounds.py",
+        "credit/payout/division.py, credit/estimators/intervals.py",
         ERROR,
         partial(overpaid, players=6, runs=400, most=20.0, payouts=1),
         suite=150,
@@ -353,7 +353,7 @@ PROMISES = (
         "nobody has been paid more than the true part of the pool after any number of settlements, "
         "with probability at least the level",
         "as for a first payout; the runs of each settlement were fixed before it",
-        "credit/estimators/bounds.py: error_of_look",
+        "credit/estimators/intervals.py: error_of_look",
         ERROR,
         partial(overpaid, players=6, runs=60, most=20.0, payouts=1 + SETTLEMENTS),
         suite=30,

@@ -5,7 +5,7 @@ import torch
 from wherefrom.anomaly.config import AnomalyConfig
 from wherefrom.anomaly.result import ImageScores
 from wherefrom.core.rng import stream
-from wherefrom.encoders.identity import EncoderIdentity
+from wherefrom.encoders.encoder import EncoderIdentity
 
 ENCODER = EncoderIdentity("drawn", "sha256:0", "sha256:1")
 

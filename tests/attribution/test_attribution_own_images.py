@@ -19,7 +19,7 @@ from wherefrom.attribution.protocol import stored_samples
 from wherefrom.attribution.training.others import SampleReader
 from wherefrom.attribution.training.siblings import SIBLING_KINDS
 from wherefrom.core.errors import InputError
-from wherefrom.core.saving.contents import contents_of
+from wherefrom.core.saving.store import contents_of
 from wherefrom.data import save_png
 from wherefrom.generators.loading import load_generator
 from wherefrom.metrics.detection import auroc

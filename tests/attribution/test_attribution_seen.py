@@ -12,7 +12,7 @@ from wherefrom.attribution.config import AttributionConfig
 from wherefrom.attribution.evaluation.per_source import NO_RECORD
 from wherefrom.attribution.evaluation.robustness import judge_altered
 from wherefrom.core.errors import InputError
-from wherefrom.core.saving.contents import are_known, contents_of
+from wherefrom.core.saving.store import are_known, contents_of
 from wherefrom.report.attribution.tables import evaluation_table
 from wherefrom.report.attribution.wording import evaluation_notes
 from wherefrom.report.pages.tables import to_csv, to_plain

@@ -13,7 +13,7 @@ from wherefrom.attribution.final_layer.lasso import Inverter
 from wherefrom.attribution.training.other_layers import draw_by_other_layers
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.generators.generator import wrap_generator
-from wherefrom.generators.last_layer.skips import takes_skip, with_skip
+from wherefrom.generators.last_layer.introspection import takes_skip, with_skip
 
 GAP = 2e-6  # certified to 1e-6, beside what the reference leaves
 

@@ -11,8 +11,7 @@ from wherefrom.case.parts.file import (
     read_case,
     write_case,
 )
-from wherefrom.case.parts.identity import digest_of, find_kind, require_same
-from wherefrom.case.parts.opened import open_case
+from wherefrom.case.parts.opened import digest_of, find_kind, open_case, require_same
 from wherefrom.core.errors import ArtifactError, InputError
 
 DIGEST = "sha256:" + "0" * 64

@@ -11,7 +11,7 @@ sys.path.append(str(Path(__file__).parents[1] / "credit"))
 from studies import PROPERTIES, write_study
 
 from wherefrom.cli.main import run
-from wherefrom.credit.ledger.local import EXECUTORS
+from wherefrom.credit.ledger.executors import EXECUTORS
 from wherefrom.credit.ledger.worker import work
 
 pytestmark = pytest.mark.needs("diffusers")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from wherefrom.cli.main import run
-from wherefrom.credit.ledger.local import EXECUTORS
+from wherefrom.credit.ledger.executors import EXECUTORS
 from wherefrom.credit.ledger.worker import work
 
 STUDY = """

@@ -13,7 +13,7 @@ sys.path.append(str(Path(__file__).parents[1] / "credit"))
 from studies import NETWORK, write_images, write_study
 
 from wherefrom.cli.main import run
-from wherefrom.credit.ledger.local import EXECUTORS
+from wherefrom.credit.ledger.executors import EXECUTORS
 from wherefrom.credit.ledger.worker import work
 from wherefrom.credit.method import open_study
 

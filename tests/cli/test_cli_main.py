@@ -14,7 +14,7 @@ import pytest
 from wherefrom import __version__
 from wherefrom.cli.console import options
 from wherefrom.cli.console.session import print_json
-from wherefrom.cli.installed import health, reference
+from wherefrom.cli.installed import doctor, reference
 from wherefrom.cli.main import COMPLETE_VARIABLE, MEMBERS, _escape_unknown_characters, cli, run
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
@@ -64,7 +64,7 @@ def ending(monkeypatch, error):
     def fail():
         raise error
 
-    monkeypatch.setattr(health, "examine", fail)
+    monkeypatch.setattr(doctor, "examine", fail)
     return run(["doctor"])
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wherefrom.cli.console.session import Session
-from wherefrom.cli.console.stderr import listening
+from wherefrom.cli.console.session import Session, listening
 from wherefrom.cli.main import run
 from wherefrom.data import save_png
 

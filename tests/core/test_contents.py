@@ -4,7 +4,7 @@ import hashlib
 
 import torch
 
-from wherefrom.core.saving.contents import are_known, content_of, content_set, contents_of
+from wherefrom.core.saving.store import are_known, content_of, content_set, contents_of
 
 
 def test_a_content_is_the_head_of_the_digest__reference_hashlib():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wherefrom.core.compute.precision import halves
+from wherefrom.core.compute.passes import halves
 
 CPU = torch.device("cpu")
 

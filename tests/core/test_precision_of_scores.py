@@ -5,7 +5,7 @@ import torch
 
 from wherefrom.attribution.final_layer.config import LassoConfig
 from wherefrom.attribution.final_layer.lasso import Inverter
-from wherefrom.core.compute.precision import FULL
+from wherefrom.core.compute.passes import FULL
 from wherefrom.generators.last_layer.layer import LastLayer
 from wherefrom.origin.index.scanning import scan
 from wherefrom.origin.index.scanning.exact import RowBlock

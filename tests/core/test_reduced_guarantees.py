@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.reading import read_at
+from wherefrom.core.paths import read_at
 from wherefrom.core.saving.store import load_artifact, save_artifact, scratch_beside, write_file
 from wherefrom.credit.ledger import lease_owner as owner
 from wherefrom.origin.index.index import Index

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from wherefrom.credit.ledger.executors import run_local
 from wherefrom.credit.ledger.game import Planned
 from wherefrom.credit.ledger.ledger import Ledger
-from wherefrom.credit.ledger.local import run_local
 from wherefrom.credit.ledger.records import GameIdentity, Outcome
 
 PLAYERS = 5

@@ -9,9 +9,8 @@ from scipy.stats import t
 from synthetic_games import MixedGame, played
 
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.credit.estimators.bounds import error_of_look
 from wherefrom.credit.estimators.design import PairedDesign
-from wherefrom.credit.estimators.intervals import bonferroni
+from wherefrom.credit.estimators.intervals import bonferroni, error_of_look
 from wherefrom.credit.estimators.paired import estimate_paired
 from wherefrom.credit.payout.division import History, PayoutConfig, divide_pool
 from wherefrom.credit.payout.money import parse_money, round_to, show_money

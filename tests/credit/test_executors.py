@@ -23,9 +23,9 @@ from playing import (
 )
 
 from wherefrom.core.errors import InputError
+from wherefrom.credit.ledger.executors import run_local
 from wherefrom.credit.ledger.game import members_of
 from wherefrom.credit.ledger.ledger import Ledger
-from wherefrom.credit.ledger.local import run_local
 from wherefrom.credit.ledger.worker import machine_fault, work
 
 EXPECTED = [value_of(members_of(run.mask, PLAYERS), run.seed) for run in RUNS]
@@ -142,7 +142,7 @@ def test_ray_makes_the_same_ledger__reference_local(tmp_path, monkeypatch):
     # Ray's processes find modules by the environment, not by this process's path.
     folders = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(folders))
-    from wherefrom.credit.ledger.ray import run_ray
+    from wherefrom.credit.ledger.executors import run_ray
 
     with open_game(tmp_path / "l.sqlite") as ledger:
         run_ray(ledger, partial(make_slow, tmp_path, 0.0), devices=("cpu", "cpu"))

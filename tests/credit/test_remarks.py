@@ -29,9 +29,9 @@ def test_a_report_says_who_gave_the_same_and_what_remains__closed_form(
     shutil.copy(tmp_path / "data" / "c0" / "0.png", tmp_path / "data" / "c1" / "copy.png")
     make_runs(path, 8)
     from wherefrom.credit.evaluation import remarks
-    from wherefrom.report.credit import basis
+    from wherefrom.report.credit import page as shares_page
 
-    for module in (remarks, basis):
+    for module in (remarks, shares_page):
         monkeypatch.setattr(module, "start_weight_of", lambda details: StartWeight(0.02, 0.42))
     capsys.readouterr()
     page = tmp_path / "shares.html"

@@ -18,14 +18,13 @@ from wherefrom.credit.evaluation.comparison import (
     leave_one_out_runs,
     sampling_variance,
 )
-from wherefrom.credit.evaluation.finished import without_evaluation
 from wherefrom.credit.evaluation.lds import (
     SubsetsDesign,
     counterfactual_runs,
 )
 from wherefrom.credit.evaluation.table_one import family_of, recipe_of, study_baselines
 from wherefrom.credit.ledger.worker import work
-from wherefrom.credit.method import open_study
+from wherefrom.credit.method import open_study, without_evaluation
 
 pytestmark = pytest.mark.needs("diffusers")
 

@@ -19,9 +19,9 @@ from PIL import Image
 from wherefrom.core.errors import InputError
 from wherefrom.data import batches, list_images, load_training_images, read_images
 from wherefrom.data.files import archives, members
-from wherefrom.data.files.archive_listing import holds_many
+from wherefrom.data.files.archives import read_file
+from wherefrom.data.files.listing import holds_many
 from wherefrom.data.files.opening import UnusableFile
-from wherefrom.data.files.reading import read_file
 from wherefrom.data.images.writing import save_png
 from wherefrom.data.sorting import part_files
 from wherefrom.data.tables.arrays import read_moments

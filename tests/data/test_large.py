@@ -87,7 +87,7 @@ def test_it_is_turned_like_any_other__closed_form(kind: str) -> None:
 
 def test_bands_leave_no_seam__identity_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = read(CLEAR, "PNG")
-    monkeypatch.setattr("wherefrom.data.decoding.flattening._ROWS", 16)
+    monkeypatch.setattr("wherefrom.data.decoding.colour._ROWS", 16)
     assert torch.equal(read(CLEAR, "PNG").pixels, whole.pixels)
 
 

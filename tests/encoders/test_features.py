@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from wherefrom.core.compute.precision import full_precision
+from wherefrom.core.compute.passes import full_precision
 from wherefrom.core.errors import InputError
 from wherefrom.encoders import FEATURE_MODELS, load_feature_encoder, make_feature_encoder
 from wherefrom.encoders.features import IMAGENET_MEAN, IMAGENET_STD, Preprocess

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops, ImageDraw
 
+from wherefrom.report.case.signed import drawable, font_for
 from wherefrom.report.pages.figures import LIGHT, Scheme, legend, svg_of
-from wherefrom.report.pages.fonts import drawable, font_for
 
 SEEN = ["plain", "Müller", "Łódź", "Жанна", "Ωμέγα"]
 NUMBERED = [("日本", "\\u65e5\\u672c"), ("\U00020000", "\\U00020000"), ("a\nb", "a\\nb")]

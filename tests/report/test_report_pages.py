@@ -22,9 +22,17 @@ from wherefrom.data import save_png
 from wherefrom.report.attribution import figures as plots
 from wherefrom.report.attribution import wording
 from wherefrom.report.attribution.page import write_check_report, write_evaluation_report
-from wherefrom.report.pages import figures, thumbnails
-from wherefrom.report.pages.describe import flatten, settings_with_sources
-from wherefrom.report.pages.html import Cell, Grid, Prose, Section, render_page, write_report
+from wherefrom.report.pages import figures, pictures
+from wherefrom.report.pages.html import (
+    Cell,
+    Grid,
+    Prose,
+    Section,
+    flatten,
+    render_page,
+    settings_with_sources,
+    write_report,
+)
 
 NASTY = "<script>alert('x')</script>\"><img src=http://e.x/p onerror=a()>\x1b[31m\n{{ 7*7 }}.png"
 
@@ -257,20 +265,20 @@ def test_pictures_are_small_and_only_of_what_was_checked__closed_form(tmp_path):
         ImageVerdict(str(changed), Verdict.OURS, 1.0, 0.0, 0.0, "", "sha256:other"),
         ImageVerdict(str(gone), Verdict.CANNOT_SAY, None, None, None, "is gone"),
     ]
-    found = thumbnails.thumbnails(rows)
+    found = pictures.thumbnails(rows)
     assert list(found) == [str(wide)]
     data = decoded(found[str(wide)], "image/png")
     assert (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) == (96, 12)
 
 
 def test_pictures_are_bounded_in_number__limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(thumbnails, "MAX_COUNT", 2)
+    monkeypatch.setattr(pictures, "MAX_COUNT", 2)
     rows = []
     for index in range(3):
         path = tmp_path / f"{index}.png"
         save_png(torch.full((3, 4, 4), index, dtype=torch.uint8), path)
         rows.append(ImageVerdict(str(path), Verdict.OURS, 1.0, 0.0, 0.0, ""))
-    assert list(thumbnails.thumbnails(rows)) == [row.name for row in rows[:2]]
+    assert list(pictures.thumbnails(rows)) == [row.name for row in rows[:2]]
 
 
 def test_descriptions_are_flattened_in_order__closed_form():

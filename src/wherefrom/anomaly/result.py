@@ -12,7 +12,7 @@ from wherefrom.anomaly.config import AnomalyConfig
 from wherefrom.core.saving.json_text import finite
 from wherefrom.data.files.opening import SkippedFile
 from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
-from wherefrom.encoders.identity import EncoderIdentity
+from wherefrom.encoders.encoder import EncoderIdentity
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,8 +50,7 @@ from wherefrom.calibration.conformal import guaranteed_rate, require_rate
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
-from wherefrom.core.saving.contents import are_known, content_set, contents_of
-from wherefrom.core.saving.store import digest_tensors
+from wherefrom.core.saving.store import are_known, content_set, contents_of, digest_tensors
 from wherefrom.data.images.writing import float_parts, to_float
 from wherefrom.generators.generator import Generator
 from wherefrom.metrics.noise_level import noise_level

@@ -24,7 +24,7 @@ from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.saving.json_text import to_json
 from wherefrom.core.saving.store import digest_bytes, write_file
-from wherefrom.data.files.reading import read_file
+from wherefrom.data.files.archives import read_file
 from wherefrom.data.folders import list_images
 from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
 

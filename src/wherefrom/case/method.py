@@ -22,7 +22,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.limits import Limits, limits_in_force
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.saving.store import digest_bytes
-from wherefrom.data.files.reading import read_file
+from wherefrom.data.files.archives import read_file
 from wherefrom.data.images.items import ReadImage, decode_image
 
 ASKING = "asking the questions of the case"  # the stage whose items are the questions

@@ -23,7 +23,7 @@ from wherefrom.case.claims.text import one_line
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.optional import need
 from wherefrom.core.paths import show_path
-from wherefrom.data.files.reading import read_file
+from wherefrom.data.files.archives import read_file
 
 LABEL = "org.wherefrom.inspection"  # a later version is LABEL + ".v2", as C2PA asks
 FORMAT = "image/png"

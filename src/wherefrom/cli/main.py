@@ -76,8 +76,10 @@ def cli(ctx: click.Context, quiet: bool, log_level: str) -> None:
     Example:
       wherefrom attribution check mine.attributor suspect.png
     """
-    from wherefrom.cli.console.session import Session  # after --help, which needs none of it
-    from wherefrom.cli.console.stderr import listening
+    from wherefrom.cli.console.session import (
+        Session,  # after --help, which needs none of it
+        listening,
+    )
 
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"

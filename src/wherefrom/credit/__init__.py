@@ -50,9 +50,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wherefrom.credit.estimators.choose import METHODS as METHODS
     from wherefrom.credit.estimators.choose import Credit as Credit
-    from wherefrom.credit.evaluation.finished import shares
     from wherefrom.credit.method import OpenStudy as OpenStudy
-    from wherefrom.credit.method import open_study, run
+    from wherefrom.credit.method import open_study, run, shares
     from wherefrom.credit.payout.division import PayoutConfig as PayoutConfig
     from wherefrom.credit.payout.of_study import StudyPayout as StudyPayout
     from wherefrom.credit.payout.of_study import pay, settle, verify
@@ -74,7 +73,7 @@ _HOMES = {
     "read_receipt": "payout.receipt",
     "Shares": "result",
     "pay": "payout.of_study",
-    "shares": "evaluation.finished",
+    "shares": "method",
 }
 
 __all__ = [  # the calls, which `help` shows; the classes stand in their modules

@@ -18,8 +18,8 @@ from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.saving.store import digest_tensors
 from wherefrom.data.batches import BatchOptions, PixelStore, read_files
-from wherefrom.data.files.archive_listing import holds_images
 from wherefrom.data.files.array_members import picture_of
+from wherefrom.data.files.listing import holds_images
 from wherefrom.data.files.opening import UnusableFile
 from wherefrom.data.folders import list_images
 from wherefrom.data.images.items import crop_and_resize, decode_image, with_channels

@@ -11,13 +11,13 @@ from wherefrom.core.limits import Limits, limits_in_force
 from wherefrom.core.paths import is_empty_lost_and_found, is_passed_over, show_path
 from wherefrom.core.progress import Track, add_note, quiet
 from wherefrom.data.batches import BatchOptions, ImageBatch, read_files
-from wherefrom.data.files.archive_listing import (
+from wherefrom.data.files.listing import (
     ARCHIVE_SUFFIXES,
     holds_images,
     images_in_archive,
     images_in_archives_below,
+    list_below,
 )
-from wherefrom.data.files.listing import list_below
 from wherefrom.data.files.opening import UnusableFile, is_folder, why_closed
 
 

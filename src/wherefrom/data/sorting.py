@@ -10,8 +10,7 @@ from pathlib import Path
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.saving.store import DISK_ERRORS, scratch_beside
-from wherefrom.data.files.archives import is_file
-from wherefrom.data.files.reading import read_file
+from wherefrom.data.files.archives import is_file, read_file
 
 MAX_MEMBER_BYTES = 2**30
 

@@ -25,8 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wherefrom.core.compute.passes import in_passes
-from wherefrom.core.compute.precision import halves
+from wherefrom.core.compute.passes import halves, in_passes
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet

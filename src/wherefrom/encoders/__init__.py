@@ -27,9 +27,8 @@ from wherefrom.encoders.diffusers_vae import cached_folder, load_diffusers
 from wherefrom.encoders.efficientnet import KIND as DEFAULT_FEATURES
 from wherefrom.encoders.efficientnet import RESOLUTION as EFFICIENTNET_SIDE
 from wherefrom.encoders.efficientnet import load_efficientnet
-from wherefrom.encoders.encoder import Encoder, make_encoder, prepare
+from wherefrom.encoders.encoder import Encoder, EncoderIdentity, make_encoder, prepare
 from wherefrom.encoders.features import FeatureEncoder, FeatureNetwork, make_feature_encoder
-from wherefrom.encoders.identity import EncoderIdentity
 from wherefrom.encoders.shipped import DEFAULT, default_folder, shipped_encoders
 from wherefrom.encoders.tiny_conv import load_tiny_conv
 from wherefrom.encoders.vision_transformers import PATTERNS, load_vision_model

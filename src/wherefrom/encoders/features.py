@@ -15,11 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wherefrom.core.compute.passes import in_passes
-from wherefrom.core.compute.precision import full_precision
+from wherefrom.core.compute.passes import full_precision, in_passes
 from wherefrom.core.errors import InputError
-from wherefrom.encoders.encoder import check_shape
-from wherefrom.encoders.identity import EncoderIdentity, identify
+from wherefrom.encoders.encoder import EncoderIdentity, check_shape, identify
 
 RESIZE = "centre crop on reading, then bicubic, antialias"
 LOGIT_ROWS = 64  # features per pass through the classifier

@@ -17,13 +17,13 @@ from torch.nn import functional as F
 from wherefrom.core.errors import InputError
 from wherefrom.core.optional import need
 from wherefrom.core.saving.store import digest_file
+from wherefrom.encoders.encoder import RESOLUTION
 from wherefrom.encoders.features import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     FeatureNetwork,
     make_feature_encoder,
 )
-from wherefrom.encoders.identity import RESOLUTION
 
 SUFFIX = ".onnx"
 BYTES, FLOATS = "tensor(uint8)", "tensor(float)"

@@ -12,16 +12,16 @@ from wherefrom.origin.searching.decision import AnswerKind
 from wherefrom.origin.searching.evidence import CandidateOverlay
 from wherefrom.origin.searching.result import Candidate, OriginAnswer, RetrievalReport
 from wherefrom.report.pages import html
-from wherefrom.report.pages.overlay import (
+from wherefrom.report.pages.pictures import (
     SCALE,
     SMALL,
+    PicturedFile,
     draw_candidate,
     draw_difference,
     draw_picture,
 )
 from wherefrom.report.pages.tables import Column, Table, show_percent
 from wherefrom.report.pages.text import percent, plural
-from wherefrom.report.pages.thumbnails import PicturedFile
 
 TONES = {
     AnswerKind.COPY: "yes",

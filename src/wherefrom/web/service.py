@@ -11,10 +11,9 @@ from typing import Any
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.saving.store import flush_file, flush_folder
-from wherefrom.web.jobs.crew import Bell, Crew
+from wherefrom.web.jobs.crew import Bell, Crew, Metrics
 from wherefrom.web.jobs.databases import HistoryAwayError
 from wherefrom.web.jobs.history import UPLOAD, Job, JobHistory, JobState
-from wherefrom.web.jobs.metrics import Metrics
 from wherefrom.web.settings import ServiceConfig
 
 NAME_LENGTH = 200

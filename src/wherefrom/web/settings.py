@@ -9,7 +9,7 @@ from pathlib import Path
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.limits import DEFAULT_LIMITS
-from wherefrom.data.files.reading import read_file
+from wherefrom.data.files.archives import read_file
 
 TOKEN, HISTORY = "WHEREFROM_TOKEN", "WHEREFROM_HISTORY"
 LOOPBACK = ("127.0.0.1", "localhost")

@@ -24,7 +24,7 @@ from wherefrom.calibration.conformal import require_rate, threshold_at_rate, upp
 from wherefrom.core.errors import InputError
 from wherefrom.core.saving.artifact import Artifact, Saved
 from wherefrom.data.splits import split_indices
-from wherefrom.encoders.identity import EncoderIdentity
+from wherefrom.encoders.encoder import EncoderIdentity
 
 CLOUD_SHARE = 1 / 3
 MIN_HELD_OUT = 10  # images

@@ -19,7 +19,7 @@ from wherefrom.anomaly.measuring.features import Measurement
 from wherefrom.core.errors import InputError
 from wherefrom.core.limits import reading_key
 from wherefrom.core.saving.store import digest_bytes, digest_tensors, write_file
-from wherefrom.encoders.identity import EncoderIdentity
+from wherefrom.encoders.encoder import EncoderIdentity
 
 VERSION = 1  # of the arithmetic: raise it when the same settings give other numbers
 COUNTS = ("directions", "restarts")

@@ -12,8 +12,8 @@ from torch import Tensor
 from wherefrom.core.errors import InputError
 from wherefrom.core.limits import limits_in_force
 from wherefrom.core.saving.store import digest_bytes, digest_tensors
+from wherefrom.data.files.archives import read_file
 from wherefrom.data.files.opening import SkippedFile, UnusableFile
-from wherefrom.data.files.reading import read_file
 from wherefrom.data.images.items import crop_and_resize, decode_image, too_little
 from wherefrom.data.images.writing import to_float
 from wherefrom.encoders.encoder import check_shape

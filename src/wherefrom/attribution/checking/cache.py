@@ -24,8 +24,8 @@ from wherefrom.core.limits import limits_in_force, reading_key
 from wherefrom.core.paths import show_path
 from wherefrom.core.saving.database import database_errors, transaction
 from wherefrom.core.saving.store import digest_bytes
+from wherefrom.data.files.archives import read_file
 from wherefrom.data.files.opening import UnusableFile
-from wherefrom.data.files.reading import read_file
 
 SCHEMA = 2
 TABLE = (

@@ -12,8 +12,7 @@ from wherefrom.attribution.protocol import as_stored
 from wherefrom.attribution.result import CheckResult, EvaluationResult, SourceRow
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.core.saving.contents import are_known, contents_of
-from wherefrom.core.saving.store import digest_bytes
+from wherefrom.core.saving.store import are_known, contents_of, digest_bytes
 from wherefrom.metrics.detection import balanced_accuracy, exact_interval, finite_auroc
 
 OWN = "own"

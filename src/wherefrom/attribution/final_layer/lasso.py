@@ -37,8 +37,7 @@ from wherefrom.attribution.final_layer.data_terms import DataTerm, Interval, Squ
 from wherefrom.attribution.final_layer.fista import Fista
 from wherefrom.attribution.final_layer.intervals import Intervals
 from wherefrom.attribution.final_layer.operator import FastOperator, squared_norm
-from wherefrom.core.compute.passes import in_passes
-from wherefrom.core.compute.precision import full_precision
+from wherefrom.core.compute.passes import full_precision, in_passes
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.generators.last_layer.layer import LastLayer

@@ -20,8 +20,7 @@ from wherefrom.attribution.final_layer.intervals import CLEAN_QUANTILE, pixel_in
 from wherefrom.attribution.final_layer.lasso import Inversion, Inverter
 from wherefrom.attribution.final_layer.window import Window, centre_window
 from wherefrom.attribution.protocol import SavedScorer
-from wherefrom.core.compute.passes import in_passes
-from wherefrom.core.compute.precision import full_precision
+from wherefrom.core.compute.passes import full_precision, in_passes
 from wherefrom.core.progress import Track, quiet
 from wherefrom.generators.generator import Generator
 from wherefrom.generators.last_layer.layer import LastLayer

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wherefrom.case.demo.config import DemoConfig
 from wherefrom.case.demo.grading import GradedSuspect, grade_folder
-from wherefrom.case.demo.material import DemoMaterial, part_clothes, shipped_clothes
+from wherefrom.case.demo.material import DemoConfig, DemoMaterial, part_clothes, shipped_clothes
 from wherefrom.case.demo.parts import (
     build_index,
     calibrate_naturalness,

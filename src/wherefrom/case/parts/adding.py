@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 from wherefrom.case.parts.file import KINDS, Case, PartConfig, kind_of, refuse_name, relative
-from wherefrom.case.parts.identity import digest_of, find_kind
-from wherefrom.case.parts.opened import load_part, require_models, require_rates
+from wherefrom.case.parts.opened import (
+    digest_of,
+    find_kind,
+    load_part,
+    require_models,
+    require_rates,
+)
 from wherefrom.core.errors import InputError, WherefromError
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet

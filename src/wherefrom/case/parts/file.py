@@ -25,7 +25,7 @@ from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.saving.store import digest_bytes, write_file
-from wherefrom.data.files.reading import read_file
+from wherefrom.data.files.archives import read_file
 
 SCHEMA = 1
 MAX_BYTES = 2**20

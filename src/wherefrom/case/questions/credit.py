@@ -7,8 +7,7 @@ from typing import Any
 
 from wherefrom.case.parts.file import CreditPart
 from wherefrom.case.parts.opened import OpenCase
-from wherefrom.case.questions.asked import Asked
-from wherefrom.case.questions.exhibits import SharesShown
+from wherefrom.case.questions.asked import Asked, SharesShown
 from wherefrom.case.result import PartAnswer, QuestionAnswer, State
 
 ERROR_OF = "the intervals of all contributors do not all hold at once"

@@ -11,8 +11,7 @@ from wherefrom.attribution.checking.paths import check_paths
 from wherefrom.attribution.result import ImageVerdict
 from wherefrom.case.parts.file import AttributorPart
 from wherefrom.case.parts.opened import OpenCase
-from wherefrom.case.questions.asked import Asked
-from wherefrom.case.questions.exhibits import ScorePlace
+from wherefrom.case.questions.asked import Asked, ScorePlace
 from wherefrom.case.result import PartAnswer, QuestionAnswer, State
 
 COMPRESSED = "the file is lossy: compression removes traces, so that no model can be ruled out"

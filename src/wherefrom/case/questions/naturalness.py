@@ -13,8 +13,7 @@ from wherefrom.anomaly.method import score_progressively
 from wherefrom.calibration.conformal import threshold_at_rate
 from wherefrom.case.parts.file import AnomalyPart
 from wherefrom.case.parts.opened import Naturalness, OpenCase
-from wherefrom.case.questions.asked import Asked, FlagWords, combine_flags
-from wherefrom.case.questions.exhibits import HeatShown, ScorePlace
+from wherefrom.case.questions.asked import Asked, FlagWords, HeatShown, ScorePlace, combine_flags
 from wherefrom.case.result import PartAnswer
 from wherefrom.core.errors import InputError, WherefromError
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from wherefrom.case.parts.file import OriginPart
 from wherefrom.case.parts.opened import OpenCase
-from wherefrom.case.questions.asked import Asked
-from wherefrom.case.questions.exhibits import OriginShown
+from wherefrom.case.questions.asked import Asked, OriginShown
 from wherefrom.case.result import PartAnswer, QuestionAnswer, State
 from wherefrom.core.errors import WherefromError
 from wherefrom.origin.collection.references import References

@@ -6,8 +6,13 @@ from pathlib import Path
 
 from wherefrom.case.parts.file import InverterPart
 from wherefrom.case.parts.opened import OpenCase, Outliers
-from wherefrom.case.questions.asked import Asked, FlagWords, combine_flags
-from wherefrom.case.questions.exhibits import ReconstructionShown, ScorePlace
+from wherefrom.case.questions.asked import (
+    Asked,
+    FlagWords,
+    ReconstructionShown,
+    ScorePlace,
+    combine_flags,
+)
 from wherefrom.case.result import PartAnswer
 from wherefrom.core.errors import WherefromError
 from wherefrom.data.batches import ImageBatch

@@ -230,7 +230,7 @@ def _write_check_page(
     session: Session, report: Path, result: CheckResult, fitted: Attributor
 ) -> None:
     from wherefrom.report.attribution.page import write_check_report
-    from wherefrom.report.pages.thumbnails import thumbnails
+    from wherefrom.report.pages.pictures import thumbnails
 
     pictures = thumbnails(result.images, track=session.track)
     write_check_report(report, result, fitted, thumbnails=pictures)
@@ -238,7 +238,7 @@ def _write_check_page(
 
 
 def _print_attributor(described: Mapping[str, Any], config: AttributionConfig) -> None:
-    from wherefrom.report.pages.describe import flatten, settings_with_sources
+    from wherefrom.report.pages.html import flatten, settings_with_sources
 
     facts = {key: value for key, value in described.items() if key != "config"}
     print_facts([(name, value, "") for name, value in flatten(facts)])

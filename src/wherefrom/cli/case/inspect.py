@@ -69,7 +69,7 @@ def inspect(session: Session, options: InspectOptions) -> None:
     """
     from wherefrom.case.parts.opened import open_case
     from wherefrom.case.signing import open_signer
-    from wherefrom.data.files.archive_listing import holds_many
+    from wherefrom.data.files.listing import holds_many
 
     single = len(options.paths) == 1 and not holds_many(options.paths[0])
     options.check(single=single)

@@ -1,9 +1,11 @@
-"""Output of commands: results on stdout, progress and notes on stderr."""
+"""Output of commands: results on stdout, progress, notes and warnings on stderr."""
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from wherefrom.core.paths import printable
-from wherefrom.core.progress import Track
+from wherefrom.core.progress import NOTES, Track
 from wherefrom.core.saving.json_text import to_json
 from wherefrom.report.pages.tables import Column, Table, to_plain
 
@@ -81,3 +83,41 @@ def print_table(table: Table) -> None:
     for row in table.shown():
         grid.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
     Console().print(grid)
+
+
+@contextmanager
+def listening(session: Session, level: str) -> Iterator[None]:
+    """Print each of the library's notes once, and send Python's warnings through logging.
+
+    Warnings are shown only at the levels `info` and `debug`, because they address programmers.
+    """
+    handler = _Notes(session)
+    warned = logging.getLogger("py.warnings")
+    before, notes_before = warned.level, (NOTES.level, NOTES.propagate)
+    NOTES.addHandler(handler)
+    NOTES.setLevel(logging.INFO)
+    NOTES.propagate = False
+    warned.setLevel(logging.DEBUG if level in ("debug", "info") else logging.ERROR)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        warned.setLevel(before)
+        NOTES.removeHandler(handler)
+        NOTES.level, NOTES.propagate = notes_before
+
+
+class _Notes(logging.Handler):
+    """Notes as lines of the session, each once: a folder may be listed several times."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self.printed: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if message not in self.printed:
+            self.printed.add(message)
+            self.session.note(f"note: {message}")

@@ -25,7 +25,7 @@ from wherefrom.cli.credit.results import (
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
-    from wherefrom.credit.evaluation.finished import FinishedRuns
+    from wherefrom.credit.method import FinishedRuns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ def evaluate(session: Session, options: ShareEvaluationOptions) -> None:
       wherefrom credit evaluate study.toml --truth retrain.toml --run
     """
     from wherefrom.credit.evaluation.comparison import EvaluationConfig, MakeRuns, evaluate_shares
-    from wherefrom.report.credit.evaluation import evaluation_notes, evaluation_tables
+    from wherefrom.report.credit.tables import evaluation_notes, evaluation_tables
 
     o = options
     runs = o.finished(session)

@@ -146,7 +146,7 @@ def _show(
     as_json: bool,
 ) -> None:
     """Save a payout where a folder is named, and print it."""
-    from wherefrom.report.credit.payout import write_payout
+    from wherefrom.report.credit.page import write_payout
     from wherefrom.report.credit.tables import payout_table
 
     receipt = paid.receipt

@@ -23,8 +23,7 @@ from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
     from wherefrom.credit.contributors.reading import Contributors
-    from wherefrom.credit.evaluation.finished import FinishedRuns
-    from wherefrom.credit.method import OpenStudy
+    from wherefrom.credit.method import FinishedRuns, OpenStudy
     from wherefrom.credit.study.cost import Cost
     from wherefrom.credit.study.file import Study
 
@@ -79,7 +78,7 @@ def opened_study(session: Session, study: Path, device: str, *, fresh: bool = Fa
 
 def finished(session: Session, study: Path, name: str | None, device: str) -> FinishedRuns:
     """The finished runs of a property of a study that has a ledger."""
-    from wherefrom.credit.evaluation.finished import finished_runs
+    from wherefrom.credit.method import finished_runs
 
     return finished_runs(opened_study(session, study, device), name)
 
@@ -161,10 +160,9 @@ def plan(
       wherefrom credit plan study.toml --pilot
     """
     from wherefrom.credit.estimators.planning import pilot_size
-    from wherefrom.credit.evaluation.finished import finished_runs
     from wherefrom.credit.evaluation.foresight import COST, INTERVALS, PILOT, plan_steps, plan_study
     from wherefrom.credit.evaluation.remarks import shared_lines
-    from wherefrom.credit.method import open_study, run_study
+    from wherefrom.credit.method import finished_runs, open_study, run_study
     from wherefrom.credit.study.file import load_study
     from wherefrom.report.credit.tables import plan_table
 

@@ -113,7 +113,7 @@ def _training_data(
 ) -> tuple[Tensor, TrainingLabels]:
     """Images uint8 (N, C, S, S), and their labels if the method learns from any."""
     from wherefrom.data import load_training_images, read_images
-    from wherefrom.data.files.archive_listing import holds_many
+    from wherefrom.data.files.listing import holds_many
     from wherefrom.data.folders import list_images, subfolders
     from wherefrom.data.tables.labels import read_labels
     from wherefrom.inversion.recipes import LABELLED

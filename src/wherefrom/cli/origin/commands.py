@@ -287,7 +287,7 @@ def _tell_largest(
         session.note(f"largest without its origin: {row['value']:.1f} of {edit}, beside {match}")
     if report is not None:
         from wherefrom.report.origin import largest_files, write_calibration_report
-        from wherefrom.report.pages.thumbnails import thumbnails
+        from wherefrom.report.pages.pictures import thumbnails
 
         pictures = thumbnails(largest_files(largest), track=session.track)
         write_calibration_report(report, largest, thumbnails=pictures)
@@ -302,7 +302,7 @@ def _write_page(
     basis: Mapping[str, Any],
 ) -> None:
     from wherefrom.report.origin import pictures_of, write_search_report
-    from wherefrom.report.pages.thumbnails import thumbnails
+    from wherefrom.report.pages.pictures import thumbnails
 
     pictures = thumbnails(pictures_of(answers), track=session.track)
     evidence = references.evidence(answers, track=session.track)

@@ -1,4 +1,4 @@
-"""Artifact folders of `artifact.json` and `tensors.safetensors`, written whole or not at all.
+"""Digests, and artifact folders of `artifact.json` and `tensors.safetensors`, written whole.
 
 Nothing is ever unpickled.  A new artifact is written to a scratch folder beside the target, flushed
 to disk and renamed into place.  An artifact is replaced inside its folder: the new tensors go
@@ -15,7 +15,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,36 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from wherefrom import __version__
 from wherefrom.core.errors import ArtifactError, InputError
+from wherefrom.core.paths import open_descriptor
 from wherefrom.core.progress import add_note
-from wherefrom.core.reading import open_descriptor
+
+BYTES = 8
+
+
+def content_of(image: Tensor) -> int:
+    """The first 64 bits, as a signed number, of the SHA-256 of an image's pixels as stored."""
+    data = image.contiguous().numpy().tobytes()
+    return int.from_bytes(hashlib.sha256(data).digest()[:BYTES], "big", signed=True)
+
+
+def contents_of(images: Iterable[Tensor]) -> Tensor:
+    """`content_of` each image, in their order, (N,) int64."""
+    return torch.tensor([content_of(image) for image in images], dtype=torch.int64)
+
+
+def content_set(contents: Tensor) -> Tensor:
+    """The contents (N,) of a fit in the form in which they are stored: sorted, each once, int64."""
+    return torch.tensor(sorted(set(contents.tolist())), dtype=torch.int64)
+
+
+def are_known(contents: Tensor, known: Tensor) -> Tensor:
+    """Which of the contents (N,) are in a `content_set`, (N,) bool."""
+    return torch.isin(contents, known)
+
 
 META_NAME = "artifact.json"
 TENSORS_NAME = "tensors.safetensors"

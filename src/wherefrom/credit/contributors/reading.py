@@ -22,9 +22,9 @@ from wherefrom.core.progress import Track, add_note, quiet
 from wherefrom.core.saving.store import digest_bytes
 from wherefrom.credit.ledger.game import Bools
 from wherefrom.data.batches import BatchOptions, read_files
-from wherefrom.data.files.archive_listing import holds_images
 from wherefrom.data.files.archives import has_archive_name, without_suffix
 from wherefrom.data.files.kinds import IMAGE_SUFFIXES
+from wherefrom.data.files.listing import holds_images
 from wherefrom.data.folders import list_images, subfolders
 from wherefrom.data.tables.annotations import MAX_CLASSES, captions_beside
 from wherefrom.data.tables.matching_names import find_file

@@ -22,7 +22,6 @@ from wherefrom.credit.diffusion.properties import Property, RunOutput
 from wherefrom.credit.estimators.choose import METHODS, estimate
 from wherefrom.credit.estimators.tables import checked, pairs_of
 from wherefrom.credit.evaluation.fidelity import require_same_contributors
-from wherefrom.credit.evaluation.finished import COUNTERFACTUAL_SEEDS, without_evaluation
 from wherefrom.credit.evaluation.lds import (
     FRACTIONS,
     CounterfactualRow,
@@ -49,7 +48,7 @@ from wherefrom.credit.evaluation.table_one import (
     study_baselines,
 )
 from wherefrom.credit.ledger.game import Floats, Planned, RunTable, mask_of
-from wherefrom.credit.method import OpenStudy, run_study
+from wherefrom.credit.method import COUNTERFACTUAL_SEEDS, OpenStudy, run_study, without_evaluation
 from wherefrom.credit.study.diffusion_run import DiffusionPlay
 from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
 

@@ -11,8 +11,7 @@ from wherefrom.credit.diffusion.model import Diffusion, sample
 from wherefrom.credit.diffusion.properties import RunOutput, measure
 from wherefrom.credit.estimators.paired import LEVEL
 from wherefrom.credit.estimators.planning import RunsPlan, plan_runs
-from wherefrom.credit.evaluation.finished import FinishedRuns
-from wherefrom.credit.method import OpenStudy
+from wherefrom.credit.method import FinishedRuns, OpenStudy
 from wherefrom.credit.study.diffusion_run import START, DiffusionPlay
 from wherefrom.credit.study.file import Study
 from wherefrom.data.images.writing import to_uint8

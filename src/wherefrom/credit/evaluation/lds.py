@@ -19,8 +19,8 @@ from wherefrom.credit.estimators.tables import (
     checked,
     values_by_subset,
 )
-from wherefrom.credit.evaluation.finished import COUNTERFACTUAL_SEEDS, LDS_SEEDS, MAX_REPLICATES
 from wherefrom.credit.ledger.game import Bools, Floats, Ints, Planned, RunTable, mask_of
+from wherefrom.credit.method import COUNTERFACTUAL_SEEDS, LDS_SEEDS, MAX_REPLICATES
 
 MIN_SUBSETS = 4  # a rank correlation of fewer says nothing
 FRACTIONS = (0.1, 0.2, 0.4, 0.6)  # of the contributors, Fig. 3 and 6

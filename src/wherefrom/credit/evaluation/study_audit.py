@@ -25,8 +25,8 @@ from wherefrom.credit.evaluation.fidelity import (
     certify_proxy,
     require_same_contributors,
 )
-from wherefrom.credit.evaluation.finished import FinishedRuns, finished_runs
 from wherefrom.credit.ledger.game import Floats, RunTable
+from wherefrom.credit.method import FinishedRuns, finished_runs
 from wherefrom.credit.result import Shares
 from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
-from wherefrom.credit.estimators.bounds import error_of_look, gain_level, part_bounds
+from wherefrom.credit.estimators.intervals import error_of_look, gain_level, part_bounds
 from wherefrom.credit.payout.money import digits_of, parse_money, round_above, round_to, show_money
 from wherefrom.credit.result import Shares
 from wherefrom.data.images.notebook import rows_as_frame, rows_as_html

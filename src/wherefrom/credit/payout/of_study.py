@@ -22,10 +22,9 @@ from typing import Any, NamedTuple
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.credit.estimators.paired import LEVEL
-from wherefrom.credit.evaluation.finished import FinishedRuns, finished_runs
 from wherefrom.credit.evaluation.remarks import division_lines, shared_lines
 from wherefrom.credit.ledger.game import RunTable
-from wherefrom.credit.method import OpenStudy
+from wherefrom.credit.method import FinishedRuns, OpenStudy, finished_runs
 from wherefrom.credit.payout.division import History, Payout, PayoutConfig, divide_pool
 from wherefrom.credit.payout.receipt import (
     SETTLED,

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from wherefrom.core.errors import InputError
 from wherefrom.data.altering.mnist_corruptions import MNIST_CORRUPTIONS, UNIT, mnist_corrupt
 from wherefrom.data.datasets import load_training_images
+from wherefrom.data.files.archives import open_file
 from wherefrom.data.files.opening import UnusableFile
-from wherefrom.data.files.reading import open_file
 from wherefrom.data.images.writing import to_float
 from wherefrom.data.tables.arrays import MAX_FILE_BYTES
 

@@ -1,5 +1,6 @@
-"""Converting colours of an embedded ICC profile to sRGB, by Little CMS (Pillow's ImageCms).
+"""Images of any mode as RGB or grey: colours of an embedded ICC profile become sRGB.
 
+Little CMS (Pillow's ImageCms) converts them.
 Relative colorimetric with black point compensation, which is what photo editors do by default.
 A profile that moves no colour by more than rounding does is sRGB under another name: the pixels
 stay as they are, bit for bit.
@@ -8,11 +9,61 @@ stay as they are, bit for bit.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
+
+from wherefrom.core.limits import Colour
+from wherefrom.data.decoding.metadata.exif import exif_bytes, read_fields
+from wherefrom.data.decoding.metadata.png_chunks import MAGIC, chunks
+from wherefrom.data.files.opening import UnusableFile
+
+_PRIMARIES = {1: "sRGB", 4: "BT.470", 5: "PAL", 6: "NTSC", 9: "BT.2020", 11: "DCI P3"}
+_PRIMARIES |= {12: "Display P3"}
+_CURVES = {8: "linear", 16: "PQ (HDR)", 18: "HLG (HDR)"}
+_SRGB_CURVES = (1, 6, 13, 14, 15)  # so close to sRGB's that no note is needed
+_SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+_GAMMA = 1 / 2.2
+_SPACE = 0xA001  # EXIF tag
+_NOT_SRGB = (2, 0xFFFF)
+
+
+def named_space(image: ImageFile.ImageFile, data: bytes) -> str:
+    """A note on the colour space that an opened file without a profile names; "" for sRGB."""
+    space = ""
+    if data.startswith(MAGIC):
+        space = _of_png(image, data)
+    elif isinstance(exif := image.info.get("exif"), bytes):
+        stated = read_fields(exif_bytes(exif), {_SPACE}).get(_SPACE)
+        space = "Adobe RGB or another, by its EXIF," if stated in _NOT_SRGB else ""
+    return f"colour space {space} has no profile in the file, not converted" if space else ""
+
+
+def _of_png(image: ImageFile.ImageFile, data: bytes) -> str:
+    for chunk in chunks(data):
+        if chunk.name == b"IDAT":
+            break
+        if chunk.name == b"cICP" and chunk.last - chunk.first == 4:
+            primaries, curve = data[chunk.first], data[chunk.first + 1]
+            if primaries == 1 and curve in _SRGB_CURVES:
+                return ""
+            name = _PRIMARIES.get(primaries, f"number {primaries}")
+            return f"{name}{f' {_CURVES[curve]}' if curve in _CURVES else ''} (PNG cICP)"
+    if "srgb" in image.info:
+        return ""
+    corners, gamma = image.info.get("chromaticity"), image.info.get("gamma")
+    if isinstance(gamma, float) and abs(gamma - _GAMMA) > 0.02:
+        return f"of gamma {gamma:.3g} (PNG gAMA)"
+    if isinstance(corners, tuple) and any(
+        abs(stated - own) > 0.01 for stated, own in zip(corners, _SRGB, strict=False)
+    ):
+        return "of other primaries than sRGB (PNG cHRM)"
+    return ""
+
 
 MAX_PROFILE = 8 * 2**20
 SAME = 2  # levels of 255 by which profiles of sRGB differ from each other
@@ -96,3 +147,85 @@ def _name(profile: ImageCms.ImageCmsProfile) -> str:
     text = ImageCms.getProfileDescription(profile)[:200]
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text[:60] or "without a name"
+
+
+_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+_CONVERTED = ("CMYK", "YCbCr")  # without a profile, too, other levels than those of RGB
+_ROWS = 1024  # of a band; a multiple of every reduction
+
+
+@dataclass(frozen=True, eq=False)
+class Flat:
+    """An image of mode L or RGB, notes on its conversion, and what changed its pixels or ""."""
+
+    image: Image.Image
+    notes: tuple[str, ...] = ()
+    altered: str = ""
+
+
+def flatten(image: Image.Image, profile: bytes | None, background: Colour, path: Path) -> Flat:
+    """A loaded image as L or RGB: palette, profile and alpha applied, in this order."""
+    notes = []
+    if image.mode in ("P", "PA"):
+        notes.append("palette expanded")
+    alpha = None
+    if "transparency" in image.info or image.mode in _ALPHA:
+        grey = image.mode in ("1", "L", "LA", "La")
+        image = image.convert("LA" if grey else "RGBA")
+        alpha = image.getchannel("A")
+        image = image.convert("L" if grey else "RGB")
+    base = _base(image, path)
+    base, note, name = to_srgb(base, profile)
+    if base.mode == "CMYK":
+        base = base.convert("RGB")
+        note = f"CMYK converted; {note}" if note else "CMYK converted"
+    notes += [note] if note else []
+    source = f"the profile {name}" if name else image.mode if image.mode in _CONVERTED else ""
+    altered = f"its colours were converted from {source}" if source else ""
+    if alpha is None:
+        return Flat(base, tuple(notes), altered)
+    if alpha.getextrema() == (255, 255):
+        return Flat(base, (*notes, "opaque alpha dropped"), altered)
+    over = _over(base, alpha, background)
+    shown = "white" if background == (255, 255, 255) else "#{:02x}{:02x}{:02x}".format(*background)
+    altered = altered or f"its transparent parts were laid over {shown}"
+    return Flat(over, (*notes, f"alpha dropped over {shown}"), altered)
+
+
+def flatten_reduced(image: Image.Image, factor: int, flat: Callable[[Image.Image], Flat]) -> Flat:
+    """Apply `flat` to an image band by band, each band shrunk by `factor`, to save memory."""
+    width, height = image.size
+    out: Image.Image | None = None
+    notes: dict[str, None] = {}
+    altered = ""
+    for top in range(0, height, _ROWS):
+        part = flat(image.crop((0, top, width, min(height, top + _ROWS))))
+        small = part.image.reduce(factor)
+        if out is None:
+            out = Image.new(small.mode, (-(-width // factor), -(-height // factor)))
+        out.paste(small, (0, top // factor))
+        notes |= dict.fromkeys(part.notes)
+        altered = altered or part.altered
+    if out is None:
+        raise ValueError("it has no rows")
+    return Flat(out, tuple(notes), altered)
+
+
+def _base(image: Image.Image, path: Path) -> Image.Image:
+    if image.mode in ("1", "L"):
+        return image.convert("L")
+    if image.mode == "CMYK":
+        return image
+    if image.mode in ("P", "RGB", "RGBX", "YCbCr"):
+        return image.convert("RGB")
+    raise UnusableFile(path, f"has the colour space {image.mode}; save it as RGB")
+
+
+def _over(base: Image.Image, alpha: Image.Image, background: Colour) -> Image.Image:
+    red, green, blue = background
+    if base.mode == "L" and not red == green == blue:
+        base = base.convert("RGB")
+    colour = red if base.mode == "L" else background
+    behind = Image.new(base.mode, base.size, colour)
+    behind.paste(base, mask=alpha)  # (value * a + colour * (255 - a)) / 255, rounded to nearest
+    return behind

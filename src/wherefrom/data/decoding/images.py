@@ -22,7 +22,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.limits import FULL_PIXELS, Limits
-from wherefrom.data.decoding.flattening import Flat, flatten, flatten_reduced
+from wherefrom.data.decoding.colour import Flat, flatten, flatten_reduced, named_space
 from wherefrom.data.decoding.jpeg_tables import jpeg_quality
 from wherefrom.data.decoding.jpeg_traces import jpeg_traces
 from wherefrom.data.decoding.losses import (
@@ -35,7 +35,6 @@ from wherefrom.data.decoding.losses import (
 from wherefrom.data.decoding.metadata.exif import exif_bytes, values_overlap
 from wherefrom.data.decoding.metadata.png_chunks import SoundFile
 from wherefrom.data.decoding.metadata.removal import EXIF_LEFT_OUT, bare_jpeg, sound_file
-from wherefrom.data.decoding.metadata.stated_colour import named_space
 from wherefrom.data.decoding.sixteen import is_deep, to_eight_bits
 from wherefrom.data.decoding.strictness import strict_pillow
 from wherefrom.data.files.kinds import (

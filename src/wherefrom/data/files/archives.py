@@ -1,24 +1,28 @@
 """Archives in the place of folders: the files in `photos.zip` are `photos.zip/a.png` and so on.
 
-The path of a file inside an archive is the archive's path and its name inside.  `archive_listing`
+The path of a file inside an archive is the archive's path and its name inside.  `listing`
 lists these paths, `read_member` reads their bytes; nothing is extracted.  The number of members,
 the bytes of each, and what a packed archive unpacks to are bounded.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.reading import open_descriptor
+from wherefrom.core.paths import open_descriptor
 from wherefrom.core.saving.store import digest_bytes, digest_file
 from wherefrom.data.files.array_members import NPY_MARK, ArrayMembers
 from wherefrom.data.files.members import Members, ReadAt, TarMembers, ZipMembers, looks_like_tar
-from wherefrom.data.files.opening import UnusableFile
+from wherefrom.data.files.opening import UnusableFile, open_regular, show_bytes
 
 SUFFIXES = (
     ".zip", ".npz", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz",
@@ -207,3 +211,28 @@ def locate(path: Path) -> tuple[Path, str] | None:
         below = "" if parent == path else path.relative_to(parent).as_posix()
         return parent, below
     return None
+
+
+@contextmanager
+def open_file(path: Path, *, max_bytes: int) -> Iterator[BinaryIO]:
+    """Open a file of at most `max_bytes`; `UnusableFile` says why it cannot be read.
+
+    `path` is that of a regular file, or leads into an archive (`data.files.archives`).
+    """
+    if not os.path.lexists(path) and (data := read_member(path, max_bytes=max_bytes)) is not None:
+        yield io.BytesIO(data)
+        return
+    with open_regular(path, max_bytes=max_bytes) as file:
+        yield file
+
+
+def read_file(path: Path, *, max_bytes: int) -> bytes:
+    """The bytes of a file; `UnusableFile` if it is missing, special or too large."""
+    with open_file(path, max_bytes=max_bytes) as file:
+        try:
+            data = file.read(max_bytes + 1)
+        except OSError as error:
+            raise UnusableFile(path, f"cannot be read: {error.strerror}") from error
+    if len(data) > max_bytes:
+        raise UnusableFile(path, f"is too large: more than {show_bytes(max_bytes)}")
+    return data

@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, Protocol, cast
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.paths import is_passed_over
-from wherefrom.core.reading import read_at
+from wherefrom.core.paths import is_passed_over, read_at
 from wherefrom.data.files.opening import SkippedFile, UnusableFile, show_bytes
 
 MAX_MEMBERS = 2_000_000

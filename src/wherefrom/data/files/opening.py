@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from wherefrom.core.errors import InputError
-from wherefrom.core.paths import show_path
-from wherefrom.core.reading import open_descriptor
+from wherefrom.core.paths import open_descriptor, show_path
 
 
 class UnusableFile(InputError):  # noqa: N818 (it is the file that is unusable)

@@ -16,7 +16,7 @@ from wherefrom.core.limits import FULL_PIXELS, Limits, limits_in_force
 from wherefrom.core.progress import add_note
 from wherefrom.core.saving.store import digest_bytes
 from wherefrom.data.decoding.images import Carrier, decode
-from wherefrom.data.files.reading import read_file
+from wherefrom.data.files.archives import read_file
 
 # Notes that a person should read: programs print each of these texts once (`core.progress`).
 WORTH_SAYING, REDUCED = ("metadata", "colour", "EXIF damaged"), "read at"

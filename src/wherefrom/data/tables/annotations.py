@@ -18,9 +18,8 @@ from torch import Tensor
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import add_note
-from wherefrom.data.files.archives import is_file
+from wherefrom.data.files.archives import is_file, read_file
 from wherefrom.data.files.opening import UnusableFile
-from wherefrom.data.files.reading import read_file
 from wherefrom.data.tables.matching_names import ImageNames
 from wherefrom.data.tables.records import (
     CLASS_COLUMNS,

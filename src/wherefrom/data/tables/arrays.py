@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.files.archives import open_archive
+from wherefrom.data.files.archives import open_archive, open_file
 from wherefrom.data.files.array_members import IMAGE_ARRAYS, ArrayMembers
 from wherefrom.data.files.opening import UnusableFile, show_bytes
-from wherefrom.data.files.reading import open_file
 
 MAX_FILE_BYTES = 64 * 2**30  # what is checked is how much a file unpacks to
 MAX_MOMENT_BYTES = 2**30

@@ -19,8 +19,8 @@ from torch import Tensor
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.saving.store import digest_bytes
+from wherefrom.data.files.archives import read_file
 from wherefrom.data.files.opening import SkippedFile, UnusableFile
-from wherefrom.data.files.reading import read_file
 from wherefrom.data.folders import list_files
 from wherefrom.data.tables.records import decode_text, separator_of
 

@@ -13,6 +13,8 @@ sees the padded activation.  A skip connection that is added to o becomes a part
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -31,9 +33,53 @@ from wherefrom.generators.last_layer.output_steps import (
     skip_place,
     walk_back,
 )
-from wherefrom.generators.last_layer.skips import Skip, takes_skip, with_skip
 from wherefrom.generators.last_layer.tracing import LinearCall, LinearObserver, Node, Trace, watch
 from wherefrom.generators.readiness import device_hint
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Where s is met in a run of the generator, and how it enters G'."""
+
+    sum_index: int  # which addition of the run
+    place: int  # which of its two operands
+    inputs: int  # channels, or entries, of s: the last ones of G'
+    length: float  # a
+
+    def joined(self, z: Tensor, s: Tensor) -> Tensor:
+        """(z, s / a) as one activation of G'; z and s with the same axes, channels or entries 1."""
+        return torch.cat([z, s / self.length], dim=1)
+
+
+def with_skip(layer: LastLayer, place: tuple[int, int]) -> tuple[LastLayer, Skip]:
+    """G' of a layer that `takes_skip`; `place`: number of the addition, operand of s."""
+    weight = layer.weight
+    columns = weight.movedim(1, 0).flatten(1).norm(dim=1)
+    length = float(columns.mean()) or 1.0  # a layer of zeros: s alone makes the image
+    outputs = layer.output_shape[0 if layer.kind == "conv" else -1]
+    kernel = weight.shape[2:]
+    identity = weight.new_zeros(outputs, outputs, math.prod(kernel))  # one entry if dense
+    identity[:, :, identity.shape[2] // 2] = length * torch.eye(outputs).to(weight)
+    identity = identity.reshape(outputs, outputs, *kernel)  # in the middle of an odd kernel
+    shape = list(layer.input_shape)
+    shape[0 if layer.kind == "conv" else -1] += outputs
+    extended = dataclasses.replace(
+        layer, weight=torch.cat([weight, identity], dim=1), input_shape=tuple(shape)
+    )
+    return extended, Skip(*place, inputs=outputs, length=length)
+
+
+def takes_skip(layer: LastLayer) -> bool:
+    """Whether [G_L I] is a layer again: dense on vectors, or a convolution that keeps the size."""
+    if layer.kind == "dense":
+        return len(layer.input_shape) == 1
+    return (
+        layer.kind == "conv"
+        and layer.groups == 1
+        and all(size % 2 == 1 for size in layer.weight.shape[2:])
+        and layer.input_shape[1:] == layer.output_shape[1:]
+    )
+
 
 # Largest difference, as a share of the value range, between the generator's own output and the
 # last layer applied again: 1/40 of an 8-bit level, ~1000 float32 roundings.

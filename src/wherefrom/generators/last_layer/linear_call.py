@@ -16,8 +16,7 @@ from wherefrom.generators.last_layer.output_steps import (
     SECOND_BATCH,
     scaled_shape,
 )
-from wherefrom.generators.last_layer.refusals import linear_name
-from wherefrom.generators.last_layer.tracing import LINEAR_OPS, LinearCall, Node
+from wherefrom.generators.last_layer.tracing import LINEAR_OPS, LinearCall, Node, linear_name
 
 
 def build_last_layer(

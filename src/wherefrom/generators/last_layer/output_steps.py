@@ -24,8 +24,10 @@ from wherefrom.generators.last_layer.output_map import (
     Step,
     Tanh,
 )
-from wherefrom.generators.last_layer.refusals import (
+from wherefrom.generators.last_layer.tracing import (
     DETOUR,
+    Node,
+    Operand,
     branches,
     changing,
     layer_before,
@@ -33,7 +35,6 @@ from wherefrom.generators.last_layer.refusals import (
     text,
     unsupported,
 )
-from wherefrom.generators.last_layer.tracing import Node, Operand
 
 # Images in the two batches that are traced: a size that grows with the batch differs between them.
 FIRST_BATCH, SECOND_BATCH = 2, 3

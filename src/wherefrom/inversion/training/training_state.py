@@ -23,7 +23,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from wherefrom.core.compute.precision import halves
+from wherefrom.core.compute.passes import halves
 from wherefrom.core.rng import stream
 from wherefrom.inversion import equations as eq
 from wherefrom.inversion.config import InversionConfig, penalty_every_of

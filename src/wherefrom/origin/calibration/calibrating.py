@@ -13,7 +13,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import stream
-from wherefrom.core.saving.contents import are_known, content_of
+from wherefrom.core.saving.store import are_known, content_of
 from wherefrom.data.files.archives import digest_anywhere
 from wherefrom.data.files.opening import SkippedFile, UnusableFile
 from wherefrom.data.images.items import read_image

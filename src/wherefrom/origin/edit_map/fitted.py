@@ -23,7 +23,7 @@ from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.saving.artifact import Artifact, Saved
 from wherefrom.core.saving.store import digest_tensors
-from wherefrom.encoders.identity import EncoderIdentity
+from wherefrom.encoders.encoder import EncoderIdentity
 from wherefrom.origin.equations import transform
 
 PROJECT_ROWS = 64  # of every product with W

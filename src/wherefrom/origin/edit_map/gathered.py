@@ -21,7 +21,7 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.saving.artifact import Artifact, Saved
-from wherefrom.encoders.identity import EncoderIdentity
+from wherefrom.encoders.encoder import EncoderIdentity
 
 SUMS = ("origin_sum", "origin_gram", "difference_gram")
 ROWS = 4096  # turned into float64 at once

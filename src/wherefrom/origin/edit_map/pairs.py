@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.data.files.opening import SkippedFile
-from wherefrom.encoders.identity import EncoderIdentity
+from wherefrom.encoders.encoder import EncoderIdentity
 
 
 @dataclass(frozen=True, eq=False)

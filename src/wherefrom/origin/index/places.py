@@ -23,9 +23,8 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.limits import limits_in_force
 from wherefrom.core.paths import show_path
 from wherefrom.core.saving.store import digest_bytes
-from wherefrom.data.files.archives import is_file
+from wherefrom.data.files.archives import is_file, read_file
 from wherefrom.data.files.opening import UnusableFile
-from wherefrom.data.files.reading import read_file
 
 SAMPLES = 3  # pictures of a folder that are looked at, to see whether it has moved
 GONE = "is gone"

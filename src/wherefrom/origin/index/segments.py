@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.core.reading import open_descriptor, read_at
+from wherefrom.core.paths import open_descriptor, read_at
 from wherefrom.core.saving.store import flush_file, flush_folder
 
 Float16 = npt.NDArray[np.float16]

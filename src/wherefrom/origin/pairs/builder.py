@@ -29,8 +29,8 @@ from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.core.saving.store import digest_bytes, digest_file
+from wherefrom.data.files.archives import read_file
 from wherefrom.data.files.opening import SkippedFile, UnusableFile
-from wherefrom.data.files.reading import read_file
 from wherefrom.data.folders import list_images
 from wherefrom.data.images.items import decode_image, to_image
 from wherefrom.data.images.writing import save_png

@@ -8,7 +8,7 @@ import torch
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.core.saving.contents import content_set
+from wherefrom.core.saving.store import content_set
 from wherefrom.encoders import Encoder
 from wherefrom.origin.edit_map.pairs import EmbeddedPairs
 from wherefrom.origin.pairs.manifest import PairsManifest

@@ -14,8 +14,8 @@ from typing import Any
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
+from wherefrom.data.files.archives import read_file
 from wherefrom.data.files.opening import UnusableFile
-from wherefrom.data.files.reading import read_file
 from wherefrom.origin.pairs.manifest import append_line
 from wherefrom.origin.pairs.pipelines import UnusableEdit
 

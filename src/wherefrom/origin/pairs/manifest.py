@@ -23,9 +23,8 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.saving.store import flush_file, write_file
-from wherefrom.data.files.archives import digest_anywhere
+from wherefrom.data.files.archives import digest_anywhere, read_file
 from wherefrom.data.files.opening import SkippedFile, UnusableFile
-from wherefrom.data.files.reading import read_file
 
 MANIFEST_NAME = "pairs.jsonl"
 EDITS_NAME = "edits"

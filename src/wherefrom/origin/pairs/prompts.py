@@ -19,8 +19,8 @@ import torch
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import add_note
+from wherefrom.data.files.archives import read_file
 from wherefrom.data.files.opening import UnusableFile
-from wherefrom.data.files.reading import read_file
 from wherefrom.data.tables.records import decode_text
 
 MAX_BYTES = 64 * 2**20

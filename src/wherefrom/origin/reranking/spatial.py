@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wherefrom.core.compute.precision import full_precision
+from wherefrom.core.compute.passes import full_precision
 
 SURROUNDINGS = 9  # cells
 SHIFT = 2  # cells by which a picture of equal scale may be moved

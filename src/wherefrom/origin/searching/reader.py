@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wherefrom.core.saving.contents import content_of
+from wherefrom.core.saving.store import content_of
 from wherefrom.data.files.opening import SkippedFile, UnusableFile
 from wherefrom.data.images.items import read_image
 from wherefrom.data.images.writing import to_float

@@ -18,9 +18,9 @@ from wherefrom.report.anomaly import figures, wording
 from wherefrom.report.anomaly.tables import generator_table, image_table, pair_table
 from wherefrom.report.pages import html
 from wherefrom.report.pages.files import write_text
+from wherefrom.report.pages.pictures import thumbnails
 from wherefrom.report.pages.tables import to_csv
 from wherefrom.report.pages.text import percent, plural
-from wherefrom.report.pages.thumbnails import thumbnails
 
 PAGE, GENERATORS, IMAGES = "report.html", "generators.csv", "images.csv"
 WHOLE, HEAT = "audit.json", "heat"

@@ -17,8 +17,8 @@ from wherefrom.core.config import Config
 from wherefrom.report.attribution import figures, wording
 from wherefrom.report.attribution.tables import check_table, evaluation_table
 from wherefrom.report.pages import html
-from wherefrom.report.pages.describe import flatten
 from wherefrom.report.pages.figures import Scores
+from wherefrom.report.pages.html import flatten
 from wherefrom.report.pages.text import percent, plural
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from wherefrom.case.demo.config import DemoConfig
 from wherefrom.case.demo.grading import NOTHING, Grade, GradedAnswer, GradedSuspect
+from wherefrom.case.demo.material import DemoConfig
 from wherefrom.core.paths import printable
 from wherefrom.report.pages import html
+from wherefrom.report.pages.pictures import PicturedFile, thumbnails
 from wherefrom.report.pages.tables import Column, Table
 from wherefrom.report.pages.text import plural
-from wherefrom.report.pages.thumbnails import PicturedFile, thumbnails
 
 SETTINGS = DemoConfig()
 WIDTH = 110  # characters of a line below the table

@@ -13,9 +13,9 @@ from wherefrom.report.case.page import PAGE
 from wherefrom.report.case.wording import TONES, limits
 from wherefrom.report.pages import html
 from wherefrom.report.pages.files import remove_signature, write_text
+from wherefrom.report.pages.pictures import PicturedFile, thumbnails
 from wherefrom.report.pages.tables import Column, Table, show_p_value, to_csv
 from wherefrom.report.pages.text import plural
-from wherefrom.report.pages.thumbnails import PicturedFile, thumbnails
 
 CSV, WHOLE = "inspections.csv", "inspections.json"
 LISTED = 200

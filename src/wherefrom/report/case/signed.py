@@ -11,10 +11,11 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from wherefrom import __version__
 from wherefrom.case.result import KIND, Inspection, QuestionAnswer
@@ -22,12 +23,55 @@ from wherefrom.case.signing import LABEL, ReportSigner, Signature, read_signatur
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.paths import printable, show_path
 from wherefrom.core.saving.store import digest_bytes
+from wherefrom.data.files.archives import read_file
 from wherefrom.data.files.opening import UnusableFile
-from wherefrom.data.files.reading import read_file
 from wherefrom.report.case.wording import summary_lines
 from wherefrom.report.pages.files import INSPECTION, PAGE, SIGNED
-from wherefrom.report.pages.fonts import drawable, font_for
-from wherefrom.report.pages.overlay import open_picture
+from wherefrom.report.pages.pictures import open_picture
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_NO_LETTER = "\U0010fffd"  # of the area for private use: no font draws it
+_SMALLER = 2  # px: DejaVu is wider than Pillow's own font
+
+
+def font_for(text: str, size: int) -> Font:
+    """Pillow's own font for text in ASCII; else DejaVu, which has most alphabets."""
+    if all(_draws(char, "", size) for char in text):
+        return _font("", size)
+    return _font(str(_dejavu()), size - _SMALLER)
+
+
+def drawable(text: str) -> str:
+    r"""`printable`, with every letter that neither font has as its number, as in `\u65e5`."""
+    return "".join(
+        char
+        if _draws(char, "", 15) or _draws(char, str(_dejavu()), 15)
+        else char.encode("unicode_escape").decode("ascii")
+        for char in printable(text)
+    )
+
+
+@cache
+def _font(path: str, size: int) -> Font:
+    return ImageFont.truetype(path, size) if path else ImageFont.load_default(size)
+
+
+@cache
+def _dejavu() -> Path:
+    import matplotlib as mpl  # its font comes with the package on every system
+
+    return Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+
+
+@cache
+def _draws(char: str, path: str, size: int) -> bool:
+    return char.isspace() or _outline(char, path, size) != _outline(_NO_LETTER, path, size)
+
+
+@cache
+def _outline(char: str, path: str, size: int) -> bytes:
+    return bytes(_font(path, size).getmask(char))
+
 
 SCHEMA = 1
 VOUCHED = (PAGE, INSPECTION)

@@ -1,19 +1,55 @@
-"""Shares and payouts as one self-contained HTML page."""
+"""Shares and payouts as one self-contained HTML page, and the folder of a payout."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from wherefrom.core.saving.store import scratch_beside, write_file
+from wherefrom.credit.evaluation.remarks import start_weight_of
+from wherefrom.credit.method import FinishedRuns
 from wherefrom.credit.payout.division import Payout
+from wherefrom.credit.payout.of_study import StudyPayout
+from wherefrom.credit.payout.receipt import FILES, SETTLED, with_files
 from wherefrom.credit.result import Shares
 from wherefrom.report.credit.tables import order_of, payout_table, shares_line, shares_table
 from wherefrom.report.pages import html
 from wherefrom.report.pages.figures import share_intervals
-from wherefrom.report.pages.tables import Table
+from wherefrom.report.pages.tables import Table, to_csv
+
+START_WEIGHT = "weight of the starting weights in the average of a run"
+
+
+def basis_of(runs: FinishedRuns) -> dict[str, Any]:
+    """Study, game, property and data that the shares rest on, without the recipe's length."""
+    opened = runs.opened
+    return {
+        "study": str(opened.study.path),
+        "game": opened.identity.name,
+        "game digest": opened.identity.digest,
+        "property": dict(opened.specs[runs.name]),
+        "runs with a value": len(runs.table.values),
+        **facts_of(runs),
+        "data": dict(opened.identity.spec.get("data", {})),
+    }
+
+
+def facts_of(runs: FinishedRuns) -> dict[str, Any]:
+    """Who the players are, who gave the same images, and how much runs average their start in."""
+    data = runs.opened.data
+    with runs.opened.ledger(readonly=True) as ledger:
+        start = start_weight_of(ledger.details())
+    facts: dict[str, Any] = {START_WEIGHT: None if start is None else start._asdict()}
+    facts["same images"] = [list(pair) for pair in data.shared]
+    if data.origin is None:
+        return facts
+    members = {name: list(given) for name, given in data.members().items()}
+    return facts | {"players": {"are": data.seating, "members": members}}
+
 
 MEANING = (
     (
@@ -116,3 +152,24 @@ def _policy(payout: Payout) -> html.Facts:
         "probability that somebody is paid more than the true part, at most": payout.error,
     }
     return html.facts_of(settings)
+
+
+def write_payout(out: Path, paid: StudyPayout, *, settles: Path | None = None) -> dict[str, Any]:
+    """Write the new folder `out`, whole or not at all; the receipt with the digests of its files.
+
+    `settles`: the receipt file that this payout settles, which is copied into the folder.
+    """
+    with scratch_beside(out) as scratch:
+        write_file(scratch / "payout.csv", to_csv(payout_table(paid.payout)).encode())
+        basis = basis_of(paid.runs)
+        if settles is not None:
+            write_file(scratch / SETTLED, settles.read_bytes())
+            basis |= {"settles the receipt": paid.receipt["records"]["earlier"]["digest"]}
+        names = [payment.name for payment in paid.payout.payments]
+        page = scratch / "payout.html"
+        write_credit_report(page, paid.shares, names, basis=basis, payout=paid.payout)
+        written = [scratch / name for name in FILES if (scratch / name).exists()]
+        receipt = with_files(paid.receipt, {path.name: path.read_bytes() for path in written})
+        text = json.dumps(receipt, indent=1, allow_nan=False, ensure_ascii=False)
+        write_file(scratch / "receipt.json", text.encode())
+    return receipt

@@ -10,12 +10,11 @@ from wherefrom.credit.contributors.grouping import choose_groups
 from wherefrom.credit.diffusion.properties import PixelEmbedder
 from wherefrom.credit.estimators.choose import Credit
 from wherefrom.credit.estimators.owen import group_sums
-from wherefrom.credit.evaluation.finished import FinishedRuns
 from wherefrom.credit.evaluation.portrait import portray
 from wherefrom.credit.evaluation.remarks import division_lines, study_remarks
+from wherefrom.credit.method import FinishedRuns
 from wherefrom.credit.result import Shares
-from wherefrom.report.credit.basis import basis_of, facts_of
-from wherefrom.report.credit.page import inside_section, write_credit_report
+from wherefrom.report.credit.page import basis_of, facts_of, inside_section, write_credit_report
 from wherefrom.report.credit.pictures import picture_sections
 from wherefrom.report.credit.tables import shares_table
 from wherefrom.report.pages.tables import Table

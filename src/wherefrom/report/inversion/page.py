@@ -25,8 +25,8 @@ from wherefrom.report.inversion.tables import (
     tree_table,
 )
 from wherefrom.report.pages import html
+from wherefrom.report.pages.pictures import thumbnails
 from wherefrom.report.pages.text import percent, plural
-from wherefrom.report.pages.thumbnails import thumbnails
 
 LISTED = 200
 SHOWN = 16  # images per class and kind

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wherefrom.core.compute.precision import multiplies_bfloat16
+from wherefrom.core.compute.passes import multiplies_bfloat16
 from wherefrom.origin.index.scanning.exact import RowBlock
 from wherefrom.origin.index.scanning.top_rows import GROUP
 

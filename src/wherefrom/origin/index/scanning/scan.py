@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wherefrom.core.compute.precision import full_precision
+from wherefrom.core.compute.passes import full_precision
 from wherefrom.origin.index.scanning.exact import (
     EXACT_ELEMENTS,
     RowBlock,

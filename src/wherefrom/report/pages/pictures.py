@@ -1,9 +1,12 @@
-"""A query with its differences from a candidate on it, and a candidate with the query's frame."""
+"""Thumbnails, and a query with its differences from a candidate on it."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,9 +14,49 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.progress import Track, quiet
 from wherefrom.data.images.items import read_image, to_image
-from wherefrom.data.images.notebook import data_uri
+from wherefrom.data.images.notebook import data_uri, encode_picture
 from wherefrom.origin.searching.evidence import CandidateOverlay
+
+MAX_SIDE = 96
+MAX_COUNT = 200
+
+
+class Pictured(Protocol):
+    """A row about a file: `name` is its path, `digest` that of its bytes, None if unreadable."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def digest(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class PicturedFile:
+    """A file to be shown as a thumbnail, where no result is at hand."""
+
+    name: str
+    digest: str | None
+
+
+def thumbnails(rows: Sequence[Pictured], *, track: Track = quiet) -> dict[str, str]:
+    """PNG data addresses by name, for the first `MAX_COUNT` rows that name a readable file.
+
+    A file that changed since it was checked gets none.
+    """
+    pictures = {}
+    few = rows[:MAX_COUNT]
+    for row in track(few, "drawing thumbnails", total=len(few)):
+        try:
+            image = read_image(Path(row.name), losses=False)
+        except InputError:
+            continue  # the row itself says what is wrong with the file
+        if row.digest is None or row.digest == image.digest:
+            pictures[row.name] = encode_picture(to_image(image.pixels), side=MAX_SIDE)
+    return pictures
+
 
 SIDE, SMALL = 360, 96  # px, the longer one
 # Of unrelated photographs the median cell is about 1.1 apart, with the encoder of the package.
