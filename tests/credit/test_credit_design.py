@@ -15,6 +15,8 @@ from wherefrom.credit.estimators.design import (
     UniformDesign,
     anchor_rounds,
     design_of,
+)
+from wherefrom.credit.estimators.kernel_shap_weights import (
     half_sizes,
     pair_kernel,
     pair_law,

@@ -14,11 +14,9 @@ from wherefrom.credit.estimators.design import (
     DESIGNS,
     EnumerationDesign,
     design_of,
-    pair_kernel,
-    pair_law,
-    pair_uniform,
     require_playable,
 )
+from wherefrom.credit.estimators.kernel_shap_weights import pair_kernel, pair_law, pair_uniform
 from wherefrom.credit.ledger.game import MAX_PLAYERS, RunTable, mask_of, members_of
 
 LOG_SPACE = 1e-9  # gammaln of 4,000 is right to 1e-12; its differences are 1e4 times smaller

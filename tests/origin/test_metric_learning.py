@@ -8,7 +8,7 @@ from latent_model import DIMENSION, ENCODER, precision, raw_precision, seen_quer
 
 from wherefrom.core.errors import InputError
 from wherefrom.origin import EditMapConfig, fit_edit_map
-from wherefrom.origin.edit_map.metric_learning import (
+from wherefrom.origin.edit_map.cosface_and_circle_loss import (
     EditMapTask,
     OriginClasses,
     learning_rate_factor,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from wherefrom.attribution.equations import soft_threshold
 from wherefrom.attribution.final_layer.config import LassoConfig
-from wherefrom.attribution.final_layer.data_terms import DataTerm
+from wherefrom.attribution.final_layer.misfit_and_duality_gap import DataTerm
 from wherefrom.attribution.final_layer.operator import FastOperator
 from wherefrom.core.errors import InputError
 

@@ -33,9 +33,9 @@ from torch import Tensor
 
 from wherefrom.attribution.final_layer.admm import ROWS, Admm
 from wherefrom.attribution.final_layer.config import LassoConfig
-from wherefrom.attribution.final_layer.data_terms import DataTerm, Interval, Square
 from wherefrom.attribution.final_layer.fista import Fista
 from wherefrom.attribution.final_layer.intervals import Intervals
+from wherefrom.attribution.final_layer.misfit_and_duality_gap import DataTerm, Interval, Square
 from wherefrom.attribution.final_layer.operator import FastOperator, squared_norm
 from wherefrom.core.compute.passes import full_precision, in_passes
 from wherefrom.core.errors import InputError

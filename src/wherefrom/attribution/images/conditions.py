@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.attribution.config import AttributionConfig, TrainedConfig
+from wherefrom.attribution.images.jpeg_bands import JPEG_BANDS, jpeg_band
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.data.altering.degradations import (
     CHAIN,
@@ -86,13 +87,12 @@ def rescaled(image: Tensor, scale: float) -> Tensor:
     return crop_and_resize(crop_and_resize(image, size), (height, width))
 
 
-def _jpeg_band(low: int, high: int) -> Condition:
+def _in_band(low: int, high: int) -> Condition:
     return Condition(f"JPEG {low}-{high}", "jpeg", lambda x, rng: jpeg(x, _whole(low, high, rng)))
 
 
-JPEG_BANDS = ((90, 100), (80, 89), (70, 79), (60, 69))
 CONDITIONS: tuple[Condition, ...] = (
-    *(_jpeg_band(*band) for band in JPEG_BANDS),
+    *(_in_band(*band) for band in JPEG_BANDS),
     Condition("WebP", "webp", lambda x, rng: webp(x, _whole(*WEBP_QUALITIES, rng))),
     Condition("scaled", "crop", _scaled),
     Condition(NOISY, "noise", lambda x, rng: noise(x, _share(*NOISES, rng), rng)),
@@ -251,13 +251,7 @@ def _codec(carrier: Carrier) -> tuple[str, str]:
         return "WebP", ""
     if carrier.quality is None:
         return "", f"no calibration covers lossy {carrier.format} files"
-    for low, high in JPEG_BANDS:
-        if low <= carrier.quality <= high:
-            return f"JPEG {low}-{high}", ""
-    return "", (
-        f"the file is a JPEG of quality {carrier.quality}; calibrated are "
-        f"{JPEG_BANDS[-1][0]} to {JPEG_BANDS[0][1]}"
-    )
+    return jpeg_band(carrier.quality)
 
 
 def rows_by(labels: Sequence[str]) -> dict[str, list[int]]:

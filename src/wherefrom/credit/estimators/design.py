@@ -13,10 +13,13 @@ import numpy as np
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
 from wherefrom.credit.equations import size_law
+from wherefrom.credit.estimators.kernel_shap_weights import (
+    half_sizes,
+    pair_law,
+)
 from wherefrom.credit.ledger.game import (
     MAX_ENUMERATED,
     Design,
-    Floats,
     Ints,
     Planned,
     mask_of,
@@ -26,40 +29,6 @@ from wherefrom.credit.ledger.game import (
 GOLDEN = (5**0.5 - 1) / 2  # multiples of it fill [0, 1) evenly at every length
 ANCHOR_RUNS = 3
 PAYOUT_ANCHORS = 8  # t at 98.75 %: 8.9 of 3 runs, 3.3 of 8, 2.8 of 20
-
-
-def half_sizes(n: int) -> Ints:
-    """The sizes that a pair of a subset and its complement can have, named by the smaller."""
-    return np.arange(1, n // 2 + 1)
-
-
-def pair_kernel(n: int) -> Floats:
-    """Probability under Eq. 5 that a pair has each of `half_sizes`."""
-    folded = size_law(n)[: n // 2] * 2
-    return _middle_once(folded, n)
-
-
-def pair_uniform(n: int) -> Floats:
-    """Probability of each of `half_sizes` when every subset is equally likely (Banzhaf)."""
-    from scipy.special import gammaln  # slow to import
-
-    s = half_sizes(n).astype(np.float64)
-    # In logarithms: C(n, s) and 2^n are no floats above 1,023 contributors.
-    count = gammaln(n + 1) - gammaln(s + 1) - gammaln(n - s + 1) - (n - 1) * np.log(2)
-    return _middle_once(np.exp(count), n)
-
-
-def pair_law(n: int) -> Floats:
-    """How often the paired design draws each of `half_sizes`.
-
-    Deviation: the geometric mean of Eq. 5's law and of the law that draws all sizes equally often;
-    the estimator weighs the difference out.  Of all laws it lets noise of equal size in every run
-    do the least to the shares (Cauchy and Schwarz).  Eq. 5 spends 30 % of the runs on single
-    contributors at n = 20, which say least about a share when runs are noisy.
-    """
-    law = np.sqrt(pair_kernel(n) * _middle_once(np.ones(n // 2), n))
-    law /= law.sum()
-    return law
 
 
 @dataclass(frozen=True)
@@ -312,15 +281,6 @@ def anchor_runs(n: int, seed: int, replicates: int) -> Iterator[Planned]:
         shared = derive_seed(seed, "credit anchor", replicate)
         yield Planned(0, shared)
         yield Planned((1 << n) - 1, shared)
-
-
-def _middle_once(law: Floats, n: int) -> Floats:
-    # A subset of half the contributors and its complement are both of that size.
-    law = law.astype(np.float64)
-    if n % 2 == 0:
-        law[-1] /= 2
-    law /= law.sum()
-    return law
 
 
 def _deal(decks: dict[int, list[int]], size: int, n: int, draw: np.random.Generator) -> int:

@@ -8,8 +8,8 @@ import numpy as np
 
 from wherefrom.core.errors import InputError
 from wherefrom.credit.equations import banzhaf_weights
-from wherefrom.credit.estimators.design import half_sizes, pair_uniform
 from wherefrom.credit.estimators.intervals import Estimate, add_intervals
+from wherefrom.credit.estimators.kernel_shap_weights import half_sizes, pair_uniform
 from wherefrom.credit.estimators.paired import LEVEL, run_variance, with_noise
 from wherefrom.credit.estimators.regression import fit_pairs
 from wherefrom.credit.estimators.tables import anchors_of, checked, enumerated, orders_of, pairs_of

@@ -12,8 +12,9 @@ import numpy as np
 
 from wherefrom.core.errors import InputError
 from wherefrom.credit.equations import kernel_shap, shapley_weights
-from wherefrom.credit.estimators.design import half_sizes, pair_kernel, pair_law, require_enumerable
+from wherefrom.credit.estimators.design import require_enumerable
 from wherefrom.credit.estimators.intervals import Estimate, add_intervals
+from wherefrom.credit.estimators.kernel_shap_weights import half_sizes, pair_kernel, pair_law
 from wherefrom.credit.estimators.regression import Fit, fit_pairs, size_features, sum_zero_basis
 from wherefrom.credit.estimators.tables import (
     ComplementPairs,

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from wherefrom.core.errors import InputError
-from wherefrom.credit.estimators.design import ANCHOR_RUNS, half_sizes, pair_kernel, pair_law
+from wherefrom.credit.estimators.design import ANCHOR_RUNS
 from wherefrom.credit.estimators.intervals import bonferroni, gain_level, tukey
+from wherefrom.credit.estimators.kernel_shap_weights import half_sizes, pair_kernel, pair_law
 from wherefrom.credit.estimators.paired import LEVEL, estimate_paired, fit_paired, pair_rows
 from wherefrom.credit.estimators.tables import anchors_of, checked, pairs_of
 from wherefrom.credit.ledger.game import Floats, RunTable

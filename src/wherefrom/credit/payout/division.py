@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from math import ceil, floor, isfinite
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,8 @@ import numpy as np
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.credit.estimators.intervals import error_of_look, gain_level, part_bounds
-from wherefrom.credit.payout.money import digits_of, parse_money, round_above, round_to, show_money
+from wherefrom.credit.payout.money import digits_of, parse_money, round_to, show_money
+from wherefrom.credit.payout.negative_shares import Owed, amounts_of, certain_amounts, debts_of
 from wherefrom.credit.result import Shares
 from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
 
@@ -156,11 +157,11 @@ def divide_pool(
     none of them chose, such as a digest of the runs.
 
     With `escrow` only what is certain of an amount is paid: with bounds of everybody's part of the
-    gain that hold for all at once, the least that the policy could give (`_certain`).  The bounds
-    of all looks hold at once with probability `shares.level`, so with that probability nobody ever
-    has more than the true part of the pool by more than a cent; the number of runs of each look
-    must have been fixed before it.  What is not charged cannot be paid either: as much waits of
-    the other amounts, in proportion to what is due.
+    gain that hold for all at once, the least that the policy could give (`certain_amounts`).  The
+    bounds of all looks hold at once with probability `shares.level`, so with that probability
+    nobody ever has more than the true part of the pool by more than a cent; the number of runs of
+    each look must have been fixed before it.  What is not charged cannot be paid either: as much
+    waits of the other amounts, in proportion to what is due.
 
     What this pool has paid already counts, and only `charge` takes it back.  Who would get less
     keeps it, `carry` making the difference a debt, and the others share the rest.
@@ -184,9 +185,10 @@ def divide_pool(
         for name, old in zip(names, last, strict=True)
     ]
     lowest = [max(line.before - line.brought, 0) for line in lines]
-    amounts = _amounts(cents, owed, lowest, config, lot)
-    waiting = _waiting(amounts, _certain(cents, amounts, owed, config), lines, config, lot)
-    debts = _debts(owed, lowest, config)
+    amounts = amounts_of(cents, owed, lowest, config.negative, lot)
+    certain = certain_amounts(cents, amounts, owed, config.negative)
+    waiting = _waiting(amounts, certain, lines, config, lot)
+    debts = debts_of(owed, lowest, config.negative, escrow=config.uncertain == "escrow")
     payments = [
         _payment(shares, i, lines[i], amounts[i], waiting[i], debts[i], minimum)
         for i in range(shares.players)
@@ -203,14 +205,6 @@ class Line(NamedTuple):
     before: int
 
 
-class Owed(NamedTuple):
-    """What is owed to a contributor, and its bounds, None where there are none."""
-
-    due: Fraction
-    low: Fraction | None
-    high: Fraction | None
-
-
 def _owed(shares: Shares, cents: int, debts: Sequence[int], look: int) -> list[Owed]:
     """o_i of everybody; `debts` are negative."""
     exact = [Fraction(float(value)) for value in shares.values]
@@ -223,58 +217,6 @@ def _owed(shares: Shares, cents: int, debts: Sequence[int], look: int) -> list[O
         Owed(cents * share / total + debt, end(float(low), debt), end(float(high), debt))
         for share, debt, low, high in zip(exact, debts, bounds.low, bounds.high, strict=True)
     ]
-
-
-def _amounts(
-    cents: int, owed: Sequence[Owed], lowest: Sequence[int], config: PayoutConfig, lot: str
-) -> list[int]:
-    """Everybody's part of the pool."""
-    if config.negative == "charge":
-        return round_to(cents, [each.due for each in owed], lot)
-    return round_above(cents, [max(each.due, Fraction(0)) for each in owed], lowest, lot)
-
-
-def _debts(owed: Sequence[Owed], lowest: Sequence[int], config: PayoutConfig) -> list[int]:
-    """Under `carry`, how far everybody is below what was paid already, as negative numbers.
-
-    With escrow only as far as the upper bound is below it.  A part of a cent is let off.
-    """
-    if config.negative != "carry":
-        return [0] * len(owed)
-    sure = config.uncertain == "escrow"
-    ends = [each.high if sure else each.due for each in owed]
-    return [
-        0 if end is None else min(-int(low - end), 0) for end, low in zip(ends, lowest, strict=True)
-    ]
-
-
-def _certain(
-    cents: int, amounts: Sequence[int], owed: Sequence[Owed], config: PayoutConfig
-) -> list[int]:
-    """What of everybody's amount is certain, of a charge as a negative number.
-
-    Under `charge` that is the lower bound of o_i, or the upper one of a negative.  Elsewhere what
-    is negative counts as zero, so that others' debts make an amount smaller.  With W the sum of all
-    o, and the parentheses' plus taking what is negative as zero, the least that i can get is
-
-        P l / (l + min(sum of (u_j)+, W - l + sum of (-l_j)+)),   l = l_i > 0,  sums over j != i
-    """
-    if any(each.low is None or each.high is None for each in owed):
-        return [0] * len(amounts)
-    lows, highs = [each.low or Fraction(0) for each in owed], [each.high or 0 for each in owed]
-    if config.negative == "charge":
-        return [
-            min(amount, max(ceil(low), 0)) if amount > 0 else max(amount, min(floor(high), 0))
-            for amount, low, high in zip(amounts, lows, highs, strict=True)
-        ]
-    whole = sum((each.due for each in owed), Fraction(0))
-    positive = sum((max(high, Fraction(0)) for high in highs), Fraction(0))
-    negative = sum((max(-low, Fraction(0)) for low in lows), Fraction(0))
-    certain_amounts = []
-    for amount, low, high in zip(amounts, lows, highs, strict=True):
-        others = max(min(positive - max(high, Fraction(0)), whole - low + negative), Fraction(0))
-        certain_amounts.append(min(amount, ceil(cents * low / (low + others))) if low > 0 else 0)
-    return certain_amounts
 
 
 def require_efficient(shares: Shares) -> None:

@@ -26,9 +26,9 @@ from wherefrom.origin.edit_map.closed_form import (
     require_rank,
     solve,
 )
+from wherefrom.origin.edit_map.cosface_and_circle_loss import EditMapTask, OriginClasses
 from wherefrom.origin.edit_map.fitted import EditMapConfig, FittedEditMap, through_layers
 from wherefrom.origin.edit_map.gathered import PairMoments, PairRows
-from wherefrom.origin.edit_map.metric_learning import EditMapTask, OriginClasses
 from wherefrom.origin.edit_map.pairs import EmbeddedPairs
 from wherefrom.origin.edit_map.stationary import fit_waves
 from wherefrom.origin.equations import row_cosines, transform
