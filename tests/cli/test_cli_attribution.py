@@ -308,3 +308,15 @@ def test_check_imports_nothing_that_it_does_not_need__closed_form(here, fresh_mo
     assert run_anew is not run
     assert run_anew(["attribution", "check", "m.attributor", "own/0.png"]) == 0
     assert fresh_modules == []
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_check_judges_a_folder_as_one_source__roundtrip(here, capsys):
+    arguments = ["attribution", "check", "m.attributor", "own", "rival.png", "--same-source"]
+    assert run([*arguments, "--report", "r.html"]) == 0
+    *_, own, file = capsys.readouterr().out.splitlines()
+    assert own.startswith("own: its 4 images together") and file.startswith("the files given: ")
+    assert "Each source as a whole" in (here / "r.html").read_text()
+    assert run([*arguments, "--json"]) == 0
+    sources = json.loads(capsys.readouterr().out)["same_source"]
+    assert [source["sentence"] for source in sources] == [own, file]

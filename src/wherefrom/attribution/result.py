@@ -111,6 +111,51 @@ def judge_together(p_values: Sequence[float], *, calibration: int, rate: float) 
 
 
 @dataclass(frozen=True)
+class SameSource:
+    """The answer for the images of one source.
+
+    `p_value`: of combined p-values as small, were the source this model; None where no image could
+    be judged.  `images` count, by the state of their files in `states`; `left_out`: the others, by
+    name with the reason.  `rate`: the p-value up to which the source is not this model.
+    """
+
+    source: str
+    images: int
+    p_value: float | None
+    rate: float
+    states: Mapping[str, int]
+    left_out: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the source is called not this model."""
+        return self.p_value is not None and self.p_value <= self.rate
+
+    @property
+    def sentence(self) -> str:
+        """The answer as one sentence."""
+        many = "1 image" if self.images == 1 else f"{self.images} images"
+        if self.p_value is None:
+            return f"{self.source}: no image could be judged, so nothing is said of the source"
+        p_value = f"p = {self.p_value:.3g}"
+        if self.rejected:
+            return (
+                f"{self.source}: if one source made its {many}, it is not this model "
+                f"({p_value}; at most {self.rate:g} of such sets by the model are called so)"
+            )
+        return (
+            f"{self.source}: its {many} together do not speak against this model ({p_value} > "
+            f"{self.rate:g}); that does not say that the model made them"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON values, with the sentence."""
+        left_out = [{"name": name, "reason": reason} for name, reason in self.left_out]
+        answer = {"rejected": self.rejected, "sentence": self.sentence}
+        return asdict(self) | {"left_out": left_out} | answer
+
+
+@dataclass(frozen=True)
 class CheckResult:
     """The answers for a set of images, with the threshold, the rates and the attributor."""
 
@@ -122,6 +167,7 @@ class CheckResult:
     false_discovery_rate: float | None = None  # None: every image is judged alone
     together: Together | None = None  # of a table: all its rows as one
     sibling_rate: float | None = None  # None: the attributor has no guard against siblings
+    same_source: tuple[SameSource, ...] = ()  # where asked for: one answer per folder
 
     def counts(self) -> dict[str, int]:
         """How many images got each verdict; every verdict is a key."""
@@ -139,6 +185,7 @@ class CheckResult:
             "sibling_rate": self.sibling_rate,
             "false_discovery_rate": self.false_discovery_rate,
             "together": None if self.together is None else self.together.to_dict(),
+            "same_source": [source.to_dict() for source in self.same_source],
             "attributor": dict(self.attributor),
         }
 

@@ -24,6 +24,7 @@ from wherefrom.attribution.checking.cache import Answers
 from wherefrom.attribution.checking.discovery import control_discoveries
 from wherefrom.attribution.checking.explaining import Explanation, explain
 from wherefrom.attribution.checking.fitted import Attributor, load
+from wherefrom.attribution.checking.same_source import judge_sources
 from wherefrom.attribution.images.conditions import CLEAN
 from wherefrom.attribution.result import CheckResult, ImageVerdict, cannot_say, judge_together
 from wherefrom.core.errors import InputError
@@ -46,6 +47,7 @@ def check(
     processes: int = 1,
     answers: Place | None = None,
     false_discovery_rate: float | None = None,
+    same_source: bool = False,
     track: Track = quiet,
 ) -> CheckResult:
     """Say of every image, or row of numbers, whether the attributor's model made it.
@@ -57,13 +59,21 @@ def check(
     `processes` divide the files among them (spawned: a script needs the guard
     `if __name__ == "__main__"`), for which `attributor` must be a folder.  `answers` is an SQLite
     file, made if it is missing, that stores verdicts by digest: what it holds is not judged again.
-    `false_discovery_rate` judges all samples together (`control_discoveries`).
+    `false_discovery_rate` judges all samples together (`control_discoveries`).  `same_source` also
+    gives one answer for each folder as a whole, for all single files, and for a tensor
+    (`judge_sources`).
     """
     fitted = attributor if isinstance(attributor, Attributor) else load(attributor)
     if processes < 1:
         raise InputError(f"{processes} processes; give at least 1")
     if processes > 1 and isinstance(attributor, Attributor):
         raise InputError("several processes each load the attributor; give its folder instead")
+    if same_source and fitted.judges_numbers:
+        raise InputError(
+            "same-source is for images, and this attributor judges rows, which are always judged "
+            "together too; leave it out"
+        )
+    paths: list[Path] | None = None
     if isinstance(samples, Tensor):
         if answers is not None or processes > 1:
             raise InputError("answers and processes are for files, and these samples are a tensor")
@@ -82,6 +92,8 @@ def check(
                         folder, files, processes=processes, answers=known, track=track
                     )
                 )
+    if same_source:
+        result = judge_sources(result, fitted, paths)
     if false_discovery_rate is not None:
         result = control_discoveries(result, false_discovery_rate)
     return result

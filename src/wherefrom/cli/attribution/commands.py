@@ -149,6 +149,11 @@ class CheckImagesOptions(OutputOptions, GeneratorOptions):
     false_discovery_rate: float | None = option(
         "Judge all images together: at most this share of each answer is false.", before="spec"
     )
+    same_source: bool = option(
+        "Also judge each folder given, and all single files, as the images of one source: one "
+        "p-value each.",
+        before="spec",
+    )
     processes: int = option("Processes that share the images of a large folder.", 1, low=1)
     answers: Path | None = option(
         "A file, made if it is not there, that keeps every answer by the digests of image and "
@@ -172,6 +177,7 @@ def check(session: Session, options: CheckImagesOptions) -> None:
         CHECK_SHOWN,
         check_table,
         count_line,
+        same_source_lines,
         together_line,
     )
 
@@ -188,6 +194,7 @@ def check(session: Session, options: CheckImagesOptions) -> None:
         processes=options.processes,
         answers=options.answers,
         false_discovery_rate=options.false_discovery_rate,
+        same_source=options.same_source,
         track=session.track,
     )
     table = check_table(result)
@@ -201,6 +208,8 @@ def check(session: Session, options: CheckImagesOptions) -> None:
         click.echo(count_line(result))
         if result.together is not None:
             click.echo(together_line(result.together))
+        for line in same_source_lines(result):
+            click.echo(line)
     if all(image.score is None for image in result.images):
         sys.stdout.flush()
         first = result.images[0]

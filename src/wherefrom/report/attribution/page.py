@@ -15,7 +15,11 @@ from wherefrom.attribution.result import CheckResult, EvaluationResult, ImageVer
 from wherefrom.calibration.conformal import upper_p_values
 from wherefrom.core.config import Config
 from wherefrom.report.attribution import figures, wording
-from wherefrom.report.attribution.tables import check_table, evaluation_table
+from wherefrom.report.attribution.tables import (
+    check_table,
+    evaluation_table,
+    same_source_lines,
+)
 from wherefrom.report.pages import html
 from wherefrom.report.pages.figures import Scores
 from wherefrom.report.pages.html import flatten
@@ -33,6 +37,7 @@ def write_check_report(
     cards = [(str(count), label, wording.TONES[label]) for label, count in result.counts().items()]
     sections = [
         html.Section("Answer", html.Prose(wording.answer(result)), html.Cards(*cards)),
+        *_sources_section(result),
         html.Section("Images", *_verdict_blocks(result, thumbnails)),
         html.Section(
             "What the answers mean", html.Points(*wording.verdict_meanings(result, own, other))
@@ -85,6 +90,13 @@ def _verdict_row(image: ImageVerdict, cells: list[str], thumbnail: str) -> html.
         score,
         reason,
     )
+
+
+def _sources_section(result: CheckResult) -> list[html.Section]:
+    if not result.same_source:
+        return []
+    lines = (*same_source_lines(result), wording.same_source_meaning())
+    return [html.Section("Each source as a whole", html.Prose(*lines))]
 
 
 def _histogram(result: CheckResult, fitted: Attributor) -> html.Figure:

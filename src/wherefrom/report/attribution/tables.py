@@ -7,6 +7,7 @@ import math
 from wherefrom.attribution.checking.explaining import Explanation
 from wherefrom.attribution.evaluation.comparison import ComparisonResult, Series
 from wherefrom.attribution.result import CheckResult, EvaluationResult, SourceRow, Together
+from wherefrom.core.paths import printable
 from wherefrom.report.pages.tables import (
     CANNOT_SAY,
     Cell,
@@ -28,6 +29,7 @@ CHECK_COLUMNS = (
     Column("p-value of siblings", show_p_value, numeric=True),
     Column("digest"),
 )
+SHOWN = 10  # images left out of a source, of which the first are named
 CHECK_SHOWN = ("image", "verdict", "p-value", "score", "reason")
 
 
@@ -153,6 +155,17 @@ def together_line(together: Together) -> str:
         f"{together.expected:.3g} would be expected; were all of them made by this model, so many "
         f"or more would be seen with probability {together.p_value:.2g}"
     )
+
+
+def same_source_lines(result: CheckResult) -> list[str]:
+    """What is said of each source, and which of its images were left out."""
+    lines = []
+    for source in result.same_source:
+        lines.append(printable(source.sentence))
+        lines += [f"  left out: {printable(f'{n}: {why}')}" for n, why in source.left_out[:SHOWN]]
+        if len(source.left_out) > SHOWN:
+            lines.append(f"  left out: {len(source.left_out) - SHOWN} more; --json names all")
+    return lines
 
 
 def accuracy_line(result: EvaluationResult) -> str:

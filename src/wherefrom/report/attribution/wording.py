@@ -121,6 +121,15 @@ def p_value_meaning() -> str:
     )
 
 
+def same_source_meaning() -> str:
+    """How to read the p-value of a source."""
+    return (
+        "The p-value of a source: how often images of this model, as many and in the same states, "
+        "would together fit as badly. It holds for images that were made independently of one "
+        "another, such as different seeds or prompts; copies and frames of a film were not."
+    )
+
+
 def evaluation_notes(result: EvaluationResult) -> tuple[str, ...]:
     """What was not checked or not measured in an evaluation, one sentence each."""
     unscored = tuple(
