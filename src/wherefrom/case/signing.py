@@ -138,10 +138,7 @@ def read_signature(data: bytes, called: str, *, anchors: Path | None = None) -> 
         _certificates(text, anchors)
         wanted["trust"] = {"user_anchors": text.decode("ascii", "ignore")}
     try:
-        with (
-            c2pa.Settings.from_dict(wanted) as settings,
-            c2pa.Context(settings) as context,
-        ):
+        with c2pa.Settings.from_dict(wanted) as settings, c2pa.Context(settings) as context:
             reader = c2pa.Reader.try_create(FORMAT, io.BytesIO(data), context=context)
             if reader is None:
                 raise ArtifactError(f"{called} carries no Content Credentials, so it is not signed")
@@ -194,9 +191,7 @@ def _with_key(path: Path, chain: bytes, owner: Any, certificate: Path) -> Report
             "give the two that belong together"
         )
     plain = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return ReportSigner(algorithm, chain, plain)
 

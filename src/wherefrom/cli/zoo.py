@@ -112,10 +112,7 @@ def train(session: Session, options: ZooTrainOptions) -> None:
         source.images,
         options.out,
         config=config,
-        origin={
-            "images": source.digest,
-            "command": shlex.join(["wherefrom", *sys.argv[1:]]),
-        },
+        origin={"images": source.digest, "command": shlex.join(["wherefrom", *sys.argv[1:]])},
         sample_every=options.sample_every,
         checkpoint_every=options.checkpoint_every,
         device=place,

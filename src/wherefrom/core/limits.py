@@ -50,9 +50,7 @@ def limits_in_force() -> Limits:
             raise InputError(f"{MAX_PIXELS} is {stated!r}, expected a whole number of pixels")
         pixels = int(stated)
         limits = replace(
-            limits,
-            max_pixels=pixels,
-            max_bytes=max(limits.max_bytes, BYTES_PER_PIXEL * pixels),
+            limits, max_pixels=pixels, max_bytes=max(limits.max_bytes, BYTES_PER_PIXEL * pixels)
         )
     return replace(limits, background=parse_colour(colour)) if colour else limits
 

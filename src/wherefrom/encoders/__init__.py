@@ -24,9 +24,15 @@ from wherefrom.components.autoencoders import FORMS, WHAT
 from wherefrom.components.folders import AUTOENCODERS, find_component
 from wherefrom.core.errors import InputError
 from wherefrom.encoders.diffusers_vae import cached_folder, load_diffusers
-from wherefrom.encoders.efficientnet import KIND as DEFAULT_FEATURES
-from wherefrom.encoders.efficientnet import RESOLUTION as EFFICIENTNET_SIDE
-from wherefrom.encoders.efficientnet import load_efficientnet
+from wherefrom.encoders.efficientnet import (
+    KIND as DEFAULT_FEATURES,
+)
+from wherefrom.encoders.efficientnet import (
+    RESOLUTION as EFFICIENTNET_SIDE,
+)
+from wherefrom.encoders.efficientnet import (
+    load_efficientnet,
+)
 from wherefrom.encoders.encoder import Encoder, EncoderIdentity, make_encoder, prepare
 from wherefrom.encoders.features import FeatureEncoder, FeatureNetwork, make_feature_encoder
 from wherefrom.encoders.shipped import DEFAULT, default_folder, shipped_encoders

@@ -140,11 +140,7 @@ def make_autoencoder(config: TinyConvConfig | None = None, *, seed: int = 0) -> 
 
 
 def save_autoencoder(
-    module: TinyConv,
-    folder: Path,
-    *,
-    origin: Mapping[str, Any] | None = None,
-    half: bool = False,
+    module: TinyConv, folder: Path, *, origin: Mapping[str, Any] | None = None, half: bool = False
 ) -> None:
     """Write a new folder, whole or not at all.  `origin` (JSON values) says how it was trained.
 

@@ -27,11 +27,7 @@ from wherefrom.generators.last_layer.introspection import (
 )
 from wherefrom.generators.last_layer.layer import LastLayer
 from wherefrom.generators.last_layer.output_map import OutputMap, Range
-from wherefrom.generators.readiness import (
-    refuse_channels,
-    refuse_unready,
-    without_compiling,
-)
+from wherefrom.generators.readiness import refuse_channels, refuse_unready, without_compiling
 
 # (number of images, seed) -> the model's own output: what a user's `sample` promises.
 SampleFunction = Callable[[int, int], Tensor]

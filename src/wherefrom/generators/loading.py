@@ -21,12 +21,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from wherefrom.components.autoencoders import (
-    ImageAutoencoder,
-    decoded,
-    encoded,
-    load_autoencoder,
-)
+from wherefrom.components.autoencoders import ImageAutoencoder, decoded, encoded, load_autoencoder
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
 from wherefrom.generators.checkpoints.weights import load_weights

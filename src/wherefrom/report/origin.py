@@ -20,7 +20,7 @@ from wherefrom.report.pages.pictures import (
     draw_difference,
     draw_picture,
 )
-from wherefrom.report.pages.tables import Column, Table, show_percent
+from wherefrom.report.pages.tables import Column, Table, columns_of
 from wherefrom.report.pages.text import percent, plural
 
 TONES = {
@@ -61,10 +61,7 @@ def write_search_report(
         *_looked_at(answers, thumbnails, evidence),
         html.Section("What the answers mean", html.Points(*_meanings(basis))),
         html.Section("What they do not prove", html.Points(*_limits())),
-        html.Section(
-            "What was compared",
-            html.facts_of(basis),
-        ),
+        html.Section("What was compared", html.facts_of(basis)),
     ]
     html.write_report(path, "Which image was this made from?", sections)
 
@@ -334,15 +331,12 @@ def retrieval_table(report: RetrievalReport) -> Table:
     # Shown where it makes a difference: where an origin has near-duplicates.
     in_series = any(row.series_accuracy != row.accuracy for row in report.rows)
     columns = (
-        Column("edited by"),
-        Column("queries", numeric=True),
-        Column("mAP", show_percent, numeric=True),
-        Column("accuracy", show_percent, numeric=True),
-        *(Column(f"first {k}", show_percent, numeric=True) for k in depths if k > 1),
-        *((Column("found", show_percent, numeric=True),) if called else ()),
-        *((Column("wrong origin", show_percent, numeric=True),) if called else ()),
-        *((Column("series first", show_percent, numeric=True),) if in_series else ()),
-        *((Column("series found", show_percent, numeric=True),) if in_series and called else ()),
+        *columns_of("edited by | queries:int | mAP:% | accuracy:%"),
+        *(Column(f"first {k}", percent, numeric=True) for k in depths if k > 1),
+        *((Column("found", percent, numeric=True),) if called else ()),
+        *((Column("wrong origin", percent, numeric=True),) if called else ()),
+        *((Column("series first", percent, numeric=True),) if in_series else ()),
+        *((Column("series found", percent, numeric=True),) if in_series and called else ()),
     )
     rows = tuple(
         (

@@ -171,9 +171,7 @@ def _jobs(service: Service) -> APIRouter:
 
     @router.post("", status_code=202, openapi_extra=BODY)
     async def submit(
-        request: Request,
-        response: Response,
-        name: Annotated[str, Query(max_length=1000)] = "image",
+        request: Request, response: Response, name: Annotated[str, Query(max_length=1000)] = "image"
     ) -> JobView:
         """Upload one image: its bytes are the body.  It is queued, and is not lost from then on."""
         _check_kind(request)

@@ -84,10 +84,7 @@ def _credentials(data: bytes, kind: str) -> list[Claim]:
         raise _Unread("not read; run: pip install 'wherefrom[c2pa]'") from error
     if kind not in MIME:
         raise _Unread(f"not read in {kind} files")
-    with (
-        c2pa.Settings.from_dict(OFFLINE) as settings,
-        c2pa.Context(settings) as context,
-    ):
+    with c2pa.Settings.from_dict(OFFLINE) as settings, c2pa.Context(settings) as context:
         try:
             reader = c2pa.Reader.try_create(MIME[kind], io.BytesIO(data), context=context)
         except c2pa.C2paError as error:

@@ -21,10 +21,7 @@ from wherefrom.data.images.writing import save_png
 from wherefrom.inversion.config import InversionConfig
 
 ATTRIBUTION = PatchesConfig(
-    train_samples=3000,
-    reference_samples=500,
-    calibration_samples=300,
-    false_negative_rate=0.02,
+    train_samples=3000, reference_samples=500, calibration_samples=300, false_negative_rate=0.02
 )
 # An autoencoder distinguishes clothes from other images after seconds of training, a GAN does not.
 INVERSION = InversionConfig(

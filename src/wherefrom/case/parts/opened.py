@@ -9,9 +9,17 @@ from typing import Any, Self
 
 from wherefrom.anomaly.calibration.fitted import AnomalyCalibration
 from wherefrom.anomaly.method import remembered_encoder
-from wherefrom.attribution.checking.fitted import KIND, Attributor, describe_saved
-from wherefrom.attribution.checking.fitted import KIND as ATTRIBUTION
-from wherefrom.attribution.checking.fitted import load as load_attributor
+from wherefrom.attribution.checking.fitted import (
+    KIND,
+    Attributor,
+    describe_saved,
+)
+from wherefrom.attribution.checking.fitted import (
+    KIND as ATTRIBUTION,
+)
+from wherefrom.attribution.checking.fitted import (
+    load as load_attributor,
+)
 from wherefrom.attribution.methods import METHODS
 from wherefrom.calibration.conformal import require_rate
 from wherefrom.calibration.family import require_family

@@ -39,9 +39,7 @@ same_encoder_option = click.option(
     "--encoder", help="The encoder, if it has moved since the calibration was made."
 )
 cache_option = click.option(
-    "--cache",
-    type=FILE,
-    help="A folder of measurements, to measure only new images.",
+    "--cache", type=FILE, help="A folder of measurements, to measure only new images."
 )
 
 

@@ -109,13 +109,13 @@ def check(session: Session, *, case: Path, as_json: bool) -> None:
     """
     from wherefrom.case.parts.adding import check_case
     from wherefrom.case.parts.file import read_case
-    from wherefrom.report.pages.tables import Column, Table
+    from wherefrom.report.pages.tables import Column, Table, columns_of
 
     state = check_case(read_case(case), track=session.track)
     if as_json:
         print_json(state.to_dict())
     else:
-        columns = (Column("kind"), Column("name"), Column("path", folds=True))
+        columns = columns_of("kind | name | path:text")
         rows = tuple((part.kind, part.name, part.path, part.state) for part in state.parts)
         print_table(Table((*columns, Column("state", folds=True)), rows))
     if state.reason:

@@ -95,11 +95,7 @@ def _inspect_image(
 
     (path,) = options.paths
     inspection = inspect_image(
-        path,
-        opened,
-        pictures=options.out is not None,
-        heat=options.heat_map,
-        track=session.track,
+        path, opened, pictures=options.out is not None, heat=options.heat_map, track=session.track
     )
     if options.out is not None:
         page = write_inspection(options.out, inspection, path, signer=signer)

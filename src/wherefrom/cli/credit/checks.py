@@ -9,19 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from wherefrom.cli.console.options import (
-    option,
-    resolve_device,
-    use,
-    with_options,
-)
+from wherefrom.cli.console.options import option, resolve_device, use, with_options
 from wherefrom.cli.console.session import Session, print_json, print_table
-from wherefrom.cli.credit.results import (
-    StudyOptions,
-    finished,
-    method_option,
-    opened_study,
-)
+from wherefrom.cli.credit.results import StudyOptions, finished, method_option, opened_study
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:

@@ -167,7 +167,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     Example:
       wherefrom doctor
     """
-    from wherefrom.report.pages.tables import Column, Table
+    from wherefrom.report.pages.tables import Table, columns_of
 
     findings = examine()
     healthy = all(finding.state != MISSING for finding in findings)
@@ -175,13 +175,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         listed = [asdict(finding) for finding in findings]
         print_json({"wherefrom": __version__, "healthy": healthy, "findings": listed})
     else:
-        columns = (
-            Column("part"),
-            Column("name"),
-            Column("state"),
-            Column("found", folds=True),
-            Column("advice", folds=True),
-        )
+        columns = columns_of("part | name | state | found:text | advice:text")
         rows = tuple((f.part, f.name, f.state, f.value, f.advice) for f in findings)
         print_table(Table(columns, rows))
         click.echo("everything that is needed is installed" if healthy else "something is missing")

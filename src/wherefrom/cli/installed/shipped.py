@@ -10,21 +10,13 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.saving.store import digest_file
 from wherefrom.encoders import load_encoder, shipped_encoders
 from wherefrom.generators.zoo.files import read_origin, shipped
-from wherefrom.report.pages.tables import Cell, Column
+from wherefrom.report.pages.tables import Cell, columns_of
 
 SUMS = "SHA256SUMS"
 GOOD = "ok"
 CHANGED = "changed after packing; install the package again"
 UNLISTED = f"not in {SUMS}; install the package again"
-ZOO_COLUMNS = (
-    Column("name"),
-    Column("architecture"),
-    Column("size", numeric=True),
-    Column("width", numeric=True),
-    Column("steps", numeric=True),
-    Column("seed", numeric=True),
-    Column("file"),
-)
+ZOO_COLUMNS = columns_of("name | architecture | size:int | width:int | steps:int | seed:int | file")
 
 
 @dataclass(frozen=True)

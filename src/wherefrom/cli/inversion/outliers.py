@@ -27,11 +27,7 @@ from wherefrom.core.saving.json_text import to_json
 
 if TYPE_CHECKING:
     from wherefrom.inversion.model import FittedInverter
-    from wherefrom.inversion.outliers.calibrated import (
-        OutlierCalibration,
-        OutlierConfig,
-        OwnImages,
-    )
+    from wherefrom.inversion.outliers.calibrated import OutlierCalibration, OutlierConfig, OwnImages
     from wherefrom.inversion.outliers.subtlety import SubtletyCurve
 
 CURVE_SUFFIXES = (".csv", ".json", ".svg")

@@ -25,11 +25,7 @@ from wherefrom.cli.console.options import (
 )
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.cli.origin.index import add, build, remove
-from wherefrom.cli.origin.inputs import (
-    QueryOptions,
-    ReferencesOptions,
-    encoder_option,
-)
+from wherefrom.cli.origin.inputs import QueryOptions, ReferencesOptions, encoder_option
 from wherefrom.cli.origin.pairs import pairs, tell_out_of_scope, tell_trained_on
 from wherefrom.cli.origin.sync import sync
 

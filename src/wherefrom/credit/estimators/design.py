@@ -13,10 +13,7 @@ import numpy as np
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed
 from wherefrom.credit.equations import size_law
-from wherefrom.credit.estimators.kernel_shap_weights import (
-    half_sizes,
-    pair_law,
-)
+from wherefrom.credit.estimators.kernel_shap_weights import half_sizes, pair_law
 from wherefrom.credit.ledger.game import (
     MAX_ENUMERATED,
     Design,

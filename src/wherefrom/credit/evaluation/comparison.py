@@ -344,11 +344,7 @@ def _followed(rows: list[LdsRow], scores: Mapping[str, Floats], choice: str) -> 
 
 
 def _gaps(
-    table: RunTable,
-    scores: Mapping[str, Floats],
-    seed: int,
-    level: float,
-    seen: Sequence[int],
+    table: RunTable, scores: Mapping[str, Floats], seed: int, level: float, seen: Sequence[int]
 ) -> tuple[LdsGap, ...]:
     reference = reference_method(scores)
     if reference is None:

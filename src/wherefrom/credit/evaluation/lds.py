@@ -14,11 +14,7 @@ from wherefrom.core.rng import derive_seed
 from wherefrom.core.saving.json_text import finite
 from wherefrom.credit.equations import datamodel, rank_correlation, relative_change
 from wherefrom.credit.estimators.intervals import bonferroni
-from wherefrom.credit.estimators.tables import (
-    anchors_of,
-    checked,
-    values_by_subset,
-)
+from wherefrom.credit.estimators.tables import anchors_of, checked, values_by_subset
 from wherefrom.credit.ledger.game import Bools, Floats, Ints, Planned, RunTable, mask_of
 from wherefrom.credit.method import COUNTERFACTUAL_SEEDS, LDS_SEEDS, MAX_REPLICATES
 

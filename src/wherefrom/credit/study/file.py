@@ -275,11 +275,7 @@ class Study:
             )
         if c.folder:
             return contributors_from_folders(
-                self.place(c.folder),
-                channels=c.channels,
-                size=c.size,
-                resize=c.resize,
-                track=track,
+                self.place(c.folder), channels=c.channels, size=c.size, resize=c.resize, track=track
             )
         return contributors_from_csv(
             self.place(c.table), channels=c.channels, size=c.size, resize=c.resize, track=track

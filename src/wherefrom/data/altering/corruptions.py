@@ -70,10 +70,7 @@ def _patch_swap(x: Tensor, grade: int, rng: torch.Generator) -> Tensor:
 def _patch(place: int, height: int, width: int) -> tuple[slice, slice]:
     """Rows and columns of a patch in a grid of 4 x 4, counted row by row."""
     row, column = divmod(place, 4)
-    return (
-        slice(row * height, (row + 1) * height),
-        slice(column * width, (column + 1) * width),
-    )
+    return (slice(row * height, (row + 1) * height), slice(column * width, (column + 1) * width))
 
 
 def _warp(x: Tensor, grade: int, rng: torch.Generator) -> Tensor:

@@ -52,11 +52,7 @@ class ReadImage:
 
 
 def read_image(
-    path: Path,
-    *,
-    channels: int | None = None,
-    limits: Limits | None = None,
-    losses: bool = True,
+    path: Path, *, channels: int | None = None, limits: Limits | None = None, losses: bool = True
 ) -> ReadImage:
     """Read one image; with `channels` = 1 or 3 it is turned into grey or colour.
 

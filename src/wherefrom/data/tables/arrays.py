@@ -62,8 +62,7 @@ def read_moments(path: Path) -> FeatureMoments | None:
     mean = mean.reshape(-1)
     if mean.dtype.kind != "f" or covariance.shape != (len(mean), len(mean)) or not len(mean):
         raise UnusableFile(
-            path,
-            f"holds mu {mean.shape} and sigma {covariance.shape}, expected (D,) and (D, D)",
+            path, f"holds mu {mean.shape} and sigma {covariance.shape}, expected (D,) and (D, D)"
         )
     if covariance.dtype.kind != "f" or not (
         np.isfinite(mean).all() and np.isfinite(covariance).all()

@@ -11,11 +11,7 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.generators.last_layer.layer import LastLayer
-from wherefrom.generators.last_layer.output_steps import (
-    FIRST_BATCH,
-    SECOND_BATCH,
-    scaled_shape,
-)
+from wherefrom.generators.last_layer.output_steps import FIRST_BATCH, SECOND_BATCH, scaled_shape
 from wherefrom.generators.last_layer.tracing import LINEAR_OPS, LinearCall, Node, linear_name
 
 

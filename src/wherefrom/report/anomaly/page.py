@@ -124,11 +124,7 @@ def _scores(audit: Audit) -> html.Grid:
 
 def _shifts(comparison: Comparison) -> html.Grid:
     rows = tuple(
-        (
-            row.name,
-            wording.shift(row.complexity),
-            wording.shift(row.vulnerability),
-        )
+        (row.name, wording.shift(row.complexity), wording.shift(row.vulnerability))
         for row in comparison.generators
     )
     return html.Grid(("generator", "mean C", "mean V"), rows)
@@ -206,10 +202,7 @@ def _assumption(audit: Audit) -> tuple[html.Block, ...]:
         return (html.Prose("This was not checked."),)
     scores = ("as_i", "complexity", "vulnerability", "joint")
     rows = tuple(
-        (
-            f"{row.corruption}, grade {row.grade}",
-            *(f"{row.auc[score]:.2f}" for score in scores),
-        )
+        (f"{row.corruption}, grade {row.grade}", *(f"{row.auc[score]:.2f}" for score in scores))
         for row in check.rows
     )
     columns = ("real images, damaged by", "AS-i", "low C", "high V", "(C, V), no direction")

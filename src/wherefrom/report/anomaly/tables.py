@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from wherefrom.report.pages.tables import Cell, Column, Table, number, rounded_share, show_p_value
+from wherefrom.report.pages.tables import Cell, Column, Table, columns_of, number, show_p_value
 
 if TYPE_CHECKING:  # importing a question's package imports torch
     from wherefrom.anomaly.auditing import Audit, AuditedImage
@@ -19,30 +19,11 @@ def _p(title: str) -> Column:
     return Column(title, show_p_value, numeric=True)
 
 
-GENERATOR_COLUMNS = (
-    Column("generator", folds=True),
-    Column("rank"),
-    Column("group"),
-    Column("images", numeric=True),
-    number("AS"),
-    number("95% from"),
-    number("to"),
-    _p("p-value"),
-    _p("p-value, all generators together"),
-    number("AS of real images"),
-    number("AS at equal size"),
-    number("C"),
-    number("V"),
-    number("FD"),
-    number("KD"),
-    number("precision"),
-    number("recall"),
-    number("density"),
-    number("coverage"),
-    number("realism"),
-    number("IS"),
-    Column("left out", numeric=True),
-    Column("flagged", rounded_share, numeric=True),
+GENERATOR_COLUMNS = columns_of(
+    "generator:text | rank | group | images:int | AS:num | 95% from:num | to:num | "
+    "p-value:p | p-value, all generators together:p | AS of real images:num | "
+    "AS at equal size:num | C:num | V:num | FD:num | KD:num | precision:num | recall:num | "
+    "density:num | coverage:num | realism:num | IS:num | left out:int | flagged:share"
 )
 GENERATOR_SHOWN = (
     *("generator", "rank", "group", "images", "AS", "95% from", "to"),
@@ -59,19 +40,9 @@ def generator_table(audit: Audit) -> Table:
     return Table(GENERATOR_COLUMNS, rows)
 
 
-JUDGEMENT_COLUMNS = (
-    Column("image", folds=True),
-    Column("flagged"),
-    _p("p-value"),
-    number("percentile"),
-    number("C"),
-    number("V"),
-    number("AS-i"),
-    Column("reason", folds=True),
-    _p("p of AS-i"),
-    _p("p of V"),
-    _p("p of (C, V)"),
-    Column("digest"),
+JUDGEMENT_COLUMNS = columns_of(
+    "image:text | flagged | p-value:p | percentile:num | C:num | V:num | AS-i:num | "
+    "reason:text | p of AS-i:p | p of V:p | p of (C, V):p | digest"
 )
 JUDGEMENT_SHOWN = ("image", "flagged", "p-value", "percentile", "C", "V", "AS-i", "reason")
 
@@ -101,11 +72,9 @@ def _judgement_row(row: ImageJudgement) -> tuple[Cell, ...]:
 def image_table(images: Sequence[AuditedImage]) -> Table:
     """One row per generated image of an audit, worst first."""
     columns = (
-        Column("rank", numeric=True),
-        Column("generator"),
+        *columns_of("rank:int | generator"),
         *JUDGEMENT_COLUMNS,
-        number("realism"),
-        number("distance to real images"),
+        *columns_of("realism:num | distance to real images:num"),
     )
     rows = tuple(
         (i.rank, i.generator, *_judgement_row(i.judgement), i.realism, i.distance) for i in images
@@ -115,12 +84,7 @@ def image_table(images: Sequence[AuditedImage]) -> Table:
 
 def pair_table(comparison: Comparison) -> Table:
     """Every pair of generators, and whether the data tell them apart."""
-    columns = (
-        Column("nearer"),
-        Column("further"),
-        _p("p-value, all pairs together"),
-        Column("told apart"),
-    )
+    columns = columns_of("nearer | further | p-value, all pairs together:p | told apart")
     ranking = comparison.ranking
     rows = tuple(
         (nearer, farther, p, "yes" if p <= ranking.error_rate else "no")
@@ -132,15 +96,10 @@ def pair_table(comparison: Comparison) -> Table:
 def mean_table(rows: Sequence[ReproducedRow]) -> Table:
     """The t-tests of C and V, one- and two-tailed."""
     columns = (
-        Column("generator"),
-        number("eps and alpha"),
-        Column("K and J", numeric=True),
-        Column("of"),
-        number("real"),
-        number("generated"),
-        _p("one-tailed p"),
-        _p("two-tailed p"),
-        Column("as the paper expects"),
+        *columns_of(
+            "generator | eps and alpha:num | K and J:int | of | real:num | generated:num | "
+            "one-tailed p:p | two-tailed p:p | as the paper expects"
+        ),
         number("paper: real"),
         number("paper: generated"),
     )
@@ -168,14 +127,9 @@ def mean_table(rows: Sequence[ReproducedRow]) -> Table:
 
 def agreement_table(rows: Sequence[Correlation]) -> Table:
     """Correlations with people's guesses."""
-    columns = (
-        Column("correlation"),
-        Column("pairs", numeric=True),
-        number("Pearson"),
-        number("95% from"),
-        number("to"),
-        number("Spearman"),
-        number("noise ceiling"),
+    columns = columns_of(
+        "correlation | pairs:int | Pearson:num | 95% from:num | to:num | Spearman:num | "
+        "noise ceiling:num"
     )
     return Table(
         columns,

@@ -44,9 +44,7 @@ def write_evidence_report(
             html.Strip(html.Panel(picture, "The image that was asked about.")),
         ),
         html.Section(
-            "How its score compares",
-            _position(explanation),
-            html.Prose(wording.p_value_meaning()),
+            "How its score compares", _position(explanation), html.Prose(wording.p_value_meaning())
         ),
         *_activations(explanation),
         *_pixels(explanation),

@@ -8,26 +8,12 @@ from wherefrom.attribution.checking.explaining import Explanation
 from wherefrom.attribution.evaluation.comparison import ComparisonResult, Series
 from wherefrom.attribution.result import CheckResult, EvaluationResult, SourceRow, Together
 from wherefrom.core.paths import printable
-from wherefrom.report.pages.tables import (
-    CANNOT_SAY,
-    Cell,
-    Column,
-    Table,
-    number,
-    show_p_value,
-    show_percent,
-)
+from wherefrom.report.pages.tables import CANNOT_SAY, Cell, Column, Table, columns_of, number
 from wherefrom.report.pages.text import percent, plural
 
-CHECK_COLUMNS = (
-    Column("image", folds=True),
-    Column("verdict"),
-    Column("p-value", show_p_value, numeric=True),
-    number("score"),
-    Column("reason", folds=True),
-    Column("p-value of the others", show_p_value, numeric=True),
-    Column("p-value of siblings", show_p_value, numeric=True),
-    Column("digest"),
+CHECK_COLUMNS = columns_of(
+    "image:text | verdict | p-value:p | score:num | reason:text | p-value of the others:p | "
+    "p-value of siblings:p | digest"
 )
 SHOWN = 10  # images left out of a source, of which the first are named
 CHECK_SHOWN = ("image", "verdict", "p-value", "score", "reason")
@@ -35,12 +21,7 @@ CHECK_SHOWN = ("image", "verdict", "p-value", "score", "reason")
 
 def explanation_table(explanation: Explanation) -> Table:
     """One row per re-encoding of an image."""
-    columns = (
-        Column("after"),
-        Column("verdict"),
-        Column("p-value", show_p_value, numeric=True),
-        Column("state of the file"),
-    )
+    columns = columns_of("after | verdict | p-value:p | state of the file")
     rows = tuple(
         (again.change, str(again.verdict), again.p_value, again.condition)
         for again in explanation.reencodings
@@ -70,13 +51,9 @@ def evaluation_table(result: EvaluationResult) -> Table:
     """The own row first, then one row per other source."""
     verdicts = tuple(result.own.verdicts)
     columns = (
-        Column("source"),
-        Column("images", numeric=True),
-        Column("rejected", show_percent, numeric=True),
-        Column("95% from", show_percent, numeric=True),
-        Column("to", show_percent, numeric=True),
-        Column("accuracy", show_percent, numeric=True),
-        number("AUROC"),
+        *columns_of(
+            "source | images:int | rejected:% | 95% from:% | to:% | accuracy:% | AUROC:num"
+        ),
         *(Column(verdict, numeric=True) for verdict in verdicts),
     )
     rows = tuple(_source_row(row, verdicts) for row in (result.own, *result.others))
@@ -124,12 +101,7 @@ def altered_table(result: ComparisonResult, measure: str) -> Table:
 def comparison_cells(result: ComparisonResult) -> Table:
     """One row per method, alteration and source, unrounded, for spreadsheets."""
     titles = ("accuracy", "accuracy ±", "AUROC", "AUROC ±")
-    columns = (
-        Column("method"),
-        Column("alteration"),
-        Column("source"),
-        *(number(title) for title in titles),
-    )
+    columns = (*columns_of("method | alteration | source"), *(number(title) for title in titles))
     return Table(columns, tuple(tuple(row.values()) for row in result.to_rows()))
 
 

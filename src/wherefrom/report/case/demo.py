@@ -10,7 +10,7 @@ from wherefrom.case.demo.material import DemoConfig
 from wherefrom.core.paths import printable
 from wherefrom.report.pages import html
 from wherefrom.report.pages.pictures import PicturedFile, thumbnails
-from wherefrom.report.pages.tables import Column, Table
+from wherefrom.report.pages.tables import Column, Table, columns_of
 from wherefrom.report.pages.text import plural
 
 SETTINGS = DemoConfig()
@@ -96,8 +96,7 @@ HONEST = (
 def demo_table(graded: Sequence[GradedSuspect]) -> Table:
     """One row per suspect: name, truth, five answers, right or wrong."""
     columns = (
-        Column("image", folds=True),
-        Column("truth", folds=True),
+        *columns_of("image:text | truth:text"),
         *(Column(heading) for heading in HEADINGS.values()),
         Column("right or wrong", folds=True),
     )
@@ -180,9 +179,7 @@ def demo_sections(graded: Sequence[GradedSuspect]) -> tuple[html.Section, ...]:
             html.Points(*LEGEND),
         ),
         html.Section(
-            "What went wrong, and why",
-            html.Points(*explanations(graded)),
-            html.Prose(*HONEST),
+            "What went wrong, and why", html.Points(*explanations(graded)), html.Prose(*HONEST)
         ),
     )
 

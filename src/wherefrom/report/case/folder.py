@@ -14,7 +14,7 @@ from wherefrom.report.case.wording import TONES, limits
 from wherefrom.report.pages import html
 from wherefrom.report.pages.files import remove_signature, write_text
 from wherefrom.report.pages.pictures import PicturedFile, thumbnails
-from wherefrom.report.pages.tables import Column, Table, show_p_value, to_csv
+from wherefrom.report.pages.tables import Column, Table, columns_of, to_csv
 from wherefrom.report.pages.text import plural
 
 CSV, WHOLE = "inspections.csv", "inspections.json"
@@ -27,8 +27,7 @@ def folder_table(inspected: FolderInspection) -> Table:
     columns = (
         Column("image", folds=True),
         *(Column(question) for question in SHOWN),
-        Column("p-value", show_p_value, numeric=True),
-        Column("found", folds=True),
+        *columns_of("p-value:p | found:text"),
     )
     return Table(columns, tuple(_cells(row) for row in inspected.rows))
 

@@ -26,13 +26,7 @@ from wherefrom.data.images.items import to_image
 from wherefrom.data.images.notebook import encode_picture
 from wherefrom.data.images.writing import image_grid, to_uint8
 from wherefrom.report.case.signed import sign_report
-from wherefrom.report.case.wording import (
-    TONES,
-    error_sentence,
-    limits,
-    summary_lines,
-    unanswered,
-)
+from wherefrom.report.case.wording import TONES, error_sentence, limits, summary_lines, unanswered
 from wherefrom.report.origin import answer_panels
 from wherefrom.report.pages import html
 from wherefrom.report.pages.figures import (

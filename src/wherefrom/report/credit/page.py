@@ -118,10 +118,7 @@ def write_credit_report(
     sections += [
         html.Section("What the columns mean", html.Points(*MEANING)),
         html.Section("What they do not say", html.Points(*LIMITS)),
-        html.Section(
-            "What was run",
-            html.facts_of(basis),
-        ),
+        html.Section("What was run", html.facts_of(basis)),
     ]
     html.write_report(path, "Who contributed how much?", sections)
 

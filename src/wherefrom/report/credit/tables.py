@@ -16,7 +16,7 @@ from wherefrom.credit.payout.division import Payout
 from wherefrom.credit.payout.money import show_money
 from wherefrom.credit.result import Shares
 from wherefrom.credit.study.cost import Cost
-from wherefrom.report.pages.tables import Cell, Column, Table, number
+from wherefrom.report.pages.tables import Cell, Column, Table, columns_of
 from wherefrom.report.pages.text import percent, plural
 
 
@@ -33,14 +33,10 @@ def lds_table(evaluation: ShareEvaluation, level: float) -> Table:
     behind = {(gap.method, gap.size): gap for gap in evaluation.gaps}
     reference = evaluation.gaps[0].reference if evaluation.gaps else ""
     columns = (
-        Column("method"),
-        number("alpha"),
-        Column("LDS", percent, numeric=True),
-        Column(f"{percent(level)} from", percent, numeric=True),
-        Column("to", percent, numeric=True),
-        Column("ceiling", percent, numeric=True),
-        Column("subsets", numeric=True),
-        Column("seeds", numeric=True),
+        *columns_of(
+            f"method | alpha:num | LDS:% | {percent(level)} from:% | to:% | ceiling:% | "
+            "subsets:int | seeds:int"
+        ),
         *((Column(f"{reference} is ahead by", percent, numeric=True),) if behind else ()),
         *((Column("at least", percent, numeric=True),) if behind else ()),
         *((Column("at most", percent, numeric=True),) if behind else ()),
@@ -60,23 +56,15 @@ def lds_table(evaluation: ShareEvaluation, level: float) -> Table:
 
 def counterfactual_table(rows: Sequence[CounterfactualRow]) -> Table:
     """Relative changes after removing or keeping the top contributors."""
-    columns = (
-        Column("method"),
-        Column("kind"),
-        Column("contributors", numeric=True),
-        Column("change", percent, numeric=True),
-        Column("runs", numeric=True),
+    return Table(
+        columns_of("method | kind | contributors:int | change:% | runs:int"),
+        tuple((r.method, r.kind, r.count, r.change, r.runs) for r in rows),
     )
-    return Table(columns, tuple((r.method, r.kind, r.count, r.change, r.runs) for r in rows))
 
 
 def variance_table(evaluation: ShareEvaluation) -> Table:
     """Standard deviations of one run by their source."""
-    columns = (
-        Column("what makes runs differ"),
-        number("standard deviation"),
-        Column("made smaller by", folds=True),
-    )
+    columns = columns_of("what makes runs differ | standard deviation:num | made smaller by:text")
     if evaluation.variance is None:
         return Table(columns, ())
     rows = [
@@ -114,14 +102,7 @@ def evaluation_notes(evaluation: ShareEvaluation) -> list[str]:
 
 def shares_table(shares: Shares, names: Sequence[str]) -> Table:
     """One row per contributor, most credit first where the ranking is resolved, else by name."""
-    columns = (
-        Column("contributor", folds=True),
-        number("share"),
-        number("from"),
-        number("to"),
-        Column("sign"),
-        Column("rank"),
-    )
+    columns = columns_of("contributor:text | share:num | from:num | to:num | sign | rank")
     rows = tuple(
         (
             names[i],
@@ -194,13 +175,9 @@ def split_line(split: SplitReport) -> str:
 
 def plan_table(plan: RunsPlan) -> Table:
     """One row per budget."""
-    columns = (
-        Column("runs", numeric=True),
-        number("hours"),
-        number("half-width"),
-        Column("of the equal split", percent, numeric=True),
-        number("neighbours told apart"),
-        Column("advice", folds=True),
+    columns = columns_of(
+        "runs:int | hours:num | half-width:num | of the equal split:% | "
+        "neighbours told apart:num | advice:text"
     )
     rows = tuple(
         (row.runs, row.hours, row.half_width, row.relative, row.separated, plan.advice(row))
@@ -211,12 +188,7 @@ def plan_table(plan: RunsPlan) -> Table:
 
 def cost_table(cost: Cost, budgets: Iterable[int]) -> Table:
     """One row per stage, then everything for some numbers of runs."""
-    columns = (
-        Column("what"),
-        Column("steps", numeric=True),
-        Column("batch", numeric=True),
-        Column("hours", show_two, numeric=True),
-    )
+    columns = (*columns_of("what | steps:int | batch:int"), Column("hours", show_two, numeric=True))
     rows: list[tuple[str, int | None, int | None, float]] = [
         (stage.name, stage.steps, stage.batch, stage.seconds / 3600) for stage in cost.stages
     ]
@@ -240,8 +212,7 @@ def payout_table(payout: Payout) -> Table:
     before = ("before",) if settles else ()
     money = ("amount", "brought", *before, "paid", "escrow", "held", "balance")
     columns = (
-        Column("contributor", folds=True),
-        number("share"),
+        *columns_of("contributor:text | share:num"),
         *(Column(f"{_MONEY.get(name, name)} {payout.currency}", numeric=True) for name in money),
         Column("sign resolved"),
     )
@@ -261,12 +232,7 @@ def payout_table(payout: Payout) -> Table:
 
 def audit_table(rows: Sequence[AuditRow]) -> Table:
     """One row per check."""
-    columns = (
-        Column("check"),
-        Column("holds"),
-        number("value"),
-        Column("what it says", folds=True),
-    )
+    columns = columns_of("check | holds | value:num | what it says:text")
     words = {True: "yes", False: "no", None: "cannot say"}
     held = [
         words[r.held] + (", by construction" if r.held and r.construction else "") for r in rows

@@ -146,10 +146,7 @@ def _left_out(report: OutlierReport) -> tuple[html.Section, ...]:
 
 
 def write_clusters(
-    path: Path,
-    clustering: Clustering,
-    images: Tensor,
-    generated: Mapping[int, Tensor],
+    path: Path, clustering: Clustering, images: Tensor, generated: Mapping[int, Tensor]
 ) -> None:
     """Write the page of discovered classes.
 

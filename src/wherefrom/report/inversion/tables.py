@@ -6,15 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from wherefrom.report.pages.tables import (
-    CANNOT_SAY,
-    Column,
-    Table,
-    number,
-    rounded_share,
-    show_p_value,
-    show_score,
-)
+from wherefrom.report.pages.tables import CANNOT_SAY, Column, Table, columns_of, show_score
 from wherefrom.report.pages.text import plural
 
 if TYPE_CHECKING:  # importing a question's package imports torch
@@ -31,14 +23,8 @@ Fact = tuple[str, str, str]  # name, value, remark
 
 def outlier_table(report: OutlierReport) -> Table:
     """One row per image, most anomalous first, then those that could not be read."""
-    columns = (
-        Column("image", folds=True),
-        Column("verdict"),
-        Column("p-value", show_p_value, numeric=True),
-        number("score"),
-        Column("reason", folds=True),
-        Column("in the folder"),
-        Column("digest"),
+    columns = columns_of(
+        "image:text | verdict | p-value:p | score:num | reason:text | in the folder | digest"
     )
     verdicts = tuple(
         (
@@ -73,19 +59,14 @@ def outlier_line(report: OutlierReport) -> str:
 
 def subtlety_table(curve: SubtletyCurve) -> Table:
     """One row per corruption and intensity."""
-    columns = (
-        Column("corruption"),
-        number("intensity"),
-        number("AUROC"),
-        Column("caught", rounded_share, numeric=True),
-    )
+    columns = columns_of("corruption | intensity:num | AUROC:num | caught:share")
     rows = tuple((p.corruption, p.intensity, p.auroc, p.caught) for p in curve.points)
     return Table(columns, rows)
 
 
 def least_table(curve: SubtletyCurve) -> Table:
     """From which intensity on at least half of the damaged images are caught."""
-    columns = (Column("corruption"), Column("half caught from intensity", numeric=True))
+    columns = columns_of("corruption | half caught from intensity:int")
     rows = tuple(
         (kind, "never" if least is None else f"{least:g}") for kind, least in curve.least.items()
     )
@@ -118,7 +99,7 @@ def evaluation_table(evaluation: InverterEvaluation) -> Table:
         missing = (f"{count} {name}" for name, count in row.unscored.items())
         pairs += [(f"images without a finite {row.score}", ", ".join(missing) or None)]
     rows = tuple((name, _shown(value)) for name, value in pairs if value is not None)
-    return Table((Column("measure", folds=True), Column("value", numeric=True)), rows)
+    return Table(columns_of("measure:text | value:int"), rows)
 
 
 def _shown(value: float | int | str) -> str:
@@ -165,13 +146,7 @@ def latent_facts(report: LatentReport) -> list[Fact]:
 
 def cluster_table(clustering: Clustering) -> Table:
     """One row per class, most frequent first."""
-    columns = (
-        Column("class"),
-        Column("P(C)", rounded_share, numeric=True),
-        Column("images", numeric=True),
-        Column("share", rounded_share, numeric=True),
-        Column("state"),
-    )
+    columns = columns_of("class | P(C):share | images:int | share:share | state")
     rows = tuple(
         (
             cluster.name,
@@ -188,8 +163,7 @@ def cluster_table(clustering: Clustering) -> Table:
 def tree_table(tree: MergeTree) -> Table:
     """One row per penalty."""
     columns = (
-        number("penalty"),
-        Column("classes, one number per seed"),
+        *columns_of("penalty:num | classes, one number per seed"),
         Column("agreement of seeds", lambda value: f"{value:.3f}", numeric=True),
         Column("P(C) of the first seed", folds=True),
     )

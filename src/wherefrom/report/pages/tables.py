@@ -34,11 +34,6 @@ def show_score(value: Cell) -> str:
 CANNOT_SAY = "cannot say"
 
 
-def show_percent(value: Cell) -> str:
-    """A share as a percentage; an empty cell as 0."""
-    return percent(float(value or 0))
-
-
 @dataclass(frozen=True)
 class Column:
     """One column: its heading, how its values are shown, whether a terminal may fold them."""
@@ -57,6 +52,27 @@ def number(title: str) -> Column:
 def rounded_share(value: Cell) -> str:
     """A share as a percentage with at most two decimals; an empty cell as 0."""
     return percent(round(float(value or 0), 4))
+
+
+_KINDS: dict[str, dict[str, Any]] = {
+    "": {},
+    "text": {"folds": True},
+    "int": {"numeric": True},
+    "num": {"show": show_score, "numeric": True},
+    "p": {"show": show_p_value, "numeric": True},
+    "%": {"show": percent, "numeric": True},
+    "share": {"show": rounded_share, "numeric": True},
+}
+
+
+def columns_of(heading: str) -> tuple[Column, ...]:
+    """Columns by their titles, which | separates, each with its kind after a colon.
+
+    Without a kind a cell is a word.  `text` may be folded; `int` and `num` are numbers, as they are
+    and with four digits; `p` has three; `%` and `share` are percentages, the latter rounded.
+    """
+    pairs = (each.strip().partition(":") for each in heading.split("|"))
+    return tuple(Column(title, **_KINDS[kind]) for title, _, kind in pairs)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, Engine, cast, create_engine, event, func, literal
-from sqlalchemy import exc as errors
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Engine,
+    cast,
+    create_engine,
+    event,
+    func,
+    literal,
+)
+from sqlalchemy import (
+    exc as errors,
+)
 from sqlalchemy.engine import URL, Connection, make_url
 
 from wherefrom.core.errors import ArtifactError, InputError
