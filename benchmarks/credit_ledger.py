@@ -26,9 +26,8 @@ import numpy as np
 from wherefrom import __version__
 from wherefrom.credit.estimators.design import PairedDesign
 from wherefrom.credit.ledger.executors import run_local
-from wherefrom.credit.ledger.game import Bools, Planned
+from wherefrom.credit.ledger.game import Bools, GameIdentity, Outcome, Planned
 from wherefrom.credit.ledger.ledger import Ledger
-from wherefrom.credit.ledger.records import GameIdentity, Outcome
 from wherefrom.credit.ledger.worker import Play, work
 
 PLAYERS = 20

@@ -17,9 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wherefrom.core.saving.store import scratch_beside
-from wherefrom.credit.ledger.game import Planned
+from wherefrom.credit.ledger.game import GameIdentity, Planned
 from wherefrom.credit.ledger.ledger import Ledger
-from wherefrom.credit.ledger.records import GameIdentity
 from wherefrom.credit.method import OpenStudy, open_study, run_study
 from wherefrom.data.images.writing import save_png
 from wherefrom.data.tables.arrays import IDX_IMAGES, IDX_LABELS, read_idx

@@ -78,7 +78,7 @@ def test_another_word_in_the_environment_means_every_core__rejects_word(monkeypa
 def test_a_command_takes_it_before_torch_is_loaded__closed_form():
     program = (
         "import sys, click\n"
-        "from wherefrom.cli.console.lazy import take_threads\n"
+        "from wherefrom.cli.main import take_threads\n"
         "@click.command()\n"
         "def command():\n"
         "    assert 'torch' not in sys.modules\n"

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from wherefrom.credit.ledger.executors import run_local
-from wherefrom.credit.ledger.game import Planned
+from wherefrom.credit.ledger.game import GameIdentity, Outcome, Planned
 from wherefrom.credit.ledger.ledger import Ledger
-from wherefrom.credit.ledger.records import GameIdentity, Outcome
 
 PLAYERS = 5
 GAME = GameIdentity("toy", PLAYERS, {"data": {"a": "1", "b": "2"}, "steps": 3})

@@ -7,10 +7,9 @@ import pytest
 from playing import GAME, PLAYERS, RUNS, open_game, value_of
 
 from wherefrom.core.errors import ArtifactError, InputError
-from wherefrom.credit.ledger.game import Planned, members_of
+from wherefrom.credit.ledger.game import GameIdentity, Outcome, Planned, members_of, run_key
 from wherefrom.credit.ledger.ledger import MAX_ATTEMPTS, Ledger
 from wherefrom.credit.ledger.merging import merge_ledger
-from wherefrom.credit.ledger.records import GameIdentity, Outcome, run_key
 
 
 def play_all(ledger, count=None):

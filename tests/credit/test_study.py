@@ -11,7 +11,7 @@ from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.saving.store import digest_tensors
 from wherefrom.credit.contributors.reading import contributors_from_csv, contributors_from_folders
 from wherefrom.credit.diffusion.model import sample, start_weight
-from wherefrom.credit.ledger.records import run_key
+from wherefrom.credit.ledger.game import run_key
 from wherefrom.credit.ledger.worker import work
 from wherefrom.credit.method import open_study, rescore
 from wherefrom.credit.study.diffusion_run import EMPTIES

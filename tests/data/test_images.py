@@ -17,8 +17,8 @@ from PIL import Image, ImageFile
 from wherefrom.core.errors import InputError
 from wherefrom.core.saving.store import digest_bytes
 from wherefrom.data import Limits, ReadImage, UnusableFile, read_image
-from wherefrom.data.decoding.sixteen import nearest_bytes
-from wherefrom.data.decoding.strictness import strict_pillow
+from wherefrom.data.decoding.colour import nearest_bytes
+from wherefrom.data.decoding.images import strict_pillow
 from wherefrom.data.images.items import decode_image
 
 HERE = Path("picture")

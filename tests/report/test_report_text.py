@@ -7,8 +7,7 @@ import pytest
 
 from wherefrom.core.paths import printable
 from wherefrom.data.tables.records import read_records
-from wherefrom.report.pages.tables import Column, Table, to_csv, to_plain
-from wherefrom.report.pages.text import csv_text, percent, plural
+from wherefrom.report.pages.tables import Column, Table, csv_text, percent, plural, to_csv, to_plain
 
 NASTY = "a\x1b[31m\nb\t\u202egnp.exe\udcff\x00"
 

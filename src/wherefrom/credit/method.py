@@ -22,9 +22,8 @@ from wherefrom.credit.estimators.owen import numbered
 from wherefrom.credit.estimators.paired import LEVEL
 from wherefrom.credit.ledger.executors import EXECUTORS
 from wherefrom.credit.ledger.file import refuse_other_data
-from wherefrom.credit.ledger.game import Bools, Design, RunTable
+from wherefrom.credit.ledger.game import Bools, Design, GameIdentity, Outcome, RunTable
 from wherefrom.credit.ledger.ledger import Ledger
-from wherefrom.credit.ledger.records import GameIdentity, Outcome
 from wherefrom.credit.ledger.worker import Play, run_here
 from wherefrom.credit.study.diffusion_run import (
     BEGUN,

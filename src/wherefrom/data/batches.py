@@ -23,8 +23,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.limits import FULL_PIXELS, Limits, limits_in_force
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
-from wherefrom.data.decoding.images import Carrier
-from wherefrom.data.decoding.strictness import strict_pillow
+from wherefrom.data.decoding.images import Carrier, strict_pillow
 from wherefrom.data.files.opening import SkippedFile, UnusableFile, show_bytes
 from wherefrom.data.images.items import ReadImage, crop_and_resize, read_image, too_little
 from wherefrom.data.images.notebook import rows_as_frame, rows_as_html

@@ -20,8 +20,7 @@ from wherefrom.report.pages.pictures import (
     draw_difference,
     draw_picture,
 )
-from wherefrom.report.pages.tables import Column, Table, columns_of
-from wherefrom.report.pages.text import percent, plural
+from wherefrom.report.pages.tables import Column, Table, columns_of, percent, plural
 
 TONES = {
     AnswerKind.COPY: "yes",

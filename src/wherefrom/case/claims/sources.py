@@ -15,10 +15,10 @@ from typing import Any
 from PIL import Image
 
 from wherefrom.case.claims.text import decode_comment, decode_text, decode_wide
+from wherefrom.data.decoding.images import strict_pillow
 from wherefrom.data.decoding.metadata.exif import exif_bytes, read_fields
 from wherefrom.data.decoding.metadata.png_chunks import MAGIC, chunks, texts
 from wherefrom.data.decoding.metadata.removal import sound_file
-from wherefrom.data.decoding.strictness import strict_pillow
 from wherefrom.data.files.kinds import readable_formats
 
 MAX_TEXT, MAX_ALL = 8 * 2**20, 32 * 2**20  # bytes, inflated

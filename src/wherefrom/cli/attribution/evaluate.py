@@ -163,7 +163,7 @@ def compare(session: Session, options: CompareMethodsOptions) -> None:
 def print_comparison(result: ComparisonResult) -> None:
     """Tables of accuracy and AUROC; with alterations two more."""
     from wherefrom.report.attribution.tables import altered_table, comparison_table
-    from wherefrom.report.pages.text import plural
+    from wherefrom.report.pages.tables import plural
 
     click.echo("accuracy, %")
     print_table(comparison_table(result, "accuracy"))

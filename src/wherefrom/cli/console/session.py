@@ -51,7 +51,7 @@ class Session:
     def note_skipped(self, skipped: Sequence[SkippedFile]) -> None:
         """One note on the files that were left out, if any were."""
         if skipped:
-            from wherefrom.report.pages.text import left_out
+            from wherefrom.report.pages.tables import left_out
 
             self.note(f"note: {left_out(skipped)}")
 

@@ -25,7 +25,7 @@ from wherefrom.cli.credit.results import (
     opened_study,
     study_argument,
 )
-from wherefrom.report.pages.text import plural
+from wherefrom.report.pages.tables import plural
 
 if TYPE_CHECKING:
     from wherefrom.credit.payout.division import PayoutConfig

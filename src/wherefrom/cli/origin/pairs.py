@@ -134,7 +134,7 @@ def tell_trained_on(session: Session, report: RetrievalReport) -> None:
 def tell_out_of_scope(session: Session, manifest: PairsManifest) -> None:
     """One note on edits that no answer of this method covers, if there are any."""
     if manifest.out_of_scope:
-        from wherefrom.report.pages.text import plural
+        from wherefrom.report.pages.tables import plural
 
         session.note(
             f"note: {plural(manifest.out_of_scope, 'edit')} of {len(manifest.rows)} out of scope: "

@@ -25,8 +25,8 @@ from wherefrom.core.compute.cluster import ray_cluster, require_room, start_acto
 from wherefrom.core.compute.threads import threads_per_process, using_threads
 from wherefrom.core.errors import InputError, WherefromError
 from wherefrom.core.progress import Track, quiet
+from wherefrom.credit.ledger.game import GameIdentity, Lease, Outcome
 from wherefrom.credit.ledger.ledger import LEASE_SECONDS, MAX_ATTEMPTS, Ledger
-from wherefrom.credit.ledger.records import GameIdentity, Lease, Outcome
 from wherefrom.credit.ledger.worker import MakePlay, machine_fault, play_once, work_in_process
 
 POLL_SECONDS = 0.2

@@ -20,7 +20,7 @@ from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.saving.database import database_errors, transaction
 from wherefrom.core.saving.json_text import canonical_json
-from wherefrom.credit.ledger.records import GameIdentity, changed_names
+from wherefrom.credit.ledger.game import GameIdentity, changed_names
 
 SCHEMA = 1
 APPLICATION_ID = 0x57464C47  # "WFLG"; another program's database has another one

@@ -1,4 +1,4 @@
-"""A run of one subset of contributors, and the tables and designs of runs.
+"""A run of one subset of contributors, its lease and outcome; tables and designs of runs.
 
 The players of the game are the contributors, numbered 0 to n - 1.  In computations a subset is a
 boolean row (n,); as a name, in the ledger, it is an int with bit i for player i, its mask.
@@ -6,14 +6,17 @@ boolean row (n,); as a name, in the ledger, it is an int with bit i for player i
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wherefrom.core.errors import InputError
+from wherefrom.core.saving.json_text import digest_json
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -101,3 +104,81 @@ def members_of(mask: int, players: int) -> Bools:
         )
     data = np.frombuffer(mask.to_bytes((players + 7) // 8, "little"), dtype=np.uint8)
     return np.unpackbits(data, count=players, bitorder="little").astype(bool)
+
+
+@dataclass(frozen=True)
+class GameIdentity:
+    """The identity of a game: runs of one identity are comparable.
+
+    `spec`, JSON values, is everything that determines a run's result: digests of each contributor's
+    data and of the weights, and all settings.
+    """
+
+    name: str
+    players: int
+    spec: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of players and spec, without the name."""
+        return digest_json({"players": self.players, "spec": dict(self.spec)})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of a run: values by property, an error for each other property, and details.
+
+    `detail`: JSON values, as seconds per stage and digests of the output.  `rescorable`: the output
+    is saved and can be measured again, so the run is done even if no property has a value.
+    """
+
+    values: Mapping[str, float]
+    errors: Mapping[str, str] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    rescorable: bool = False
+
+
+class Lease(NamedTuple):
+    """The right to make one run, which no other process has until the lease ends."""
+
+    key: str
+    mask: int
+    seed: int
+    owner: str
+
+
+class Problem(NamedTuple):
+    """A recorded failure of a run, or of one property of it."""
+
+    run: Run
+    what: str
+    error: str
+
+
+def run_key(game: str, mask: int, seed: int) -> str:
+    """The key of a run: SHA-256 over the game's digest, the mask and the seed, as hex."""
+    return hashlib.sha256(f"{game}\x1f{mask:x}\x1f{seed}".encode()).hexdigest()
+
+
+def sort_out(outcome: Outcome) -> tuple[dict[str, float], dict[str, str]]:
+    """The finite values of an outcome, and an error for every other property."""
+    values = {k: float(v) for k, v in outcome.values.items() if np.isfinite(v)}
+    errors = {
+        k: f"the property gave {float(v)}, expected a finite number"
+        for k, v in outcome.values.items()
+        if not np.isfinite(v)
+    }
+    return values, errors | {k: v or "failed" for k, v in outcome.errors.items()}
+
+
+def changed_names(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of the entries that differ."""
+    names, absent = list[str](), object()
+    new = json.loads(json.dumps(new))
+    for name in sorted({*old, *new}):
+        before, after = old.get(name, absent), new.get(name, absent)
+        if isinstance(before, dict) and isinstance(after, dict):
+            names += changed_names(before, after, f"{prefix}{name}.")
+        elif before != after:
+            names.append(f"{prefix}{name}")
+    return names

@@ -25,9 +25,18 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.saving.json_text import canonical_json, digest_json
 from wherefrom.credit.ledger.file import LedgerFile
-from wherefrom.credit.ledger.game import Planned, Run, RunTable, members_of
+from wherefrom.credit.ledger.game import (
+    Lease,
+    Outcome,
+    Planned,
+    Problem,
+    Run,
+    RunTable,
+    members_of,
+    run_key,
+    sort_out,
+)
 from wherefrom.credit.ledger.lease_owner import has_died, new_owner
-from wherefrom.credit.ledger.records import Lease, Outcome, Problem, run_key, sort_out
 
 LEASE_SECONDS = 120.0
 MAX_ATTEMPTS = 3

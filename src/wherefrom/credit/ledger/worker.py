@@ -19,9 +19,8 @@ from typing import Protocol
 
 from wherefrom.core.errors import InputError, WherefromError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.credit.ledger.game import Bools, members_of
+from wherefrom.credit.ledger.game import Bools, GameIdentity, Lease, Outcome, members_of
 from wherefrom.credit.ledger.ledger import LEASE_SECONDS, Ledger
-from wherefrom.credit.ledger.records import GameIdentity, Lease, Outcome
 
 MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 

@@ -45,8 +45,7 @@ from wherefrom.credit.diffusion.model import (
 )
 from wherefrom.credit.diffusion.properties import Property, RunOutput, measure
 from wherefrom.credit.diffusion.unlearning import UnlearningConfig, unlearn
-from wherefrom.credit.ledger.game import Bools, mask_of
-from wherefrom.credit.ledger.records import Outcome, run_key
+from wherefrom.credit.ledger.game import Bools, Outcome, mask_of, run_key
 from wherefrom.data.images.writing import to_uint8
 from wherefrom.training.loop import Checkpoints, run
 

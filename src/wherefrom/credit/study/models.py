@@ -35,7 +35,7 @@ from wherefrom.credit.diffusion.model import (
 from wherefrom.credit.diffusion.own_network import find_own
 from wherefrom.credit.diffusion.pruning import PrunedNetwork, prune
 from wherefrom.credit.diffusion.schedules import DEFAULT
-from wherefrom.credit.ledger.records import changed_names
+from wherefrom.credit.ledger.game import changed_names
 from wherefrom.credit.study.diffusion_run import checkpoints_beside, copies_of
 from wherefrom.credit.study.file import Study
 from wherefrom.data.images.writing import float_parts

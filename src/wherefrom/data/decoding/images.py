@@ -7,14 +7,17 @@ damaged or too large is left out first, so that the pixels can still be read.
 
 from __future__ import annotations
 
+import ctypes
 import io
+import logging
 import math
 import struct
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,14 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.limits import FULL_PIXELS, Limits
-from wherefrom.data.decoding.colour import Flat, flatten, flatten_reduced, named_space
+from wherefrom.data.decoding.colour import (
+    Flat,
+    flatten,
+    flatten_reduced,
+    is_deep,
+    named_space,
+    to_eight_bits,
+)
 from wherefrom.data.decoding.jpeg_tables import jpeg_quality
 from wherefrom.data.decoding.jpeg_traces import jpeg_traces
 from wherefrom.data.decoding.losses import (
@@ -35,8 +45,6 @@ from wherefrom.data.decoding.losses import (
 from wherefrom.data.decoding.metadata.exif import exif_bytes, values_overlap
 from wherefrom.data.decoding.metadata.png_chunks import SoundFile
 from wherefrom.data.decoding.metadata.removal import EXIF_LEFT_OUT, bare_jpeg, sound_file
-from wherefrom.data.decoding.sixteen import is_deep, to_eight_bits
-from wherefrom.data.decoding.strictness import strict_pillow
 from wherefrom.data.files.kinds import (
     RAW_PREVIEW,
     is_camera_raw,
@@ -47,6 +55,77 @@ from wherefrom.data.files.kinds import (
     stand_in,
 )
 from wherefrom.data.files.opening import UnusableFile, show_bytes
+
+# Without a handler, Python prints what Pillow logs about a damaged file to stderr.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+class _Strictness:
+    """Counts running decoders: the first makes Pillow strict, the last restores its settings."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.caught = warnings.catch_warnings()
+        self.truncated = False
+        self.max_pixels: int | None = None
+        self.printer: Any = None  # what libtiff prints with
+
+
+_STRICTNESS = _Strictness()
+
+
+@contextmanager
+def strict_pillow() -> Iterator[None]:
+    """Make Pillow strict in all threads until the last of them leaves the block.
+
+    `warnings.catch_warnings` changes the whole process, so all threads share one.
+    """
+    state = _STRICTNESS
+    with state.lock:
+        if state.users == 0:
+            state.caught = warnings.catch_warnings()
+            state.caught.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            state.truncated = ImageFile.LOAD_TRUNCATED_IMAGES
+            state.max_pixels = Image.MAX_IMAGE_PIXELS
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+            Image.MAX_IMAGE_PIXELS = None
+            state.printer = _print_tiff_errors_with(None)
+        state.users += 1
+    try:
+        yield
+    finally:
+        with state.lock:
+            state.users -= 1
+            if state.users == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES = state.truncated
+                Image.MAX_IMAGE_PIXELS = state.max_pixels
+                _print_tiff_errors_with(state.printer)
+                state.caught.__exit__(None, None, None)
+
+
+def _print_tiff_errors_with(printer: Any) -> Any:
+    """Set the function with which libtiff prints errors (None: silence); returns the former one.
+
+    libtiff prints errors of damaged files to stderr, and Pillow has no switch for it.
+    """
+    setter = _tiff_error_setter()
+    return None if setter is None else setter(printer)
+
+
+@cache
+def _tiff_error_setter() -> Any:
+    """libtiff's `TIFFSetErrorHandler`; None where Pillow's libtiff cannot be reached."""
+    try:
+        from PIL import _imaging
+
+        setter = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
+    except (ImportError, OSError, AttributeError):
+        return None
+    setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+    return setter
+
 
 FORMATS = readable_formats()  # HEIF comes on top where pillow-heif is installed
 _NAMES = {"MPO": "JPEG"}  # a JPEG with more pictures behind the first, as phones write it

@@ -19,8 +19,7 @@ from wherefrom.report.anomaly.tables import generator_table, image_table, pair_t
 from wherefrom.report.pages import html
 from wherefrom.report.pages.files import write_text
 from wherefrom.report.pages.pictures import thumbnails
-from wherefrom.report.pages.tables import to_csv
-from wherefrom.report.pages.text import percent, plural
+from wherefrom.report.pages.tables import percent, plural, to_csv
 
 PAGE, GENERATORS, IMAGES = "report.html", "generators.csv", "images.csv"
 WHOLE, HEAT = "audit.json", "heat"

@@ -7,7 +7,7 @@ from wherefrom.anomaly.calibration.assumption import AssumptionCheck
 from wherefrom.anomaly.comparison.generators import Comparison
 from wherefrom.anomaly.comparison.means import MeanTest
 from wherefrom.anomaly.localisation.heat_maps import Localisation
-from wherefrom.report.pages.text import percent, plural
+from wherefrom.report.pages.tables import percent, plural
 
 DECIDING = {
     "as_i": "AS-i",

@@ -20,8 +20,7 @@ from wherefrom.data.images.notebook import data_uri
 from wherefrom.report.attribution import figures, wording
 from wherefrom.report.pages import html
 from wherefrom.report.pages.files import write_text
-from wherefrom.report.pages.tables import show_p_value
-from wherefrom.report.pages.text import percent, plural
+from wherefrom.report.pages.tables import percent, plural, show_p_value
 
 SIDE = 192  # px of a map on the page
 FULL = 4.0  # deviations, and 8-bit levels, at which a map is fully tinted

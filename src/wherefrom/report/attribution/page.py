@@ -23,7 +23,7 @@ from wherefrom.report.attribution.tables import (
 from wherefrom.report.pages import html
 from wherefrom.report.pages.figures import Scores
 from wherefrom.report.pages.html import flatten
-from wherefrom.report.pages.text import percent, plural
+from wherefrom.report.pages.tables import percent, plural
 
 if TYPE_CHECKING:
     from wherefrom.attribution.checking.fitted import Attributor

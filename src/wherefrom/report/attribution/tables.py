@@ -8,8 +8,16 @@ from wherefrom.attribution.checking.explaining import Explanation
 from wherefrom.attribution.evaluation.comparison import ComparisonResult, Series
 from wherefrom.attribution.result import CheckResult, EvaluationResult, SourceRow, Together
 from wherefrom.core.paths import printable
-from wherefrom.report.pages.tables import CANNOT_SAY, Cell, Column, Table, columns_of, number
-from wherefrom.report.pages.text import percent, plural
+from wherefrom.report.pages.tables import (
+    CANNOT_SAY,
+    Cell,
+    Column,
+    Table,
+    columns_of,
+    number,
+    percent,
+    plural,
+)
 
 CHECK_COLUMNS = columns_of(
     "image:text | verdict | p-value:p | score:num | reason:text | p-value of the others:p | "

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from wherefrom.attribution.result import CheckResult, EvaluationResult
 from wherefrom.calibration.verdict import Verdict
-from wherefrom.report.pages.text import percent, plural
+from wherefrom.report.pages.tables import percent, plural
 
 TONES: Mapping[str, str] = {
     Verdict.OURS: "yes",

@@ -10,8 +10,7 @@ from wherefrom.case.demo.material import DemoConfig
 from wherefrom.core.paths import printable
 from wherefrom.report.pages import html
 from wherefrom.report.pages.pictures import PicturedFile, thumbnails
-from wherefrom.report.pages.tables import Column, Table, columns_of
-from wherefrom.report.pages.text import plural
+from wherefrom.report.pages.tables import Column, Table, columns_of, plural
 
 SETTINGS = DemoConfig()
 WIDTH = 110  # characters of a line below the table

@@ -14,8 +14,7 @@ from wherefrom.report.case.wording import TONES, limits
 from wherefrom.report.pages import html
 from wherefrom.report.pages.files import remove_signature, write_text
 from wherefrom.report.pages.pictures import PicturedFile, thumbnails
-from wherefrom.report.pages.tables import Column, Table, columns_of, to_csv
-from wherefrom.report.pages.text import plural
+from wherefrom.report.pages.tables import Column, Table, columns_of, plural, to_csv
 
 CSV, WHOLE = "inspections.csv", "inspections.json"
 LISTED = 200

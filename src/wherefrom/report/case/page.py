@@ -48,7 +48,7 @@ from wherefrom.report.pages.files import (
 )
 from wherefrom.report.pages.html import Figure, Panel
 from wherefrom.report.pages.pictures import draw_picture
-from wherefrom.report.pages.text import percent
+from wherefrom.report.pages.tables import percent
 
 HEAT_SIDE = 320
 MIN_SIDE = 160  # px that a small picture is enlarged to

@@ -7,7 +7,7 @@ from typing import Any
 
 from wherefrom.case.parts.file import KINDS, Case
 from wherefrom.case.result import QUESTIONS, QuestionAnswer, State
-from wherefrom.report.pages.text import percent, plural
+from wherefrom.report.pages.tables import percent, plural
 
 TONES: Mapping[str, str] = {
     State.FOUND: "yes",

@@ -20,7 +20,7 @@ from wherefrom.data.images.writing import image_grid
 from wherefrom.report.credit.tables import is_ranked, rank_of, sign_of
 from wherefrom.report.pages.figures import MAX_LABEL, Scheme, Scores, dress, legend, render
 from wherefrom.report.pages.html import Figure, Panel, Prose, Section, Strip
-from wherefrom.report.pages.text import percent, plural
+from wherefrom.report.pages.tables import percent, plural
 
 
 def contributor_bars(

@@ -16,8 +16,7 @@ from wherefrom.credit.payout.division import Payout
 from wherefrom.credit.payout.money import show_money
 from wherefrom.credit.result import Shares
 from wherefrom.credit.study.cost import Cost
-from wherefrom.report.pages.tables import Cell, Column, Table, columns_of
-from wherefrom.report.pages.text import percent, plural
+from wherefrom.report.pages.tables import Cell, Column, Table, columns_of, percent, plural
 
 
 def evaluation_tables(evaluation: ShareEvaluation, level: float) -> list[Table]:

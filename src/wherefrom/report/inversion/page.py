@@ -26,7 +26,7 @@ from wherefrom.report.inversion.tables import (
 )
 from wherefrom.report.pages import html
 from wherefrom.report.pages.pictures import thumbnails
-from wherefrom.report.pages.text import percent, plural
+from wherefrom.report.pages.tables import percent, plural
 
 LISTED = 200
 SHOWN = 16  # images per class and kind

@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from wherefrom.report.pages.tables import CANNOT_SAY, Column, Table, columns_of, show_score
-from wherefrom.report.pages.text import plural
+from wherefrom.report.pages.tables import CANNOT_SAY, Column, Table, columns_of, plural, show_score
 
 if TYPE_CHECKING:  # importing a question's package imports torch
     from wherefrom.inversion.classes.clusters import Clustering
