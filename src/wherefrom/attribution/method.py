@@ -85,8 +85,9 @@ def fit(  # noqa: PLR0913 - each is a choice of the caller's, and a command's op
     `config` is of the method's own type; without one the method's default holds (`numbers` for rows
     and signals).  Without `method` it is that of the `config`; without both, `patches` for images
     and `flipad` for numbers.  `columns` are the names of a table's columns, which `check` then asks
-    of every table.
+    of every table.  Sampling, training and scoring run on `device`.
     """
+    generator = generator.to(device)
     numbers = generator.makes_numbers
     chosen = find_method(method) if method else method_for(config, numbers=numbers)
     config = chosen.settings(config, numbers=numbers)

@@ -84,7 +84,8 @@ class Generator:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Images 0 to n-1 of this seed with their z, float32 (B, *last_layer.input_shape).
 
-        At most `batch` at once.  z belongs to the image before any 8-bit rounding.
+        On the CPU, wherever the module lives.  At most `batch` at once.  z belongs to the image
+        before any 8-bit rounding.
         """
         if n < 1 or (batch is not None and batch < 1):
             raise InputError(f"asked for {n} images in batches of {batch}; both must be at least 1")
@@ -160,7 +161,8 @@ class Generator:
 
     def _batches(self, n: int, seed: int, chunk: int) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, n, self.batch_size):
-            images, z = run_split(lambda first=start: self._draw(first, seed), self.split)  # type: ignore[misc]
+            drawn = run_split(lambda first=start: self._draw(first, seed), self.split)  # type: ignore[misc]
+            images, z = (part.cpu() for part in drawn)
             keep = min(n - start, self.batch_size)
             yield from zip(
                 torch.split(images[:keep], chunk), torch.split(z[:keep], chunk), strict=True

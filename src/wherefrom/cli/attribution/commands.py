@@ -159,6 +159,7 @@ class CheckImagesOptions(OutputOptions, GeneratorOptions):
         "A file, made if it is not there, that keeps every answer by the digests of image and "
         "attributor: what it holds is not judged again, and a run that was stopped goes on."
     )
+    device: str = use(device_option)
 
 
 @attribution.command()
@@ -182,8 +183,11 @@ def check(session: Session, options: CheckImagesOptions) -> None:
     )
 
     options.prepare()
+    if options.processes > 1 and options.device not in ("auto", "cpu"):
+        raise InputError("--processes share the CPU; give --device cpu, or one process")
+    place = resolve_device(options.device if options.processes == 1 else "cpu")
     generator = options.load_if_named()
-    fitted = question.load(options.attributor, generator=generator)
+    fitted = question.load(options.attributor, generator=generator, device=place)
     if options.report is not None and fitted.judges_numbers:
         raise InputError("--report shows pictures, and this attributor judges rows; take --csv")
     if options.processes > 1 and generator is not None:

@@ -42,6 +42,7 @@ class EvaluateAttributorOptions(OutputOptions, GeneratorOptions, SourceOptions):
         "The model, which an attributor of an inversion method needs."
     )
     report: Path | None = use(report_option)
+    device: str = use(device_option)
 
 
 @click.command()
@@ -59,7 +60,8 @@ def evaluate(session: Session, options: EvaluateAttributorOptions) -> None:
     from wherefrom.report.attribution.wording import evaluation_notes
 
     options.prepare()
-    fitted = question.load(options.attributor, generator=options.load_if_named())
+    place = resolve_device(options.device)
+    fitted = question.load(options.attributor, generator=options.load_if_named(), device=place)
     reader = reader_of(session, fitted.image_shape, resize=options.resize)
     sources = reader.read_sources(options.sources)
     own = reader_of(session, fitted.image_shape, resize=False).read((options.own,))

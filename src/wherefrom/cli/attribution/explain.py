@@ -12,8 +12,10 @@ from wherefrom.cli.console.options import (
     GeneratorOptions,
     argument,
     check_output,
+    device_option,
     json_option,
     option,
+    resolve_device,
     use,
     with_options,
 )
@@ -31,6 +33,7 @@ class ExplainVerdictOptions(GeneratorOptions):
     )
     report: Path | None = option("Write a page there, and .json beside it.")
     as_json: bool = use(json_option)
+    device: str = use(device_option)
 
 
 @click.command()
@@ -57,7 +60,8 @@ def explain(session: Session, options: ExplainVerdictOptions) -> None:
     if options.report is not None:
         check_output(options.report, "--report")
         check_output(options.report.with_suffix(".json"), "--report", ".json")
-    fitted = question.load(options.attributor, generator=options.load_if_named())
+    place = resolve_device(options.device)
+    fitted = question.load(options.attributor, generator=options.load_if_named(), device=place)
     explanation, pixels = explain_path(fitted, options.image)
     result = fitted.result([explanation.image])
     if options.report is not None:
