@@ -11,17 +11,19 @@ from torch import Tensor
 from wherefrom.anomaly.config import AnomalyConfig
 from wherefrom.core.saving.json_text import finite
 from wherefrom.data.files.opening import SkippedFile
-from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import AsTable, Rows
 from wherefrom.encoders.encoder import EncoderIdentity
 
 
 @dataclass(frozen=True, eq=False)
-class ImageScores:
+class ImageScores(AsTable):
     """Complexity and vulnerability of N images, in the order in which the images were given.
 
     Real images are expected to have the higher complexity and the lower vulnerability; whether they
     do depends on the feature model (`check_assumption`).
     """
+
+    IMAGE = "name"
 
     complexity: Tensor  # C, (N,) float64, radians
     complexity_error: Tensor  # its standard error over the directions; NaN with one direction
@@ -73,13 +75,8 @@ class ImageScores:
             "seed": self.seed,
         }
 
-    def to_dataframe(self) -> Any:
-        """A pandas data frame with a row per image."""
-        return rows_as_frame(self.to_dict()["images"])
-
-    def _repr_html_(self) -> str:
-        rows = self.to_dict()["images"]
-        return rows_as_html(rows, caption="Complexity and vulnerability", image="name")
+    def as_table(self) -> tuple[Rows, str]:
+        return self.to_dict()["images"], "Complexity and vulnerability"
 
 
 SHOWN = (

@@ -25,7 +25,7 @@ from typing import Any
 
 from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import InputError
-from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import AsTable, Rows, rows_as_frame, rows_as_html
 from wherefrom.metrics.detection import finite_mean
 
 
@@ -226,7 +226,7 @@ class SourceRow:
 
 
 @dataclass(frozen=True)
-class EvaluationResult:
+class EvaluationResult(AsTable):
     """One row for the model's own images, one per other source, and the scores behind them.
 
     `notes`: what could not be checked of the images, and why.
@@ -258,12 +258,8 @@ class EvaluationResult:
             "attributor": dict(self.attributor),
         }
 
-    def to_dataframe(self) -> Any:
-        """A pandas data frame with a row per source, the own one first (extra `dataframe`)."""
-        return rows_as_frame(self._rows())
-
-    def _repr_html_(self) -> str:
-        return rows_as_html(self._rows(), caption="The attributor, by source of images")
+    def as_table(self) -> tuple[Rows, str]:
+        return self._rows(), "The attributor, by source of images"
 
     def _rows(self) -> list[dict[str, Any]]:
         rows = [row.to_dict() for row in (self.own, *self.others)]

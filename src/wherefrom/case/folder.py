@@ -26,7 +26,7 @@ from wherefrom.core.saving.json_text import to_json
 from wherefrom.core.saving.store import digest_bytes, write_file
 from wherefrom.data.files.archives import read_file
 from wherefrom.data.folders import list_images
-from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import AsTable, Rows
 
 MAX_STORED_BYTES = 16 * 2**20
 STORED = ".inspections"  # beside the case file, after its name
@@ -67,8 +67,10 @@ class InspectedFile:
 
 
 @dataclass(frozen=True)
-class FolderInspection:
+class FolderInspection(AsTable):
     """All files, the most certain findings first; `reused`: how many an earlier run answered."""
+
+    IMAGE = "path"
 
     rows: tuple[InspectedFile, ...]
     reused: int
@@ -80,12 +82,8 @@ class FolderInspection:
         ]
         return {"kind": "wherefrom inspections", "schema": SCHEMA, "rows": rows}
 
-    def to_dataframe(self) -> Any:
-        """A pandas data frame with a line per file; needs the extra `dataframe`."""
-        return rows_as_frame(self._rows())
-
-    def _repr_html_(self) -> str:
-        return rows_as_html(self._rows(), caption="inspected images", image="path")
+    def as_table(self) -> tuple[Rows, str]:
+        return self._rows(), "inspected images"
 
     def _rows(self) -> list[dict[str, Any]]:
         return [

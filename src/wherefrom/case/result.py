@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from wherefrom.case.parts.file import PartConfig
-from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import AsTable, Rows
 
 SCHEMA = 1
 KIND = "wherefrom inspection"
@@ -125,7 +125,7 @@ class ImageFacts:
 
 
 @dataclass(frozen=True, eq=False)
-class Inspection:
+class Inspection(AsTable):
     """All answers about one image.  `exhibits` by question: what a page draws, no JSON.
 
     `consulted`: absolute paths of the pictures that answers rest on beside the image, whether they
@@ -163,12 +163,8 @@ class Inspection:
             "versions": dict(self.versions),
         }
 
-    def to_dataframe(self) -> Any:
-        """A pandas data frame with a line per question; needs the extra `dataframe`."""
-        return rows_as_frame(self._rows())
-
-    def _repr_html_(self) -> str:
-        return rows_as_html(self._rows(), caption=self.image.name)
+    def as_table(self) -> tuple[Rows, str]:
+        return self._rows(), self.image.name
 
     def _rows(self) -> list[dict[str, Any]]:
         return [

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from wherefrom.data.files.opening import SkippedFile
-from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import AsTable, Rows
 
 NAMES = {
     "as_i": "AS-i",
@@ -69,8 +69,10 @@ class FalseAlarms:
 
 
 @dataclass(frozen=True)
-class Judgements:
+class Judgements(AsTable):
     """Images ranked among held-out real ones, worst first."""
+
+    IMAGE = "name"
 
     images: tuple[ImageJudgement, ...]
     flags: FalseAlarms
@@ -82,13 +84,8 @@ class Judgements:
             "skipped": [file.to_dict() for file in self.skipped],
         }
 
-    def to_dataframe(self) -> Any:
-        """A pandas data frame with a row per image."""
-        return rows_as_frame(self.to_dict()["images"])
-
-    def _repr_html_(self) -> str:
-        rows = self.to_dict()["images"]
-        return rows_as_html(rows, caption=self.flags.message, image="name")
+    def as_table(self) -> tuple[Rows, str]:
+        return self.to_dict()["images"], self.flags.message
 
 
 def explain_flag(decides: str, p: float, point: Tensor, held: Tensor) -> str:

@@ -31,7 +31,7 @@ from wherefrom.calibration.family import holm_adjusted
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
-from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import AsTable, Rows
 from wherefrom.metrics.feature_sets.frechet import frechet_distance
 from wherefrom.metrics.feature_sets.inception_score import inception_score
 from wherefrom.metrics.feature_sets.kernel_distance import kernel_distance
@@ -133,7 +133,7 @@ class GeneratorScore:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(AsTable):
     """All generators of an audit, nearest to the real images first.
 
     `equal_size` images of each generator are compared.
@@ -177,12 +177,8 @@ class Comparison:
             for row in self.generators
         ]
 
-    def to_dataframe(self) -> Any:
-        """A pandas data frame with a row per generator."""
-        return rows_as_frame(self.rows())
-
-    def _repr_html_(self) -> str:
-        return rows_as_html(self.rows(), caption="Generators, nearest to the real images first")
+    def as_table(self) -> tuple[Rows, str]:
+        return self.rows(), "Generators, nearest to the real images first"
 
 
 def anomaly_score(

@@ -30,7 +30,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed
 from wherefrom.data.altering.degradations import Alteration
-from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import AsTable, Rows
 from wherefrom.generators.generator import Generator
 from wherefrom.metrics.detection import finite_mean
 
@@ -97,7 +97,7 @@ def _json_value(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class ComparisonResult:
+class ComparisonResult(AsTable):
     """One row per method, in the order in which they were asked for; and per alteration of it."""
 
     rows: tuple[MethodRow, ...]
@@ -115,12 +115,8 @@ class ComparisonResult:
         }
         return asdict(self) | rows
 
-    def to_dataframe(self) -> Any:
-        """A pandas data frame with a row per method, alteration and source (extra `dataframe`)."""
-        return rows_as_frame(self.to_rows())
-
-    def _repr_html_(self) -> str:
-        return rows_as_html(self.to_rows(), caption="Methods of attribution, by source")
+    def as_table(self) -> tuple[Rows, str]:
+        return self.to_rows(), "Methods of attribution, by source"
 
     def to_rows(self) -> list[dict[str, Any]]:
         """A row per method, alteration and source; its values are unrounded."""

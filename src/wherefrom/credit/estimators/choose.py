@@ -23,7 +23,7 @@ from wherefrom.credit.estimators.paired import (
 from wherefrom.credit.estimators.tables import checked, enumerated, pairs_of, subsets_of
 from wherefrom.credit.ledger.game import RunTable
 from wherefrom.credit.result import Shares
-from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import AsTable, Rows
 
 METHODS = ("auto", "paired", "exact", "kernelshap", "permutation", "banzhaf", "loo", "owen")
 
@@ -75,7 +75,7 @@ def estimate(
 
 
 @dataclass(frozen=True)
-class Credit:
+class Credit(AsTable):
     """Shares and their names; where these are unions, `inside` has the shares of the players."""
 
     shares: Shares
@@ -106,12 +106,8 @@ class Credit:
         inside = {} if self.inside is None else {"inside": self.inside.to_dict()}
         return {"contributors": list(self.names), **self.shares.to_dict(), **inside}
 
-    def to_dataframe(self) -> Any:
-        """The shares as a pandas frame, one row per contributor."""
-        return rows_as_frame(self.rows())
-
-    def _repr_html_(self) -> str:
-        return rows_as_html(self.rows(), caption=f"Shares by {self.shares.method}")
+    def as_table(self) -> tuple[Rows, str]:
+        return self.rows(), f"Shares by {self.shares.method}"
 
 
 def estimate_credit(

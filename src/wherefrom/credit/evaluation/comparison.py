@@ -50,7 +50,7 @@ from wherefrom.credit.evaluation.table_one import (
 from wherefrom.credit.ledger.game import Floats, Planned, RunTable, mask_of
 from wherefrom.credit.method import COUNTERFACTUAL_SEEDS, OpenStudy, run_study, without_evaluation
 from wherefrom.credit.study.diffusion_run import DiffusionPlay
-from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import AsTable, Rows
 
 CHOICES = ("best", "all", "none")
 FAMILIES = (SHARES, LEAVE_ONE_OUT, SIMILARITY, INFLUENCE, APPLICATION, GIVEN)
@@ -105,7 +105,7 @@ class LdsGap:
 
 
 @dataclass(frozen=True)
-class ShareEvaluation:
+class ShareEvaluation(AsTable):
     """How well shares and baselines predict the property of held-out subsets.
 
     `missing`: why a baseline has no scores.  `known`: how many of the `held_out` subsets were also
@@ -138,12 +138,8 @@ class ShareEvaluation:
             "variance_of_images": self.images,
         }
 
-    def to_dataframe(self) -> Any:
-        """LDS as a pandas frame, one line per method and size."""
-        return rows_as_frame([row.to_dict() for row in self.lds])
-
-    def _repr_html_(self) -> str:
-        return rows_as_html([row.to_dict() for row in self.lds], caption="LDS by method and size")
+    def as_table(self) -> tuple[Rows, str]:
+        return [row.to_dict() for row in self.lds], "LDS by method and size"
 
 
 def evaluate_shares(

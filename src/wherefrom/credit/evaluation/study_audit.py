@@ -28,7 +28,7 @@ from wherefrom.credit.evaluation.fidelity import (
 from wherefrom.credit.ledger.game import Floats, RunTable
 from wherefrom.credit.method import FinishedRuns, finished_runs
 from wherefrom.credit.result import Shares
-from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import AsTable, Rows
 
 EFFICIENT = ("exact", "paired", "kernelshap", "permutation", "owen")  # whatever the runs are
 EXACT = 1e-9  # of the largest value: what float64 leaves of an identity
@@ -257,7 +257,7 @@ class SplitGame(NamedTuple):
 
 
 @dataclass(frozen=True)
-class StudyAudit:
+class StudyAudit(AsTable):
     """Checks of axioms, and the comparisons with retraining and with a split, None if not asked."""
 
     checks: tuple[AuditRow, ...]
@@ -273,12 +273,8 @@ class StudyAudit:
             audit["split"] = self.split.to_dict()
         return audit
 
-    def to_dataframe(self) -> Any:
-        """The checks as a pandas frame, one line each."""
-        return rows_as_frame([row.to_dict() for row in self.checks])
-
-    def _repr_html_(self) -> str:
-        return rows_as_html([row.to_dict() for row in self.checks], caption="Checks of the shares")
+    def as_table(self) -> tuple[Rows, str]:
+        return [row.to_dict() for row in self.checks], "Checks of the shares"
 
 
 def audit_study(

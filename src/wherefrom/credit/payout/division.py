@@ -25,7 +25,7 @@ from wherefrom.credit.estimators.intervals import error_of_look, gain_level, par
 from wherefrom.credit.payout.money import digits_of, parse_money, round_to, show_money
 from wherefrom.credit.payout.negative_shares import Owed, amounts_of, certain_amounts, debts_of
 from wherefrom.credit.result import Shares
-from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import AsTable, Rows
 
 EFFICIENT = 1e-6  # relative: how far shares that are a division may be from the gain
 
@@ -77,7 +77,7 @@ class Payment:
 
 
 @dataclass(frozen=True)
-class Payout:
+class Payout(AsTable):
     """The payments of a pool, in the smallest unit of a currency with so many `digits`.
 
     `look`: 1 for the first payout of this pool, 2 for its first settlement, and so on; `error`: the
@@ -103,13 +103,9 @@ class Payout:
             "payments": [payment.to_dict() for payment in self.payments],
         }
 
-    def to_dataframe(self) -> Any:
-        """The payments as a pandas frame, one line per contributor, money as text."""
-        return rows_as_frame(self._rows())
-
-    def _repr_html_(self) -> str:
+    def as_table(self) -> tuple[Rows, str]:
         pool = f"{show_money(self.pool, self.digits)} {self.currency} divided"
-        return rows_as_html(self._rows(), caption=pool)
+        return self._rows(), pool
 
     def _rows(self) -> list[dict[str, Any]]:
         money = ("amount", "brought", "before", "paid", "escrow", "held", "balance")

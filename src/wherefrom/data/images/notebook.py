@@ -1,7 +1,7 @@
 """How results show themselves in a notebook, and as a data frame.
 
 A result lists its items as rows, mappings from column to a text, a number, a truth value or None.
-`rows_as_html` makes the table that `_repr_html_` returns; `rows_as_frame` makes a pandas frame.
+`AsTable` shows them; `rows_as_html` makes its table, and `rows_as_frame` its pandas frame.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import html
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from PIL import Image
 
@@ -22,10 +23,32 @@ from wherefrom.data.images.items import read_image, to_image
 MAX_ROWS = 50
 THUMBNAIL_SIDE = 64  # pixels of the longer side
 
+Rows = Sequence[Mapping[str, Any]]
 
-def rows_as_html(
-    rows: Sequence[Mapping[str, Any]], *, caption: str, image: str | None = None
-) -> str:
+
+class AsTable(ABC):
+    """Base of results that a notebook shows as a table, and pandas takes as a data frame.
+
+    `IMAGE`: the column of paths of images, which get a thumbnail, if there is one.
+    """
+
+    __slots__ = ()
+    IMAGE: ClassVar[str | None] = None
+
+    @abstractmethod
+    def as_table(self) -> tuple[Rows, str]:
+        """The rows, and the caption of the table."""
+
+    def to_dataframe(self) -> Any:
+        """The rows as a pandas data frame; a `MissingExtraError` without pandas."""
+        return rows_as_frame(self.as_table()[0])
+
+    def _repr_html_(self) -> str:
+        rows, caption = self.as_table()
+        return rows_as_html(rows, caption=caption, image=self.IMAGE)
+
+
+def rows_as_html(rows: Rows, *, caption: str, image: str | None = None) -> str:
     """An HTML table of the first `MAX_ROWS` rows, every text escaped, nothing loaded from outside.
 
     `image` names a column of paths of images: a thumbnail is shown in front of each row whose file
@@ -49,7 +72,7 @@ def rows_as_html(
     )
 
 
-def rows_as_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
+def rows_as_frame(rows: Rows) -> Any:
     """A pandas data frame with a line per row; a `MissingExtraError` without pandas."""
     return need("pandas", "a data frame", extra="dataframe").DataFrame([dict(row) for row in rows])
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import AsTable, Rows
 from wherefrom.data.sorting import part_files
 from wherefrom.inversion.model import FittedInverter
 
@@ -43,7 +43,7 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class Clustering:
+class Clustering(AsTable):
     """The living classes and those with images, most frequent in training first."""
 
     clusters: tuple[Cluster, ...]
@@ -68,12 +68,8 @@ class Clustering:
             "clusters": rows,
         }
 
-    def to_dataframe(self) -> Any:
-        """A pandas frame with a line per class; a `MissingExtraError` without pandas."""
-        return rows_as_frame(self._rows())
-
-    def _repr_html_(self) -> str:
-        return rows_as_html(self._rows(), caption=f"{self.images} images by class")
+    def as_table(self) -> tuple[Rows, str]:
+        return self._rows(), f"{self.images} images by class"
 
     def _rows(self) -> list[dict[str, Any]]:
         return [

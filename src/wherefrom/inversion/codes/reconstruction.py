@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
-from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import AsTable, Rows
 from wherefrom.data.images.writing import image_grid, to_uint8
 from wherefrom.inversion.model import FittedInverter
 from wherefrom.metrics.image_quality import psnr, ssim
@@ -26,11 +26,13 @@ NOT_FINITE = "the network gives NaN or infinity for it; leave it out"
 
 
 @dataclass(frozen=True, eq=False)
-class Reconstruction:
+class Reconstruction(AsTable):
     """Images beside G(E(x)), and how alike they are; larger = more alike.
 
     NaN where the network gave no finite number for an image.
     """
+
+    IMAGE = "name"
 
     names: tuple[str, ...]
     images: Tensor  # (N, C, S, S)
@@ -63,12 +65,8 @@ class Reconstruction:
             ],
         }
 
-    def to_dataframe(self) -> Any:
-        """A pandas frame with a line per image; a `MissingExtraError` without pandas."""
-        return rows_as_frame(self.to_dict()["images"])
-
-    def _repr_html_(self) -> str:
-        return rows_as_html(self.to_dict()["images"], caption="reconstructions", image="name")
+    def as_table(self) -> tuple[Rows, str]:
+        return self.to_dict()["images"], "reconstructions"
 
 
 def reconstruct(

@@ -27,7 +27,7 @@ from wherefrom.core.saving.artifact import Artifact, Saved
 from wherefrom.core.saving.store import digest_tensors
 from wherefrom.data.batches import ImageBatch
 from wherefrom.data.files.opening import SkippedFile
-from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import AsTable, Rows
 from wherefrom.data.images.writing import to_float
 from wherefrom.data.splits import split_indices
 from wherefrom.detectors.protocol import Detector
@@ -151,12 +151,14 @@ class OutlierRow:
 
 
 @dataclass(frozen=True)
-class OutlierReport:
+class OutlierReport(AsTable):
     """Images, most anomalous first.  Larger score = more anomalous.
 
     `discovery`: of the images so marked, at most `rate` are normal ones on average
     (Benjamini-Hochberg); `flagged`: of normal images, at most `rate` are flagged.
     """
+
+    IMAGE = "name"
 
     rows: tuple[OutlierRow, ...]
     rate: float
@@ -169,16 +171,8 @@ class OutlierReport:
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "skipped": [file.to_dict() for file in self.skipped]}
 
-    def to_dataframe(self) -> Any:
-        """A pandas frame with a line per image; a `MissingExtraError` without pandas."""
-        return rows_as_frame(self.to_dict()["rows"])
-
-    def _repr_html_(self) -> str:
-        return rows_as_html(
-            self.to_dict()["rows"],
-            caption=f"outliers at a false-alarm rate of {self.rate:g}",
-            image="name",
-        )
+    def as_table(self) -> tuple[Rows, str]:
+        return self.to_dict()["rows"], f"outliers at a false-alarm rate of {self.rate:g}"
 
 
 def calibrate_outliers(

@@ -17,7 +17,7 @@ from torch import Tensor
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.altering.mnist_corruptions import MNIST_CORRUPTIONS
-from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import AsTable, Rows
 from wherefrom.data.images.writing import to_float
 from wherefrom.detectors.protocol import Detector
 from wherefrom.inversion.model import FittedInverter
@@ -40,7 +40,7 @@ class SubtletyPoint:
 
 
 @dataclass(frozen=True)
-class SubtletyCurve:
+class SubtletyCurve(AsTable):
     """How small a defect would still be caught, by kind of damage to the user's own images."""
 
     score: str
@@ -59,12 +59,8 @@ class SubtletyCurve:
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "half_caught_from": self.least}
 
-    def to_dataframe(self) -> Any:
-        """A pandas frame with a line per damage and intensity."""
-        return rows_as_frame(self.to_dict()["points"])
-
-    def _repr_html_(self) -> str:
-        return rows_as_html(self.to_dict()["points"], caption=f"damage seen by {self.score}")
+    def as_table(self) -> tuple[Rows, str]:
+        return self.to_dict()["points"], f"damage seen by {self.score}"
 
 
 def measure_subtlety(

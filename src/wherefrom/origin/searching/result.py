@@ -12,7 +12,7 @@ from typing import Any
 
 from wherefrom.core.errors import InputError
 from wherefrom.data.files.opening import SkippedFile
-from wherefrom.data.images.notebook import rows_as_frame, rows_as_html
+from wherefrom.data.images.notebook import AsTable, Rows
 from wherefrom.origin.index.places import shown_path
 from wherefrom.origin.searching.decision import AnswerKind
 
@@ -103,8 +103,10 @@ class OriginAnswer:
         return values
 
 
-class OriginAnswers(tuple[OriginAnswer, ...]):
+class OriginAnswers(AsTable, tuple[OriginAnswer, ...]):
     """One answer per image that was searched for, in the order in which they are listed."""
+
+    IMAGE = "image"
 
     __slots__ = ()
 
@@ -135,12 +137,8 @@ class OriginAnswers(tuple[OriginAnswer, ...]):
             )
         return rows
 
-    def to_dataframe(self) -> Any:
-        """`rows` as a pandas data frame; a `MissingExtraError` without pandas."""
-        return rows_as_frame(self.rows())
-
-    def _repr_html_(self) -> str:
-        return rows_as_html(self.rows(), caption="Origins", image="image")
+    def as_table(self) -> tuple[Rows, str]:
+        return self.rows(), "Origins"
 
 
 @dataclass(frozen=True)
@@ -171,7 +169,7 @@ class ModelRow:
 
 
 @dataclass(frozen=True)
-class RetrievalReport:
+class RetrievalReport(AsTable):
     """One row per generating model and one for all; `ranks` is that of each right origin.
 
     `trained_on`: pairs of which an image was in the training of the edit map, which flatters it;
@@ -188,12 +186,8 @@ class RetrievalReport:
         rows = [row.to_dict() for row in self.rows]
         return asdict(self) | {"rows": rows, "skipped": [file.to_dict() for file in self.skipped]}
 
-    def to_dataframe(self) -> Any:
-        """A pandas data frame with a line per model; a `MissingExtraError` without pandas."""
-        return rows_as_frame(self._table())
-
-    def _repr_html_(self) -> str:
-        return rows_as_html(self._table(), caption=f"{self.indexed} images in the index")
+    def as_table(self) -> tuple[Rows, str]:
+        return self._table(), f"{self.indexed} images in the index"
 
     def _table(self) -> list[dict[str, Any]]:
         rows = [row.to_dict() for row in self.rows]
