@@ -10,19 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
-from wherefrom.cli.console.options import (
-    ConfigCommand,
-    CourseOptions,
-    GeneratorOptions,
-    argument,
-    default_of,
-    device_option,
-    json_option,
-    option,
-    resolve_device,
-    use,
-    with_options,
-)
+from wherefrom.cli.console import options as cli
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.core.errors import InputError
 
@@ -52,39 +40,41 @@ def _parse_span(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ZooTrainOptions(CourseOptions):
+class ZooTrainOptions(cli.CourseOptions):
     """The options of `train`."""
 
     LAST: ClassVar[tuple[str, ...]] = ("sample_every", "checkpoint_every", "device")
-    data: Path = option("A folder of images, a .tar, .npz or idx file.", required=True)
-    out: Path = option("Folder of checkpoint, sample grids, weights.", required=True)
-    span: tuple[int, int] | None = option(
+    data: Path = cli.option("A folder of images, a .tar, .npz or idx file.", required=True)
+    out: Path = cli.option("Folder of checkpoint, sample grids, weights.", required=True)
+    span: tuple[int, int] | None = cli.option(
         "Use only these images of the source, counted from 0; the rest stays for tests.",
         metavar="START:STOP",
         kind=click.STRING,
         callback=_parse_span,
     )
-    limit: int | None = option("Use that many images, spread evenly.", low=1)
-    device: str = use(device_option)
+    limit: int | None = cli.option("Use that many images, spread evenly.", low=1)
+    device: str = cli.use(cli.device_option)
     config: ZooTrainingConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class ZooSampleOptions(GeneratorOptions):
+class ZooSampleOptions(cli.GeneratorOptions):
     """The options of `sample`."""
 
-    spec: str | None = argument()
-    count: int = option("How many images.", low=1, required=True)
-    out: Path = option("Folder for the PNG files.", required=True)
-    seed: int = option("Image i depends on the seed and i only.", 0)
-    overwrite: bool = option("Write into a folder that is not empty.")
-    device: str = option(
+    spec: str | None = cli.argument()
+    count: int = cli.option("How many images.", low=1, required=True)
+    out: Path = cli.option("Folder for the PNG files.", required=True)
+    seed: int = cli.option("Image i depends on the seed and i only.", 0)
+    overwrite: bool = cli.option("Write into a folder that is not empty.")
+    device: str = cli.option(
         "auto, cpu, cuda, cuda:1 or mps; another device may round a pixel otherwise.", "cpu"
     )
 
 
-@zoo.command(cls=ConfigCommand, presets=default_of("generators.zoo.training:ZooTrainingConfig"))
-@with_options(ZooTrainOptions)
+@zoo.command(
+    cls=cli.ConfigCommand, presets=cli.default_of("generators.zoo.training:ZooTrainingConfig")
+)
+@cli.with_options(ZooTrainOptions)
 def train(session: Session, options: ZooTrainOptions) -> None:
     """Train one of the paper's GANs.
 
@@ -98,7 +88,7 @@ def train(session: Session, options: ZooTrainOptions) -> None:
     from wherefrom.generators.zoo.files import train_zoo
 
     config = options.config
-    place = resolve_device(options.device)
+    place = cli.resolve_device(options.device)
     source = load_training_images(
         options.data,
         size=config.size,
@@ -122,7 +112,7 @@ def train(session: Session, options: ZooTrainOptions) -> None:
 
 
 @zoo.command()
-@with_options(ZooSampleOptions)
+@cli.with_options(ZooSampleOptions)
 def sample(session: Session, options: ZooSampleOptions) -> None:
     """Write images of a generator as PNG files.
 
@@ -137,7 +127,7 @@ def sample(session: Session, options: ZooSampleOptions) -> None:
 
     out, count = options.out, options.count
     _refuse_filled(out, overwrite=options.overwrite)
-    place = resolve_device(options.device)
+    place = cli.resolve_device(options.device)
     generator = options.load()
     if generator.makes_numbers:
         raise InputError(
@@ -152,7 +142,7 @@ def sample(session: Session, options: ZooSampleOptions) -> None:
 
 
 @zoo.command(name="list")
-@json_option
+@cli.json_option
 def list_models(as_json: bool) -> None:
     """List the models inside the package; `zoo:NAME` loads one.
 

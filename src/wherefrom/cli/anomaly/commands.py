@@ -22,17 +22,7 @@ from wherefrom.cli.anomaly.inputs import (
     prepare_folder,
     require_images,
 )
-from wherefrom.cli.console.options import (
-    ConfigCommand,
-    argument,
-    check_output,
-    default_of,
-    json_option,
-    option,
-    seed_option,
-    use,
-    with_options,
-)
+from wherefrom.cli.console import options as cli
 from wherefrom.cli.console.session import Session, print_json, print_table
 
 if TYPE_CHECKING:
@@ -62,16 +52,16 @@ def _audit_presets() -> Mapping[str, AuditConfig]:
 class AuditOptions(EncoderOptions):
     """The options of `audit`."""
 
-    real: Path = argument()
-    generated: tuple[str, ...] = argument()
-    out: Path = option("The report's folder, new or of an earlier audit.", required=True)
-    seed: int = use(seed_option)
-    as_json: bool = use(json_option)
+    real: Path = cli.argument()
+    generated: tuple[str, ...] = cli.argument()
+    out: Path = cli.option("The report's folder, new or of an earlier audit.", required=True)
+    seed: int = cli.use(cli.seed_option)
+    as_json: bool = cli.use(cli.json_option)
     config: AuditConfig
 
 
-@anomaly.command(cls=ConfigCommand, presets=_audit_presets)
-@with_options(AuditOptions)
+@anomaly.command(cls=cli.ConfigCommand, presets=_audit_presets)
+@cli.with_options(AuditOptions)
 def audit(session: Session, options: AuditOptions) -> None:
     """Compare folders of generated images with real ones, and rank every image.
 
@@ -114,12 +104,12 @@ def audit(session: Session, options: AuditOptions) -> None:
 class ScoreOptions(RankingOptions):
     """The options of `score`."""
 
-    images: tuple[Path, ...] = argument()
-    as_json: bool = use(json_option)
+    images: tuple[Path, ...] = cli.argument()
+    as_json: bool = cli.use(cli.json_option)
 
 
 @anomaly.command()
-@with_options(ScoreOptions)
+@cli.with_options(ScoreOptions)
 def score(session: Session, options: ScoreOptions) -> None:
     """Rank images and folders among the real images of a calibration, worst first.
 
@@ -145,16 +135,17 @@ def score(session: Session, options: ScoreOptions) -> None:
 class ExplainOptions(AgainstOptions):
     """The options of `explain`."""
 
-    image: Path = argument()
-    out: Path = option("The .png file for the heat map.", required=True, before="encoder")
-    as_json: bool = use(json_option)
+    image: Path = cli.argument()
+    out: Path = cli.option("The .png file for the heat map.", required=True, before="encoder")
+    as_json: bool = cli.use(cli.json_option)
     config: LocalisationConfig
 
 
 @anomaly.command(
-    cls=ConfigCommand, presets=default_of("anomaly.localisation.heat_maps:LocalisationConfig")
+    cls=cli.ConfigCommand,
+    presets=cli.default_of("anomaly.localisation.heat_maps:LocalisationConfig"),
 )
-@with_options(ExplainOptions)
+@cli.with_options(ExplainOptions)
 def explain(session: Session, options: ExplainOptions) -> None:
     """Show which parts of an image its vulnerability comes from.
 
@@ -170,7 +161,7 @@ def explain(session: Session, options: ExplainOptions) -> None:
     from wherefrom.data.images.writing import save_png
     from wherefrom.report.anomaly.wording import outlined
 
-    check_output(options.out, "--out", ".png")
+    cli.check_output(options.out, "--out", ".png")
     calibration, network = options.load()
     pixels = load_image(options.image, network.resolution)
     result = find(
@@ -192,13 +183,13 @@ def explain(session: Session, options: ExplainOptions) -> None:
 class SortOptions(RankingOptions):
     """The options of `sort`."""
 
-    folder: Path = argument()
-    out: Path = option("A new folder for the result.", required=True, before="encoder")
-    copy: bool = option("Copy the images instead of linking them.", before="encoder")
+    folder: Path = cli.argument()
+    out: Path = cli.option("A new folder for the result.", required=True, before="encoder")
+    copy: bool = cli.option("Copy the images instead of linking them.", before="encoder")
 
 
 @anomaly.command(name="sort")
-@with_options(SortOptions)
+@cli.with_options(SortOptions)
 def sort_command(session: Session, options: SortOptions) -> None:
     """Sort a folder into images to keep and images that look broken, with the reasons.
 
@@ -224,12 +215,12 @@ def sort_command(session: Session, options: SortOptions) -> None:
 class ReproduceOptions(EncoderOptions):
     """The options of `reproduce`."""
 
-    real: Path = argument()
-    generated: tuple[str, ...] = argument()
-    human: Path | None = option("People's guesses: a per-image CSV of dgm-eval.")
-    cache: Path | None = use(cache_option)
-    seed: int = use(seed_option)
-    as_json: bool = use(json_option)
+    real: Path = cli.argument()
+    generated: tuple[str, ...] = cli.argument()
+    human: Path | None = cli.option("People's guesses: a per-image CSV of dgm-eval.")
+    cache: Path | None = cli.use(cache_option)
+    seed: int = cli.use(cli.seed_option)
+    as_json: bool = cli.use(cli.json_option)
     config: AnomalyConfig
 
 
@@ -239,8 +230,8 @@ def _paper_presets() -> Mapping[str, AnomalyConfig]:
     return {"paper": PRESETS["paper"]}
 
 
-@anomaly.command(cls=ConfigCommand, presets=_paper_presets)
-@with_options(ReproduceOptions)
+@anomaly.command(cls=cli.ConfigCommand, presets=_paper_presets)
+@cli.with_options(ReproduceOptions)
 def reproduce(session: Session, options: ReproduceOptions) -> None:
     """Print the paper's parameter grid and t-tests for your images, and agreement with people.
 

@@ -18,19 +18,7 @@ from wherefrom.cli.attribution.inputs import (
     lossy_option,
     reader_of,
 )
-from wherefrom.cli.console.options import (
-    FILE,
-    GeneratorOptions,
-    MethodCommand,
-    argument,
-    device_option,
-    json_option,
-    option,
-    report_option,
-    resolve_device,
-    use,
-    with_options,
-)
+from wherefrom.cli.console import options as cli
 from wherefrom.cli.console.session import Session, print_facts, print_json, print_table
 from wherefrom.core.errors import InputError
 
@@ -60,35 +48,35 @@ def _methods() -> Mapping[str, Mapping[str, AttributionConfig]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitAttributorOptions(GeneratorOptions):
+class FitAttributorOptions(cli.GeneratorOptions):
     """The options of `fit`."""
 
     spec: str | None = generator_option(
         "file.py:factory (the file is RUN), model.pt, .pt2, a diffusers VAE folder, or zoo:NAME.",
         required=True,
     )
-    others: tuple[Path, ...] = option(
+    others: tuple[Path, ...] = cli.option(
         "Images (or tables) the model did not make: best those it was trained on.  Repeatable."
     )
-    own: tuple[Path, ...] = option(
+    own: tuple[Path, ...] = cli.option(
         "Images (or tables) that the model made, without loss; the model is then not sampled.  "
         "Repeatable."
     )
-    self_made: bool = option(
+    self_made: bool = cli.option(
         "There are no others: stand-ins are made from the model's own content."
     )
-    resize: bool = option("Crop and scale the other images to the model's size.")
-    lossy_others: bool = use(lossy_option)
-    out: Path = option("The attributor: a new folder.", required=True)
-    overwrite: bool = option("Replace an attributor that exists.")
-    seed: int = option("Seed of samples, splits and training.", 0)
-    device: str = use(device_option)
+    resize: bool = cli.option("Crop and scale the other images to the model's size.")
+    lossy_others: bool = cli.use(lossy_option)
+    out: Path = cli.option("The attributor: a new folder.", required=True)
+    overwrite: bool = cli.option("Replace an attributor that exists.")
+    seed: int = cli.option("Seed of samples, splits and training.", 0)
+    device: str = cli.use(cli.device_option)
     method: str
     config: AttributionConfig
 
 
-@attribution.command(cls=MethodCommand, methods=_methods)
-@with_options(FitAttributorOptions)
+@attribution.command(cls=cli.MethodCommand, methods=_methods)
+@cli.with_options(FitAttributorOptions)
 def fit(session: Session, options: FitAttributorOptions) -> None:
     """Fit an attributor for your generator and save it.
 
@@ -109,7 +97,7 @@ def fit(session: Session, options: FitAttributorOptions) -> None:
     if options.own and options.self_made:
         raise InputError("--own needs --others: images that the model did not make, as photographs")
     refuse_existing(options.out, overwrite=options.overwrite)
-    place = resolve_device(options.device)
+    place = cli.resolve_device(options.device)
     generator = options.load()
     reader = reader_of(session, generator.image_shape, resize=options.resize)
     images, columns = None, None
@@ -137,33 +125,33 @@ def fit(session: Session, options: FitAttributorOptions) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckImagesOptions(OutputOptions, GeneratorOptions):
+class CheckImagesOptions(OutputOptions, cli.GeneratorOptions):
     """The options of `check`."""
 
-    attributor: Path = argument()
-    paths: tuple[Path, ...] = argument()
+    attributor: Path = cli.argument()
+    paths: tuple[Path, ...] = cli.argument()
     spec: str | None = generator_option(
         "The model, which an attributor of an inversion method needs."
     )
-    report: Path | None = use(report_option)
-    false_discovery_rate: float | None = option(
+    report: Path | None = cli.use(cli.report_option)
+    false_discovery_rate: float | None = cli.option(
         "Judge all images together: at most this share of each answer is false.", before="spec"
     )
-    same_source: bool = option(
+    same_source: bool = cli.option(
         "Also judge each folder given, and all single files, as the images of one source: one "
         "p-value each.",
         before="spec",
     )
-    processes: int = option("Processes that share the images of a large folder.", 1, low=1)
-    answers: Path | None = option(
+    processes: int = cli.option("Processes that share the images of a large folder.", 1, low=1)
+    answers: Path | None = cli.option(
         "A file, made if it is not there, that keeps every answer by the digests of image and "
         "attributor: what it holds is not judged again, and a run that was stopped goes on."
     )
-    device: str = use(device_option)
+    device: str = cli.use(cli.device_option)
 
 
 @attribution.command()
-@with_options(CheckImagesOptions)
+@cli.with_options(CheckImagesOptions)
 def check(session: Session, options: CheckImagesOptions) -> None:
     """Say for images and folders whether the model made them; for a model of rows, for tables.
 
@@ -185,7 +173,7 @@ def check(session: Session, options: CheckImagesOptions) -> None:
     options.prepare()
     if options.processes > 1 and options.device not in ("auto", "cpu"):
         raise InputError("--processes share the CPU; give --device cpu, or one process")
-    place = resolve_device(options.device if options.processes == 1 else "cpu")
+    place = cli.resolve_device(options.device if options.processes == 1 else "cpu")
     generator = options.load_if_named()
     fitted = question.load(options.attributor, generator=generator, device=place)
     if options.report is not None and fitted.judges_numbers:
@@ -221,8 +209,8 @@ def check(session: Session, options: CheckImagesOptions) -> None:
 
 
 @attribution.command()
-@click.argument("attributor", type=FILE)
-@json_option
+@click.argument("attributor", type=cli.FILE)
+@cli.json_option
 def show(attributor: Path, as_json: bool) -> None:
     """Say what an attributor is, and which error rates it supports.
 

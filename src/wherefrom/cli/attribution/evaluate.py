@@ -15,16 +15,7 @@ from wherefrom.cli.attribution.inputs import (
     lossy_option,
     reader_of,
 )
-from wherefrom.cli.console.options import (
-    GeneratorOptions,
-    argument,
-    device_option,
-    option,
-    report_option,
-    resolve_device,
-    use,
-    with_options,
-)
+from wherefrom.cli.console import options as cli
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.core.errors import InputError
 
@@ -33,20 +24,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateAttributorOptions(OutputOptions, GeneratorOptions, SourceOptions):
+class EvaluateAttributorOptions(OutputOptions, cli.GeneratorOptions, SourceOptions):
     """The options of `evaluate`."""
 
-    attributor: Path = argument()
-    own: Path = option("Images that the model made, unaltered.", before="sources", required=True)
+    attributor: Path = cli.argument()
+    own: Path = cli.option(
+        "Images that the model made, unaltered.", before="sources", required=True
+    )
     spec: str | None = generator_option(
         "The model, which an attributor of an inversion method needs."
     )
-    report: Path | None = use(report_option)
-    device: str = use(device_option)
+    report: Path | None = cli.use(cli.report_option)
+    device: str = cli.use(cli.device_option)
 
 
 @click.command()
-@with_options(EvaluateAttributorOptions)
+@cli.with_options(EvaluateAttributorOptions)
 def evaluate(session: Session, options: EvaluateAttributorOptions) -> None:
     """Measure an attributor on images of known origin that it has not seen.
 
@@ -60,7 +53,7 @@ def evaluate(session: Session, options: EvaluateAttributorOptions) -> None:
     from wherefrom.report.attribution.wording import evaluation_notes
 
     options.prepare()
-    place = resolve_device(options.device)
+    place = cli.resolve_device(options.device)
     fitted = question.load(options.attributor, generator=options.load_if_named(), device=place)
     reader = reader_of(session, fitted.image_shape, resize=options.resize)
     sources = reader.read_sources(options.sources)
@@ -81,40 +74,40 @@ def evaluate(session: Session, options: EvaluateAttributorOptions) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareMethodsOptions(OutputOptions, SourceOptions, GeneratorOptions):
+class CompareMethodsOptions(OutputOptions, SourceOptions, cli.GeneratorOptions):
     """The options of `compare`."""
 
     spec: str | None = generator_option("The model that the methods are fitted for.", required=True)
-    methods: tuple[str, ...] = option(
+    methods: tuple[str, ...] = cli.option(
         "A method to fit, or 'all': every method that the model has the parts for.  Repeatable.",
         flag="--method",
         required=True,
         before="spec",
     )
-    preset: str = option("The set of settings of each method.", "default", before="spec")
-    settings: tuple[str, ...] = option(
+    preset: str = cli.option("The set of settings of each method.", "default", before="spec")
+    settings: tuple[str, ...] = cli.option(
         "A setting, as in detector.epochs=10, for every method that has it.  Repeatable.",
         flag="--setting",
         metavar="NAME=VALUE",
         before="spec",
     )
-    others: tuple[Path, ...] = option(
+    others: tuple[Path, ...] = cli.option(
         "Images the model did not make, for the fits.  Repeatable.", required=True, before="sources"
     )
-    lossy_others: bool = use(lossy_option, before="sources")
-    alter: tuple[str, ...] = option(
+    lossy_others: bool = cli.use(lossy_option, before="sources")
+    alter: tuple[str, ...] = cli.option(
         "Also judge all images after this, with a threshold from own images after it: jpeg=80, "
         "webp=80, noise=0.1, blur=1, crop=0.9; or all: the paper's.  Repeatable.",
         metavar="KIND=STRENGTH",
     )
-    own_samples: int = option("Own images to judge, drawn from the generator.", 1000, low=1)
-    repetitions: int = option("Fits per method, each on new images.", 5, low=1)
-    seed: int = option("Seed of samples, splits and training.", 0)
-    device: str = use(device_option)
+    own_samples: int = cli.option("Own images to judge, drawn from the generator.", 1000, low=1)
+    repetitions: int = cli.option("Fits per method, each on new images.", 5, low=1)
+    seed: int = cli.option("Seed of samples, splits and training.", 0)
+    device: str = cli.use(cli.device_option)
 
 
 @click.command()
-@with_options(CompareMethodsOptions)
+@cli.with_options(CompareMethodsOptions)
 def compare(session: Session, options: CompareMethodsOptions) -> None:
     """Fit several methods on the same images, several times, and show them side by side.
 
@@ -153,7 +146,7 @@ def compare(session: Session, options: CompareMethodsOptions) -> None:
         design=design,
         seed=options.seed,
         track=session.track,
-        device=resolve_device(options.device),
+        device=cli.resolve_device(options.device),
     )
     options.save_csv(comparison_cells(result))
     if options.as_json:

@@ -8,36 +8,26 @@ from pathlib import Path
 import click
 
 from wherefrom.cli.attribution.inputs import generator_option
-from wherefrom.cli.console.options import (
-    GeneratorOptions,
-    argument,
-    check_output,
-    device_option,
-    json_option,
-    option,
-    resolve_device,
-    use,
-    with_options,
-)
+from wherefrom.cli.console import options as cli
 from wherefrom.cli.console.session import Session, print_json, print_table
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainVerdictOptions(GeneratorOptions):
+class ExplainVerdictOptions(cli.GeneratorOptions):
     """The options of `explain`."""
 
-    attributor: Path = argument()
-    image: Path = argument()
+    attributor: Path = cli.argument()
+    image: Path = cli.argument()
     spec: str | None = generator_option(
         "The model, which an attributor of an inversion method needs."
     )
-    report: Path | None = option("Write a page there, and .json beside it.")
-    as_json: bool = use(json_option)
-    device: str = use(device_option)
+    report: Path | None = cli.option("Write a page there, and .json beside it.")
+    as_json: bool = cli.use(cli.json_option)
+    device: str = cli.use(cli.device_option)
 
 
 @click.command()
-@with_options(ExplainVerdictOptions)
+@cli.with_options(ExplainVerdictOptions)
 def explain(session: Session, options: ExplainVerdictOptions) -> None:
     """Say what the verdict on one image rests on.
 
@@ -58,9 +48,9 @@ def explain(session: Session, options: ExplainVerdictOptions) -> None:
     from wherefrom.report.attribution.tables import explanation_table
 
     if options.report is not None:
-        check_output(options.report, "--report")
-        check_output(options.report.with_suffix(".json"), "--report", ".json")
-    place = resolve_device(options.device)
+        cli.check_output(options.report, "--report")
+        cli.check_output(options.report.with_suffix(".json"), "--report", ".json")
+    place = cli.resolve_device(options.device)
     fitted = question.load(options.attributor, generator=options.load_if_named(), device=place)
     explanation, pixels = explain_path(fitted, options.image)
     result = fitted.result([explanation.image])

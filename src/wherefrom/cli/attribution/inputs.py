@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from wherefrom.cli.console.options import (
-    NamedFolder,
-    check_output,
-    csv_option,
-    json_option,
-    option,
-    use,
-)
+from wherefrom.cli.console import options as cli
 from wherefrom.cli.console.session import Session
 
 if TYPE_CHECKING:
@@ -28,14 +21,14 @@ class OutputOptions:
     """Where the answer goes besides the screen."""
 
     LAST: ClassVar[tuple[str, ...]] = ("as_json", "report", "csv")
-    as_json: bool = use(json_option)
+    as_json: bool = cli.use(cli.json_option)
     report: Path | None = None
-    csv: Path | None = use(csv_option)
+    csv: Path | None = cli.use(cli.csv_option)
 
     def prepare(self) -> None:
         """Refuse impossible targets before the long work."""
-        check_output(self.report, "--report")
-        check_output(self.csv, "--csv", ".csv")
+        cli.check_output(self.report, "--report")
+        cli.check_output(self.csv, "--csv", ".csv")
 
     def save_csv(self, table: Table) -> None:
         """The table with unrounded numbers, if it is wanted."""
@@ -50,14 +43,14 @@ class OutputOptions:
 class SourceOptions:
     """Images of other sources, and how they are brought to the model's size."""
 
-    sources: tuple[tuple[str, Path], ...] = option(
+    sources: tuple[tuple[str, Path], ...] = cli.option(
         "Images of another source, and what to call it.  Repeatable.",
         flag="--other",
-        kind=NamedFolder(),
+        kind=cli.NamedFolder(),
         required=True,
         multiple=True,
     )
-    resize: bool = option("Crop and scale the other images to the model's size.")
+    resize: bool = cli.option("Crop and scale the other images to the model's size.")
 
 
 lossy_option = click.option(
@@ -69,7 +62,7 @@ lossy_option = click.option(
 
 def generator_option(text: str, *, required: bool = False) -> Any:
     """The field `spec` of `GeneratorOptions`: `--generator`."""
-    return option(text, flag="--generator", required=required, metavar="SPEC")
+    return cli.option(text, flag="--generator", required=required, metavar="SPEC")
 
 
 def reader_of(session: Session, shape: tuple[int, int, int], *, resize: bool) -> SampleReader:

@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import (
-    argument,
-    device_option,
-    json_option,
-    option,
-    resolve_device,
-    use,
-    with_options,
-)
+from wherefrom.cli.console import options as cli
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.core.errors import InputError
 
@@ -30,14 +22,14 @@ if TYPE_CHECKING:
 class InspectOptions:
     """The options of `inspect`."""
 
-    paths: tuple[Path, ...] = argument()
-    case: Path = option("A case file; see `case init`.", flag="--with", required=True)
-    out: Path | None = option("A folder for the report: a page, and the same as JSON.")
-    heat_map: bool = option("Show which parts look unnatural; takes longest.")
-    sign_key: Path | None = option("A private key (PEM) to sign one image's report with.")
-    sign_certificate: Path | None = option("The key's certificate, then the issuers' (PEM).")
-    device: str = use(device_option)
-    as_json: bool = use(json_option)
+    paths: tuple[Path, ...] = cli.argument()
+    case: Path = cli.option("A case file; see `case init`.", flag="--with", required=True)
+    out: Path | None = cli.option("A folder for the report: a page, and the same as JSON.")
+    heat_map: bool = cli.option("Show which parts look unnatural; takes longest.")
+    sign_key: Path | None = cli.option("A private key (PEM) to sign one image's report with.")
+    sign_certificate: Path | None = cli.option("The key's certificate, then the issuers' (PEM).")
+    device: str = cli.use(cli.device_option)
+    as_json: bool = cli.use(cli.json_option)
 
     def check(self, *, single: bool) -> None:
         """An `InputError` for options that do not go together; `single`: one file is inspected."""
@@ -51,7 +43,7 @@ class InspectOptions:
 
 
 @click.command()
-@with_options(InspectOptions)
+@cli.with_options(InspectOptions)
 def inspect(session: Session, options: InspectOptions) -> None:
     """Ask all five questions about an image or a folder, with the parts of a case.
 
@@ -78,7 +70,7 @@ def inspect(session: Session, options: InspectOptions) -> None:
         signer = open_signer(options.sign_key, options.sign_certificate)  # before the long work
     if options.out is not None:
         _prepare(options.out)
-    device = resolve_device(options.device)
+    device = cli.resolve_device(options.device)
     with open_case(options.case, device=device, track=session.track) as opened:
         if single:
             _inspect_image(session, options, opened, signer)

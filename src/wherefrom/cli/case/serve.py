@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import (
-    ConfigCommand,
-    default_of,
-    device_option,
-    option,
-    resolve_device,
-    use,
-    with_options,
-)
+from wherefrom.cli.console import options as cli
 from wherefrom.cli.console.session import Session
 from wherefrom.core.errors import InputError
 from wherefrom.core.optional import need
@@ -29,23 +21,27 @@ if TYPE_CHECKING:
 class ServeOptions:
     """The options of `serve`."""
 
-    case: Path = option("A case file; see `case init`.", flag="--with", required=True)
-    host: str = option("Address to listen on; others than this machine need a token.", "127.0.0.1")
-    port: int = option("Port; 0: any free one.", 8420)
-    data: Path | None = option("Folder of uploads, reports and history; default: beside the case.")
-    history: str | None = option(
+    case: Path = cli.option("A case file; see `case init`.", flag="--with", required=True)
+    host: str = cli.option(
+        "Address to listen on; others than this machine need a token.", "127.0.0.1"
+    )
+    port: int = cli.option("Port; 0: any free one.", 8420)
+    data: Path | None = cli.option(
+        "Folder of uploads, reports and history; default: beside the case."
+    )
+    history: str | None = cli.option(
         "A Postgres that several services share, as postgresql://USER@HOST/DATABASE; or set "
         "WHEREFROM_HISTORY.  Default: a SQLite file in the folder --data.",
         metavar="ADDRESS",
     )
-    history_file: Path | None = option("A file that holds the address of the history.")
-    token_file: Path | None = option("A file that holds the token; or set WHEREFROM_TOKEN.")
-    device: str = use(device_option)
+    history_file: Path | None = cli.option("A file that holds the address of the history.")
+    token_file: Path | None = cli.option("A file that holds the token; or set WHEREFROM_TOKEN.")
+    device: str = cli.use(cli.device_option)
     config: ServiceConfig
 
 
-@click.command(cls=ConfigCommand, presets=default_of("web.settings:ServiceConfig"))
-@with_options(ServeOptions)
+@click.command(cls=cli.ConfigCommand, presets=cli.default_of("web.settings:ServiceConfig"))
+@cli.with_options(ServeOptions)
 def serve(session: Session, options: ServeOptions) -> None:
     """Serve a page to drop images on, and a REST interface for the same inspections.
 
@@ -74,7 +70,7 @@ def serve(session: Session, options: ServeOptions) -> None:
         host=options.host,
         port=options.port,
         token=token,
-        device=resolve_device(options.device),
+        device=cli.resolve_device(options.device),
         config=options.config,
         history=address,
     )

@@ -8,14 +8,7 @@ from typing import Any
 
 import click
 
-from wherefrom.cli.console.options import (
-    FILE,
-    argument,
-    json_option,
-    option,
-    resolve_device,
-    with_options,
-)
+from wherefrom.cli.console import options as cli
 from wherefrom.cli.console.session import Session, print_facts, print_json
 from wherefrom.cli.credit.checks import audit, evaluate
 from wherefrom.cli.credit.payout import divide, settle, verify
@@ -37,14 +30,14 @@ MAX_PROBLEMS = 10  # that are printed
 class RunOptions:
     """The options of `credit run`."""
 
-    study: Path = argument()
-    runs: int | None = option("The number of runs; default: that of the study file.", low=1)
-    executor: str = option("local: processes of this machine; ray: a Ray cluster.", "local")
-    devices: str = option(
+    study: Path = cli.argument()
+    runs: int | None = cli.option("The number of runs; default: that of the study file.", low=1)
+    executor: str = cli.option("local: processes of this machine; ray: a Ray cluster.", "local")
+    devices: str = cli.option(
         "Devices of the workers, separated by commas, as in cuda:0,cuda:1 or cpu,cpu.", "auto"
     )
-    retry_failed: bool = option("Make failed runs again.")
-    as_json: bool = option("Print one JSON object.", flag="--json")
+    retry_failed: bool = cli.option("Make failed runs again.")
+    as_json: bool = cli.option("Print one JSON object.", flag="--json")
 
 
 @click.group()
@@ -59,9 +52,9 @@ def credit() -> None:
 
 @click.command()
 @study_argument
-@click.argument("others", type=FILE, nargs=-1, required=True)
+@click.argument("others", type=cli.FILE, nargs=-1, required=True)
 @device_option
-@json_option
+@cli.json_option
 @click.pass_obj
 def merge(
     session: Session, *, study: Path, others: tuple[Path, ...], device: str, as_json: bool
@@ -97,7 +90,7 @@ for command in (plan, report, merge, divide, settle, verify, audit, evaluate):
 
 
 @credit.command()
-@with_options(RunOptions)
+@cli.with_options(RunOptions)
 def run(session: Session, options: RunOptions) -> None:
     """Make the runs of a study: train on subsets of contributors, sample, measure.
 
@@ -112,7 +105,7 @@ def run(session: Session, options: RunOptions) -> None:
     from wherefrom.credit.evaluation.remarks import model_lines, shared_lines
     from wherefrom.credit.method import open_study, run_study
 
-    devices = [resolve_device(name.strip()) for name in options.devices.split(",")]
+    devices = [cli.resolve_device(name.strip()) for name in options.devices.split(",")]
     opened = open_study(options.study, device=devices[0], track=session.track)
     for path, reason in opened.data.skipped:
         session.note(f"left out {path}: {reason}")

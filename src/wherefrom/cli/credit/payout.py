@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import (
-    FILE,
-    ConfigCommand,
-    default_of,
-    json_option,
-    option,
-    use,
-    with_options,
-)
+from wherefrom.cli.console import options as cli
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.cli.credit.results import (
     StudyOptions,
@@ -32,9 +24,9 @@ if TYPE_CHECKING:
     from wherefrom.credit.payout.of_study import StudyPayout
 
 
-receipt_argument = click.argument("receipt", type=FILE)
+receipt_argument = click.argument("receipt", type=cli.FILE)
 out_option = click.option(
-    "--out", type=FILE, help="A new folder for receipt.json, payout.csv and payout.html."
+    "--out", type=cli.FILE, help="A new folder for receipt.json, payout.csv and payout.html."
 )
 
 
@@ -42,16 +34,16 @@ out_option = click.option(
 class DivideOptions(StudyOptions):
     """The options of `credit divide`."""
 
-    pool: str = option("The amount to divide, as in 10000.00.", required=True, before="name")
-    currency: str = option("Its three letters of ISO 4217.", "EUR", before="name")
-    method: str = use(method_option, before="level")
-    last: Path | None = option("Receipt of the last round, for held amounts and debts.")
-    out: Path | None = use(out_option)
+    pool: str = cli.option("The amount to divide, as in 10000.00.", required=True, before="name")
+    currency: str = cli.option("Its three letters of ISO 4217.", "EUR", before="name")
+    method: str = cli.use(method_option, before="level")
+    last: Path | None = cli.option("Receipt of the last round, for held amounts and debts.")
+    out: Path | None = cli.use(out_option)
     config: PayoutConfig
 
 
-@click.command(cls=ConfigCommand, presets=default_of("credit.payout.division:PayoutConfig"))
-@with_options(DivideOptions)
+@click.command(cls=cli.ConfigCommand, presets=cli.default_of("credit.payout.division:PayoutConfig"))
+@cli.with_options(DivideOptions)
 def divide(session: Session, options: DivideOptions) -> None:
     """Divide a pool of money by the shares; cents add up to the pool exactly.
 
@@ -83,7 +75,7 @@ def divide(session: Session, options: DivideOptions) -> None:
 @receipt_argument
 @out_option
 @device_option
-@json_option
+@cli.json_option
 @click.pass_obj
 def settle(
     session: Session, *, study: Path, receipt: Path, out: Path | None, device: str, as_json: bool
@@ -111,7 +103,7 @@ def settle(
 @study_argument
 @receipt_argument
 @device_option
-@json_option
+@cli.json_option
 @click.pass_obj
 def verify(session: Session, *, study: Path, receipt: Path, device: str, as_json: bool) -> None:
     """Make RECEIPT again from the runs it rests on, and compare every record.

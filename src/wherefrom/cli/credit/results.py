@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
-from wherefrom.cli.console.options import (
-    FILE,
-    check_output,
-    json_option,
-    option,
-    resolve_device,
-    use,
-    with_options,
-)
+from wherefrom.cli.console import options as cli
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.core.errors import InputError
 
@@ -27,7 +19,7 @@ if TYPE_CHECKING:
     from wherefrom.credit.study.cost import Cost
     from wherefrom.credit.study.file import Study
 
-study_argument = click.argument("study", type=FILE)
+study_argument = click.argument("study", type=cli.FILE)
 property_option = click.option(
     "--property", "name", help="The property to use; default: the study's first."
 )
@@ -54,11 +46,11 @@ class StudyOptions:
     """The options of every command on the finished runs of a study."""
 
     LAST: ClassVar[tuple[str, ...]] = ("device", "as_json")
-    study: Path = use(study_argument)
-    name: str | None = use(property_option)
-    level: float = use(level_option)
-    device: str = use(device_option)
-    as_json: bool = use(json_option)
+    study: Path = cli.use(study_argument)
+    name: str | None = cli.use(property_option)
+    level: float = cli.use(level_option)
+    device: str = cli.use(device_option)
+    as_json: bool = cli.use(cli.json_option)
 
     def finished(self, session: Session) -> FinishedRuns:
         """The finished runs of the property, of a study that has a ledger."""
@@ -73,7 +65,7 @@ def opened_study(session: Session, study: Path, device: str, *, fresh: bool = Fa
     ledger = load_study(study).ledger
     if not fresh and not ledger.exists():
         raise InputError(f"there is no ledger {ledger}; run the study first")
-    return open_study(study, device=resolve_device(device), train=fresh, track=session.track)
+    return open_study(study, device=cli.resolve_device(device), train=fresh, track=session.track)
 
 
 def finished(session: Session, study: Path, name: str | None, device: str) -> FinishedRuns:
@@ -138,7 +130,7 @@ def tell_cost(
 )
 @level_option
 @device_option
-@json_option
+@cli.json_option
 @click.pass_obj
 def plan(
     session: Session,
@@ -166,7 +158,7 @@ def plan(
     from wherefrom.credit.study.file import load_study
     from wherefrom.report.credit.tables import plan_table
 
-    place, loaded = resolve_device(device), load_study(study)
+    place, loaded = cli.resolve_device(device), load_study(study)
     steps = plan_steps(loaded, pilot=pilot)
     if COST in steps:
         data = loaded.contributors(track=session.track)
@@ -205,15 +197,15 @@ def plan(
 class ShareReportOptions(StudyOptions):
     """The options of `credit report`."""
 
-    method: str = use(method_option, before="level")
-    accept_shrinkage: bool = use(shrinkage_option)
-    html: Path | None = option("Write one self-contained page with pictures.")
-    csv_path: Path | None = option("Write the table with unrounded numbers.", flag="--csv")
-    groups: str | None = option(
+    method: str = cli.use(method_option, before="level")
+    accept_shrinkage: bool = cli.use(shrinkage_option)
+    html: Path | None = cli.option("Write one self-contained page with pictures.")
+    csv_path: Path | None = cli.option("Write the table with unrounded numbers.", flag="--csv")
+    groups: str | None = cli.option(
         "Show sums of groups too: a number of groups of like data, or a CSV file of contributor "
         "and group."
     )
-    make: bool = option("Make the runs first whose images the page shows.", flag="--run")
+    make: bool = cli.option("Make the runs first whose images the page shows.", flag="--run")
 
     @property
     def command(self) -> str:
@@ -224,7 +216,7 @@ class ShareReportOptions(StudyOptions):
 
 
 @click.command()
-@with_options(ShareReportOptions)
+@cli.with_options(ShareReportOptions)
 def report(session: Session, options: ShareReportOptions) -> None:
     """Show each contributor's share, with intervals that hold for all at once.
 
@@ -244,14 +236,14 @@ def report(session: Session, options: ShareReportOptions) -> None:
     from wherefrom.report.pages.tables import to_csv
 
     o = options
-    check_output(o.html, "--html")
-    check_output(o.csv_path, "--csv", ".csv")
+    cli.check_output(o.html, "--html")
+    cli.check_output(o.csv_path, "--csv", ".csv")
     if o.make and o.html is None:
         raise InputError("--run makes the runs that a page shows; give --html too")
     runs = o.finished(session)
     credit = runs.credit(o.method, level=o.level, accept_shrinkage=o.accept_shrinkage)
     if o.make:
-        values, place = credit.players.shares.values, resolve_device(o.device)
+        values, place = credit.players.shares.values, cli.resolve_device(o.device)
         make_scenes(runs.opened, values, device=place, track=session.track)
     shares = report_shares(runs, credit, groups=o.groups)
     first, *more = shares.tables()

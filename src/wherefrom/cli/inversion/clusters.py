@@ -8,21 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import (
-    FILE,
-    ConfigCommand,
-    Numbers,
-    argument,
-    check_output,
-    default_of,
-    device_option,
-    json_option,
-    option,
-    resolve_device,
-    seed_option,
-    use,
-    with_options,
-)
+from wherefrom.cli.console import options as cli
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.cli.inversion.inputs import load_model, model_argument, read_batch
 from wherefrom.core.errors import InputError
@@ -32,26 +18,26 @@ if TYPE_CHECKING:
     from wherefrom.inversion.config import InversionConfig
 
 
-PAGE = click.option("--out", type=FILE, required=True, help="The HTML page to write.")
+PAGE = click.option("--out", type=cli.FILE, required=True, help="The HTML page to write.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterOptions:
     """The options of `cluster`."""
 
-    model: Path = use(model_argument)
-    images: tuple[Path, ...] = argument()
-    out: Path = use(PAGE)
-    folder: Path | None = option("A new folder: links, a folder per class.", flag="--sorted")
-    copy: bool = option("Copy the files to --sorted instead of linking them.")
-    label: int = option("Which label, if there are several.", 0)
-    seed: int = use(seed_option)
-    device: str = use(device_option)
-    as_json: bool = use(json_option)
+    model: Path = cli.use(model_argument)
+    images: tuple[Path, ...] = cli.argument()
+    out: Path = cli.use(PAGE)
+    folder: Path | None = cli.option("A new folder: links, a folder per class.", flag="--sorted")
+    copy: bool = cli.option("Copy the files to --sorted instead of linking them.")
+    label: int = cli.option("Which label, if there are several.", 0)
+    seed: int = cli.use(cli.seed_option)
+    device: str = cli.use(cli.device_option)
+    as_json: bool = cli.use(cli.json_option)
 
 
 @click.command()
-@with_options(ClusterOptions)
+@cli.with_options(ClusterOptions)
 def cluster(session: Session, options: ClusterOptions) -> None:
     """Sort images into the classes that the model found, and show examples of each.
 
@@ -64,7 +50,7 @@ def cluster(session: Session, options: ClusterOptions) -> None:
     from wherefrom.report.inversion.tables import cluster_table
 
     out, folder = options.out, options.folder
-    check_output(out, "--out")
+    cli.check_output(out, "--out")
     if folder is not None and folder.exists():
         raise InputError(f"{folder} already exists; choose another --sorted")
     fitted = load_model(options.model, options.device)
@@ -85,32 +71,34 @@ def cluster(session: Session, options: ClusterOptions) -> None:
 class TreeOptions:
     """The options of `merge-tree`."""
 
-    images: Path = argument()
-    out: Path = use(PAGE)
-    penalties: tuple[float, ...] = option(
+    images: Path = cli.argument()
+    out: Path = cli.use(PAGE)
+    penalties: tuple[float, ...] = cli.option(
         "Values of lambda_cgp; --class-penalty has no effect here.",
         "0.1,1,10,100",
-        kind=Numbers(float, "0.1,1,10"),
+        kind=cli.Numbers(float, "0.1,1,10"),
     )
-    seeds: tuple[int, ...] = option("One run for each.", "0,1,2", kind=Numbers(int, "0,1,2"))
-    warm_steps: int | None = option(
+    seeds: tuple[int, ...] = cli.option(
+        "One run for each.", "0,1,2", kind=cli.Numbers(int, "0,1,2")
+    )
+    warm_steps: int | None = cli.option(
         "Go on from the penalty before for so many steps, instead of --steps from the start.", low=1
     )
-    size: int = option("Side of the images in px.", 32)
-    channels: int = option("1 (grey) or 3 (colour).", 3)
-    limit: int | None = option("Use that many images, spread evenly.", low=2)
-    models: Path | None = option("A folder that exists: every model is kept in it.")
-    device: str = use(device_option)
-    as_json: bool = use(json_option)
+    size: int = cli.option("Side of the images in px.", 32)
+    channels: int = cli.option("1 (grey) or 3 (colour).", 3)
+    limit: int | None = cli.option("Use that many images, spread evenly.", low=2)
+    models: Path | None = cli.option("A folder that exists: every model is kept in it.")
+    device: str = cli.use(cli.device_option)
+    as_json: bool = cli.use(cli.json_option)
     config: InversionConfig
 
 
 @click.command(
     name="merge-tree",
-    cls=ConfigCommand,
-    presets=default_of("inversion.config:InversionConfig", method="cgpgan"),
+    cls=cli.ConfigCommand,
+    presets=cli.default_of("inversion.config:InversionConfig", method="cgpgan"),
 )
-@with_options(TreeOptions)
+@cli.with_options(TreeOptions)
 def merge_tree(session: Session, options: TreeOptions) -> None:
     """Train cgpgan with several penalties and seeds; show which classes last and which merge.
 
@@ -126,7 +114,7 @@ def merge_tree(session: Session, options: TreeOptions) -> None:
     from wherefrom.report.pages.files import write_text
 
     out, models = options.out, options.models
-    check_output(out, "--out")
+    cli.check_output(out, "--out")
     if models is not None and not models.is_dir():
         raise InputError(f"{models} is not a folder; create it, or choose another --models")
     plan = TreePlan(penalties=options.penalties, seeds=options.seeds, warm_steps=options.warm_steps)
@@ -146,7 +134,7 @@ def merge_tree(session: Session, options: TreeOptions) -> None:
         loaded.images,
         plan,
         config=options.config,
-        device=resolve_device(options.device),
+        device=cli.resolve_device(options.device),
         keep=keep,
         track=session.track,
     )

@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import (
-    FILE,
-    argument,
-    device_option,
-    json_option,
-    option,
-    use,
-    with_options,
-)
+from wherefrom.cli.console import options as cli
 from wherefrom.cli.console.session import Session, print_facts, print_json
 from wherefrom.cli.inversion.inputs import (
     load_model,
@@ -37,9 +29,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @model_argument
-@click.argument("images", type=FILE, nargs=-1, required=True)
+@click.argument("images", type=cli.FILE, nargs=-1, required=True)
 @out_option("A .safetensors file: codes, their negative log-likelihoods; names in its header.")
-@device_option
+@cli.device_option
 @click.pass_obj
 def encode(
     session: Session, *, model: Path, images: tuple[Path, ...], out: Path, device: str
@@ -62,7 +54,7 @@ def encode(
 
 @click.command()
 @model_argument
-@click.argument("images", type=FILE, nargs=-1, required=True)
+@click.argument("images", type=cli.FILE, nargs=-1, required=True)
 @out_option("A PNG file: every image beside what came back.")
 @click.option(
     "--refine",
@@ -71,8 +63,8 @@ def encode(
     default=0,
     help="Steps that move each code towards its image, within what codes are likely.",
 )
-@json_option
-@device_option
+@cli.json_option
+@cli.device_option
 @click.pass_obj
 def reconstruct(
     session: Session,
@@ -118,26 +110,28 @@ def reconstruct(
 class EditOptions:
     """The options of `edit`."""
 
-    model: Path = use(model_argument)
-    image: Path = argument()
-    out: Path = use(out_option("A PNG file: the image, what came back, then the edits in a row."))
-    attribute: str | None = option("Attribute or class, of a model trained as aedlsgan.")
-    examples: Path | None = option("A folder of images that have the property.", flag="--with")
-    counterexamples: Path | None = option(
+    model: Path = cli.use(model_argument)
+    image: Path = cli.argument()
+    out: Path = cli.use(
+        out_option("A PNG file: the image, what came back, then the edits in a row.")
+    )
+    attribute: str | None = cli.option("Attribute or class, of a model trained as aedlsgan.")
+    examples: Path | None = cli.option("A folder of images that have the property.", flag="--with")
+    counterexamples: Path | None = cli.option(
         "A folder of images that do not have it.", flag="--without"
     )
-    kept_sides: tuple[str, ...] = option(
+    kept_sides: tuple[str, ...] = cli.option(
         "Two folders, with and without a property that shall stay.  Repeatable.",
         flag="--keep",
         metavar="NAME=WITH:WITHOUT",
     )
-    steps: int = option("Edited images.", 9, low=2)
-    as_json: bool = use(json_option)
-    device: str = use(device_option)
+    steps: int = cli.option("Edited images.", 9, low=2)
+    as_json: bool = cli.use(cli.json_option)
+    device: str = cli.use(cli.device_option)
 
 
 @click.command()
-@with_options(EditOptions)
+@cli.with_options(EditOptions)
 def edit(session: Session, options: EditOptions) -> None:
     """Move one property of an image, in steps.
 
@@ -185,11 +179,11 @@ def edit(session: Session, options: EditOptions) -> None:
 
 @click.command()
 @model_argument
-@click.argument("images", type=FILE, nargs=-1)
-@click.option("--out", type=FILE, help="A PNG file: a row per live dimension, moved by +-2.")
+@click.argument("images", type=cli.FILE, nargs=-1)
+@click.option("--out", type=cli.FILE, help="A PNG file: a row per live dimension, moved by +-2.")
 @click.option("--rows", type=click.IntRange(1), default=8, help="Rows of the picture.")
-@json_option
-@device_option
+@cli.json_option
+@cli.device_option
 @click.pass_obj
 def latents(
     session: Session,

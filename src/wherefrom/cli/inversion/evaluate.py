@@ -7,16 +7,7 @@ from pathlib import Path
 
 import click
 
-from wherefrom.cli.console.options import (
-    NamedFolder,
-    check_output,
-    device_option,
-    json_option,
-    option,
-    seed_option,
-    use,
-    with_options,
-)
+from wherefrom.cli.console import options as cli
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.cli.inversion.inputs import load_model, model_argument, read_own
 
@@ -25,25 +16,25 @@ from wherefrom.cli.inversion.inputs import load_model, model_argument, read_own
 class InverterEvaluationOptions:
     """The options of `evaluate`."""
 
-    model: Path = use(model_argument)
-    real: tuple[Path, ...] = option(
+    model: Path = cli.use(model_argument)
+    real: tuple[Path, ...] = cli.option(
         "Images like those it was trained on, but not those.", required=True
     )
-    foreign: tuple[tuple[str, Path], ...] = option(
-        "name=folder of images that it should find unusual.", kind=NamedFolder(), multiple=True
+    foreign: tuple[tuple[str, Path], ...] = cli.option(
+        "name=folder of images that it should find unusual.", kind=cli.NamedFolder(), multiple=True
     )
-    encoder: str | None = option(
+    encoder: str | None = cli.option(
         "Compute distances on a feature network, as wherefrom anomaly does: a short name or a "
         "folder; default: a random network that needs no download."
     )
-    report: Path | None = option("Write an HTML page with the figures and images.")
-    seed: int = use(seed_option)
-    device: str = use(device_option)
-    as_json: bool = use(json_option)
+    report: Path | None = cli.option("Write an HTML page with the figures and images.")
+    seed: int = cli.use(cli.seed_option)
+    device: str = cli.use(cli.device_option)
+    as_json: bool = cli.use(cli.json_option)
 
 
 @click.command()
-@with_options(InverterEvaluationOptions)
+@cli.with_options(InverterEvaluationOptions)
 def evaluate(session: Session, options: InverterEvaluationOptions) -> None:
     """Measure a model: samples (FD, precision, recall), reconstructions, scores of outliers.
 
@@ -61,7 +52,7 @@ def evaluate(session: Session, options: InverterEvaluationOptions) -> None:
     from wherefrom.report.inversion.tables import evaluation_table
 
     report, seed = options.report, options.seed
-    check_output(report, "--report")
+    cli.check_output(report, "--report")
     fitted = load_model(options.model, options.device)
     encoder = options.encoder
     features, name = (random_features, NAME) if encoder is None else network_features(encoder)

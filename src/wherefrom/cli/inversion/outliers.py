@@ -8,18 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import (
-    ConfigCommand,
-    argument,
-    check_output,
-    default_of,
-    device_option,
-    json_option,
-    option,
-    seed_option,
-    use,
-    with_options,
-)
+from wherefrom.cli.console import options as cli
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.cli.inversion.inputs import load_model, model_argument, read_batch, read_own
 from wherefrom.core.errors import InputError
@@ -37,27 +26,29 @@ CURVE_SUFFIXES = (".csv", ".json", ".svg")
 class OutlierOptions:
     """The options of `outliers`."""
 
-    model: Path = use(model_argument)
-    images: tuple[Path, ...] = argument()
-    own: tuple[Path, ...] = option(
+    model: Path = cli.use(model_argument)
+    images: tuple[Path, ...] = cli.argument()
+    own: tuple[Path, ...] = cli.option(
         "Normal images that the model was not trained on; not needed after train --hold-out."
     )
-    fpr: float = option(
+    fpr: float = cli.option(
         "Share of normal images that may be flagged; of discoveries that may be wrong.", 0.01
     )
-    report: Path | None = option("Write an HTML page.")
-    table: Path | None = option("Write the ranked list as CSV.", flag="--csv")
-    curve: Path | None = option(
+    report: Path | None = cli.option("Write an HTML page.")
+    table: Path | None = cli.option("Write the ranked list as CSV.", flag="--csv")
+    curve: Path | None = cli.option(
         "Write how weak damage is still detected, as .csv, .json or .svg; needs own images."
     )
-    seed: int = use(seed_option)
-    device: str = use(device_option)
-    as_json: bool = use(json_option)
+    seed: int = cli.use(cli.seed_option)
+    device: str = cli.use(cli.device_option)
+    as_json: bool = cli.use(cli.json_option)
     config: OutlierConfig
 
 
-@click.command(cls=ConfigCommand, presets=default_of("inversion.outliers.calibrated:OutlierConfig"))
-@with_options(OutlierOptions)
+@click.command(
+    cls=cli.ConfigCommand, presets=cli.default_of("inversion.outliers.calibrated:OutlierConfig")
+)
+@cli.with_options(OutlierOptions)
 def outliers(session: Session, options: OutlierOptions) -> None:
     """Rank images by how much they differ from those of the model, with a threshold by rate.
 
@@ -74,9 +65,9 @@ def outliers(session: Session, options: OutlierOptions) -> None:
     from wherefrom.report.pages.files import write_text
     from wherefrom.report.pages.tables import to_csv
 
-    check_output(options.report, "--report")
-    check_output(options.table, "--csv", ".csv")
-    check_output(options.curve, "--curve", *CURVE_SUFFIXES)
+    cli.check_output(options.report, "--report")
+    cli.check_output(options.table, "--csv", ".csv")
+    cli.check_output(options.curve, "--curve", *CURVE_SUFFIXES)
     fitted = load_model(options.model, options.device)
     calibration, own = _calibration(session, fitted, options)
     if options.curve is not None and own is None:

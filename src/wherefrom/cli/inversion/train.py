@@ -8,18 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
-from wherefrom.cli.console.options import (
-    ConfigCommand,
-    CourseOptions,
-    argument,
-    default_of,
-    device_option,
-    option,
-    resolve_device,
-    seed_option,
-    use,
-    with_options,
-)
+from wherefrom.cli.console import options as cli
 from wherefrom.cli.console.session import Session
 from wherefrom.cli.inversion.inputs import out_option
 from wherefrom.core.errors import InputError
@@ -32,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InverterTrainOptions(CourseOptions):
+class InverterTrainOptions(cli.CourseOptions):
     """The options of `train`."""
 
     LAST: ClassVar[tuple[str, ...]] = (
@@ -42,26 +31,26 @@ class InverterTrainOptions(CourseOptions):
         "tensorboard",
         "device",
     )
-    images: Path = argument()
-    out: Path = use(out_option("Folder of the model, its checkpoint, losses and sample grids."))
-    size: int = option("Side in px, 8 to 256.", 32)
-    channels: str = option("1: grey; 3: colour.", "3", choices=["1", "3"])
-    label_file: Path | None = option("A CSV file: image, class; or image, attributes 0/1.")
-    limit: int | None = option("Use that many images, spread evenly.", low=2)
-    hold_out: float = option(
+    images: Path = cli.argument()
+    out: Path = cli.use(out_option("Folder of the model, its checkpoint, losses and sample grids."))
+    size: int = cli.option("Side in px, 8 to 256.", 32)
+    channels: str = cli.option("1: grey; 3: colour.", "3", choices=["1", "3"])
+    label_file: Path | None = cli.option("A CSV file: image, class; or image, attributes 0/1.")
+    limit: int | None = cli.option("Use that many images, spread evenly.", low=2)
+    hold_out: float = cli.option(
         "Share of the images that is not trained on, kept for `outliers`.",
         0.0,
         kind=click.FloatRange(0, 1, max_open=True),
     )
-    seed: int = use(seed_option)
-    log_every: int = option("Steps that a row of losses is the mean of.", 50, low=1)
-    tensorboard: bool = option("Write an event file too.")
-    device: str = use(device_option)
+    seed: int = cli.use(cli.seed_option)
+    log_every: int = cli.option("Steps that a row of losses is the mean of.", 50, low=1)
+    tensorboard: bool = cli.option("Write an event file too.")
+    device: str = cli.use(cli.device_option)
     config: InversionConfig
 
 
-@click.command(cls=ConfigCommand, presets=default_of("inversion.config:InversionConfig"))
-@with_options(InverterTrainOptions)
+@click.command(cls=cli.ConfigCommand, presets=cli.default_of("inversion.config:InversionConfig"))
+@cli.with_options(InverterTrainOptions)
 def train(session: Session, options: InverterTrainOptions) -> None:
     """Train a generator and what inverts it on a folder, .tar, .npz or idx file.
 
@@ -78,7 +67,7 @@ def train(session: Session, options: InverterTrainOptions) -> None:
     from wherefrom.inversion.outliers.of_run import HELD_OUT, hold_out
     from wherefrom.inversion.training.recording import Recorder
 
-    place, out, seed = resolve_device(options.device), options.out, options.seed
+    place, out, seed = cli.resolve_device(options.device), options.out, options.seed
     recorder = Recorder(
         out,
         checkpoint_every=options.checkpoint_every,

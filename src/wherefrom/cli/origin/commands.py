@@ -10,19 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from wherefrom.cli.console.options import (
-    FILE,
-    ConfigCommand,
-    argument,
-    check_output,
-    default_of,
-    device_option,
-    option,
-    report_option,
-    resolve_device,
-    use,
-    with_options,
-)
+from wherefrom.cli.console import options as cli
 from wherefrom.cli.console.session import Session, print_json, print_table
 from wherefrom.cli.origin.index import add, build, remove
 from wherefrom.cli.origin.inputs import QueryOptions, ReferencesOptions, encoder_option
@@ -50,13 +38,15 @@ for _command in (pairs, build, add, sync, remove):
     origin.add_command(_command)
 
 
-@origin.command(cls=ConfigCommand, presets=default_of("origin.edit_map.fitted:EditMapConfig"))
-@click.argument("pairs", type=FILE)
+@origin.command(
+    cls=cli.ConfigCommand, presets=cli.default_of("origin.edit_map.fitted:EditMapConfig")
+)
+@click.argument("pairs", type=cli.FILE)
 @encoder_option
-@click.option("--out", type=FILE, required=True, help="The edit map: a new folder.")
+@click.option("--out", type=cli.FILE, required=True, help="The edit map: a new folder.")
 @click.option("--overwrite", is_flag=True, help="Replace an edit map that exists.")
 @click.option("--seed", default=0, help="Seed of --solver sgd.")
-@device_option
+@cli.device_option
 @click.pass_obj
 def train(
     session: Session,
@@ -82,7 +72,7 @@ def train(
     from wherefrom.origin.pairs.manifest import read_pairs
 
     refuse_existing(out, overwrite=overwrite)
-    loaded, manifest = load_encoder(encoder).to(resolve_device(device)), read_pairs(pairs)
+    loaded, manifest = load_encoder(encoder).to(cli.resolve_device(device)), read_pairs(pairs)
     tell_out_of_scope(session, manifest)
     embedded = embed_pairs(manifest, loaded, track=session.track)
     session.note_skipped(embedded.skipped)
@@ -100,19 +90,23 @@ class OriginCalibrateOptions(ReferencesOptions):
     """The options of `calibrate`."""
 
     LAST: ClassVar[tuple[str, ...]] = ("seed", "report", "device")
-    pairs: Path = option("A pairs folder: edits of known origin.", required=True, before="encoder")
-    fpr: float = option(
+    pairs: Path = cli.option(
+        "A pairs folder: edits of known origin.", required=True, before="encoder"
+    )
+    fpr: float = cli.option(
         "Share of images without an origin in the index that may be given one.",
         required=True,
         before="encoder",
     )
-    seed: int = option("Seed of the draw of one edit per origin.", 0)
-    report: Path | None = use(report_option)
+    seed: int = cli.option("Seed of the draw of one edit per origin.", 0)
+    report: Path | None = cli.use(cli.report_option)
     config: SearchConfig
 
 
-@origin.command(cls=ConfigCommand, presets=default_of("origin.searching.config:SearchConfig"))
-@with_options(OriginCalibrateOptions)
+@origin.command(
+    cls=cli.ConfigCommand, presets=cli.default_of("origin.searching.config:SearchConfig")
+)
+@cli.with_options(OriginCalibrateOptions)
 def calibrate(session: Session, options: OriginCalibrateOptions) -> None:
     """Set from which p-value on a search says that the origin is not in the index.
 
@@ -131,7 +125,7 @@ def calibrate(session: Session, options: OriginCalibrateOptions) -> None:
     """
     from wherefrom.origin.pairs.manifest import read_pairs
 
-    check_output(options.report, "--report")
+    cli.check_output(options.report, "--report")
     manifest = read_pairs(options.pairs)
     tell_out_of_scope(session, manifest)
     with options.opened(writable=True) as references:
@@ -161,16 +155,18 @@ def calibrate(session: Session, options: OriginCalibrateOptions) -> None:
 class OriginSearchOptions(QueryOptions):
     """The options of `search`."""
 
-    paths: tuple[Path, ...] = argument()
-    accelerated: bool = option("Search the lists that `accelerate` made, which may miss an image.")
-    false_discovery_rate: float | None = option(
+    paths: tuple[Path, ...] = cli.argument()
+    accelerated: bool = cli.option(
+        "Search the lists that `accelerate` made, which may miss an image."
+    )
+    false_discovery_rate: float | None = cli.option(
         "Judge all images together: at most this share of the answers 'made from' is false."
     )
-    report: Path | None = use(report_option)
+    report: Path | None = cli.use(cli.report_option)
 
 
 @origin.command()
-@with_options(OriginSearchOptions)
+@cli.with_options(OriginSearchOptions)
 def search(session: Session, options: OriginSearchOptions) -> None:
     """Say for images and folders which image of the index each was made from.
 
@@ -180,7 +176,7 @@ def search(session: Session, options: OriginSearchOptions) -> None:
     Example:
       wherefrom origin search refs.index suspect.png --report suspect.html
     """
-    check_output(options.report, "--report")
+    cli.check_output(options.report, "--report")
     with options.opened() as references:
         config = options.config(references)
         answers = references.search(
@@ -208,7 +204,7 @@ def search(session: Session, options: OriginSearchOptions) -> None:
 
 
 @origin.command()
-@click.argument("index", type=FILE)
+@click.argument("index", type=cli.FILE)
 @click.option("--floor", default=0.99, help="Least share of the exact ten nearest.")
 @click.option("--seed", default=0, help="Seed of the queries that measure it.")
 @click.pass_obj
@@ -235,12 +231,12 @@ def accelerate(session: Session, *, index: Path, floor: float, seed: int) -> Non
 class OriginEvaluateOptions(QueryOptions):
     """The options of `evaluate`."""
 
-    index: Path = option("An index that holds the origins.", required=True)
-    pairs: Path = argument()
+    index: Path = cli.option("An index that holds the origins.", required=True)
+    pairs: Path = cli.argument()
 
 
 @origin.command()
-@with_options(OriginEvaluateOptions)
+@cli.with_options(OriginEvaluateOptions)
 def evaluate(session: Session, options: OriginEvaluateOptions) -> None:
     """Measure how well the origins of known edits are found, per generating model.
 

@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
-from wherefrom.cli.console.options import (
-    FILE,
-    argument,
-    device_option,
-    json_option,
-    option,
-    resolve_device,
-    use,
-)
+from wherefrom.cli.console import options as cli
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,7 +42,7 @@ same_features_option = click.option(
 roots_option = click.option(
     "--root",
     "roots",
-    type=FILE,
+    type=cli.FILE,
     multiple=True,
     help="Where the pictures of the index are now, if their folder was moved; may be repeated.",
 )
@@ -72,12 +64,12 @@ class ExecutorOptions:
     """Where images are embedded."""
 
     LAST: ClassVar[tuple[str, ...]] = ("executor", "devices", "as_json")
-    executor: str = option(
+    executor: str = cli.option(
         "Where images are embedded.  local: this process; ray: the machines of a Ray cluster.",
         "local",
         choices=["local", "ray"],
     )
-    devices: str = option(
+    devices: str = cli.option(
         "Where to embed.  local: one device; ray: a worker for each, separated by commas, as in "
         "cuda:0,cuda:1 or cpu,cpu.",
         "auto",
@@ -94,20 +86,20 @@ class ExecutorOptions:
                     f"--devices {self.devices} names {len(names)} devices, and this process embeds "
                     "on one; name one, or pass --executor ray"
                 )
-            return embed_on(resolve_device(names[0]))
+            return embed_on(cli.resolve_device(names[0]))
         # named devices are the cluster's, which this machine need not have
-        return RayEmbedding(tuple(resolve_device(n) if n == "auto" else n for n in names))
+        return RayEmbedding(tuple(cli.resolve_device(n) if n == "auto" else n for n in names))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReferencesOptions:
     """An index, where its encoders and its pictures are now, and the device of the encoders."""
 
-    index: Path = argument()
-    encoder: str | None = use(same_encoder_option)
-    features: str | None = use(same_features_option)
-    roots: tuple[Path, ...] = use(roots_option)
-    device: str = use(device_option)
+    index: Path = cli.argument()
+    encoder: str | None = cli.use(same_encoder_option)
+    features: str | None = cli.use(same_features_option)
+    roots: tuple[Path, ...] = cli.use(roots_option)
+    device: str = cli.use(cli.device_option)
 
     def opened(self, *, writable: bool = False) -> References:
         """The references of the index."""
@@ -126,9 +118,9 @@ class QueryOptions(ReferencesOptions):
     """`--views`, `--rerank` and `--json` besides: the index is searched."""
 
     LAST: ClassVar[tuple[str, ...]] = ("report", "as_json", "device")
-    views: str | None = use(views_option)
-    rerank: bool | None = use(rerank_option)
-    as_json: bool = use(json_option)
+    views: str | None = cli.use(views_option)
+    rerank: bool | None = cli.use(rerank_option)
+    as_json: bool = cli.use(cli.json_option)
 
     def config(self, references: References) -> SearchConfig:
         """The settings of the search: those of the calibration, and those that were given."""
@@ -159,5 +151,5 @@ def opened_references(
         features=None if features is None else load_features(features),
         writable=writable,
         roots=roots,
-        device=None if device is None else resolve_device(device),
+        device=None if device is None else cli.resolve_device(device),
     )

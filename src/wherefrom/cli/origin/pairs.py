@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wherefrom.cli.console.options import (
-    ConfigCommand,
-    argument,
-    default_of,
-    device_option,
-    option,
-    resolve_device,
-    use,
-    with_options,
-)
+from wherefrom.cli.console import options as cli
 from wherefrom.cli.console.session import Session
 from wherefrom.core.errors import InputError
 
@@ -33,30 +24,30 @@ DTYPES = ("float32", "float16", "bfloat16")
 class PairsOptions:
     """The options of `pairs`."""
 
-    photos: tuple[Path, ...] = argument()
-    pipeline: Path | None = option("Folder of a diffusers image-to-image pipeline.")
-    ip_adapter: Path | None = option(
+    photos: tuple[Path, ...] = cli.argument()
+    pipeline: Path | None = cli.option("Folder of a diffusers image-to-image pipeline.")
+    ip_adapter: Path | None = cli.option(
         "A .safetensors file: an IP-Adapter gives each photo to a text-to-image pipeline."
     )
-    adapter_scale: float = option("With --ip-adapter: the weight of the photo.", 1.0)
-    prompts: str | None = option("A file of prompts, one per line, or one prompt.")
-    captioner: Path | None = option("A captioner's folder, for prompts with {caption}.")
-    edits: Path | None = option("Instead: a folder of edits made elsewhere.")
-    table: Path | None = option("With --edits: CSV of edit,origin[,model,prompt].")
-    out: Path | None = option("The pairs folder; one that exists is continued.")
-    seed: int = option("Seed of prompts and noise.", 0)
-    device: str = use(device_option)
-    dtype: str = option(
+    adapter_scale: float = cli.option("With --ip-adapter: the weight of the photo.", 1.0)
+    prompts: str | None = cli.option("A file of prompts, one per line, or one prompt.")
+    captioner: Path | None = cli.option("A captioner's folder, for prompts with {caption}.")
+    edits: Path | None = cli.option("Instead: a folder of edits made elsewhere.")
+    table: Path | None = cli.option("With --edits: CSV of edit,origin[,model,prompt].")
+    out: Path | None = cli.option("The pairs folder; one that exists is continued.")
+    seed: int = cli.option("Seed of prompts and noise.", 0)
+    device: str = cli.use(cli.device_option)
+    dtype: str = cli.option(
         "Numbers the pipeline computes with; float16 may overflow, and such edits are left out.",
         DTYPES[0],
         choices=DTYPES,
     )
-    offload: bool = option("Keep parts of the pipeline off the GPU until they run.")
+    offload: bool = cli.option("Keep parts of the pipeline off the GPU until they run.")
     config: PairsConfig
 
 
-@click.command(cls=ConfigCommand, presets=default_of("origin.pairs.config:PairsConfig"))
-@with_options(PairsOptions)
+@click.command(cls=cli.ConfigCommand, presets=cli.default_of("origin.pairs.config:PairsConfig"))
+@cli.with_options(PairsOptions)
 def pairs(session: Session, options: PairsOptions) -> None:
     """Make edits of photographs with a local editor, or list edits that you have.
 
@@ -97,7 +88,7 @@ def _make(session: Session, options: PairsOptions) -> PairsManifest:
         prompts = "{caption}"
     if options.pipeline is None or prompts is None or options.out is None:
         raise InputError("give --pipeline, --prompts and --out, or --edits for edits you have")
-    device = resolve_device(options.device)
+    device = cli.resolve_device(options.device)
     pipeline = load_pipeline(
         options.pipeline,
         ip_adapter=options.ip_adapter,
