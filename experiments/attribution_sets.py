@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of Fashion-MNIST's idx.gz")
     parser.add_argument("--out", type=Path, default=Path("docs/results/attribution_sets.json"))
     parser.add_argument("--owner", default="dcgan", choices=ARCHITECTURES)
-    parser.add_argument("--train", type=int, default=3000, help="own images to train on")
+    parser.add_argument("--train", type=int, default=3000, help="own crops to train on")
     parser.add_argument("--others", type=int, default=2000, help="real images of the fit")
     parser.add_argument("--calibration", type=int, default=400)
     parser.add_argument("--test", type=int, default=400, help="images per source and state")

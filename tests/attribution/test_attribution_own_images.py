@@ -11,7 +11,14 @@ from scipy.stats import betabinom
 from wherefrom import attribution
 from wherefrom.attribution.checking.fitted import describe_saved
 from wherefrom.attribution.config import FlipadConfig
-from wherefrom.attribution.images.own_images import GivenImages, needed_own, split_own
+from wherefrom.attribution.images.own_images import (
+    ACTIVATIONS,
+    LATENTS,
+    GivenImages,
+    OwnInputs,
+    needed_own,
+    split_own,
+)
 from wherefrom.attribution.methods.ensemble import EnsembleConfig
 from wherefrom.attribution.methods.pad import RawPadConfig
 from wherefrom.attribution.methods.patches import PatchesConfig
@@ -224,7 +231,14 @@ def test_too_few_are_refused_with_the_number_needed__closed_form(half_generator,
         ),
         (lambda own, others: (own[..., :8], others), "the images are 3x16x8 .* makes 3x16x16"),
         (lambda own, others: (torch.cat([own, others[:2]]), others), "2 of the 242 own images are"),
-        (lambda own, others: (own, None), "own images were given without others"),
+        (lambda own, others: (own[:30], None), "these error rates need at least"),
+        (lambda own, others: (OwnInputs(LATENTS, torch.zeros(9, 3)), others), "the model takes"),
+        (lambda own, others: (OwnInputs(ACTIVATIONS, torch.zeros(9, 6, 8)), others), "6, 8, 8"),
+        (
+            lambda own, others: (OwnInputs(LATENTS, torch.zeros(9, 10) / 0), others),
+            "9 of 9 rows of own latents hold NaN or infinity, the first is row 0",
+        ),
+        (lambda own, others: (OwnInputs(LATENTS, torch.eye(10)), others), "given: 10; these"),
     ],
 )
 def test_impossible_own_images_end_with_one_line__rejects_them(

@@ -134,8 +134,11 @@ def test_check_fails_if_nothing_could_be_judged__rejects_all_broken(here, capsys
             "error: give --others, or --self-made where there are none",
         ),
         (
-            ["fit", "--generator", "g.py:G", "--own", "own", "--self-made", "--out", "new"],
-            "error: --own needs --others",
+            [
+                *("fit", "--generator", "g.py:G", "--self-made", "--out", "new"),
+                *("--own", "own", "--own-latents", "z.npy"),
+            ],
+            "error: give one of --own, --own-latents and",
         ),
         (
             ["explain", "m.attributor", "own", "--report", "r.html"],

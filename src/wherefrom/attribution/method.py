@@ -27,8 +27,11 @@ from wherefrom.attribution.images.conditions import (
 )
 from wherefrom.attribution.images.own_images import (
     CALIBRATION,
+    STAND_INS,
     TRAINING,
+    GivenImages,
     ImageSource,
+    OwnInputs,
     OwnParts,
     describe_parts,
     sibling_part,
@@ -63,7 +66,7 @@ def fit(  # noqa: PLR0913 - each is a choice of the caller's, and a command's op
     generator: Generator,
     others: Tensor | None,
     *,
-    own: Tensor | None = None,
+    own: Tensor | OwnInputs | None = None,
     method: str | None = None,
     config: AttributionConfig | None = None,
     columns: Sequence[str] | None = None,
@@ -80,7 +83,8 @@ def fit(  # noqa: PLR0913 - each is a choice of the caller's, and a command's op
     them (`self_made`), which says less.  `own` are images that the model made, as its owner makes
     and keeps them, without loss; the fit then samples nothing and runs the last layer alone.  They
     are split in disjoint parts (`own_images`), duplicates count once, and as many of them calibrate
-    as there are, up to what the settings ask for.  None: the model is sampled.
+    as there are, up to what the settings ask for.  Instead of images, `OwnInputs`: latents or
+    activations that they are made from here.  None: the model is sampled.
 
     `config` is of the method's own type; without one the method's default holds (`numbers` for rows
     and signals).  Without `method` it is that of the `config`; without both, `patches` for images
@@ -91,21 +95,20 @@ def fit(  # noqa: PLR0913 - each is a choice of the caller's, and a command's op
     numbers = generator.makes_numbers
     chosen = find_method(method) if method else method_for(config, numbers=numbers)
     config = chosen.settings(config, numbers=numbers)
-    if others is None and own is not None:
-        raise InputError(
-            "own images were given without others; give images that the model did not make, too"
-        )
+    given = {}
+    if own is not None:
+        given = _own_parts(own, generator, config, seed, stand_ins=others is None)
     if others is None:
-        pool = self_made(generator, wanted_others(config), seed=seed, track=track)
+        pool = _stand_ins(given.pop(STAND_INS, generator), config, seed, track)
     else:
         pool = as_stored(others, generator.image_shape)
+        _refuse_shared(given, pool)
     parts = split_others(pool, config, seed)
     count, rate = config.calibration_samples, config.false_negative_rate
     require_rate(rate, count, what="false-negative rate")
     guaranteed_rate(rate, count, config.confidence, what="false-negative rate")
     if config.sibling_samples:
         require_rate(config.sibling_rate, config.sibling_samples, what="sibling rate")
-    given = {} if own is None else _own_parts(own, pool, generator, config, seed)
     immunity = Immunity.of(config)
     specialties_wanted = _specialties_wanted(config, immunity)
 
@@ -156,17 +159,49 @@ def _specialties_wanted(config: AttributionConfig, immunity: Immunity) -> dict[s
 
 
 def _own_parts(
-    own: Tensor, others: Tensor, generator: Generator, config: AttributionConfig, seed: int
-) -> OwnParts:
-    """The parts of own images; an `InputError` for too few, and for one that is also an other."""
-    images = as_stored(own, generator.image_shape)
+    own: Tensor | OwnInputs,
+    generator: Generator,
+    config: AttributionConfig,
+    seed: int,
+    *,
+    stand_ins: bool,
+) -> dict[str, GivenImages]:
+    """The parts of own images, and of images made here; an `InputError` for too few."""
+    shape, inputs = generator.image_shape, None
+    if isinstance(own, Tensor):
+        images = as_stored(own, shape)
+    else:
+        own.require(generator)
+        rows, inputs = torch.split(torch.arange(len(own.values)), generator.batch_size), own
+        made = [as_stored(own.samples(generator, part)[0], shape) for part in rows]
+        images = torch.cat(made) if made else torch.empty(0, *shape, dtype=torch.uint8)
+    kinds = _calibrated_kinds(config)
+    return dict(
+        split_own(
+            images, generator, config, kinds=kinds, seed=seed, stand_ins=stand_ins, inputs=inputs
+        )
+    )
+
+
+def _refuse_shared(given: OwnParts, others: Tensor) -> None:
+    """An `InputError` if an own image is also among the others."""
+    if not given:
+        return
+    images = given[TRAINING].images
     shared = int(are_known(contents_of(images), content_set(contents_of(others))).sum())
     if shared:
         raise InputError(
             f"{shared} of the {len(images)} own images are also among the others; take them out "
             "of one of the two"
         )
-    return split_own(images, generator, config, kinds=_calibrated_kinds(config), seed=seed)
+
+
+def _stand_ins(source: ImageSource, config: AttributionConfig, seed: int, track: Track) -> Tensor:
+    """Self-made others: of own images that are given, at most two each."""
+    count = wanted_others(config)
+    if isinstance(source, GivenImages):
+        count = min(count, 2 * len(source))
+    return self_made(source, count, seed=seed, track=track)
 
 
 def _calibrated_kinds(config: AttributionConfig) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wherefrom.core.compute.passes import in_passes
 from wherefrom.core.errors import InputError
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.core.saving.store import digest_tensors
@@ -102,12 +103,36 @@ class Generator:
 
         The gradient passes to the latents; the module must live on the same device.
         """
-        if self.latent_shape is None or tuple(latents.shape[1:]) != self.latent_shape:
+        self.require_latents(latents)
+        output: Tensor = carried(self.module(latents.to(_dtype_of(self.module))))
+        return self.output_map.normalise(output.float())
+
+    @torch.no_grad()
+    def decode_with_activations(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (N, C, H, W) in [0, 1] and their z, of latents (N, *latent_shape), on the CPU.
+
+        As `sample_with_activations` gives them.  An `InputError` for latents of another shape.
+        """
+        self.require_latents(latents)
+        home, dtype = self.device, _dtype_of(self.module)
+
+        def run(part: Tensor) -> tuple[Tensor, Tensor]:
+            return run_split(lambda: carried(self.module(part.to(home, dtype))), self.split)
+
+        images, z = in_passes(run, latents, size=self.batch_size)
+        return images.cpu(), z.cpu()
+
+    def require_latents(self, latents: Tensor) -> None:
+        """An `InputError` unless the latents (N, ...) are of the shape that the model takes."""
+        if self.latent_shape is None:
+            raise InputError(
+                "latents were given, but this model draws its own; give their shape (command "
+                "line: --latent 100,1,1), or own images"
+            )
+        if tuple(latents.shape[1:]) != self.latent_shape:
             raise InputError(
                 f"latents of shape {tuple(latents.shape[1:])}, the model takes {self.latent_shape}"
             )
-        output: Tensor = carried(self.module(latents.to(_dtype_of(self.module))))
-        return self.output_map.normalise(output.float())
 
     @property
     def has_encoder(self) -> bool:

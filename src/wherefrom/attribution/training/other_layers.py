@@ -23,7 +23,6 @@ from wherefrom.core.progress import Track, quiet
 from wherefrom.core.rng import derive_seed, stream
 from wherefrom.core.saving.store import digest_bytes
 from wherefrom.data.images.writing import to_float, to_uint8
-from wherefrom.generators.generator import Generator
 from wherefrom.generators.last_layer.layer import LastLayer
 
 IMAGES_PER_LAYER = 32
@@ -122,7 +121,7 @@ def _with_inputs(layer: LastLayer, inputs: int) -> tuple[int, ...]:
     return (inputs, *layer.input_shape[1:])
 
 
-def self_made(generator: Generator, count: int, *, seed: int, track: Track = quiet) -> Tensor:
+def self_made(generator: ImageSource, count: int, *, seed: int, track: Track = quiet) -> Tensor:
     """`count` distinct stand-ins for images of another origin, 8-bit (count, C, H, W).
 
     One half is drawn by other last layers, the other half retouched or moved (`impostors`): what an

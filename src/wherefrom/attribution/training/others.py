@@ -7,9 +7,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from wherefrom.attribution.config import AttributionConfig, TrainedConfig
+from wherefrom.attribution.images.own_images import OwnInputs
 from wherefrom.calibration.conformal import needed_samples, require_rate
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
@@ -18,6 +20,7 @@ from wherefrom.data.batches import BatchOptions, ImageBatch, read_files
 from wherefrom.data.files.opening import SkippedFile
 from wherefrom.data.folders import list_images
 from wherefrom.data.splits import sample_indices, split_indices
+from wherefrom.data.tables.arrays import read_values
 from wherefrom.data.tables.numbers import read_rows
 from wherefrom.generators.last_layer.introspection import holds_numbers
 
@@ -107,6 +110,13 @@ class SampleReader:
             )
         self._note_skipped(paths, changed, "own file")
         return batch.images[[row for row, change in enumerate(changes) if not change]]
+
+    def read_own_inputs(self, path: Path, kind: str) -> OwnInputs:
+        """Latents or activations of own images, from a file of one array (`read_values`)."""
+        values = read_values(path, kind)
+        if len(values) > MAX_OWN:
+            self.note(f"note: {path}: the first {MAX_OWN} of {len(values)} {kind} are used")
+        return OwnInputs(kind, torch.from_numpy(values[:MAX_OWN]))
 
     def read_sources(self, named: Sequence[tuple[str, Path]]) -> Mapping[str, Tensor]:
         """Images by source, from pairs of the source's name and its folder."""

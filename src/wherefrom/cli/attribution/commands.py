@@ -23,8 +23,11 @@ from wherefrom.cli.console.session import Session, print_facts, print_json, prin
 from wherefrom.core.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from wherefrom.attribution import Attributor, CheckResult
     from wherefrom.attribution.config import AttributionConfig
+    from wherefrom.attribution.images.own_images import OwnInputs
 
 
 @click.group()
@@ -62,6 +65,13 @@ class FitAttributorOptions(cli.GeneratorOptions):
         "Images (or tables) that the model made, without loss; the model is then not sampled.  "
         "Repeatable."
     )
+    own_latents: Path | None = cli.option(
+        "Instead: latents (N, ...) of own images, as the model takes them, in an .npy, .npz or "
+        ".safetensors file."
+    )
+    own_activations: Path | None = cli.option(
+        "Instead: activations (N, C, h, w) that enter the last layer; it makes the images of them."
+    )
     self_made: bool = cli.option(
         "There are no others: stand-ins are made from the model's own content."
     )
@@ -90,12 +100,13 @@ def fit(session: Session, options: FitAttributorOptions) -> None:
         --others real_photos/ --out mine.attributor
     """
     from wherefrom import attribution as question
+    from wherefrom.attribution.images.own_images import ACTIVATIONS, LATENTS
     from wherefrom.core.saving.store import refuse_existing
 
     if bool(options.others) == options.self_made:
         raise InputError("give --others, or --self-made where there are none, and not both")
-    if options.own and options.self_made:
-        raise InputError("--own needs --others: images that the model did not make, as photographs")
+    if sum(map(bool, (options.own, options.own_latents, options.own_activations))) > 1:
+        raise InputError("give one of --own, --own-latents and --own-activations")
     refuse_existing(options.out, overwrite=options.overwrite)
     place = cli.resolve_device(options.device)
     generator = options.load()
@@ -107,7 +118,13 @@ def fit(session: Session, options: FitAttributorOptions) -> None:
         images = reader.read_others(
             options.others, [options.config], lossy_allowed=options.lossy_others
         )
-    own = reader.read_own(options.own, columns=columns) if options.own else None
+    own: Tensor | OwnInputs | None = None
+    if options.own:
+        own = reader.read_own(options.own, columns=columns)
+    elif options.own_latents:
+        own = reader.read_own_inputs(options.own_latents, LATENTS)
+    elif options.own_activations:
+        own = reader.read_own_inputs(options.own_activations, ACTIVATIONS)
     fitted = question.fit(
         generator,
         images,

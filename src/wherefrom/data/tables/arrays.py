@@ -1,15 +1,20 @@
-"""Bounded reading of arrays: numpy's .npz without pickles, MNIST's idx format."""
+"""Bounded reading of arrays: numpy's .npy and .npz without pickles, safetensors, MNIST's idx."""
 
 from __future__ import annotations
 
 import gzip
 import math
+import zipfile
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 
 from wherefrom.core.errors import InputError
 from wherefrom.data.files.archives import open_archive, open_file
@@ -69,6 +74,79 @@ def read_moments(path: Path) -> FeatureMoments | None:
     ):
         raise UnusableFile(path, "holds mu or sigma with NaN, infinity, or no fractions")
     return FeatureMoments(mean.astype(np.float64), covariance.astype(np.float64))
+
+
+def read_values(path: Path, name: str) -> NDArray[np.float32]:
+    """The one array (N, ...) of an .npy, .npz or .safetensors file, or that of this name.
+
+    Nothing is unpickled.  An `UnusableFile` if it is unreadable, holds several arrays and none of
+    that name, no numbers, no rows, or more than `MAX_ARRAY_BYTES`.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".npy", ".npz", ".safetensors"):
+        raise UnusableFile(path, f"is no .npy, .npz or .safetensors file; save the {name} as one")
+    try:
+        with _open_values(path, suffix) as members:
+            shapes = members.shapes
+            chosen = name if name in shapes else next(iter(shapes), "")
+            if len(shapes) != 1 and name not in shapes:
+                names = ", ".join(shapes) or "none"
+                raise UnusableFile(
+                    path, f"holds the arrays {names}; give one, or call one {name!r}"
+                )
+            size = 4 * math.prod(shapes[chosen])
+            if size > MAX_ARRAY_BYTES:
+                raise UnusableFile(path, f"holds {show_bytes(size)} of {name}, too many to read")
+            values = members.read(chosen)
+    except InputError:
+        raise
+    except (
+        Exception
+    ) as error:  # numpy, zipfile and safetensors raise whatever hostile bytes provoke
+        raise UnusableFile(path, f"is not a readable {suffix}: {error}") from error
+    if values.dtype.kind not in "fiu" or values.ndim < 2 or not len(values):
+        raise UnusableFile(
+            path, f"holds {name} {values.dtype} of shape {values.shape}, expected numbers (N, ...)"
+        )
+    return np.ascontiguousarray(values, dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class _Values:
+    """The arrays of an open file: their shapes, and how to read one."""
+
+    shapes: dict[str, tuple[int, ...]]
+    read: Callable[[str], NDArray[Any]]
+
+
+@contextmanager
+def _open_values(path: Path, suffix: str) -> Iterator[_Values]:
+    if suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - no dict
+            yield _Values(shapes, lambda key: file.get_tensor(key).float().numpy())
+    elif suffix == ".npy":
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        yield _Values({"array": array.shape}, lambda key: array)
+    else:
+        with zipfile.ZipFile(path) as archive:
+
+            def read(key: str) -> NDArray[Any]:
+                with archive.open(f"{key}.npy") as file:
+                    return np.lib.format.read_array(file, allow_pickle=False)
+
+            names = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
+            yield _Values({name: _shape_in(archive, f"{name}.npy") for name in names}, read)
+
+
+def _shape_in(archive: zipfile.ZipFile, member: str) -> tuple[int, ...]:
+    """The shape that the head of an array in an .npz states."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        heads = {(1, 0): np.lib.format.read_array_header_1_0}
+        read = heads.get(version, np.lib.format.read_array_header_2_0)
+        shape: tuple[int, ...] = read(file)[0]
+        return shape
 
 
 def read_idx(path: Path, magic: int, axes: int) -> NDArray[np.uint8]:
