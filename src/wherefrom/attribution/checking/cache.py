@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Self
 
 from wherefrom import __version__
 from wherefrom.attribution.checking.fitted import Attributor
@@ -22,7 +21,7 @@ from wherefrom.calibration.verdict import Verdict
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.limits import limits_in_force, reading_key
 from wherefrom.core.paths import show_path
-from wherefrom.core.saving.database import database_errors, transaction
+from wherefrom.core.saving.database import Closing, database_errors, transaction
 from wherefrom.core.saving.store import digest_bytes
 from wherefrom.data.files.archives import read_file
 from wherefrom.data.files.opening import UnusableFile
@@ -35,7 +34,7 @@ TABLE = (
 WAIT_SECONDS = 30.0  # for another process that writes
 
 
-class Answers:
+class Answers(Closing):
     """An open file of answers of one attributor; best in a `with` statement.
 
     An `InputError` if the file cannot be used, an `ArtifactError` if it holds something else.
@@ -52,12 +51,6 @@ class Answers:
             except BaseException:
                 self._base.close()
                 raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from wherefrom.anomaly.calibration.fitted import AnomalyCalibration
 from wherefrom.anomaly.method import remembered_encoder
@@ -38,6 +38,7 @@ from wherefrom.case.parts.file import (
 from wherefrom.core.errors import InputError, MissingExtraError, WherefromError
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
+from wherefrom.core.saving.database import Closing
 from wherefrom.core.saving.store import (
     artifact_digest,
     artifact_kind,
@@ -159,7 +160,7 @@ class Outliers:
 
 
 @dataclass(frozen=True, eq=False)
-class OpenCase:
+class OpenCase(Closing):
     """A case and what its parts name, in the order of the case.  Close it, best with `with`."""
 
     case: Case
@@ -168,12 +169,6 @@ class OpenCase:
     naturalness: tuple[tuple[AnomalyPart, Naturalness], ...]
     outliers: tuple[tuple[InverterPart, Outliers], ...]
     credits: tuple[tuple[CreditPart, Mapping[str, Any]], ...]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the indexes."""

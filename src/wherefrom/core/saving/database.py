@@ -1,12 +1,28 @@
-"""Transactions and one-line errors of SQLite files."""
+"""Transactions and one-line errors of SQLite files, and a base of what is closed after use."""
 
 from __future__ import annotations
 
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Self
 
 from wherefrom.core.errors import ArtifactError, InputError
+
+
+class Closing(ABC):
+    """Base of what is closed at the end of a `with` block."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what is held."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 @contextmanager

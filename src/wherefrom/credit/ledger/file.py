@@ -13,12 +13,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Self
 from urllib.parse import quote
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.paths import show_path
-from wherefrom.core.saving.database import database_errors, transaction
+from wherefrom.core.saving.database import Closing, database_errors, transaction
 from wherefrom.core.saving.json_text import canonical_json
 from wherefrom.credit.ledger.game import GameIdentity, changed_names
 
@@ -50,7 +49,7 @@ CREATE TABLE scores (
 """
 
 
-class LedgerFile:
+class LedgerFile(Closing):
     """An open ledger file of one game.  Use it from the thread that opened it."""
 
     def __init__(
@@ -67,12 +66,6 @@ class LedgerFile:
         except BaseException:
             self._base.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file; fold the log back into it if no other process has it open."""

@@ -229,21 +229,13 @@ def own_parts(keys: Sequence[str], *, seed: int = 0) -> dict[str, list[int]]:
     """
     quarter = len(keys) // 4
     curve = min(quarter // 2, MAX_SELF_TEST)
-    sizes = {
-        "reference": quarter - curve,
-        "curve": curve,
-        "test": min(quarter, MAX_SELF_TEST),
-    }
+    sizes = {"reference": quarter - curve, "curve": curve, "test": min(quarter, MAX_SELF_TEST)}
     sizes["calibration"] = len(keys) - sum(sizes.values())
     return split_indices(keys, sizes, seed=seed)
 
 
 def find_outliers(
-    fitted: FittedInverter,
-    calibration: OutlierCalibration,
-    batch: ImageBatch,
-    *,
-    rate: float,
+    fitted: FittedInverter, calibration: OutlierCalibration, batch: ImageBatch, *, rate: float
 ) -> OutlierReport:
     """Rank the images of a folder; `rate` is the false-alarm rate and that of false discoveries.
 

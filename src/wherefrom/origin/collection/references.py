@@ -21,6 +21,7 @@ import torch
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
+from wherefrom.core.saving.database import Closing
 from wherefrom.core.saving.store import is_artifact
 from wherefrom.data.folders import list_images
 from wherefrom.encoders import Encoder, FeatureNetwork
@@ -65,7 +66,7 @@ EDIT_MAP, CALIBRATION = "edit_map", "calibration"
 
 
 @dataclass(frozen=True, eq=False)
-class References:
+class References(Closing):
     """An open index with all that a search needs; `create` or `open` it in a `with` statement."""
 
     index: Index
@@ -164,12 +165,6 @@ class References:
             else {"edits": len(null.values), "rate": null.rate, "images_then": null.indexed},
             "search": (config or self.configured({})).to_dict(),
         }
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the files and release the writer's lock."""

@@ -42,8 +42,7 @@ class EditMapConfig(Config):
     rank: int = setting(512, "columns of W", source="Fig. 8", low=1)
     centre: bool = setting(True, "subtract the mean of the origins first")
     stationary: bool = setting(
-        True,
-        "closed: covariances are diagonal in cosine waves of the latent grid",
+        True, "closed: covariances are diagonal in cosine waves of the latent grid"
     )
     power: float = setting(
         1.0, "closed, stationary: waves are weighed by S_d to minus this", low=0.0, high=4.0

@@ -13,12 +13,7 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.origin.edit_map.fitted import FittedEditMap, through_layers
-from wherefrom.origin.equations import (
-    distance_ratio,
-    row_cosines,
-    singular_value_cosine,
-    transform,
-)
+from wherefrom.origin.equations import distance_ratio, row_cosines, singular_value_cosine, transform
 
 
 @dataclass(frozen=True)

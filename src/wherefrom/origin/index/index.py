@@ -23,6 +23,7 @@ from torch import Tensor
 
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.core.paths import show_path
+from wherefrom.core.saving.database import Closing
 from wherefrom.core.saving.store import scratch_beside
 from wherefrom.origin.index import compaction
 from wherefrom.origin.index.additions import (
@@ -35,12 +36,7 @@ from wherefrom.origin.index.additions import (
 from wherefrom.origin.index.manifest import Manifest, Place, as_json
 from wherefrom.origin.index.pictures import Pictures
 from wherefrom.origin.index.places import absolute_folder
-from wherefrom.origin.index.result import (
-    AddResult,
-    IndexCheck,
-    IndexedImage,
-    SearchResult,
-)
+from wherefrom.origin.index.result import AddResult, IndexCheck, IndexedImage, SearchResult
 from wherefrom.origin.index.scanning import scan
 from wherefrom.origin.index.scanning.exact import RowBlock, gather
 from wherefrom.origin.index.scanning.rough import TILE_ROWS, Rows
@@ -50,7 +46,7 @@ SEGMENTS = "segments"
 REFRESH_ATTEMPTS = 10
 
 
-class Index:
+class Index(Closing):
     """An open index: `Index.create` or `Index.open`.  Use it from the thread that opened it."""
 
     def __init__(self, path: Path, *, writable: bool) -> None:
@@ -276,12 +272,6 @@ class Index:
         """Close the files and release the writer's lock."""
         self._manifest.close()
         self._held, self._rows = [], {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _changed(self) -> None:
         self._seen = None

@@ -32,6 +32,7 @@ from torch import Tensor
 from wherefrom.core.errors import InputError
 from wherefrom.core.optional import need
 from wherefrom.core.paths import show_path
+from wherefrom.core.saving.database import Closing
 from wherefrom.core.saving.store import write_file
 from wherefrom.origin.index.additions import (
     AdditionPlan,
@@ -61,7 +62,7 @@ MAX_RETURNED = 16_384  # images, by Milvus
 TIMEOUT = 10.0
 
 
-class MilvusIndex:
+class MilvusIndex(Closing):
     """An open index on Milvus: `MilvusIndex.create` or `MilvusIndex.open`."""
 
     def __init__(
@@ -223,12 +224,6 @@ class MilvusIndex:
         self._sample.close()
         with suppress(Exception):
             self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _nearest(self, unit: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Ids and exact scores (Q, k) of what Milvus finds for unit queries (Q, D) float64."""
