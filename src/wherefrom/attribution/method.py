@@ -173,8 +173,8 @@ def _own_parts(
     else:
         own.require(generator)
         rows, inputs = torch.split(torch.arange(len(own.values)), generator.batch_size), own
-        made = [as_stored(own.samples(generator, part)[0], shape) for part in rows]
-        images = torch.cat(made) if made else torch.empty(0, *shape, dtype=torch.uint8)
+        parts = [as_stored(own.samples(generator, part)[0], shape) for part in rows]
+        images = torch.cat(parts) if parts else torch.empty(0, *shape, dtype=torch.uint8)
     kinds = _calibrated_kinds(config)
     return dict(
         split_own(
