@@ -50,6 +50,8 @@ def work(job):
     tell(step="report", done=1, total=2)
     out = Path(job["out"])
     (out / "report.html").write_text("<!DOCTYPE html><title>a report</title>")
+    (out / "thumbnail.png").write_bytes(b"small")
+    (out / "pictures.json").write_text('{"image": null, "evidence": {}}')
     (out / "inspection.json").write_text(json.dumps({"image": job["name"]}))
     note("end", job)
     answer = {"question": "model", "asked": "Who?", "state": "found", "sentence": "Mine."}

@@ -7,6 +7,7 @@ import struct
 import zlib
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
@@ -77,7 +78,8 @@ def test_a_hostile_file_fails_in_one_line__rejects_file(called, tmp_path):
     (tmp_path / "upload").write_bytes(data)
     job = {"path": str(tmp_path / "upload"), "name": "x.png", "out": str(tmp_path)}
     told = []
-    _work(job, None, SETTINGS, lambda **message: told.append(message))
+    opened = SimpleNamespace(case=SimpleNamespace(path=tmp_path / "case.toml", parts=()))
+    _work(job, opened, SETTINGS, lambda **message: told.append(message))
     ((line,),) = (message.values() for message in told)
     assert line.startswith("x.png: ")
     assert reason in line

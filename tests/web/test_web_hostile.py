@@ -130,23 +130,11 @@ def wait_for(true):
         time.sleep(0.01)
 
 
-FORM = "multipart/form-data; boundary=x"
-PART = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\nok\r\n'
-
-
-@pytest.mark.parametrize(
-    ("body", "headers", "reason"),
-    [
-        (PART + b"--x--\r\n", {"Content-Type": FORM}, "this is a form"),
-        (PART + PART + b"--x--\r\n", {"Content-Type": FORM}, "this is a form"),
-        (b"--x--\r\n", {"Content-Type": FORM}, "this is a form"),
-        (PART, {"Content-Type": "Multipart/Form-Data; boundary=other"}, "this is a form"),
-        (b"\x1f\x8b", {"Content-Encoding": "gzip"}, "the body is compressed"),
-    ],
-)
-def test_forms_and_packed_bodies_are_not_taken__rejects_upload(shared, body, headers, reason):
-    status, told = shared.client.json("POST", "/api/jobs", body, **headers)
-    assert (status, told["detail"].partition(";")[0]) == (415, reason)
+def test_a_packed_body_is_not_taken__rejects_upload(shared):
+    status, told = shared.client.json(
+        "POST", "/api/jobs", b"\x1f\x8b", **{"Content-Encoding": "gzip"}
+    )
+    assert (status, told["detail"].partition(";")[0]) == (415, "the body is compressed")
     assert shared.client.json("GET", "/api/jobs")[1]["jobs"] == []
 
 

@@ -9,14 +9,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
 from wherefrom import __version__
 from wherefrom.core.errors import InputError
-from wherefrom.report.pages.files import INSPECTION, PAGE
+from wherefrom.report.pages.files import INSPECTION, PAGE, PICTURES, THUMBNAIL
+from wherefrom.web.export import KINDS, Wanted, export
+from wherefrom.web.forms import MAX_AROUND, ImageForm
 from wherefrom.web.guard import CLOSE, COOKIE, Guard, is_token, session_of
 from wherefrom.web.jobs.databases import HistoryAwayError
 from wherefrom.web.jobs.history import Job, JobState
@@ -25,7 +27,10 @@ from wherefrom.web.settings import LOOPBACK
 
 # A report loads nothing and runs nothing; the sandbox takes even the page's own origin from it.
 REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-STATIC = {"app.js": "text/javascript; charset=utf-8", "style.css": "text/css; charset=utf-8"}
+STATIC = {
+    **dict.fromkeys(("app.js", "row.js", "compare.js"), "text/javascript; charset=utf-8"),
+    "style.css": "text/css; charset=utf-8",
+}
 MAX_NUMBER = 2**63 - 1  # SQLite's largest integer
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 
@@ -119,6 +124,7 @@ def create_app(service: Service, *, case: str, token: str | None, host: str) -> 
     )
     app.state.service = service
     app.include_router(_jobs(service))
+    app.include_router(_export(service))
     app.include_router(_session(service, case, token))
     app.include_router(_page())
     hosts = LOOPBACK if host in LOOPBACK else None
@@ -171,14 +177,24 @@ def _jobs(service: Service) -> APIRouter:
 
     @router.post("", status_code=202, openapi_extra=BODY)
     async def submit(
-        request: Request, response: Response, name: Annotated[str, Query(max_length=1000)] = "image"
+        request: Request,
+        response: Response,
+        name: Annotated[str | None, Query(max_length=1000)] = None,
     ) -> JobView:
-        """Upload one image: its bytes are the body.  It is queued, and is not lost from then on."""
-        _check_kind(request)
+        """Upload one image: its bytes are the body, or the file of a form.
+
+        It is queued, and is not lost from then on.
+        """
+        form = _form_of(request)
         announced = request.headers.get("content-length", "0")
-        if announced.isdecimal() and int(announced) > service.config.max_upload_bytes:
+        most = service.config.max_upload_bytes + (MAX_AROUND if form else 0)
+        if announced.isdecimal() and int(announced) > most:
             raise service.too_large()
-        job = await service.accept(name, request.stream())
+        if form is None:
+            job = await service.accept(name or "image", request.stream())
+        else:
+            await service.find_file(form)
+            job = await service.accept(name or form.name, form.file())
         response.headers["Location"] = f"/api/jobs/{job.id}"
         return job_view(job)
 
@@ -207,9 +223,9 @@ def _jobs(service: Service) -> APIRouter:
                 yield ServerSentEvent(event="job", data=job_view(change).model_dump())
 
     @router.delete("/{job}")
-    async def cancel(job: KnownJob) -> JobView:
-        """Cancel a job; one that has ended stays as it is."""
-        return job_view(await service.cancel(job.id))
+    async def cancel(job: KnownJob, remove: bool = False) -> JobView:
+        """Cancel a job; one that has ended stays as it is.  `remove`: with upload and report."""
+        return job_view(await (service.remove if remove else service.cancel)(job.id))
 
     @router.get("/{job}/report.html", response_class=FileResponse)
     async def page(job: KnownJob, download: bool = False) -> FileResponse:
@@ -221,29 +237,44 @@ def _jobs(service: Service) -> APIRouter:
         """The report for programs, as `inspection.schema.json` describes it."""
         return _file(service, job, INSPECTION, "application/json", download)
 
+    @router.get("/{job}/pictures.json", response_class=FileResponse)
+    async def pictures(job: KnownJob) -> FileResponse:
+        """The image and the pictures of its report, as data addresses, for the page."""
+        return _file(service, job, PICTURES, "application/json", download=False)
+
+    @router.get("/{job}/thumbnail.png", response_class=FileResponse)
+    async def thumbnail(job: KnownJob) -> FileResponse:
+        """The image, small."""
+        return _file(service, job, THUMBNAIL, "image/png", download=False)
+
     return router
 
 
+IMAGE = {"type": "string", "format": "binary"}
+FORM = {"type": "object", "properties": {"image": IMAGE}, "required": ["image"]}
 BODY = {
     "requestBody": {
         "required": True,
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {
+            "application/octet-stream": {"schema": IMAGE},
+            "multipart/form-data": {"schema": FORM},
+        },
     }
 }
 
 
-def _check_kind(request: Request) -> None:
-    """`UploadRefusedError` for a body that cannot be the bytes of an image as they are."""
-    kind = request.headers.get("content-type", "").lower()
-    packed = request.headers.get("content-encoding", "identity").lower()
-    if kind.startswith("multipart/"):
-        raise UploadRefusedError(
-            415, "this is a form; send the bytes of one image as the whole body"
-        )
-    if packed != "identity":
+def _form_of(request: Request) -> ImageForm | None:
+    """The form that a request sends; None where the body is the bytes of the image."""
+    kind = request.headers.get("content-type", "")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UploadRefusedError(
             415, "the body is compressed; send the bytes of the image as they are"
         )
+    if not kind.lower().startswith("multipart/"):
+        return None
+    return ImageForm(
+        kind, request.stream(), lambda why: UploadRefusedError(400, f"this form is refused: {why}")
+    )
 
 
 def _file(service: Service, job: Job, name: str, kind: str, download: bool) -> FileResponse:
@@ -254,6 +285,28 @@ def _file(service: Service, job: Job, name: str, kind: str, download: bool) -> F
     stem = job.name.rpartition(".")[0] or job.name
     shown = f"{stem}-{name}" if download else None
     return FileResponse(path, media_type=kind, headers=headers, filename=shown)
+
+
+def _export(service: Service) -> APIRouter:
+    router = APIRouter(tags=["jobs"])
+
+    @router.get("/api/export.{kind}", response_class=StreamingResponse)
+    async def table(
+        kind: Annotated[str, Path(pattern=f"^({'|'.join(KINDS)})$")],
+        question: Annotated[str, Query(max_length=40)] = "",
+        state: Annotated[str, Query(max_length=40)] = "",
+        name: Annotated[str, Query(max_length=1000)] = "",
+    ) -> StreamingResponse:
+        """The ended jobs, newest first: a table, the same as JSON, or a ZIP of their reports.
+
+        With `state` those whose answer to `question` (or to any) ended so, with `name` those whose
+        name holds it.
+        """
+        headers = {"Content-Disposition": f'attachment; filename="wherefrom.{kind}"'}
+        body = export(service, kind, Wanted(question, state, name))
+        return StreamingResponse(body, media_type=KINDS[kind], headers=headers)
+
+    return router
 
 
 def _session(service: Service, case: str, token: str | None) -> APIRouter:

@@ -17,7 +17,8 @@ UPLOADS = "/api/jobs"  # the service bounds these itself
 SMALL_BODY, SMALL_SECONDS = 16 * 2**10, 10.0  # of any other request
 READING = ("GET", "HEAD", "OPTIONS")
 # Public without a token: the page itself, which holds no data, and the health check.
-PUBLIC = ("/", "/healthz", "/api/session", "/static/app.js", "/static/style.css")
+SCRIPTS = ("/static/app.js", "/static/row.js", "/static/compare.js")
+PUBLIC = ("/", "/healthz", "/api/session", *SCRIPTS, "/static/style.css")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"

@@ -11,6 +11,7 @@ from typing import Any
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.saving.store import flush_file, flush_folder
+from wherefrom.web.forms import ImageForm
 from wherefrom.web.jobs.crew import Bell, Crew, Metrics
 from wherefrom.web.jobs.databases import HistoryAwayError
 from wherefrom.web.jobs.history import UPLOAD, Job, JobHistory, JobState
@@ -144,10 +145,25 @@ class Service:
                             raise self.too_large()
                         await asyncio.to_thread(file.write, chunk)
         except TimeoutError as error:
-            raise UploadRefusedError(408, "the upload took too long and was given up") from error
+            raise _too_slow() from error
         if not size:
             raise UploadRefusedError(400, "the file is empty; send the bytes of one image")
         return size
+
+    async def remove(self, job: str) -> Job:
+        """Remove a job with its upload and report; one that has not ended is cancelled first."""
+        last = await self.cancel(job)
+        await self.history.in_thread(self.history.remove, job)
+        await self._bell.ring()
+        return last
+
+    async def find_file(self, form: ImageForm) -> None:
+        """Read a form up to its file, which may take as long as an upload may."""
+        try:
+            async with asyncio.timeout(self.config.upload_seconds):
+                await form.find_file()
+        except TimeoutError as error:
+            raise _too_slow() from error
 
     async def cancel(self, job: str) -> Job:
         """Cancel a job that has not ended; whichever service works on it kills its process."""
@@ -184,6 +200,10 @@ def shown_name(name: str) -> str:
     base = name.replace("\\", "/").rpartition("/")[2]
     text = "".join(c if c.isprintable() else "_" for c in base).strip()[:NAME_LENGTH]
     return text or "image"
+
+
+def _too_slow() -> UploadRefusedError:
+    return UploadRefusedError(408, "the upload took too long and was given up")
 
 
 def _flush(folder: Path) -> None:

@@ -123,10 +123,10 @@ def _inspect_folder(session: Session, options: InspectOptions, opened: OpenCase)
 def _prepare(out: Path) -> None:
     """The report's folder: new, or one that holds nothing but an earlier report."""
     from wherefrom.core.paths import entry_names
-    from wherefrom.report.case.page import FILES
+    from wherefrom.report.case.page import is_of_report
 
     if out.is_dir():
-        others = sorted(name for name in entry_names(out) if name not in FILES)
+        others = sorted(name for name in entry_names(out) if not is_of_report(name))
         if others:
             raise InputError(
                 f"{out} holds files that are no report ({others[0]}); choose another --out"

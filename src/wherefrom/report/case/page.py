@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -41,13 +42,15 @@ from wherefrom.report.pages.figures import (
 from wherefrom.report.pages.files import (
     INSPECTION,
     PAGE,
+    PICTURES,
     SIGNED,
+    THUMBNAIL,
     remove_signature,
     write_bytes,
     write_text,
 )
 from wherefrom.report.pages.html import Figure, Panel
-from wherefrom.report.pages.pictures import draw_picture
+from wherefrom.report.pages.pictures import MAX_SIDE, draw_picture, open_picture
 from wherefrom.report.pages.tables import percent
 
 HEAT_SIDE = 320
@@ -130,20 +133,43 @@ def reconstruction_panels(shown: ReconstructionShown) -> list[Panel]:
 
 
 WHOLE = INSPECTION
+Drawn: TypeAlias = Mapping[str, Sequence[html.Block]]  # by question
 FILES = (PAGE, WHOLE, SIGNED, "inspections.json", "inspections.csv")
 
-__all__ = ["FILES", "PAGE", "WHOLE", "inspection_page", "summary_lines", "write_inspection"]
+__all__ = [
+    "PAGE",
+    "WHOLE",
+    "Drawn",
+    "draw",
+    "inspection_page",
+    "is_of_report",
+    "summary_lines",
+    "write_inspection",
+    "write_pictures",
+]
+
+
+def is_of_report(name: str) -> bool:
+    """Whether a report has a file of that name; that of a folder has numbered pages."""
+    return name in FILES or re.fullmatch(r"report-\d+\.html", name) is not None
 
 
 def write_inspection(
-    folder: Path, inspection: Inspection, image: Path, *, signer: ReportSigner | None = None
+    folder: Path,
+    inspection: Inspection,
+    image: Path,
+    *,
+    signer: ReportSigner | None = None,
+    show: Callable[[str], str] = str,
+    drawn: Drawn | None = None,
 ) -> Path:
     """Write or replace page and JSON in `folder`, each whole; the page's path.
 
-    With `signer` also a signed picture, last; without, an older one is taken away.
+    With `signer` also a signed picture, last; without, an older one is taken away.  `show` is
+    applied to both texts (`Places.hide`); `drawn`: what `draw` gave, if it was called before.
     """
-    text = inspection_json(inspection)
-    page = inspection_page(inspection, image, digest_bytes(text.encode()))
+    text = show(inspection_json(inspection))
+    page = show(inspection_page(inspection, image, digest_bytes(text.encode()), drawn))
     signed = None
     if signer is not None:
         files = {PAGE: page.encode(), WHOLE: text.encode()}
@@ -161,11 +187,50 @@ def inspection_json(inspection: Inspection) -> str:
     return to_json(inspection.to_dict(), ensure_ascii=False) + "\n"
 
 
-def inspection_page(inspection: Inspection, image: Path, digest: str) -> str:
+def draw(inspection: Inspection) -> Drawn:
+    """The pictures and plots of every question."""
+    called = inspection.image.name
+    return {
+        question: [block for exhibit in exhibits for block in _drawn(exhibit, called)]
+        for question, exhibits in inspection.exhibits.items()
+    }
+
+
+def write_pictures(
+    folder: Path, inspection: Inspection, image: Path, drawn: Drawn, show: Callable[[str], str]
+) -> None:
+    """Write the image, small and as it is shown, and what was drawn, for the page of a service."""
+    small = open_picture(str(image), inspection.image.digest, MAX_SIDE)
+    if small is not None:
+        write_bytes(folder / THUMBNAIL, html.from_data_uri(encode_picture(small, side=MAX_SIDE)))
+    panels = {
+        question: [
+            {"image": picture, "dark": dark, "caption": show(caption), "alt": show(alt)}
+            for block in blocks
+            for picture, dark, caption, alt in _pictures_of(block)
+        ]
+        for question, blocks in drawn.items()
+    }
+    whole = {"image": draw_picture(str(image), inspection.image.digest), "evidence": panels}
+    write_text(folder / PICTURES, to_json(whole, indent=None))
+
+
+def _pictures_of(block: html.Block) -> Iterator[tuple[str, str, str, str]]:
+    if isinstance(block, Figure):
+        yield block.light, block.dark, block.caption, block.alt
+    elif isinstance(block, html.Strip):
+        for panel in block.panels:
+            yield panel.image, panel.image, panel.caption, panel.alt
+
+
+def inspection_page(
+    inspection: Inspection, image: Path, digest: str, drawn: Drawn | None = None
+) -> str:
     """The page; `image` is the file, `digest` that of the JSON beside the page."""
+    drawn = draw(inspection) if drawn is None else drawn
     sections = [
         html.Section("Summary", *_summary(inspection, image)),
-        *(_question(answer, inspection) for answer in inspection.answers),
+        *(_question(answer, drawn.get(answer.question, ())) for answer in inspection.answers),
         html.Section("What was not answered, and why", _unanswered(inspection)),
         html.Section("What the file says of itself", *_claims(inspection)),
         html.Section("What these answers do not prove", html.Points(*limits())),
@@ -201,13 +266,12 @@ def _summary(inspection: Inspection, image: Path) -> tuple[html.Block, ...]:
     return (*shown, grid, html.Prose(note))
 
 
-def _question(answer: QuestionAnswer, inspection: Inspection) -> html.Section:
+def _question(answer: QuestionAnswer, drawn: Sequence[html.Block]) -> html.Section:
     lines = (answer.sentence, error_sentence(answer.error_rate, answer.error_of))
     blocks: list[html.Block] = [html.Prose(*filter(None, lines))]
     if answer.caveats:
         blocks.append(html.Points(*(("Beware", text) for text in dict.fromkeys(answer.caveats))))
-    for exhibit in inspection.exhibits.get(answer.question, ()):
-        blocks += _drawn(exhibit, inspection.image.name)
+    blocks += drawn
     if answer.parts:
         blocks.append(_parts(answer.parts))
     if answer.question == "credit" and answer.state is State.FOUND:

@@ -9,6 +9,7 @@ from wherefrom.core.paths import show_path
 
 # What the folder of an inspection holds; here, because a service asks for them without torch.
 PAGE, INSPECTION = "report.html", "inspection.json"
+PICTURES, THUMBNAIL = "pictures.json", "thumbnail.png"  # of a service, for its page
 SIGNED = "signed.png"  # its presence says that the other two are signed
 
 

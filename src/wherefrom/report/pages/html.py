@@ -87,7 +87,8 @@ class Cards:
 class Cell:
     """A cell of a grid that is more than a text.
 
-    `image` is a data URI, shown small or `large`; `tone` is as in `Cards`; `below` is small print.
+    `image` is a data URI, shown small or `large`; `tone` is as in `Cards`; `below` is small print;
+    `more` is shown once the text is opened.
     """
 
     text: str
@@ -95,6 +96,7 @@ class Cell:
     image: str = ""
     below: str = ""
     large: bool = False
+    more: str = ""
 
 
 Row: TypeAlias = tuple[Cell | str, ...]
@@ -152,7 +154,17 @@ class Strip:
         self.panels = panels
 
 
-Block: TypeAlias = Prose | Points | Cards | Grid | Facts | Figure | Strip
+class Pager:
+    """Links to the pages of a long table, in their order; the one of this page has no address."""
+
+    kind = "pager"
+
+    def __init__(self, *links: tuple[str, str]) -> None:
+        """Each link is (text, relative address)."""
+        self.links = links
+
+
+Block: TypeAlias = Prose | Points | Cards | Grid | Facts | Figure | Strip | Pager
 
 
 class Section:

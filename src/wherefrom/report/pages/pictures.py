@@ -41,10 +41,13 @@ class PicturedFile:
     digest: str | None
 
 
-def thumbnails(rows: Sequence[Pictured], *, track: Track = quiet) -> dict[str, str]:
-    """PNG data addresses by name, for the first `MAX_COUNT` rows that name a readable file.
+def thumbnails(
+    rows: Sequence[Pictured], *, exact: bool = True, track: Track = quiet
+) -> dict[str, str]:
+    """Data addresses by name, for the first `MAX_COUNT` rows that name a readable file.
 
-    A file that changed since it was checked gets none.
+    They are PNG, or JPEG with `exact` off: much smaller, for pages with thousands of them.  A file
+    that changed since it was checked gets none.
     """
     pictures = {}
     few = rows[:MAX_COUNT]
@@ -54,7 +57,12 @@ def thumbnails(rows: Sequence[Pictured], *, track: Track = quiet) -> dict[str, s
         except InputError:
             continue  # the row itself says what is wrong with the file
         if row.digest is None or row.digest == image.digest:
-            pictures[row.name] = encode_picture(to_image(image.pixels), side=MAX_SIDE)
+            picture = to_image(image.pixels)
+            if exact:
+                pictures[row.name] = encode_picture(picture, side=MAX_SIDE)
+            else:
+                picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+                pictures[row.name] = _encode(picture.convert("RGB"))
     return pictures
 
 

@@ -318,7 +318,8 @@ class Crew:
             seconds = self._config.job_seconds
             await self._end(slot, JobState.FAILED, f"it took longer than {seconds:g} seconds")
         except InputError as error:
-            why = f"the case can no longer be opened: {error}"
+            LOG.warning("the case can no longer be opened: %s", error)  # it names paths
+            why = "the case can no longer be opened; the log of the service says why"
             await self._end(slot, JobState.FAILED, why)
         except WorkerDiedError as death:
             await worker.kill()

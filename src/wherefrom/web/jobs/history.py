@@ -334,6 +334,15 @@ class JobHistory:
             shutil.rmtree(self.place(job), ignore_errors=True)
         return len(old)
 
+    def remove(self, job: str) -> bool:
+        """Remove a job that has ended, and its files; False if it has not, or is not there."""
+        with self._base.changing() as base:
+            ended = (COLUMN.id == job) & COLUMN.finished.is_not(None)
+            removed = base.execute(ROWS.delete().where(ended)).rowcount > 0
+        if removed:
+            shutil.rmtree(self.place(job), ignore_errors=True)
+        return removed
+
     def _after(self, job: Job) -> dict[str, Any]:
         """What becomes of a running job whose holder has gone."""
         if job.attempts < MAX_ATTEMPTS:

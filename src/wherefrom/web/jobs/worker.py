@@ -52,9 +52,11 @@ def _work(job: dict[str, Any], opened: Any, settings: dict[str, Any], send: Send
     from wherefrom.case.method import inspect_image
     from wherefrom.core.errors import WherefromError
     from wherefrom.core.limits import Limits
-    from wherefrom.report.case.page import write_inspection
+    from wherefrom.report.case.page import draw, write_inspection, write_pictures
+    from wherefrom.report.case.places import Places
 
     path, limits = Path(job["path"]), Limits(settings["max_bytes"], settings["max_pixels"])
+    places = Places(opened.case)
     try:
         inspection = inspect_image(
             path,
@@ -66,15 +68,19 @@ def _work(job: dict[str, Any], opened: Any, settings: dict[str, Any], send: Send
             track=_Steps(send),
         )
         send(step="report", done=0, total=1)
-        write_inspection(Path(job["out"]), inspection, path)
+        places.add(inspection, path)
+        drawn = draw(inspection)
+        out = Path(job["out"])
+        write_pictures(out, inspection, path, drawn, places.hide)
+        write_inspection(out, inspection, path, show=places.hide, drawn=drawn)
     except WherefromError as error:
         # The upload is stored under another name than the one its owner knows.
-        send(error=str(error).replace(str(path), job["name"]))
+        send(error=places.hide(str(error).replace(str(path), job["name"])))
         return
     except MemoryError:
         send(error=f"{job['name']}: it needs more memory than the service allows")
         return
-    rows = inspection.to_dict()["answers"]
+    rows = json.loads(places.hide(to_json(inspection.to_dict()["answers"], ensure_ascii=False)))
     keys = ("question", "asked", "state", "sentence", "error_rate", "error_of")
     send(finished=[{key: row[key] for key in keys} for row in rows])
 
