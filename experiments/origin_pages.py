@@ -149,23 +149,30 @@ def _first(row: dict[str, Any]) -> list[str]:
     return [f"{row['first']:.3f} [{low:.2f}, {high:.2f}]", f"{row['mAP']:.3f}"]
 
 
+def _best_first(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: -row["all"]["first"])
+
+
 def real_edits() -> str:
     found = load(REAL)
     lines = [
         [row["method"], *_first(row["all"]), *_first(row["proper"]), *_first(row["apart"])[:1]]
-        for row in found["ranks"]
+        for row in _best_first(found["ranks"])
     ]
     head = ["method", "first place, all edits", "mAP", "first place, proper edits", "mAP", "apart"]
     return table(head, lines)
 
 
-def real_editors() -> str:
-    rows = load(REAL)["ranks"]
+def real_editors(kind: str = "ranks") -> str:
+    rows = _best_first(load(REAL)[kind])
     editors = {e: v["edits"] for e, v in rows[0]["editors"].items() if v["edits"] >= 10}
     lines = [
         [f"{editor} ({count})", *(f"{row['editors'][editor]['first']:.2f}" for row in rows)]
         for editor, count in sorted(editors.items(), key=lambda item: -item[1])
     ]
+    lines.append(
+        [f"all ({rows[0]['all']['edits']})", *(f"{row['all']['first']:.3f}" for row in rows)]
+    )
     return table(["first place, by editor", *(row["method"] for row in rows)], lines)
 
 
@@ -173,7 +180,7 @@ def real_decisions() -> str:
     keys = ("called", "called_strictly", "wrong", "false_alarms")
     lines = [
         [row["method"], row["statistic"], *(_share(row[key]) for key in keys), f"{row['null']:.0f}"]
-        for row in load(REAL)["decisions"]
+        for row in sorted(load(REAL)["decisions"], key=lambda row: -row["called"]["share"])
     ]
     shares = ["called, %", "called by itself, %", "wrong, %", "false alarms, %"]
     return table(["method", "statistic", *shares, "origins of the calibration"], lines)

@@ -237,8 +237,8 @@ def test_an_accelerated_search_finds_the_same__identity_exact(built, capsys, mon
     fpr = ("--pairs", "null", "--fpr", "0.1", "--no-rerank", "--statistic", "gap")
     answers_of(capsys, "calibrate", "refs.index", *fpr)
     assert run(["origin", *search, "--accelerated"]) == 2
-    assert "calibrate with the statistic z" in capsys.readouterr().err
-    answers_of(capsys, "calibrate", "refs.index", *fpr[:-2])
+    assert "calibrate with `--statistic z`" in capsys.readouterr().err
+    answers_of(capsys, "calibrate", "refs.index", *fpr[:-1], "z")
     answers_of(capsys, "remove", "refs.index", "photos/003.png")
     assert run(["origin", *search, "--accelerated"]) == 2
     assert "has changed since its accelerator was made" in capsys.readouterr().err

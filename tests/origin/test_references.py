@@ -169,7 +169,8 @@ def test_answers_follow_the_conformal_p_value__closed_form(references, answers):
     assert len(answers) == EDITED + UNKNOWN
     for answer in answers:
         ends = references.null.values + tie_width(references.null.values)
-        above = int((ends >= answer.z).sum())
+        gap = answer.candidates[0].deviations - answer.candidates[1].deviations
+        above = int((ends >= gap).sum())
         assert answer.p_value == (1 + above) / (UNKNOWN + 1)
         assert answer.answer is (AnswerKind.EDIT if answer.p_value <= 0.1 else AnswerKind.NONE)
         if answer.answer is AnswerKind.EDIT:
@@ -223,7 +224,8 @@ def test_a_broken_query_is_a_row_not_a_stop__closed_form(references, home):
 def test_origins_in_the_index_are_left_out_of_the_calibration__identity(references, home):
     """Calibrated by edits of its own images, the null scores are those of an index without them."""
     edits, photos = sorted((home / "edits").iterdir()), sorted((home / "photos").iterdir())[:EDITED]
-    mixed = references.calibrate(edits, photos, rate=0.2, config=PLAIN)
+    config = PLAIN.with_values({"statistic": "z"})
+    mixed = references.calibrate(edits, photos, rate=0.2, config=config)
     z, rows = [], references.encoder.embed(levels(torch.stack(list(map(picture, range(KNOWN))))))
     for number, edit in enumerate(edits):
         kept = [n for n in range(KNOWN) if n != number]

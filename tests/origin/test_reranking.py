@@ -79,7 +79,7 @@ def test_a_mirrored_edit_needs_the_mirrored_view__closed_form(references):
 
 
 def test_scores_after_re_ranking__closed_form(references):
-    """The plain score, and a quarter of the agreement in units of its median deviation."""
+    """The plain score, and the agreement above its median, weighed."""
     (before,) = references.search([Path("edits/01.png")], config=FLIPPED)
     (after,) = references.search([Path("edits/01.png")], config=RERANKED)
     photos = torch.stack([picture(n).mul(255).round() / 255 for n in range(KNOWN)])
@@ -87,7 +87,7 @@ def test_scores_after_re_ranking__closed_form(references):
     frames = ENCODER.latents(torch.cat([query, query.flip(-1)]))
     found = torch.tensor([a.agreement for a in align(frames, ENCODER.latents(photos))]).double()
     apart = found - found.median()
-    added = dict(enumerate((WEIGHT * apart / (1.4826 * apart.abs().median())).tolist()))
+    added = dict(enumerate((WEIGHT * apart).tolist()))
     plain = {c.path: c.deviations for c in before.candidates}
     number = {c.path: int(Path(c.path).stem) for c in after.candidates}
     both = [c for c in after.candidates if c.path in plain]

@@ -223,10 +223,10 @@ class References(Closing):
             control_discoveries((), false_discovery_rate)  # refuses a rate that is none
         files = list_images(paths)
         matcher = self.matcher(config)
-        if accelerated and matcher.config.statistic != "z":
+        if accelerated and self.null is not None and matcher.config.statistic != "z":
             raise InputError(
                 f"an accelerated search may miss the second best match, so that the statistic "
-                f"{matcher.config.statistic} is not valid; calibrate with the statistic z"
+                f"{matcher.config.statistic} is not valid; calibrate with `--statistic z`"
             )
         if accelerated:
             matcher = replace(matcher, searcher=Accelerator.load(self.index))

@@ -32,7 +32,7 @@ PROJECT_ROWS = 64  # of every product with the signs
 MIN_WIDTH = 1024
 # Of a deviation of the features against one of the latent.  Chosen with leave-one-editor-out on 314
 # published edits: experiments/origin_real_edits.py.
-WEIGHTS = {SCENE_KIND: 3.5}
+WEIGHTS = {SCENE_KIND: 2.5}
 WEIGHT = 0.8
 PARTS = ("latent", "features")
 

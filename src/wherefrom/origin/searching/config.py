@@ -21,13 +21,13 @@ class SearchConfig(Config):
         "compare a query place by place with the files of the best 64, which are encoded again",
     )
     statistic: str = setting(
-        "z",
+        "gap",
         "what is tested: z of the best match, its gap to the second, or its exponential tail",
         choices=STATISTICS,
     )
     feature_weight: float | None = setting(
         None,
-        "weight of the feature network against the latent, in deviations; default: 3.5 for "
+        "weight of the feature network against the latent, in deviations; default: 2.5 for "
         "efficientnet-lite0, 0.8 for others",
         low=0.0,
     )

@@ -51,7 +51,7 @@ class NullScores(Artifact):
     """
 
     kind = "origin/calibration"
-    schema = 2
+    schema = 3  # 2: before an agreement counted by its own size
     again = "calibrate again"
 
     values: Tensor  # (n,) float64, one per origin
