@@ -324,7 +324,26 @@ def stages_table() -> str:
     return table(["size, method: stage", "idle", "beside a busy process"], rows)
 
 
+def sets_table() -> str:
+    """The number of images of one source that a state needs, and own sets rejected."""
+    found = load("attribution_sets")
+    most = max(int(m) for m in found["states"]["lossless"]["own"]["rejected"])
+    rows = []
+    for state, sources in found["states"].items():
+        needed = [
+            str(one["needed"] or f"> {most}") for name, one in sources.items() if name != "own"
+        ]
+        shares = sources["own"]["rejected"].values()
+        own = f"{100 * min(shares):.1f} to {100 * max(shares):.1f}"
+        rows.append([state, *needed, own])
+    sources = [name for name in found["states"]["lossless"] if name != "own"]
+    return table(
+        ["images needed; state", *(NAMES.get(s, s) for s in sources), "own sets rejected, %"], rows
+    )
+
+
 TABLES = {
+    "attribution_sets": sets_table,
     "third_parties_altered": lambda: altered_table("third_parties_altered"),
     "third_parties_16000_altered": lambda: altered_table("third_parties_16000_altered"),
     "attribution_skip": skip_table,

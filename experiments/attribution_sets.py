@@ -102,11 +102,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of Fashion-MNIST's idx.gz")
     parser.add_argument("--out", type=Path, default=Path("docs/results/attribution_sets.json"))
     parser.add_argument("--owner", default="dcgan", choices=ARCHITECTURES)
-    parser.add_argument("--train", type=int, default=3000, help="own crops to train on")
+    parser.add_argument("--train", type=int, default=1500, help="own crops to train on")
     parser.add_argument("--others", type=int, default=2000, help="real images of the fit")
-    parser.add_argument("--calibration", type=int, default=400)
-    parser.add_argument("--test", type=int, default=400, help="images per source and state")
-    parser.add_argument("--draws", type=int, default=300, help="sets per source, state and m")
+    parser.add_argument("--calibration", type=int, default=300)
+    parser.add_argument("--test", type=int, default=300, help="images per source and state")
+    parser.add_argument("--draws", type=int, default=200, help="sets per source, state and m")
     parser.add_argument("--rate", type=float, default=0.05)
     parser.add_argument("--power", type=float, default=0.95)
     parser.add_argument("--seed", type=int, default=0)
@@ -143,9 +143,12 @@ def main() -> None:
         needed = {source: one["needed"] for source, one in states[state].items()}
         print(state, needed, "own at most", max(shares["own"].values()), flush=True)
     spent = time.perf_counter() - start
+    sizes = " ".join(
+        f"--{name} {getattr(args, name)}" for name in ("train", "calibration", "test", "draws")
+    )
     settings = {k: v for k, v in vars(args).items() if not isinstance(v, Path) and k != "quick"}
     result = {
-        "command": COMMAND,
+        "command": f"{COMMAND} {sizes}",
         "wherefrom": __version__,
         "torch": torch.__version__,
         "data": digest,
