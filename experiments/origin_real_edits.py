@@ -180,8 +180,8 @@ def by_map(searches: Searches, edits: Sequence[Edit]) -> dict[str, list[int]]:
     features = split_parts(searches.index.vectors(ids), matcher.rows.widths)[1]
     pictures = [open_picture(edit.path) for edit in edits]
     queries = torch.cat([matcher.frames(picture) for picture in pictures]).flatten(2)
-    described = torch.stack([matcher.rows.embed(torch.cat([x, x.flip(-1)])) for x in pictures])
-    asked = F.normalize(described[..., queries.shape[-1] :].double(), dim=-1)
+    both = [matcher.rows.embed(torch.cat([x, x.flip(-1)])) for x in pictures]
+    asked = [split_parts(matcher.rows.project(x), matcher.rows.widths)[1] for x in both]
     place = {image: row for row, image in enumerate(ids)}
     owner = torch.tensor([place[i] for i in searches.index.find([e.origin for e in edits]) if i])
     side = torch.rand(len(ids), generator=stream(0, "halves")) < 0.5
