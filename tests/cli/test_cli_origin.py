@@ -1,5 +1,6 @@
 """`wherefrom origin`, from files to answers."""
 
+import csv
 import json
 import re
 import shutil
@@ -375,3 +376,30 @@ def test_training_pairs_are_refused_by_a_calibration_and_told_by_an_evaluation__
     assert json.loads(shown.out)["trained_on"] == 10
     assert "warning: the edit map was trained on images of 10 of the pairs" in shown.err
     answers_of(capsys, "evaluate", "pairs", "--index", "refs.index", "--no-rerank")
+
+
+def test_the_table_of_a_folder_is_written__roundtrip(built, capsys):
+    """One row per suspect in the order given; a name cannot become a formula of a spreadsheet."""
+    suspects = built / "=suspects"
+    suspects.mkdir()
+    edits = sorted((built / "pairs" / "edits").iterdir())
+    for number in (1, 0):
+        shutil.copy(edits[number], suspects / f"{number}, one.png")
+    (suspects / "2.png").write_bytes(b"no picture")
+    answers = json.loads(
+        answers_of(capsys, "search", "refs.index", "=suspects", "--csv", "t.csv", "--json")
+    )["answers"]
+    with open(built / "t.csv", newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == [
+        "'=suspects/0, one.png",
+        "'=suspects/1, one.png",
+        "'=suspects/2.png",
+    ]
+    for row, answer in zip(rows, answers, strict=True):
+        assert (row["answer"], row["reason"]) == (answer["answer"], answer["reason"])
+        best = answer["candidates"][0] if answer["candidates"] else None
+        assert row["best candidate"] == ("" if best is None else best["path"])
+        assert row["deviations"] == ("" if best is None else str(best["deviations"]))
+    assert rows[2]["answer"] == "cannot say" and rows[2]["series"] == ""
+    assert run(["origin", "search", "refs.index", "=suspects", "--csv", "folder/"]) == 2

@@ -20,7 +20,7 @@ from wherefrom.report.pages.pictures import (
     draw_difference,
     draw_picture,
 )
-from wherefrom.report.pages.tables import Column, Table, columns_of, percent, plural
+from wherefrom.report.pages.tables import Cell, Column, Table, columns_of, percent, plural
 
 TONES = {
     AnswerKind.COPY: "yes",
@@ -37,6 +37,35 @@ def pictures_of(answers: Sequence[OriginAnswer]) -> list[PicturedFile]:
     best = [PicturedFile(c.path, c.digest) for answer in answers for c in answer.candidates[:1]]
     rest = [PicturedFile(c.path, c.digest) for answer in answers for c in answer.candidates[1:]]
     return list(dict.fromkeys([*asked, *best, *rest]))
+
+
+def answers_table(answers: Sequence[OriginAnswer]) -> Table:
+    """One row per image: the answer, its best candidate with the evidence by kind, and notes."""
+    kinds = next((tuple(c.evidence) for a in answers for c in a.candidates if c.evidence), ())
+    evidence = "".join(f" | cosine of {kind}:num" for kind in kinds)
+    heading = (
+        f"image | answer | best candidate | series:int | p-value:p | cosine:num{evidence} | "
+        "deviations:num | digest | reason:text | notes:text"
+    )
+    return Table(columns_of(heading), tuple(_cells(answer, kinds) for answer in answers))
+
+
+def _cells(answer: OriginAnswer, kinds: Sequence[str]) -> tuple[Cell, ...]:
+    best = answer.candidates[0] if answer.candidates else None
+    by_kind = {} if best is None or best.evidence is None else best.evidence
+    return (
+        answer.name,
+        str(answer.answer),
+        None if best is None else best.path,
+        None if best is None else len(answer.series) + 1,
+        answer.p_value,
+        None if best is None else best.score,
+        *(by_kind.get(kind) for kind in kinds),
+        None if best is None else best.deviations,
+        answer.digest,
+        answer.reason,
+        "; ".join(answer.notes),
+    )
 
 
 def write_search_report(

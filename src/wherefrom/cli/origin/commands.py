@@ -163,6 +163,7 @@ class OriginSearchOptions(QueryOptions):
         "Judge all images together: at most this share of the answers 'made from' is false."
     )
     report: Path | None = cli.use(cli.report_option)
+    csv: Path | None = cli.use(cli.csv_option)
 
 
 @origin.command()
@@ -176,7 +177,12 @@ def search(session: Session, options: OriginSearchOptions) -> None:
     Example:
       wherefrom origin search refs.index suspect.png --report suspect.html
     """
+    from wherefrom.report.origin import answers_table
+    from wherefrom.report.pages.files import write_text
+    from wherefrom.report.pages.tables import to_csv
+
     cli.check_output(options.report, "--report")
+    cli.check_output(options.csv, "--csv", ".csv")
     with options.opened() as references:
         config = options.config(references)
         answers = references.search(
@@ -190,6 +196,8 @@ def search(session: Session, options: OriginSearchOptions) -> None:
             rate = options.false_discovery_rate
             basis = references.describe(config) | {"false_discovery_rate": rate}
             _write_page(session, options.report, answers, references, basis)
+    if options.csv is not None:
+        write_text(options.csv, to_csv(answers_table(answers)))
     if options.as_json:
         print_json(answers.to_dict() | {"false_discovery_rate": options.false_discovery_rate})
     else:
