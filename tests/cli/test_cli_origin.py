@@ -389,7 +389,7 @@ def test_the_table_of_a_folder_is_written__roundtrip(built, capsys):
     answers = json.loads(
         answers_of(capsys, "search", "refs.index", "=suspects", "--csv", "t.csv", "--json")
     )["answers"]
-    with open(built / "t.csv", newline="", encoding="utf-8-sig") as file:
+    with (built / "t.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == [
         "'=suspects/0, one.png",
