@@ -25,6 +25,7 @@ from wherefrom.calibration.conformal import require_rate
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
+from wherefrom.data.images.in_memory import Pictures, as_files, shown_name
 from wherefrom.data.splits import sample_indices
 from wherefrom.encoders import load_feature_encoder
 from wherefrom.encoders.features import FeatureEncoder, FeatureNetwork
@@ -84,7 +85,7 @@ def calibrate(
 
 
 def score(
-    images: Paths,
+    images: Pictures,
     against: AnomalyCalibration | Paths,
     encoder: FeatureEncoder | None = None,
     *,
@@ -94,6 +95,7 @@ def score(
 ) -> Judgements:
     """Rank image files, and the files below folders, among real images, worst first.
 
+    `images` may also be arrays, tensors and Pillow images (`data.images.in_memory`).
     `against`: a calibration, or real images from which one is made with default settings.  At most
     the share `false_alarms` of images like the real ones is flagged; a rate that the number of real
     images cannot support is an `InputError`.  `encoder`: the one of the calibration; default
@@ -105,17 +107,20 @@ def score(
     else:
         calibration, _ = calibrate(against, encoder, cache=cache, track=track)
     require_rate(false_alarms, len(calibration.held_points), what="false-alarm rate")
-    scores = score_progressively(
-        as_paths(images),
-        encoder,
-        calibration,
-        false_alarms=false_alarms,
-        cache=cache,
-        track=track,
-    )
+    with as_files(images) as paths:
+        scores = score_progressively(
+            paths,
+            encoder,
+            calibration,
+            false_alarms=false_alarms,
+            cache=cache,
+            track=track,
+        )
     judgements = calibration.judge(scores, false_alarms=false_alarms)
     flags = calibration.rate(judgements, false_alarms)
-    return Judgements(tuple(worst_first(judgements)), flags, scores.skipped)
+    rows = worst_first(judgements)
+    named = (dataclasses.replace(row, name=shown_name(row.name, images)) for row in rows)
+    return Judgements(tuple(named), flags, scores.skipped)
 
 
 def _first(config: AnomalyConfig) -> AnomalyConfig:

@@ -34,6 +34,8 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.rng import stream
 from wherefrom.core.saving.artifact import Artifact, Saved, damage_named
 from wherefrom.core.saving.store import load_artifact
+from wherefrom.data.images.in_memory import Pictures, as_files, stacked
+from wherefrom.data.images.items import read_image
 from wherefrom.data.images.writing import to_float
 from wherefrom.inversion.config import InversionConfig
 from wherefrom.inversion.equations import draw_latents, log_likelihood_terms
@@ -92,8 +94,13 @@ class FittedInverter(Artifact):
         """Where the networks live."""
         return next(self.networks.parameters()).device
 
-    def encode(self, images: Tensor) -> Tensor:
-        """z' = E(x): (N, *shape) -> (N, d_z) float32."""
+    def encode(self, images: Tensor | Pictures) -> Tensor:
+        """z' = E(x): (N, *shape) -> (N, d_z) float32.
+
+        `images` may also be files, arrays and Pillow images of the model's size.
+        """
+        if not isinstance(images, Tensor):
+            images = self._opened(images)
         inverter = self.networks.inverter
         if inverter is None:
             raise self._lacks("encoder", "dlsgan, pvdgan, or cagan and cgpgan with inverts")
@@ -264,6 +271,11 @@ class FittedInverter(Artifact):
         networks.eval().requires_grad_(False)
         values = {name: saved.tensors[name] for name in _TENSORS}
         return cls(config=config, shape=shape, networks=networks, provenance=provenance, **values)
+
+    def _opened(self, images: Pictures) -> Tensor:
+        with as_files(images) as paths:
+            read = [read_image(path, channels=self.channels, losses=False) for path in paths]
+        return stacked([image.pixels for image in read])
 
     def _incoming(self, images: Tensor) -> Tensor:
         if tuple(images.shape[1:]) != self.shape:

@@ -16,6 +16,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ from wherefrom.core.errors import InputError
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.batches import BatchOptions, read_files
 from wherefrom.data.folders import list_images, read_images
+from wherefrom.data.images.in_memory import Pictures, in_memory, stacked
 from wherefrom.data.tables.numbers import read_rows
 
 Place = Path | str
@@ -42,7 +44,7 @@ _loaded: list[Attributor] = []  # of a worker process: its one attributor
 
 def check(
     attributor: Attributor | Place,
-    samples: Tensor | Place | Sequence[Place],
+    samples: Pictures,
     *,
     processes: int = 1,
     answers: Place | None = None,
@@ -53,7 +55,8 @@ def check(
     """Say of every image, or row of numbers, whether the attributor's model made it.
 
     `attributor` is a fitted one or the folder of one; one that needs its generator is loaded first
-    (`load`).  `samples` are a tensor, as `Attributor.check` takes it, or files and folders.  A file
+    (`load`).  `samples` are a tensor, as `Attributor.check` takes it, files and folders, or arrays
+    and Pillow images of one size (`data.images.in_memory`).  A file
     that cannot be judged gets "cannot say" and the reason.
 
     `processes` divide the files among them (spawned: a script needs the guard
@@ -73,6 +76,9 @@ def check(
             "same-source is for images, and this attributor judges rows, which are always judged "
             "together too; leave it out"
         )
+    if not isinstance(samples, Tensor) and in_memory(samples):
+        held: Any = samples
+        samples = torch.as_tensor(held) if fitted.judges_numbers else stacked(held)
     paths: list[Path] | None = None
     if isinstance(samples, Tensor):
         if answers is not None or processes > 1:
@@ -81,7 +87,8 @@ def check(
     else:
         if answers is not None and fitted.judges_numbers:
             raise InputError("answers are stored of images, and this attributor judges rows")
-        paths = [Path(p) for p in ([samples] if isinstance(samples, Path | str) else samples)]
+        given: Any = [samples] if isinstance(samples, Path | str) else samples
+        paths = [Path(path) for path in given]
         with nullcontext() if answers is None else Answers(Path(answers), fitted) as known:
             if isinstance(attributor, Attributor) or processes == 1 or fitted.judges_numbers:
                 result = check_paths(fitted, paths, answers=known, track=track)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wherefrom.core.progress import Track, quiet
 from wherefrom.data.folders import list_images
+from wherefrom.data.images.in_memory import Pictures, as_files, shown_name
 from wherefrom.encoders import DEFAULT, DEFAULT_FEATURES, Encoder, FeatureNetwork, load_encoder
 from wherefrom.encoders.bulk import BulkEmbedding, embed_here
 from wherefrom.origin.collection.build_record import require_same
@@ -66,7 +67,7 @@ def build(
 
 def search(
     index: Path | str,
-    images: Sequence[Path | str],
+    images: Pictures,
     *,
     encoder: Encoder | None = None,
     features: FeatureNetwork | None = None,
@@ -74,14 +75,19 @@ def search(
     false_discovery_rate: float | None = None,
     track: Track = quiet,
 ) -> OriginAnswers:
-    """Which images of an index were these files made from?  One answer per file.
+    """Which images of an index were these made from?  One answer per image.
 
+    `images`: files, or arrays, tensors and Pillow images (`data.images.in_memory`).
     `encoder` and `features` if one is no longer where it was; the rest as in `References.search`.
     """
-    with References.open(index, encoder=encoder, features=features) as references:
-        return references.search(
-            [Path(image) for image in images],
+    with (
+        as_files(images) as paths,
+        References.open(index, encoder=encoder, features=features) as references,
+    ):
+        answers = references.search(
+            paths,
             config=config,
             false_discovery_rate=false_discovery_rate,
             track=track,
         )
+    return OriginAnswers(replace(a, name=shown_name(a.name, images)) for a in answers)

@@ -9,7 +9,7 @@ const MAX_STREAMS = 3; // a browser opens six connections to one host
 const MAX_FILES = 10000; // of one folder
 const rows = new Map(); // by job id
 const streams = new Set(); // job ids that are followed
-const sorting = { key: "number", sign: 1 };
+const sorting = { key: "number", sign: -1 };
 let before = null;
 let service = null;
 

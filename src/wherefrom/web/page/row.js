@@ -75,7 +75,7 @@ export class Row {
   }
 
   rank(key) {
-    if (key === "number") return -this.job.number;
+    if (key === "number") return this.job.number;
     if (key === "name") return this.job.name.toLowerCase();
     const place = ORDER.indexOf(this.state(key));
     return place < 0 ? ORDER.length : place;
