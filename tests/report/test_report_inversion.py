@@ -16,8 +16,13 @@ from wherefrom.inversion.outliers.calibrated import (
     OutlierRow,
 )
 from wherefrom.inversion.outliers.subtlety import SubtletyCurve, SubtletyPoint
-from wherefrom.report.inversion.figures import subtlety_plot, tree_plot
-from wherefrom.report.inversion.page import write_clusters, write_outliers, write_tree
+from wherefrom.report.inversion.page import (
+    subtlety_plot,
+    tree_plot,
+    write_clusters,
+    write_outliers,
+    write_tree,
+)
 from wherefrom.report.inversion.tables import (
     evaluation_table,
     least_table,

@@ -152,7 +152,7 @@ def _write_curve(path: Path, curve: SubtletyCurve) -> None:
     elif suffix == ".json":
         write_text(path, to_json(curve.to_dict()) + "\n")
     else:
-        from wherefrom.report.inversion.figures import subtlety_plot
+        from wherefrom.report.inversion.page import subtlety_plot
         from wherefrom.report.pages.html import from_data_uri
 
         write_text(path, from_data_uri(subtlety_plot(curve)[0]).decode())

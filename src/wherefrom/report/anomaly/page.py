@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from matplotlib.figure import Figure as Canvas
+
 from wherefrom.anomaly.auditing import Audit, AuditedImage
 from wherefrom.anomaly.comparison.generators import Comparison, comparison_points
 from wherefrom.core.errors import InputError
@@ -14,12 +17,66 @@ from wherefrom.core.saving.json_text import to_json
 from wherefrom.data.images.items import to_image
 from wherefrom.data.images.notebook import encode_picture
 from wherefrom.data.images.writing import save_png
-from wherefrom.report.anomaly import figures, wording
+from wherefrom.report.anomaly import wording
 from wherefrom.report.anomaly.tables import generator_table, image_table, pair_table
 from wherefrom.report.pages import html
+from wherefrom.report.pages.figures import (
+    HEAVY_TAIL,
+    Scheme,
+    Scores,
+    dress,
+    legend,
+    render,
+    short_label,
+    spread_rows,
+)
 from wherefrom.report.pages.files import write_text
 from wherefrom.report.pages.pictures import thumbnails
 from wherefrom.report.pages.tables import percent, plural, to_csv
+
+
+def anomaly_scatter(
+    real: Scores, generated: Mapping[str, Scores], labels: tuple[str, str]
+) -> tuple[str, str]:
+    """Points (n, 2): the real images, and each generator with a marker of its own."""
+
+    def draw(canvas: Canvas, scheme: Scheme) -> None:
+        ax = canvas.subplots()
+        markers = "osD^vPX*"
+        for index, (name, points) in enumerate(generated.items()):
+            few = points[spread_rows(len(points))]
+            ax.plot(
+                *few.T,
+                linestyle="",
+                marker=markers[index % len(markers)],
+                markersize=4,
+                alpha=0.55,
+                markeredgewidth=0,
+                color=(scheme.other, scheme.accent, scheme.soft)[index % 3],
+                label=f"{short_label(name)} ({len(points)})",
+            )
+        few = real[spread_rows(len(real))]
+        ax.plot(
+            *few.T,
+            linestyle="",
+            marker=".",
+            markersize=5,
+            alpha=0.8,
+            markeredgewidth=0,
+            color=scheme.own,
+            label=f"real images ({len(real)})",
+        )
+        for scale, values in (("x", 0), ("y", 1)):
+            every = np.concatenate([real, *generated.values()])[:, values]
+            if every.min() > 0 and every.max() > HEAVY_TAIL * np.median(every):
+                getattr(ax, f"set_{scale}scale")("log")
+        ax.set_xlabel(labels[0])
+        ax.set_ylabel(labels[1])
+        legend(ax, scheme)
+        dress([ax], scheme)
+
+    return render(draw, height=5.2)
+
 
 PAGE, GENERATORS, IMAGES = "report.html", "generators.csv", "images.csv"
 WHOLE, HEAT = "audit.json", "heat"
@@ -147,7 +204,7 @@ def _other_metrics(comparison: Comparison) -> html.Grid:
 
 def _scatter(audit: Audit) -> html.Figure:
     generated = {name: comparison_points(s, name) for name, s in audit.generated.items()}
-    light, dark = figures.anomaly_scatter(
+    light, dark = anomaly_scatter(
         comparison_points(audit.real, "real"),
         generated,
         ("complexity C, radians", "vulnerability V, units of the features"),
