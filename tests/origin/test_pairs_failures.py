@@ -10,10 +10,10 @@ from wherefrom.cli.main import run
 from wherefrom.core.errors import InputError
 from wherefrom.origin.pairs.builder import build_pairs
 from wherefrom.origin.pairs.captions import Captioner
-from wherefrom.origin.pairs.failures import MAX_FAULTS, SKIPPED_NAME
 from wherefrom.origin.pairs.manifest import read_pairs
 from wherefrom.origin.pairs.pipelines import load_pipeline
 from wherefrom.origin.pairs.prompts import load_prompts
+from wherefrom.origin.pairs.writer import MAX_FAULTS, SKIPPED_NAME
 
 pytestmark = pytest.mark.needs("diffusers", "transformers")
 

@@ -36,7 +36,6 @@ from wherefrom.data.images.items import decode_image, to_image
 from wherefrom.data.images.writing import save_png
 from wherefrom.origin.pairs.captions import Captioner
 from wherefrom.origin.pairs.config import PairsConfig, Resolved, call_arguments, resolve
-from wherefrom.origin.pairs.failures import Failures, read_failures
 from wherefrom.origin.pairs.manifest import (
     EDITS_NAME,
     MANIFEST_NAME,
@@ -48,7 +47,7 @@ from wherefrom.origin.pairs.manifest import (
 )
 from wherefrom.origin.pairs.pipelines import EditPipeline
 from wherefrom.origin.pairs.prompts import Prompts
-from wherefrom.origin.pairs.writer import opened, recover
+from wherefrom.origin.pairs.writer import Failures, opened, read_failures, recover
 
 # What does not decide an edit's pixels, and so is not part of its id.
 _NOT_IN_ID = ("id", "origin", "model", "edit", "edit_digest")
