@@ -28,8 +28,9 @@ from torch import Tensor
 
 from wherefrom.attribution.config import FlipadConfig
 from wherefrom.attribution.methods.autoencoder import (
+    AutoencoderConfig,
     AutoencoderScorer,
-    make_autoencoder,
+    fit_autoencoder,
     read_autoencoder,
 )
 from wherefrom.attribution.methods.fingerprint import (
@@ -165,7 +166,7 @@ def fit_ensemble(material: FitMaterial, config: EnsembleConfig) -> Ensemble:
     size = {"train_samples": config.train_samples}
     encoder = None
     if config.autoencoder:
-        encoder = make_autoencoder(material.generator.to(material.device), "two")
+        encoder = fit_autoencoder(material, AutoencoderConfig())
     flipad = fit_flipad(material, config)
     spectrum = fit_pad(dct_features, material, config.spectrum.with_values(size))
     fingerprint = fit_fingerprint(material, config.prnu.with_values(size))
