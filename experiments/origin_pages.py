@@ -218,6 +218,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "origin_views": views,
     "origin_real_edits": real_edits,
     "origin_real_editors": real_editors,
+    "origin_real_maps": lambda: real_editors("maps"),
     "origin_real_decisions": real_decisions,
     "origin_real_attacks": real_attacks,
     "origin_real_largest": real_largest,
