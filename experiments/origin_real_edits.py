@@ -57,7 +57,7 @@ MAP_ROWS = (
     "latent, not re-ranked",
     "latent and features, not re-ranked",
     "latent by W of other editors, not re-ranked",
-    "the same and features, not re-ranked",
+    "latent by that W and features, not re-ranked",
 )
 
 
