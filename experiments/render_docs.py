@@ -111,7 +111,7 @@ def cost_table() -> str:
 
 
 def attribution_quick_table() -> str:
-    """What the commands beside the table in the README wrote."""
+    """What the commands beside the table in docs/attribution.md wrote."""
     with (RESULTS / "attribution_quick.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     shares = ("rejected", "accuracy")

@@ -1,4 +1,6 @@
 import json
+import re
+import shlex
 import shutil
 from importlib.resources import files
 from pathlib import Path
@@ -264,6 +266,27 @@ def test_the_command_prints_a_table_and_ends_with_the_report__closed_form(
     assert run(["-q", "demo", "--out", "here/demo", "--overwrite"]) == 0
 
 
+def readme_commands():
+    """The words of each command in the README, and the output beside it."""
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    for line, shown in re.findall(r"^```console\n\$ wherefrom (.*)\n((?:.*\n)*?)^```", text, re.M):
+        yield shlex.split(line), shown
+
+
+def masked(output):
+    """The output without what another processor may change: digits, and how wide columns are."""
+    return re.sub(r"[ ]+", " ", re.sub(r"[-\d.]+", "0", output)).strip()
+
+
+def test_the_readme_has_a_command_and_its_output_for_each_question__closed_form():
+    pairs = list(readme_commands())
+    named = {question for command, _ in pairs for question in command if question != "-q"}
+    assert {"attribution", "origin", "anomaly", "credit", "inversion"} <= named
+    assert all(shown for _, shown in pairs)
+    page = Path(__file__).parents[2] / "README.md"
+    assert len(page.read_text(encoding="utf-8").splitlines()) <= 180
+
+
 @pytest.mark.slow
 def test_the_demo_answers_all_five_questions__closed_form(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -296,3 +319,6 @@ def test_the_demo_answers_all_five_questions__closed_form(tmp_path, monkeypatch,
         for one in row["inspection"]["answers"]
     ]
     assert graded.count(Grade.RIGHT) > 3 * graded.count(Grade.WRONG)
+    for command, shown in readme_commands():  # they ask the parts of this demo
+        assert run(command) == 0
+        assert masked(capsys.readouterr().out) == masked(shown)
