@@ -5,8 +5,11 @@ import inspect
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import click
 import pytest
@@ -185,6 +188,16 @@ def test_doctor_finds_what_is_needed__closed_form(capsys):
     assert code == (0 if told["healthy"] else 2)
 
 
+def test_doctor_says_of_each_extra_what_needs_it__identity_project():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    developers = {"bench", "site", "test", "dist", "dev", "pyod"}
+    assert set(doctor.USER_EXTRAS) == set(extras) - developers
+    help_text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    for purpose in doctor.USER_EXTRAS.values():
+        assert all(option in help_text for option in re.findall(r"--[a-z-]+", purpose)), purpose
+
+
 def test_doctor_names_missing_and_old_packages__closed_form(monkeypatch, capsys):
     needed = ["click>=8", "numpy>=99.1", "no-such-thing>=1", 'none-such>=2; extra == "diffusers"']
     needed += ['pytest>=8; extra == "test"']
@@ -196,6 +209,7 @@ def test_doctor_names_missing_and_old_packages__closed_form(monkeypatch, capsys)
     assert "at least 99.1 is needed run: pip install --upgrade 'numpy'" in lines["'numpy'"]
     assert "missing" in lines["'no-such-thing'"]
     assert "note" in lines["'wherefrom[diffusers]'"]
+    assert "for diffusion models as generators" in lines["'wherefrom[diffusers]'"]
     assert not any("pytest" in line for line in lines.values())
 
 

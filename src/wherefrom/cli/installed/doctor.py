@@ -19,8 +19,23 @@ from wherefrom.cli.console.options import json_option
 from wherefrom.cli.console.session import print_json, print_table
 
 GOOD, WARNING, MISSING = "ok", "note", "missing"
-# Extras for people who use the program; the rest is for its developers.
-USER_EXTRAS = ("diffusers", "anomaly", "heif", "c2pa", "web")
+# Extras for people who use the program, and what needs them; the rest is for its developers.
+USER_EXTRAS = {
+    "diffusers": "diffusion models as generators, encoders and in credit studies",
+    "anomaly": "the default network of anomaly, of origin build, and the demo",
+    "heif": "reading HEIC files",
+    "c2pa": "inspect --sign-key, case verify, Content Credentials",
+    "web": "serve",
+    "postgres": "serve --history",
+    "attribution": "attribution fit --method fingerprint",
+    "credit": "credit studies with LoRA",
+    "inversion": "inversion train --tensorboard",
+    "ray": "--executor ray",
+    "onnx": "ONNX files as feature networks",
+    "faiss": "origin search with an accelerator",
+    "milvus": "an index on Milvus, from Python",
+    "dataframe": "results as pandas data frames, from Python",
+}
 _REQUIREMENT = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)\s*(?:>=\s*(?P<least>[0-9.]+))?")
 _EXTRA = re.compile(r"extra\s*==\s*['\"](?P<extra>[^'\"]+)['\"]")
 
@@ -66,7 +81,8 @@ def _packages() -> list[Finding]:
 def _package(name: str, least: str | None, extra: str | None) -> Finding:
     part = "packages" if extra is None else f"extra {extra}"
     target = name if extra is None else f"wherefrom[{extra}]"
-    advice = f"run: pip install --upgrade '{target}'"
+    command = f"run: pip install --upgrade '{target}'"
+    advice = command if extra is None else f"for {USER_EXTRAS[extra]}; {command}"
     absent = MISSING if extra is None else WARNING
     try:
         version = importlib.metadata.version(name)
