@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 
 from wherefrom.cli.main import run
@@ -55,7 +56,9 @@ def test_training_leaves_a_model_and_its_record__smoke(place, capsys):
 
 def test_sub_folders_are_classes__identity_labels(place):
     assert train(place, "classes", "--method", "cagan") == 0
-    assert load(place / "classes").prior.tolist() == [[0.5, 0.5]]
+    fitted = load(place / "classes")
+    assert fitted.prior.tolist() == [[0.5, 0.5]]
+    assert fitted.provenance["label_names"] == ["dark", "light"]
 
 
 def test_codes_are_those_of_the_library__reference_library(place, capsys):
@@ -183,3 +186,75 @@ def test_what_cannot_be_edited__rejects(place, capsys, monkeypatch, more, messag
     capsys.readouterr()
     assert run(["inversion", "edit", "model", "photos/dark/0.png", "--out", "s.png", *more]) == 2
     assert message in capsys.readouterr().err
+
+
+def pictures_in(folder):
+    return [to_float(read_image(path).pixels) for path in sorted(folder.iterdir())]
+
+
+def test_samples_are_files_and_a_sheet__reference_library(place, tmp_path, capsys):
+    out, sheet = tmp_path / "samples", tmp_path / "sheet.png"
+    argv = ["inversion", "sample", f"{place}/model", "--count", "3", "--seed", "5"]
+    assert run([*argv, "--truncation", "0.5", "--out", f"{out}", "--sheet", f"{sheet}"]) == 0
+    assert [path.name for path in sorted(out.iterdir())] == [f"00000{n}.png" for n in range(3)]
+    wanted = load(place / "model").sample(3, seed=5, truncation=0.5)
+    assert float((torch.stack(pictures_in(out)) - wanted).abs().max()) <= 0.5 / 255 + 1e-6
+    assert read_image(sheet).pixels.shape == (1, 8, 3 * 8 + 2 * 2)
+    assert run([*argv, "--out", f"{out}"]) == 2  # the folder is there
+    assert run([*argv, "--truncation", "0", "--out", f"{tmp_path}/other"]) == 2
+    assert run([*argv, "--class", "light", "--out", f"{tmp_path}/other"]) == 2
+    assert "makes no images of a wanted class" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_latents_nearer_to_the_mean_vary_less__closed_form(place):
+    """Codes of a truncated draw are that share of the whole draw's."""
+    fitted = load(place / "model")
+    mean = fitted.decode(torch.zeros(1, 4), clip=False)
+    tiny = fitted.sample(4, seed=0, truncation=1e-6)
+    assert float((tiny - mean.clamp(0, 1)).abs().max()) < 1e-4
+
+
+def test_codes_become_images_again__roundtrip(place, tmp_path, capsys):
+    codes, out = tmp_path / "codes.safetensors", tmp_path / "decoded"
+    assert (
+        run(["inversion", "encode", f"{place}/model", f"{place}/photos", "--out", f"{codes}"]) == 0
+    )
+    argv = ["inversion", "decode", f"{place}/model", f"{codes}", "--out", f"{out}"]
+    assert run(argv) == 0
+    fitted = load(place / "model")
+    with safe_open(codes, framework="pt") as file:
+        wanted = fitted.decode(file.get_tensor("codes"))
+    assert float((torch.stack(pictures_in(out)) - wanted).abs().max()) <= 0.5 / 255 + 1e-6
+    capsys.readouterr()
+    (tmp_path / "text.safetensors").write_text("no codes")
+    argv[3:5] = [f"{tmp_path}/text.safetensors", "--out"]
+    assert run([*argv[:5], f"{tmp_path}/more"]) == 2
+    assert "cannot read codes from" in capsys.readouterr().err
+
+
+def test_the_way_between_two_images__limit(place, tmp_path, capsys):
+    """It begins and ends with what comes back of the images, and moves as a GIF."""
+    a, b = sorted((place / "photos" / "dark").iterdir())[:2]
+    out, gif = tmp_path / "way.png", tmp_path / "way.gif"
+    argv = ["inversion", "interpolate", f"{place}/model", f"{a}", f"{b}", "--out", f"{out}"]
+    assert run([*argv, "--steps", "3", "--gif", f"{gif}"]) == 0
+    strip = to_float(read_image(out).pixels)
+    cells = [strip[:, :, 10 * n : 10 * n + 8] for n in range(5)]
+    fitted, ends = load(place / "model"), [to_float(read_image(path).pixels) for path in (a, b)]
+    back = fitted.reconstruct(torch.stack(ends))
+    for cell, wanted in zip(cells[:2] + cells[3:], (ends[0], *back, ends[1]), strict=True):
+        assert float((cell - wanted).abs().max()) <= 0.5 / 255 + 1e-6
+    with Image.open(gif) as moving:
+        assert moving.n_frames in (5, 6)  # Pillow joins frames that are equal
+
+
+def test_images_of_a_class_are_drawn_by_its_name__reference_library(place, tmp_path):
+    assert train(place, "classes", "--method", "cagan") == 0
+    out = tmp_path / "light"
+    argv = ["inversion", "sample", f"{place}/classes", "--count", "2", "--class", "light"]
+    assert run([*argv, "--out", f"{out}"]) == 0
+    fitted = load(place / "classes")
+    number = fitted.provenance["label_names"].index("light")
+    wanted = fitted.sample(2, seed=0, label=number)
+    assert float((torch.stack(pictures_in(out)) - wanted).abs().max()) <= 0.5 / 255 + 1e-6

@@ -24,7 +24,7 @@ from wherefrom.data.files.opening import UnusableFile
 from wherefrom.data.folders import list_images
 from wherefrom.data.images.items import crop_and_resize, decode_image, with_channels
 from wherefrom.data.splits import spread_indices
-from wherefrom.data.tables.annotations import labels_beside
+from wherefrom.data.tables.annotations import ClassLabels, labels_beside
 from wherefrom.data.tables.arrays import IDX_IMAGES, IDX_LABELS, open_arrays, read_idx
 
 MAX_SIDE = 1024
@@ -38,13 +38,15 @@ class TrainingImages:
     """A data set to train on.
 
     `images` is uint8 (N, C, S, S); `labels` is int64 (N,) where the source tells classes apart;
-    `digest` covers the pixels in their order.
+    `digest` covers the pixels in their order.  `class_names`: of the classes by number; () where
+    the source has numbers only.
     """
 
     images: Tensor
     digest: str
     labels: Tensor | None
     description: str
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def load_training_images(
     images, labels, remark = _reader(path)(request)
     count = images.shape[0]
     text = f"{path.name}: {count} images of {size}x{size} px, {channels} channels{remark}"
-    return TrainingImages(images, digest_tensors({"images": images}), labels, text)
+    digest = digest_tensors({"images": images})
+    return TrainingImages(images, digest, labels.values, text, labels.names)
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ class _Request:
     track: Track
 
 
-_Loaded = tuple[Tensor, Tensor | None, str]
+_Loaded = tuple[Tensor, ClassLabels, str]
 _Reader = Callable[[_Request], _Loaded]
 
 
@@ -141,7 +144,7 @@ def _from_files(request: _Request) -> _Loaded:
     labels = labels_beside(batch.paths, path)
     remarks = [f"{len(batch.skipped)} skipped"] if batch.skipped else []
     remarks += [f"labels from {labels.source}"] if labels.source else []
-    return batch.images, labels.values, f" ({', '.join(remarks)})" if remarks else ""
+    return batch.images, labels, f" ({', '.join(remarks)})" if remarks else ""
 
 
 def _from_arrays(request: _Request) -> _Loaded:
@@ -177,4 +180,4 @@ def _shaped(request: _Request, images: NDArray[Any], labels: NDArray[Any] | None
             pixels = decode_image(picture_of(pixels.permute(1, 2, 0).numpy()), path).pixels
         store.add(with_channels(crop_and_resize(pixels, (side, side)), channels))
     known = None if labels is None else torch.from_numpy(labels[list(chosen)].astype(np.int64))
-    return store.images(), known, ""
+    return store.images(), ClassLabels(known), ""

@@ -140,14 +140,22 @@ class FittedInverter(Artifact):
         return out if len(self.shape) == 1 else (out + 1) / 2
 
     def sample(
-        self, count: int, *, seed: int, label: int | tuple[int, ...] | None = None
+        self,
+        count: int,
+        *,
+        seed: int,
+        label: int | tuple[int, ...] | None = None,
+        truncation: float = 1.0,
     ) -> Tensor:
         """`count` images of fresh latents; image i depends on the seed and i only.
 
-        `label`: a class, one per label; None draws classes from the prior.
+        `label`: a class, one per label; None draws classes from the prior.  `truncation` (above 0,
+        at most 1) draws latents nearer to their mean: z = truncation * z_0.
         """
         if count < 1:
             raise InputError(f"{count} samples; give at least 1")
+        if not 0 < truncation <= 1:
+            raise InputError(f"truncation {truncation:g}, expected above 0 and at most 1")
         if label is not None and not self.needs_classes:
             raise InputError(f"{self.config.method} makes no images of a wanted class")
         wanted = None if label is None else self._checked_label(label)
@@ -157,7 +165,7 @@ class FittedInverter(Artifact):
             z.append(draw_latents(1, self.config.latent, self.config.latents, rng))
             rows = torch.multinomial(self.prior.cpu().float(), 1, generator=rng)[:, 0]
             drawn.append(rows if wanted is None else wanted)
-        codes = torch.cat(z).to(self.device)
+        codes = truncation * torch.cat(z).to(self.device)
         if not self.config.recipe.has_prior:  # N(mean, v) is fitted to its codes
             codes = self.mean + codes * self.trace.sqrt()
         return self.decode(codes, torch.stack(drawn) if self.needs_classes else None)

@@ -6,6 +6,7 @@ import click
 
 from wherefrom.cli.inversion.clusters import cluster, merge_tree
 from wherefrom.cli.inversion.codes import edit, encode, latents, reconstruct
+from wherefrom.cli.inversion.drawing import decode, interpolate, sample
 from wherefrom.cli.inversion.evaluate import evaluate
 from wherefrom.cli.inversion.outliers import outliers
 from wherefrom.cli.inversion.train import train
@@ -13,7 +14,7 @@ from wherefrom.cli.inversion.train import train
 
 @click.group()
 def inversion() -> None:
-    """An invertible generator from my images: train, encode, edit, outliers, classes.
+    """An invertible generator from my images: train, sample, encode, edit, outliers, classes.
 
     \b
     Example:
@@ -22,6 +23,7 @@ def inversion() -> None:
 
 
 for command in (
-    train, encode, reconstruct, edit, latents, outliers, cluster, merge_tree, evaluate
+    train, sample, encode, decode, reconstruct, interpolate, edit, latents, outliers, cluster,
+    merge_tree, evaluate,
 ):  # fmt: skip
     inversion.add_command(command)

@@ -118,7 +118,9 @@ def _training_data(
         if takes and source.labels is not None and path.is_dir():
             for folder in subfolders(path):
                 list_images([folder])  # an `InputError` where a class has none
-        return source.images, TrainingLabels(values=source.labels if takes else None)
+        if not takes:
+            return source.images, TrainingLabels()
+        return source.images, TrainingLabels(values=source.labels, names=source.class_names)
     if not takes:
         raise InputError(
             f"{options.config.method} takes no labels; leave out --label-file, or choose one of "

@@ -63,9 +63,24 @@ def save_png(pixels: Tensor, path: Path) -> None:
         raise InputError(f"pixels of shape {tuple(pixels.shape)} hold no pixel")
     buffer = io.BytesIO()
     to_image(shown.detach().cpu()).save(buffer, format="PNG")
-    path = Path(path)
+    _write_whole(Path(path), buffer.getvalue())
+
+
+def save_gif(frames: Tensor, path: Path, *, seconds: float = 0.1) -> None:
+    """Write uint8 frames (N, C, H, W), C 1 or 3, as a GIF file that repeats, whole or not at all.
+
+    `seconds`: how long each frame is shown.
+    """
+    first, *others = [to_image(frame) for frame in frames.detach().cpu()]
+    buffer = io.BytesIO()
+    timing = {"duration": round(1000 * seconds), "loop": 0}
+    first.save(buffer, format="GIF", save_all=True, append_images=others, **timing)
+    _write_whole(Path(path), buffer.getvalue())
+
+
+def _write_whole(path: Path, data: bytes) -> None:
     try:
-        write_file(path, buffer.getvalue())
+        write_file(path, data)
     except OSError as error:
         raise InputError(f"cannot write {show_path(path)}: {error.strerror}") from error
 

@@ -44,10 +44,14 @@ _STYLEGAN_NAME = re.compile(r"(\d{5})/img\1\d{3}\.\w+$")
 
 @dataclass(frozen=True, eq=False)
 class ClassLabels:
-    """Classes of images, int64 (N,), and their source; None if there are no classes."""
+    """Classes of images, int64 (N,), and their source; None if there are no classes.
+
+    `names`: of the classes by number; () where the classes are numbers themselves.
+    """
 
     values: Tensor | None
     source: str = ""
+    names: tuple[str, ...] = ()
 
 
 def labels_beside(images: Sequence[Path], root: Path) -> ClassLabels:
@@ -63,10 +67,10 @@ def labels_beside(images: Sequence[Path], root: Path) -> ClassLabels:
                 return labels
     stated = _stated_classes(images)
     if stated is not None:
-        return ClassLabels(_numbered(stated), "a class beside each image")
+        return _numbered(stated, "a class beside each image")
     if all(_STYLEGAN_NAME.search(image.as_posix()) for image in images):
         return ClassLabels(None)  # folders of a thousand files each, which are no classes
-    return ClassLabels(_folder_ranks(images))
+    return _folder_ranks(images)
 
 
 def captions_beside(images: Sequence[Path], root: Path) -> dict[Path, str]:
@@ -120,7 +124,7 @@ def _from_table(images: Sequence[Path], root: Path, table: Path) -> ClassLabels 
     if problem:
         add_note(f"{show_path(table)}{problem}; no labels are taken from it")
         return ClassLabels(None)
-    return ClassLabels(_numbered(texts), table.name)
+    return _numbered(texts, table.name)
 
 
 def _has_null_labels(table: Path) -> bool:
@@ -224,7 +228,7 @@ def _text(path: Path) -> str:
     return decode_text(path, read_file(path, max_bytes=MAX_TEXT_BYTES))[0]
 
 
-def _numbered(classes: Sequence[str]) -> Tensor:
+def _numbered(classes: Sequence[str], source: str) -> ClassLabels:
     """Classes as numbers: themselves where all are whole numbers, else places of sorted names.
 
     Numbers that are no classes but identities of a database (`MAX_CLASSES`) are names.
@@ -232,27 +236,32 @@ def _numbered(classes: Sequence[str]) -> Tensor:
     if all(text.isascii() and text.isdigit() and len(text) < 10 for text in classes):
         numbers = [int(text) for text in classes]
         if max(numbers) < MAX_CLASSES:
-            return torch.tensor(numbers)
+            return ClassLabels(torch.tensor(numbers), source)
     ranks = {name: rank for rank, name in enumerate(sorted(set(classes)))}
-    return torch.tensor([ranks[text] for text in classes])
+    return ClassLabels(torch.tensor([ranks[text] for text in classes]), source, tuple(ranks))
 
 
-def _folder_ranks(images: Sequence[Path]) -> Tensor | None:
+def _folder_ranks(images: Sequence[Path]) -> ClassLabels:
     """The rank of each image's folder, where all lie equally deep in two folders or more.
 
     Archives of a numbered series, and `train` and `test`, are parts of one set, not classes.
     """
     parents = sorted({image.parent for image in images})
     if len(parents) < 2 or len({len(image.parts) for image in images}) > 1:
-        return None
+        return ClassLabels(None)
     series = {re.sub(r"\d+", "", parent.name) for parent in parents}
     if len(series) == 1 and all(parent.is_file() for parent in parents):
-        return None
+        return ClassLabels(None)
     names = [image.parent.parts for image in images]
     levels = [level for level, same in enumerate(zip(*names, strict=True)) if not _are_parts(same)]
     classes = [tuple(parts[level] for level in levels) for parts in names]
     ranks = {name: rank for rank, name in enumerate(sorted(set(classes)))}
-    return torch.tensor([ranks[name] for name in classes]) if len(ranks) > 1 else None
+    if len(ranks) < 2:
+        return ClassLabels(None)
+    # Folders that are the same for all images name nothing.
+    differ = [n for n, parts in enumerate(zip(*ranks, strict=True)) if len(set(parts)) > 1]
+    called = tuple("/".join(name[n] for n in differ) for name in ranks)
+    return ClassLabels(torch.tensor([ranks[name] for name in classes]), names=called)
 
 
 def _are_parts(names: Sequence[str]) -> bool:

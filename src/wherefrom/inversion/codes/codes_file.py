@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.saving.store import write_file
+from wherefrom.data.files.archives import read_file
+from wherefrom.data.files.opening import UnusableFile
 from wherefrom.inversion.model import FittedInverter
 
 NAMES = "names"
+MAX_BYTES = 2**30  # of a file of codes
 
 
 def save_codes(
@@ -42,3 +46,22 @@ def save_codes(
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from error
     return lost
+
+
+def load_codes(path: Path, latent: int) -> Tensor:
+    """The codes (n, d_z) float32 of a file that `save_codes` wrote; else an `InputError`."""
+    try:
+        tensors = load(read_file(path, max_bytes=MAX_BYTES))
+    except (UnusableFile, SafetensorError) as error:
+        raise InputError(f"cannot read codes from {path}: {error}") from error
+    codes = tensors.get("codes")
+    if codes is None or codes.ndim != 2 or not codes.is_floating_point():
+        raise InputError(f"{path} holds no codes; give a file that `inversion encode` wrote")
+    if codes.shape[1] != latent or not len(codes):
+        raise InputError(
+            f"{path} holds {codes.shape[0]} codes of length {codes.shape[1]}, this model's have "
+            f"{latent}; encode with the same model"
+        )
+    if not bool(codes.isfinite().all()):
+        raise InputError(f"{path} holds codes with NaN or infinity; encode the images again")
+    return codes.float()
