@@ -13,6 +13,11 @@ const STEPS = {
 };
 const ORDER = ["found", "cannot say", "not found", "not flagged", "not asked"];
 
+// What is found of a question about oddness is a flag.
+function shownState(question, state) {
+  return state === "found" && ["naturalness", "outlier"].includes(question) ? "flagged" : state;
+}
+
 export function make(tag, className, text = "") {
   const element = document.createElement(tag);
   element.className = className;
@@ -112,9 +117,9 @@ export class Row {
   paint(question, place, now, ended) {
     const badge = this.badges[question], state = this.state(question);
     const waiting = place < now || (now < 0 && this.job.step) ? "asked" : "waits";
-    const shown = state || (ended ? "" : place === now ? "asking" : waiting);
+    const shown = shownState(question, state) || (ended ? "" : place === now ? "asking" : waiting);
     badge.textContent = shown;
-    badge.className = `badge ${shown ? tone(shown) : ""}`;
+    badge.className = `badge ${shown ? tone(state || shown) : ""}`;
     badge.disabled = !state;
     badge.hidden = !shown;
     badge.setAttribute("aria-label", `${QUESTIONS[question]} ${shown}`);
@@ -154,7 +159,8 @@ export class Row {
     const rate = answer.error_rate === null ? "" :
       ` At most ${+(100 * answer.error_rate).toPrecision(4)}% of the time ${answer.error_of}.`;
     const said = make("p", "");
-    said.append(make("span", tone(answer.state), answer.state), ` ${answer.sentence}${rate}`);
+    const shown = shownState(answer.question, answer.state);
+    said.append(make("span", tone(answer.state), shown), ` ${answer.sentence}${rate}`);
     part.append(make("h3", "", answer.asked), said, make("div", "strip"));
     return part;
   }
