@@ -331,6 +331,7 @@ def test_the_demo_answers_all_five_questions__closed_form(tmp_path, monkeypatch,
         for one in row["inspection"]["answers"]
     ]
     assert graded.count(Grade.RIGHT) > 3 * graded.count(Grade.WRONG)
+    capsys.readouterr()
     for command, shown in readme_commands():  # they ask the parts of this demo
         assert run(command) == 0
         assert masked(capsys.readouterr().out) == masked(shown)
