@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from wherefrom.anomaly import AnomalyConfig, ImageScores, calibrate
 from wherefrom.anomaly.calibration.assumption import AssumptionCheck, AssumptionConfig
+from wherefrom.anomaly.calibration.discovery import control_discoveries
 from wherefrom.anomaly.calibration.fitted import fit_calibration
 from wherefrom.anomaly.calibration.judgement import ImageJudgement
 from wherefrom.anomaly.comparison.generators import ComparisonConfig, compare_generators
@@ -114,6 +116,34 @@ def real_images_flagged(replays: int, seed: int) -> Values:
         fitted = fit_calibration(scores_of(rng, 59))
         flags.append(float(fitted.judge(scores_of(rng, 1), false_alarms=RATE)[0].flagged))
     return np.array(flags)
+
+
+def unlucky_calibrations(replays: int, seed: int) -> Values:
+    """Whether a calibration with confidence 0.9 flags more than the rate of all real images."""
+    from scipy.special import ndtri
+
+    rng = np.random.default_rng(seed)
+    highest = torch.from_numpy(20 + ndtri((np.arange(1800, 2000) + 0.5) / 2000))  # the law of V
+    unlucky = []
+    for _ in range(replays):
+        fitted = fit_calibration(scores_of(rng, 225), decides="vulnerability")
+        tail = replace(scores_of(rng, 200), vulnerability=highest)
+        rows = fitted.judge(tail, false_alarms=fitted.highest_p_value(RATE, 0.9))
+        unlucky.append(float(sum(row.flagged for row in rows) / 2000 > RATE))
+    return np.array(unlucky)
+
+
+def flags_in_a_folder(replays: int, seed: int) -> Values:
+    """The share of real images among the flagged ones of a folder: 40 real, 10 odd ones."""
+    rng = np.random.default_rng(seed)
+    wrong = []
+    for _ in range(replays):
+        fitted = fit_calibration(scores_of(rng, 150))
+        rows = fitted.judge(scores_of(rng, 40), false_alarms=0.2)
+        rows += fitted.judge(scores_of(rng, 10, shift=(-4.0, 4.0)), false_alarms=0.2)
+        flags = [row.flagged for row in control_discoveries(rows, 0.1)]
+        wrong.append(sum(flags[:40]) / max(1, sum(flags)))
+    return np.array(wrong)
 
 
 class DrawnMeasurements:
@@ -220,6 +250,26 @@ PROMISES = (
         "anomaly/calibration/fitted.py, calibration/conformal.py",
         RATE,
         real_images_flagged,
+    ),
+    Promise(
+        "unlucky calibration of naturalness",
+        "with confidence 0.9, more than the false-alarm rate of real images are flagged for at "
+        "most one calibration in ten",
+        "they are like the real images of the calibration; continuous scores",
+        "anomaly/calibration/fitted.py: highest_p_value, calibration/conformal.py: guaranteed_rate",
+        0.1,
+        unlucky_calibrations,
+        suite=40,
+    ),
+    Promise(
+        "real images among the flagged ones of a folder",
+        "of the images flagged in a folder at most the false-discovery rate are like the real "
+        "images on average",
+        "the images are independent of each other",
+        "anomaly/calibration/discovery.py, calibration/discovery.py",
+        0.1,
+        flags_in_a_folder,
+        suite=40,
     ),
     Promise(
         "real image flagged when few draws are tried first",

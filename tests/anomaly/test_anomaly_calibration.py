@@ -15,9 +15,11 @@ from wherefrom.anomaly.calibration.assumption import (
     check_assumption,
 )
 from wherefrom.anomaly.calibration.cloud import Cloud
+from wherefrom.anomaly.calibration.discovery import control_discoveries
 from wherefrom.anomaly.calibration.fitted import fit_calibration, split_reals
 from wherefrom.anomaly.calibration.judgement import FalseAlarms, worst_first
 from wherefrom.anomaly.measuring.numerics import NOISE_ANGLE, NumericsCheck, check_numerics
+from wherefrom.calibration.conformal import guaranteed_rate
 from wherefrom.core.errors import ArtifactError, InputError
 from wherefrom.encoders.features import make_feature_encoder
 
@@ -62,6 +64,37 @@ def test_false_alarms_stay_at_the_rate__identity_conformal(decides):
         flagged, count = flagged + sum(row.flagged for row in judgements), count + len(judgements)
     # 60 calibrations of 50 held-out images: the mean rate 5/51 has deviation 0.006 (beta-binomial).
     assert abs(flagged / count - 5 / 51) < 0.024
+
+
+def test_flags_with_confidence_keep_the_highest_of_the_guaranteed_ranks__naive_loop():
+    calibration = fit_calibration(drawn(225, seed=1), decides="vulnerability")
+    limit = calibration.highest_p_value(0.05, 0.9)
+    assert limit == guaranteed_rate(0.05, 150, 0.9, what="rate") < 0.05
+    assert calibration.highest_p_value(0.05) == 0.05
+    rows = calibration.judge(drawn(400, seed=2), false_alarms=limit)
+    ranked = calibration.held_points[:, 1].sort(descending=True).values
+    least = float(ranked[round(limit * 151) - 1])
+    expected = [row.vulnerability > least * (1 + 2**-12) for row in rows]
+    assert [row.flagged for row in rows] == expected and 0 < sum(expected) < 30
+    with pytest.raises(InputError, match=r"confidence 0\.999 cannot be supported by 150"):
+        calibration.highest_p_value(0.01, 0.999)
+
+
+def test_flags_of_a_folder_stand_together_or_are_taken_back__reference_scipy():
+    from scipy.stats import false_discovery_control
+
+    calibration = fit_calibration(drawn(150, seed=1), decides="vulnerability")
+    rows = calibration.judge(drawn(60, seed=2), false_alarms=0.05)
+    rows += calibration.judge(drawn(5, seed=3, shift=(0.0, 2.0)), false_alarms=0.05)
+    adjusted = false_discovery_control([row.p_value if row.flagged else 1.0 for row in rows])
+    controlled = control_discoveries(rows, 0.2)
+    assert [row.flagged for row in controlled] == (adjusted <= 0.2).tolist()
+    assert [row.p_value for row in controlled] == [row.p_value for row in rows]
+    lost = [new for new, row in zip(controlled, rows, strict=True) if row.flagged > new.flagged]
+    assert lost and all("65 images judged together" in row.reason for row in lost)
+    assert sum(row.flagged for row in controlled[60:]) == 5
+    with pytest.raises(InputError, match="false-discovery rate is 1"):
+        control_discoveries(rows, 1.0)
 
 
 def test_what_lies_off_either_way_is_flagged_by_the_joint_score__limit():

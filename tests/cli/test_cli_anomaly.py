@@ -16,6 +16,8 @@ LIGHT = [
     *("--false-alarms", "0.1", "--heat-maps", "1"),
 ]
 
+SCORE = ["score", "gen_a", "--against", "report/calibration"]
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
@@ -78,6 +80,17 @@ def test_a_folder_is_sorted__closed_form(here, capsys, tmp_path):
     assert (tmp_path / "sorted" / "reasons.csv").read_text().startswith("image,flagged,p-value")
 
 
+def test_a_folder_is_sorted_with_confidence_and_all_images_together__closed_form(
+    here, capsys, tmp_path
+):
+    sort = ["anomaly", "sort", "gen_b", "--against", "report/calibration", "--device", "cpu"]
+    sure = ["--false-alarms", "0.2", "--confidence", "0.9", "--false-discovery-rate", "0.1"]
+    assert run([*sort, *sure, "--out", str(tmp_path / "sorted")]) == 0
+    message = capsys.readouterr().out.splitlines()[1]
+    assert "rate 0.2 with confidence 0.9, 16 held-out" in message
+    assert message.endswith("at most 10 % are like the real ones, on average")
+
+
 def test_the_grid_of_the_paper_is_printed__closed_form(here, capsys):
     light = ["--device", "cpu", "--directions", "1"]
     assert run(["anomaly", "reproduce", "gen_a", "gen_b", *light]) == 0
@@ -96,6 +109,12 @@ def test_the_grid_of_the_paper_is_printed__closed_form(here, capsys):
         (["score", "gone.png", "--against", "report/calibration"], "no such file"),
         (["score", "gen_a", "--against", "gen_a"], "not a wherefrom artifact"),
         (["score", "gen_a", "--against", "report/calibration"], "cannot be supported by 16"),
+        (
+            [*SCORE, "--false-alarms", "0.1", "--confidence", "0.9"],
+            "with confidence 0.9 cannot be supported by 16 held-out samples; use at least 22",
+        ),
+        ([*SCORE, "--false-alarms", "0.1", "--confidence", "1"], "must lie in [0, 1)"),
+        ([*SCORE, "--false-alarms", "0.1", "--false-discovery-rate", "0"], "between 0 and 1"),
         (["sort", "gen_a", "--against", "report/calibration", "--out", "gen_b"], "already exists"),
         (["explain", "gen_a/000.png", "--against", "report/calibration", "--out", "x"], ".png"),
         (["reproduce", "real", "gen_a", "--human", "gen_a/000.png"], "is not text"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from wherefrom.anomaly.calibration.assumption import AssumptionConfig, check_assumption
+from wherefrom.anomaly.calibration.discovery import control_discoveries
 from wherefrom.anomaly.calibration.fitted import (
     AnomalyCalibration,
     fit_calibration,
@@ -21,7 +22,6 @@ from wherefrom.anomaly.measuring.items import Paths, as_paths, load_image
 from wherefrom.anomaly.measuring.numerics import CHECKED, check_numerics
 from wherefrom.anomaly.measuring.scoring import score_files
 from wherefrom.anomaly.result import COLUMNS, ImageScores
-from wherefrom.calibration.conformal import require_rate
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
 from wherefrom.core.progress import Track, quiet
@@ -90,6 +90,8 @@ def score(
     encoder: FeatureEncoder | None = None,
     *,
     false_alarms: float = 0.01,
+    confidence: float = 0.0,
+    false_discovery_rate: float | None = None,
     cache: Cache | None = None,
     track: Track = quiet,
 ) -> Judgements:
@@ -97,27 +99,37 @@ def score(
 
     `images` may also be arrays, tensors and Pillow images (`data.images.in_memory`).
     `against`: a calibration, or real images from which one is made with default settings.  At most
-    the share `false_alarms` of images like the real ones is flagged; a rate that the number of real
-    images cannot support is an `InputError`.  `encoder`: the one of the calibration; default
-    EfficientNet-Lite0.  With a `cache` only images whose content is new are measured.
+    the share `false_alarms` of images like the real ones is flagged: on average over calibrations,
+    or with a `confidence` in (0, 1) for the calibration at hand.  A rate that the number of real
+    images cannot support is an `InputError`.  `false_discovery_rate`: the flags also stand together
+    (`control_discoveries`).  `encoder`: the one of the calibration; default EfficientNet-Lite0.
+    With a `cache` only images whose content is new are measured.
     """
     encoder = load_feature_encoder() if encoder is None else encoder
     if isinstance(against, AnomalyCalibration):
         calibration = against
     else:
         calibration, _ = calibrate(against, encoder, cache=cache, track=track)
-    require_rate(false_alarms, len(calibration.held_points), what="false-alarm rate")
+    limit = calibration.highest_p_value(false_alarms, confidence)
+    if false_discovery_rate is not None:
+        control_discoveries((), false_discovery_rate)  # refuses a rate that is none
     with as_files(images) as paths:
         scores = score_progressively(
             paths,
             encoder,
             calibration,
-            false_alarms=false_alarms,
+            false_alarms=limit,
             cache=cache,
             track=track,
         )
-    judgements = calibration.judge(scores, false_alarms=false_alarms)
-    flags = calibration.rate(judgements, false_alarms)
+    judgements = calibration.judge(scores, false_alarms=limit)
+    if false_discovery_rate is not None:
+        judgements = control_discoveries(judgements, false_discovery_rate)
+    flags = dataclasses.replace(
+        calibration.rate(judgements, false_alarms),
+        confidence=confidence,
+        discovery_rate=false_discovery_rate,
+    )
     rows = worst_first(judgements)
     named = (dataclasses.replace(row, name=shown_name(row.name, images)) for row in rows)
     return Judgements(tuple(named), flags, scores.skipped)

@@ -20,7 +20,12 @@ from wherefrom.anomaly.calibration.judgement import FalseAlarms, ImageJudgement,
 from wherefrom.anomaly.config import AnomalyConfig
 from wherefrom.anomaly.equations import anomaly_vectors, as_i
 from wherefrom.anomaly.result import ImageScores
-from wherefrom.calibration.conformal import require_rate, threshold_at_rate, upper_p_values
+from wherefrom.calibration.conformal import (
+    guaranteed_rate,
+    require_rate,
+    threshold_at_rate,
+    upper_p_values,
+)
 from wherefrom.core.errors import InputError
 from wherefrom.core.saving.artifact import Artifact, Saved
 from wherefrom.data.splits import split_indices
@@ -75,6 +80,17 @@ class AnomalyCalibration(Artifact):
         return {
             n: torch.where(few, upper_p_values(s, first[n]), by_score[n]) for n, s in scores.items()
         }
+
+    def highest_p_value(self, false_alarms: float, confidence: float = 0.0) -> float:
+        """The p-value up to which images are flagged: `false_alarms`, or less with a `confidence`.
+
+        With a confidence in (0, 1) the rate holds for the held-out images at hand, but for the
+        share 1 - `confidence` of calibrations (`guaranteed_rate`).  `InputError` where they are too
+        few.
+        """
+        count, what = len(self.held_points), "false-alarm rate"
+        require_rate(false_alarms, count, what=what)
+        return guaranteed_rate(false_alarms, count, confidence, what=what)
 
     def judge(self, scores: ImageScores, *, false_alarms: float = 0.01) -> list[ImageJudgement]:
         """One judgement per image, in their order; at most `false_alarms` of real ones are flagged.

@@ -46,12 +46,19 @@ class ImageJudgement:
 
 @dataclass(frozen=True)
 class FalseAlarms:
-    """The number of flagged images, and how many of as many real images would be flagged."""
+    """The number of flagged images, and how many of as many real images would be flagged.
+
+    `confidence`: with which the rate holds for the calibration at hand; 0: on average over
+    calibrations.  `discovery_rate`: at most this share of the flagged images is like the real ones;
+    None: not controlled.
+    """
 
     rate: float  # of false alarms, as asked for
     flagged: int
     images: int
     held_out: int
+    confidence: float = 0.0
+    discovery_rate: float | None = None
 
     @property
     def expected(self) -> float:
@@ -61,10 +68,17 @@ class FalseAlarms:
     @property
     def message(self) -> str:
         """The counts in one sentence."""
+        sure = f" with confidence {self.confidence:g}" if self.confidence else ""
+        together = (
+            f"; of the flagged images at most {100 * self.discovery_rate:.3g} % are like the real "
+            "ones, on average"
+            if self.discovery_rate is not None
+            else ""
+        )
         return (
             f"{self.flagged} of {self.images} images flagged; of as many real images at most "
-            f"{self.expected:.3g} would be, on average (rate {self.rate:g}, {self.held_out} "
-            "held-out real images)"
+            f"{self.expected:.3g} would be, on average (rate {self.rate:g}{sure}, {self.held_out} "
+            f"held-out real images){together}"
         )
 
 

@@ -89,6 +89,17 @@ class RankingOptions(AgainstOptions):
     """`--false-alarms` and `--cache` besides: images are ranked by a calibration."""
 
     false_alarms: float = use(false_alarms_option, before="encoder")
+    confidence: float = option(
+        "With this confidence the rate of false alarms holds for the calibration at hand; 0: on "
+        "average over calibrations.",
+        0.0,
+        before="encoder",
+    )
+    false_discovery_rate: float | None = option(
+        "Judge all images together: at most this share of the flagged ones is like the real "
+        "images.",
+        before="encoder",
+    )
     cache: Path | None = use(cache_option, before="device")
 
     def rank(self, session: Session, paths: Sequence[Path]) -> Judgements:
@@ -103,6 +114,8 @@ class RankingOptions(AgainstOptions):
             calibration,
             network,
             false_alarms=self.false_alarms,
+            confidence=self.confidence,
+            false_discovery_rate=self.false_discovery_rate,
             cache=open_cache(self.cache),
             track=session.track,
         )
