@@ -4,23 +4,31 @@ import csv
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from anomaly_pictures import SMALL, tiny_encoder, write_images
+from drawn_scores import drawn_scores
 
 from wherefrom.anomaly import auditing
 from wherefrom.anomaly.auditing import audit
 from wherefrom.anomaly.calibration.sorting import sort_images
+from wherefrom.anomaly.comparison.generators import anomaly_score
 from wherefrom.anomaly.config import PRESETS
 from wherefrom.anomaly.measuring.cache import MemoryCache
 from wherefrom.anomaly.measuring.scoring import score_files
 from wherefrom.anomaly.paper.human import read_human_table
-from wherefrom.anomaly.paper.reproduce import GRID, reproduce
+from wherefrom.anomaly.paper.reproduce import GRID, distances_to_real, reproduce
 from wherefrom.core.errors import InputError, MissingExtraError
+from wherefrom.data.splits import sample_indices
+from wherefrom.metrics.feature_sets.frechet import frechet_distance
 from wherefrom.metrics.feature_sets.inception_score import inception_score
+from wherefrom.metrics.feature_sets.kernel_distance import kernel_distance
 from wherefrom.metrics.ks2d import ks2d_distance
 from wherefrom.report.anomaly.page import write_audit
+from wherefrom.report.anomaly.tables import mean_test_table
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +186,49 @@ def test_grid_of_the_paper_is_measured__identity_scores(tmp_path):
     assert [c.what.split(" against")[0] for c in result.agreement] == [
         *("AS-i", "vulnerability", "minus complexity")
     ]
+    shown = mean_test_table(result).shown()
+    assert shown[0][:4] == ["measured", "yours", "bad", tiny_encoder().identity.kind]
+    assert shown[0][4] == f"{result.tests[0].complexity.real:.4g}"
+    assert shown[2] == [
+        *("Tab. C.1", "FFHQ", "InsGen", "ConvNeXt-tiny"),
+        *("0.0627", "0.0525", "", "< 0.0001", "14.57", "17.21", "", "< 0.0001"),
+    ]
     assert result.agreement[0].count == 5
     assert result.unmatched == 2
     json.dumps(result.to_dict(), allow_nan=False)
+
+
+def test_distances_are_those_of_equally_many_images__identity_parts():
+    real = drawn_scores("real", 20)
+    generated = {"few": drawn_scores("few", 12, c=1), "many": drawn_scores("many", 30, v=2)}
+    result = distances_to_real(real, generated)
+    part = generated["many"].select(sample_indices(generated["many"].digests, 12, seed=0))
+    assert result["FD"] == {
+        "few": frechet_distance(real.features, generated["few"].features),
+        "many": frechet_distance(real.features, part.features),
+    }
+    assert result["KD"]["many"] == kernel_distance(real.features, part.features)
+    assert result["mean AS-i"]["many"] == float(part.as_i.mean())
+    row = anomaly_score(real, generated["many"], equal_size=12)
+    assert result["AS"]["many"] == row.as_at_equal_size
+
+
+def test_every_distance_is_compared_with_people__closed_form(tmp_path, monkeypatch):
+    human = tmp_path / "human.csv"
+    head = "model,generated,image_path,number_guesses,number_guesses_generated\n"
+    rows = (f"g{i},1,000{j}.png,4,{1 + i + j}\n" for i in range(3) for j in (0, 1))
+    human.write_text(head + "".join(rows))
+    monkeypatch.setattr("wherefrom.anomaly.paper.reproduce.GRID", GRID[:2])
+    scored = {f"g{i}": drawn_scores(f"g{i}", 12, v=i) for i in range(3)}
+    scored["real"] = drawn_scores("real", 20)
+    monkeypatch.setattr(
+        "wherefrom.anomaly.paper.reproduce.score_files", lambda paths, **_: scored[paths[0].name]
+    )
+    folders = {name: [Path(name)] for name in ("g0", "g1", "g2")}
+    people = read_human_table(human)
+    result = reproduce(folders, [Path("real")], tiny_encoder(), human=people)
+    distances = distances_to_real(scored.pop("real"), scored)
+    rates = [people.error_rate(name)[0] for name in scored]
+    for row, (what, values) in zip(result.agreement, distances.items(), strict=False):
+        assert row.what == f"{what} against human error rate"
+        assert row.pearson == pytest.approx(np.corrcoef([*values.values()], rates)[0, 1])

@@ -31,13 +31,13 @@ def test_table_is_read_and_rows_of_one_image_are_added__closed_form(tmp_path):
             tmp_path,
             "gan,0,real.png,4,1,0.25",
             "gan,1,a/x.png,3,2,0.67",
-            "gan,1,x.png,1,1,1.0",
+            "gan,1,a/x.png,1,1,1.0",
             "vae,1,x.png,2,2,1.0",
             "vae,1,unseen.png,0,0,",
         )
     )
     assert result.models == ("gan", "vae")
-    assert result.images[("gan", "x.png")] == Guesses(4, 3)
+    assert result.images[("gan", "a/x.png")] == Guesses(4, 3)
     assert result.error_rate("gan") == (0.25, 4)
     assert result.error_rate("vae") == (0.0, 2)
     with pytest.raises(InputError, match="no guesses about 'ddpm'; it knows gan, vae"):
@@ -84,6 +84,19 @@ def test_images_are_matched_by_model_and_name__closed_form(tmp_path):
     assert (result.pearson, result.count, unmatched) == (pytest.approx(1.0), 4, 3)
     with pytest.raises(InputError, match="no image given is in"):
         agreement_of_images(human, {"nobody": (names, values)}, what="AS-i")
+
+
+def test_images_of_several_classes_may_share_a_name__closed_form(tmp_path):
+    """As in the published table of CIFAR-10: `CLASS/NUMBER`, and rows that nobody judged."""
+    lines = ["gan,1,0/118.png,3,3,1", "gan,1,9/118.png,2,0,0", "gan,1,3/118.png,0,0,0"]
+    human = read_human_table(table(tmp_path, *lines, "vae,1,0/7.png,1,1,1"))
+    files = "gan/0/118.png", "/data/gan/9/118.png", "gan/3/118.png", "gan/4/118.png", "118.png"
+    assert [human.guesses("gan", name) for name in files] == [
+        *(Guesses(3, 3), Guesses(2, 0)),
+        *(None, None, None),
+    ]
+    assert human.guesses("vae", "flat/7.png") == Guesses(1, 1)
+    assert human.error_rate("gan") == (0.4, 5)
 
 
 def test_ceiling_is_the_correlation_of_a_perfect_score__limit():

@@ -95,7 +95,7 @@ def test_the_grid_of_the_paper_is_printed__closed_form(here, capsys):
     light = ["--device", "cpu", "--directions", "1"]
     assert run(["anomaly", "reproduce", "gen_a", "gen_b", *light]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 9
+    assert len(lines) == 9 + 14  # the grid, then the tests of Tab. C.1 and E.1
     assert [line.split()[1:4] for line in lines[1:3]] == [["0.05", "10", "C"], ["0.05", "10", "V"]]
 
 

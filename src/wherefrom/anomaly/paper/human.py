@@ -3,11 +3,13 @@
 The table is the CSV of dgm-eval (Stein et al.: Exposing flaws of generative model evaluation
 metrics, NeurIPS 2023, `data/human-evaluation-realism/per-image-data`): one row per image with the
 columns `model`, `generated` (1 or 0), `image_path`, `number_guesses`, `number_guesses_generated`.
-A person saw an image and guessed whether it was real or generated.
+A person saw an image and guessed whether it was real or generated.  `image_path` is `CLASS/NUMBER`
+in some of the published tables, where the images of several classes share their numbers.
 
-Two correlations are measured: AS against the share of a generator's images that people took for
-real (Hwang et al., Fig. 8 and E.2), and a score per image against the share of people who took the
-image for generated.  Few guesses per image bound the second from above; the bound is estimated.
+Two kinds of correlation are measured: of AS, of the Frechet and kernel distances and of the mean
+AS-i with the share of a generator's images that people took for real (Hwang et al., Fig. 8, E.2,
+F.1 and G.1), and of a score per image with the share of people who took the image for generated.
+Few guesses per image bound the second from above; the bound is estimated.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -46,10 +49,38 @@ class Guesses:
 
 @dataclass(frozen=True)
 class HumanTable:
-    """Guesses by (model, file name), of generated images only; `path` is where they came from."""
+    """Guesses by (model, image path), of generated images only; `path` is where they came from."""
 
     path: str
     images: Mapping[tuple[str, str], Guesses]
+
+    @cached_property
+    def _by_name(self) -> Mapping[tuple[str, str], tuple[str, ...]]:
+        """The image paths by (model, file name)."""
+        paths: dict[tuple[str, str], tuple[str, ...]] = {}
+        for model, image in self.images:
+            key = model, PurePosixPath(image).name
+            paths[key] = (*paths.get(key, ()), image)
+        return paths
+
+    @cached_property
+    def _repeating(self) -> frozenset[str]:
+        """The models that have several images of one file name."""
+        return frozenset(model for (model, _), paths in self._by_name.items() if len(paths) > 1)
+
+    def guesses(self, model: str, file: str) -> Guesses | None:
+        """The guesses about an image file of a model; None without any.
+
+        A file is found by its name.  Where a model has several images of one name, the whole path
+        in the table must be the end of the file's path, as in `gan/3/0017.png`.
+        """
+        place = PurePosixPath(file)
+        paths = self._by_name.get((model, place.name), ())
+        if model in self._repeating:
+            ends = ["/".join(place.parts[start:]) for start in range(len(place.parts))]
+            paths = tuple(end for end in ends if end in paths)
+        known = self.images[model, paths[0]] if paths else None
+        return known if known and known.count else None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -102,19 +133,21 @@ def read_human_table(path: Path) -> HumanTable:
     counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     for row in records.rows:
         _add(counts, row.cells, f"{shown}, line {row.line}")
-    if not counts:
+    if not any(count for count, _ in counts.values()):
         raise InputError(f"{shown} holds no guesses about generated images")
     return HumanTable(shown, {key: Guesses(*pair) for key, pair in counts.items()})
 
 
-def agreement_of_generators(table: HumanTable, scores: Mapping[str, float]) -> Correlation:
-    """AS per model against the share of its images that people took for real.
+def agreement_of_generators(
+    table: HumanTable, scores: Mapping[str, float], *, what: str = "AS"
+) -> Correlation:
+    """AS, or another distance, per model against the share of its images that people took for real.
 
     The paper's sign: a good AS is low where people err often, so the best value is -1.  At least 3
     models are needed.
     """
     rates = [table.error_rate(model)[0] for model in scores]
-    return correlate("AS against human error rate", list(scores.values()), rates)
+    return correlate(f"{what} against human error rate", list(scores.values()), rates)
 
 
 def agreement_of_images(
@@ -122,13 +155,13 @@ def agreement_of_images(
 ) -> tuple[Correlation, int]:
     """A score per image against the share of people who took it for generated; best value +1.
 
-    `scores` per model: file names and values (N,).  Images are matched by model and file name; the
-    second result counts those without guesses.  NaN counts as without.
+    `scores` per model: file names and values (N,).  Images are matched as `HumanTable.guesses`
+    says; the second result counts those without guesses.  NaN counts as without.
     """
     values, guesses, unmatched = [], [], 0
     for model, (names, column) in scores.items():
         for name, value in zip(names, column, strict=True):
-            known = table.images.get((model, PurePosixPath(name).name))
+            known = table.guesses(model, name)
             if known is None or not np.isfinite(value):
                 unmatched += 1
                 continue
@@ -137,7 +170,8 @@ def agreement_of_images(
     if not values:
         raise InputError(
             f"no image given is in {table.path}; it holds, for example, "
-            f"{' / '.join(next(iter(table.images)))}: name the folders as the models there"
+            f"{' / '.join(next(iter(table.images)))}: name folders as the models there, and keep "
+            "the folders inside them"
         )
     shares = [known.share for known in guesses]
     return correlate(what, values, shares, ceiling=noise_ceiling(guesses)), unmatched
@@ -197,7 +231,7 @@ def _add(totals: dict[tuple[str, str], list[int]], row: Mapping[str, str], where
             f"{where}: generated is {generated} and {said} of {count} guesses said so; expected 0 "
             "or 1, and no more than all"
         )
-    if generated == 1 and count:
-        entry = totals[row["model"], PurePosixPath(row["image_path"].replace("\\", "/")).name]
+    if generated == 1:
+        entry = totals[row["model"], str(PurePosixPath(row["image_path"].replace("\\", "/")))]
         entry[0] += count
         entry[1] += said

@@ -125,6 +125,36 @@ def mean_table(rows: Sequence[ReproducedRow]) -> Table:
     )
 
 
+def mean_test_table(result: Reproduction) -> Table:
+    """The t-tests at the paper's settings as in Tab. C.1 and E.1, and below them the published.
+
+    A one-tailed p-value is `-` where the means do not lie as the paper expects.
+    """
+    from wherefrom.anomaly.paper.reproduce import PUBLISHED_TESTS
+
+    columns = columns_of(
+        "table | data | generator | network | C, real:num | C, generated:num | "
+        "p of C, one-tailed | p of C, two-tailed | V, real:num | V, generated:num | "
+        "p of V, one-tailed | p of V, two-tailed"
+    )
+    rows: list[tuple[Cell, ...]] = []
+    for row in result.tests:
+        cells: list[Cell] = ["measured", "yours", row.generator, str(result.encoder["kind"])]
+        for test in (row.complexity, row.vulnerability):
+            one_tailed = show_p_value(test.p_one) if test.as_expected else "-"
+            cells += [test.real, test.generated, one_tailed, show_p_value(test.p_two)]
+        rows.append(tuple(cells))
+    for paper in PUBLISHED_TESTS:
+        cells = [f"Tab. {paper.table}", paper.data, paper.generator, paper.network]
+        for means, p in (
+            (paper.complexity, paper.complexity_p),
+            (paper.vulnerability, paper.vulnerability_p),
+        ):
+            cells += [*means, *(("", p) if paper.two_tailed else (p, ""))]
+        rows.append(tuple(cells))
+    return Table(columns, tuple(rows))
+
+
 def agreement_table(rows: Sequence[Correlation]) -> Table:
     """Correlations with people's guesses."""
     columns = columns_of(
@@ -138,6 +168,6 @@ def agreement_table(rows: Sequence[Correlation]) -> Table:
 
 
 def reproduction_tables(result: Reproduction) -> tuple[Table, ...]:
-    """Tab. B.1 with its tests, then the agreement with people if there is one."""
-    grid = mean_table(result.grid)
-    return (grid, agreement_table(result.agreement)) if result.agreement else (grid,)
+    """Tab. B.1, the tests of Tab. C.1 and E.1, then the agreement with people if there is one."""
+    tables = mean_table(result.grid), mean_test_table(result)
+    return (*tables, agreement_table(result.agreement)) if result.agreement else tables
