@@ -29,12 +29,13 @@ print(result.flags.message, result.images[0].p_value)
 ```
 
 In order of use: `audit` compares generators with real images and ranks every image (`AuditConfig`,
-`Audit`); `score` ranks images among the real images of a calibration (`Judgements`); `explain` says
-which parts of an image its vulnerability comes from (`Localisation`).  `calibrate` and
-`AnomalyCalibration` make, save and load a calibration.  `score_images` gives complexity and
-vulnerability of tensors (`AnomalyConfig`, `PRESETS`, `ImageScores`), `anomaly_score` the AS of one
-generator.  Everything else is in the subpackages: calibration, comparison, localisation, measuring,
-paper.
+`Audit`).  `fit_damage_test` and `find_damage` find broken images (`DamageTest`, `DamageReport`).
+`score` ranks images by complexity and vulnerability among the real images of a calibration
+(`Judgements`); `explain` says which parts of an image its vulnerability comes from
+(`Localisation`).  `calibrate` and `AnomalyCalibration` make, save and load a calibration.
+`score_images` gives complexity and vulnerability of tensors (`AnomalyConfig`, `PRESETS`,
+`ImageScores`), `anomaly_score` the AS of one generator.  Everything else is in the subpackages:
+calibration, comparison, damage, localisation, measuring, paper.
 """
 
 from wherefrom.anomaly.auditing import Audit as Audit
@@ -45,6 +46,10 @@ from wherefrom.anomaly.calibration.judgement import Judgements as Judgements
 from wherefrom.anomaly.comparison.generators import anomaly_score
 from wherefrom.anomaly.config import PRESETS as PRESETS
 from wherefrom.anomaly.config import AnomalyConfig as AnomalyConfig
+from wherefrom.anomaly.damage.fitted import DamageConfig as DamageConfig
+from wherefrom.anomaly.damage.fitted import DamageReport as DamageReport
+from wherefrom.anomaly.damage.fitted import DamageTest as DamageTest
+from wherefrom.anomaly.damage.fitted import find_damage, fit_damage_test
 from wherefrom.anomaly.localisation.heat_maps import Localisation as Localisation
 from wherefrom.anomaly.localisation.heat_maps import explain
 from wherefrom.anomaly.measuring.scoring import score_images
@@ -53,6 +58,8 @@ from wherefrom.anomaly.result import ImageScores as ImageScores
 
 __all__ = [  # noqa: RUF022 (in order of use; `help` shows these calls)
     "audit",
+    "fit_damage_test",
+    "find_damage",
     "score",
     "explain",
     "calibrate",

@@ -27,6 +27,8 @@ MIN_RESOLUTION = 32  # five halvings leave one value per channel
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
 SCENE_KIND = "efficientnet-lite0-scene"
 STAGE, CELLS = 10, 4  # the last block with 14 x 14 cells at 224 px, and a side of its averaged map
+LAYERS = (2, 4, 7, 10, 14)  # blocks whose moments are taken
+LAYER_KIND = "efficientnet-lite0-layers"
 POOLED_WEIGHT = 0.9  # of the pooled features against the map, each at unit norm
 
 
@@ -65,6 +67,36 @@ class SceneFeatures(nn.Module):
         return torch.cat([F.normalize(layout), POOLED_WEIGHT * F.normalize(pooled)], dim=1)
 
 
+class LayerMoments(nn.Module):
+    """Mean and mean square of each channel after some blocks, and the pooled features."""
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        del classifier._fc
+        self.classifier = classifier
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """(N, 3, S, S) in the network's range -> the maps after `LAYERS`, and the last one."""
+        net: Any = self.classifier
+        x = net._swish(net._bn0(net._conv_stem(x)))
+        inner = []
+        for number, block in enumerate(net._blocks):
+            x = block(x)
+            if number in LAYERS:
+                inner.append(x)
+        return [*inner, net._swish(net._bn1(net._conv_head(x)))]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, S, S) in the network's range -> (N, 2176): means and mean squares by layer."""
+        *inner, last = self.maps(x)
+        return torch.cat([moments(m).mean(dim=(2, 3)) for m in inner] + [last.mean((2, 3))], dim=1)
+
+
+def moments(maps: Tensor) -> Tensor:
+    """Maps (N, C, H, W) and their squares, (N, 2 C, H, W)."""
+    return torch.cat([maps, maps.square()], dim=1)
+
+
 def load_efficientnet(resolution: int = RESOLUTION) -> FeatureNetwork:
     """EfficientNet-Lite0 on the CPU; `MissingExtraError` without its two packages.
 
@@ -87,6 +119,13 @@ def load_scene_features() -> FeatureNetwork:
     module = Preprocess(RESOLUTION, MEAN, STD, SceneFeatures(network))
     config = {"mean": MEAN, "std": STD, "stage": STAGE, "cells": CELLS, "pooled": POOLED_WEIGHT}
     return make_feature_encoder(module, kind=SCENE_KIND, resolution=RESOLUTION, config=config)
+
+
+def load_layer_moments(resolution: int = RESOLUTION) -> FeatureNetwork:
+    """`LayerMoments` on the CPU; `MissingExtraError` without the network's two packages."""
+    module = Preprocess(resolution, MEAN, STD, LayerMoments(_load_classifier(resolution)))
+    config = {"mean": MEAN, "std": STD, "layers": LAYERS}
+    return make_feature_encoder(module, kind=LAYER_KIND, resolution=resolution, config=config)
 
 
 def _load_classifier(resolution: int, purpose: str = KIND) -> Any:

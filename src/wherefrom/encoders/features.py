@@ -75,12 +75,16 @@ class Preprocess(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) in [0, 1] -> the network's output."""
+    def prepared(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1] -> (N, 3, S, S) in the network's range."""
         if x.shape[-2:] != (self.resolution, self.resolution):
             size = (self.resolution, self.resolution)
             x = F.interpolate(x, size, mode="bicubic", antialias=True)
-        out: Tensor = self.network((x - self.mean) / self.std)
+        return (x - self.mean) / self.std
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1] -> the network's output."""
+        out: Tensor = self.network(self.prepared(x))
         return out
 
 

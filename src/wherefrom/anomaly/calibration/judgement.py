@@ -92,6 +92,11 @@ class Judgements(AsTable):
     flags: FalseAlarms
     skipped: tuple[SkippedFile, ...]
 
+    @property
+    def message(self) -> str:
+        """The counts in one sentence."""
+        return self.flags.message
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "images": [row.to_dict() for row in self.images],

@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wherefrom.anomaly.calibration.judgement import ImageJudgement
+from wherefrom.anomaly.damage.fitted import DamageRow
 from wherefrom.data.sorting import part_files
 
 KEEP, BROKEN = "keep", "broken"
 
 
 def sort_images(
-    judgements: Sequence[ImageJudgement], out: Path, *, reasons: str = "", copy: bool = False
+    judgements: Sequence[ImageJudgement] | Sequence[DamageRow],
+    out: Path,
+    *,
+    reasons: str = "",
+    copy: bool = False,
 ) -> dict[str, int]:
     """Link each image into `out`/keep or `out`/broken; returns how many are in each.
 

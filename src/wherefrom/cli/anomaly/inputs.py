@@ -16,6 +16,7 @@ from wherefrom.core.errors import InputError
 if TYPE_CHECKING:
     from wherefrom.anomaly.calibration.fitted import AnomalyCalibration
     from wherefrom.anomaly.calibration.judgement import Judgements
+    from wherefrom.anomaly.damage.fitted import DamageReport, DamageTest
     from wherefrom.anomaly.measuring.cache import FolderCache
     from wherefrom.encoders.features import FeatureNetwork
 
@@ -27,7 +28,7 @@ against_option = click.option(
     "--against",
     type=FILE,
     required=True,
-    help="The calibration folder of an audit, as in report/calibration.",
+    help="A test of damage (`anomaly fit`), or an audit's report/calibration.",
 )
 false_alarms_option = click.option(
     "--false-alarms",
@@ -74,6 +75,19 @@ class AgainstOptions:
     encoder: str | None = use(same_encoder_option)
     device: str = use(device_option)
 
+    def damage_test(self) -> DamageTest | None:
+        """The test of damage; None where it is a calibration."""
+        from wherefrom.anomaly.damage.fitted import DamageTest
+        from wherefrom.core.saving.store import artifact_kind
+
+        if artifact_kind(self.against) != DamageTest.kind:
+            return None
+        if self.encoder:
+            raise InputError(
+                "--encoder is for an audit's calibration; a test of damage has its own"
+            )
+        return DamageTest.load(self.against)
+
     def load(self) -> tuple[AnomalyCalibration, FeatureNetwork]:
         """The calibration, and the encoder that made it."""
         from wherefrom.anomaly.calibration.fitted import AnomalyCalibration
@@ -102,12 +116,17 @@ class RankingOptions(AgainstOptions):
     )
     cache: Path | None = use(cache_option, before="device")
 
-    def rank(self, session: Session, paths: Sequence[Path]) -> Judgements:
+    def rank(self, session: Session, paths: Sequence[Path]) -> Judgements | DamageReport:
         """The images, worst first; a note about the calibration's check and about skipped files."""
-        from wherefrom.anomaly import score
+        from wherefrom.anomaly import find_damage, score
         from wherefrom.data.folders import list_images
 
         list_images(paths)  # refuse impossible paths before the encoder is loaded
+        test = self.damage_test()
+        if test is not None:
+            report = find_damage(paths, test, false_alarms=self.false_alarms, track=session.track)
+            session.note_skipped(report.skipped)
+            return report
         calibration, network = self.load()
         result = score(
             paths,
@@ -125,7 +144,7 @@ class RankingOptions(AgainstOptions):
         return result
 
 
-def require_images(result: Judgements) -> None:
+def require_images(result: Judgements | DamageReport) -> None:
     """An `InputError` if no image could be scored."""
     if not result.images:
         raise InputError(f"no image could be scored; the first: {result.skipped[0]}")

@@ -9,8 +9,9 @@ from wherefrom.report.pages.tables import Cell, Column, Table, columns_of, numbe
 
 if TYPE_CHECKING:  # importing a question's package imports torch
     from wherefrom.anomaly.auditing import Audit, AuditedImage
-    from wherefrom.anomaly.calibration.judgement import ImageJudgement
+    from wherefrom.anomaly.calibration.judgement import ImageJudgement, Judgements
     from wherefrom.anomaly.comparison.generators import Comparison
+    from wherefrom.anomaly.damage.fitted import DamageReport
     from wherefrom.anomaly.paper.human import Correlation
     from wherefrom.anomaly.paper.reproduce import ReproducedRow, Reproduction
 
@@ -67,6 +68,41 @@ def _judgement_row(row: ImageJudgement) -> tuple[Cell, ...]:
         row.p_joint,
         row.digest,
     )
+
+
+DAMAGE_COLUMNS = columns_of(
+    "image:text | flagged | in folder | p-value:p | evidence | reason:text | p of damage:p | "
+    "p of mixture:p | p of features:p | p of spectrum:p | digest"
+)
+DAMAGE_SHOWN = ("image", "flagged", "in folder", "p-value", "evidence", "reason")
+
+
+def whole_table(result: Judgements | DamageReport) -> Table:
+    """One row per image with all that is known of it, in their order."""
+    from wherefrom.anomaly.calibration.judgement import Judgements
+
+    if isinstance(result, Judgements):
+        return judgement_table(result.images)
+    rows = tuple(
+        (
+            row.name,
+            "yes" if row.flagged else "no",
+            "yes" if row.discovery else "no",
+            row.p_value,
+            row.evidence,
+            row.reason,
+            *row.p_by_evidence.values(),
+            row.digest,
+        )
+        for row in result.images
+    )
+    return Table(DAMAGE_COLUMNS, rows)
+
+
+def shown_table(result: Judgements | DamageReport) -> Table:
+    """The columns that a terminal shows."""
+    table = whole_table(result)
+    return table.select(*(DAMAGE_SHOWN if table.columns == DAMAGE_COLUMNS else JUDGEMENT_SHOWN))
 
 
 def image_table(images: Sequence[AuditedImage]) -> Table:

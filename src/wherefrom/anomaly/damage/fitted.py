@@ -1,0 +1,381 @@
+"""One p-value per image: is it less natural than real images, by four kinds of evidence?
+
+    damage     a linear function of a network's layers, learned from real images that were altered
+               on purpose (`practice`)
+    mixture    the same, learned from smooth blends of two real images
+    features   distance of the inner layers from those of real images (Mahalanobis)
+    spectrum   distance of the frequencies from those of real images (Mahalanobis)
+
+The real images are parted by content in three.  One part shapes the four scores.  A second brings
+them to one scale: 0 is the middle, 1 is what a tenth exceeds.  The score of an image is the largest
+of its four.  The third part gives its conformal p-value, and one for each kind by itself: an image
+like those real ones is flagged with probability at most the rate asked for, whatever the network
+and the practice.
+
+The layers are those of EfficientNet-Lite0 (`encoders.efficientnet.LAYERS`).  Complexity and
+vulnerability take no part: `anomaly.score` judges by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from wherefrom.anomaly.damage.measuring import (
+    Seen,
+    choose_side,
+    in_groups,
+    layer_moments,
+    read_all,
+)
+from wherefrom.anomaly.damage.practice import MIXTURE, PRACTICE, practise
+from wherefrom.anomaly.measuring.items import Paths, as_paths
+from wherefrom.calibration.conformal import require_rate, upper_p_values
+from wherefrom.calibration.discovery import discoveries
+from wherefrom.core.config import Config, setting
+from wherefrom.core.errors import InputError
+from wherefrom.core.progress import Track, quiet
+from wherefrom.core.saving.artifact import Artifact, Saved
+from wherefrom.data.files.opening import SkippedFile
+from wherefrom.data.folders import list_images
+from wherefrom.data.images.in_memory import Pictures, as_files, shown_name
+from wherefrom.data.images.notebook import AsTable, Rows
+from wherefrom.data.images.writing import to_uint8
+from wherefrom.data.splits import split_indices, spread_indices
+from wherefrom.encoders.efficientnet import load_layer_moments
+from wherefrom.encoders.encoder import EncoderIdentity
+from wherefrom.encoders.features import FeatureNetwork
+
+EVIDENCE = ("damage", "mixture", "features", "spectrum")
+SHARES = {"shape": 0.5, "scale": 0.15}  # of the real images; the rest is held out
+MIN_PARTS = {"shape": 12, "scale": 8, "held": 10}
+MIN_REAL = 40
+LIMIT = 8.0  # deviations to which a standardised moment is cut
+TINY = 1e-6
+PENALTY = {"damage": 1e-2, "mixture": 1e-3}  # C of the logistic regressions
+INNER = slice(0, 2 * (24 + 40 + 80 + 112))  # moments of the first four layers
+HIGH = 0.9  # quantile that is 1 on the common scale
+TENSORS = (
+    "centre",
+    "spread",
+    "weights",
+    "offsets",
+    "inner_precision",
+    "spectrum_centre",
+    "spectrum_spread",
+    "spectrum_precision",
+    "scale",
+    "held_scores",
+)
+WORDS = {
+    "damage": "it resembles images damaged on purpose more than {} of real images do",
+    "mixture": "it resembles blends of two images more than {} of real images do",
+    "features": "its textures and shapes are rarer than those of {} of real images",
+    "spectrum": "its mix of frequencies is rarer than that of {} of real images",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DamageConfig(Config):
+    """Settings of `fit_damage_test`."""
+
+    real: int = setting(2000, "real images that are used, at most, spread over all", low=40)
+    practised: int = setting(300, "real images that are altered for practice, at most", low=12)
+    side: int = setting(
+        0, "px at which the network sees images; 0: 96 for images up to 96 px, else 224", low=0
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class DamageTest(Artifact):
+    """Four scores fitted to real images, and those of held-out ones.  Larger = less natural."""
+
+    kind: ClassVar[str] = "anomaly/damage"
+    schema: ClassVar[int] = 1
+    config: DamageConfig
+    encoder: EncoderIdentity
+    centre: Tensor  # (F,) float64, of the moments
+    spread: Tensor  # (F,) float64
+    weights: Tensor  # (2, F) float64: of damage and mixture
+    offsets: Tensor  # (2,) float64
+    inner_precision: Tensor  # (D, D) float64, of the standardised moments of the inner layers
+    spectrum_centre: Tensor  # (73,) float64
+    spectrum_spread: Tensor
+    spectrum_precision: Tensor  # (73, 73) float64
+    scale: Tensor  # (2, 4) float64: middle of each score, and its distance to the `HIGH` quantile
+    held_scores: Tensor  # (m, 4) float64, on the common scale
+    provenance: Mapping[str, Any]
+
+    def standardised(self, moments: Tensor) -> Tensor:
+        """Moments (N, F) by centre and spread, cut at 8 deviations."""
+        return ((moments - self.centre) / self.spread).clamp(-LIMIT, LIMIT)
+
+    def scores(self, moments: Tensor, spectra: Tensor) -> Tensor:
+        """The four scores of N images on the common scale, (N, 4) float64."""
+        return (self.raw_scores(moments, spectra) - self.scale[0]) / self.scale[1]
+
+    def raw_scores(self, moments: Tensor, spectra: Tensor) -> Tensor:
+        """The four scores of N images, each on its own scale, (N, 4) float64."""
+        z = self.standardised(moments)
+        learned = z @ self.weights.T + self.offsets
+        s = (spectra - self.spectrum_centre) / self.spectrum_spread
+        far = [
+            _log_distance(z[:, INNER], self.inner_precision),
+            _log_distance(s, self.spectrum_precision),
+        ]
+        return torch.cat([learned, torch.stack(far, dim=1)], dim=1)
+
+    def network(self) -> FeatureNetwork:
+        """The network; an `InputError` where the installed one is another."""
+        network = load_layer_moments(self.encoder.resolution)
+        self.encoder.require_same(network.identity, what="this test of damage")
+        return network
+
+    def to_saved(self) -> Saved:
+        meta = {
+            "config": self.config.to_dict(),
+            "encoder": self.encoder.to_dict(),
+            "provenance": dict(self.provenance),
+        }
+        return Saved(meta, {name: getattr(self, name) for name in TENSORS})
+
+    @classmethod
+    def from_saved(cls, saved: Saved) -> Self:
+        return cls(
+            config=DamageConfig.from_dict(saved.meta["config"]),
+            encoder=EncoderIdentity.from_dict(saved.meta["encoder"]),
+            provenance=saved.meta["provenance"],
+            **{name: saved.tensors[name] for name in TENSORS},
+        )
+
+
+@dataclass(frozen=True)
+class DamageRow:
+    """One image.  `evidence`: the kind with the largest score; `p_by_evidence`: each by itself.
+
+    `flagged`: `p_value` is at most the rate; `discovery`: it also stands out within the whole
+    folder.
+    """
+
+    name: str
+    digest: str
+    p_value: float
+    flagged: bool
+    discovery: bool
+    evidence: str
+    p_by_evidence: Mapping[str, float]
+    reason: str
+
+
+@dataclass(frozen=True)
+class DamageReport(AsTable):
+    """Images, worst first.
+
+    `flagged`: of images like the held-out real ones, at most `rate` are flagged.  `discovery`: of
+    the images so marked, at most `rate` are such images on average (Benjamini-Hochberg).
+    """
+
+    IMAGE = "name"
+
+    images: tuple[DamageRow, ...]
+    rate: float
+    held_out: int
+    skipped: tuple[SkippedFile, ...]
+
+    @property
+    def message(self) -> str:
+        """The counts in one sentence."""
+        flagged = sum(row.flagged for row in self.images)
+        in_folder = sum(row.discovery for row in self.images)
+        expected = self.rate * len(self.images)
+        return (
+            f"{flagged} of {len(self.images)} images flagged; of as many real images at most "
+            f"{expected:.3g} would be, on average (rate {self.rate:g}, {self.held_out} held-out "
+            f"real images); {in_folder} stand out within the whole folder"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "skipped": [file.to_dict() for file in self.skipped]}
+
+    def as_table(self) -> tuple[Rows, str]:
+        return self.to_dict()["images"], self.message
+
+
+def fit_damage_test(
+    real: Paths,
+    *,
+    config: DamageConfig = DamageConfig(),
+    practice: Sequence[str] = tuple(PRACTICE),
+    seed: int = 0,
+    track: Track = quiet,
+) -> DamageTest:
+    """A test of damage, fitted to the files of real images and calibrated on others of them.
+
+    `practice`: the kinds of alteration that are learned.  At least 40 different images are needed,
+    and 2.9 / rate for a rate of false alarms.  What cannot be read is left out, and counted in
+    `provenance`.  `InputError` for too few.
+    """
+    paths = as_paths(real)
+    network = load_layer_moments(config.side or choose_side(paths))
+    skipped: list[SkippedFile] = []
+    every = list_images(paths, once=True)
+    files = [every[row] for row in spread_indices(len(every), config.real)] if every else []
+    by_content = {s.digest: s for s in read_all(files, network.resolution, skipped, track)}
+    seen = [by_content[digest] for digest in sorted(by_content)]
+    if len(seen) < MIN_REAL:
+        raise InputError(
+            f"the test of damage got {len(seen)} different real images; at least {MIN_REAL} are "
+            "needed, and 2.9 / rate for a rate of false alarms"
+        )
+    sizes = {name: max(MIN_PARTS[name], round(share * len(seen))) for name, share in SHARES.items()}
+    sizes["held"] = len(seen) - sum(sizes.values())
+    parts = split_indices([s.digest for s in seen], sizes, seed=seed)
+    of = {name: [seen[row] for row in rows] for name, rows in parts.items()}
+    fitted = _shaped(of["shape"], network, config, practice, seed, track)
+    raw = fitted.raw_scores(*_measured(of["scale"], network))
+    middle, high = torch.quantile(raw, torch.tensor([0.5, HIGH], dtype=torch.float64), dim=0)
+    scale = torch.stack([middle, (high - middle).clamp_min(TINY)])
+    held = (fitted.raw_scores(*_measured(of["held"], network)) - scale[0]) / scale[1]
+    notes = {
+        "images": sizes,
+        "given": len(every),
+        "skipped": len(skipped),
+        "practice": list(practice),
+        "seed": seed,
+    }
+    return replace(fitted, scale=scale, held_scores=held, provenance=notes)
+
+
+def find_damage(
+    images: Pictures, against: DamageTest, *, false_alarms: float = 0.01, track: Track = quiet
+) -> DamageReport:
+    """Rank image files, the files below folders, or images in memory, worst first.
+
+    An image like the held-out real ones is flagged with probability at most `false_alarms`; a rate
+    that their number cannot support is an `InputError`.
+    """
+    require_rate(false_alarms, len(against.held_scores), what="false-alarm rate")
+    network = against.network()
+    skipped: list[SkippedFile] = []
+    read: list[tuple[str, str]] = []  # name and digest
+    parts: list[Tensor] = []
+    with as_files(images) as paths:
+        files = list_images(paths, once=True)
+        for group in in_groups(read_all(files, network.resolution, skipped, track)):
+            parts.append(against.scores(*_measured(group, network)))
+            read += [(shown_name(str(seen.path), images), seen.digest) for seen in group]
+    if not read:
+        return DamageReport((), false_alarms, len(against.held_scores), tuple(skipped))
+    scores, held = torch.cat(parts), against.held_scores
+    largest = scores.max(dim=1)
+    p_values = upper_p_values(largest.values, held.amax(dim=1))
+    single = [upper_p_values(scores[:, k], held[:, k]) for k in range(len(EVIDENCE))]
+    discovered = discoveries(p_values.tolist(), false_alarms)
+    rows = []
+    for i in sorted(range(len(read)), key=lambda i: (-float(largest.values[i]), read[i][0])):
+        by_evidence = {kind: float(p[i]) for kind, p in zip(EVIDENCE, single, strict=True)}
+        strongest = EVIDENCE[int(largest.indices[i])]
+        rows.append(
+            DamageRow(
+                name=read[i][0],
+                digest=read[i][1],
+                p_value=float(p_values[i]),
+                flagged=bool(p_values[i] <= false_alarms),
+                discovery=bool(discovered[i]),
+                evidence=strongest,
+                p_by_evidence=by_evidence,
+                reason=WORDS[strongest].format(f"{1 - by_evidence[strongest]:.1%}"),
+            )
+        )
+    return DamageReport(tuple(rows), false_alarms, len(held), tuple(skipped))
+
+
+def _shaped(
+    seen: list[Seen],
+    network: FeatureNetwork,
+    config: DamageConfig,
+    practice: Sequence[str],
+    seed: int,
+    track: Track,
+) -> DamageTest:
+    """The four scores; the common scale and the held-out scores are not set yet."""
+    from sklearn.covariance import ledoit_wolf
+
+    moments, spectra = _measured(seen, network)
+    altered: dict[str, list[Tensor]] = {kind: [] for kind in (*practice, MIXTURE)}
+    chosen = seen[: config.practised]
+    for row, real in enumerate(track(chosen, "practising", total=len(chosen))):
+        partner = _fitting(chosen[row - 1].image, real.image)
+        images = practise(real.image, partner, real.digest, seed=seed)
+        pixels = [to_uint8(images[kind]) for kind in altered]
+        for kind, values in zip(altered, layer_moments(pixels, network), strict=True):
+            altered[kind].append(values)
+    centre, spread = moments.mean(dim=0), moments.std(dim=0) + TINY
+    z = ((moments - centre) / spread).clamp(-LIMIT, LIMIT)
+    learned = {
+        "damage": _separating(z, [altered[kind] for kind in practice], centre, spread, "damage"),
+        "mixture": _separating(z, [altered[MIXTURE]], centre, spread, "mixture"),
+    }
+    at, by = spectra.mean(dim=0), spectra.std(dim=0) + TINY
+    covariance, _ = ledoit_wolf(z[:, INNER].numpy())
+    of_spectra, _ = ledoit_wolf(((spectra - at) / by).numpy())
+    return DamageTest(
+        config=config,
+        encoder=network.identity,
+        centre=centre,
+        spread=spread,
+        weights=torch.stack([learned[kind][0] for kind in PENALTY]),
+        offsets=torch.stack([learned[kind][1] for kind in PENALTY]),
+        inner_precision=torch.linalg.inv(torch.from_numpy(covariance)),
+        spectrum_centre=at,
+        spectrum_spread=by,
+        spectrum_precision=torch.linalg.inv(torch.from_numpy(of_spectra)),
+        scale=torch.empty(0),
+        held_scores=torch.empty(0),
+        provenance={},
+    )
+
+
+def _separating(
+    z: Tensor, altered: list[list[Tensor]], centre: Tensor, spread: Tensor, kind: str
+) -> tuple[Tensor, Tensor]:
+    """Weights (F,) and offset of a logistic regression: real images against altered ones.
+
+    The real images weigh as much as all altered ones together.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    others = torch.stack([row for rows in altered for row in rows])
+    others = ((others - centre) / spread).clamp(-LIMIT, LIMIT)
+    labels = [0] * len(z) + [1] * len(others)
+    weight = [len(others) / len(z)] * len(z) + [1.0] * len(others)
+    model = LogisticRegression(C=PENALTY[kind], max_iter=500)
+    model.fit(torch.cat([z, others]).numpy(), labels, sample_weight=weight)
+    return torch.from_numpy(model.coef_[0]), torch.tensor(float(model.intercept_[0])).double()
+
+
+def _measured(seen: Sequence[Seen], network: FeatureNetwork) -> tuple[Tensor, Tensor]:
+    """Moments (N, F) and spectra (N, 73) of images."""
+    moments = [
+        layer_moments([image.pixels for image in group], network) for group in in_groups(seen)
+    ]
+    return torch.cat(moments), torch.stack([image.spectrum for image in seen])
+
+
+def _fitting(image: Tensor, like: Tensor) -> Tensor:
+    """The image at the size of another."""
+    size = list(like.shape[1:])
+    if list(image.shape[1:]) == size:
+        return image
+    return torch.nn.functional.interpolate(image[None], size, mode="bicubic", antialias=True)[0]
+
+
+def _log_distance(z: Tensor, precision: Tensor) -> Tensor:
+    """Half the logarithm of the squared Mahalanobis distance of rows (N, D), (N,) float64."""
+    squares = ((z @ precision) * z).sum(dim=1)
+    distance: Tensor = squares.clamp_min(TINY).log() / 2
+    return distance
