@@ -13,6 +13,8 @@ from wherefrom.anomaly.damage import fitted, maps
 from wherefrom.anomaly.damage.measuring import layer_moments, read_all
 from wherefrom.anomaly.damage.practice import MIXTURE, PRACTICE, mix, practise
 from wherefrom.anomaly.damage.spectrum import CHROMA, FLOOR, VALUES, spectrum
+from wherefrom.calibration.conformal import guaranteed_rate
+from wherefrom.calibration.discovery import discoveries
 from wherefrom.cli.main import run
 from wherefrom.core.errors import InputError
 from wherefrom.core.progress import quiet
@@ -152,6 +154,20 @@ def test_noise_is_found_and_named__closed_form(damage_test, real):
     assert f"{sum(r.flagged for r in report.images)} of 12 images flagged" in report.message
     alone = find_damage([real / "new" / "52-noise.png"], damage_test, false_alarms=0.15).images
     assert alone == tuple(row for row in worst if "52" in row.name)  # its company does not matter
+
+
+def test_confidence_and_false_discoveries_lower_the_number_of_flags__closed_form(damage_test, real):
+    held = dataclasses.replace(damage_test, held_scores=damage_test.held_scores.repeat(4, 1))
+    plain = find_damage(real / "new", held, false_alarms=0.15)
+    sure = find_damage(real / "new", held, false_alarms=0.15, confidence=0.9)
+    limit = guaranteed_rate(0.15, 60, 0.9, what="rate")
+    assert [row.flagged for row in sure.images] == [r.p_value <= limit for r in plain.images]
+    together = find_damage(real / "new", held, false_alarms=0.15, false_discovery_rate=0.3)
+    expected = discoveries([row.p_value for row in plain.images], 0.3).tolist()
+    assert [row.flagged for row in together.images] == expected
+    assert "at most 30 % are like the real ones" in together.message
+    with pytest.raises(InputError, match="cannot be supported by 15 held-out samples"):
+        find_damage(real / "new", damage_test, false_alarms=0.1, confidence=0.99)
 
 
 def test_a_saved_test_says_the_same__roundtrip(damage_test, real, tmp_path):

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
-from wherefrom.anomaly.calibration.judgement import ImageJudgement
-from wherefrom.anomaly.damage.fitted import DamageRow
 from wherefrom.data.sorting import part_files
 
 KEEP, BROKEN = "keep", "broken"
+
+
+class JudgedImage(Protocol):
+    """An image file, and whether it is flagged."""
+
+    @property
+    def name(self) -> str:
+        """Its path."""
+
+    @property
+    def flagged(self) -> bool:
+        """Whether it looks broken."""
 
 
 def sort_images(

@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from wherefrom.anomaly.calibration.judgement import FalseAlarms
 from wherefrom.anomaly.damage.measuring import (
     Seen,
     choose_side,
@@ -34,7 +35,7 @@ from wherefrom.anomaly.damage.measuring import (
 )
 from wherefrom.anomaly.damage.practice import MIXTURE, PRACTICE, practise
 from wherefrom.anomaly.measuring.items import Paths, as_paths
-from wherefrom.calibration.conformal import require_rate, upper_p_values
+from wherefrom.calibration.conformal import guaranteed_rate, require_rate, upper_p_values
 from wherefrom.calibration.discovery import discoveries
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
@@ -157,8 +158,8 @@ class DamageTest(Artifact):
 class DamageRow:
     """One image.  `evidence`: the kind with the largest score; `p_by_evidence`: each by itself.
 
-    `flagged`: `p_value` is at most the rate; `discovery`: it also stands out within the whole
-    folder.
+    `flagged`: by itself, or together with the others where that was asked for; `discovery`: it
+    stands out within the whole folder.
     """
 
     name: str
@@ -175,28 +176,23 @@ class DamageRow:
 class DamageReport(AsTable):
     """Images, worst first.
 
-    `flagged`: of images like the held-out real ones, at most `rate` are flagged.  `discovery`: of
-    the images so marked, at most `rate` are such images on average (Benjamini-Hochberg).
+    `flags`: how many are flagged, and how many real ones would be.  `discovery` in a row: of the
+    images so marked, at most the share `discovery_rate` are like the real ones on average
+    (Benjamini-Hochberg).
     """
 
     IMAGE = "name"
 
     images: tuple[DamageRow, ...]
-    rate: float
-    held_out: int
+    flags: FalseAlarms
+    discovery_rate: float
     skipped: tuple[SkippedFile, ...]
 
     @property
     def message(self) -> str:
         """The counts in one sentence."""
-        flagged = sum(row.flagged for row in self.images)
         in_folder = sum(row.discovery for row in self.images)
-        expected = self.rate * len(self.images)
-        return (
-            f"{flagged} of {len(self.images)} images flagged; of as many real images at most "
-            f"{expected:.3g} would be, on average (rate {self.rate:g}, {self.held_out} held-out "
-            f"real images); {in_folder} stand out within the whole folder"
-        )
+        return f"{self.flags.message}; {in_folder} stand out within the whole folder"
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "skipped": [file.to_dict() for file in self.skipped]}
@@ -251,14 +247,26 @@ def fit_damage_test(
 
 
 def find_damage(
-    images: Pictures, against: DamageTest, *, false_alarms: float = 0.01, track: Track = quiet
+    images: Pictures,
+    against: DamageTest,
+    *,
+    false_alarms: float = 0.01,
+    confidence: float = 0.0,
+    false_discovery_rate: float | None = None,
+    track: Track = quiet,
 ) -> DamageReport:
     """Rank image files, the files below folders, or images in memory, worst first.
 
-    An image like the held-out real ones is flagged with probability at most `false_alarms`; a rate
-    that their number cannot support is an `InputError`.
+    An image like the held-out real ones is flagged with probability at most `false_alarms`: on
+    average over held-out sets, or with a `confidence` above 0 for the set at hand.  With a
+    `false_discovery_rate` the images are flagged together instead: at most this share of the
+    flagged ones is like the real ones, on average.  A rate that the number of held-out images
+    cannot support is an `InputError`.
     """
-    require_rate(false_alarms, len(against.held_scores), what="false-alarm rate")
+    count, what = len(against.held_scores), "false-alarm rate"
+    require_rate(false_alarms, count, what=what)
+    limit = guaranteed_rate(false_alarms, count, confidence, what=what)
+    together = false_alarms if false_discovery_rate is None else false_discovery_rate
     network = against.network()
     skipped: list[SkippedFile] = []
     read: list[tuple[str, str]] = []  # name and digest
@@ -269,12 +277,14 @@ def find_damage(
             parts.append(against.scores(*_measured(group, network)))
             read += [(shown_name(str(seen.path), images), seen.digest) for seen in group]
     if not read:
-        return DamageReport((), false_alarms, len(against.held_scores), tuple(skipped))
+        nothing = FalseAlarms(false_alarms, 0, 0, count, confidence, false_discovery_rate)
+        return DamageReport((), nothing, together, tuple(skipped))
     scores, held = torch.cat(parts), against.held_scores
     largest = scores.max(dim=1)
     p_values = upper_p_values(largest.values, held.amax(dim=1))
     single = [upper_p_values(scores[:, k], held[:, k]) for k in range(len(EVIDENCE))]
-    discovered = discoveries(p_values.tolist(), false_alarms)
+    discovered = discoveries(p_values.tolist(), together)
+    flagged = p_values <= limit if false_discovery_rate is None else discovered
     rows = []
     for i in sorted(range(len(read)), key=lambda i: (-float(largest.values[i]), read[i][0])):
         by_evidence = {kind: float(p[i]) for kind, p in zip(EVIDENCE, single, strict=True)}
@@ -284,14 +294,17 @@ def find_damage(
                 name=read[i][0],
                 digest=read[i][1],
                 p_value=float(p_values[i]),
-                flagged=bool(p_values[i] <= false_alarms),
+                flagged=bool(flagged[i]),
                 discovery=bool(discovered[i]),
                 evidence=strongest,
                 p_by_evidence=by_evidence,
                 reason=WORDS[strongest].format(f"{1 - by_evidence[strongest]:.1%}"),
             )
         )
-    return DamageReport(tuple(rows), false_alarms, len(held), tuple(skipped))
+    flags = FalseAlarms(
+        false_alarms, int(flagged.sum()), len(rows), count, confidence, false_discovery_rate
+    )
+    return DamageReport(tuple(rows), flags, together, tuple(skipped))
 
 
 def _shaped(

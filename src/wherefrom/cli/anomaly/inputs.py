@@ -124,7 +124,14 @@ class RankingOptions(AgainstOptions):
         list_images(paths)  # refuse impossible paths before the encoder is loaded
         test = self.damage_test()
         if test is not None:
-            report = find_damage(paths, test, false_alarms=self.false_alarms, track=session.track)
+            report = find_damage(
+                paths,
+                test,
+                false_alarms=self.false_alarms,
+                confidence=self.confidence,
+                false_discovery_rate=self.false_discovery_rate,
+                track=session.track,
+            )
             session.note_skipped(report.skipped)
             return report
         calibration, network = self.load()
