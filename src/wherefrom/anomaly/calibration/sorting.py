@@ -24,7 +24,7 @@ class JudgedImage(Protocol):
 
 
 def sort_images(
-    judgements: Sequence[ImageJudgement] | Sequence[DamageRow],
+    judgements: Sequence[JudgedImage],
     out: Path,
     *,
     reasons: str = "",
