@@ -7,7 +7,9 @@ contributors that is `crowd` of the main effects' sum; their Shapley values are 
 part of the standard deviation of the game over the subsets of Eq. 5.  Both methods see the same
 games, the same exact ends, and the same seeds.  Error: || phi - true || / || true - mean ||, root
 mean square over games.  A method's runs at an error are read off its curve, interpolated in
-logarithms; the paper's curve sets the errors at `--targets` runs.
+logarithms; the paper's curve sets the errors at `--targets` runs.  Boosted trees are fitted to the
+runs of the paired design, at counts between `FEWEST_FOR_TREES` and the first target only: that is
+where they might be better, and fitting them takes a tenth of a second.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from wherefrom import __version__
 from wherefrom.core.rng import derive_seed
 from wherefrom.credit.estimators.design import Design, KernelShapDesign, PairedDesign
 from wherefrom.credit.estimators.paired import estimate_kernel_shap, estimate_paired
+from wherefrom.credit.estimators.trees import estimate_paired_trees, estimate_trees
 from wherefrom.credit.ledger.game import Bools, Floats, RunTable, members_of
 from wherefrom.credit.result import Shares
 
@@ -34,7 +37,15 @@ METHODS: dict[str, tuple[Callable[..., Design], Callable[[RunTable], Shares]]] =
     "paired (default)": (PairedDesign, lambda runs: estimate_paired(runs, accept_shrinkage=True)),
 }
 PAPER, OURS = METHODS
+TREES: dict[str, tuple[Callable[..., Design], Callable[[RunTable], Shares]]] = {
+    "trees": (PairedDesign, estimate_trees),
+    "paired and trees": (
+        PairedDesign,
+        lambda runs: estimate_paired_trees(runs, accept_shrinkage=True),
+    ),
+}
 FEWEST = 8  # runs at which the curves begin
+FEWEST_FOR_TREES = 30
 
 
 class Game:
@@ -64,13 +75,15 @@ class Game:
         return phi
 
 
-def errors(game: Game, seed: int, noise: float, counts: Sequence[int]) -> dict[str, list[float]]:
-    """The error of each method at each number of runs, for one game."""
+def errors(
+    game: Game, seed: int, noise: float, counts: Sequence[int], few: Sequence[int]
+) -> dict[str, list[float]]:
+    """The error of each method at each number of runs, for one game; of trees at the `few`."""
     n, truth = len(game.main), game.shapley()
     usual = np.array([members_of(r.mask, n) for r in KernelShapDesign(n, -1).take(2002)[2:]])
     sigma = noise * float(game(usual).std())
     found: dict[str, list[float]] = {}
-    for name, (design, estimate) in METHODS.items():
+    for name, (design, estimate) in (METHODS | TREES).items():
         planned = design(n, seed, 1).take(2 + max(counts))
         masks = np.array([members_of(run.mask, n) for run in planned])
         draw = np.random.default_rng(derive_seed(seed, "benchmark noise"))
@@ -80,7 +93,7 @@ def errors(game: Game, seed: int, noise: float, counts: Sequence[int]) -> dict[s
         found[name] = [
             float(np.linalg.norm(estimate(table.at(range(2 + k))).values - truth))
             / float(np.linalg.norm(truth - truth.mean()))
-            for k in counts
+            for k in (few if name in TREES else counts)
         ]
     return found
 
@@ -103,13 +116,14 @@ def compare(args: argparse.Namespace, noise: float, crowd: float) -> dict[str, A
     longest = max(args.targets)
     counts = sorted({2 * round(x / 2) for x in np.geomspace(FEWEST, longest, args.points)})
     counts = sorted({*counts, *args.targets})
+    few = [count for count in counts if FEWEST_FOR_TREES <= count <= min(args.targets)]
     games = [
-        errors(Game(args.players, seed, crowd), seed, noise, counts)
+        errors(Game(args.players, seed, crowd), seed, noise, counts, few)
         for seed in range(args.seed, args.seed + args.games)
     ]
     curves = {
         name: np.sqrt(np.mean([np.square(game[name]) for game in games], axis=0))
-        for name in METHODS
+        for name in METHODS | TREES
     }
     rows = []
     for target in args.targets:
@@ -121,6 +135,7 @@ def compare(args: argparse.Namespace, noise: float, crowd: float) -> dict[str, A
         "noise": noise,
         "crowd": crowd,
         "runs": counts,
+        "few": few,
         "rms": {name: curve.tolist() for name, curve in curves.items()},
         "rows": rows,
     }

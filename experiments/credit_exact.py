@@ -86,7 +86,10 @@ DESIGNS: dict[str, Callable[[int], Design]] = {
     "permutation": lambda seed: PermutationDesign(PLAYERS, seed),
     "banzhaf": lambda seed: UniformDesign(PLAYERS, seed),
     "loo": lambda seed: LeaveOneOutDesign(PLAYERS, seed, 8),
+    "trees": lambda seed: PairedDesign(PLAYERS, seed),
+    "paired-trees": lambda seed: PairedDesign(PLAYERS, seed),
 }
+TREE_DRAWS = 40  # designs at most, because fitting trees takes a tenth of a second
 
 
 def split(_images: Tensor, labels: Tensor) -> list[Part]:
@@ -169,7 +172,7 @@ def replay(
 ) -> dict[str, Any]:
     """One estimator at one budget, over many designs."""
     errors, ranks, covered, widths, resolved, counts = [], [], [], [], [], []
-    for seed in range(draws):
+    for seed in range(min(draws, TREE_DRAWS) if "trees" in name else draws):
         runs = DESIGNS[name](seed).take(budget)
         shares = estimate(replayed(runs, values), name, accept_shrinkage=True)
         errors.append(distance(shares.values, truth))

@@ -25,6 +25,7 @@ from wherefrom.credit.result import Shares
 PLAYERS = 20
 CHEAP, DEAR = "sparsified", "retrain"
 OURS, PAPER = "paired Shapley, sparsified FT (ours)", "KernelSHAP, sparsified FT (the paper's)"
+TREES = {"trees": "trees, sparsified FT", "paired-trees": "paired Shapley and trees, sparsified FT"}
 COUNTS = (28, 48, 78, 118, 158, 206)  # runs, those with none and with all among them
 DRAWS = 20  # parts of the runs at each count
 ESTIMATION: dict[str, tuple[Design, int]] = {
@@ -65,6 +66,7 @@ class Judged:
             ("LOO, sparsified FT", "loo", self.parts["loo"]),
             (PAPER, "kernelshap", self.parts["kernelshap"]),
             (OURS, "paired", self.parts["paired"]),
+            *((label, method, self.parts["paired"]) for method, label in TREES.items()),
         ):
             try:
                 self.shares[label] = estimate(table, method, accept_shrinkage=True)
@@ -98,7 +100,7 @@ class Judged:
         return results
 
     def curves(self) -> list[dict[str, Any]]:
-        """Error and LDS of both estimators by number of runs."""
+        """Error and LDS of four estimators by number of runs."""
         try:
             reference = estimate(self.parts["reference"], "paired")
         except InputError as error:
@@ -110,10 +112,11 @@ class Judged:
         judges = of(self.dear, *HELD_OUT[0.5])
         rows = []
         for count in COUNTS:
-            for method in ("kernelshap", "paired"):
+            for method in ("kernelshap", "paired", *TREES):
+                runs = self.parts["kernelshap" if method == "kernelshap" else "paired"]
                 given = [
                     estimate(each, method, accept_shrinkage=True).values
-                    for each in parts_of(self.parts[method], count)
+                    for each in parts_of(runs, count)
                 ]
                 if not given:
                     continue

@@ -18,6 +18,12 @@ COMMANDS = {
     "credit_cost": "python benchmarks/credit_cost.py --data FASHION-MNIST --out RESULT",
     "credit_empty": "python experiments/credit_empty.py",
 }
+ESTIMATORS = {
+    "kernelshap": "KernelSHAP",
+    "paired": "ours",
+    "trees": "trees",
+    "paired-trees": "ours and trees",
+}
 STAGES = ("training", "sampling", "scoring")
 GAMES = {
     "retrain": "retraining",
@@ -197,7 +203,7 @@ def table_1_other(results: dict[str, Any]) -> str:
 
 @_once_run("credit_table_1")
 def curves(results: dict[str, Any]) -> str:
-    """Error and LDS of both estimators by number of runs."""
+    """Error and LDS of four estimators by number of runs."""
     rows: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
     for name, values in results["properties"].items():
         for row in values["curves"]:
@@ -205,16 +211,17 @@ def curves(results: dict[str, Any]) -> str:
     lines = [
         [
             f"{name}, {runs} runs",
-            *(_error(by.get(m, {})) for m in ("kernelshap", "paired")),
-            *(_percent(by.get(m, {}).get("lds")) for m in ("kernelshap", "paired")),
+            *(_error(by.get(m, {})) for m in ESTIMATORS),
+            *(_percent(by.get(m, {}).get("lds")) for m in ESTIMATORS),
         ]
         for (name, runs), by in rows.items()
     ]
     if not lines:
         return "Not run: the ledger has no second design yet.\n"
-    head = ["sparsified fine-tuning", "error: KernelSHAP", "ours"]
+    first, *others = ESTIMATORS.values()
+    head = ["sparsified fine-tuning", f"error: {first}", *others]
     picture = "\n![Error and LDS against the number of runs](results/credit_table_1.svg)\n"
-    return table([*head, "LDS, %, alpha = 0.5: KernelSHAP", "ours"], lines) + picture
+    return table([*head, f"LDS, %, alpha = 0.5: {first}", *others], lines) + picture
 
 
 def _error(row: Mapping[str, Any]) -> str:
@@ -244,6 +251,27 @@ def needed(results: dict[str, Any]) -> str:
         for row in case["rows"]
     ]
     return table(["game", "error", "KernelSHAP's runs", "ours", "ratio"], rows)
+
+
+@_once_run("credit_estimators")
+def few_runs(results: dict[str, Any]) -> str:
+    """Errors of all estimators for few runs of synthetic games."""
+    rows = [
+        [
+            f"noise {case['noise']:.0%}, crowd {case['crowd']:g}",
+            str(runs),
+            *(f"{curve[_counts(case, curve).index(runs)]:.2f}" for curve in case["rms"].values()),
+        ]
+        for case in results["cases"]
+        for runs in case["few"]
+    ]
+    return table(["game", "runs", *results["cases"][0]["rms"]], rows)
+
+
+def _counts(case: Mapping[str, Any], curve: list[float]) -> list[int]:
+    """The numbers of runs of a curve; trees were fitted to few runs only."""
+    counts: list[int] = case["few" if len(curve) == len(case["few"]) else "runs"]
+    return counts
 
 
 @_once_run("credit_ledger")
@@ -316,6 +344,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "credit_table_1_setting": table_1_setting,
     "credit_curves": curves,
     "credit_estimators": needed,
+    "credit_few_runs": few_runs,
     "credit_ledger": ledger,
     "credit_gradients": gradients,
     "credit_cost": cost,

@@ -9,7 +9,7 @@ sparsified fine-tuning, and judged by retraining from scratch on subsets that no
 Eq. 10).  Kill it at any time; the same command goes on, and `--from-ledger` makes tables of what is
 there.
 
-Error against the number of runs: both estimators are held against shares of as many runs again, of
+Error against the number of runs: all estimators are held against shares of as many runs again, of
 another design; the variance of those shares is subtracted from the squared error.  Fewer runs than
 there are means some of them, drawn several times.
 """
@@ -217,7 +217,8 @@ def plot(results: Mapping[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     rows = results["properties"][PROPERTIES[0]]["curves"]
-    names = {"kernelshap": "KernelSHAP of the paper", "paired": "paired (default)"}
+    names = {"kernelshap": "KernelSHAP of the paper", "paired": "paired (default)",
+             "trees": "trees", "paired-trees": "paired and trees"}  # fmt: skip
     figure = Figure(figsize=(8, 3), layout="constrained")
     for axes, key, label in zip(
         figure.subplots(1, 2), ("error", "lds"), ("relative error", "LDS"), strict=True

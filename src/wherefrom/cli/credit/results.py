@@ -29,7 +29,8 @@ level_option = click.option(
 method_option = click.option(
     "--method",
     default="auto",
-    help="Estimator: auto, paired, exact, kernelshap, permutation, banzhaf, loo or owen.",
+    help="Estimator: auto, paired, exact, kernelshap, permutation, banzhaf, loo, owen, trees or "
+    "paired-trees.",
 )
 shrinkage_option = click.option(
     "--accept-shrinkage",

@@ -21,11 +21,13 @@ from wherefrom.credit.estimators.paired import (
     estimate_paired,
 )
 from wherefrom.credit.estimators.tables import checked, enumerated, pairs_of, subsets_of
+from wherefrom.credit.estimators.trees import estimate_paired_trees, estimate_trees
 from wherefrom.credit.ledger.game import RunTable
 from wherefrom.credit.result import Shares
 from wherefrom.data.images.notebook import AsTable, Rows
 
-METHODS = ("auto", "paired", "exact", "kernelshap", "permutation", "banzhaf", "loo", "owen")
+METHODS = ("auto", "paired", "exact", "kernelshap", "permutation", "banzhaf", "loo", "owen",
+           "trees", "paired-trees")  # fmt: skip
 
 
 def estimate(
@@ -70,6 +72,8 @@ def estimate(
         "permutation": estimate_permutation,
         "banzhaf": estimate_banzhaf,
         "loo": estimate_leave_one_out,
+        "trees": estimate_trees,
+        "paired-trees": partial(estimate_paired_trees, accept_shrinkage=accept_shrinkage),
     }
     return estimators[method](table, level=level)
 
