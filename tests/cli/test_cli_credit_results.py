@@ -93,6 +93,27 @@ def test_plan_has_rows_that_narrow__identity_width(study, capsys):
     assert planned["anchors_needed"] <= 3
 
 
+def test_a_plan_says_what_a_budget_resolves_and_pays__closed_form(study, capsys):
+    """The pilot's game is known: 6 runs more than its unknowns resolve little, 640 nearly all."""
+    rows = told(capsys, "plan", study, "--runs", "18", "--runs", "640")["rows"]
+    assert 0 <= rows[0]["paid"] < 0.5 < rows[1]["paid"] < 1
+    assert rows[0]["signs"] < 3
+    assert 5 < rows[1]["signs"] <= 6
+    assert run(["credit", "plan", str(study), "--runs", "18", "--device", "cpu"]) == 0
+    said = capsys.readouterr().err
+    assert "18 runs will most likely end in 'not resolved' for all" in said
+    assert "of the pool and hold the rest" in said
+
+
+def test_a_pilot_recommends_property_and_estimator__identity_reason(study, capsys):
+    advice = {
+        each["setting"]: each for each in told(capsys, "plan", study, "--pilot")["recommended"]
+    }
+    assert advice["property"]["value"] == "worth"
+    assert "of a pool" in advice["property"]["reason"]
+    assert advice["estimator"]["value"] == "paired"
+
+
 def test_an_uncertain_gain_needs_more_anchors__identity_advice(tmp_path, capsys):
     (tmp_path / "noisy.py").write_text(GAME.replace("0.3 * draw", "9 * draw"))
     path = made_study(tmp_path, module="noisy")

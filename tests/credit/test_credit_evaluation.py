@@ -8,9 +8,8 @@ from synthetic_games import MixedGame, played
 from wherefrom.core.errors import InputError
 from wherefrom.credit.equations import all_subsets, shapley_value
 from wherefrom.credit.estimators.design import EnumerationDesign, PairedDesign
-from wherefrom.credit.estimators.intervals import bonferroni
 from wherefrom.credit.estimators.paired import estimate_exact, estimate_paired, pair_rows
-from wherefrom.credit.estimators.planning import plan_runs
+from wherefrom.credit.estimators.planning import foreseen_shares, plan_runs
 from wherefrom.credit.estimators.regression import sum_zero_basis
 from wherefrom.credit.estimators.tables import anchors_of, pairs_of
 from wherefrom.credit.evaluation.fidelity import certify_proxy
@@ -256,8 +255,10 @@ def test_the_plan_has_the_variance_of_the_weighted_fit__naive_loop():
     inverse = np.linalg.inv((X * w[:, None]).T @ X)
     cover = sum_zero_basis(12) @ inverse @ (X * w[:, None] ** 2).T @ X @ inverse
     errors = plan.spread * np.sqrt(np.diag(cover @ sum_zero_basis(12).T))
-    reach = bonferroni(12, 10000 - 13, 0.95) * errors.mean()
-    assert np.isclose(plan.rows[0].half_width, reach, rtol=0.005)
+    foreseen, gain = foreseen_shares(pilot, 20000), anchors_of(pilot)
+    apart = np.diag(foreseen.covariance) - gain.variance / 12**2
+    assert np.isclose(np.sqrt(apart).mean(), errors.mean(), rtol=0.005)
+    assert np.isclose(foreseen.high.mean() - foreseen.low.mean(), 2 * plan.rows[0].half_width)
 
 
 def additive12(masks):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from wherefrom.credit.study.cost import Cost
     from wherefrom.credit.study.file import Study
 
+MEGABYTE = 10**6
 study_argument = click.argument("study", type=cli.FILE)
 property_option = click.option(
     "--property", "name", help="The property to use; default: the study's first."
@@ -106,7 +107,8 @@ def tell_cost(
     session.note(
         f"{data.players} contributors, {len(data.images)} images; {cost.parameters:,} trained "
         f"numbers{pruned}; timed in {cost.spent:.0f} s with batches of up to "
-        f"{cost.largest}, larger ones in proportion, scoring left out"
+        f"{cost.largest}, larger ones in proportion, scoring left out; a run takes "
+        f"{cost.bytes_per_run / MEGABYTE:.2g} MB on the disk"
     )
     session.note(
         f"until the pilot's {runs} runs are made: about {cost.hours(runs):.2g} hours; "
@@ -144,23 +146,25 @@ def plan(
     device: str,
     as_json: bool,
 ) -> None:
-    """Say how wide the intervals would be for a number of runs, and how many hours they take.
+    """Say how wide the intervals would be for a number of runs, what they pay, and what they cost.
 
     Before there are runs it says what the study costs, from a few timed steps, and trains nothing.
+    With --pilot it recommends a property, an estimator and a game, each with its reason.
 
     \b
     Example:
       wherefrom credit plan study.toml --pilot
     """
     from wherefrom.credit.estimators.planning import pilot_size
-    from wherefrom.credit.evaluation.foresight import COST, INTERVALS, PILOT, plan_steps, plan_study
+    from wherefrom.credit.evaluation.foresight import COST, INTERVALS, PILOT, plan_steps
     from wherefrom.credit.evaluation.remarks import shared_lines
     from wherefrom.credit.method import finished_runs, open_study, run_study
+    from wherefrom.credit.payout.forecast import forecast, recommend
     from wherefrom.credit.study.file import load_study
     from wherefrom.report.credit.tables import plan_table
 
     place, loaded = cli.resolve_device(device), load_study(study)
-    steps = plan_steps(loaded, pilot=pilot)
+    steps, cost = plan_steps(loaded, pilot=pilot), None
     if COST in steps:
         data = loaded.contributors(track=session.track)
         cost = tell_cost(session, loaded, data, place, quiet_table=pilot or as_json)
@@ -180,9 +184,12 @@ def plan(
         runs = finished_runs(opened, name)
     else:
         runs = finished(session, study, name, device)
-    planned = plan_study(runs, budgets, level=level)
+    planned = forecast(runs, budgets, level=level)
+    advice = recommend(runs.opened, cost=cost, level=level) if pilot else ()
     if as_json:
-        print_json(planned.to_dict() | {"same images": runs.opened.data.shared})
+        recommended = {"recommended": [each._asdict() for each in advice]} if pilot else {}
+        facts = planned.to_dict() | {"same images": runs.opened.data.shared}
+        print_json(facts | recommended)
         return
     for line in shared_lines(runs.opened.data):
         session.note(line)
@@ -191,6 +198,11 @@ def plan(
         f"equal split {planned.equal_split:.4g}, spread of a half difference {planned.spread:.4g}"
     )
     session.note(planned.about_gain())
+    for row in planned.rows:
+        if row.runs in (budgets or (loaded.config.design.runs,)):
+            session.note(planned.verdict(row))
+    for each in advice:
+        session.note(each.line())
     print_table(plan_table(planned))
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import floor
 from typing import Any
 
 import numpy as np
 
 from wherefrom.core.errors import InputError
 from wherefrom.credit.estimators.design import ANCHOR_RUNS
-from wherefrom.credit.estimators.intervals import bonferroni, gain_level, tukey
+from wherefrom.credit.estimators.intervals import Estimate, add_intervals, gain_level, tukey
 from wherefrom.credit.estimators.kernel_shap_weights import half_sizes, pair_kernel, pair_law
 from wherefrom.credit.estimators.paired import LEVEL, estimate_paired, fit_paired, pair_rows
 from wherefrom.credit.estimators.tables import anchors_of, checked, pairs_of
-from wherefrom.credit.ledger.game import Floats, RunTable
+from wherefrom.credit.ledger.game import RunTable
+from wherefrom.credit.result import Shares
 
 SIZE_TERMS = 2  # coefficients of `size_features`
 RUNS_PER_GROUP = 4  # a budget resolves about a quarter as many contributors as it has runs
@@ -26,7 +28,10 @@ class BudgetRow:
 
     `half_width`: expected half-width of the simultaneous intervals, in units of the property;
     `relative`: over the equal split.  `separated`: expected number of neighbours in the ranking,
-    of n - 1 pairs, that would be told apart.  `hours` is None where no run was timed.
+    of n - 1 pairs, that would be told apart.  `signs`: expected number of contributors whose sign
+    would be resolved.  `paid`: the part of a pool that a first payout would pay, the rest being
+    escrow; None where it was not foreseen.  `hours` and `bytes` (on the disk) are None where no run
+    was timed or saved.
     """
 
     runs: int
@@ -34,6 +39,9 @@ class BudgetRow:
     relative: float
     separated: float
     hours: float | None
+    signs: float = 0.0
+    paid: float | None = None
+    bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,20 @@ class RunsPlan:
             )
         return "shares stay uncertain; measure with less noise or make more runs"
 
+    def verdict(self, row: BudgetRow) -> str:
+        """What this number of runs will most likely resolve, and pay, in one sentence."""
+        top = floor(row.signs + 0.5)
+        said = f"{row.runs} runs will most likely "
+        if top < self.players:
+            said += "end in 'not resolved' for all" + (f" but the top {top}" if top else "")
+        else:
+            said += "resolve every sign"
+        if row.separated < self.players - 1.5:
+            said += f", and tell {row.separated:.2g} of {self.players - 1} neighbours apart"
+        if row.paid is not None:
+            said += f"; a first payout would pay {row.paid:.0%} of the pool and hold the rest"
+        return said
+
     def about_gain(self) -> str:
         """How certain the gain is that a payout would divide, in one sentence."""
         if self.gain_reach is None:
@@ -91,6 +113,11 @@ class RunsPlan:
 def pilot_size(players: int) -> int:
     """The number of runs of a pilot: the anchors, and enough pairs to estimate the spread."""
     return 2 * ANCHOR_RUNS + max(4 * players, 2 * (players + 2 * SIZE_TERMS))
+
+
+def usual_budgets(players: int) -> list[int]:
+    """1 to 16 times the pairs of a pilot."""
+    return [2 ** (j + 2) * players for j in range(5)]
 
 
 def plan_runs(
@@ -119,11 +146,10 @@ def plan_runs(
         )
     shares = estimate_paired(runs, level=level)
     reach = shares.anchors.reach(gain_level(level))
-    # The fit's residual is that of rows times the root of their weight.
-    sigma2 = fit.residual / float(pair_rows(pairs, anchors).weights.mean())
-    wanted = list(budgets) or [2 ** (j + 2) * n for j in range(5)]
+    sigma2 = _pair_variance(runs)
+    wanted = list(budgets) or usual_budgets(n)
     rows = [
-        _row(budget, n, sigma2, shares.values, level, seconds_per_run)
+        _row(foreseen_shares(runs, budget, level=level), seconds_per_run)
         for budget in wanted
         if budget // 2 > n - 1 + SIZE_TERMS
     ]
@@ -141,24 +167,54 @@ def plan_runs(
     )
 
 
-def _row(
-    budget: int, n: int, sigma2: float, values: Floats, level: float, seconds: float | None
-) -> BudgetRow:
-    from scipy.special import ndtr
+def foreseen_shares(pilot: RunTable, runs: int, *, level: float = LEVEL) -> Shares:
+    """The shares and intervals to expect of `runs` runs, if those of the pilot were the true ones.
 
+    The gain and its noise are the pilot's: the empty and the full set are run before other subsets.
+    `InputError` for a budget or a pilot that leaves no degree of freedom.
+    """
+    shares = estimate_paired(pilot, level=level)
+    n, freedom = shares.players, runs // 2 - (shares.players - 1) - SIZE_TERMS
+    if freedom < 1:
+        raise InputError(f"{runs} runs carry no intervals of {n} contributors")
     law, weight = pair_law(n), pair_kernel(n) / pair_law(n)
     energy = half_sizes(n) * (n - half_sizes(n)) / (n * (n - 1))
     ratio = float((law * weight**2 * energy).sum() / (law * weight * energy).sum() ** 2)
-    freedom = budget // 2 - (n - 1) - SIZE_TERMS
-    direction = sigma2 * ratio / freedom
-    width = bonferroni(n, freedom, level) * ((1 - 1 / n) * direction) ** 0.5
-    spread = (2 * direction) ** 0.5
+    direction = _pair_variance(checked(pilot)) * ratio / freedom
+    foreseen = Estimate(
+        method="paired",
+        centers=shares.values,
+        covariance=direction * (np.eye(n) - 1 / n) + shares.anchors.variance / n**2,
+        freedom=freedom,
+        anchors=shares.anchors,
+        runs=runs,
+        portions=np.full(n, 1 / n),
+    )
+    return add_intervals(foreseen, level)
+
+
+def _pair_variance(runs: RunTable) -> float:
+    """The residual variance of a half difference, in units of the property squared."""
+    anchors, pairs = anchors_of(runs), pairs_of(runs)
+    # The fit's residual is that of rows times the root of their weight.
+    weights = pair_rows(pairs, anchors).weights
+    return fit_paired(pairs, anchors).residual / float(weights.mean())
+
+
+def _row(shares: Shares, seconds: float | None) -> BudgetRow:
+    from scipy.special import ndtr
+
+    n, values = shares.players, shares.values
+    reach = (shares.high - shares.low) / 2
+    width, equal = float(reach.mean()), abs(float(values.mean()))
+    spread = (2 * float(shares.covariance[0, 0] - shares.covariance[0, 1])) ** 0.5
     gaps = np.diff(np.sort(values)) / spread if spread > 0 else np.full(n - 1, np.inf)
-    equal = abs(float(values.mean()))
+    errors = np.where(shares.errors > 0, shares.errors, np.finfo(float).tiny)
     return BudgetRow(
-        runs=budget,
+        runs=shares.runs,
         half_width=width,
         relative=width / equal if equal else float("inf"),
-        separated=float(ndtr(gaps - tukey(n, freedom, level)).sum()),
-        hours=None if seconds is None else budget * seconds / 3600,
+        separated=float(ndtr(gaps - tukey(n, shares.freedom, shares.level)).sum()),
+        hours=None if seconds is None else shares.runs * seconds / 3600,
+        signs=float(ndtr((np.abs(values) - reach) / errors).sum()),
     )

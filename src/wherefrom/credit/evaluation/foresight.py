@@ -10,7 +10,7 @@ from wherefrom.core.progress import Track, quiet
 from wherefrom.credit.diffusion.model import Diffusion, sample
 from wherefrom.credit.diffusion.properties import RunOutput, measure
 from wherefrom.credit.estimators.paired import LEVEL
-from wherefrom.credit.estimators.planning import RunsPlan, plan_runs
+from wherefrom.credit.estimators.planning import RunsPlan, plan_runs, usual_budgets
 from wherefrom.credit.method import FinishedRuns, OpenStudy
 from wherefrom.credit.study.diffusion_run import START, DiffusionPlay
 from wherefrom.credit.study.file import Study
@@ -97,6 +97,7 @@ def plan_study(
 ) -> RunsPlan:
     """Expected intervals of a study at `budgets` runs, from the runs of its pilot (`plan_runs`).
 
+    Without budgets, those of `plan_runs` and the number that the study file asks for.
     `InputError` for the design owen, whose intervals are not those of the paired design.
     """
     if runs.opened.data.unions:
@@ -104,4 +105,6 @@ def plan_study(
             "plan foresees the paired design, and this study has the design owen; plan it with the "
             "design paired first"
         )
-    return plan_runs(runs.table, budgets, level=level, seconds_per_run=runs.seconds)
+    n = runs.table.masks.shape[1]
+    wanted = budgets or sorted({*usual_budgets(n), runs.opened.study.config.design.runs})
+    return plan_runs(runs.table, wanted, level=level, seconds_per_run=runs.seconds)

@@ -21,6 +21,7 @@ from wherefrom.credit.study.models import untrained_model
 
 LIMIT = 20.0  # seconds of timed steps, about
 HOUR = 3600.0
+FULL, SAMPLING = "training of the full model", "sampling, each run"  # stages
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Cost:
 
     `parameters`, `pruned`: trained numbers without and with pruning (None: no pruning).  `largest`:
     images in the largest batch that was timed; the time of larger ones is taken in proportion,
-    which is rather too long.  `spent`: seconds that the timing took.
+    which is rather too long.  `spent`: seconds that the timing took.  `bytes_per_run`: on the disk,
+    of its images and, where they are kept, its weights.
     """
 
     parameters: int
@@ -49,6 +51,14 @@ class Cost:
     largest: int
     spent: float
     device: str
+    bytes_per_run: int
+
+    @property
+    def retraining(self) -> float | None:
+        """Hours of a retrained subset, about; None where no full model is trained."""
+        whole = [stage.seconds for stage in self.stages if stage.name == FULL]
+        rest = [stage.seconds for stage in self.stages if stage.name == SAMPLING]
+        return sum(whole + rest) / HOUR if whole else None
 
     @property
     def before(self) -> float:
@@ -91,7 +101,7 @@ def measure_cost(
         pruned = count_parameters(smaller.network)
     plan: list[tuple[str, Diffusion, TrainingConfig | None, bool]] = []
     if kind != "retrain":
-        plan.append(("training of the full model", model, c.training, True))
+        plan.append((FULL, model, c.training, True))
     if kind == "sparsified":
         plan.append(("recovery of the pruned model", smaller, c.recovery, True))
     if kind in TRAINED:
@@ -101,7 +111,7 @@ def measure_cost(
         steps, batch = c.unlearning.steps, c.unlearning.batch
         as_training = TrainingConfig(steps=steps, batch=batch)
         plan.append(("unlearning, each run", smaller, as_training, False))
-    plan.append(("sampling, each run", smaller, None, False))
+    plan.append((SAMPLING, smaller, None, False))
     stages, largest, timed = [], 0, dict[tuple[int, bool], tuple[float, int]]()
     for name, network, training, once in track(plan, "timing training steps", total=len(plan)):
         key = id(network), training is None
@@ -114,7 +124,11 @@ def measure_cost(
         seconds, measured = timed[key]
         largest = max(largest, measured)
         stages.append(Stage(name, steps, batch, steps * batch * seconds, once))
-    return Cost(total, pruned, tuple(stages), largest, time.perf_counter() - began, device)
+    saved = c.sampling.images * c.contributors.channels * c.contributors.size**2
+    if c.game.keep == "weights":
+        saved += sum(p.numel() * p.element_size() for p in smaller.trained())
+    spent = time.perf_counter() - began
+    return Cost(total, pruned, tuple(stages), largest, spent, device, saved)
 
 
 def _untrained(study: Study, data: Contributors, device: str) -> Diffusion:

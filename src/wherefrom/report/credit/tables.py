@@ -176,10 +176,20 @@ def plan_table(plan: RunsPlan) -> Table:
     """One row per budget."""
     columns = columns_of(
         "runs:int | hours:num | half-width:num | of the equal split:% | "
-        "neighbours told apart:num | advice:text"
+        "signs:num | neighbours told apart:num | paid:% | MB:num | advice:text"
     )
     rows = tuple(
-        (row.runs, row.hours, row.half_width, row.relative, row.separated, plan.advice(row))
+        (
+            row.runs,
+            row.hours,
+            row.half_width,
+            row.relative,
+            row.signs,
+            row.separated,
+            row.paid,
+            None if row.bytes is None else row.bytes / 1e6,
+            plan.advice(row),
+        )
         for row in plan.rows
     )
     return Table(columns, rows)
