@@ -17,6 +17,7 @@ from wherefrom.anomaly.auditing import audit
 from wherefrom.anomaly.calibration.sorting import sort_images
 from wherefrom.anomaly.comparison.generators import anomaly_score
 from wherefrom.anomaly.config import PRESETS
+from wherefrom.anomaly.measuring import features, scoring
 from wherefrom.anomaly.measuring.cache import MemoryCache
 from wherefrom.anomaly.measuring.scoring import score_files
 from wherefrom.anomaly.paper.human import read_human_table
@@ -29,6 +30,7 @@ from wherefrom.metrics.feature_sets.kernel_distance import kernel_distance
 from wherefrom.metrics.ks2d import ks2d_distance
 from wherefrom.report.anomaly.page import write_audit
 from wherefrom.report.anomaly.tables import mean_test_table
+from wherefrom.report.anomaly.wording import early
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,47 @@ def test_broken_files_are_named__closed_form(result):
     assert name.name == "torn.png"
     assert reason
     assert result.skipped["real"] == ()
+
+
+def test_the_order_by_frechet_distance_comes_before_c_and_v__identity_order(place, monkeypatch):
+    seen = []
+
+    class Stop(Exception):  # noqa: N818
+        """Ends the audit where C and V would begin."""
+
+    def stop(*args, **kwargs):
+        raise Stop
+
+    monkeypatch.setattr(auditing, "calibrate", stop)
+    with pytest.raises(Stop):
+        audit(sets(place), place / "real", tiny_encoder(), config=SMALL, first=seen.append)
+    (order,) = seen
+    scored = {
+        name: score_files([place / name], tiny_encoder(), config=SMALL.scores)
+        for name in ("real", "good", "bad")
+    }
+    real = scored.pop("real")
+    for name, scores in scored.items():
+        alone = frechet_distance(real.features, scores.features)
+        assert order.distances[name] == pytest.approx(alone, rel=1e-9)  # another order of sums
+    assert early(order).startswith("FD: good ")
+
+
+def test_features_alone_do_not_take_an_image_out_of_its_group__identity_groups(place, monkeypatch):
+    """An image whose features alone are known is measured beside others, as an unknown one is."""
+    cache, groups = MemoryCache(), []
+    features_only = replace(SMALL.scores, directions=0, restarts=0)
+    score_files([place / "good"], tiny_encoder(), config=features_only, cache=cache)
+    monkeypatch.setattr(scoring, "group_size", lambda encoder: 4)
+    monkeypatch.setattr(features, "group_size", lambda encoder: 4)
+    whole = features.measure
+    monkeypatch.setattr(
+        scoring,
+        "measure",
+        lambda images, *a, **k: groups.append(len(images)) or whole(images, *a, **k),
+    )
+    score_files([place / "good"], tiny_encoder(), config=SMALL.scores, cache=cache)
+    assert groups == [4, 4, 4]
 
 
 def test_a_second_run_measures_nothing__identity_cache(place, monkeypatch):

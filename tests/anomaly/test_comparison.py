@@ -9,6 +9,7 @@ import torch
 from drawn_scores import ENCODER, drawn_scores
 from scipy.stats import ttest_ind
 
+from wherefrom.anomaly.comparison.frechet_order import order_by_frechet
 from wherefrom.anomaly.comparison.generators import (
     ComparisonConfig,
     anomaly_score,
@@ -24,6 +25,8 @@ from wherefrom.metrics.feature_sets.neighbours import realism
 from wherefrom.metrics.ks2d import ks2d_distance
 
 FAST = ComparisonConfig(draws=99)
+MAX_APART = 4  # of 16 at a rate of 0.05: more happen in 1 of 1,000 cases
+SUMMED_IN_ANOTHER_ORDER = 1e-9  # relative, float64
 
 
 def vectors(scores):
@@ -66,6 +69,44 @@ def test_an_order_only_where_the_data_tell__limit():
     assert set(result.ranking.best) == {"near", "near too"}
     assert [set(group) for group in result.ranking.groups] == [{"near", "near too"}, {"far"}]
     assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["equal_size"] == 120
+
+
+def test_generators_are_ordered_by_frechet_distance_where_as_says_otherwise__closed_form():
+    """Features and (C, V) of drawn scores are independent; the order is that of the features."""
+    real = drawn_scores("real", 80)
+    near, far = drawn_scores("near", 60, c=3), drawn_scores("far", 60)
+    far = replace(far, features=far.features + 2)
+    wide = replace(drawn_scores("wide", 60, c=1), features=near.features[range(59, -1, -1)])
+    sets = {"far": far, "near": near, "wide": wide}
+    result = compare_generators(real, sets, config=FAST)
+    assert {row.name for row in result.generators[:2]} == {"near", "wide"}
+    assert result.generators[2].name == "far"
+    assert result.ranking.names[0] == "far"
+    order = result.frechet
+    alone = frechet_distance(real.features, near.features)
+    assert order.distances["near"] == pytest.approx(alone, rel=SUMMED_IN_ANOTHER_ORDER)
+    assert [order.ranking.show_ranks(name) for name in ("near", "wide", "far")] == ["1-2"] * 2 + [
+        "3"
+    ]
+    assert [row["rank"] for row in result.rows()] == ["1-2", "1-2", "3"]
+    assert [row["rank_by_as"] for row in result.rows()][2] == "1"
+    turned = {name: scores.select(list(range(59, -1, -1))) for name, scores in sets.items()}
+    again = order_by_frechet(real, turned)
+    assert again.ranking.pairs == pytest.approx(order.ranking.pairs)
+
+
+def test_equal_generators_share_their_ranks_and_unequal_ones_do_not__limit():
+    """16 pairs of equal generators of heavy-tailed features: few are told apart."""
+    apart = 0
+    for k in range(16):
+        sets = {name: drawn_scores(f"{name}{k}", 40) for name in ("real", "a", "b")}
+        for scores in sets.values():
+            scores.features.mul_(scores.features[:, :1].exp())
+        order = order_by_frechet(sets.pop("real"), sets)
+        apart += order.ranking.groups != (order.ranking.names,)
+    assert apart <= MAX_APART
+    with pytest.raises(InputError, match="few: 1 images could be read"):
+        order_by_frechet(drawn_scores("real", 9), {"few": drawn_scores("few", 1)})
 
 
 def test_several_generators_are_tested_together__identity_holm():

@@ -6,7 +6,8 @@ calibration among which single images are ranked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor
 from wherefrom.anomaly.calibration.assumption import AssumptionConfig
 from wherefrom.anomaly.calibration.fitted import AnomalyCalibration
 from wherefrom.anomaly.calibration.judgement import FalseAlarms, ImageJudgement
+from wherefrom.anomaly.comparison.frechet_order import FrechetOrder, order_by_frechet
 from wherefrom.anomaly.comparison.generators import (
     MIN_IMAGES,
     Comparison,
@@ -152,17 +154,22 @@ def audit(
     config: AuditConfig | None = None,
     seed: int = 0,
     cache: Cache | None = None,
+    first: Callable[[FrechetOrder], None] | None = None,
     track: Track = quiet,
 ) -> Audit:
     """Compare generators with real images, and rank every generated image among real ones.
 
     `generators` maps names to files and folders.  `encoder`: default EfficientNet-Lite0.  Too few
     images for the settings are refused before any image is scored.  With a `cache` only images
-    whose content is new are measured.
+    whose content is new are measured.  `first` is given the order by Frechet distance, which is
+    known long before C and V.
     """
     chosen, store = config or AuditConfig(), MemoryCache() if cache is None else cache
     encoder = load_feature_encoder() if encoder is None else encoder
     require_enough(generators, real, encoder, chosen)
+    frechet = _first_order(generators, real, encoder, chosen, seed, store, track)
+    if first is not None:
+        first(frechet)
     calibration, real_scores = calibrate(
         real,
         encoder,
@@ -183,6 +190,7 @@ def audit(
         config=chosen.comparison,
         seed=seed,
         logits={name: rows for name, rows in logits.items() if rows is not None},
+        frechet=frechet,
         track=track,
     )
     judgements = {
@@ -202,6 +210,29 @@ def audit(
         real=real_scores,
         generated=generated,
         config=chosen,
+    )
+
+
+def _first_order(
+    generators: Mapping[str, Paths],
+    real: Paths,
+    encoder: FeatureEncoder,
+    config: AuditConfig,
+    seed: int,
+    cache: Cache,
+    track: Track,
+) -> FrechetOrder:
+    """The order by Frechet distance, from one forward pass per image."""
+    features_only = dataclasses.replace(config.scores, directions=0, restarts=0)
+    score = partial(
+        score_files, encoder=encoder, config=features_only, seed=seed, cache=cache, track=track
+    )
+    return order_by_frechet(
+        score(as_paths(real)),
+        {name: score(as_paths(paths)) for name, paths in generators.items()},
+        error_rate=config.comparison.error_rate,
+        seed=seed,
+        track=track,
     )
 
 

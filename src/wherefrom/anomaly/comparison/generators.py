@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wherefrom.anomaly.comparison.frechet_order import FrechetOrder, order_by_frechet
 from wherefrom.anomaly.comparison.means import MeanTest, mean_test
 from wherefrom.anomaly.comparison.ranking import Ranking, rank
 from wherefrom.anomaly.result import ImageScores
@@ -134,13 +135,15 @@ class GeneratorScore:
 
 @dataclass(frozen=True)
 class Comparison(AsTable):
-    """All generators of an audit, nearest to the real images first.
+    """All generators of an audit, nearest to the real images first, by Frechet distance.
 
+    `frechet`: that order, as far as it can be told.  `ranking`: the same by AS, for which
     `equal_size` images of each generator are compared.
     """
 
     real_count: int
     generators: tuple[GeneratorScore, ...]
+    frechet: FrechetOrder
     ranking: Ranking
     equal_size: int
     config: ComparisonConfig
@@ -149,6 +152,7 @@ class Comparison(AsTable):
         return {
             "real_count": self.real_count,
             "generators": [row.to_dict() for row in self.generators],
+            "frechet": self.frechet.to_dict(),
             "ranking": self.ranking.to_dict(),
             "equal_size": self.equal_size,
             "config": self.config.to_dict(),
@@ -159,9 +163,12 @@ class Comparison(AsTable):
         return [
             {
                 "generator": row.name,
-                "rank": self.ranking.show_ranks(row.name),
-                "group": self.ranking.group_letters(row.name),
+                "rank": self.frechet.ranking.show_ranks(row.name),
+                "group": self.frechet.ranking.group_letters(row.name),
                 "images": row.count,
+                "frechet_distance_at_equal_size": self.frechet.distances[row.name],
+                "rank_by_as": self.ranking.show_ranks(row.name),
+                "group_by_as": self.ranking.group_letters(row.name),
                 "anomaly_score": row.anomaly_score,
                 "low": row.low,
                 "high": row.high,
@@ -230,9 +237,12 @@ def compare_generators(
     config: ComparisonConfig | None = None,
     seed: int = 0,
     logits: Mapping[str, Tensor] | None = None,
+    frechet: FrechetOrder | None = None,
     track: Track = quiet,
 ) -> Comparison:
     """AS of every generator, and an order among them only as far as the data can tell.
+
+    `frechet`: the order by Frechet distance, if it is known already.
 
     The p-values against the real images are adjusted for the number of generators, and those of
     pairs for the number of pairs (Holm).  No generator, a set of fewer than `MIN_IMAGES` images, or
@@ -262,9 +272,15 @@ def compare_generators(
     points = comparison_points(real, "real")
     vectors = {row.name: vectors[row.name] for row in rows}
     pairs = compare_pairs(points, vectors, draws=chosen.draws, seed=seed, track=track)
+    if frechet is None:
+        frechet = order_by_frechet(
+            real, generated, error_rate=chosen.error_rate, seed=seed, track=track
+        )
+    by_name = {row.name: row for row in rows}
     return Comparison(
         real_count=len(real),
-        generators=tuple(rows),
+        generators=tuple(by_name[name] for name in frechet.ranking.names),
+        frechet=frechet,
         ranking=rank([row.name for row in rows], pairs, chosen.error_rate),
         equal_size=size,
         config=chosen,

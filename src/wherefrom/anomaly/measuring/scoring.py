@@ -165,7 +165,7 @@ class _Measurer:
             except UnusableFile as problem:
                 yield _MeasuringJob(answer=(item, problem.reason))
                 continue
-            if known is not None:
+            if known is not None and len(known.complexities) + len(known.vulnerabilities):
                 yield _MeasuringJob([(item, image)], known)
                 continue
             waiting.append((item, image))

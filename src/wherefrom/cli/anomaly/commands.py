@@ -79,6 +79,7 @@ def audit(session: Session, options: AuditOptions) -> None:
     from wherefrom.anomaly.measuring.cache import FolderCache
     from wherefrom.anomaly.method import remember_encoder
     from wherefrom.report.anomaly.page import PAGE, write_audit
+    from wherefrom.report.anomaly.wording import early
 
     out, config = options.out, options.config
     named = named_folders(options.generated)
@@ -92,6 +93,7 @@ def audit(session: Session, options: AuditOptions) -> None:
         config=config,
         seed=options.seed,
         cache=FolderCache(out / CACHE),
+        first=lambda order: session.note(early(order)),
         track=session.track,
     )
     calibration = remember_encoder(result.calibration, options.encoder, options.resolution)

@@ -132,11 +132,11 @@ def _warnings(audit: Audit) -> tuple[html.Block, ...]:
 def _cards(audit: Audit) -> html.Cards:
     flagged = sum(flags.flagged for flags in audit.flags.values())
     real = plural(audit.comparison.real_count, "real image")
-    best = audit.comparison.ranking.best
+    best = audit.comparison.frechet.ranking.best
     return html.Cards(
         (
             best[0] if len(best) == 1 else f"{len(best)} alike",
-            "nearest to the real images" if len(best) == 1 else "may be the nearest",
+            f"{'nearest' if len(best) == 1 else 'may be the nearest'}, by Fréchet distance",
             "yes" if len(best) == 1 else "unsure",
         ),
         (
@@ -161,9 +161,11 @@ def _scores(audit: Audit) -> html.Grid:
     comparison = audit.comparison
     rows = tuple(
         (
-            comparison.ranking.show_ranks(row.name),
+            comparison.frechet.ranking.show_ranks(row.name),
             row.name,
             str(row.count),
+            f"{comparison.frechet.distances[row.name]:.4g}",
+            comparison.ranking.show_ranks(row.name),
             f"{row.anomaly_score:.3f} ({row.low:.3f} to {row.high:.3f})",
             f"{row.baseline:.3f} (95%: {row.baseline_high:.3f})",
             f"p = {row.p_together:.3g}",
@@ -172,10 +174,10 @@ def _scores(audit: Audit) -> html.Grid:
         for row in comparison.generators
     )
     columns = (
-        *("rank", "generator", "images", "AS (95% interval)", "AS of real images"),
-        *("differs from real", "flagged"),
+        *("rank", "generator", "images", "FD", "rank by AS", "AS (95% interval)"),
+        *("AS of real images", "differs from real", "flagged"),
     )
-    return html.Grid(columns, rows, (True, False, True, False, False, False, True))
+    return html.Grid(columns, rows, (True, False, True, True, True, *[False] * 3, True))
 
 
 def _shifts(comparison: Comparison) -> html.Grid:

@@ -21,19 +21,20 @@ def _p(title: str) -> Column:
 
 
 GENERATOR_COLUMNS = columns_of(
-    "generator:text | rank | group | images:int | AS:num | 95% from:num | to:num | "
+    "generator:text | rank | group | images:int | FD at equal size:num | rank by AS | "
+    "group by AS | AS:num | 95% from:num | to:num | "
     "p-value:p | p-value, all generators together:p | AS of real images:num | "
     "AS at equal size:num | C:num | V:num | FD:num | KD:num | precision:num | recall:num | "
     "density:num | coverage:num | realism:num | IS:num | left out:int | flagged:share"
 )
 GENERATOR_SHOWN = (
-    *("generator", "rank", "group", "images", "AS", "95% from", "to"),
-    *("p-value, all generators together", "AS of real images", "flagged", "FD", "KD"),
+    *("generator", "rank", "group", "images", "FD at equal size", "KD", "AS", "95% from", "to"),
+    *("p-value, all generators together", "AS of real images", "rank by AS", "flagged"),
 )
 
 
 def generator_table(audit: Audit) -> Table:
-    """One row per generator, nearest to the real images first."""
+    """One row per generator, nearest to the real images first, by Fréchet distance."""
     generators = audit.comparison.generators
     flagged = [audit.flags[row.name].flagged / row.count for row in generators]
     values = (row.values() for row in audit.comparison.rows())
@@ -119,11 +120,11 @@ def image_table(images: Sequence[AuditedImage]) -> Table:
 
 
 def pair_table(comparison: Comparison) -> Table:
-    """Every pair of generators, and whether the data tell them apart."""
-    columns = columns_of("nearer | further | p-value, all pairs together:p | told apart")
-    ranking = comparison.ranking
+    """Every pair of generators, and whether the data tell them apart, by FD and by AS."""
+    columns = columns_of("by | nearer | further | p-value, all pairs together:p | told apart")
     rows = tuple(
-        (nearer, farther, p, "yes" if p <= ranking.error_rate else "no")
+        (measure, nearer, farther, p, "yes" if p <= ranking.error_rate else "no")
+        for measure, ranking in (("FD", comparison.frechet.ranking), ("AS", comparison.ranking))
         for (nearer, farther), p in ranking.pairs.items()
     )
     return Table(columns, rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wherefrom.anomaly.auditing import Audit
 from wherefrom.anomaly.calibration.assumption import AssumptionCheck
+from wherefrom.anomaly.comparison.frechet_order import FrechetOrder
 from wherefrom.anomaly.comparison.generators import Comparison
 from wherefrom.anomaly.comparison.means import MeanTest
 from wherefrom.anomaly.localisation.heat_maps import Localisation
@@ -18,17 +19,8 @@ DECIDING = {
 
 def answer(audit: Audit) -> tuple[str, ...]:
     """The result in a few sentences."""
-    ranking, rows = audit.comparison.ranking, audit.comparison.generators
-    best = ranking.best
-    if len(rows) == 1:
-        first = f"{rows[0].name} was compared with the real images."
-    elif len(best) == 1:
-        first = f"{best[0]} is the generator nearest to the real images."
-    else:
-        first = (
-            f"These images do not tell which generator is the nearest to the real ones: "
-            f"{', '.join(best)} cannot be told apart at the top."
-        )
+    rows = audit.comparison.generators
+    first = nearest(audit.comparison.frechet)
     rate = audit.comparison.config.error_rate
     alike = [row.name for row in rows if row.p_together > rate]
     second = (
@@ -40,21 +32,44 @@ def answer(audit: Audit) -> tuple[str, ...]:
     return first, second, flags
 
 
+def nearest(order: FrechetOrder) -> str:
+    """Which generator is the nearest to the real images by Fréchet distance."""
+    best, names = order.ranking.best, order.ranking.names
+    if len(names) == 1:
+        return f"{names[0]} was compared with the real images."
+    if len(best) == 1:
+        return f"{best[0]} is the generator nearest to the real images, by Fréchet distance."
+    return (
+        f"These images do not tell which generator is the nearest to the real ones by Fréchet "
+        f"distance: {', '.join(best)} cannot be told apart at the top."
+    )
+
+
+def early(order: FrechetOrder) -> str:
+    """The order that is known before C and V."""
+    distances = ", ".join(f"{name} {value:.4g}" for name, value in order.distances.items())
+    return f"FD: {distances}. {nearest(order)} C and V follow."
+
+
 def order(comparison: Comparison) -> tuple[str, ...]:
     """How to read the order of the generators."""
-    groups = "; ".join(" = ".join(group) for group in comparison.ranking.groups)
+    if len(comparison.generators) == 1:
+        return ("One generator has no order.",)
+    by_distance, by_score = (
+        "; ".join(" = ".join(group) for group in ranking.groups)
+        for ranking in (comparison.frechet.ranking, comparison.ranking)
+    )
     sizes = (
-        f"The order is that of AS at {comparison.equal_size} images of each generator. "
+        f"Both are at {comparison.equal_size} images of each generator. "
         if len({row.count for row in comparison.generators}) > 1
         else ""
     )
-    if len(comparison.generators) == 1:
-        return (sizes.strip() or "One generator has no order.",)
     return (
-        f"{sizes}A rank such as 1-2 means that the data leave it open. Nearest first, and joined "
-        f"by = where they cannot be told apart: {groups}. Two generators count as told apart if "
-        f"chance would do so in at most {percent(comparison.ranking.error_rate)} of cases, over "
-        f"all pairs together (bootstrap, {comparison.config.draws} draws, Holm).",
+        f"Nearest first, and joined by = where they cannot be told apart. By Fréchet distance: "
+        f"{by_distance}. By AS: {by_score}. {sizes}A rank such as 1-2 means that the data leave it "
+        f"open. Two generators count as told apart if chance would do so in at most "
+        f"{percent(comparison.ranking.error_rate)} of cases, over all pairs together (bootstrap, "
+        "Holm).",
     )
 
 
@@ -166,7 +181,8 @@ def limits(audit: Audit) -> tuple[tuple[str, str], ...]:
         ),
         (
             "The order of generators",
-            "The test behind it is approximate. It is widened, so that in simulations it told "
-            "equal generators apart no more often than stated; it needs more images in return.",
+            "It is that of the Fréchet distance: of generators whose quality was known, AS did not "
+            "give the order. Both tests are approximate. In simulations they told equal generators "
+            "apart no more often than stated; they need more images in return.",
         ),
     )
