@@ -72,7 +72,7 @@ LITERATURE = {"cifar10_glow": 46.0, "cifar10_igebm": 38.2, "cifar10_pixelcnnpp":
 SETTINGS = {
     "a small classifier of CIFAR-10, 32 px": ("paper", "default"),
     "random weights, 32 px": ("paper",),
-    "EfficientNet-Lite0, 64 px": ("paper", "default"),
+    "EfficientNet-Lite0, 64 px": ("paper",),
     "EfficientNet-Lite0, 96 px": ("paper",),
     "EfficientNet-Lite0, 96 px, block 5 of 16": ("paper",),
     "EfficientNet-Lite0, 96 px, block 11 of 16": (),
@@ -374,7 +374,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/anomaly-real"))
     parser.add_argument("--each", type=int, default=60, help="images of each generator")
     parser.add_argument("--real", type=int, default=200, help="real images")
-    parser.add_argument("--draws", type=int, default=200, help="of the bootstrap")
+    parser.add_argument("--draws", type=int, default=100, help="of the bootstrap")
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
