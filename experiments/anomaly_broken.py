@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/anomaly-broken"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    every, _ = read_real(args.data / "cifar10" / "train.tar")
+    every = read_real(args.data / "cifar10" / "train.tar")
     cifar = every[torch.randperm(len(every), generator=stream(0, "broken"))[:2300]]
     photographs = torch.stack(
         [

@@ -70,7 +70,6 @@ FAMILIES = {
 LITERATURE = {"cifar10_glow": 46.0, "cifar10_igebm": 38.2, "cifar10_pixelcnnpp": 65.9}
 # Settings of C and V that are tried by network; none: only the measures of features.
 SETTINGS = {
-    "a small classifier of CIFAR-10, 32 px": ("paper", "default"),
     "random weights, 32 px": ("paper",),
     "EfficientNet-Lite0, 64 px": ("paper",),
     "EfficientNet-Lite0, 96 px": ("paper",),
@@ -81,7 +80,6 @@ SETTINGS = {
 }
 FEATURES_ONLY = AnomalyConfig(directions=0, restarts=0)
 POINTS = {"paper": PRESETS["paper"], "default": PRESETS["default"]}
-CIFAR_STEPS, CIFAR_BATCH = 2500, 128
 
 
 @dataclass(frozen=True)
@@ -116,17 +114,14 @@ def read_sources(folder: Path) -> list[Source]:
     return sources
 
 
-def read_real(archive: Path) -> tuple[Tensor, Tensor]:
-    """uint8 images (N, 3, 32, 32) and the number of each one's class (N,)."""
-    images, labels = [], []
+def read_real(archive: Path) -> Tensor:
+    """uint8 images (N, 3, 32, 32)."""
+    images = []
     with tarfile.open(archive) as tar:
-        members = sorted((m for m in tar if m.isfile()), key=lambda m: m.name)
-        classes = sorted({m.name.split("/")[0] for m in members})
-        for member in members:
+        for member in sorted((m for m in tar if m.isfile()), key=lambda m: m.name):
             with Image.open(tar.extractfile(member)) as image:
                 images.append(np.asarray(image.convert("RGB")))
-            labels.append(classes.index(member.name.split("/")[0]))
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), torch.tensor(labels)
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
 
 class Block(nn.Module):
@@ -144,7 +139,7 @@ class Block(nn.Module):
         return F.relu(h + self.short(x))
 
 
-def cifar_body() -> nn.Sequential:
+def residual_network() -> nn.Sequential:
     """A small residual network for 32 px: (N, 3, 32, 32) -> (N, 128)."""
     return nn.Sequential(
         nn.Conv2d(3, 32, 3, 1, 1),
@@ -154,35 +149,6 @@ def cifar_body() -> nn.Sequential:
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
     )
-
-
-def train_cifar(images: Tensor, labels: Tensor, path: Path) -> nn.Module:
-    """A classifier of CIFAR-10 without its last layer; trained once, and kept."""
-    torch.manual_seed(0)
-    body, head = cifar_body(), nn.Linear(128, 10)
-    if path.exists():
-        body.load_state_dict(torch.load(path, weights_only=True))
-        return body
-    weights = [*body.parameters(), *head.parameters()]
-    optimiser = torch.optim.SGD(weights, lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.2, total_steps=CIFAR_STEPS)
-    rng = stream(0, "cifar classifier")
-    for step in range(CIFAR_STEPS):
-        rows = torch.randint(len(images), (CIFAR_BATCH,), generator=rng)
-        batch = images[rows].float() / 255
-        flipped = torch.rand(CIFAR_BATCH, 1, 1, 1, generator=rng) < 0.5
-        batch = torch.where(flipped, batch.flip(3), batch)
-        top, left = torch.randint(9, (2,), generator=rng).tolist()
-        batch = F.pad(batch, (4, 4, 4, 4))[..., top : top + 32, left : left + 32]
-        loss = F.cross_entropy(head(body((batch - 0.5) / 0.25)), labels[rows])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        if step % 100 == 0:
-            print(f"classifier: step {step}, loss {loss.item():.3f}", flush=True)
-    torch.save(body.state_dict(), path)
-    return body
 
 
 class Inner(nn.Module):
@@ -214,20 +180,16 @@ def inner_encoder(side: int, block: int) -> FeatureNetwork:
 
 
 def random_encoder() -> FeatureNetwork:
-    """The architecture of the small classifier with the weights it starts from."""
+    """A small residual network with random weights, and moments of its batch norms for noise."""
     torch.manual_seed(1)
-    body = cifar_body().train()
+    body = residual_network().train()
     body(torch.randn(256, 3, 32, 32))  # running moments of the batch norms
     module = Preprocess(32, (0.5,) * 3, (0.25,) * 3, body)
     return make_feature_encoder(module, kind="random-residual", resolution=32)
 
 
-def load_network(name: str, images: Tensor, labels: Tensor, work: Path) -> FeatureNetwork:
-    """A network of `SETTINGS`; the classifier learns from these images."""
-    if name.startswith("a small"):
-        body = train_cifar(images, labels, work / "cifar.pt")
-        module = Preprocess(32, (0.5,) * 3, (0.25,) * 3, body)
-        return make_feature_encoder(module, kind="cifar-residual", resolution=32)
+def load_network(name: str) -> FeatureNetwork:
+    """A network of `SETTINGS`."""
     if name.startswith("random"):
         return random_encoder()
     side, *block = map(int, re.findall(r"(\d+)(?: px| of)", name))
@@ -378,9 +340,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
-    images, labels = read_real(args.data / "cifar10" / "train.tar")
+    images = read_real(args.data / "cifar10" / "train.tar")
     order = torch.randperm(len(images), generator=stream(0, "held out"))
-    held, training = order.split([len(order) // 5, len(order) - len(order) // 5])
+    held = order[: len(order) // 5]
     folder = args.work / "sets"
     write(images[held[: args.real]], folder / "real")
     write(images[held[args.real : args.real + args.each]], folder / "other-real")
@@ -394,7 +356,7 @@ def main() -> None:
     families = {s.name: s.family for s in sources}
     rows, tests = [], {}
     for network, settings in SETTINGS.items():
-        encoder = load_network(network, images[training], labels[training], args.work)
+        encoder = load_network(network)
         seen = {}
         for path in sorted(folder.iterdir()):
             seen[path.name] = see(path, encoder, settings, args.work / "cache")

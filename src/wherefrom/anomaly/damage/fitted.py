@@ -164,6 +164,7 @@ class DamageRow:
 
     name: str
     digest: str
+    score: float  # the largest of the four, on the common scale
     p_value: float
     flagged: bool
     discovery: bool
@@ -253,6 +254,7 @@ def find_damage(
     false_alarms: float = 0.01,
     confidence: float = 0.0,
     false_discovery_rate: float | None = None,
+    network: FeatureNetwork | None = None,
     track: Track = quiet,
 ) -> DamageReport:
     """Rank image files, the files below folders, or images in memory, worst first.
@@ -261,13 +263,13 @@ def find_damage(
     average over held-out sets, or with a `confidence` above 0 for the set at hand.  With a
     `false_discovery_rate` the images are flagged together instead: at most this share of the
     flagged ones is like the real ones, on average.  A rate that the number of held-out images
-    cannot support is an `InputError`.
+    cannot support is an `InputError`.  `network`: the test's own, where it is loaded already.
     """
     count, what = len(against.held_scores), "false-alarm rate"
     require_rate(false_alarms, count, what=what)
     limit = guaranteed_rate(false_alarms, count, confidence, what=what)
     together = false_alarms if false_discovery_rate is None else false_discovery_rate
-    network = against.network()
+    network = network or against.network()
     skipped: list[SkippedFile] = []
     read: list[tuple[str, str]] = []  # name and digest
     parts: list[Tensor] = []
@@ -293,6 +295,7 @@ def find_damage(
             DamageRow(
                 name=read[i][0],
                 digest=read[i][1],
+                score=float(largest.values[i]),
                 p_value=float(p_values[i]),
                 flagged=bool(flagged[i]),
                 discovery=bool(discovered[i]),

@@ -53,12 +53,14 @@ class DamageMap:
         }
 
 
-def explain_damage(path: Path, against: DamageTest, *, evidence: str = "") -> DamageMap:
+def explain_damage(
+    path: Path, against: DamageTest, *, evidence: str = "", network: FeatureNetwork | None = None
+) -> DamageMap:
     """The map of one kind of evidence against an image file; default: the strongest kind.
 
-    `InputError` for a file that cannot be used.
+    `InputError` for a file that cannot be used.  `network`: the test's own, where it is loaded.
     """
-    network = against.network()
+    network = network or against.network()
     skipped: list[SkippedFile] = []
     seen = next(read_all([path], network.resolution, skipped, quiet), None)
     if seen is None:

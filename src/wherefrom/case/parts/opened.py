@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wherefrom.anomaly.calibration.fitted import AnomalyCalibration
+from wherefrom.anomaly.damage.fitted import DamageTest
 from wherefrom.anomaly.method import remembered_encoder
 from wherefrom.attribution.checking.fitted import (
     KIND,
@@ -59,8 +60,8 @@ from wherefrom.origin.index.manifest import as_json
 
 OUTLIERS = "outliers"  # the calibration's folder in that of a model
 EXPECTED = (
-    "an attributor, an index of `origin build`, a calibration of `anomaly audit`, a model of "
-    "`inversion train`, or the receipt of a credit payout"
+    "an attributor, an index of `origin build`, a calibration of `anomaly audit`, a test of "
+    "`anomaly fit`, a model of `inversion train`, or the receipt of a credit payout"
 )
 
 
@@ -81,7 +82,11 @@ def find_kind(path: Path) -> str:
         stated = artifact_kind(path)
         if stated.startswith(ATTRIBUTION):
             return "attributor"
-        known = {AnomalyCalibration.kind: "anomaly", FittedInverter.kind: "inverter"}
+        known = {
+            AnomalyCalibration.kind: "anomaly",
+            DamageTest.kind: "anomaly",
+            FittedInverter.kind: "inverter",
+        }
         if stated in known:
             return known[stated]
         raise InputError(f"{shown} is a {stated!r} artifact, but a case takes {EXPECTED}")
@@ -152,6 +157,14 @@ class Naturalness:
 
 
 @dataclass(frozen=True, eq=False)
+class OpenDamageTest:
+    """A test of damage with its network."""
+
+    test: DamageTest
+    network: FeatureNetwork
+
+
+@dataclass(frozen=True, eq=False)
 class Outliers:
     """An inverter with its calibration."""
 
@@ -166,7 +179,7 @@ class OpenCase(Closing):
     case: Case
     attributors: tuple[tuple[AttributorPart, Attributor], ...]
     origins: tuple[tuple[OriginPart, References], ...]
-    naturalness: tuple[tuple[AnomalyPart, Naturalness], ...]
+    naturalness: tuple[tuple[AnomalyPart, Naturalness | OpenDamageTest], ...]
     outliers: tuple[tuple[InverterPart, Outliers], ...]
     credits: tuple[tuple[CreditPart, Mapping[str, Any]], ...]
 
@@ -242,6 +255,10 @@ def _load(part: PartConfig, place: Path, device: str, base: Path) -> Any:
         encoder = load_encoder(_encoder_of(part, base)) if part.encoder else None
         return References.open(place, encoder=encoder, base=base)
     if isinstance(part, AnomalyPart):
+        if artifact_kind(place) == DamageTest.kind:
+            test = DamageTest.load(place)
+            require_rate(part.false_alarms, len(test.held_scores), what="false-alarm rate")
+            return OpenDamageTest(test, test.network())
         calibration = AnomalyCalibration.load(place)
         require_rate(part.false_alarms, len(calibration.held_points), what="false-alarm rate")
         source = _encoder_of(part, base) or None

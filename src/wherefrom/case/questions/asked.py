@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from wherefrom.anomaly.damage.maps import DamageMap
 from wherefrom.anomaly.localisation.heat_maps import Localisation
 from wherefrom.case.result import PartAnswer, QuestionAnswer, State
 from wherefrom.origin.searching.evidence import CandidateOverlay
@@ -43,6 +44,14 @@ class HeatShown:
     name: str
     pixels: Tensor  # (3, S, S) float32
     localisation: Localisation
+
+
+@dataclass(frozen=True, eq=False)
+class DamageShown:
+    """Where the strongest evidence against the image lies."""
+
+    name: str
+    damage_map: DamageMap
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,13 +7,22 @@ from pathlib import Path
 import torch
 
 from wherefrom.anomaly.calibration.judgement import ImageJudgement
+from wherefrom.anomaly.damage.fitted import find_damage
+from wherefrom.anomaly.damage.maps import explain_damage
 from wherefrom.anomaly.localisation.heat_maps import LocalisationConfig, explain
 from wherefrom.anomaly.measuring.items import load_image
 from wherefrom.anomaly.method import score_progressively
 from wherefrom.calibration.conformal import threshold_at_rate
 from wherefrom.case.parts.file import AnomalyPart
-from wherefrom.case.parts.opened import Naturalness, OpenCase
-from wherefrom.case.questions.asked import Asked, FlagWords, HeatShown, ScorePlace, combine_flags
+from wherefrom.case.parts.opened import Naturalness, OpenCase, OpenDamageTest
+from wherefrom.case.questions.asked import (
+    Asked,
+    DamageShown,
+    FlagWords,
+    HeatShown,
+    ScorePlace,
+    combine_flags,
+)
 from wherefrom.case.result import PartAnswer
 from wherefrom.core.errors import InputError, WherefromError
 
@@ -31,6 +40,12 @@ def ask_naturalness(path: Path, opened: OpenCase, *, heat: bool) -> Asked:
     parts, rates, doubts = [], [], []
     exhibits: list[object] = []
     for part, fitted in opened.naturalness:
+        if isinstance(fitted, OpenDamageTest):
+            rates.append(part.false_alarms)
+            answer, shown = _ask_damage(path, part, fitted, heat=heat)
+            parts.append(answer)
+            exhibits += shown
+            continue
         try:
             judgement = _judge(path, part, fitted)
         except WherefromError as error:
@@ -45,6 +60,42 @@ def ask_naturalness(path: Path, opened: OpenCase, *, heat: bool) -> Asked:
         if heat:
             exhibits.append(_heat_map(path, part, fitted))
     return Asked(combine_flags("naturalness", parts, rates, WORDS, doubts), tuple(exhibits))
+
+
+def _ask_damage(
+    path: Path, part: AnomalyPart, fitted: OpenDamageTest, *, heat: bool
+) -> tuple[PartAnswer, list[object]]:
+    """The answer of a test of damage, its place among real images, and the map of its evidence."""
+    test, network, rate = fitted.test, fitted.network, part.false_alarms
+    try:
+        report = find_damage(path, test, false_alarms=rate, network=network)
+        if report.skipped:
+            raise InputError(report.skipped[0].reason)
+    except WherefromError as error:
+        return PartAnswer.failed(part, str(error)), []
+    row, held = report.images[0], test.held_scores.amax(dim=1)
+    answer = PartAnswer.of(
+        part,
+        "flagged" if row.flagged else "not flagged",
+        row.p_value,
+        reason=row.reason,
+        numbers={
+            **{f"p_of_{kind}": p for kind, p in row.p_by_evidence.items()},
+            "held_out_real_images": len(held),
+        },
+        details={"decided_by": row.evidence, "false_alarms": rate},
+    )
+    place = ScorePlace(
+        part.name,
+        own=held,
+        own_label="held-out real images",
+        threshold=threshold_at_rate(held, rate),
+        score=row.score,
+        axis="largest score of four kinds (larger = less natural)",
+    )
+    if not heat:
+        return answer, [place]
+    return answer, [place, DamageShown(part.name, explain_damage(path, test, network=network))]
 
 
 def _judge(path: Path, part: AnomalyPart, fitted: Naturalness) -> ImageJudgement:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure as Canvas
 
 from wherefrom.anomaly.localisation.pictures import overlay
 from wherefrom.case.questions.asked import (
+    DamageShown,
     HeatShown,
     OriginShown,
     ReconstructionShown,
@@ -117,6 +118,15 @@ def heat_panels(shown: HeatShown) -> list[Panel]:
     )
     picture = encode_picture(to_image(overlay(shown.pixels, located)), side=HEAT_SIDE)
     return [Panel(picture, caption, alt="The image with a heat map over it")]
+
+
+def damage_panels(shown: DamageShown) -> list[Panel]:
+    """The image, red where the strongest evidence against it lies."""
+    damage_map = shown.damage_map
+    p = damage_map.p_by_evidence[damage_map.evidence]
+    caption = f"{shown.name}: where the evidence of {damage_map.evidence} lies (p = {p:.3g})."
+    picture = encode_picture(to_image(damage_map.picture), side=HEAT_SIDE)
+    return [Panel(picture, caption, alt="The image in grey, red where the evidence lies")]
 
 
 def reconstruction_panels(shown: ReconstructionShown) -> list[Panel]:
@@ -286,6 +296,8 @@ def _drawn(exhibit: Any, called: str) -> Iterator[html.Block]:
         yield shares_figure(exhibit)
     elif isinstance(exhibit, HeatShown):
         yield html.Strip(*heat_panels(exhibit))
+    elif isinstance(exhibit, DamageShown):
+        yield html.Strip(*damage_panels(exhibit))
     elif isinstance(exhibit, ReconstructionShown):
         yield html.Strip(*reconstruction_panels(exhibit))
     elif isinstance(exhibit, OriginShown) and exhibit.answer.candidates:
