@@ -215,7 +215,8 @@ def test_a_case_asks_a_test_of_damage__closed_form(damage_test, real, saved, tmp
     assert run(["-q", "case", "add", case, str(saved), "--false-alarms", "0.15"]) == 0
     capsys.readouterr()
     image = real / "new" / "52-noise.png"
-    assert run(["-q", "inspect", str(image), "--with", case, "--out", str(out), "--heat-map", "--json"]) == 0
+    asked = ["inspect", str(image), "--with", case, "--out", str(out), "--heat-map", "--json"]
+    assert run(["-q", *asked]) == 0
     (answer,) = [
         a for a in json.loads(capsys.readouterr().out)["answers"] if a["question"] == "naturalness"
     ]
