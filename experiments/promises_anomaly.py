@@ -26,6 +26,7 @@ from wherefrom.anomaly.calibration.assumption import AssumptionCheck, Assumption
 from wherefrom.anomaly.calibration.discovery import control_discoveries
 from wherefrom.anomaly.calibration.fitted import fit_calibration
 from wherefrom.anomaly.calibration.judgement import ImageJudgement
+from wherefrom.anomaly.comparison.frechet_order import order_by_frechet
 from wherefrom.anomaly.comparison.generators import ComparisonConfig, compare_generators
 from wherefrom.anomaly.measuring.features import Measurement
 from wherefrom.anomaly.measuring.items import digest_pixels
@@ -225,6 +226,20 @@ def equal_generators_told_apart(count: int, replays: int, seed: int) -> Values:
     return np.array(rejections)
 
 
+def told_apart_by_frechet(count: int, replays: int, seed: int) -> Values:
+    """Two generators of one law of features, whose images differ much in how far out they lie."""
+    rng = np.random.default_rng(seed)
+    apart = []
+    for row in range(replays):
+        sets = {name: scores_of(rng, count) for name in ("real", "a", "b")}
+        for name, scores in sets.items():
+            spread = torch.from_numpy(rng.lognormal(size=(count, 1))).float()
+            scores.features.mul_(spread).add_(0.5 * (name != "real"))
+        order = order_by_frechet(sets.pop("real"), sets, error_rate=RATE, seed=row)
+        apart.append(float(len(order.ranking.groups) > 1))
+    return np.array(apart)
+
+
 def real_generators_told_from_real(generators: int, replays: int, seed: int) -> Values:
     """Whether any of several generators, all like the real images, is told from them."""
     rng = np.random.default_rng(seed)
@@ -319,6 +334,16 @@ PROMISES = (
         RATE,
         functools.partial(equal_generators_told_apart, 60),
         suite=40,
+    ),
+    Promise(
+        "two equal generators told apart by Frechet distance",
+        "two generators that are equally far from the real images are told apart by their Frechet "
+        "distance with probability at most the error rate, at 60 images each",
+        "independent images",
+        "anomaly/comparison/frechet_order.py",
+        RATE,
+        functools.partial(told_apart_by_frechet, 60),
+        suite=20,
     ),
     Promise(
         "real images told from real ones",
