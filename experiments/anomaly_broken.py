@@ -20,7 +20,6 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,9 @@ from anomaly_real import read_real, read_sources
 from torch import Tensor
 
 from wherefrom import __version__
-from wherefrom.anomaly import DamageConfig, DamageTest, fit_damage_test
-from wherefrom.anomaly.damage.fitted import EVIDENCE
-from wherefrom.anomaly.damage.measuring import layer_moments, read_all
+from wherefrom.anomaly import DamageConfig, DamageTest
+from wherefrom.anomaly.damage.fitted import EVIDENCE, MeasuredReal, measure_real, shape_test
+from wherefrom.anomaly.damage.measuring import measure, read_all
 from wherefrom.anomaly.damage.practice import PRACTICE
 from wherefrom.calibration.conformal import upper_p_values
 from wherefrom.core.progress import quiet
@@ -59,8 +58,7 @@ def scores_of(folder: Path, test: DamageTest) -> Tensor:
     """The four scores of all images of a folder, (N, 4)."""
     network = test.network()
     seen = list(read_all(list_images([folder]), network.resolution, [], quiet))
-    moments = layer_moments([one.pixels for one in seen], network)
-    return test.scores(moments, torch.stack([one.spectrum for one in seen]))
+    return test.scores(measure(seen, network))
 
 
 def compared(clean: Tensor, other: Tensor, test: DamageTest) -> dict[str, Any]:
@@ -95,27 +93,16 @@ def write_png(images: Tensor, folder: Path) -> None:
             save_png(image, path)
 
 
-def fitted(folder: Path, saved: Path, practised: int, practice: Sequence[str]) -> DamageTest:
-    """The test, fitted once and kept."""
-    if not saved.exists():
-        config = DamageConfig(practised=practised)
-        fit_damage_test([folder], config=config, practice=practice).save(saved)
-    return DamageTest.load(saved)
-
-
-def damage_rows(name: str, images: Tensor, work: Path, tested: int, practised: int) -> Any:
-    """Fit to all but the last `tested` of uint8 images; damage half of these."""
-    real, clean, hurt = images.split([len(images) - tested, tested // 2, tested - tested // 2])
-    write_png(real, work / name / "real")
+def damage_rows(name: str, real: MeasuredReal, tested: Tensor, work: Path) -> Any:
+    """Damage half of the tested uint8 images."""
+    clean, hurt = tested.split([len(tested) // 2, len(tested) - len(tested) // 2])
     write_png(clean, work / name / "clean")
     keys = [f"{name} {row}" for row in range(len(hurt))]
-    whole = fitted(work / name / "real", work / f"{name}.damage", practised, tuple(PRACTICE))
+    whole = shape_test(real)
     rows = []
     undamaged = scores_of(work / name / "clean", whole)
     for kind in CORRUPTIONS:
-        kept = tuple(k for k in PRACTICE if k not in NEAREST[kind])
-        saved = work / f"{name}-without-{kind}.damage"
-        less = fitted(work / name / "real", saved, practised, kept)
+        less = shape_test(real, [k for k in PRACTICE if k not in NEAREST[kind]])
         for grade in (1, 2, 3):
             folder = work / name / f"{kind}-{grade}"
             write_png(to_uint8(corrupt(to_float(hurt), kind, grade, keys=keys)), folder)
@@ -133,22 +120,19 @@ def damage_rows(name: str, images: Tensor, work: Path, tested: int, practised: i
             print(name, kind, grade, f"{row['auc']:.3f} {without['auc']:.3f}", flush=True)
     p_values = upper_p_values(undamaged.amax(1), whole.held_scores.amax(1))
     return {
-        "real": len(real),
+        "real": dict(real.provenance["images"]),
         "tested": [len(clean), len(hurt)],
-        "practised": practised,
+        "practised": len(real.altered["mixture"]),
         "held out": len(whole.held_scores),
         "false alarms": float((p_values <= RATE).double().mean()),
         "rows": rows,
     }
 
 
-def generated_rows(data: Path, images: Tensor, work: Path, tested: int, practised: int) -> Any:
+def generated_rows(data: Path, real: MeasuredReal, tested: Tensor, work: Path) -> Any:
     """Generated images of CIFAR-10 against real ones, all with the same JPEG settings."""
-    real, clean = images.split([len(images) - tested, tested])
-    write(real, work / "generated" / "real")
-    write(clean, work / "generated" / "clean")
-    saved = work / "generated.damage"
-    test = fitted(work / "generated" / "real", saved, practised, tuple(PRACTICE))
+    write(tested, work / "generated" / "clean")
+    test = shape_test(real)
     undamaged = scores_of(work / "generated" / "clean", test)
     rows = []
     for source in read_sources(data / "generated"):
@@ -159,8 +143,8 @@ def generated_rows(data: Path, images: Tensor, work: Path, tested: int, practise
         print(source.name, f"{row['auc']:.3f}", row["each"], flush=True)
     p_values = upper_p_values(undamaged.amax(1), test.held_scores.amax(1))
     return {
-        "real": len(real),
-        "tested": len(clean),
+        "real": dict(real.provenance["images"]),
+        "tested": len(tested),
         "held out": len(test.held_scores),
         "false alarms": float((p_values <= RATE).double().mean()),
         "rows": rows,
@@ -182,14 +166,20 @@ def main() -> None:
         ]
     )
     order = torch.randperm(len(photographs), generator=stream(0, "broken"))
+    write(cifar[:2000], args.work / "real")
+    write_png(photographs[order][:-200], args.work / "photographs")
+    small = measure_real(args.work / "real", config=DamageConfig(practised=1000))
+    large = measure_real(args.work / "photographs", config=DamageConfig(practised=150))
     outcome = {
         "version": __version__,
         "command": shlex.join(["python", *sys.argv]),
         "rate": RATE,
-        "generated": generated_rows(args.data, cifar, args.work, 300, 1000),
+        "generated": generated_rows(args.data, small, cifar[2000:], args.work),
         "damage": {
-            "CIFAR-10, 32 px": damage_rows("cifar", cifar, args.work, 300, 500),
-            "photographs, 224 px": damage_rows("photos", photographs[order], args.work, 200, 150),
+            "CIFAR-10, 32 px": damage_rows("cifar", small, cifar[2000:], args.work),
+            "photographs, 224 px": damage_rows(
+                "photos", large, photographs[order][-200:], args.work
+            ),
         },
     }
     RESULT.write_text(json.dumps(outcome, indent=1) + "\n")

@@ -183,7 +183,102 @@ def _points(seed: int) -> dict[str, list[tuple[float, float]]]:
     )
 
 
+def _interval(values: list[float], digits: int = 2) -> str:
+    middle, low, high = (f"{value:+.{digits}f}" for value in values)
+    return f"{middle} [{low}, {high}]"
+
+
+def real_table() -> str:
+    """How each measure agrees with the published FID, best first."""
+    rows = [
+        [
+            row["measure"],
+            row["network"],
+            _interval(row["spearman"]),
+            _interval(row["kendall"]),
+            f"{row['rightly']} of {row['told apart']}",
+        ]
+        for row in sorted(load("anomaly_real")["measures"], key=lambda row: -row["kendall"][0])
+    ]
+    head = ["measure", "network and input", "Spearman [95 %]", "Kendall [95 %]"]
+    return table([*head, "pairs told apart that are in order"], rows)
+
+
+def real_families_table() -> str:
+    """The measure that is best without a family, on the pairs of that family."""
+    rows = [
+        [
+            row["family"],
+            row["among"],
+            ", ".join(reversed(row["chosen"])),
+            f"{row['tau without']:+.2f}",
+            f"{row['tau on its pairs']:+.2f}",
+            str(row["its pairs"]),
+        ]
+        for row in load("anomaly_real")["left out"]
+    ]
+    head = ["left out", "among", "chosen without it", "tau without it", "tau on its pairs"]
+    return table([*head, "its pairs"], rows)
+
+
+def real_sets_table() -> str:
+    """Each generator: published FID, and some measures."""
+    real, broken = load("anomaly_real"), load("anomaly_broken")["generated"]["rows"]
+    network = "EfficientNet-Lite0, 96 px"
+    values = {
+        row["measure"]: row["values"] for row in real["measures"] if row["network"] == network
+    }
+    seen = {row["name"]: row for row in broken}
+    whose = {"checkpoint": "", "method": " (of its paper)"}
+    ordered = sorted(real["sets"], key=lambda s: (s["fid"] is None, s["fid"] or 0, s["family"]))
+    rows = []
+    for source in ordered:
+        name = source["name"]
+        fid = f"{source['fid']:.1f}{whose[source['of']]}" if source["fid"] else ""
+        p = real["p against real"][f"{network}; paper"][name]
+        low, high = seen[name]["interval"]
+        rows.append(
+            [
+                name.removeprefix("cifar10_") + (" (JPEG)" if source["jpeg"] else ""),
+                source["family"],
+                fid,
+                f"{values['FD'][name]:.0f}",
+                f"{values['KD'][name]:.2f}",
+                f"{values['AS, paper'][name]:.2f} ({_p(p)})",
+                f"{seen[name]['each']['mixture']:.2f}",
+                f"{seen[name]['auc']:.2f} [{low:.2f}, {high:.2f}]",
+                f"{100 * seen[name]['flagged']:.0f}",
+            ]
+        )
+    head = ["samples", "family", "published FID", "FD", "KD", "AS (p)", "AUC mixture"]
+    return table([*head, "AUC of the test", "flagged at 5 %"], rows)
+
+
+def broken_table() -> str:
+    """AUC of the test of damage, by kind and grade of damage."""
+    rows = []
+    for name, result in load("anomaly_broken")["damage"].items():
+        for row in result["rows"]:
+            low, high = row["interval"]
+            rows.append(
+                [
+                    f"{name}: {row['damage']} {row['grade']}",
+                    f"{row['auc']:.2f} [{low:.2f}, {high:.2f}]",
+                    f"{100 * row['flagged']:.0f}",
+                    *(f"{value:.2f}" for value in row["each"].values()),
+                    f"{row['without']['auc']:.2f}",
+                ]
+            )
+    head = ["images: damage and grade", "AUC [95 %]", "flagged at 5 %, %"]
+    kinds = ["damage", "mixture", "features", "spectrum"]
+    return table([*head, *kinds, "without the nearest practice"], rows)
+
+
 TABLES = {
+    "anomaly_real": real_table,
+    "anomaly_real_families": real_families_table,
+    "anomaly_real_sets": real_sets_table,
+    "anomaly_broken": broken_table,
     "anomaly_stages": stages_table,
     "anomaly_224": lambda: stages_table("anomaly_stages_224"),
     "anomaly_images": stage_images_table,

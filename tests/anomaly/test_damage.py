@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 
 import pytest
@@ -10,7 +11,7 @@ from scipy.fft import dctn
 
 from wherefrom.anomaly import DamageConfig, DamageTest, find_damage, fit_damage_test
 from wherefrom.anomaly.damage import fitted, maps
-from wherefrom.anomaly.damage.measuring import layer_moments, read_all
+from wherefrom.anomaly.damage.measuring import Measured, measure, read_all
 from wherefrom.anomaly.damage.practice import MIXTURE, PRACTICE, mix, practise
 from wherefrom.anomaly.damage.spectrum import CHROMA, FLOOR, VALUES, spectrum
 from wherefrom.calibration.conformal import guaranteed_rate
@@ -108,6 +109,19 @@ def test_no_image_is_in_two_parts__identity_disjoint(damage_test, real):
     assert damage_test.provenance["practice"] == list(PRACTICE)
 
 
+def test_surprise_is_the_logarithm_of_the_share_that_scores_as_high__closed_form():
+    reference = torch.arange(100).double()
+    scores = torch.tensor([0.0, 49.0, 50.0, 200.0]).double()
+    found = fitted.surprise(scores, reference)
+    high, excess = 89.1, (torch.arange(90, 100) - 89.1).mean()
+    tail = math.log(10) + (200 - high) / excess
+    expected = [-math.log(0.995), -math.log(0.505), -math.log(0.495), tail]
+    assert torch.allclose(found, torch.tensor(expected).double(), atol=1e-4)
+    rising = fitted.surprise(torch.linspace(-50, 300, 700).double(), reference)
+    assert (rising.diff() > 0).all()
+    assert fitted.surprise(scores, torch.ones(8).double()).isfinite().all()
+
+
 @pytest.mark.parametrize("rate", [0.05, 0.2])
 def test_real_images_are_flagged_at_most_at_the_rate__limit(
     damage_test, tmp_path, monkeypatch, rate
@@ -126,14 +140,14 @@ def test_real_images_are_flagged_at_most_at_the_rate__limit(
         return (shared + torch.randn(number, 4, generator=rng).double()).sinh() * heavy
 
     monkeypatch.setattr(
-        fitted, "layer_moments", lambda images, network: torch.zeros(len(images), 1)
+        fitted, "measure", lambda seen, network: Measured(torch.zeros(len(seen), 1), torch.zeros(1))
     )
     monkeypatch.setattr(
         DamageTest,
         "network",
         lambda self: dataclasses.make_dataclass("N", [("resolution", int)])(96),
     )
-    monkeypatch.setattr(DamageTest, "scores", lambda self, m, s: draw(len(m)))
+    monkeypatch.setattr(DamageTest, "scores", lambda self, measured: draw(len(measured.values)))
     flagged = []
     for _ in range(draws):
         calibrated = dataclasses.replace(damage_test, held_scores=draw(held))
@@ -182,14 +196,15 @@ def test_a_saved_test_says_the_same__roundtrip(damage_test, real, tmp_path):
 def test_a_map_sums_to_the_score__identity_sum(damage_test, real, evidence):
     path = real / "new" / "46.png"
     (seen,) = read_all([path], 96, [], quiet)
-    moments = layer_moments([seen.pixels], damage_test.network())
-    z = (moments - damage_test.centre) / damage_test.spread
+    values = measure([seen], damage_test.network()).values
+    z = (values - damage_test.centre) / damage_test.spread
     part = maps.explain_damage(path, damage_test, evidence=evidence).contributions
     if evidence == "features":
-        cut = damage_test.standardised(moments)[0, fitted.INNER]
+        cut = damage_test.standardised(values)[0, fitted.INNER]
         expected = z[0, fitted.INNER] @ damage_test.inner_precision @ cut
     else:
-        expected = (z @ damage_test.weights.T)[0, list(fitted.PENALTY).index(evidence)]
+        weights = damage_test.weights[list(fitted.PENALTY).index(evidence)]
+        expected = z[0, :-VALUES] @ weights[:-VALUES]  # frequencies have no place
     assert torch.isclose(part.sum(), expected, rtol=1e-3)
 
 

@@ -1,16 +1,17 @@
 """One p-value per image: is it less natural than real images, by four kinds of evidence?
 
-    damage     a linear function of a network's layers, learned from real images that were altered
-               on purpose (`practice`)
+    damage     a linear function of a network's layers and of the frequencies, learned from real
+               images that were altered on purpose (`practice`)
     mixture    the same, learned from smooth blends of two real images
     features   distance of the inner layers from those of real images (Mahalanobis)
-    spectrum   distance of the frequencies from those of real images (Mahalanobis)
+    spectrum   distance of the file's frequencies from those of real images (Mahalanobis)
 
 The real images are parted by content in three.  One part shapes the four scores.  A second brings
-them to one scale: 0 is the middle, 1 is what a tenth exceeds.  The score of an image is the largest
-of its four.  The third part gives its conformal p-value, and one for each kind by itself: an image
-like those real ones is flagged with probability at most the rate asked for, whatever the network
-and the practice.
+them to one scale, the surprise: minus the logarithm of the share of real images that score as high,
+by their ranks up to the `HIGH` quantile, by an exponential tail above it.  The score of an image is
+the largest of its four.  The third part gives its conformal p-value, and one for each kind by
+itself: an image like those real ones is flagged with probability at most the rate asked for,
+whatever the network, the practice and the tail.
 
 The layers are those of EfficientNet-Lite0 (`encoders.efficientnet.LAYERS`).  Complexity and
 vulnerability take no part: `anomaly.score` judges by them.
@@ -18,19 +19,22 @@ vulnerability take no part: `anomaly.score` judges by them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from wherefrom.anomaly.calibration.judgement import FalseAlarms
 from wherefrom.anomaly.damage.measuring import (
-    Seen,
+    Measured,
     choose_side,
     in_groups,
-    layer_moments,
+    learned_values,
+    measure,
     read_all,
 )
 from wherefrom.anomaly.damage.practice import MIXTURE, PRACTICE, practise
@@ -59,7 +63,8 @@ LIMIT = 8.0  # deviations to which a standardised moment is cut
 TINY = 1e-6
 PENALTY = {"damage": 1e-2, "mixture": 1e-3}  # C of the logistic regressions
 INNER = slice(0, 2 * (24 + 40 + 80 + 112))  # moments of the first four layers
-HIGH = 0.9  # quantile that is 1 on the common scale
+HIGH = 0.9  # quantile above which the tail is taken as exponential
+SLOPE = 1e-6  # of the surprise below the lowest score, so that no two scores are tied
 TENSORS = (
     "centre",
     "spread",
@@ -69,7 +74,7 @@ TENSORS = (
     "spectrum_centre",
     "spectrum_spread",
     "spectrum_precision",
-    "scale",
+    "scale_scores",
     "held_scores",
 )
 WORDS = {
@@ -99,36 +104,38 @@ class DamageTest(Artifact):
     schema: ClassVar[int] = 1
     config: DamageConfig
     encoder: EncoderIdentity
-    centre: Tensor  # (F,) float64, of the moments
+    centre: Tensor  # (F,) float64, of the values that are learned from
     spread: Tensor  # (F,) float64
     weights: Tensor  # (2, F) float64: of damage and mixture
     offsets: Tensor  # (2,) float64
-    inner_precision: Tensor  # (D, D) float64, of the standardised moments of the inner layers
+    inner_precision: Tensor  # (D, D) float64, of the standardised values of the inner layers
     spectrum_centre: Tensor  # (73,) float64
     spectrum_spread: Tensor
     spectrum_precision: Tensor  # (73, 73) float64
-    scale: Tensor  # (2, 4) float64: middle of each score, and its distance to the `HIGH` quantile
+    scale_scores: Tensor  # (n, 4) float64, rising: the scores that make the common scale
     held_scores: Tensor  # (m, 4) float64, on the common scale
     provenance: Mapping[str, Any]
 
-    def standardised(self, moments: Tensor) -> Tensor:
-        """Moments (N, F) by centre and spread, cut at 8 deviations."""
-        return ((moments - self.centre) / self.spread).clamp(-LIMIT, LIMIT)
+    def standardised(self, values: Tensor) -> Tensor:
+        """Values (N, F) by centre and spread, cut at 8 deviations."""
+        return ((values - self.centre) / self.spread).clamp(-LIMIT, LIMIT)
 
-    def scores(self, moments: Tensor, spectra: Tensor) -> Tensor:
+    def scores(self, measured: Measured) -> Tensor:
         """The four scores of N images on the common scale, (N, 4) float64."""
-        return (self.raw_scores(moments, spectra) - self.scale[0]) / self.scale[1]
+        raw = self.raw_scores(measured)
+        return torch.stack(
+            [surprise(raw[:, k], self.scale_scores[:, k]) for k in range(len(EVIDENCE))], dim=1
+        )
 
-    def raw_scores(self, moments: Tensor, spectra: Tensor) -> Tensor:
+    def raw_scores(self, measured: Measured) -> Tensor:
         """The four scores of N images, each on its own scale, (N, 4) float64."""
-        z = self.standardised(moments)
-        learned = z @ self.weights.T + self.offsets
-        s = (spectra - self.spectrum_centre) / self.spectrum_spread
+        z = self.standardised(measured.values)
+        s = (measured.spectra - self.spectrum_centre) / self.spectrum_spread
         far = [
             _log_distance(z[:, INNER], self.inner_precision),
             _log_distance(s, self.spectrum_precision),
         ]
-        return torch.cat([learned, torch.stack(far, dim=1)], dim=1)
+        return torch.cat([z @ self.weights.T + self.offsets, torch.stack(far, dim=1)], dim=1)
 
     def network(self) -> FeatureNetwork:
         """The network; an `InputError` where the installed one is another."""
@@ -216,35 +223,7 @@ def fit_damage_test(
     and 2.9 / rate for a rate of false alarms.  What cannot be read is left out, and counted in
     `provenance`.  `InputError` for too few.
     """
-    paths = as_paths(real)
-    network = load_layer_moments(config.side or choose_side(paths))
-    skipped: list[SkippedFile] = []
-    every = list_images(paths, once=True)
-    files = [every[row] for row in spread_indices(len(every), config.real)] if every else []
-    by_content = {s.digest: s for s in read_all(files, network.resolution, skipped, track)}
-    seen = [by_content[digest] for digest in sorted(by_content)]
-    if len(seen) < MIN_REAL:
-        raise InputError(
-            f"the test of damage got {len(seen)} different real images; at least {MIN_REAL} are "
-            "needed, and 2.9 / rate for a rate of false alarms"
-        )
-    sizes = {name: max(MIN_PARTS[name], round(share * len(seen))) for name, share in SHARES.items()}
-    sizes["held"] = len(seen) - sum(sizes.values())
-    parts = split_indices([s.digest for s in seen], sizes, seed=seed)
-    of = {name: [seen[row] for row in rows] for name, rows in parts.items()}
-    fitted = _shaped(of["shape"], network, config, practice, seed, track)
-    raw = fitted.raw_scores(*_measured(of["scale"], network))
-    middle, high = torch.quantile(raw, torch.tensor([0.5, HIGH], dtype=torch.float64), dim=0)
-    scale = torch.stack([middle, (high - middle).clamp_min(TINY)])
-    held = (fitted.raw_scores(*_measured(of["held"], network)) - scale[0]) / scale[1]
-    notes = {
-        "images": sizes,
-        "given": len(every),
-        "skipped": len(skipped),
-        "practice": list(practice),
-        "seed": seed,
-    }
-    return replace(fitted, scale=scale, held_scores=held, provenance=notes)
+    return shape_test(measure_real(real, config=config, seed=seed, track=track), practice)
 
 
 def find_damage(
@@ -276,7 +255,7 @@ def find_damage(
     with as_files(images) as paths:
         files = list_images(paths, once=True)
         for group in in_groups(read_all(files, network.resolution, skipped, track)):
-            parts.append(against.scores(*_measured(group, network)))
+            parts.append(against.scores(measure(group, network)))
             read += [(shown_name(str(seen.path), images), seen.digest) for seen in group]
     if not read:
         nothing = FalseAlarms(false_alarms, 0, 0, count, confidence, false_discovery_rate)
@@ -310,76 +289,122 @@ def find_damage(
     return DamageReport(tuple(rows), flags, together, tuple(skipped))
 
 
-def _shaped(
-    seen: list[Seen],
-    network: FeatureNetwork,
-    config: DamageConfig,
-    practice: Sequence[str],
-    seed: int,
-    track: Track,
-) -> DamageTest:
-    """The four scores; the common scale and the held-out scores are not set yet."""
+@dataclass(frozen=True, eq=False)
+class MeasuredReal:
+    """Real images, measured by their use, and altered ones (n, F) by kind."""
+
+    config: DamageConfig
+    encoder: EncoderIdentity
+    parts: Mapping[str, Measured]  # shape, scale and held
+    altered: Mapping[str, Tensor]
+    provenance: Mapping[str, Any]
+
+
+def measure_real(
+    real: Paths, *, config: DamageConfig = DamageConfig(), seed: int = 0, track: Track = quiet
+) -> MeasuredReal:
+    """What `shape_test` needs of real images: everything that takes time."""
+    paths = as_paths(real)
+    network = load_layer_moments(config.side or choose_side(paths))
+    skipped: list[SkippedFile] = []
+    every = list_images(paths, once=True)
+    files = [every[row] for row in spread_indices(len(every), config.real)] if every else []
+    by_content = {s.digest: s for s in read_all(files, network.resolution, skipped, track)}
+    seen = [by_content[digest] for digest in sorted(by_content)]
+    if len(seen) < MIN_REAL:
+        raise InputError(
+            f"the test of damage got {len(seen)} different real images; at least {MIN_REAL} are "
+            "needed, and 2.9 / rate for a rate of false alarms"
+        )
+    sizes = {name: max(MIN_PARTS[name], round(share * len(seen))) for name, share in SHARES.items()}
+    sizes["held"] = len(seen) - sum(sizes.values())
+    rows = split_indices([s.digest for s in seen], sizes, seed=seed)
+    parts = {
+        name: measure([seen[row] for row in part], network)
+        for name, part in track(rows.items(), "features of real images", total=len(rows))
+    }
+    chosen = [seen[row] for row in rows["shape"][: config.practised]]
+    values: dict[str, list[Tensor]] = {kind: [] for kind in (*PRACTICE, MIXTURE)}
+    for row, image in enumerate(track(chosen, "practising", total=len(chosen))):
+        partner = _fitting(chosen[row - 1].image, image.image)
+        images = practise(image.image, partner, image.digest, seed=seed)
+        altered = learned_values([to_uint8(images[kind]) for kind in values], network)
+        for kind, value in zip(values, altered, strict=True):
+            values[kind].append(value)
+    notes = {"images": sizes, "given": len(every), "skipped": len(skipped), "seed": seed}
+    stacked = {kind: torch.stack(rows) for kind, rows in values.items()}
+    return MeasuredReal(config, network.identity, parts, stacked, notes)
+
+
+def shape_test(real: MeasuredReal, practice: Sequence[str] = tuple(PRACTICE)) -> DamageTest:
+    """The test of damage that learns from these kinds of alteration."""
     from sklearn.covariance import ledoit_wolf
 
-    moments, spectra = _measured(seen, network)
-    altered: dict[str, list[Tensor]] = {kind: [] for kind in (*practice, MIXTURE)}
-    chosen = seen[: config.practised]
-    for row, real in enumerate(track(chosen, "practising", total=len(chosen))):
-        partner = _fitting(chosen[row - 1].image, real.image)
-        images = practise(real.image, partner, real.digest, seed=seed)
-        pixels = [to_uint8(images[kind]) for kind in altered]
-        for kind, values in zip(altered, layer_moments(pixels, network), strict=True):
-            altered[kind].append(values)
-    centre, spread = moments.mean(dim=0), moments.std(dim=0) + TINY
-    z = ((moments - centre) / spread).clamp(-LIMIT, LIMIT)
-    learned = {
-        "damage": _separating(z, [altered[kind] for kind in practice], centre, spread, "damage"),
-        "mixture": _separating(z, [altered[MIXTURE]], centre, spread, "mixture"),
+    values, spectra = real.parts["shape"].values, real.parts["shape"].spectra
+    centre, spread = values.mean(dim=0), values.std(dim=0) + TINY
+    z = ((values - centre) / spread).clamp(-LIMIT, LIMIT)
+    altered = {
+        "damage": torch.cat([real.altered[kind] for kind in practice]),
+        "mixture": real.altered[MIXTURE],
     }
+    learned = [
+        _separating(z, ((rows - centre) / spread).clamp(-LIMIT, LIMIT), PENALTY[kind])
+        for kind, rows in altered.items()
+    ]
     at, by = spectra.mean(dim=0), spectra.std(dim=0) + TINY
     covariance, _ = ledoit_wolf(z[:, INNER].numpy())
     of_spectra, _ = ledoit_wolf(((spectra - at) / by).numpy())
-    return DamageTest(
-        config=config,
-        encoder=network.identity,
+    shaped = DamageTest(
+        config=real.config,
+        encoder=real.encoder,
         centre=centre,
         spread=spread,
-        weights=torch.stack([learned[kind][0] for kind in PENALTY]),
-        offsets=torch.stack([learned[kind][1] for kind in PENALTY]),
+        weights=torch.stack([weights for weights, _ in learned]),
+        offsets=torch.stack([offset for _, offset in learned]),
         inner_precision=torch.linalg.inv(torch.from_numpy(covariance)),
         spectrum_centre=at,
         spectrum_spread=by,
         spectrum_precision=torch.linalg.inv(torch.from_numpy(of_spectra)),
-        scale=torch.empty(0),
+        scale_scores=torch.empty(0),
         held_scores=torch.empty(0),
-        provenance={},
+        provenance={**real.provenance, "practice": list(practice)},
     )
+    scale = shaped.raw_scores(real.parts["scale"]).sort(dim=0).values
+    scaled = replace(shaped, scale_scores=scale)
+    return replace(scaled, held_scores=scaled.scores(real.parts["held"]))
 
 
-def _separating(
-    z: Tensor, altered: list[list[Tensor]], centre: Tensor, spread: Tensor, kind: str
-) -> tuple[Tensor, Tensor]:
-    """Weights (F,) and offset of a logistic regression: real images against altered ones.
+def surprise(scores: Tensor, reference: Tensor) -> Tensor:
+    """-log of the share of real images that score as high, of scores (N,), (N,) float64.
+
+    `reference`: scores (n,) of real images, rising.  Up to their `HIGH` quantile h the shares are
+    interpolated; above, with a the mean of s - h over those above h,
+
+        surprise(s) = -log(1 - HIGH) + (s - h) / a
+    """
+    count = len(reference)
+    shares = (count - torch.arange(count, dtype=torch.float64) - 0.5) / count
+    high = torch.quantile(reference, HIGH)
+    excess = (reference[reference > high] - high).mean().nan_to_num(1.0).clamp_min(TINY)
+    at_high = -math.log(1 - HIGH)
+    low = np.interp(scores.numpy(), reference.numpy(), (-shares.log()).numpy())
+    middle = torch.from_numpy(low).clamp_max(at_high)
+    tail: Tensor = torch.where(scores > high, at_high + (scores - high) / excess, middle)
+    return tail + SLOPE * (scores - high) / excess
+
+
+def _separating(z: Tensor, altered: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """Weights (F,) and offset of a logistic regression: real images z against altered ones.
 
     The real images weigh as much as all altered ones together.
     """
     from sklearn.linear_model import LogisticRegression
 
-    others = torch.stack([row for rows in altered for row in rows])
-    others = ((others - centre) / spread).clamp(-LIMIT, LIMIT)
-    labels = [0] * len(z) + [1] * len(others)
-    weight = [len(others) / len(z)] * len(z) + [1.0] * len(others)
-    model = LogisticRegression(C=PENALTY[kind], max_iter=500)
-    model.fit(torch.cat([z, others]).numpy(), labels, sample_weight=weight)
+    labels = [0] * len(z) + [1] * len(altered)
+    weight = [len(altered) / len(z)] * len(z) + [1.0] * len(altered)
+    model = LogisticRegression(C=penalty, max_iter=500)
+    model.fit(torch.cat([z, altered]).numpy(), labels, sample_weight=weight)
     return torch.from_numpy(model.coef_[0]), torch.tensor(float(model.intercept_[0])).double()
-
-
-def _measured(seen: Sequence[Seen], network: FeatureNetwork) -> tuple[Tensor, Tensor]:
-    """Moments (N, F) and spectra (N, 73) of images."""
-    moments = [
-        layer_moments([image.pixels for image in group], network) for group in in_groups(seen)
-    ]
-    return torch.cat(moments), torch.stack([image.spectrum for image in seen])
 
 
 def _fitting(image: Tensor, like: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ The moments of a layer are means over its places, and the learned scores are lin
 
 with f_p the values of a place and their squares.  For a distance z' P z the place p gets z_p' P z.
 The layers' maps are enlarged to the image and added; each sums to its layer's part of the score.
+Frequencies are no means over places: their part of a learned score is not drawn, and the spectrum
+is measured again in windows, each compared with the real images alone.
 
-Deviation: a standardised moment is cut at 8 deviations in the score, and is not here.  The spectrum
-is no mean over places: it is measured again in windows, each compared with the real images alone.
+Deviation: a standardised moment is cut at 8 deviations in the score, and is not here.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wherefrom.anomaly.damage.fitted import EVIDENCE, INNER, PENALTY, DamageTest
-from wherefrom.anomaly.damage.measuring import layer_moments, read_all
-from wherefrom.anomaly.damage.spectrum import SIDE, spectrum
+from wherefrom.anomaly.damage.fitted import EVIDENCE, INNER, LIMIT, PENALTY, DamageTest
+from wherefrom.anomaly.damage.measuring import measure, read_all
+from wherefrom.anomaly.damage.spectrum import SIDE, VALUES, spectrum
 from wherefrom.calibration.conformal import upper_p_values
 from wherefrom.core.progress import quiet
 from wherefrom.data.files.opening import SkippedFile, UnusableFile
@@ -65,7 +66,7 @@ def explain_damage(
     seen = next(read_all([path], network.resolution, skipped, quiet), None)
     if seen is None:
         raise UnusableFile(path, skipped[0].reason)
-    scores = against.scores(layer_moments([seen.pixels], network), seen.spectrum[None])[0]
+    scores = against.scores(measure([seen], network))[0]
     strongest = evidence or EVIDENCE[int(scores.argmax())]
     size = [network.resolution] * 2
     x = F.interpolate(seen.image[None], size, mode="bicubic", antialias=True)
@@ -88,7 +89,8 @@ def _layer_places(x: Tensor, network: FeatureNetwork, against: DamageTest, evide
         *inner, last = module.network.maps(module.prepared(x))
     maps = [moments(layer)[0].double() for layer in inner] + [last[0].double()]
     if evidence == "features":
-        z = against.standardised(_pooled(maps)[None])[0, INNER]
+        z = ((_pooled(maps) - against.centre[:-VALUES]) / against.spread[:-VALUES])[INNER]
+        z = z.clamp(-LIMIT, LIMIT)
         weights = torch.zeros_like(against.centre)
         weights[INNER] = against.inner_precision @ z
     else:

@@ -80,12 +80,29 @@ def choose_side(paths: Sequence[Path]) -> int:
     return SMALL_SIDE if middle <= SMALL else LARGE_SIDE
 
 
-def layer_moments(images: Sequence[Tensor], network: FeatureNetwork) -> Tensor:
-    """Moments (N, F) float64 of uint8 images (3, s, s) of any sides, each whatever the others."""
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """N images as numbers."""
+
+    values: Tensor  # (N, F) float64: moments of the layers, and frequencies of what they see
+    spectra: Tensor  # (N, 73) float64: frequencies of the files' own pixels
+
+
+def measure(seen: Sequence[Seen], network: FeatureNetwork) -> Measured:
+    """The numbers of images, some in memory at a time."""
+    values = [
+        learned_values([image.pixels for image in group], network) for group in in_groups(seen)
+    ]
+    return Measured(torch.cat(values), torch.stack([image.spectrum for image in seen]))
+
+
+def learned_values(images: Sequence[Tensor], network: FeatureNetwork) -> Tensor:
+    """(N, F) float64 of uint8 images (3, s, s) of any sides, each whatever the others."""
     size = [network.resolution] * 2
     rows = [
         F.interpolate(to_float(image)[None], size, mode="bicubic", antialias=True)[0]
         for image in images
     ]
     with torch.no_grad():
-        return in_passes(network.features, torch.stack(rows), size=PASS).double()
+        moments = in_passes(network.features, torch.stack(rows), size=PASS).double()
+    return torch.cat([moments, torch.stack([spectrum(image) for image in images])], dim=1)
