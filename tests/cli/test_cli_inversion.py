@@ -1,6 +1,7 @@
 """`wherefrom inversion`: from a folder to a model, codes, pairs, strips and the latent report."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -52,6 +53,16 @@ def test_training_leaves_a_model_and_its_record__smoke(place, capsys):
     fitted = load(place / "model")
     assert fitted.find_attribute("odd") == (1, 1)
     assert fitted.directions.shape == (4, 2, 2)
+
+
+def test_a_stopped_run_is_used_and_says_so__identity_model(place, tmp_path, capsys):
+    fitted = load(place / "model")
+    stopped = replace(fitted, provenance={**fitted.provenance, "step": 500, "steps": 2000})
+    (tmp_path / "run").mkdir()
+    stopped.save(tmp_path / "run" / "inverter")
+    argv = ["inversion", "latents", str(tmp_path / "run")]
+    assert run(argv) == 0
+    assert "a run that stopped; its model is that of step 500 of 2,000" in capsys.readouterr().err
 
 
 def test_sub_folders_are_classes__identity_labels(place):
@@ -170,6 +181,7 @@ def test_what_cannot_be_trained__rejects(place, capsys, monkeypatch, more, messa
     method = [] if "--method" in more else ["--method", "aedlsgan", *csv_of(place)]
     assert train(place, "new", *method, *more) == 2
     assert message in capsys.readouterr().err
+    assert not (place / "new").exists()
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,8 @@ def test_an_interrupted_run_ends_with_the_same_numbers__identity_resume(
         patched.setattr(InversionTask, "step", stop)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "cut", config=config)
+    stopped = load(tmp_path / "cut")  # the last checkpoint, with the traced v and no mean
+    assert stopped.stopped_at == (2, 3) and not bool(stopped.mean.any())
     assert_equal(whole, train(tmp_path / "cut", config=config))
     tables = [(tmp_path / run / "metrics.csv").read_text() for run in ("whole", "cut")]
     assert tables[0] == tables[1]
@@ -118,7 +120,7 @@ def test_rows_beyond_the_checkpoint_are_not_written_twice__identity_resume(tmp_p
 def test_recording_changes_nothing__identity_silent(tmp_path):
     assert_equal(train(), train(tmp_path))
     assert {p.name for p in tmp_path.iterdir()} == {
-        "checkpoint", "metrics.csv", "samples-0000002.png", "samples-0000003.png",
+        "checkpoint", "inverter", "metrics.csv", "samples-0000002.png", "samples-0000003.png",
     }  # fmt: skip
 
 

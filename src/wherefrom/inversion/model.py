@@ -66,7 +66,7 @@ class FittedInverter(Artifact):
     mean: Tensor  # (d_z,) mu
     prior: Tensor  # (L, K) P(C); (1, 1) without classes
     directions: Tensor  # (d_z, L, K) AEDLSGAN's fixed classifier w; (d_z, 0, 0) elsewhere
-    provenance: Mapping[str, Any]  # seed, data digest, class names; JSON values
+    provenance: Mapping[str, Any]  # seed, data digest, class names, step if stopped; JSON values
 
     @property
     def size(self) -> int:
@@ -82,6 +82,12 @@ class FittedInverter(Artifact):
     def classes(self) -> Classes:
         """Labels per image and classes per label."""
         return Classes(*self.prior.shape)
+
+    @property
+    def stopped_at(self) -> tuple[int, int] | None:
+        """Step and steps of a run that has not ended; None for one that has."""
+        step = self.provenance.get("step")
+        return None if step is None else (int(step), int(self.provenance["steps"]))
 
     @property
     def needs_classes(self) -> bool:

@@ -53,7 +53,7 @@ def cluster(session: Session, options: ClusterOptions) -> None:
     cli.check_output(out, "--out")
     if folder is not None and folder.exists():
         raise InputError(f"{folder} already exists; choose another --sorted")
-    fitted = load_model(options.model, options.device)
+    fitted = load_model(session, options.model, options.device)
     batch = read_batch(session, options.images, fitted)
     clustering = cluster_images(fitted, batch.images, label=options.label)
     drawn = {c.label: examples(fitted, c, SHOWN, seed=options.seed) for c in clustering.clusters}

@@ -44,7 +44,7 @@ def encode(
     """
     from wherefrom.inversion.codes.codes_file import save_codes
 
-    fitted = load_model(model, device)
+    fitted = load_model(session, model, device)
     batch = read_batch(session, images, fitted)
     lost = save_codes(out, fitted, batch.images, [str(path) for path in batch.paths])
     if lost:
@@ -89,7 +89,7 @@ def reconstruct(
     from wherefrom.inversion.codes.refinement import RefinementConfig, refine
     from wherefrom.report.inversion.tables import reconstruction_facts
 
-    fitted = load_model(model, device)
+    fitted = load_model(session, model, device)
     batch = read_batch(session, images, fitted)
     pixels, names = to_float(batch.images), [str(p) for p in batch.paths]
     if steps:
@@ -149,7 +149,7 @@ def edit(session: Session, options: EditOptions) -> None:
     by_example = options.examples or options.counterexamples or options.kept_sides
     if options.attribute is not None and by_example:
         raise InputError("give --attribute, or folders of examples, not both")
-    fitted = load_model(options.model, options.device)
+    fitted = load_model(session, options.model, options.device)
     image = read_one(session, options.image, fitted)
 
     def read_pair(has: Path, lacks: Path) -> tuple[Tensor, Tensor]:
@@ -205,7 +205,7 @@ def latents(
     from wherefrom.inversion.codes.latent_report import report_latents, traversal_sheet
     from wherefrom.report.inversion.tables import latent_facts
 
-    fitted = load_model(model, device)
+    fitted = load_model(session, model, device)
     pixels = read_batch(session, images, fitted).images if images else None
     result = report_latents(fitted, pixels)
     if out is not None:

@@ -71,7 +71,7 @@ def sample(session: Session, options: SampleOptions) -> None:
     from wherefrom.inversion.codes.drawing import labels_for
 
     refuse_existing(options.out, overwrite=False)
-    fitted = load_model(options.model, options.device)
+    fitted = load_model(session, options.model, options.device)
     labels = labels_for(fitted, options.class_name, 1)
     images = fitted.sample(
         options.count,
@@ -104,7 +104,7 @@ def decode(session: Session, options: DecodeOptions) -> None:
     from wherefrom.inversion.codes.drawing import labels_for
 
     refuse_existing(options.out, overwrite=False)
-    fitted = load_model(options.model, options.device)
+    fitted = load_model(session, options.model, options.device)
     codes = load_codes(options.codes, fitted.config.latent)
     options.write(session, fitted.decode(codes, labels_for(fitted, options.class_name, len(codes))))
 
@@ -141,7 +141,7 @@ def interpolate(
     from wherefrom.data.images.writing import image_grid, save_gif
     from wherefrom.inversion.codes.drawing import interpolate as draw_way
 
-    fitted = load_model(model, device)
+    fitted = load_model(session, model, device)
     ends = torch.stack([read_one(session, path, fitted) for path in (first, second)])
     way = draw_way(fitted, ends, steps=steps).cpu()
     strip = to_uint8(torch.cat([ends[:1], way, ends[1:]]))

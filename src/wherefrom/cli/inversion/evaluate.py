@@ -53,7 +53,7 @@ def evaluate(session: Session, options: InverterEvaluationOptions) -> None:
 
     report, seed = options.report, options.seed
     cli.check_output(report, "--report")
-    fitted = load_model(options.model, options.device)
+    fitted = load_model(session, options.model, options.device)
     encoder = options.encoder
     features, name = (random_features, NAME) if encoder is None else network_features(encoder)
     own = read_own(session, options.real, fitted)

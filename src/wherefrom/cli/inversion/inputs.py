@@ -29,13 +29,18 @@ def out_option(text: str) -> Callable[[F], F]:
     return click.option("--out", type=FILE, required=True, help=text)
 
 
-def load_model(path: Path, device: str) -> FittedInverter:
-    """A fitted inverter of images; an `InputError` for one of vectors."""
+def load_model(session: Session, path: Path, device: str) -> FittedInverter:
+    """A fitted inverter of images, a note if its run stopped; an `InputError` for vectors."""
     from wherefrom.inversion.model import load
 
     fitted = load(path, device=resolve_device(device))
     if len(fitted.shape) != 3:
         raise InputError(f"{path} is a model of vectors; these commands are for images")
+    if fitted.stopped_at is not None:
+        step, steps = fitted.stopped_at
+        session.note(
+            f"note: {path} is a run that stopped; its model is that of step {step:,} of {steps:,}"
+        )
     return fitted
 
 

@@ -68,7 +68,7 @@ def outliers(session: Session, options: OutlierOptions) -> None:
     cli.check_output(options.report, "--report")
     cli.check_output(options.table, "--csv", ".csv")
     cli.check_output(options.curve, "--curve", *CURVE_SUFFIXES)
-    fitted = load_model(options.model, options.device)
+    fitted = load_model(session, options.model, options.device)
     calibration, own = _calibration(session, fitted, options)
     if options.curve is not None and own is None:
         raise InputError("--curve damages own images; give them with --own")

@@ -11,13 +11,14 @@ import click
 from wherefrom.cli.console import options as cli
 from wherefrom.cli.console.session import Session
 from wherefrom.cli.inversion.inputs import out_option
-from wherefrom.core.errors import InputError
+from wherefrom.core.errors import InputError, WherefromError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from wherefrom.inversion.config import InversionConfig
     from wherefrom.inversion.training.dataset import TrainingLabels
+    from wherefrom.inversion.training.recording import Recorder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,45 +57,52 @@ def train(session: Session, options: InverterTrainOptions) -> None:
 
     Labels come from --label-file, from sub-folders, or from the data set; only aedlsgan, cagan,
     acgan, revised-acgan and classifier use them.  The same command given again continues where it
-    stopped.  With --hold-out, `outliers` needs no other images to set its threshold.
+    stopped; until then other commands use the model of its last checkpoint.  With --hold-out,
+    `outliers` needs no other images to set its threshold.
 
     \b
     Example:
       wherefrom inversion train photos/ --size 64 --method pvdgan --steps 50000 --out model/
     """
-    from wherefrom.inversion.method import fit
-    from wherefrom.inversion.model import FITTED
-    from wherefrom.inversion.outliers.of_run import HELD_OUT, hold_out
     from wherefrom.inversion.training.recording import Recorder
 
-    place, out, seed = cli.resolve_device(options.device), options.out, options.seed
     recorder = Recorder(
-        out,
+        options.out,
         checkpoint_every=options.checkpoint_every,
         sample_every=options.sample_every,
         log_every=options.log_every,
         tensorboard=options.tensorboard,
     )
     recorder.prepare()  # what is missing shows before the images are read
+    try:
+        _train(session, options, recorder)
+    except WherefromError:
+        recorder.remove_empty()
+        raise
+    click.echo(options.out)
+
+
+def _train(session: Session, options: InverterTrainOptions, recorder: Recorder) -> None:
+    from wherefrom.inversion.method import fit
+    from wherefrom.inversion.model import FITTED
+    from wherefrom.inversion.outliers.of_run import HELD_OUT, hold_out
+
     images, labels = _training_data(session, options)
-    held = None
     if options.hold_out:
-        images, values, held = hold_out(images, labels.values, options.hold_out, seed=seed)
+        images, values, held = hold_out(images, labels.values, options.hold_out, seed=options.seed)
         labels = replace(labels, values=values)
+        recorder.beside = {HELD_OUT: held}
         session.note(f"{len(held.images)} images are held out, {len(images)} are trained on")
     fitted = fit(
         images,
         config=options.config,
         labels=labels,
-        seed=seed,
-        device=place,
+        seed=options.seed,
+        device=cli.resolve_device(options.device),
         recorder=recorder,
         track=session.track,
     )
-    fitted.save(out / FITTED, overwrite=True)
-    if held is not None:
-        held.save(out / HELD_OUT, overwrite=True)
-    click.echo(out)
+    fitted.save(options.out / FITTED, overwrite=True)
 
 
 def _training_data(

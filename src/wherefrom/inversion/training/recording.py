@@ -1,11 +1,11 @@
-"""Records a run: checkpoint, table of losses, sample grids, TensorBoard events."""
+"""Records a run: checkpoint, model so far, table of losses, sample grids, TensorBoard events."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from torch import Tensor
 
 from wherefrom.core.errors import InputError
 from wherefrom.core.optional import need
+from wherefrom.core.saving.artifact import Artifact
 from wherefrom.core.saving.store import write_file
 from wherefrom.data.images.writing import image_grid, save_png, to_uint8
 from wherefrom.inversion.equations import latent_entropy
-from wherefrom.inversion.model import FittedInverter
+from wherefrom.inversion.model import FITTED, FittedInverter
 
 GRID_ROWS = 8
 ENTROPY_FLOOR = 1e-12  # a dead latent's scale, so that the entropy stays a number
@@ -32,10 +33,12 @@ class Recorder:
     sample_every: int = 1000
     log_every: int = 50
     tensorboard: bool = False
+    beside: Mapping[str, Artifact] = field(default_factory=dict)  # saved after the first step
     _rows: list[dict[str, str]] = field(default_factory=list)
     _waiting: list[dict[str, float]] = field(default_factory=list)
     _events: Any = None
     _started: bool = False
+    _is_new: bool = False
 
     @property
     def checkpoint(self) -> Path:
@@ -50,11 +53,17 @@ class Recorder:
     def prepare(self) -> None:
         """Make the folder; an `InputError` if it cannot be made, or if TensorBoard is missing."""
         try:
+            self._is_new = self._is_new or not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot use {self.path} as a folder: {error.strerror}") from error
         if self.tensorboard:
             _event_writer()
+
+    def remove_empty(self) -> None:
+        """Remove the folder if `prepare` made it and nothing was written: training was refused."""
+        if self._is_new and not any(self.path.iterdir()):
+            self.path.rmdir()
 
     def add(
         self,
@@ -73,6 +82,8 @@ class Recorder:
             self._log(done, snapshot())
         if done % self.checkpoint_every == 0 or last:
             self._write()
+            if not last:
+                self._keep(done, snapshot())
         if done % self.sample_every == 0 or last:
             fitted = snapshot()
             if fitted.networks.generator is not None and len(fitted.shape) == 3:
@@ -82,11 +93,19 @@ class Recorder:
 
     def _start(self, index: int) -> None:
         self._started = True
+        for name, value in self.beside.items():
+            value.save(self.path / name, overwrite=True)
         if self.metrics.exists():
             with self.metrics.open(newline="") as file:
                 self._rows = [row for row in csv.DictReader(file) if int(row["step"]) <= index]
         if self.tensorboard:
             self._events = _event_writer()(str(self.path), purge_step=index + 1)
+
+    def _keep(self, done: int, fitted: FittedInverter) -> None:
+        """Save the model as it is, with the traced v, so that a stopped run can be used."""
+        progress = {"step": done, "steps": fitted.config.steps}
+        stopped = replace(fitted, provenance={**fitted.provenance, **progress})
+        stopped.save(self.path / FITTED, overwrite=True)
 
     def _log(self, done: int, fitted: FittedInverter) -> None:
         row = {"step": str(done)}
