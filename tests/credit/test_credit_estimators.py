@@ -371,6 +371,13 @@ def merge_runs(table, groups):
     return RunTable(inside[whole] > 0, table.values[whole], table.seeds[whole])
 
 
+def test_ward_groups_of_many_are_those_of_some_and_the_nearest__identity_blobs(monkeypatch):
+    monkeypatch.setattr("wherefrom.credit.estimators.owen.MAX_WARD", 40)
+    features = np.random.default_rng(0).normal(size=(1000, 3)) + 50 * (np.arange(1000) % 7)[:, None]
+    assert ward_groups(features, 7).tolist() == (np.arange(1000) % 7).tolist()
+    assert len(set(ward_groups(features, 60).tolist())) == 60
+
+
 def test_ward_groups_find_blobs__closed_form():
     features = np.array([[0.0], [10.0], [0.1], [10.2], [50.0]])
     assert ward_groups(features, 3).tolist() == [0, 1, 0, 1, 2]

@@ -61,6 +61,20 @@ def make_runs(path, runs):
     return opened
 
 
+def test_more_contributors_than_shares_are_computed_for_play_in_groups__limit(
+    tmp_path, monkeypatch, notes
+):
+    monkeypatch.setattr("wherefrom.credit.study.file.MAX_PLAYERS", 5)
+    monkeypatch.setattr("wherefrom.credit.study.file.MANY_GROUPS", 3)
+    path = callable_study(tmp_path, players=6, each=1)
+    opened = make_runs(path, 46)
+    assert opened.data.players == 3
+    assert "6 contributors are played as 3 groups" in str(notes)
+    assert sum(len(each) for each in opened.data.members().values()) == 6
+    groups = callable_study(tmp_path, contributors='groups = "2"', players=6, each=1)
+    assert load_study(groups).contributors().players == 2
+
+
 def test_parts_divide_the_images_of_each__identity_partition(tmp_path):
     write_images(tmp_path / "data", players=2, each=5)
     write_images(tmp_path / "more", players=1, each=1)

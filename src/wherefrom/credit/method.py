@@ -240,11 +240,13 @@ def _open_callable(study: Study, data: Contributors) -> OpenStudy:
     }
     function = load_named(c.callable, study.path.parent)
     names = [each.name for each in study.properties]
+    # Groups are called by their members.
+    seated = data.members() if data.origin is not None and not data.unions else {}
 
     def play(members: Bools, seed: int) -> Outcome:
         chosen = [name for name, inside in zip(data.names, members, strict=True) if inside]
-        if data.origin is not None and not data.unions:  # groups are called by their members
-            chosen = [each for name in chosen for each in data.members()[name]]
+        if seated:
+            chosen = [each for name in chosen for each in seated[name]]
         answer = function(chosen, seed)
         values = answer if isinstance(answer, Mapping) else {names[0]: answer}
         absent = {name: "the callable gave no value" for name in names if name not in values}

@@ -20,6 +20,8 @@ from wherefrom.credit.estimators.tables import anchors_of, checked, orders_of
 from wherefrom.credit.ledger.game import Floats, Ints, RunTable
 from wherefrom.credit.result import Shares
 
+MAX_WARD = 2000  # contributors among whom Ward's clusters are sought; 32 MB of distances
+
 
 def group_sums(shares: Shares, groups: Sequence[Hashable], *, level: float = LEVEL) -> Shares:
     """Sums of the shares of each group's members, with intervals.
@@ -67,15 +69,30 @@ def estimate_owen(
 
 
 def ward_groups(features: Floats, count: int) -> Ints:
-    """Contributors in `count` groups of like data: Ward's clusters of their features (n, d)."""
+    """Contributors in `count` groups of like data: Ward's clusters of their features (n, d).
+
+    Of more than `MAX_WARD`, evenly spaced ones are clustered, and each other joins the cluster with
+    the nearest mean: time and memory of the clusters grow with the square of their number.
+    """
     from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import cdist
 
     if not 1 <= count <= len(features):
         raise InputError(f"{len(features)} contributors cannot be put into {count} groups")
     if count == len(features):
         return np.arange(count)
-    labels = fcluster(linkage(features, method="ward"), count, criterion="maxclust")
-    return np.array(numbered(labels.tolist()))
+    most = max(MAX_WARD, count)
+    rows = np.arange(len(features))
+    if len(features) > most:
+        rows = np.arange(most) * len(features) // most
+    labels = fcluster(linkage(features[rows], method="ward"), count, criterion="maxclust")
+    if len(rows) == len(features):
+        return np.array(numbered(labels.tolist()))
+    clusters = [rows[labels == k] for k in range(1, labels.max() + 1)]
+    means = np.stack([features[members].mean(axis=0) for members in clusters])
+    nearest = cdist(features, means, "sqeuclidean").argmin(axis=1) + 1
+    nearest[rows] = labels
+    return np.array(numbered(nearest.tolist()))
 
 
 def _union_wise(table: RunTable, groups: NDArray[np.int64]) -> RunTable:

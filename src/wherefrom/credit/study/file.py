@@ -25,7 +25,7 @@ from typing import Any
 from wherefrom.core.config import Config, setting
 from wherefrom.core.errors import InputError
 from wherefrom.core.paths import show_path
-from wherefrom.core.progress import Track, quiet
+from wherefrom.core.progress import Track, add_note, quiet
 from wherefrom.credit.contributors.grouping import join_unions, play_in_groups, split_into_parts
 from wherefrom.credit.contributors.reading import (
     Contributors,
@@ -37,6 +37,7 @@ from wherefrom.credit.diffusion.model import SamplingConfig, TrainingConfig
 from wherefrom.credit.diffusion.pruning import ROUNDINGS
 from wherefrom.credit.diffusion.unlearning import UnlearningConfig
 from wherefrom.credit.estimators.design import DESIGNS
+from wherefrom.credit.ledger.game import MAX_PLAYERS
 from wherefrom.credit.result import MAX_ANCHORS
 from wherefrom.credit.study.baselines import DAMPING
 from wherefrom.credit.study.diffusion_run import EMPTIES, KINDS, UNTRAINED
@@ -51,6 +52,7 @@ PROPERTY_KINDS = (
     "similarity",
     "callable",
 )
+MANY_GROUPS = 20  # of more contributors than shares are computed for
 OWEN = "owen"  # the design with unions of players
 MODEL_KINDS = ("ddpm", "latent", "lora")
 
@@ -75,7 +77,7 @@ class ContributorsConfig(Config):
     groups: str = setting(
         "",
         "shares of groups: a CSV file with the columns contributor and group, or a number of "
-        "groups, formed by similar images",
+        "groups, formed by similar images; empty: 20 of more than 4,096 contributors, else none",
     )
     unions: str = setting(
         "", "unions of the design owen: a CSV file with the columns contributor and group"
@@ -245,7 +247,10 @@ class Study:
         return self.path.parent / path
 
     def contributors(self, *, track: Track = quiet) -> Contributors:
-        """Read all images, and form the players of the game."""
+        """Read all images, and form the players of the game.
+
+        Above `MAX_PLAYERS` contributors these are groups, unless the file says otherwise.
+        """
         c, design = self.config.contributors, self.config.design
         owen = design.kind == OWEN
         if (bool(c.unions) + bool(design.parts)) != owen:
@@ -262,6 +267,12 @@ class Study:
         data = self.given(track=track)
         if c.groups:
             return play_in_groups(data, c.groups, home=self.path.parent)
+        if data.players > MAX_PLAYERS and not owen:
+            add_note(
+                f"{data.players:,} contributors are played as {MANY_GROUPS} groups of like pixels; "
+                "`groups` in [contributors] forms others"
+            )
+            return play_in_groups(data, str(MANY_GROUPS), home=self.path.parent)
         if design.parts:
             return split_into_parts(data, design.parts, seed=self.config.study.seed)
         return join_unions(data, self.place(c.unions)) if c.unions else data
