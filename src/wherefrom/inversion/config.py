@@ -25,6 +25,12 @@ class InversionConfig(Config):
         "mlp for vectors, small up to 32 px, skip from 64 px; auto: by the data",
         choices=("auto", "mlp", "small", "skip"),
     )
+    critic: str = setting(
+        "plain",
+        "plain: as in the thesis; projected: critic, encoder and classifier read the maps of a "
+        "fixed EfficientNet-Lite0, without R1 and R2 (extra anomaly)",
+        choices=("plain", "projected"),
+    )
     latent: int = setting(64, "d_z, dimensions of the code", source="thesis: 256 to 1024", low=1)
     width: int = setting(
         0, "channels at full size, hidden units of an mlp; 0: 32, 128", source="128, 512", low=0
@@ -148,8 +154,8 @@ def penalty_every_of(config: InversionConfig, shape: tuple[int, ...]) -> int:
 
 
 def penalties_of(config: InversionConfig) -> tuple[float, float]:
-    """Weights of R1 and R2: as set, or those of the method's experiments in the thesis."""
-    usual = config.recipe.penalties
+    """Weights of R1 and R2: as set, or those of the thesis; 0 for the projected critic."""
+    usual = (0.0, 0.0) if config.critic == "projected" else config.recipe.penalties
     r1 = usual[0] if config.r1 is None else config.r1
     r2 = usual[1] if config.r2 is None else config.r2
     return r1, r2

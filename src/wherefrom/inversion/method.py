@@ -140,6 +140,8 @@ def _deciding(config: InversionConfig) -> dict[str, Any]:
     if config.final_rate == 1 and not scheduled:
         del values["steps"]
     del values["calibration"], values["calibration_samples"]
+    if config.critic == "plain":  # as in checkpoints from before there was another
+        del values["critic"]
     return values
 
 

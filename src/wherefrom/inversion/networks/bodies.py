@@ -207,6 +207,11 @@ class StandardArchitecture:
     def critic(self) -> nn.Module:
         """A new body, all weights 0."""
         spread = self.config.batch_deviation
+        if self.config.critic == "projected":
+            from wherefrom.inversion.networks.projected import ProjectedCritic, refuse_projected
+
+            refuse_projected(self.shape, batch_deviation=spread)
+            return ProjectedCritic(self._image, 2 * self.width)
         if self.kind == "mlp":
             return MlpCritic(self.shape[0], self.width, batch_deviation=spread)
         skip = self.config.input_skip or self.kind == "skip"

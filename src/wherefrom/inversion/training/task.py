@@ -88,7 +88,11 @@ class InversionTask:
         p = self.state
         p.averages.eval()
         # As a reader's weights lie: on some processors another order of strides gives other bits.
-        p.averages.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        # (`to` leaves a weight of 1 x 1 with the strides of channels last, as both are contiguous.)
+        for tensor in (*p.averages.parameters(), *p.averages.buffers()):
+            tensor.data = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device).copy_(
+                tensor.data
+            )
         v = p.traces.v.detach().clone()
         return FittedInverter(
             config=self.config,
