@@ -179,7 +179,8 @@ def judged_early(
             scores = score_progressively(
                 paths[60:], world(), fitted, false_alarms=RATE, cache=cache
             )
-        yield fitted.judge(scores, false_alarms=RATE), scores.directions.numpy()
+        rows = fitted.judge(scores, false_alarms=RATE, progressive=True)
+        yield rows, scores.directions.numpy()
 
 
 def flagged_early(replays: int, seed: int) -> Values:
@@ -294,14 +295,14 @@ PROMISES = (
         "anomaly/method.py: score_progressively",
         RATE,
         flagged_early,
-        suite=10,
+        suite=20,
     ),
     Promise(
         "p-value when few draws are tried first",
         "a real image has a p-value of at most 0.1 with that probability, also when it was "
         "measured with fewer draws",
         "it is like the real images of the calibration",
-        "anomaly/calibration/fitted.py: first_points",
+        "anomaly/calibration/fitted.py: reference_points",
         0.1,
         p_values_early,
         suite=12,

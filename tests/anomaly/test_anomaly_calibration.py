@@ -1,7 +1,6 @@
 """Ranks among real images: false alarms at the stated rate, and when a score may decide."""
 
 import dataclasses
-import math
 
 import pytest
 import torch
@@ -25,6 +24,7 @@ from wherefrom.encoders.features import make_feature_encoder
 
 CONFIG = AnomalyConfig(directions=4, restarts=2)
 LIGHT = AssumptionConfig(images=10, grades=1)
+TIE = 1.5 / 41  # one held-out image of 40 may lie so near that it counts as equal
 
 
 IDENTITY = encoder(Curved()).identity
@@ -135,13 +135,13 @@ def test_the_split_follows_content_and_drops_duplicates__identity_order():
 def test_a_calibration_survives_saving__roundtrip(tmp_path):
     check = AssumptionCheck((), 6, {"as_i": 0.9, "joint": 0.8}, {"as_i": (0.8, 0.95)})
     calibration = fit_calibration(drawn(40, seed=3), check=check, provenance={"note": 1})
-    first = torch.rand(len(calibration.held_points), 2, dtype=torch.float64)
-    calibration = dataclasses.replace(calibration, first_points=first)
+    first, cloud = (torch.rand(count, 2, dtype=torch.float64) for count in (27, 13))
+    calibration = dataclasses.replace(calibration, first_points=first, first_cloud=cloud)
     calibration.save(tmp_path / "c")
     result = AnomalyCalibration.load(tmp_path / "c")
     scores = drawn(4, seed=4)
     assert result.judge(scores, false_alarms=0.1) == calibration.judge(scores, false_alarms=0.1)
-    assert torch.equal(result.first_points, first)
+    assert torch.equal(result.first_points, first) and torch.equal(result.first_cloud, cloud)
     assert result.describe() == calibration.describe() and result.decides == "as_i"
     (tmp_path / "c" / "tensors.safetensors").write_bytes(b"no")
     with pytest.raises(ArtifactError, match="changed or cut short"):
@@ -185,24 +185,55 @@ def test_a_point_is_left_out_of_its_own_cloud__naive_loop():
         Cloud.without_each(points[:4], [0])
 
 
-def test_images_with_few_draws_are_compared_with_as_few__naive_loop():
-    """A calibration whose held-out images had quite other scores at few draws."""
-    few = dataclasses.replace(CONFIG, directions=2)
-    reals = drawn(60, seed=1)
-    first = dataclasses.replace(drawn(60, seed=2, config=few), digests=reals.digests)
+def few_and_full(count, *, seed):
+    """The scores of the same images with few draws, quite other ones, and with all."""
+    full = drawn(count, seed=seed)
+    few = drawn(count, seed=100 + seed, config=dataclasses.replace(CONFIG, directions=2))
+    return dataclasses.replace(few, digests=full.digests), full
+
+
+def test_few_draws_are_ranked_among_images_measured_by_the_same_rule__naive_loop():
+    first, reals = few_and_full(60, seed=1)
     calibration = fit_calibration(reals, first=first, decides="vulnerability")
-    scores = drawn(8, seed=3)
-    scores = dataclasses.replace(scores, directions=torch.tensor([2, 4] * 4))
-    _, held = split_reals(reals.digests, seed=0)
-    for i, row in enumerate(calibration.judge(scores, false_alarms=0.1)):
-        known = (first if i % 2 == 0 else reals).vulnerability[held]
-        above = int((known >= scores.vulnerability[i]).sum())
-        assert row.p_value == pytest.approx((1 + above) / 41)
+    cloud, held = split_reals(reals.digests, seed=0)
+    limit = float(first.vulnerability[cloud].quantile(1 - 0.3))  # three times the rate
+    first_new, new = few_and_full(40, seed=2)
+    opened = first_new.vulnerability > limit
+    points = torch.stack([first_new.complexity, first_new.vulnerability], dim=1)
+    assert torch.equal(calibration.needs_all_draws(points, 0.1), opened)
+    assert 0 < int(opened.sum()) < 40
+    merged = dataclasses.replace(
+        new,
+        vulnerability=torch.where(opened, new.vulnerability, first_new.vulnerability),
+        directions=torch.where(opened, 4, 2),
+    )
+    rows = calibration.judge(merged, false_alarms=0.1, progressive=True)
+    for row, all_draws in zip(rows, opened.tolist(), strict=True):
+        above = 0
+        for place in held:  # whatever has all draws ranks above the rest
+            has_all = float(first.vulnerability[place]) > limit
+            value = float((reals if has_all else first).vulnerability[place])
+            above += has_all > all_draws or (has_all == all_draws and value >= row.vulnerability)
+        assert row.p_value == pytest.approx((1 + above) / 41, abs=TIE)
+    assert any(row.flagged for row in rows)
+
+
+def test_few_draws_never_flag__limit():
+    first, reals = few_and_full(60, seed=1)
+    calibration = fit_calibration(reals, first=first, decides="vulnerability")
+    cloud, held = split_reals(reals.digests, seed=0)
+    odd = dataclasses.replace(drawn(1, seed=3, shift=(0.0, 5.0)), directions=torch.tensor([2]))
+    (row,) = calibration.judge(odd, false_alarms=0.1, progressive=True)
+    opened = int((first.vulnerability[held] > first.vulnerability[cloud].quantile(0.7)).sum())
+    assert not row.flagged and row.p_value == max(5, 1 + opened) / 41
+    none = dataclasses.replace(calibration, first_cloud=calibration.first_cloud + 99)
+    (row,) = none.judge(odd, false_alarms=0.1, progressive=True)
+    assert not row.flagged and row.p_value == 5 / 41
+    with pytest.raises(InputError, match="fewer noise directions than the 4"):
+        calibration.judge(odd, false_alarms=0.1)
     # what is missing at few draws is taken from all of them
     part = fit_calibration(reals, first=first.select([0, 1]), decides="vulnerability")
     assert int((part.first_points == part.held_points).all(dim=1).sum()) >= 38
-    with pytest.raises(InputError, match="fewer noise directions than the 4"):
-        fit_calibration(reals).judge(scores, false_alarms=0.1)
 
 
 def test_the_joint_distance_does_not_see_units__identity_scale():
@@ -213,21 +244,6 @@ def test_the_joint_distance_does_not_see_units__identity_scale():
     assert torch.allclose(result, scaled.distance(other * scale), rtol=1e-3)
     constant = Cloud.fit(torch.ones(8, 2, dtype=torch.float64)).distance(other)
     assert constant.isfinite().all()
-
-
-def test_borderline_images_are_those_whose_flag_may_change__naive_loop():
-    calibration = fit_calibration(drawn(90, seed=1), decides="vulnerability")
-    few = dataclasses.replace(CONFIG, directions=1, restarts=1)
-    scores = drawn(200, seed=9, config=few)
-    limit = float(calibration.held_points[:, 1].sort().values[-3])  # rate 0.05 of 60: three ranks
-    # One draw of V deviates by 0.02 sqrt(2); the mean of both from the first by sqrt(1/2) of it.
-    wide = math.exp(3 * 0.02)
-    V = scores.vulnerability
-    expected = (V * wide > limit) & (V / wide <= limit)
-    assert torch.equal(calibration.borderline(scores, false_alarms=0.05), expected)
-    assert 0 < int(expected.sum()) < 100
-    full = drawn(200, seed=9)
-    assert not calibration.borderline(full, false_alarms=0.05).any()
 
 
 class Loud(torch.nn.Module):

@@ -1,12 +1,13 @@
 """Files and folders: cached by content, continued, and never stopped by one bad file."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
 from known_fields import ConvNet, encoder, pictures
 
-from wherefrom.anomaly import AnomalyConfig, calibrate, score_images
+from wherefrom.anomaly import AnomalyConfig, calibrate, method, score_images
 from wherefrom.anomaly.calibration.assumption import AssumptionConfig
 from wherefrom.anomaly.calibration.fitted import fit_calibration, split_reals
 from wherefrom.anomaly.measuring import scoring as scoring_module
@@ -146,7 +147,7 @@ def test_a_cache_that_cannot_be_a_folder__rejects(tmp_path):
         FolderCache(tmp_path / "file")
 
 
-def test_progressive_scoring_gives_the_flags_of_the_full_one__identity_flags(tmp_path, net):
+def test_progressive_scoring_measures_in_full_what_scores_high__identity_full(tmp_path, net):
     reals = save_all(tmp_path / "real", pictures(24, side=16))
     rough = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(3))
     new = save_all(tmp_path / "new", torch.cat([pictures(8, seed=7, side=16), rough]))
@@ -156,20 +157,23 @@ def test_progressive_scoring_gives_the_flags_of_the_full_one__identity_flags(tmp
     )
     assert len(scores) == 24 and calibration.provenance["numerics"]["is_noise"] is False
     few = score_files([reals], net, config=dataclasses.replace(config, directions=2))
-    _, held = split_reals(scores.digests, seed=0)
-    expected = torch.stack([few.complexity, few.vulnerability], dim=1)[held]
-    assert torch.equal(calibration.first_points, expected)
-    full = score_files([new], net, config=config)
-    quick = score_progressively([new], net, calibration, false_alarms=0.4)
-    flags = [
-        [row.flagged for row in calibration.judge(result, false_alarms=0.4)]
-        for result in (full, quick)
-    ]
-    assert flags[0] == flags[1]
-    kept = quick.directions == 4
-    assert 0 < int(kept.sum()) < 16
-    assert all(bool(kept[i]) for i, flag in enumerate(flags[1]) if flag)
-    assert torch.equal(quick.vulnerability[kept], full.vulnerability[kept])
+    cloud, held = split_reals(scores.digests, seed=0)
+    points = torch.stack([few.complexity, few.vulnerability], dim=1)
+    assert torch.equal(calibration.first_points, points[held])
+    assert torch.equal(calibration.first_cloud, points[cloud])
+    full, some = (
+        score_files([new], net, config=dataclasses.replace(config, directions=count))
+        for count in (4, 2)
+    )
+    quick = score_progressively([new], net, calibration, false_alarms=0.2)
+    opened = quick.directions == 4
+    high = torch.stack([some.complexity, some.vulnerability], dim=1)
+    assert torch.equal(opened, calibration.needs_all_draws(high, 0.2))
+    assert 0 < int(opened.sum()) < 16
+    assert torch.equal(quick.complexity, torch.where(opened, full.complexity, some.complexity))
+    assert torch.equal(quick.vulnerability[opened], full.vulnerability[opened])
+    judged = calibration.judge(quick, false_alarms=0.2, progressive=True)
+    assert all(bool(opened[i]) for i, row in enumerate(judged) if row.flagged)
 
 
 def test_a_calibration_without_first_draws_has_everything_measured__identity_full(tmp_path, net):
@@ -181,10 +185,20 @@ def test_a_calibration_without_first_draws_has_everything_measured__identity_ful
     assert scores.directions.tolist() == [3, 3, 3]
 
 
-def test_calibrating_checks_the_assumption_on_images_not_held_out__identity_split(tmp_path, net):
+def test_calibrating_checks_the_assumption_on_images_not_held_out__identity_split(
+    tmp_path, net, monkeypatch
+):
     reals = save_all(tmp_path / "real", pictures(16, side=16))
     config = dataclasses.replace(SHORT, directions=1, restarts=1)
     light = AssumptionConfig(images=5, grades=1, directions=1)
+    with monkeypatch.context() as patch:
+        seen = []
+        patch.setattr(method, "check_assumption", lambda images, *a, **k: seen.append(images))
+        calibration, scores = calibrate([reals], net, config=config, assumption=light)
+    _, held = split_reals(scores.digests, seed=0)
+    apart = [load_image(Path(scores.names[row]), 16) for row in held]
+    assert len(held) == 11 and len(seen[0]) == 5
+    assert not any(torch.equal(image, other) for image in seen[0] for other in apart)
     calibration, _ = calibrate([reals], net, config=config, assumption=light)
     assert calibration.check is not None and calibration.check.images == 5
     assert len(calibration.check.rows) == 5

@@ -17,6 +17,7 @@ from wherefrom.anomaly.calibration.fitted import (
 )
 from wherefrom.anomaly.calibration.judgement import Judgements, worst_first
 from wherefrom.anomaly.config import DEFAULT, AnomalyConfig
+from wherefrom.anomaly.equations import anomaly_vectors
 from wherefrom.anomaly.measuring.cache import Cache, MemoryCache
 from wherefrom.anomaly.measuring.items import Paths, as_paths, load_image
 from wherefrom.anomaly.measuring.numerics import CHECKED, check_numerics
@@ -122,7 +123,7 @@ def score(
             cache=cache,
             track=track,
         )
-    judgements = calibration.judge(scores, false_alarms=limit)
+    judgements = calibration.judge(scores, false_alarms=limit, progressive=True)
     if false_discovery_rate is not None:
         judgements = control_discoveries(judgements, false_discovery_rate)
     flags = dataclasses.replace(
@@ -182,10 +183,10 @@ def score_progressively(
 ) -> ImageScores:
     """Scores of files as `score_files` gives them, with fewer draws for the clear cases.
 
-    Every image gets two directions and two attacks.  Those that are flagged by them at
-    `false_alarms`, and those whose flag may still change, get as many as the calibration's images,
-    so every flagged image was measured as those were.  `directions` holds each image's number.  If
-    the calibration lacks its images' first draws, every image is measured in full.
+    Every image gets two directions and two attacks.  Those with a large score by them
+    (`AnomalyCalibration.needs_all_draws`) get as many as the calibration's images.  `directions`
+    holds each image's number.  If the calibration lacks its images' first draws, every image is
+    measured in full.  `AnomalyCalibration.judge` needs to know: `progressive=True`.
     """
     calibration.encoder.require_same(encoder.identity, what="this calibration")
     store = MemoryCache() if cache is None else cache
@@ -195,8 +196,8 @@ def score_progressively(
     first = score_files(paths, encoder, config=few, seed=seed, cache=store, track=track)
     if few == full or not len(first):
         return first
-    unclear = calibration.borderline(first, false_alarms=false_alarms)
-    open_rows = (unclear | calibration.flagged_early(first, false_alarms)).nonzero().flatten()
+    points = anomaly_vectors(first.complexity, first.vulnerability)
+    open_rows = calibration.needs_all_draws(points, false_alarms).nonzero().flatten()
     merged = dataclasses.replace(first, config=full)
     if not len(open_rows):
         return merged

@@ -113,6 +113,11 @@ def _ranks_within(rate: float, count: int) -> int:
     return k
 
 
+def next_p_value(rate: float, count: int) -> float:
+    """The smallest p-value above `rate` that `count` calibration scores can give."""
+    return (_ranks_within(rate, count) + 1) / (count + 1)
+
+
 def threshold_at_rate(calibration: Tensor, rate: float) -> float:
     """The score above which upper p-values are at most `rate`.
 

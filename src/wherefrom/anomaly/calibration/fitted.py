@@ -22,8 +22,8 @@ from wherefrom.anomaly.equations import anomaly_vectors, as_i
 from wherefrom.anomaly.result import ImageScores
 from wherefrom.calibration.conformal import (
     guaranteed_rate,
+    next_p_value,
     require_rate,
-    threshold_at_rate,
     upper_p_values,
 )
 from wherefrom.core.errors import InputError
@@ -34,21 +34,21 @@ from wherefrom.encoders.encoder import EncoderIdentity
 CLOUD_SHARE = 1 / 3
 MIN_HELD_OUT = 10  # images
 DECIDING = ("as_i", "vulnerability", "joint")
-POINTS = ("cloud_points", "held_points", "first_points", "spread")  # saved as tensors
-BORDER = 3.0  # deviations of its noise within which an image may still change sides
+POINTS = ("cloud_points", "held_points", "first_cloud", "first_points")  # saved as tensors
+MIN_OPENED, MARGIN = 0.1, 3.0  # of the images like the cloud's, that have all draws
 
 
 @dataclass(frozen=True, eq=False)
 class AnomalyCalibration(Artifact):
     """Scores of real images, among which other images are ranked.  Larger score = less like them.
 
-    `cloud_points` shape the joint score.  p-values are ranks among `held_points` alone; those of
-    images measured with fewer draws are ranks among `first_points`, the same held-out images with
-    as few draws.  Where `first_points` is (0, 2), only images with all draws can be judged.
+    `cloud_points` shape the joint score.  p-values are ranks among `held_points` alone, or among
+    `reference_points` where few draws are tried first.  `first_cloud` and `first_points` are the
+    images of both with few draws; where they are (0, 2), only images with all draws can be judged.
     """
 
     kind: ClassVar[str] = "anomaly/calibration"
-    schema: ClassVar[int] = 1
+    schema: ClassVar[int] = 2
     again: ClassVar[str] = "calibrate again"
     encoder: EncoderIdentity
     config: AnomalyConfig
@@ -56,10 +56,10 @@ class AnomalyCalibration(Artifact):
     decides: str  # the score that flags
     cloud_points: Tensor  # [C, V], (n, 2) float64
     held_points: Tensor  # [C, V], (m, 2) float64
-    spread: Tensor  # relative deviation of one draw of C and of V, (2,) float64; NaN if unknown
     check: AssumptionCheck | None
     provenance: Mapping[str, Any]  # JSON values
-    first_points: Tensor  # [C, V] of the held-out images with fewer draws, (m, 2) or (0, 2) float64
+    first_cloud: Tensor  # [C, V] of the cloud's images with few draws, (n, 2) or (0, 2) float64
+    first_points: Tensor  # [C, V] of the held-out images with few draws, (m, 2) or (0, 2) float64
 
     def scores(self, points: Tensor) -> dict[str, Tensor]:
         """AS-i, vulnerability and the joint score of [C, V] (N, 2), each (N,) float64."""
@@ -67,19 +67,13 @@ class AnomalyCalibration(Artifact):
         cloud = Cloud.fit(self.cloud_points)
         return {"as_i": as_i(C, V), "vulnerability": V, "joint": cloud.distance(points)}
 
-    def p_values(self, points: Tensor, few: Tensor | None = None) -> dict[str, Tensor]:
+    def p_values(self, points: Tensor, among: Tensor | None = None) -> dict[str, Tensor]:
         """Conformal p-values of the same scores: small = too large for a real image.
 
-        `few` (N,) bool: which points rest on fewer draws; they are compared with `first_points`.
+        `among`: the points [C, V] (m, 2) of the held-out images; default `held_points`.
         """
-        held, scores = self.scores(self.held_points), self.scores(points)
-        by_score = {n: upper_p_values(s, held[n]) for n, s in scores.items()}
-        if few is None or not few.any():
-            return by_score
-        first = self.scores(self.first_points)
-        return {
-            n: torch.where(few, upper_p_values(s, first[n]), by_score[n]) for n, s in scores.items()
-        }
+        held = self.scores(self.held_points if among is None else among)
+        return {n: upper_p_values(s, held[n]) for n, s in self.scores(points).items()}
 
     def highest_p_value(self, false_alarms: float, confidence: float = 0.0) -> float:
         """The p-value up to which images are flagged: `false_alarms`, or less with a `confidence`.
@@ -92,25 +86,34 @@ class AnomalyCalibration(Artifact):
         require_rate(false_alarms, count, what=what)
         return guaranteed_rate(false_alarms, count, confidence, what=what)
 
-    def judge(self, scores: ImageScores, *, false_alarms: float = 0.01) -> list[ImageJudgement]:
+    def judge(
+        self, scores: ImageScores, *, false_alarms: float = 0.01, progressive: bool = False
+    ) -> list[ImageJudgement]:
         """One judgement per image, in their order; at most `false_alarms` of real ones are flagged.
 
-        An image with fewer draws than the calibration is compared with the held-out images at as
-        few.  After `score_progressively` at the same rate such an image is never flagged, so that
-        every flag, and every p-value up to the rate, rests on all draws.  `InputError` for scores
-        of another encoder, settings or seed, for a rate that the number of held-out images cannot
-        support, and for fewer draws where the calibration does not know them.
+        `progressive`: the scores are those of `score_progressively` at the same rate.  They are
+        ranked among the held-out images measured in the same way.  Images with all draws rank above
+        the others, which are never flagged: every flag, and every p-value up to the rate, rests on
+        all draws.  `InputError` for scores of another encoder, settings or seed, for a rate that
+        the number of held-out images cannot support, and for few draws that are not `progressive`.
         """
         self.require_same(scores)
         require_rate(false_alarms, len(self.held_points), what="false-alarm rate")
         points = anomaly_vectors(scores.complexity, scores.vulnerability)
         few = scores.directions < self.config.directions
-        if few.any() and not len(self.first_points):
+        if few.any() and not progressive:
             raise InputError(
                 f"{int(few.sum())} images have fewer noise directions than the "
                 f"{self.config.directions} of the calibration; score them in full"
             )
-        by_score = self.p_values(points, few)
+        among, opened = (
+            self.reference_points(false_alarms) if progressive else (self.held_points, None)
+        )
+        by_score = self.p_values(points, among)
+        if opened is not None:
+            decided = self._progressive_p_values(points, few, among, opened)
+            lowest = next_p_value(false_alarms, len(among))
+            by_score[self.decides] = decided.where(~few, decided.clamp_min(lowest))
         rows = []
         for i, name in enumerate(scores.names):
             p = {score: float(values[i]) for score, values in by_score.items()}
@@ -132,56 +135,48 @@ class AnomalyCalibration(Artifact):
                         self.decides,
                         p[self.decides],
                         points[i],
-                        self.first_points if few[i] else self.held_points,
+                        among,
                     ),
                 )
             )
         return rows
+
+    def _progressive_p_values(
+        self, points: Tensor, few: Tensor, among: Tensor, opened: Tensor
+    ) -> Tensor:
+        """P-values (N,) of the score that decides; whatever has all draws ranks above the rest.
+
+        `few` (N,) bool: which points have few draws; `opened` (m,): which of `among` have all.
+        """
+        held, scores = (self.scores(rows)[self.decides] for rows in (among, points))
+        with_all = upper_p_values(scores, held.where(opened, -torch.inf))
+        return upper_p_values(scores, held.where(~opened, torch.inf)).where(few, with_all)
 
     def rate(self, judgements: Sequence[ImageJudgement], false_alarms: float) -> FalseAlarms:
         """How many images were flagged, and how many of as many real images would be."""
         flagged = sum(row.flagged for row in judgements)
         return FalseAlarms(false_alarms, flagged, len(judgements), len(self.held_points))
 
-    def borderline(self, scores: ImageScores, *, false_alarms: float) -> Tensor:
-        """Whether further directions and attacks may change the flag, (N,) bool.
+    def reference_points(self, false_alarms: float) -> tuple[Tensor, Tensor]:
+        """[C, V] (m, 2) of the held-out images, each measured as `score_progressively` would.
 
-        The mean of r draws differs from that of all R by a deviation of sqrt(1/r - 1/R) times that
-        of one draw; an image is borderline if three such deviations reach across the threshold.
-        The deviation is that of the real images, or the image's own where that is larger, and
-        counts on a logarithmic scale.
+        Also which of them have all draws, (m,) bool.
         """
-        held = self.scores(self.held_points)[self.decides]
-        limit = threshold_at_rate(held, false_alarms)
-        points = anomaly_vectors(scores.complexity, scores.vulnerability)
-        drawn = (scores.config.directions, scores.config.restarts)
-        wanted = (self.config.directions, self.config.restarts)
-        wide = torch.stack(
-            [
-                (BORDER * torch.fmax(own, s).nan_to_num() * max(0, 1 / few - 1 / many) ** 0.5).exp()
-                for own, s, few, many in zip(
-                    _deviations(scores), self.spread, drawn, wanted, strict=True
-                )
-            ],
-            dim=1,
-        )
-        moved = [
-            self.scores(points * wide ** torch.tensor([a, b]))[self.decides] > limit
-            for a in (-1, 0, 1)
-            for b in (-1, 0, 1)
-        ]
-        flags = torch.stack(moved)
-        return flags.any(dim=0) & ~flags.all(dim=0)
+        if not len(self.first_points):
+            return self.held_points, torch.ones(len(self.held_points), dtype=torch.bool)
+        opened = self.needs_all_draws(self.first_points, false_alarms)
+        return torch.where(opened[:, None], self.held_points, self.first_points), opened
 
-    def flagged_early(self, scores: ImageScores, false_alarms: float) -> Tensor:
-        """Whether scores of fewer draws would be flagged already, (N,) bool.
+    def needs_all_draws(self, points: Tensor, false_alarms: float) -> Tensor:
+        """Whether images with these [C, V] (N, 2) at few draws are measured in full, (N,) bool.
 
-        By the held-out images at as few draws, or by those at all draws.
+        Those whose score is among the largest tenth of the cloud's images at as few draws, or the
+        largest `MARGIN` times `false_alarms`.  The held-out images have no part in it, so an image
+        is measured by a rule that is as old as they are, and its p-value is exact.
         """
-        points = anomaly_vectors(scores.complexity, scores.vulnerability)
-        every = torch.ones(len(points), dtype=torch.bool)
-        early = self.p_values(points, every)[self.decides] <= false_alarms
-        return early | (self.p_values(points)[self.decides] <= false_alarms)
+        cloud = self.scores(self.first_cloud)[self.decides]
+        share = min(1.0, max(MIN_OPENED, MARGIN * false_alarms))
+        return self.scores(points)[self.decides] > torch.quantile(cloud, 1 - share)
 
     def require_same(self, scores: ImageScores) -> None:
         """An `InputError` unless the scores were made as those of the real images."""
@@ -277,7 +272,8 @@ def fit_calibration(
         raise InputError("the real images were scored without complexity or vulnerability")
     cloud, held = split_reals(reals.digests, seed=reals.seed)
     points = anomaly_vectors(reals.complexity, reals.vulnerability)
-    no_points = torch.empty(0, 2, dtype=torch.float64)
+    none = torch.empty(0, 2, dtype=torch.float64)
+    few = none if first is None else _matched(first, reals, points)
     return AnomalyCalibration(
         encoder=reals.encoder,
         config=reals.config,
@@ -285,10 +281,10 @@ def fit_calibration(
         decides=decides,
         cloud_points=points[cloud],
         held_points=points[held],
-        spread=_spread(reals),
         check=check,
         provenance={"skipped": len(reals.skipped), **(provenance or {})},
-        first_points=no_points if first is None else _matched(first, reals, points)[held],
+        first_cloud=none if first is None else few[cloud],
+        first_points=none if first is None else few[held],
     )
 
 
@@ -298,17 +294,3 @@ def _matched(first: ImageScores, reals: ImageScores, points: Tensor) -> Tensor:
     place = {digest: row for row, digest in enumerate(first.digests)}
     rows = [place.get(digest) for digest in reals.digests]
     return torch.stack([points[i] if row is None else few[row] for i, row in enumerate(rows)])
-
-
-def _spread(reals: ImageScores) -> Tensor:
-    """Relative deviation of one draw of C and of V, root mean square over images, (2,)."""
-    return torch.stack([row.square().nanmean().sqrt() for row in _deviations(reals)])
-
-
-def _deviations(scores: ImageScores) -> list[Tensor]:
-    """Relative deviation of one draw of C and of V per image, (N,) each; NaN with one draw."""
-    c, v = scores.config.directions, scores.config.restarts
-    return [
-        scores.complexity_error / scores.complexity * c**0.5,
-        scores.vulnerability_error / scores.vulnerability * v**0.5,
-    ]

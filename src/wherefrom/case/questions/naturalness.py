@@ -103,7 +103,7 @@ def _judge(path: Path, part: AnomalyPart, fitted: Naturalness) -> ImageJudgement
     scores = score_progressively([path], fitted.encoder, calibration, false_alarms=rate)
     if scores.skipped:
         raise InputError(scores.skipped[0].reason)
-    return calibration.judge(scores, false_alarms=rate)[0]
+    return calibration.judge(scores, false_alarms=rate, progressive=True)[0]
 
 
 def _answer_of(part: AnomalyPart, judgement: ImageJudgement, fitted: Naturalness) -> PartAnswer:
@@ -124,7 +124,8 @@ def _answer_of(part: AnomalyPart, judgement: ImageJudgement, fitted: Naturalness
 
 def _score_place(part: AnomalyPart, judgement: ImageJudgement, fitted: Naturalness) -> ScorePlace:
     calibration = fitted.calibration
-    held = calibration.scores(calibration.held_points)[calibration.decides]
+    among, _ = calibration.reference_points(part.false_alarms)
+    held = calibration.scores(among)[calibration.decides]
     point = torch.tensor([[judgement.complexity, judgement.vulnerability]], dtype=torch.float64)
     return ScorePlace(
         part.name,
