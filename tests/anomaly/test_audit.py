@@ -28,9 +28,19 @@ from wherefrom.metrics.feature_sets.frechet import frechet_distance
 from wherefrom.metrics.feature_sets.inception_score import inception_score
 from wherefrom.metrics.feature_sets.kernel_distance import kernel_distance
 from wherefrom.metrics.ks2d import ks2d_distance
+from wherefrom.report.anomaly import galleries as galleries_module
+from wherefrom.report.anomaly.galleries import (
+    dotted_rows,
+    galleries,
+    gallery_rows,
+    ladders,
+    score_dots,
+    small_pictures,
+)
 from wherefrom.report.anomaly.page import write_audit
 from wherefrom.report.anomaly.tables import mean_test_table
 from wherefrom.report.anomaly.wording import early
+from wherefrom.report.pages.figures import HEAVY_TAIL
 
 
 @pytest.fixture(scope="module")
@@ -156,12 +166,57 @@ def test_folder_of_an_audit_holds_everything__roundtrip(result, tmp_path):
     assert float(table["bad"]["AS"]) == result.comparison.generators[1].anomaly_score
     assert sorted(path.name for path in (tmp_path / "heat").iterdir()) == ["001.png", "002.png"]
     page = (tmp_path / "report.html").read_text()
-    # 24 images, 2 heat maps, and a figure in two schemes; nothing from outside.
-    assert page.count("data:image/png") == 26
+    # 24 images, 2 heat maps, a ladder of 5 x 4, 24 images in galleries and 24 above dots, and a
+    # figure in two schemes; nothing from outside.
+    assert page.count("data:image/png") == 46
+    assert page.count("data:image/jpeg") == 48
     assert page.count("data:image/svg+xml") == 2
     assert "http" not in page.replace("http-equiv", "")
     assert all(warning.split("(")[0] in page for warning in result.warnings)
     write_audit(tmp_path, result)
+
+
+def test_galleries_hold_the_worst_and_the_best_of_each_generator__naive_loop(result):
+    small = small_pictures(result)
+    for name, (worst, best) in gallery_rows(result).items():
+        ranks = sorted(image.rank for image in result.images if image.generator == name)
+        assert [image.rank for image in worst] == ranks[:6]
+        assert [image.rank for image in best] == ranks[::-1][:6]
+    few = replace(result, images=tuple(i for i in result.images if i.generator == "bad")[:3])
+    assert [len(part) for part in gallery_rows(few)["bad"]] == [2, 1]
+    shown = galleries(result, small).rows
+    assert [row[:2] for row in shown] == [
+        ("bad", "worst"), ("", "best"), ("good", "worst"), ("", "best"),
+    ]  # fmt: skip
+    assert all(cell.image for row in shown for cell in row[2:])
+    assert [cell.image for cell in galleries(few, small).rows[1][2:] if cell] == [
+        small[few.images[2].judgement.name]
+    ]
+
+
+def test_dots_lie_where_the_two_scores_are__closed_form(result, monkeypatch):
+    dots = score_dots(result, small_pictures(result)).dots
+    for place, of in (("x", lambda row: row.distance), ("y", lambda row: row.judgement.as_i)):
+        values = np.array([of(row) for row in result.images])
+        if values.max() > HEAVY_TAIL * np.median(values):
+            values = np.log(values)
+        expected = (values - values.min()) / (values.max() - values.min())
+        assert [getattr(dot, place) for dot in dots] == pytest.approx(expected)
+    assert [dot.tone == "unsure" for dot in dots] == [i.judgement.flagged for i in result.images]
+    monkeypatch.setattr(galleries_module, "MAX_DOTS", 4)
+    assert [row.rank for row in dotted_rows(result)] == [1, 7, 13, 19]
+
+
+def test_a_ladder_shows_each_damage_with_its_auc__identity_check(result):
+    check, decides = result.calibration.check, result.calibration.decides
+    (grades, *_), rows = {row.grade for row in check.rows}, ladders(result).rows
+    assert [row[0] for row in rows] == [row.corruption for row in check.rows]
+    for row, measured in zip(rows, check.rows, strict=True):
+        assert row[1 + grades].text == f"AUC {measured.auc[decides]:.2f}"
+    noise = {cell.image for cell in rows[2][1:]}  # others leave 12 px as they are
+    assert rows[2][0] == "noise" and len(noise) == 4
+    gone = replace(result, real=replace(result.real, names=("gone.png",) * len(result.real)))
+    assert ladders(gone) is None
 
 
 @pytest.mark.parametrize(

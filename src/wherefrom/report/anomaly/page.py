@@ -18,6 +18,7 @@ from wherefrom.data.images.items import to_image
 from wherefrom.data.images.notebook import encode_picture
 from wherefrom.data.images.writing import save_png
 from wherefrom.report.anomaly import wording
+from wherefrom.report.anomaly.galleries import galleries, ladders, score_dots, small_pictures
 from wherefrom.report.anomaly.tables import generator_table, image_table, pair_table
 from wherefrom.report.pages import html
 from wherefrom.report.pages.figures import (
@@ -88,6 +89,7 @@ def write_audit(folder: Path, audit: Audit, *, track: Track = quiet) -> None:
     """Write or replace the files of an audit in `folder`, each whole or not at all."""
     shown = audit.images[:LISTED]
     pictures = thumbnails([image.judgement for image in shown], track=track)
+    small = small_pictures(audit, track=track)
     try:
         (folder / HEAT).mkdir(exist_ok=True)
     except OSError as error:
@@ -100,18 +102,25 @@ def write_audit(folder: Path, audit: Audit, *, track: Track = quiet) -> None:
     html.write_report(
         folder / PAGE,
         "Which generator is best, and which images are broken?",
-        audit_sections(audit, pictures),
+        audit_sections(audit, pictures, small),
     )
 
 
-def audit_sections(audit: Audit, pictures: Mapping[str, str]) -> list[html.Section]:
-    """The page of an audit; `pictures` are data addresses by image name."""
+def audit_sections(
+    audit: Audit, pictures: Mapping[str, str], small: Mapping[str, str]
+) -> list[html.Section]:
+    """The page of an audit; `pictures` and `small` are data addresses by image name.
+
+    `small` are those of galleries and dots (`small_pictures`).
+    """
     return [
         html.Section(
             "Answer", *_warnings(audit), html.Prose(*wording.answer(audit)), _cards(audit)
         ),
         html.Section("Generators", *_generators(audit)),
         html.Section("Real and generated images", _scatter(audit)),
+        html.Section("Worst and best images of each generator", galleries(audit, small)),
+        html.Section("Two scores of each image", score_dots(audit, small)),
         html.Section("Images, worst first", *_images(audit, pictures)),
         html.Section("Does AS-i point the right way here?", *_assumption(audit)),
         html.Section("What the figures mean", html.Points(*wording.meanings(audit))),
@@ -267,7 +276,17 @@ def _assumption(audit: Audit) -> tuple[html.Block, ...]:
     return (
         html.Prose(check.message, wording.assumption(check)),
         html.Grid(columns, rows, (False, True, True, True, True)),
+        *_ladders(audit),
     )
+
+
+def _ladders(audit: Audit) -> tuple[html.Block, ...]:
+    grid = ladders(audit)
+    if grid is None:
+        return ()
+    decides = wording.DECIDING[audit.calibration.decides]
+    text = f"One of the real images, damaged in the same ways; AUC is that of {decides}."
+    return html.Prose(text), grid
 
 
 def _left_out(audit: Audit) -> tuple[html.Section, ...]:

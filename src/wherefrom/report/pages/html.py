@@ -154,6 +154,29 @@ class Strip:
         self.panels = panels
 
 
+@dataclass(frozen=True)
+class Dot:
+    """A point of `Dots`: its place as shares of the plane, and what opens when it is pointed at.
+
+    `image` is a data URI or empty; `tone` is as in `Cards`.
+    """
+
+    x: float
+    y: float
+    text: str
+    image: str = ""
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Dots:
+    """Points in a plane, x to the right and y upwards, each with a picture that opens above it."""
+
+    dots: tuple[Dot, ...]
+    caption: str
+    kind: ClassVar[str] = "dots"
+
+
 class Pager:
     """Links to the pages of a long table, in their order; the one of this page has no address."""
 
@@ -164,7 +187,7 @@ class Pager:
         self.links = links
 
 
-Block: TypeAlias = Prose | Points | Cards | Grid | Facts | Figure | Strip | Pager
+Block: TypeAlias = Prose | Points | Cards | Grid | Facts | Figure | Strip | Dots | Pager
 
 
 class Section:
