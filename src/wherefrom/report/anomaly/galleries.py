@@ -105,11 +105,11 @@ def ladders(audit: Audit) -> html.Grid | None:
     None if no real image can be shown.
     """
     check, scores = audit.calibration.check, audit.real
-    found = (
+    opened = (
         (open_picture(n, d, 512), d) for n, d in zip(scores.names, scores.digests, strict=True)
     )
     image, digest = next(
-        ((im, d) for im, d in found if im is not None and min(im.size) >= MIN_SIDE), (None, "")
+        ((im, d) for im, d in opened if im is not None and min(im.size) >= MIN_SIDE), (None, "")
     )
     if image is None or check is None:
         return None
