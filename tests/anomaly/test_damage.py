@@ -11,7 +11,7 @@ from scipy.fft import dctn
 
 from wherefrom.anomaly import DamageConfig, DamageTest, find_damage, fit_damage_test
 from wherefrom.anomaly.damage import fitted, maps
-from wherefrom.anomaly.damage.measuring import Measured, measure, read_all
+from wherefrom.anomaly.damage.measuring import MeasuredImages, measure, read_all
 from wherefrom.anomaly.damage.practice import MIXTURE, PRACTICE, mix, practise
 from wherefrom.anomaly.damage.spectrum import CHROMA, FLOOR, VALUES, spectrum
 from wherefrom.calibration.conformal import guaranteed_rate
@@ -140,7 +140,9 @@ def test_real_images_are_flagged_at_most_at_the_rate__limit(
         return (shared + torch.randn(number, 4, generator=rng).double()).sinh() * heavy
 
     monkeypatch.setattr(
-        fitted, "measure", lambda seen, network: Measured(torch.zeros(len(seen), 1), torch.zeros(1))
+        fitted,
+        "measure",
+        lambda seen, network: MeasuredImages(torch.zeros(len(seen), 1), torch.zeros(1)),
     )
     monkeypatch.setattr(
         DamageTest,

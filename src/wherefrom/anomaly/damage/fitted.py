@@ -30,7 +30,7 @@ from torch import Tensor
 
 from wherefrom.anomaly.calibration.judgement import FalseAlarms
 from wherefrom.anomaly.damage.measuring import (
-    Measured,
+    MeasuredImages,
     choose_side,
     in_groups,
     learned_values,
@@ -120,14 +120,14 @@ class DamageTest(Artifact):
         """Values (N, F) by centre and spread, cut at 8 deviations."""
         return ((values - self.centre) / self.spread).clamp(-LIMIT, LIMIT)
 
-    def scores(self, measured: Measured) -> Tensor:
+    def scores(self, measured: MeasuredImages) -> Tensor:
         """The four scores of N images on the common scale, (N, 4) float64."""
         raw = self.raw_scores(measured)
         return torch.stack(
             [surprise(raw[:, k], self.scale_scores[:, k]) for k in range(len(EVIDENCE))], dim=1
         )
 
-    def raw_scores(self, measured: Measured) -> Tensor:
+    def raw_scores(self, measured: MeasuredImages) -> Tensor:
         """The four scores of N images, each on its own scale, (N, 4) float64."""
         z = self.standardised(measured.values)
         s = (measured.spectra - self.spectrum_centre) / self.spectrum_spread
@@ -295,7 +295,7 @@ class MeasuredReal:
 
     config: DamageConfig
     encoder: EncoderIdentity
-    parts: Mapping[str, Measured]  # shape, scale and held
+    parts: Mapping[str, MeasuredImages]  # shape, scale and held
     altered: Mapping[str, Tensor]
     provenance: Mapping[str, Any]
 

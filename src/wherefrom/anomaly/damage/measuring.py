@@ -81,19 +81,19 @@ def choose_side(paths: Sequence[Path]) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredImages:
     """N images as numbers."""
 
     values: Tensor  # (N, F) float64: moments of the layers, and frequencies of what they see
     spectra: Tensor  # (N, 73) float64: frequencies of the files' own pixels
 
 
-def measure(seen: Sequence[Seen], network: FeatureNetwork) -> Measured:
+def measure(seen: Sequence[Seen], network: FeatureNetwork) -> MeasuredImages:
     """The numbers of images, some in memory at a time."""
     values = [
         learned_values([image.pixels for image in group], network) for group in in_groups(seen)
     ]
-    return Measured(torch.cat(values), torch.stack([image.spectrum for image in seen]))
+    return MeasuredImages(torch.cat(values), torch.stack([image.spectrum for image in seen]))
 
 
 def learned_values(images: Sequence[Tensor], network: FeatureNetwork) -> Tensor:
