@@ -28,14 +28,12 @@ result = anomaly.score("model-b", audit.calibration, encoder, false_alarms=0.1)
 print(result.flags.message, result.images[0].p_value)
 ```
 
-In order of use: `audit` compares generators with real images and ranks every image (`AuditConfig`,
-`Audit`).  `fit_damage_test` and `find_damage` find broken images (`DamageTest`, `DamageReport`).
-`score` ranks images by complexity and vulnerability among the real images of a calibration
-(`Judgements`); `explain` says which parts of an image its vulnerability comes from
-(`Localisation`).  `calibrate` and `AnomalyCalibration` make, save and load a calibration.
-`score_images` gives complexity and vulnerability of tensors (`AnomalyConfig`, `PRESETS`,
-`ImageScores`), `anomaly_score` the AS of one generator.  Everything else is in the subpackages:
-calibration, comparison, damage, localisation, measuring, paper.
+In order of use: `audit` compares generators with real images and ranks every image.
+`fit_damage_test` and `find_damage` find broken images.  `score` ranks images by complexity and
+vulnerability among the real images of a calibration; `explain` says which parts its vulnerability
+comes from.  `calibrate` and `AnomalyCalibration` make, save and load a calibration.  `score_images`
+gives complexity and vulnerability of tensors (`PRESETS`), `anomaly_score` the AS of one generator.
+Everything else is in the subpackages.
 """
 
 from wherefrom.anomaly.auditing import Audit as Audit
