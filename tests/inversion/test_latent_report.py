@@ -70,6 +70,14 @@ def test_a_smooth_spectrum_has_no_gap__limit():
     assert largest_gap(torch.ones(1)) == (1, 1.0)
 
 
+def test_one_dead_dimension_does_not_hide_the_gap__closed_form():
+    live, weak = torch.full((5,), 0.8), torch.full((9,), 0.01)
+    spectrum = torch.cat([live, weak, torch.tensor([1e-11])])
+    assert largest_gap(spectrum) == (5, pytest.approx(80))
+    dead_only = torch.cat([live, torch.tensor([1e-11])])
+    assert largest_gap(dead_only) == (5, pytest.approx(1000))
+
+
 def test_cutting_the_code_costs_what_the_patterns_weigh__closed_form():
     """Patterns are orthogonal: the squared error is that of the dropped (z o s)."""
     fitted = linear_inverter(V)

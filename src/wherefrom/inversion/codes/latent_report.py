@@ -23,6 +23,7 @@ from wherefrom.inversion.equations import MIN_VARIANCE, latent_entropy
 from wherefrom.inversion.model import FittedInverter
 from wherefrom.metrics.image_quality import psnr
 
+DEAD = 1e-3  # share of the largest value up to which a dimension is dead
 CLEAR_GAP = 2.0  # a smaller ratio is no gap: a smooth spectrum has its largest ratio somewhere too
 PART = 256  # images that are decoded at once
 TRAVERSED = 2.0  # deviations to both sides, as in Fig. 23-25
@@ -93,10 +94,15 @@ def report_latents(
 
 
 def largest_gap(spectrum: Tensor) -> tuple[int, float]:
-    """How many values of a falling spectrum lie above its largest ratio, and that ratio."""
+    """How many values of a falling spectrum lie above its largest ratio, and that ratio.
+
+    Values below `DEAD` of the largest count as that: a single dead dimension, whose value may be
+    smaller than the others by any factor, must not hide the gap between live ones and weak ones.
+    """
     if len(spectrum) < 2:
         return len(spectrum), 1.0
-    steps = -spectrum.clamp_min(MIN_VARIANCE).log().diff()
+    floor = max(MIN_VARIANCE, DEAD * float(spectrum[0]))
+    steps = -spectrum.clamp_min(floor).log().diff()
     place = int(steps.argmax())
     return place + 1, float(steps[place].exp())
 
