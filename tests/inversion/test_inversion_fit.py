@@ -242,6 +242,14 @@ def test_an_infinite_loss_is_named__rejects_nan(tmp_path, monkeypatch):
     assert not (tmp_path / "checkpoint").exists()
 
 
+def test_a_loss_that_is_infinite_once_is_told_at_its_step__rejects_nan(monkeypatch):
+    monkeypatch.setattr(
+        InversionTask, "step", lambda self, index: {"critic": float("nan") if index == 1 else 1.0}
+    )
+    with pytest.raises(InputError, match="diverged at step 2: the loss 'critic'"):
+        train()  # nothing is saved on the way
+
+
 def test_a_run_with_other_settings__rejects(tmp_path):
     train(tmp_path)
     with pytest.raises(InputError, match=r"other settings \(latent\)"):

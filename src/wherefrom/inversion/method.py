@@ -117,8 +117,8 @@ def _trained(
 
     def after_step(index: int, values: dict[str, float]) -> None:
         last = index + 1 == config.steps
-        if last or (checkpoints is not None and (index + 1) % checkpoints.every == 0):
-            refuse_divergence(task, index, values)
+        saved = last or (checkpoints is not None and (index + 1) % checkpoints.every == 0)
+        refuse_divergence(task, index, values, weights=saved)
         if recorder is not None:
             recorder.add(index, values, lambda: task.snapshot(provenance), last=last)
 

@@ -107,10 +107,15 @@ class InversionTask:
         )
 
 
-def refuse_divergence(task: InversionTask, index: int, values: Mapping[str, float]) -> None:
-    """An `InputError` if a loss or a weight is no longer a number.  Call it before saving."""
+def refuse_divergence(
+    task: InversionTask, index: int, values: Mapping[str, float], *, weights: bool
+) -> None:
+    """An `InputError` if a loss is no longer a number, or with `weights` one of them.
+
+    Losses are looked at after every step, weights before they are saved.
+    """
     bad = [name for name, value in values.items() if not math.isfinite(value)]
-    if not bad and task.is_finite():
+    if not bad and (not weights or task.is_finite()):
         return
     what = f"the loss {bad[0]!r} is" if bad else "weights are"
     raise InputError(
