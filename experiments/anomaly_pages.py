@@ -12,6 +12,8 @@ import matplotlib as mpl
 from markdown_tables import RESULTS, load, table
 from matplotlib.figure import Figure
 
+from wherefrom.anomaly.paper.reproduce import PUBLISHED_TESTS
+
 COLOURS = ("#1c2330", "#9aa4b5", "#d9822b", "#c0504d", "#7a5ea8", "#1f5fa8")
 SCORES = {"as_i": "AS-i", "vulnerability": "V", "joint": "direction-free"}
 
@@ -124,6 +126,70 @@ def speed_table() -> str:
         ]
     )
     return table(["what", "reference", "ours", "ratio"], rows)
+
+
+def paper_grid_table() -> str:
+    """Tab. B.1: means of C and V, measured and published."""
+    result = load("anomaly_paper")
+    rows = []
+    for name in dict.fromkeys(row["generator"] for row in result["grid"]):
+        for row in (r for r in result["grid"] if r["generator"] == name):
+            c, v = row["complexity"], row["vulnerability"]
+            paper = row["published_B1"]
+            rows.append(
+                [
+                    f"{name}, ε = α = {row['epsilon_and_alpha']:g}, K = J = {row['K_and_J']}",
+                    f"{c['real']:.3f} / {c['generated']:.3f}",
+                    f"{paper[0]:.3f} / {paper[1]:.3f}",
+                    f"{v['real']:.2f} / {v['generated']:.2f}",
+                    f"{paper[2]:.2f} / {paper[3]:.2f}",
+                ]
+            )
+    head = ["generator and setting", "C, real / generated", "paper: C", "V, real / generated"]
+    return table([*head, "paper: V"], rows)
+
+
+def paper_tests_table() -> str:
+    """Tab. C.1 and E.1: the t-tests measured, and below them those published."""
+    result = load("anomaly_paper")
+    size = result["resolution"]
+    rows = []
+    for row in result["grid"]:
+        if (row["epsilon_and_alpha"], row["K_and_J"]) != (0.01, 10):
+            continue
+        line = [f"measured: CIFAR10, {row['generator']}, EfficientNet-Lite0 at {size} px"]
+        for test, digits in ((row["complexity"], 4), (row["vulnerability"], 2)):
+            one = f"{test['p_one']:.3g}" if test["as_expected"] else "-"
+            line.append(f"{test['real']:.{digits}f} / {test['generated']:.{digits}f}")
+            line.append(f"{one} (two-tailed {test['p_two']:.2g})")
+        rows.append(line)
+    for paper in PUBLISHED_TESTS:
+        line = [f"Tab. {paper.table}: {paper.data}, {paper.generator}, {paper.network}"]
+        for means, p, digits in (
+            (paper.complexity, paper.complexity_p, 4),
+            (paper.vulnerability, paper.vulnerability_p, 2),
+        ):
+            line += [" / ".join(f"{mean:.{digits}f}" for mean in means)]
+            line += [f"(two-tailed {p})" if paper.two_tailed else p]
+        rows.append(line)
+    return table(
+        ["images and network", "C, real / generated", "p", "V, real / generated", "p"], rows
+    )
+
+
+def fast_table() -> str:
+    """Photographs: what each setting costs, and how far it orders images as a long run does."""
+    rows = [
+        [
+            f"`{row['preset']}`, {row['resolution']} px",
+            f"{row['seconds']:.2f}",
+            f"{row['times_faster']:.1f}x",
+            f"{row['spearman_c']:.2f}",
+            f"{row['spearman_v']:.2f}",
+        ]
+        for row in load("anomaly_fast")["rows"]
+    ]
+    return table(["settings", "s per image", "faster", "C: Spearman", "V: Spearman"], rows)
 
 
 def stages_plot() -> str:
@@ -285,5 +351,8 @@ TABLES = {
     "anomaly_order": order_table,
     "anomaly_damage": damage_table,
     "anomaly_speed": speed_table,
+    "anomaly_paper_grid": paper_grid_table,
+    "anomaly_paper_tests": paper_tests_table,
+    "anomaly_fast": fast_table,
 }
 PLOTS = {"anomaly_stages.svg": stages_plot}

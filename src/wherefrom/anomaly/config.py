@@ -51,6 +51,7 @@ class AnomalyConfig(Config):
 
 PRESETS: dict[str, AnomalyConfig] = {
     "default": AnomalyConfig(),
+    "fast": AnomalyConfig(directions=4, steps=5, attack_steps=5),
     "paper": AnomalyConfig(directions=1, restarts=1, start_radius=1e-6),
     "public-code-fixed": AnomalyConfig(
         directions=1, restarts=1, start_radius=1e-6, alpha=2 / 255, bound=8 / 255
